@@ -1,0 +1,196 @@
+"""What the scanner plays: flip angles, timing and preparation of a train."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from mrf_jax.errors import UserError
+
+_FRAME_FIELDS = ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+  """A gradient-spoiled (FISP) MRF train, one excitation a frame.
+
+  Attributes:
+    flip_angles_deg: nominal flip angles, [frame], degrees; B1 scales them.
+    tr_ms: time from this excitation to the next, [frame], ms.
+    te_ms: time from excitation to echo, [frame], ms.
+    rf_phases_deg: phase of the excitation pulses, [frame], degrees.
+    inversion_time_ms: from an adiabatic (B1-insensitive) inversion to the
+      first excitation, ms; None plays no inversion.
+  """
+
+  flip_angles_deg: np.ndarray
+  tr_ms: np.ndarray
+  te_ms: np.ndarray
+  rf_phases_deg: np.ndarray
+  inversion_time_ms: float | None = None
+
+  @property
+  def n_frames(self) -> int:
+    """Number of excitations."""
+    return len(self.flip_angles_deg)
+
+  @property
+  def has_constant_phase(self) -> bool:
+    """Whether all pulses share one phase, so that fingerprints are real."""
+    return bool(np.all(self.rf_phases_deg == self.rf_phases_deg[0]))
+
+
+def make_sequence(
+  flip_angles_deg,
+  tr_ms,
+  te_ms,
+  rf_phases_deg=0.0,
+  inversion_time_ms: float | None = None,
+) -> Sequence:
+  """A checked `Sequence`; scalars are repeated for every frame.
+
+  Args:
+    flip_angles_deg: nominal flip angles, [frame], degrees.
+    tr_ms: repetition times, [frame] or scalar, ms.
+    te_ms: echo times, [frame] or scalar, ms.
+    rf_phases_deg: pulse phases, [frame] or scalar, degrees.
+    inversion_time_ms: delay after the inversion, ms, or None.
+
+  Returns:
+    The sequence with float64 arrays.
+
+  Raises:
+    UserError: lengths differ, a value is not finite, TE is not inside TR.
+  """
+  flips = np.atleast_1d(np.asarray(flip_angles_deg, np.float64))
+  columns = []
+  for name, values in zip(
+    _FRAME_FIELDS, (flips, tr_ms, te_ms, rf_phases_deg), strict=True
+  ):
+    values = np.asarray(values, np.float64)
+    if values.ndim > 1 or values.size not in (1, len(flips)):
+      raise UserError(
+        f"sequence: {name} has shape {values.shape}, but there are "
+        f"{len(flips)} flip angles"
+      )
+    if not np.all(np.isfinite(values)):
+      raise UserError(f"sequence: {name} has values that are not finite")
+    columns.append(np.broadcast_to(values.reshape(-1), flips.shape).copy())
+  if not len(flips):
+    raise UserError("sequence: it has no frames")
+  _, tr, te, _ = columns
+  bad = np.flatnonzero((te < 0) | (te >= tr))
+  if bad.size:
+    raise UserError(
+      f"sequence: frame {bad[0]} has TE {te[bad[0]]:g} ms outside its "
+      f"TR {tr[bad[0]]:g} ms"
+    )
+  if inversion_time_ms is not None and not inversion_time_ms >= 0:
+    raise UserError(f"sequence: inversion time {inversion_time_ms} ms")
+  return Sequence(*columns, inversion_time_ms=inversion_time_ms)
+
+
+def tailored(n_frames: int = 720) -> Sequence:
+  """A tailored gradient-spoiled schedule of four blocks behind an inversion.
+
+  The published schedule of tailored MRF (Shaik 2018) is not public; this one
+  is our own design in its spirit: each block is made for one contrast, and
+  flip angles change slowly enough for a 48-frame window.
+
+    block      share  flip angles           what it weighs
+    T1         5/18   two lobes to 20, 45°  recovery from the inversion
+    T2         6/18   lobe to 75°           stimulated echoes of long trains
+    PD         3/18   constant 6°           magnetisation close to equilibrium
+    mixed      4/18   lobe to 45°           T1 and T2 once more
+
+  Args:
+    n_frames: excitations, at least 18; the blocks keep their shares.
+
+  Returns:
+    The sequence, TR 14–17 ms, TE 2 ms, inversion time 20 ms.
+  """
+  if n_frames < 18:
+    raise UserError(f"sequence: tailored needs 18 frames, got {n_frames}")
+  edges = np.round(np.array([0, 2, 5, 11, 14, 18]) / 18 * n_frames).astype(int)
+  peaks_deg = (20.0, 45.0, 75.0, 6.0, 45.0)
+  trs_ms = (14.0, 14.0, 14.0, 17.0, 14.0)
+  flips = np.empty(n_frames)
+  tr_ms = np.empty(n_frames)
+  floor_deg = 6.0
+  for start, stop, peak, tr in zip(
+    edges[:-1], edges[1:], peaks_deg, trs_ms, strict=True
+  ):
+    phase = (np.arange(stop - start) + 0.5) / (stop - start)
+    flips[start:stop] = floor_deg + (peak - floor_deg) * np.sin(np.pi * phase)
+    tr_ms[start:stop] = tr
+  return make_sequence(flips, tr_ms, te_ms=2.0, inversion_time_ms=20.0)
+
+
+def load_sequence(
+  path,
+  *,
+  tr_path=None,
+  tr_ms: float = 15.0,
+  te_ms: float = 2.0,
+  inversion_time_ms: float | None = 20.0,
+  n_frames: int | None = None,
+) -> Sequence:
+  """A schedule from text files of numbers.
+
+  The file has one row a frame: flip angle (degrees), then, where given, TR
+  (ms), TE (ms) and RF phase (degrees), split by blanks or commas; lines that
+  start with # are comments. Public schedules, such as the Jiang-type one,
+  often come as two single-column files: name the second as `tr_path`.
+
+  Args:
+    path: the file of flip angles, degrees.
+    tr_path: a file of repetition times, ms; it may be longer than the other.
+    tr_ms: repetition time where neither file gives one, ms.
+    te_ms: echo time where the file gives none, ms.
+    inversion_time_ms: delay after the adiabatic inversion, ms, or None.
+    n_frames: keep the first frames only.
+
+  Returns:
+    The checked sequence.
+
+  Raises:
+    UserError: a file is missing, is not numbers, or is too short.
+  """
+  rows = _read_columns(path)
+  if rows.shape[1] > 4:
+    raise UserError(f"{path}: {rows.shape[1]} columns; at most 4 are known")
+  defaults = [None, tr_ms, te_ms, 0.0]
+  columns = [
+    rows[:, i] if i < rows.shape[1] else np.full(len(rows), defaults[i])
+    for i in range(4)
+  ]
+  if tr_path is not None:
+    columns[1] = _read_columns(tr_path)[:, 0]
+  wanted = len(rows) if n_frames is None else n_frames
+  for source, column in ((path, columns[0]), (tr_path, columns[1])):
+    if len(column) < wanted:
+      raise UserError(f"{source}: {len(column)} frames, {wanted} are wanted")
+  return make_sequence(
+    *(column[:wanted] for column in columns),
+    inversion_time_ms=inversion_time_ms,
+  )
+
+
+def _read_columns(path) -> np.ndarray:
+  """The numbers of a text file, [row, column]."""
+  try:
+    text = pathlib.Path(path).read_text()
+    lines = (line.split("#")[0] for line in text.splitlines())
+    rows = [
+      [float(word) for word in line.replace(",", " ").split()]
+      for line in lines
+      if line.strip()
+    ]
+    table = np.array(rows, np.float64)
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path}: not a table of numbers ({error})") from error
+  if table.ndim != 2 or not table.size:
+    raise UserError(f"{path}: not a table of numbers (it is empty)")
+  return table
