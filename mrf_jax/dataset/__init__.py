@@ -1,0 +1,1 @@
+"""Subject files, pre-processing and patches."""

@@ -1,0 +1,74 @@
+"""Mean absolute and root mean square error of maps, tissue by tissue."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool
+
+from mrf_jax.errors import UserError
+from mrf_jax.maps import MAP_NAMES, Maps
+
+# (tissue, map name) to (MAE, RMSE): the errors of one left-out subject.
+SubjectErrors = dict[tuple[str, str], tuple[float, float]]
+
+
+def map_errors(
+  estimate: Maps,
+  reference: Maps,
+  masks: Mapping[str, Bool[np.ndarray, "voxel"]],
+) -> SubjectErrors:
+  """MAE and RMSE of each map in each tissue of one subject.
+
+  MAE = mean |q^ - q|,  RMSE = sqrt(mean (q^ - q)^2)
+
+  Args:
+    estimate: estimated maps, [voxel]; pd in arbitrary units, times in ms.
+    reference: reference maps, [voxel], in the same units.
+    masks: tissue to its voxels, [voxel].
+
+  Returns:
+    (tissue, map) to (MAE, RMSE), in the unit of the map; nan for both where
+    the tissue has no voxel.
+
+  Raises:
+    UserError: shapes that differ, or values that are not finite.
+  """
+  differences = {}
+  for name in MAP_NAMES:
+    # Sums of squares over 1e5 voxels lose digits in float32.
+    q_hat = np.asarray(getattr(estimate, name), np.float64)
+    q = np.asarray(getattr(reference, name), np.float64)
+    if q_hat.shape != q.shape:
+      raise UserError(
+        f"map {name}: the estimate has shape {q_hat.shape}, "
+        f"the reference {q.shape}"
+      )
+    # A nan would pass for an empty tissue in the table, so it stops here.
+    for whose, values in (("estimate", q_hat), ("reference", q)):
+      n_bad = np.count_nonzero(~np.isfinite(values))
+      if n_bad:
+        raise UserError(
+          f"map {name}: the {whose} is not finite in {n_bad} of "
+          f"{values.size} voxels"
+        )
+    differences[name] = q_hat - q
+
+  errors = {}
+  for tissue, mask in masks.items():
+    mask = np.asarray(mask, bool)
+    for name, difference in differences.items():
+      if mask.shape != difference.shape:
+        raise UserError(
+          f"tissue {tissue}: the mask has shape {mask.shape}, "
+          f"map {name} {difference.shape}"
+        )
+      errors[tissue, name] = _mae_rmse(difference[mask])
+  return errors
+
+
+def _mae_rmse(difference):
+  if difference.size == 0:
+    return float("nan"), float("nan")
+  mae = np.mean(np.abs(difference))
+  rmse = np.sqrt(np.mean(difference**2))
+  return float(mae), float(rmse)

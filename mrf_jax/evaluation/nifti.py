@@ -1,0 +1,93 @@
+"""Parametric maps as NIfTI files that any viewer places correctly."""
+
+import gzip
+import os
+import pathlib
+import zlib
+
+import nibabel
+import numpy as np
+from jaxtyping import Bool, Float
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation.files import replacing
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_DAMAGE = (
+  ImageFileError,
+  HeaderDataError,
+  WrapStructError,
+  OSError,
+  EOFError,
+  ValueError,
+  OverflowError,
+  zlib.error,
+)
+
+
+def save_map(
+  path: str | os.PathLike,
+  values: Float[np.ndarray, "voxel"],
+  mask: Bool[np.ndarray, "slice y x"],
+  affine: Float[np.ndarray, "4 4"],
+) -> None:
+  """Writes one map as a float32 volume [x, y, slice], zero outside the mask.
+
+  Args:
+    path: a name that ends in `.nii.gz` (or `.nii`), replaced as a whole.
+    values: the map in the masked voxels in C order, [voxel].
+    mask: the voxels that `values` fills, [slice, y, x].
+    affine: voxel index (x, y, slice, 1) to RAS position in mm, [4, 4].
+  """
+  volume = np.zeros(mask.shape, np.float32)
+  values = np.asarray(values)
+  if values.shape != (np.count_nonzero(mask),):
+    raise ValueError(
+      f"{values.shape} values for {np.count_nonzero(mask)} masked voxels"
+    )
+  volume[mask] = values
+  affine = np.asarray(affine, np.float64)
+  image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), affine)  # [x, y, s]
+  # Viewers differ in which of the two they read, so both are set.
+  image.set_qform(affine, code="scanner")
+  image.set_sform(affine, code="scanner")
+  image.header.set_xyzt_units(xyz="mm")
+  with replacing(path) as temporary:
+    nibabel.save(image, temporary)
+
+
+def load_map(
+  path: str | os.PathLike, mask: Bool[np.ndarray, "slice y x"]
+) -> Float[np.ndarray, "voxel"]:
+  """Masked voxels of a map that `save_map` has written.
+
+  Args:
+    path: the file.
+    mask: the voxels to take, [slice, y, x].
+
+  Returns:
+    The map, float32 [voxel], in the unit of the file.
+
+  Raises:
+    UserError: the file is missing, damaged or of another shape.
+  """
+  try:
+    data = pathlib.Path(path).read_bytes()
+    # nibabel.load stops before the checksum at the end of a gzip file.
+    if data[:2] == _GZIP_MAGIC:
+      data = gzip.decompress(data)
+    image = nibabel.Nifti1Image.from_bytes(data)
+    volume = np.asarray(image.dataobj, np.float32)  # [x, y, slice]
+  except FileNotFoundError as error:
+    raise UserError(f"{path}: no such file") from error
+  except _DAMAGE as error:
+    raise UserError(f"{path}: damaged or no NIfTI file: {error}") from error
+  if volume.shape != mask.shape[::-1]:
+    raise UserError(
+      f"{path}: the volume has shape {volume.shape}, "
+      f"the mask needs {mask.shape[::-1]} [x, y, slice]"
+    )
+  return volume.transpose(2, 1, 0)[mask]

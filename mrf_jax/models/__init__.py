@@ -1,0 +1,1 @@
+"""The networks, one Flax module and its defaults a file."""

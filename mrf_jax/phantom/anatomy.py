@@ -1,0 +1,187 @@
+"""Heads: warped, resliced copies of the MNI152 tissue maps."""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+from nilearn import datasets
+from scipy import ndimage
+
+from mrf_jax.errors import UserError
+from mrf_jax.phantom.fields import smooth_noise
+from mrf_jax.phantom.tissue import TISSUES
+
+# The atlas is sampled on points this far apart and averaged over each voxel.
+_SAMPLING_MM = 1.0
+_BRAIN_CENTRE_MM = np.array([0.0, -18.0, 8.0])   # in MNI space
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceGrid:
+  """Axial slices of a scan, stacked without gaps.
+
+  Attributes:
+    n_slices: number of slices.
+    matrix: voxels along x and along y.
+    fov_mm: field of view along x and along y, mm.
+    slice_thickness_mm: thickness and distance of the slices, mm.
+    centre_z_mm: height of the middle of the stack in MNI space, mm.
+  """
+
+  n_slices: int
+  matrix: int
+  fov_mm: float
+  slice_thickness_mm: float
+  centre_z_mm: float
+
+  @property
+  def voxel_mm(self) -> np.ndarray:
+    """Size of a voxel along x, y and z, mm."""
+    in_plane = self.fov_mm / self.matrix
+    return np.array([in_plane, in_plane, self.slice_thickness_mm])
+
+  @property
+  def affine(self) -> Float64[np.ndarray, "4 4"]:
+    """Voxel (x, y, slice) to RAS mm, as NIfTI writes it."""
+    size = np.array([self.matrix, self.matrix, self.n_slices])
+    centre = np.array([*_BRAIN_CENTRE_MM[:2], self.centre_z_mm])
+    affine = np.diag([*self.voxel_mm, 1.0])
+    affine[:3, 3] = centre - self.voxel_mm * (size - 1) / 2
+    return affine
+
+  def points_mm(
+    self, offset_voxels=(0.0, 0.0, 0.0)
+  ) -> Float32[np.ndarray, "slice y x 3"]:
+    """Centres of the voxels, moved by parts of a voxel, in RAS mm."""
+    axes = [
+      (np.arange(n) + offset) * size + start
+      for n, offset, size, start in zip(
+        (self.matrix, self.matrix, self.n_slices),
+        offset_voxels,
+        self.voxel_mm,
+        self.affine[:3, 3],
+        strict=True,
+      )
+    ]
+    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+    return np.stack([x, y, z], -1).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+  """What stands in every voxel of a scan.
+
+  Attributes:
+    fractions: volume share of white matter, grey matter and CSF,
+      [tissue, slice, y, x]; the rest is void.
+    mask: voxels that are at least half brain, [slice, y, x].
+    head_to_atlas: affine part of the map from the head's RAS mm to MNI mm.
+  """
+
+  fractions: Float32[np.ndarray, "tissue slice y x"]
+  mask: Bool[np.ndarray, "slice y x"]
+  head_to_atlas: Float64[np.ndarray, "4 4"]
+
+
+def make_head(
+  rng: np.random.Generator,
+  grid: SliceGrid,
+  *,
+  sharpness: float,
+  warp_mm: float,
+  rotation_deg: float,
+  scaling: float,
+) -> Head:
+  """A subject's anatomy on the slices of a scan.
+
+  Args:
+    rng: random numbers of the subject.
+    grid: the slices.
+    sharpness: exponent of the tissue probabilities before they are scaled to
+      sum one: MNI152 is an average of many heads and its sulci are blurred.
+    warp_mm: standard deviation of the smooth displacement, mm.
+    rotation_deg: standard deviation of the rotations about x, y, z, degrees.
+    scaling: standard deviation of the scale along x, y, z.
+
+  Returns:
+    The head, averaged over each voxel, so that partial volume is real.
+
+  Raises:
+    UserError: no voxel of the slices holds brain.
+  """
+  head_to_atlas = _random_affine(rng, rotation_deg, scaling)
+  seeds = rng.spawn(3)
+  counts = np.maximum(1, np.round(grid.voxel_mm / _SAMPLING_MM)).astype(int)
+  fractions = np.zeros(
+    (len(TISSUES), grid.n_slices, grid.matrix, grid.matrix), np.float32
+  )
+  # Displacements are smooth: read once per voxel, used for all its points.
+  centres = grid.points_mm().reshape(-1, 3)
+  shift = np.stack(
+    [
+      warp_mm * smooth_noise(seed, centres, correlation_mm=30.0)
+      for seed in seeds
+    ],
+    -1,
+  )
+  linear = head_to_atlas[:3, :3].astype(np.float32)
+  constant = head_to_atlas[:3, 3].astype(np.float32)
+  for offset in np.ndindex(*counts):
+    parts = (np.array(offset) + 0.5) / counts - 0.5
+    points = grid.points_mm(parts).reshape(-1, 3) + shift
+    atlas_points = points @ linear.T + constant
+    fractions += _sample_atlas(atlas_points, sharpness).reshape(fractions.shape)
+  fractions /= np.prod(counts)
+  mask = fractions.sum(0) >= 0.5
+  if not mask.any():
+    raise UserError(
+      f"data: no brain in the slices around z = {grid.centre_z_mm:g} mm"
+    )
+  return Head(fractions, mask, head_to_atlas)
+
+
+def _random_affine(rng, rotation_deg, scaling) -> np.ndarray:
+  """Small rotation and scaling about the centre of the brain, [4, 4]."""
+  angles = np.deg2rad(rotation_deg) * np.clip(rng.normal(size=3), -2, 2)
+  scales = 1 + scaling * np.clip(rng.normal(size=3), -2, 2)
+  matrix = np.eye(3)
+  for axis, angle in enumerate(angles):
+    turn = np.eye(3)
+    i, j = [k for k in range(3) if k != axis]
+    turn[i, i] = turn[j, j] = np.cos(angle)
+    turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+    matrix = turn @ matrix
+  affine = np.eye(4)
+  affine[:3, :3] = matrix * scales
+  affine[:3, 3] = _BRAIN_CENTRE_MM - affine[:3, :3] @ _BRAIN_CENTRE_MM
+  return affine
+
+
+@functools.cache
+def _atlas() -> tuple[np.ndarray, np.ndarray]:
+  """MNI152 tissue probabilities [tissue, x, y, z] and mm-to-voxel [4, 4]."""
+  grey = datasets.load_mni152_gm_template(resolution=1)
+  white = datasets.load_mni152_wm_template(resolution=1)
+  brain = datasets.load_mni152_brain_mask(resolution=1)
+  gm, wm, mask = (
+    np.asarray(image.dataobj, np.float32) for image in (grey, white, brain)
+  )
+  csf = np.clip(mask - gm - wm, 0, 1)
+  return np.stack([wm * mask, gm * mask, csf]), np.linalg.inv(grey.affine)
+
+
+def _sample_atlas(points_mm, sharpness) -> np.ndarray:
+  """Sharpened tissue fractions at MNI points, [tissue, point]."""
+  atlas, to_voxel = _atlas()
+  coordinates = (points_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3]).T
+  coordinates = coordinates.astype(np.float32)
+  values = np.stack(
+    [
+      ndimage.map_coordinates(tissue, coordinates, order=1, prefilter=False)
+      for tissue in atlas
+    ]
+  )
+  inside = values.sum(0) >= 0.5
+  sharp = values**sharpness
+  return np.where(inside, sharp / np.maximum(sharp.sum(0), 1e-6), 0)

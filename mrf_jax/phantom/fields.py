@@ -1,0 +1,95 @@
+"""Smooth fields in a head: B1, coil sensitivities, random variation."""
+
+import numpy as np
+from jaxtyping import Complex64, Float, Float32
+
+
+def smooth_noise(
+  rng: np.random.Generator,
+  points_mm: Float[np.ndarray, "point 3"],
+  *,
+  correlation_mm: float,
+  n_waves: int = 48,
+) -> Float[np.ndarray, "point"]:
+  """A stationary Gaussian-like random field with unit standard deviation.
+
+  A sum of plane waves with normal wave vectors (random Fourier features of a
+  Gaussian covariance), so that it can be read at any point.
+
+  Args:
+    rng: random numbers.
+    points_mm: where to read the field, [point, 3], mm.
+    correlation_mm: length over which values stay alike, mm.
+    n_waves: number of waves.
+
+  Returns:
+    Values, [point], float32.
+  """
+  waves = rng.normal(size=(n_waves, 3)) / correlation_mm
+  phases = rng.uniform(0, 2 * np.pi, n_waves)
+  field = np.zeros(len(points_mm), np.float32)
+  points = points_mm.astype(np.float32)
+  for wave, phase in zip(waves.astype(np.float32), phases, strict=True):
+    field += np.cos(points @ wave + np.float32(phase))
+  return field * np.float32(np.sqrt(2 / n_waves))
+
+
+def b1_field(
+  rng: np.random.Generator,
+  points_mm: Float[np.ndarray, "point 3"],
+  *,
+  deviation: float,
+) -> Float32[np.ndarray, "point"]:
+  """Factor on all flip angles: high in the centre, low at the rim, tilted.
+
+  Args:
+    rng: random numbers of the subject.
+    points_mm: positions, [point, 3], mm from the centre of the head.
+    deviation: largest deviation from one inside a head (0.15 is ±15 %).
+
+  Returns:
+    B1 relative to nominal, [point].
+  """
+  radius = np.linalg.norm(points_mm / np.array([75.0, 95.0, 75.0]), axis=-1)
+  dome = 1 - 1.6 * np.clip(radius, 0, 1.25) ** 2
+  tilt = smooth_noise(rng, points_mm, correlation_mm=90.0)
+  field = 0.7 * dome + 0.35 * np.clip(tilt, -2, 2)
+  return (1 + deviation * np.clip(field, -1, 1)).astype(np.float32)
+
+
+def coil_sensitivities(
+  points_mm: Float[np.ndarray, "point 3"],
+  *,
+  n_coils: int,
+  radius_mm: float = 200.0,
+) -> Complex64[np.ndarray, "coil point"]:
+  """Receive fields of loops on a cylinder around the head.
+
+  Each loop is a magnetic dipole that points at the axis; its sensitivity is
+  the transverse field B_x − i B_y (reciprocity, Hoult 1976). Coils alternate
+  between two rings. Scaled so that the sum of squares averages one within 80 mm
+  of the centre.
+
+  Args:
+    points_mm: positions, [point, 3], mm from the centre of the coil.
+    n_coils: number of loops.
+    radius_mm: radius of the cylinder, mm.
+
+  Returns:
+    Complex sensitivities, [coil, point].
+  """
+  points = points_mm.astype(np.float32)
+  maps = np.empty((n_coils, len(points)), np.complex64)
+  for coil in range(n_coils):
+    angle = 2 * np.pi * coil / n_coils
+    height = 0.0 if n_coils < 8 else (40.0 if coil % 2 else -40.0)
+    axis = np.array([np.cos(angle), np.sin(angle), 0.0], np.float32)
+    centre = axis * np.float32(radius_mm) + np.array([0, 0, height], np.float32)
+    distance = points - centre
+    length = np.linalg.norm(distance, axis=-1, keepdims=True)
+    unit = distance / length
+    field = (3 * unit * (unit @ -axis)[:, None] + axis) / length**3
+    maps[coil] = field[:, 0] - 1j * field[:, 1]
+  power = np.sum(np.abs(maps) ** 2, 0)
+  near = np.linalg.norm(points, axis=-1) <= 80.0
+  return maps / np.sqrt(np.mean(power[near] if near.any() else power))

@@ -1,0 +1,88 @@
+"""Relaxation times and proton density of brain tissue at 1.5 T."""
+
+import numpy as np
+from jaxtyping import Float
+
+from mrf_jax.maps import Maps
+from mrf_jax.phantom.fields import smooth_noise
+
+TISSUES = ("wm", "gm", "csf")
+
+# T1 (ms), T2 (ms), PD relative to water. T1 and T2 are the middle of the
+# literature ranges that Ma 2013 lists for 1.5 T (WM 608-756 and 54-81, GM
+# 998-1304 and 78-98, CSF 4103-5400 and 1800-2460); PD are common textbook
+# values, since no source of the paper gives any.
+BRAIN_AT_1_5T = {
+  "wm": (685.0, 68.0, 0.70),
+  "gm": (1150.0, 88.0, 0.82),
+  "csf": (4500.0, 2000.0, 1.00),
+}
+
+
+def tissue_maps(
+  rng: np.random.Generator,
+  points_mm: Float[np.ndarray, "voxel 3"],
+  *,
+  tissues=BRAIN_AT_1_5T,
+  between_subjects: float,
+  within_tissue: float,
+) -> dict[str, Maps]:
+  """Each tissue's own T1, T2 and PD at every voxel.
+
+  A subject's value deviates from the table by a normal factor, and varies
+  smoothly (over some 40 mm) inside the tissue by another.
+
+  Args:
+    rng: the subject's random numbers.
+    points_mm: where the voxels are, [voxel, 3], mm.
+    tissues: T1 (ms), T2 (ms) and PD of each tissue.
+    between_subjects: relative standard deviation over subjects of T1 and T2;
+      PD gets a third of it.
+    within_tissue: relative standard deviation inside a tissue, likewise.
+
+  Returns:
+    For each tissue, maps [voxel].
+  """
+  result = {}
+  for tissue, values in tissues.items():
+    columns = []
+    for value, share in zip(values, (1.0, 1.0, 1 / 3), strict=True):
+      subject = between_subjects * share * np.clip(rng.normal(), -2.5, 2.5)
+      local = smooth_noise(rng, points_mm, correlation_mm=40.0)
+      factor = 1 + subject + within_tissue * share * local
+      columns.append((value * np.maximum(factor, 0.2)).astype(np.float32))
+    t1_ms, t2_ms, pd = columns
+    result[tissue] = Maps(pd=pd, t1_ms=t1_ms, t2_ms=np.minimum(t2_ms, t1_ms))
+  return result
+
+
+def mix(
+  fractions: Float[np.ndarray, "tissue voxel"], maps: dict[str, Maps]
+) -> Maps:
+  """The true maps of voxels that hold several tissues.
+
+  PD is the sum of what the tissues hold; T1 and T2 are the harmonic means,
+  weighted by PD (the rates that a voxel shows on average).
+
+  Args:
+    fractions: volume share of each tissue, [tissue, voxel]; the rest is void.
+    maps: each tissue's own maps, in the same order.
+
+  Returns:
+    Maps [voxel].
+  """
+  water = np.stack(
+    [f * m.pd for f, m in zip(fractions, maps.values(), strict=True)]
+  )
+  pd = water.sum(0)
+  share = water / np.maximum(pd, 1e-9)
+
+  def mean_rate(name):
+    rates = np.stack([1 / getattr(m, name) for m in maps.values()])
+    return (1 / np.maximum((share * rates).sum(0), 1e-9)).astype(np.float32)
+
+  return Maps(
+    pd=pd.astype(np.float32),
+    t1_ms=mean_rate("t1_ms"),
+    t2_ms=mean_rate("t2_ms"),
+  )

@@ -1,0 +1,1 @@
+"""Heads to images: what the scanner plays and measures."""

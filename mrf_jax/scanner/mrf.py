@@ -1,0 +1,117 @@
+"""The fingerprinting scan: spiral k-space, noise, sliding-window images."""
+
+import numpy as np
+from jaxtyping import Bool, Complex64, Float, Float32
+
+from mrf_jax.parallel import map_threads
+from mrf_jax.scanner import spiral as spirals
+from mrf_jax.scanner.spiral import Spiral
+
+
+def temporal_subspace(
+  signals: Float32[np.ndarray, "voxel frame"], *, tolerance: float
+) -> tuple[Float32[np.ndarray, "voxel rank"], Float32[np.ndarray, "frame rank"]]:
+  """The fewest temporal components that hold the signals.
+
+  Args:
+    signals: the true fingerprints of a slice.
+    tolerance: bound on the norm of what is left out, relative to the norm of
+      all signals together.
+
+  Returns:
+    Coefficients and the orthonormal basis: signals ≈ coefficients @ basis.T.
+  """
+  gram = signals.astype(np.float64).T @ signals
+  energy, vectors = np.linalg.eigh(gram)
+  energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
+  left_out = 1 - np.cumsum(energy) / energy.sum()
+  rank = 1 + int(np.argmax(left_out <= tolerance**2))
+  basis = vectors[:, :rank].astype(np.float32)
+  return signals @ basis, basis
+
+
+def scan_slice(
+  rng: np.random.Generator,
+  signals: Float32[np.ndarray, "voxel frame"],
+  mask: Bool[np.ndarray, "y x"],
+  sensitivities: Complex64[np.ndarray, "coil y x"],
+  spiral: Spiral,
+  *,
+  noise_sd: float,
+  window: int,
+  stride: int,
+  tolerance: float,
+) -> Complex64[np.ndarray, "voxel window"]:
+  """Scans one slice and reconstructs it with a sliding window.
+
+  Frame t plays arm t mod n_arms. The forward transform runs through a
+  temporal subspace of the signals (its error is bounded by `tolerance`);
+  noise and adjoint are computed frame by frame, so that nothing of noise and
+  aliasing is lost.
+
+  Args:
+    rng: random numbers of the noise.
+    signals: true fingerprints of the masked voxels, PD included.
+    mask: which voxels those are, in C order.
+    sensitivities: coil sensitivities, known to the reconstruction too.
+    spiral: the readout.
+    noise_sd: standard deviation of the noise on the real and on the
+      imaginary part of each k-space sample.
+    window: frames of one window.
+    stride: frames from one window to the next.
+    tolerance: relative error of the temporal subspace.
+
+  Returns:
+    One complex image value for each masked voxel and window.
+  """
+  coefficients, basis = temporal_subspace(signals, tolerance=tolerance)
+  images = np.zeros((basis.shape[1], *mask.shape), np.complex64)
+  images[:, mask] = coefficients.T
+  components = spirals.forward(spiral, images, sensitivities)
+  power = np.sum(np.abs(sensitivities) ** 2, 0)
+  # The mean over a window of all arms is the adjoint over all arms.
+  combine = (spiral.n_arms / power).astype(np.float32)
+  frames = np.empty((len(signals), len(basis)), np.complex64)
+
+  def play_arm(job) -> None:
+    arm, noise = job
+    times = np.arange(arm, len(basis), spiral.n_arms)
+    if not times.size:
+      return
+    _, n_coils, _, n_samples = components.shape
+    k_space = basis[times] @ components[:, :, arm].reshape(basis.shape[1], -1)
+    shape = (times.size, n_coils, n_samples)
+    k_space = k_space.reshape(shape)
+    if noise_sd:
+      pairs = noise.standard_normal((*shape, 2), dtype=np.float32)
+      k_space += np.float32(noise_sd) * pairs.view(np.complex64)[..., 0]
+    images = spirals.adjoint_of_arm(spiral, arm, k_space, sensitivities)
+    frames[:, times] = (images[:, mask] * combine[mask]).T
+
+  map_threads(play_arm, enumerate(rng.spawn(spiral.n_arms)))
+  return sliding_window(frames, window=window, stride=stride)
+
+
+def sliding_window(
+  frames: Float[np.ndarray, "voxel frame"], *, window: int, stride: int = 1
+) -> Float[np.ndarray, "voxel window"]:
+  """Mean over each window of neighbouring frames ("valid" windows).
+
+  Args:
+    frames: real or complex values, [voxel, frame].
+    window: frames of one window.
+    stride: frames from one window to the next.
+
+  Returns:
+    (frames − window) // stride + 1 values a voxel, of the input's type.
+  """
+  n_windows = (frames.shape[1] - window) // stride + 1
+  windows = np.empty((len(frames), n_windows), frames.dtype)
+  wide = np.result_type(frames.dtype, np.float64)
+  for start in range(0, len(frames), 4096):
+    rows = frames[start : start + 4096]
+    total = np.zeros((len(rows), frames.shape[1] + 1), wide)
+    np.cumsum(rows, axis=1, out=total[:, 1:])
+    sums = (total[:, window:] - total[:, :-window])[:, ::stride]
+    windows[start : start + 4096] = sums / window
+  return windows

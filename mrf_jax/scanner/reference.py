@@ -1,0 +1,78 @@
+"""The acquired reference maps: variable flip angles and fast spin echo."""
+
+import numpy as np
+from jaxtyping import Float
+
+from mrf_jax.maps import Maps
+from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.signal.closed_form import spgr_signal, spin_echo_signal
+
+
+def acquire_reference(
+  rng: np.random.Generator,
+  fractions: Float[np.ndarray, "tissue voxel"],
+  tissues: dict[str, Maps],
+  b1: Float[np.ndarray, "voxel"],
+  *,
+  flip_angles_deg,
+  vfa_tr_ms: float,
+  te_ms,
+  fse_tr_ms: float,
+  noise_level: float,
+) -> Maps:
+  """Reference maps with noise, partial volume and B1 errors of their own.
+
+  Seven spoiled gradient echoes give T1 and PD, eight echoes of a fast spin
+  echo give T2, as in the paper; the fits know nothing of B1. Images are fully
+  sampled magnitudes, so their noise is Rician.
+
+  Args:
+    rng: random numbers of the noise.
+    fractions: volume share of each tissue.
+    tissues: each tissue's own maps, in the same order.
+    b1: factor on all flip angles.
+    flip_angles_deg: flip angles of the gradient echoes, [flip], degrees.
+    vfa_tr_ms: their repetition time, ms.
+    te_ms: echo times of the fast spin echo, [echo], ms.
+    fse_tr_ms: its repetition time, ms.
+    noise_level: standard deviation of the noise on the real and on the
+      imaginary part, relative to the mean brain signal of the strongest image
+      of each series.
+
+  Returns:
+    PD, T1 and T2 as fitted.
+  """
+
+  def magnitudes(signal_of):
+    clean = sum(
+      share[:, None] * np.asarray(signal_of(maps))
+      for share, maps in zip(fractions, tissues.values(), strict=True)
+    )
+    sd = noise_level * clean.mean(0).max()
+    noise = rng.normal(scale=sd, size=(2, *clean.shape)) if sd else np.zeros(2)
+    return np.hypot(clean + noise[0], noise[1]).astype(np.float32)
+
+  vfa = magnitudes(
+    lambda m: spgr_signal(
+      m.pd[:, None],
+      m.t1_ms[:, None],
+      flip_angle_deg=np.asarray(flip_angles_deg, np.float32),
+      tr_ms=vfa_tr_ms,
+      b1=b1[:, None],
+    )
+  )
+  echoes = magnitudes(
+    lambda m: spin_echo_signal(
+      m.pd[:, None],
+      m.t1_ms[:, None],
+      m.t2_ms[:, None],
+      te_ms=np.asarray(te_ms, np.float32),
+      tr_ms=fse_tr_ms,
+      b1=b1[:, None],
+    )
+  )
+  pd, t1_ms = fit_vfa_t1(
+    vfa, flip_angles_deg=flip_angles_deg, tr_ms=vfa_tr_ms
+  )
+  _, t2_ms = fit_t2(echoes, te_ms=te_ms)
+  return Maps(np.asarray(pd), np.asarray(t1_ms), np.asarray(t2_ms))

@@ -1,0 +1,1 @@
+"""Folds, steps, checkpoints and the loop over epochs."""

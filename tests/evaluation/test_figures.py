@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation.figures import default_limits, figure3, signal_figure
+from mrf_jax.maps import MAP_NAMES, Maps
+
+_Y, _X = np.mgrid[:40, :32]
+
+
+def _ellipse(y, x, height, width):
+  return ((_Y - y) / height) ** 2 + ((_X - x) / width) ** 2 < 1
+
+
+MASK = _ellipse(20, 16, 16, 12)
+
+
+def _head(scale=1.0):
+  fluid = _ellipse(22, 16, 5, 2)
+
+  def fill(tissue, csf):
+    return np.where(MASK, scale * np.where(fluid, csf, tissue), np.nan)
+
+  return Maps(fill(0.7, 1.0), fill(700, 4500), fill(65, 1500))
+
+
+def _figure(path, scale=1.1, **changes):
+  arguments = {
+    "reference": _head(),
+    "estimates": {"cohen": _head(0.9), "spatiotemporal": _head(scale)},
+    "mask": MASK,
+    "difference_of": "spatiotemporal",
+    "title": "simulated subject 1",
+  }
+  figure3(path, **(arguments | changes))
+  return imread(path)[..., :3]
+
+
+def _reddish(image):
+  """Pixels of the red half of the difference's colours."""
+  return np.count_nonzero(image[..., 0] > image[..., 2] + 0.4)
+
+
+def test_figure3_shows_maps(tmp_path):
+  path = tmp_path / "figure3.png"
+  image = _figure(path)
+  height, width, _ = image.shape
+  assert 600 < height < 2000 and 800 < width < 2500
+  assert 20_000 < path.stat().st_size < 2_000_000
+  assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
+  assert np.all(image[-1] == 0) and np.all(image[:, 0] == 0)  # background
+  assert [p.name for p in tmp_path.iterdir()] == ["figure3.png"]
+
+
+def test_figure3_is_deterministic(tmp_path):
+  _figure(tmp_path / "a.png")
+  _figure(tmp_path / "b.png")
+  assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_difference_is_estimate_minus_reference(tmp_path):
+  limits = {"pd": 0.1, "t1_ms": 100, "t2_ms": 10}
+  path = tmp_path / "f.png"
+  above = _figure(path, 1.1, difference_limits=limits)
+  below = _figure(path, 0.9, difference_limits=limits)
+  assert _reddish(above) > 1.5 * _reddish(below)
+
+
+def test_anterior_is_up(tmp_path):
+  path = tmp_path / "s.png"
+  image = np.zeros((20, 20), complex)
+  image[15:] = 1j  # the anterior quarter is bright
+  signal_figure(path, image, title="first frame")
+  drawn = imread(path)[:, :400, :3].mean(-1)
+  rows = np.flatnonzero(drawn[:, 300] > 0.9)
+  assert rows.size > 50
+  assert rows.max() < 0.5 * drawn.shape[0]
+
+
+def test_signal_figure_file(tmp_path):
+  path = tmp_path / "signal.png"
+  signal_figure(path, np.exp(1j * _X) * _Y, title="first frame")
+  assert path.stat().st_size > 3_000
+  assert imread(path).std() > 0.1
+  assert [p.name for p in tmp_path.iterdir()] == ["signal.png"]
+
+
+def test_t2_limit_keeps_tissue_visible():
+  limits = default_limits(_head(), MASK)
+  assert limits == pytest.approx({"pd": 1.0, "t1_ms": 4500, "t2_ms": 195})
+
+
+def test_limits_change_the_colours(tmp_path):
+  usual = _figure(tmp_path / "a.png")
+  wide = _figure(tmp_path / "b.png", limits={"t2_ms": 2000.0})
+  third = usual.shape[0] // 3
+  # Only the row of T2 may differ.
+  np.testing.assert_array_equal(usual[:third], wide[:third])
+  assert np.any(usual[2 * third :] != wide[2 * third :])
+
+
+def test_constant_and_empty_maps_can_be_drawn(tmp_path):
+  zero = Maps(*(np.zeros(MASK.shape) for _ in MAP_NAMES))
+  unknown = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
+  for method in (zero, unknown):
+    _figure(
+      tmp_path / "f.png",
+      reference=zero,
+      estimates={"cohen": method},
+      difference_of="cohen",
+    )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"difference_of": "hoppe"}, "hoppe"),
+    ({"mask": np.zeros_like(MASK)}, "empty"),
+    ({"mask": np.ones((3, 3), bool)}, "shape"),
+  ],
+)
+def test_bad_input_is_refused(tmp_path, changes, message):
+  with pytest.raises(UserError, match=message):
+    _figure(tmp_path / "f.png", **changes)
+  assert not list(tmp_path.iterdir())

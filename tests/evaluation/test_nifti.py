@@ -1,0 +1,105 @@
+import nibabel
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation.nifti import load_map, save_map
+
+# Voxels of 2 x 2 x 5 mm with an origin, turned by 30 degrees about x.
+_C, _S = np.cos(np.pi / 6), np.sin(np.pi / 6)
+AFFINE = np.array(
+  [
+    [2, 0, 0, -70],
+    [0, 2 * _C, -5 * _S, -90],
+    [0, 2 * _S, 5 * _C, -40],
+    [0, 0, 0, 1],
+  ],
+  np.float64,
+)
+SHAPE = (3, 5, 4)  # [slice, y, x]
+
+
+@pytest.fixture
+def mask():
+  return np.random.default_rng(0).random(SHAPE) < 0.5
+
+
+def test_voxels_come_back_in_order(tmp_path, mask):
+  values = np.arange(mask.sum(), dtype=np.float32) + 0.1
+  save_map(tmp_path / "t1.nii.gz", values, mask, AFFINE)
+  loaded = load_map(tmp_path / "t1.nii.gz", mask)
+  assert loaded.dtype == np.float32
+  np.testing.assert_array_equal(loaded, values)
+  assert [p.name for p in tmp_path.iterdir()] == ["t1.nii.gz"]
+
+
+def test_a_voxel_lands_at_its_place(tmp_path):
+  s, y, x = 2, 4, 1
+  mask = np.zeros(SHAPE, bool)
+  mask[s, y, x] = True
+  save_map(tmp_path / "t1.nii.gz", np.array([800.0]), mask, AFFINE)
+  image = nibabel.load(tmp_path / "t1.nii.gz")
+  assert image.shape == SHAPE[::-1]
+  (index,) = np.argwhere(image.get_fdata() == 800)
+  place_mm = nibabel.affines.apply_affine(image.affine, index)
+  expected = (-70 + 2 * x, -90 + 2 * _C * y - 5 * _S * s)
+  np.testing.assert_allclose(place_mm[:2], expected, atol=1e-4)
+  np.testing.assert_allclose(place_mm[2], -40 + 2 * _S * y + 5 * _C * s)
+
+
+def test_header_and_background(tmp_path, mask):
+  save_map(tmp_path / "t1.nii.gz", np.ones(mask.sum()), mask, AFFINE)
+  image = nibabel.load(tmp_path / "t1.nii.gz")
+  for affine, code in (
+    image.get_qform(coded=True),
+    image.get_sform(coded=True),
+  ):
+    assert code == 1
+    np.testing.assert_allclose(affine, AFFINE, atol=1e-4)
+  assert image.header.get_xyzt_units()[0] == "mm"
+  assert image.get_data_dtype() == np.float32
+  assert not image.get_fdata()[~mask.transpose(2, 1, 0)].any()
+
+
+def test_equal_maps_make_equal_files(tmp_path, mask):
+  for name in ("a.nii.gz", "b.nii.gz"):
+    save_map(tmp_path / name, np.ones(mask.sum()), mask, AFFINE)
+  first, second = (p.read_bytes() for p in sorted(tmp_path.iterdir()))
+  assert first == second
+
+
+def test_wrong_number_of_values_is_an_error(tmp_path, mask):
+  # A single value would fill the mask silently.
+  with pytest.raises(ValueError, match="masked voxels"):
+    save_map(tmp_path / "t1.nii.gz", np.ones(1), mask, AFFINE)
+  assert not list(tmp_path.iterdir())
+
+
+def test_missing_file(tmp_path, mask):
+  with pytest.raises(UserError, match=r"t1\.nii\.gz: no such file"):
+    load_map(tmp_path / "t1.nii.gz", mask)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "flipped"])
+def test_damaged_file(tmp_path, damage):
+  path = tmp_path / "t1.nii.gz"
+  mask = np.ones((8, 16, 16), bool)
+  values = np.random.default_rng(0).random(mask.sum())
+  save_map(path, values, mask, AFFINE)
+  data = bytearray(path.read_bytes())
+  if damage == "cut":
+    data = data[: len(data) // 2]
+  elif damage == "flipped":
+    data[len(data) // 2] ^= 0xFF
+  else:
+    data = b"not a volume" if damage == "text" else b""
+  path.write_bytes(data)
+  with pytest.raises(UserError, match=r"t1\.nii\.gz: damaged"):
+    load_map(path, mask)
+
+
+def test_other_shape(tmp_path, mask):
+  path = tmp_path / "t1.nii.gz"
+  save_map(path, np.ones(mask.sum()), mask, AFFINE)
+  with pytest.raises(UserError, match=r"t1\.nii\.gz.*\(4, 5, 3\)"):
+    load_map(path, np.ones((3, 4, 5), bool))

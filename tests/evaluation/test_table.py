@@ -1,0 +1,174 @@
+import dataclasses
+import math
+
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation.table import (
+  Row,
+  format_markdown,
+  format_text,
+  read_csv,
+  summarise,
+  write_csv,
+)
+from mrf_jax.maps import MAP_NAMES
+
+NAN = float("nan")
+
+
+def _subject(tissue, mae, rmse):
+  return {(tissue, name): (mae, rmse) for name in MAP_NAMES}
+
+
+def _rows(method, tissue, mae, n=6):
+  return [Row(method, tissue, m, mae, 0.5, mae + 1, 0.25, n) for m in MAP_NAMES]
+
+
+def _cells(markdown, tissue, method):
+  for line in markdown.splitlines():
+    cells = [c.strip() for c in line.strip("|").split("|")]
+    if cells[:2] == [tissue, method]:
+      return cells[2:]
+  raise AssertionError(f"no line {tissue} {method}")
+
+
+def test_mean_and_sample_standard_deviation():
+  subjects = [_subject("wm", mae, 2 * mae) for mae in (1.0, 2.0, 6.0)]
+  row = summarise({"cohen": subjects})[1]
+  assert (row.method, row.tissue, row.map, row.n) == ("cohen", "wm", "t1_ms", 3)
+  assert (row.mae_mean, row.rmse_mean) == (3.0, 6.0)
+  assert row.mae_std == pytest.approx(math.sqrt(7))
+  assert row.rmse_std == pytest.approx(2 * math.sqrt(7))
+
+
+def test_one_subject_has_no_spread():
+  row = summarise({"cohen": [_subject("wm", 4.0, 5.0)]})[0]
+  assert dataclasses.astuple(row)[3:] == (4.0, 0.0, 5.0, 0.0, 1)
+
+
+def test_empty_tissues_do_not_count():
+  full, empty = _subject("csf", 4.0, 5.0), _subject("csf", NAN, NAN)
+  some, none = (
+    summarise({"cohen": s})[0] for s in ([empty, full], [empty, empty])
+  )
+  assert dataclasses.astuple(some)[3:] == (4.0, 0.0, 5.0, 0.0, 1)
+  assert none.n == 0
+  assert all(map(math.isnan, dataclasses.astuple(none)[3:7]))
+
+
+def test_rows_come_by_method_tissue_and_map():
+  subject = _subject("brain", 1.0, 1.0) | _subject("wm", 1.0, 1.0)
+  rows = summarise({"truth": [subject], "cohen": [subject]})
+  assert [(r.method, r.tissue, r.map) for r in rows] == [
+    (method, tissue, name)
+    for method in ("truth", "cohen")
+    for tissue in ("wm", "brain")
+    for name in MAP_NAMES
+  ]
+
+
+def test_csv_is_exact(tmp_path):
+  path = tmp_path / "table1.csv"
+  rows = [
+    Row("cohen", "wm", "pd", 0.1 + 0.2, 1 / 3, 1e-17, 0.0, 6),
+    Row("a, b", "csf", "t1_ms", 1162.6, 0.0, 2.0, 0.0, 1),
+  ]
+  write_csv(rows, path)
+  assert read_csv(path) == rows
+  assert path.read_text().splitlines()[:2] == [
+    "method,tissue,map,mae_mean,mae_std,rmse_mean,rmse_std,n",
+    "cohen,wm,pd,0.30000000000000004,0.3333333333333333,1e-17,0.0,6",
+  ]
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_keeps_nan(tmp_path):
+  write_csv([Row("m", "csf", "pd", NAN, NAN, NAN, NAN, 0)], tmp_path / "t.csv")
+  (row,) = read_csv(tmp_path / "t.csv")
+  assert math.isnan(row.mae_mean) and row.n == 0
+
+
+def test_failed_writing_keeps_the_old_table(tmp_path):
+  path = tmp_path / "table1.csv"
+  write_csv(_rows("cohen", "wm", 1.0), path)
+  before = path.read_bytes()
+  with pytest.raises(TypeError):
+    write_csv([*_rows("cohen", "wm", 2.0), "no row"], path)
+  assert path.read_bytes() == before
+  assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    (None, "t.csv"),
+    ("", "first line"),
+    ("method,tissue\n", "first line"),
+    ("HEAD\nm,wm,pd,1,2,x,4,6\n", "line 2"),
+    ("HEAD\nm,wm,pd,1,2,3,4,6\nm,wm,pd,1,6\n", "line 3"),
+    ("HEAD\nm,wm\n", "line 2"),
+  ],
+)
+def test_bad_csv_is_refused(tmp_path, text, message):
+  path = tmp_path / "t.csv"
+  if text is not None:
+    head = "method,tissue,map,mae_mean,mae_std,rmse_mean,rmse_std,n"
+    path.write_text(text.replace("HEAD", head))
+  with pytest.raises(UserError, match=message):
+    read_csv(path)
+
+
+def test_markdown_layout():
+  rows = _rows("truth", "wm", 1.0) + _rows("cohen", "wm", 209.04)
+  rows += _rows("hoppe", "wm", 253.9) + _rows("cohen", "csf", 7.0)
+  text = format_markdown(rows, title="Table 1", note="Simulated.")
+  lines = text.splitlines()
+  assert lines[:3] == ["# Table 1", "", "Simulated."]
+  assert lines[4] == (
+    "| tissue | method | PD MAE (a.u.) | PD RMSE (a.u.) | T1 MAE (ms) "
+    "| T1 RMSE (ms) | T2 MAE (ms) | T2 RMSE (ms) |"
+  )
+  starts = [line.split("|")[1:3] for line in lines[6:10]]
+  assert [(t.strip(), m.strip()) for t, m in starts] == [
+    ("WM", "cohen"),
+    ("WM", "hoppe"),
+    ("WM", "truth"),  # first in the rows, but only a reference
+    ("CSF", "cohen"),
+  ]
+  assert _cells(text, "WM", "hoppe")[:3] == [
+    "253.900 ± 0.500",
+    "254.900 ± 0.250",
+    "253.9 ± 0.5",
+  ]
+  assert text.endswith("n = 6.\n")
+
+
+def test_best_mean_of_each_cell_is_bold():
+  first = [Row("a", "gm", m, 1.0, 0.5, 9.0, 0.5, 6) for m in MAP_NAMES]
+  second = [Row("b", "gm", m, 2.0, 0.1, 8.0, 0.5, 6) for m in MAP_NAMES]
+  floor = [Row("truth", "gm", m, 0.1, 0.1, 0.1, 0.1, 6) for m in MAP_NAMES]
+  text = format_markdown(floor + second + first, title="t", note="")
+  assert _cells(text, "GM", "a")[2:4] == ["**1.0 ± 0.5**", "9.0 ± 0.5"]
+  assert _cells(text, "GM", "b")[2:4] == ["2.0 ± 0.1", "**8.0 ± 0.5**"]
+  assert "**" not in "".join(_cells(text, "GM", "truth"))
+
+
+def test_cells_without_subjects_are_dashes_and_never_best():
+  empty = [Row("a", "csf", m, NAN, NAN, NAN, NAN, 0) for m in MAP_NAMES]
+  text = format_markdown(empty + _rows("b", "csf", 3.0, n=5), title="t")
+  assert _cells(text, "CSF", "a") == ["–"] * 6
+  assert _cells(text, "CSF", "b")[2] == "**3.0 ± 0.5**"
+  assert text.endswith("n = 0–5.\n")
+
+
+def test_subjects_are_said_by_tissue_where_they_differ():
+  rows = _rows("a", "wm", 1.0, n=6) + _rows("a", "csf", 1.0, n=5)
+  assert "n = 6 (wm), 5 (csf)." in format_text(rows)
+
+
+def test_text_columns_are_aligned():
+  rows = _rows("spatiotemporal", "wm", 1.0) + _rows("b", "brain", 1000.0)
+  head, *body, _ = format_text(rows).splitlines()
+  assert len({len(line) for line in [head, *body]}) == 1
+  assert "**" not in "".join(body)
