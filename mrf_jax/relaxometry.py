@@ -36,7 +36,7 @@ def fit_vfa_t1(
 
     S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
 
-  Start: the slope of S / sin(a) against S / tan(a) is E1 (Deoni 2003). Then
+  Start: the slope of S / sin(a) against S / tan(a) is E1 (Gupta 1977). Then
   Levenberg-Marquardt on all flip angles, see `_least_squares`.
 
   Args:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.files import replacing
+from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 
 # Lipari for T1 and Navia for T2 are the relaxometry community's colour maps.

@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.files import replacing
+from mrf_jax.files import replacing
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DAMAGE = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.errors import SubjectErrors
-from mrf_jax.evaluation.files import replacing
+from mrf_jax.files import replacing
 from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.maps import MAP_NAMES
 

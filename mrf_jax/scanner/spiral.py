@@ -75,8 +75,8 @@ def make_spiral(
 
   Radius grows as angle^density_power up to the edge of k-space, with as many
   turns as put neighbouring arms one sampling distance apart at the rim; the
-  centre is denser for powers above one. Samples are equally long apart
-  (constant gradient amplitude).
+  centre is denser for powers above one. The gradient rises over the first
+  15 % of the samples and then keeps its amplitude.
 
   Args:
     matrix: voxels along x and y.
@@ -91,7 +91,9 @@ def make_spiral(
   fine = np.linspace(0, 1, 64 * samples_per_arm)
   curve = 0.5 * fine**density_power * np.exp(2j * np.pi * turns * fine)
   length = np.concatenate([[0], np.cumsum(np.abs(np.diff(curve)))])
-  wanted = np.linspace(0, length[-1], samples_per_arm)
+  speed = np.minimum(1, np.arange(samples_per_arm) / (0.15 * samples_per_arm))
+  travelled = np.cumsum(speed) - speed / 2
+  wanted = length[-1] * (travelled - travelled[0]) / np.ptp(travelled)
   parameter = np.interp(wanted, length, fine)
   arm = 0.5 * parameter**density_power
   arm = arm * np.exp(2j * np.pi * turns * parameter)

@@ -13,7 +13,7 @@ def spgr_signal(
     S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
 
   with a = B1 · flip angle. Spoiling is ideal: no transverse magnetisation
-  lives from one repetition to the next (Ernst 1966; Weigel 2015, eq. 1).
+  lives from one repetition to the next (Ernst 1966).
 
   Args:
     m0: equilibrium magnetisation, arbitrary units.

@@ -1,0 +1,96 @@
+"""Pre-processing of images and maps, and the way back (METHODS of Balsiger)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Complex64, Float32, Float64
+
+from mrf_jax.errors import UserError
+from mrf_jax.maps import MAP_NAMES, Maps
+
+SIGNAL_NORMALISATIONS = ("frame", "subject", "voxel")
+
+
+def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
+  """Maps of one subject with each map clipped to its own percentiles.
+
+  Args:
+    maps: [voxel] each.
+    percentiles: lower and upper percentile; the paper's are 0.1 and 99.9.
+
+  Returns:
+    The clipped maps.
+  """
+  values = maps.stack()
+  low, high = np.percentile(values, percentiles, axis=0)
+  return Maps.unstack(np.clip(values, low, high).astype(np.float32))
+
+
+def normalise_signals(
+  signals: Complex64[np.ndarray, "voxel frame"], *, per: str
+) -> Float32[np.ndarray, "voxel 2T"]:
+  """Real and imaginary parts side by side, zero mean and unit variance.
+
+  Args:
+    signals: sliding-window images of one subject's masked voxels.
+    per: what is standardised by itself: `frame`, each part of each frame over
+      all voxels; `subject`, everything at once; `voxel`, each fingerprint,
+      which discards the amplitude that carries proton density.
+
+  Returns:
+    [real parts, imaginary parts] of each voxel. What does not vary is zero.
+
+  Raises:
+    UserError: `per` is not one of these.
+  """
+  if per not in SIGNAL_NORMALISATIONS:
+    raise UserError(
+      f"data.normalise_signals_per: {per!r} is not one of "
+      + ", ".join(SIGNAL_NORMALISATIONS)
+    )
+  values = np.concatenate([signals.real, signals.imag], axis=1)
+  axis = {"frame": 0, "subject": None, "voxel": 1}[per]
+  mean = values.mean(axis, keepdims=True, dtype=np.float64)
+  values -= mean.astype(np.float32)
+  scale = np.sqrt(np.mean(np.square(values), axis, keepdims=True))
+  values /= np.where(scale > 0, scale, 1)
+  return values
+
+
+@dataclasses.dataclass(frozen=True)
+class MapRange:
+  """Lowest and highest value of each map over the training subjects.
+
+  Attributes:
+    low: [3], in the order of `MAP_NAMES`.
+    high: [3].
+  """
+
+  low: Float64[np.ndarray, "3"]
+  high: Float64[np.ndarray, "3"]
+
+  @classmethod
+  def of(cls, training_maps: Sequence[Maps]) -> "MapRange":
+    """The range of the training subjects' maps, never of the left-out one's.
+
+    Args:
+      training_maps: clipped maps of the training subjects.
+
+    Raises:
+      UserError: a map is constant.
+    """
+    values = np.concatenate([m.stack() for m in training_maps])
+    low, high = values.min(0).astype(float), values.max(0).astype(float)
+    for name, lowest, highest in zip(MAP_NAMES, low, high, strict=True):
+      if not highest > lowest:
+        raise UserError(f"training maps: {name} is {lowest:g} in every voxel")
+    return cls(low, high)
+
+  def scale(self, values):
+    """Maps [..., 3] in physical units to the range [0, 1]."""
+    return (values - self.low) / (self.high - self.low)
+
+  def unscale(self, values):
+    """Network outputs [..., 3] back to physical units."""
+    return values * (self.high - self.low) + self.low

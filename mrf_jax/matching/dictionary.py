@@ -1,0 +1,106 @@
+"""Dictionaries of simulated fingerprints (Ma 2013)."""
+
+import dataclasses
+
+import jax
+import numpy as np
+from jaxtyping import Array, Complex64, Float32
+
+from mrf_jax.errors import UserError
+from mrf_jax.matching.compress import compress
+from mrf_jax.scanner.mrf import sliding_window
+from mrf_jax.sequence import Sequence
+from mrf_jax.signal.epg import simulate_echoes
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dictionary:
+  """Simulated fingerprints with their parameters.
+
+  Attributes:
+    atoms: L2-normalised fingerprints, real where the train's phase is
+      constant; of `rank` columns if compressed, [atom, frame or rank].
+    norms: their norms before, for proton density one, [atom].
+    t1_ms: [atom], ms.
+    t2_ms: [atom], ms.
+    b1: factor on the flip angles, [atom].
+    basis: temporal basis that signals are projected on, or None,
+      [frame, rank].
+  """
+
+  atoms: Float32[Array, "atom frame"] | Complex64[Array, "atom frame"]
+  norms: Float32[Array, "atom"]
+  t1_ms: Float32[Array, "atom"]
+  t2_ms: Float32[Array, "atom"]
+  b1: Float32[Array, "atom"]
+  basis: Array | None = None
+
+  @property
+  def n_atoms(self) -> int:
+    """Number of fingerprints."""
+    return len(self.norms)
+
+
+def build_dictionary(
+  sequence: Sequence,
+  t1_ms,
+  t2_ms,
+  *,
+  b1=(1.0,),
+  window: int = 1,
+  stride: int = 1,
+  rank: int | None = None,
+  n_states: int | None = None,
+  text: str | None = None,
+) -> Dictionary:
+  """Fingerprints of every pair of the two axes with T2 ≤ T1.
+
+  Atoms go through the same sliding window as the scan.
+
+  Args:
+    sequence: the train.
+    t1_ms: values of T1, [n], ms.
+    t2_ms: values of T2, [m], ms.
+    b1: factors on the flip angles; every value multiplies the atoms.
+    window: frames of the sliding window.
+    stride: frames from one window to the next.
+    rank: temporal components kept by an SVD (McGivney 2014); None keeps all
+      frames.
+    n_states: configuration orders of the simulation; None chooses by T2.
+    text: what the progress bar says; None shows none.
+
+  Returns:
+    The dictionary, atoms ordered by B1, then T1, then T2.
+
+  Raises:
+    UserError: an axis is empty, no pair has T2 ≤ T1, or the sequence is
+      shorter than the window.
+  """
+  if sequence.n_frames < window:
+    raise UserError(
+      f"dictionary: {sequence.n_frames} frames are fewer than one window of "
+      f"{window}"
+    )
+  factor, t1, t2 = (
+    axis.reshape(-1).astype(np.float32)
+    for axis in np.meshgrid(b1, t1_ms, t2_ms, indexing="ij")
+  )
+  physical = t2 <= t1
+  if not physical.any():
+    raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
+  t1, t2, factor = t1[physical], t2[physical], factor[physical]
+  echoes = simulate_echoes(
+    sequence, t1, t2, b1=factor, n_states=n_states, text=text
+  )
+  atoms = sliding_window(echoes, window=window, stride=stride)
+  norms = np.linalg.norm(atoms, axis=1)
+  atoms /= norms[:, None]
+  dictionary = Dictionary(atoms, norms, t1, t2, factor)
+  return dictionary if rank is None else compress(dictionary, rank=rank)
+
+
+def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:
+  """A geometric axis from low to high with steps of at most step_percent."""
+  ratio = np.log(high / low) / np.log1p(step_percent / 100)
+  return np.geomspace(low, high, int(np.ceil(ratio)) + 1).astype(np.float32)

@@ -1,0 +1,100 @@
+"""The spatiotemporal network of Balsiger 2018."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Voxels on each side of a patch's centre: the network sees 5 × 5.
+REACH = 2
+
+
+class Spatiotemporal(nn.Module):
+  """5 × 5 patches of fingerprints to the maps of their central voxel.
+
+  Block = convolution (valid, stride one), dropout, batch normalisation, ReLU.
+  Two 1 × 1 blocks reduce the channels; a 5 × 5 block and a 3 × 3 block on the
+  centre run in parallel; a linear 1 × 1 convolution gives the maps. Fully
+  convolutional: a patch of 5 × 5 gives one estimate, a slice gives a slice.
+
+  Attributes:
+    widths: features of the two 1 × 1 blocks; the paper names 256 for the
+      second and shows, but does not name, the first.
+    branch_width: features of each spatial block; not named in the paper.
+    dropout: share of activations dropped in training.
+    n_maps: outputs.
+  """
+
+  widths: tuple[int, ...] = (512, 256)
+  branch_width: int = 128
+  dropout: float = 0.2
+  n_maps: int = 3
+
+  @nn.compact
+  def __call__(
+    self, signals: Float[Array, "batch y x 2T"], *, train: bool
+  ) -> Float[Array, "batch y-4 x-4 maps"]:
+    """Normalised maps of all voxels whose whole patch is inside the input.
+
+    Args:
+      signals: real parts, then imaginary parts, of every voxel.
+      train: whether to drop activations and use the batch's statistics.
+
+    Returns:
+      Maps on the scale of [0, 1].
+    """
+
+    def block(x, width, size, name):
+      x = ValidConv(width, size, name=name)(x)
+      x = nn.Dropout(self.dropout, deterministic=not train)(x)
+      x = nn.BatchNorm(
+        use_running_average=not train, momentum=0.99, epsilon=1e-3
+      )(x)
+      return nn.relu(x)
+
+    x = signals
+    for i, width in enumerate(self.widths):
+      x = block(x, width, 1, f"temporal_{i}")
+    wide = block(x, self.branch_width, 5, "spatial_5x5")
+    narrow = block(x[:, 1:-1, 1:-1], self.branch_width, 3, "spatial_3x3")
+    features = jnp.concatenate([wide, narrow], -1)
+    return ValidConv(self.n_maps, 1, name="maps")(features)
+
+
+class ValidConv(nn.Module):
+  """A convolution with valid padding as matrix products.
+
+  One product where the output is a single voxel (a training patch), and a sum
+  of size² shifted products where it is an image: XLA's own convolution needs
+  five to ten times as long for its gradient on a CPU.
+
+  Attributes:
+    features: output channels.
+    size: voxels along y and x.
+  """
+
+  features: int
+  size: int
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "batch y x channel"]
+  ) -> Float[Array, "batch y x feature"]:
+    """Output of `size` − 1 fewer voxels along y and x."""
+    n = self.size
+    kernel = self.param(
+      "kernel",
+      jax.nn.initializers.glorot_uniform(),
+      (n, n, x.shape[-1], self.features),
+    )
+    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
+    if height == width == 1:
+      flat = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
+      return flat[:, None, None] + bias
+    total = bias
+    for i in range(n):
+      for j in range(n):
+        shifted = x[:, i : i + height, j : j + width]
+        total = total + shifted @ kernel[i, j]
+    return total

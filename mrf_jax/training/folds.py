@@ -1,0 +1,104 @@
+"""Folds side by side: devices in parallel, several folds on each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+
+class FoldRunner:
+  """Keeps folds on their devices, and steps all of them with one call."""
+
+  def __init__(
+    self,
+    function: Callable,
+    folds: Sequence,
+    shared: Any,
+    *,
+    at_once: int | None = None,
+  ):
+    """Prepares `function(state, fold, shared)` for all folds.
+
+    Args:
+      function: pure; returns (state, metrics) of one fold.
+      folds: one pytree a fold, all of the same shapes.
+      shared: a pytree that every fold reads; placed once on each device.
+      at_once: folds that one device vectorises over (`vmap`); the others on
+        it follow one after another. None is all on an accelerator and one on
+        a CPU, where batched small products take longer than single ones.
+    """
+    devices = jax.local_devices()
+    self.n_folds = len(folds)
+    self._n_devices = min(len(devices), self.n_folds)
+    self._per_device = -(-self.n_folds // self._n_devices)
+    devices = devices[: self._n_devices]
+    if at_once is None:
+      on_cpu = devices[0].platform == "cpu"
+      at_once = 1 if on_cpu else self._per_device
+
+    def all_on_device(states, folds, shared):
+      return jax.lax.map(
+        lambda pair: function(*pair, shared),
+        (states, folds),
+        batch_size=min(at_once, self._per_device),
+      )
+
+    self._step = jax.pmap(all_on_device, devices=devices, donate_argnums=0)
+    self._folds = self._spread(folds)
+    self._shared = jax.tree.map(lambda x: _replicate(x, devices), shared)
+
+  def step(self, states):
+    """One call of the function for every fold.
+
+    Args:
+      states: what `spread` or the last call gave; it is used up.
+
+    Returns:
+      States for the next call, and the metrics, [fold].
+    """
+    states, metrics = self._step(states, self._folds, self._shared)
+    return states, jax.tree.map(self._flatten, metrics)
+
+  def spread(self, states: Sequence):
+    """Puts one state a fold onto the devices."""
+    return self._spread(states)
+
+  def gather(self, states) -> list:
+    """One host pytree a fold of what `step` returned."""
+    flat = jax.tree.map(self._flatten, states)
+    return [
+      jax.tree.map(lambda x, fold=fold: x[fold], flat)
+      for fold in range(self.n_folds)
+    ]
+
+  def _spread(self, trees):
+    """Stacks to [device, fold on it, …]; surplus places repeat fold 0."""
+    places = self._n_devices * self._per_device
+    filled = [*trees, *[trees[0]] * (places - len(trees))]
+    shape = (self._n_devices, self._per_device)
+
+    def stack(*leaves):
+      leaves = jnp.stack(leaves)
+      return leaves.reshape(*shape, *leaves.shape[1:])
+
+    return jax.tree.map(stack, *filled)
+
+  def _flatten(self, array) -> np.ndarray:
+    array = np.asarray(array)
+    return array.reshape(-1, *array.shape[2:])[: self.n_folds]
+
+
+def _replicate(array, devices):
+  """One copy on each device, [device, …], as `pmap` reads it in place."""
+  array = jnp.asarray(array)[None]
+  sharding = NamedSharding(
+    Mesh(np.array(devices), ("device",)), PartitionSpec("device")
+  )
+  return jax.make_array_from_single_device_arrays(
+    (len(devices), *array.shape[1:]),
+    sharding,
+    [jax.device_put(array, device) for device in devices],
+  )

@@ -1,0 +1,189 @@
+"""One training step and one epoch of one fold, as pure functions."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float32, Int32, PRNGKeyArray
+
+from mrf_jax.dataset.patches import VoxelGrid
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """All that training changes.
+
+  Attributes:
+    params: the network's weights.
+    batch_stats: running statistics of its batch normalisation.
+    opt_state: the optimiser's.
+    step: steps done.
+  """
+
+  params: Any
+  batch_stats: Any
+  opt_state: Any
+  step: Int32[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Fold:
+  """What one fold learns from.
+
+  Attributes:
+    rows: rows of the voxel table that may be centres: the training subjects'
+      voxels, repeated from the start up to the length of the largest fold.
+    low: lowest value of each map over the training subjects.
+    high: highest value.
+    key: random key of initial weights, sampling and dropout.
+  """
+
+  rows: Int32[Array, "centre"]
+  low: Float32[Array, "3"]
+  high: Float32[Array, "3"]
+  key: PRNGKeyArray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class VoxelTable:
+  """Signals and reference maps of all subjects; all folds share it.
+
+  Attributes:
+    signals: normalised signals; row 0 is zero, [row, 2T].
+    maps: reference maps in physical units, [row, 3].
+    grid: where the rows stand.
+  """
+
+  signals: Float32[Array, "row channel"]
+  maps: Float32[Array, "row 3"]
+  grid: VoxelGrid
+
+
+def init_state(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  key: PRNGKeyArray,
+  *,
+  n_channels: int,
+  reach: int,
+) -> TrainState:
+  """Fresh weights.
+
+  Args:
+    model: the network.
+    optimizer: the optimiser.
+    key: random key.
+    n_channels: 2T.
+    reach: voxels on each side of a patch's centre.
+  """
+  size = 2 * reach + 1
+  example = jnp.zeros((1, size, size, n_channels))
+  variables = model.init(key, example, train=False)
+  return TrainState(
+    variables["params"],
+    variables.get("batch_stats", {}),
+    optimizer.init(variables["params"]),
+    jnp.zeros((), jnp.int32),
+  )
+
+
+def train_step(
+  state: TrainState,
+  fold: Fold,
+  table: VoxelTable,
+  centres: Int32[Array, "tile"],
+  *,
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  reach: int,
+  tile: int,
+) -> tuple[TrainState, Float32[Array, ""]]:
+  """One step of the mean squared error on maps scaled to [0, 1].
+
+  Each centre stands for a tile of `tile` × `tile` neighbouring estimates; the
+  patches of a tile overlap, so that the network's 1 × 1 layers run once per
+  voxel of it. `tile=1` is the paper's: one patch, one estimate.
+
+  Args:
+    state: before the step.
+    fold: its ranges and key.
+    table: signals and maps.
+    centres: rows of the table.
+    model: the network.
+    optimizer: the optimiser.
+    reach: voxels on each side of a patch's centre.
+    tile: estimates along y and x.
+
+  Returns:
+    The state after the step and the loss.
+  """
+  before, after = (tile - 1) // 2, tile // 2
+  inputs = table.signals[
+    table.grid.neighbours(centres, before=before + reach, after=after + reach)
+  ]                                             # [tile, y + 4, x + 4, 2T]
+  outputs = table.grid.neighbours(centres, before=before, after=after)
+  targets = (table.maps[outputs] - fold.low) / (fold.high - fold.low)
+  inside = (outputs > 0)[..., None]             # [tile, y, x, 1]
+  dropout_key = jax.random.fold_in(fold.key, state.step)
+
+  def loss_of(params):
+    estimates, updated = model.apply(
+      {"params": params, "batch_stats": state.batch_stats},
+      inputs,
+      train=True,
+      rngs={"dropout": dropout_key},
+      mutable=["batch_stats"],
+    )
+    squared = jnp.where(inside, jnp.square(estimates - targets), 0)
+    loss = squared.sum() / (inside.sum() * targets.shape[-1])
+    return loss, updated.get("batch_stats", {})
+
+  (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+    state.params
+  )
+  updates, opt_state = optimizer.update(
+    gradients, state.opt_state, state.params
+  )
+  params = optax.apply_updates(state.params, updates)
+  return TrainState(params, batch_stats, opt_state, state.step + 1), loss
+
+
+def train_epoch(
+  state: TrainState,
+  fold: Fold,
+  table: VoxelTable,
+  *,
+  n_steps: int,
+  batch: int,
+  **step_options,
+) -> tuple[TrainState, Float32[Array, ""]]:
+  """All steps of one epoch, in a new random order of the centres.
+
+  Args:
+    state: before the epoch.
+    fold: its centres, ranges and key.
+    table: signals and maps.
+    n_steps: steps of the epoch.
+    batch: centres of one step.
+    **step_options: of `train_step`.
+
+  Returns:
+    The state after the epoch and the mean loss over it.
+  """
+  # A key of its own: fold.key with small numbers folded in belongs to dropout.
+  order_key = jax.random.fold_in(jax.random.fold_in(fold.key, 2**31), state.step)
+  order = jax.random.permutation(order_key, fold.rows)
+  # A fold smaller than one batch is seen several times.
+  order = jnp.resize(order, (n_steps, batch))
+
+  def step(state, centres):
+    return train_step(state, fold, table, centres, **step_options)
+
+  state, losses = jax.lax.scan(step, state, order)
+  return state, losses.mean()

@@ -1,0 +1,69 @@
+"""Closed forms against the recursions that they sum up."""
+
+import jax
+import numpy as np
+import pytest
+
+from mrf_jax.signal.closed_form import spgr_signal, spin_echo_signal
+
+
+def _repeat_excitation(flip_deg, tr_ms, t1_ms, n=20000):
+  """Longitudinal magnetisation before a pulse after n repetitions."""
+  mz = np.ones_like(t1_ms)
+  for _ in range(n):
+    mz = 1 + (mz * np.cos(np.deg2rad(flip_deg)) - 1) * np.exp(-tr_ms / t1_ms)
+  return mz
+
+
+@pytest.mark.parametrize("flip_deg", [1.0, 5.0, 25.0, 90.0])
+@pytest.mark.parametrize("b1", [0.85, 1.0, 1.15])
+def test_spgr_is_the_steady_state_of_the_recursion(flip_deg, b1):
+  t1_ms = np.array([100.0, 685.0, 1180.0, 4800.0])
+  mz = _repeat_excitation(flip_deg * b1, 5.85, t1_ms)
+  expected = 3.0 * mz * np.sin(np.deg2rad(flip_deg * b1))
+  signal = spgr_signal(3.0, t1_ms, flip_angle_deg=flip_deg, tr_ms=5.85, b1=b1)
+  np.testing.assert_allclose(signal, expected, rtol=2e-6)
+
+
+def test_spgr_keeps_its_digits_at_small_angles():
+  t1 = 5000.0
+  a, e1 = np.deg2rad(1.0), np.exp(-5.85 / t1)
+  exact = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
+  signal = spgr_signal(1.0, t1, flip_angle_deg=1.0, tr_ms=5.85)
+  np.testing.assert_allclose(signal, exact, rtol=5e-7)
+
+
+def test_spgr_is_largest_at_the_ernst_angle():
+  flips = np.linspace(0.5, 30, 2000)
+  signal = np.asarray(spgr_signal(1.0, 900.0, flip_angle_deg=flips, tr_ms=5.85))
+  ernst = np.rad2deg(np.arccos(np.exp(-5.85 / 900.0)))
+  assert flips[signal.argmax()] == pytest.approx(ernst, abs=0.1)
+
+
+def test_spin_echo_decays_and_recovers():
+  te = np.arange(20.0, 161.0, 20.0)
+  signal = spin_echo_signal(2.0, 900.0, 80.0, te_ms=te, tr_ms=1626.0)
+  # After 90° nothing longitudinal is left: plain saturation recovery.
+  expected = 2.0 * (1 - np.exp(-1626.0 / 900.0)) * np.exp(-te / 80.0)
+  np.testing.assert_allclose(signal, expected, rtol=2e-6)
+
+
+def test_spin_echo_b1_scales_the_excitation():
+  signal = spin_echo_signal(
+    1.0, 900.0, 80.0, te_ms=20.0, tr_ms=1626.0, flip_angle_deg=90.0, b1=0.8
+  )
+  mz = _repeat_excitation(72.0, 1626.0, np.array(900.0), n=50)
+  expected = mz * np.sin(np.deg2rad(72.0)) * np.exp(-20 / 80)
+  np.testing.assert_allclose(signal, expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("rank_promotion", ["allow", "raise"])
+def test_arguments_broadcast_under_any_rank_promotion(rank_promotion):
+  t1_ms = np.array([[500.0], [1000.0], [2000.0]])
+  with jax.numpy_rank_promotion(rank_promotion):
+    flips = np.array([2.0, 10.0])
+    spgr = spgr_signal(1.0, t1_ms, flip_angle_deg=flips, tr_ms=6.0)
+    echo = spin_echo_signal(
+      1.0, t1_ms, 80.0, te_ms=np.array([20.0, 40.0]), tr_ms=1600.0
+    )
+  assert spgr.shape == echo.shape == (3, 2)

@@ -1,0 +1,212 @@
+"""Fits against the truth, and against SciPy where there is noise."""
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from mrf_jax import relaxometry
+from mrf_jax.errors import UserError
+from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+
+FLIPS_DEG = np.array([1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0])
+TR_MS = 5.85
+TE_MS = np.arange(20.0, 161.0, 20.0)
+
+
+def _spgr(m0, t1_ms, flips_deg=FLIPS_DEG):
+  """The SPGR equation in float64, [voxel, flip]."""
+  e1 = np.exp(-TR_MS / np.asarray(t1_ms))[..., None]
+  a = np.deg2rad(flips_deg)
+  m0 = np.asarray(m0)[..., None]
+  return m0 * np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
+
+
+def _echoes(s0, t2_ms):
+  """Mono-exponential decay in float64, [voxel, echo]."""
+  return np.asarray(s0)[..., None] * np.exp(
+    -TE_MS / np.asarray(t2_ms)[..., None]
+  )
+
+
+def _scipy_fit(model, signals, start, bounds_ms):
+  """Least squares of each voxel by SciPy, (a, t) [voxel]."""
+  fits = [
+    least_squares(
+      lambda q, s=s: model(q[0], q[1]) - s,
+      q0,
+      bounds=([-np.inf, bounds_ms[0]], [np.inf, bounds_ms[1]]),
+      x_scale=q0,
+      xtol=1e-12,
+      ftol=1e-12,
+      gtol=1e-12,
+    ).x
+    for s, q0 in zip(signals, start, strict=True)
+  ]
+  return np.array(fits).T
+
+
+def test_t1_of_clean_signals_is_the_truth():
+  t1_ms = np.geomspace(100, 5000, 200)
+  m0 = np.geomspace(1e-3, 1e7, 200)
+  m0_fit, t1_fit = fit_vfa_t1(
+    _spgr(m0, t1_ms), flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS
+  )
+  assert m0_fit.dtype == t1_fit.dtype == np.float32
+  np.testing.assert_allclose(t1_fit, t1_ms, rtol=1e-5)
+  np.testing.assert_allclose(m0_fit, m0, rtol=1e-5)
+
+
+def test_t2_of_clean_signals_is_the_truth():
+  t2_ms = np.geomspace(10, 2500, 200)
+  s0 = np.geomspace(1e-3, 1e7, 200)
+  s0_fit, t2_fit = fit_t2(_echoes(s0, t2_ms), te_ms=TE_MS)
+  assert s0_fit.dtype == t2_fit.dtype == np.float32
+  np.testing.assert_allclose(t2_fit, t2_ms, rtol=1e-5)
+  np.testing.assert_allclose(s0_fit, s0, rtol=1e-5)
+
+
+def test_b1_corrects_t1():
+  t1_ms = np.linspace(300, 3000, 60)
+  b1 = np.linspace(0.8, 1.2, 60)
+  signals = np.stack(
+    [_spgr(1.0, t, FLIPS_DEG * b) for t, b in zip(t1_ms, b1, strict=True)]
+  )
+  arguments = {"flip_angles_deg": FLIPS_DEG, "tr_ms": TR_MS}
+  _, corrected = fit_vfa_t1(signals, b1=b1, **arguments)
+  _, blind = fit_vfa_t1(signals, **arguments)
+  np.testing.assert_allclose(corrected, t1_ms, rtol=1e-4)
+  # A flip angle taken too large by 1/b1 scales T1 by b1², to first order.
+  np.testing.assert_allclose(blind, t1_ms * b1**2, rtol=0.03)
+
+
+def test_noisy_t1_agrees_with_scipy():
+  rng = np.random.default_rng(1)
+  t1_ms = rng.uniform(300, 4500, 100)
+  signals = _spgr(np.ones(100), t1_ms)
+  signals += rng.normal(0, 2e-3, signals.shape)
+  m0_fit, t1_fit = fit_vfa_t1(signals, flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS)
+  start = np.stack([np.ones(100), t1_ms], 1)
+  m0_ref, t1_ref = _scipy_fit(_spgr, signals, start, (50, 8000))
+  assert np.std(t1_fit / t1_ms) > 0.03  # the noise matters
+  np.testing.assert_allclose(t1_fit, t1_ref, rtol=2e-3)
+  np.testing.assert_allclose(m0_fit, m0_ref, rtol=2e-3)
+
+
+def test_noisy_t2_agrees_with_scipy():
+  rng = np.random.default_rng(2)
+  t2_ms = rng.uniform(20, 1500, 100)
+  signals = _echoes(np.ones(100), t2_ms)
+  signals += rng.normal(0, 0.02, signals.shape)
+  s0_fit, t2_fit = fit_t2(signals, te_ms=TE_MS)
+  start = np.stack([np.ones(100), t2_ms], 1)
+  s0_ref, t2_ref = _scipy_fit(_echoes, signals, start, (5, 4000))
+  assert np.std(t2_fit / t2_ms) > 0.03
+  np.testing.assert_allclose(t2_fit, t2_ref, rtol=5e-3)
+  np.testing.assert_allclose(s0_fit, s0_ref, rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+  "signals",
+  [
+    np.zeros((3, 8)),
+    np.ones((3, 8)),
+    -np.ones((3, 8)),
+    np.eye(8),
+    np.linspace(1, 3, 8)[None],
+    np.random.default_rng(0).normal(size=(500, 8)),
+    np.random.default_rng(1).normal(size=(500, 8)) * 1e-30,
+    np.random.default_rng(2).normal(size=(500, 8)) * 1e30,
+  ],
+  ids="zero one minus impulse rising noise tiny huge".split(),
+)
+def test_meaningless_voxels_stay_finite_and_inside_the_bounds(signals):
+  flips = np.linspace(2, 25, 8)
+  fits = (
+    (*fit_vfa_t1(signals, flip_angles_deg=flips, tr_ms=TR_MS), 50, 8000),
+    (*fit_t2(signals, te_ms=TE_MS), 5, 4000),
+  )
+  for amplitude, time_ms, least, greatest in fits:
+    assert np.all(np.isfinite(amplitude))
+    assert np.all((time_ms >= least) & (time_ms <= greatest))
+    if not signals.any():
+      assert not amplitude.any()
+
+
+def test_a_bad_voxel_leaves_its_neighbours_alone():
+  signals = _echoes(np.ones(3), np.array([40.0, 80.0, 120.0]))
+  signals[1] = 0
+  _, t2_fit = fit_t2(signals, te_ms=TE_MS)
+  np.testing.assert_allclose(t2_fit[[0, 2]], [40, 120], rtol=1e-5)
+
+
+def test_bounds_hold_the_amplitude_is_the_best_inside():
+  signals = _echoes(np.ones(1), np.array([1000.0]))
+  s0_fit, t2_fit = fit_t2(signals, te_ms=TE_MS, bounds_ms=(10, 300))
+  decay = _echoes(1.0, 300.0)
+  assert t2_fit[0] == pytest.approx(300, rel=1e-5)
+  assert s0_fit[0] == pytest.approx(
+    (decay @ signals[0]) / (decay @ decay), rel=1e-5
+  )
+
+
+def test_result_does_not_depend_on_the_block(monkeypatch):
+  rng = np.random.default_rng(3)
+  signals = _echoes(np.ones(333), rng.uniform(20, 300, 333))
+  signals += rng.normal(0, 0.01, signals.shape)
+  _, whole = fit_t2(signals, te_ms=TE_MS)
+  monkeypatch.setattr(relaxometry, "_CPU_BLOCK", 64)
+  monkeypatch.setattr(relaxometry, "_ACCELERATOR_BLOCK", 64)
+  _, parts = fit_t2(signals, te_ms=TE_MS)
+  np.testing.assert_allclose(parts, whole, rtol=1e-3)
+
+
+def test_no_voxels_make_no_maps():
+  s0_fit, t2_fit = fit_t2(np.zeros((0, 8)), te_ms=TE_MS)
+  assert s0_fit.shape == t2_fit.shape == (0,)
+
+
+def _with_nan():
+  signals = np.ones((4, 7))
+  signals[1, 2] = signals[3, 0] = np.nan
+  return signals
+
+
+@pytest.mark.parametrize(
+  ("signals", "changes", "message"),
+  [
+    (np.ones(7), {}, r"shape \(7,\)"),
+    (np.ones((4, 6)), {}, r"shape \(4, 6\).*\(7,\)"),
+    (_with_nan(), {}, "2 signals are NaN"),
+    (np.ones((4, 7), complex), {}, "complex"),
+    (np.ones((4, 7)), {"b1": np.ones(3)}, r"b1 has shape \(3,\)"),
+    (np.ones((4, 7)), {"b1": np.zeros(4)}, "b1 must be positive"),
+    (np.ones((4, 7)), {"b1": np.full(4, 9.0)}, "below 180"),
+    (np.ones((4, 7)), {"tr_ms": 0.0}, "tr_ms must be positive"),
+    (np.ones((4, 7)), {"tr_ms": np.ones(7)}, "not one value"),
+    (np.ones((4, 7)), {"bounds_ms": (100, 50)}, "bounds_ms"),
+    (np.ones((4, 7)), {"flip_angles_deg": np.zeros(7)}, "two different"),
+    (
+      np.ones((4, 7)),
+      {"flip_angles_deg": np.arange(7)},
+      "flip_angles_deg must be positive",
+    ),
+  ],
+)
+def test_t1_refuses(signals, changes, message):
+  arguments = {"flip_angles_deg": FLIPS_DEG, "tr_ms": TR_MS, **changes}
+  with pytest.raises(UserError, match=message):
+    fit_vfa_t1(signals, **arguments)
+
+
+@pytest.mark.parametrize(
+  ("signals", "te_ms", "message"),
+  [
+    (np.ones((4, 7)), TE_MS, r"shape \(4, 7\)"),
+    (np.full((4, 8), np.nan), TE_MS, "32 signals are NaN"),
+    (np.ones((4, 8)), -TE_MS, "te_ms must be positive"),
+    (np.ones((4, 1)), TE_MS[:1], "two different echo times"),
+  ],
+)
+def test_t2_refuses(signals, te_ms, message):
+  with pytest.raises(UserError, match=message):
+    fit_t2(signals, te_ms=te_ms)

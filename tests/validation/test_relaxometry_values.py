@@ -1,0 +1,102 @@
+"""T1 of variable flip angles against other people's signals and fits.
+
+Folder `MRF_VALIDATION_DATA` holds `osipi_t1_vfa` (OSIPI code collection) and
+`qmrlab_vfa` (qMRLab). Units differ by file: R1 in 1/s (brain), T1 in ms
+(prostate), R1 in 1/ms (QIBA); TR in s (brain, QIBA), in ms (prostate).
+"""
+
+import csv
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import scipy.io
+
+from mrf_jax.relaxometry import fit_vfa_t1
+from mrf_jax.signal.closed_form import spgr_signal
+
+_DATA = os.environ.get("MRF_VALIDATION_DATA")
+pytestmark = pytest.mark.skipif(
+  not _DATA, reason="MRF_VALIDATION_DATA is not set"
+)
+
+
+def _read(name):
+  """Signals [voxel, flip], flip angles (deg), TR (file's unit), columns."""
+  path = pathlib.Path(_DATA) / "osipi_t1_vfa" / name
+  with open(path, encoding="utf-8-sig") as stream:
+    rows = [
+      {key.strip(): value for key, value in row.items()}
+      for row in csv.DictReader(stream)
+    ]
+  assert len({(row["FA"], row["TR"]) for row in rows}) == 1
+  flips_deg = np.array(rows[0]["FA"].split(), float)
+  tr = float(rows[0]["TR"].split()[0])
+  signals = np.array([row["s"].split() for row in rows], float)
+
+  def column(key):
+    return np.array([float(row[key]) for row in rows])
+
+  return signals, flips_deg, tr, column
+
+
+def test_brain_agrees_with_the_non_linear_fits_of_osipi():
+  signals, flips_deg, tr_s, column = _read("t1_brain_data.csv")
+  assert len(signals) == 76
+  m0, t1_ms = fit_vfa_t1(signals, flip_angles_deg=flips_deg, tr_ms=1e3 * tr_s)
+  # Their R1 comes from a non-linear fit, too: only digits differ.
+  np.testing.assert_allclose(t1_ms, 1e3 / column("R1"), rtol=5e-4)
+  np.testing.assert_allclose(m0, column("s0"), rtol=5e-4)
+
+
+@pytest.mark.parametrize("suffix", ["", " B1cor"])
+def test_prostate_agrees_with_osipi(suffix):
+  signals, flips_deg, tr_ms, column = _read("t1_prostate_data.csv")
+  assert len(signals) == 50
+  m0, t1_ms = fit_vfa_t1(
+    signals,
+    flip_angles_deg=flips_deg,
+    tr_ms=tr_ms,
+    b1=column("B1") / 100 if suffix else None,
+  )
+  np.testing.assert_allclose(t1_ms, column("T1 nonlinear" + suffix), rtol=5e-4)
+  np.testing.assert_allclose(m0, column("s0 nonlinear" + suffix), rtol=5e-4)
+  # The linear fit weights noise otherwise: up to 17 % in one voxel.
+  linear = t1_ms / column("T1 linear" + suffix) - 1
+  assert np.median(np.abs(linear)) < 0.03
+  assert np.max(np.abs(linear)) < 0.2
+
+
+def test_qiba_phantom_has_its_true_t1():
+  """Truth with noise of sigma 2 or 10: signal-to-noise sets the tolerance.
+
+  The bounds are widened, for the phantom goes down to T1 = 22 ms.
+  """
+  signals, flips_deg, tr_s, column = _read("t1_quiba_data.csv")
+  assert len(signals) == 45
+  m0, t1_ms = fit_vfa_t1(
+    signals,
+    flip_angles_deg=flips_deg,
+    tr_ms=1e3 * tr_s,
+    bounds_ms=(10.0, 8000.0),
+  )
+  error = np.abs(t1_ms * column("R1") - 1)
+  assert np.median(error) < 0.005
+  assert np.max(error) < 0.04
+  assert np.max(np.abs(m0 / column("s0") - 1)) < 0.04
+
+
+def test_spgr_signal_has_the_values_of_qmrlab():
+  path = pathlib.Path(_DATA) / "qmrlab_vfa" / "value_vfa_t1.mat"
+  file = scipy.io.loadmat(path, simplify_cells=True)
+  m0, t1_s = file["st"]
+  signal = spgr_signal(
+    m0, 1e3 * t1_s, flip_angle_deg=np.array([3.0, 20.0]), tr_ms=15.0
+  )
+  np.testing.assert_allclose(signal, file["Smodel"], rtol=1e-6)
+  m0_fit, t1_fit = fit_vfa_t1(
+    file["Smodel"][None], flip_angles_deg=[3.0, 20.0], tr_ms=15.0
+  )
+  assert t1_fit[0] == pytest.approx(700, rel=1e-5)
+  assert m0_fit[0] == pytest.approx(2000, rel=1e-5)
