@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import pathlib
+from typing import Any
 
 import h5py
 import numpy as np
@@ -79,9 +80,10 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
   try:
     if subject.signals is None:
       raise UserError(f"subject {subject.subject} has no signals to save")
-    subject = _as_stored(subject)
-    _check(subject, subject.signals.shape)
-    _check_finite("signals", subject.signals)
+    signals = np.asarray(subject.signals, np.complex64)
+    subject = _as_stored(subject, signals)
+    _check(subject, signals.shape)
+    _check_finite("signals", signals)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -122,8 +124,9 @@ def load_subject(
       signals = _dataset(file, "signals", np.complex64)
       _check(subject, signals.shape)
       if with_signals:
-        subject = dataclasses.replace(subject, signals=signals[()])
-        _check_finite("signals", subject.signals)
+        values = signals[()]
+        _check_finite("signals", values)
+        subject = dataclasses.replace(subject, signals=values)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
   except FileNotFoundError as error:
@@ -135,7 +138,7 @@ def load_subject(
   return subject
 
 
-def _as_stored(subject: Subject) -> Subject:
+def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
   """The same subject with the types of the file; right ones are not copied."""
 
   def maps_as_stored(maps):
@@ -144,15 +147,16 @@ def _as_stored(subject: Subject) -> Subject:
     return Maps(*(np.asarray(getattr(maps, n), np.float32) for n in MAP_NAMES))
 
   atlas = subject.head_to_atlas
-  sequence = subject.sequence
+  frames: dict[str, Any] = {
+    name: getattr(subject.sequence, name) for name in _FRAME_FIELDS
+  }
   return dataclasses.replace(
     subject,
     mask=np.asarray(subject.mask, bool),
-    signals=np.asarray(subject.signals, np.complex64),
+    signals=signals,
     affine=np.asarray(subject.affine, np.float64),
     sequence=make_sequence(
-      *(getattr(sequence, name) for name in _FRAME_FIELDS),
-      inversion_time_ms=sequence.inversion_time_ms,
+      **frames, inversion_time_ms=subject.sequence.inversion_time_ms
     ),
     maps=maps_as_stored(subject.maps),
     truth=maps_as_stored(subject.truth),
@@ -220,18 +224,18 @@ def _read(file: h5py.File) -> Subject:
 
 def _read_sequence(file: h5py.File) -> Sequence:
   """The train, checked by `make_sequence`."""
-  frames = []
+  frames: dict[str, Any] = {}
   for name in _FRAME_FIELDS:
     values = _dataset(file, f"sequence/{name}", np.float64)[()]
-    frames.append(values)
-    if values.ndim != 1 or values.shape != frames[0].shape:
+    frames[name] = values
+    if values.ndim != 1 or len(values) != len(frames[_FRAME_FIELDS[0]]):
       raise UserError(
         f"sequence/{name} has shape {values.shape}, not one value a frame"
       )
   inversion_time_ms = None
   if "inversion_time_ms" in file["sequence"].attrs:
     inversion_time_ms = _attribute(file["sequence"], "inversion_time_ms", float)
-  return make_sequence(*frames, inversion_time_ms=inversion_time_ms)
+  return make_sequence(**frames, inversion_time_ms=inversion_time_ms)
 
 
 def _read_maps(file: h5py.File, name: str) -> Maps:
@@ -257,8 +261,8 @@ def _attribute(group: h5py.Group, name: str, kind: type):
   if name not in group.attrs:
     raise UserError(f"{label} is missing")
   value = group.attrs[name]
-  accepted = {
-    str: str,
+  accepted: tuple[type, ...] = {
+    str: (str,),
     float: (int, float, np.integer, np.floating),
     int: (int, np.integer),
   }[kind]
@@ -323,7 +327,7 @@ def _check_finite(name: str, values: np.ndarray) -> None:
   n_bad = 0
   for start in range(0, len(values), rows):
     block = values[start : start + rows]
-    n_bad += block.size - np.count_nonzero(np.isfinite(block))
+    n_bad += block.size - int(np.count_nonzero(np.isfinite(block)))
   if n_bad:
     raise UserError(f"{name}: {n_bad} values are NaN or infinite")
 

@@ -105,6 +105,12 @@ def write_csv(rows: Sequence[Row], path: str | os.PathLike) -> None:
       writer.writerows(dataclasses.astuple(row) for row in rows)
 
 
+def write_text(text: str, path: str | os.PathLike) -> None:
+  """Writes a formatted table to its file, complete or not at all."""
+  with replacing(path) as temporary:
+    temporary.write_text(text)
+
+
 def read_csv(path: str | os.PathLike) -> list[Row]:
   """Rows that `write_csv` has written.
 

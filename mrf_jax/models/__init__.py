@@ -1,1 +1,8 @@
 """The networks, one Flax module and its defaults a file."""
+
+from mrf_jax.models import spatiotemporal
+
+# Method name to its Flax module and the reach of its patches.
+NETWORKS = {
+  "spatiotemporal": (spatiotemporal.Spatiotemporal, spatiotemporal.REACH),
+}

@@ -1,0 +1,27 @@
+"""The whole experiment in minutes: 6 small heads, all folds, the table.
+
+  python launch.py --config=configs/demo.py --workdir=runs/demo
+"""
+
+import ml_collections
+
+from configs import paper
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The paper's configuration at a size for two cores."""
+  config = paper.get_config()
+  config.data.grid.update(matrix=96, n_slices=4)   # 2.7 mm voxels, 20 mm
+  config.scan.n_coils = 8
+  config.scan.spiral.samples_per_arm = 256
+  # Every eighth window: neighbouring windows share 47 of 48 frames.
+  # (673 - 1) // 8 + 1 = 85 window images.
+  config.scan.stride = 8
+  config.spatiotemporal.update(
+    widths=(256, 128), branch_width=64, dropout=0.0
+  )
+  config.training.update(
+    epochs=8, batch=16, tile=6, schedule="cosine", learning_rate=3e-3
+  )
+  config.dictionary.step_percent = 5.0
+  return config

@@ -1,0 +1,94 @@
+"""The paper's experiment in full: 6 heads, 16 slices of 256 × 256, 50 epochs.
+
+  python launch.py --config=configs/paper.py --workdir=runs/paper
+
+Numbers are those of Balsiger et al. 2018 unless a comment says otherwise.
+Simulation takes minutes a head on two cores; training is 107,000 steps of 600
+patches a fold and wants accelerators.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Every value of the experiment."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.methods = ("spatiotemporal", "dictionary")
+
+  config.data = ml_collections.ConfigDict()
+  config.data.n_subjects = 6
+  config.data.grid = dict(
+    n_slices=16,
+    matrix=256,
+    fov_mm=256.0,
+    slice_thickness_mm=5.0,
+    centre_z_mm=15.0,  # ours: the lateral ventricles, in MNI space
+  )
+  # Ours; the spread of heads and tissues that the in-vivo scans had is not
+  # known. Ma 2013 finds white-matter T1 and T2 to scatter by 5 and 6 %.
+  config.data.head = dict(
+    sharpness=2.0, warp_mm=3.0, rotation_deg=3.0, scaling=0.03
+  )
+  config.data.between_subjects = 0.03
+  config.data.within_tissue = 0.04
+  config.data.b1_deviation = 0.15
+
+  config.sequence = ml_collections.ConfigDict()
+  config.sequence.n_frames = 720
+  # None plays our own tailored train; or text files of angles and TRs.
+  config.sequence.path = ml_collections.config_dict.placeholder(str)
+  config.sequence.tr_path = ml_collections.config_dict.placeholder(str)
+  config.sequence.te_ms = 2.0
+  config.sequence.inversion_time_ms = 20.0
+
+  config.scan = ml_collections.ConfigDict()
+  config.scan.n_coils = 16
+  config.scan.window = 48
+  config.scan.stride = 1
+  # 48 arms are turned by 7.5° each: one window samples k-space fully. 1092
+  # samples an arm as in a public reconstruction with the same window.
+  config.scan.spiral = dict(
+    n_arms=48, samples_per_arm=1092, density_power=1.25
+  )
+  config.scan.noise_level = 0.4  # see README, Noise
+  config.scan.subspace_tolerance = 1e-4
+
+  config.reference = ml_collections.ConfigDict()
+  config.reference.flip_angles_deg = (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0)
+  config.reference.vfa_tr_ms = 5.85
+  config.reference.te_ms = tuple(20.0 * echo for echo in range(1, 9))
+  config.reference.fse_tr_ms = 1626.0
+  config.reference.noise_level = 0.01  # ours
+
+  config.preprocessing = ml_collections.ConfigDict()
+  config.preprocessing.clip_percentiles = (0.1, 99.9)
+  config.preprocessing.normalise_signals_per = "frame"
+
+  # 512 and 128 are ours: the paper names only the 256 between them.
+  config.spatiotemporal = dict(
+    widths=(512, 256), branch_width=128, dropout=0.2
+  )
+  config.training = ml_collections.ConfigDict()
+  config.training.epochs = 50
+  config.training.batch = 600
+  config.training.tile = 1
+  config.training.learning_rate = 1e-3
+  config.training.schedule = "constant"
+  config.training.folds_at_once = ml_collections.config_dict.placeholder(int)
+
+  config.dictionary = ml_collections.ConfigDict()
+  config.dictionary.t1_ms = (100.0, 6000.0)
+  config.dictionary.t2_ms = (10.0, 3000.0)
+  config.dictionary.step_percent = 3.0
+  config.dictionary.b1 = (1.0,)
+  config.dictionary.rank = ml_collections.config_dict.placeholder(int)
+
+  # Literature T1 at 1.5 T (in Ma 2013): WM 608-756, GM 998-1304, CSF
+  # 4103-5400 ms. The white-grey limit lies half-way between their ranges, the
+  # outer limits as far out again; CSF begins half-way between GM and CSF.
+  config.evaluation = ml_collections.ConfigDict()
+  config.evaluation.thresholds_ms = dict(
+    wm=(487.0, 877.0), gm=(877.0, 1425.0), csf=(2704.0, float("inf"))
+  )
+  return config

@@ -1,0 +1,56 @@
+"""Launches the stages of mrf_jax from the command line.
+
+python launch.py --config=configs/demo.py --workdir=runs/demo
+"""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_MODES = ("crossval", "simulate")
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Configuration file; its values: --config.key=value."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
+_MODE = flags.DEFINE_enum("mode", "crossval", _MODES, "Stage to run.")
+
+
+def main(argv: list[str]) -> None:
+  """Runs the stage that the flags name."""
+  # JAX starts here, after the flags are known to be good.
+  from mrf_jax import experiment
+  from mrf_jax.errors import UserError
+
+  if len(argv) > 1:
+    _fail(f"unknown argument {argv[1]!r}")
+  for name, flag in (("config", _CONFIG), ("workdir", _WORKDIR)):
+    if not flag.value:
+      _fail(f"--{name} is missing")
+  stage = {"crossval": experiment.crossval, "simulate": experiment.simulate}
+  try:
+    stage[_MODE.value](_CONFIG.value, _WORKDIR.value)
+  except UserError as error:
+    _fail(str(error))
+  except KeyboardInterrupt:
+    _fail("interrupted; the same command goes on where it stopped", code=130)
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses flags; a bad one ends the program with one line."""
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    _fail(" ".join(str(error).split()))
+  except OSError as error:
+    _fail(f"{error.filename}: {error.strerror}")
+
+
+def _fail(message: str, code: int = 1):
+  print(f"error: {message}", file=sys.stderr)
+  sys.exit(code)
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=_parse)

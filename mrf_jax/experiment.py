@@ -1,0 +1,280 @@
+"""The stages of an experiment in their order."""
+
+import functools
+import pathlib
+import sys
+
+import ml_collections
+import numpy as np
+
+from mrf_jax.dataset.normalise import clip_outliers
+from mrf_jax.dataset.subject import Subject, load_subject, save_subject
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation import figures, nifti, table
+from mrf_jax.evaluation.errors import map_errors
+from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.methods import METHODS, Study
+from mrf_jax.phantom.anatomy import SliceGrid
+from mrf_jax.scanner.spiral import make_spiral
+from mrf_jax.sequence import Sequence, load_sequence, tailored
+from mrf_jax.simulate import simulate_subject
+from mrf_jax.timing import collect_times, save_times
+from mrf_jax.workdir import Workdir
+
+
+def say(text: str) -> None:
+  """Tells the user what is being done."""
+  print(text, file=sys.stderr, flush=True)
+
+
+def simulate(config: ml_collections.ConfigDict, root) -> None:
+  """Makes the simulated subjects that the workdir does not hold yet.
+
+  Args:
+    config: the experiment's configuration.
+    root: the workdir.
+  """
+  _simulate_missing(config, Workdir(root, config.to_dict()))
+  say(f"Subject files: {pathlib.Path(root) / 'data'}")
+
+
+def crossval(config: ml_collections.ConfigDict, root) -> None:
+  """From subjects to Table 1: simulate, leave one out, evaluate.
+
+  What stands in the workdir already is not done again.
+
+  Args:
+    config: the experiment's configuration.
+    root: the workdir.
+  """
+  _check_methods(config)
+  workdir = Workdir(root, config.to_dict())
+  _simulate_missing(config, workdir)
+
+  load = functools.partial(_load_numbered, workdir)
+  full = [load(k, with_signals=False) for k in range(config.data.n_subjects)]
+  references = [
+    clip_outliers(
+      _reference_of(subject, workdir.subject(k)),
+      percentiles=config.preprocessing.clip_percentiles,
+    )
+    for k, subject in enumerate(full)
+  ]
+  study = Study(config, workdir, full, load, references)
+  for method in config.methods:
+    if not _maps_stand(workdir, method, len(full)):
+      say(f"Estimating maps by {method} ...")
+      _estimate(study, method)
+  _evaluate(study)
+
+
+def _check_methods(config) -> None:
+  if not config.methods:
+    raise UserError("methods: none is named; known are " + ", ".join(METHODS))
+  for method in config.methods:
+    if method not in METHODS:
+      raise UserError(
+        f"methods: {method!r} is unknown; known are {', '.join(METHODS)}"
+      )
+
+
+def _simulate_missing(config, workdir: Workdir) -> None:
+  data = config.data
+  missing = [
+    k for k in range(data.n_subjects) if not workdir.subject(k).exists()
+  ]
+  if data.n_subjects < 1:
+    raise UserError(f"data.n_subjects is {data.n_subjects}, not at least 1")
+  if not missing:
+    return
+  say(f"Simulating {len(missing)} subjects ...")
+  grid = SliceGrid(**data.grid)
+  sequence = _sequence(config.sequence)
+  scan = config.scan
+  if not 1 <= scan.window <= sequence.n_frames or scan.stride < 1:
+    raise UserError(
+      f"scan: window {scan.window} and stride {scan.stride} do not fit "
+      f"{sequence.n_frames} frames"
+    )
+  spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
+  for k in missing:
+    subject = simulate_subject(
+      f"simulated-{k:02d}",
+      np.random.default_rng([config.seed, k]),
+      grid=grid,
+      sequence=sequence,
+      spiral=spiral,
+      head=data.head.to_dict(),
+      between_subjects=data.between_subjects,
+      within_tissue=data.within_tissue,
+      b1_deviation=data.b1_deviation,
+      n_coils=scan.n_coils,
+      noise_level=scan.noise_level,
+      window=scan.window,
+      stride=scan.stride,
+      subspace_tolerance=scan.subspace_tolerance,
+      reference=config.reference.to_dict(),
+    )
+    save_subject(subject, workdir.subject(k))
+    _picture_of_signals(subject, workdir, k)
+
+
+def _sequence(options) -> Sequence:
+  """The schedule of the configuration: our own, or one from a file."""
+  if options.path is None:
+    return tailored(options.n_frames)
+  return load_sequence(
+    options.path,
+    tr_path=options.tr_path,
+    te_ms=options.te_ms,
+    inversion_time_ms=options.inversion_time_ms,
+    n_frames=options.n_frames,
+  )
+
+
+def _picture_of_signals(subject: Subject, workdir: Workdir, k: int) -> None:
+  """The middle slice in the window that begins at frame 300, or half-way."""
+  assert subject.signals is not None
+  column = min(300 // subject.stride, subject.signals.shape[1] // 2)
+  volume = np.zeros(subject.mask.shape, np.complex64)
+  volume[subject.mask] = subject.signals[:, column]
+  frame = column * subject.stride
+  figures.signal_figure(
+    workdir.figure(f"subject-{k:02d}_frame-{frame}.png"),
+    volume[len(volume) // 2],
+    title=f"simulated subject {k}, window from frame {frame}",
+  )
+
+
+def _load_numbered(
+  workdir: Workdir, number: int, *, with_signals: bool = True
+) -> Subject:
+  return load_subject(workdir.subject(number), with_signals=with_signals)
+
+
+def _reference_of(subject: Subject, path) -> Maps:
+  if subject.maps is None:
+    raise UserError(f"{path}: has no reference maps")
+  return subject.maps
+
+
+def _maps_stand(workdir: Workdir, method: str, n_subjects: int) -> bool:
+  files = [
+    workdir.map_file(method, k, name)
+    for k in range(n_subjects)
+    for name in MAP_NAMES
+  ]
+  return all(file.exists() for file in [*files, _times_file(workdir, method)])
+
+
+def _times_file(workdir: Workdir, method: str) -> pathlib.Path:
+  return workdir.root / "maps" / method / "timing.json"
+
+
+def _estimate(study: Study, method: str) -> None:
+  """Runs a method and writes its maps and times."""
+  maps, times = METHODS[method](study)
+  for k, (estimate, subject) in enumerate(
+    zip(maps, study.subjects, strict=True)
+  ):
+    for name in MAP_NAMES:
+      path = study.workdir.map_file(method, k, name)
+      path.parent.mkdir(parents=True, exist_ok=True)
+      nifti.save_map(path, getattr(estimate, name), subject.mask, subject.affine)
+  save_times(times, _times_file(study.workdir, method))
+
+
+def _evaluate(study: Study) -> None:
+  """Table 1, Figure 3 and the timing table from what stands in the workdir."""
+  config, workdir, subjects = study.config, study.workdir, study.subjects
+  estimates = {
+    method: [
+      Maps(
+        *(
+          nifti.load_map(workdir.map_file(method, k, name), subject.mask)
+          for name in MAP_NAMES
+        )
+      )
+      for k, subject in enumerate(subjects)
+    ]
+    for method in config.methods
+  }
+  if len(subjects) > 1:
+    estimates["training_mean"] = _training_means(study.references)
+  truths = [subject.truth for subject in subjects]
+  known = [truth for truth in truths if truth is not None]
+  if len(known) == len(subjects):
+    estimates["truth"] = known
+  thresholds = config.evaluation.thresholds_ms.to_dict()
+  errors = {
+    method: [
+      map_errors(
+        estimate,
+        reference,
+        tissue_masks(reference.t1_ms, thresholds_ms=thresholds),
+      )
+      for estimate, reference in zip(maps, study.references, strict=True)
+    ]
+    for method, maps in estimates.items()
+  }
+  rows = table.summarise(errors)
+  table.write_csv(rows, workdir.root / "table1.csv")
+  markdown = table.format_markdown(
+    rows,
+    title="Table 1: errors against the acquired maps of simulated subjects",
+    note=_note(config),
+  )
+  table.write_text(markdown, workdir.root / "table1.md")
+  _draw_figure3(study, estimates)
+  collect_times(
+    [_times_file(workdir, method) for method in config.methods],
+    workdir.root / "timing.csv",
+  )
+  print(table.format_text(rows))
+  print(f"\nTable 1   {workdir.root / 'table1.md'}, table1.csv")
+  print(f"Figure 3  {workdir.root / 'figure3.png'}")
+  print(f"Timing    {workdir.root / 'timing.csv'}")
+  print(f"Maps      {workdir.root / 'maps'} (NIfTI)")
+  print(f"Models    {workdir.root / 'models'}")
+
+
+def _training_means(references) -> list[Maps]:
+  """For each left-out subject, the mean of the others' maps everywhere."""
+  means = []
+  for left_out, reference in enumerate(references):
+    training = np.concatenate(
+      [m.stack() for k, m in enumerate(references) if k != left_out]
+    )
+    mean = training.mean(0, dtype=np.float64)
+    means.append(Maps.unstack(np.tile(mean, (len(reference.pd), 1))))
+  return means
+
+
+def _note(config) -> str:
+  return (
+    f"Simulated subjects, noise level {config.scan.noise_level:g}. "
+    "training_mean: the mean of the training subjects' maps; truth: the "
+    "simulated subjects' true parameters, judged like a method."
+  )
+
+
+def _draw_figure3(study: Study, estimates) -> None:
+  """The middle slice of the first subject, as in the paper's Figure 3."""
+  subject = study.subjects[0]
+  middle = len(subject.mask) // 2
+
+  def middle_slice(maps: Maps) -> Maps:
+    volumes = np.zeros((3, *subject.mask.shape), np.float32)
+    volumes[:, subject.mask] = maps.stack().T
+    return Maps(*volumes[:, middle])
+
+  methods = [m for m in estimates if m not in table.REFERENCE_ROWS]
+  figures.figure3(
+    study.workdir.root / "figure3.png",
+    reference=middle_slice(study.references[0]),
+    estimates={m: middle_slice(estimates[m][0]) for m in methods},
+    mask=subject.mask[middle],
+    difference_of=methods[0],
+    title="simulated subject 0, left out of training",
+  )

@@ -1,0 +1,142 @@
+"""The folder of an experiment: what was asked for, and where results stand."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from importlib import metadata
+
+import jax
+
+from mrf_jax.errors import UserError
+from mrf_jax.files import replacing
+
+# Methods stand beside each other in a workdir, so their choice may change.
+_FREE_KEYS = ("methods",)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
+
+
+class Workdir:
+  """Paths of one experiment's results, all made by one configuration.
+
+  Attributes:
+    root: the folder.
+  """
+
+  def __init__(self, root, config: dict):
+    """Opens a workdir, or makes a new one.
+
+    Args:
+      root: the folder.
+      config: the whole configuration, plain dictionaries and values.
+
+    Raises:
+      UserError: it cannot be written, or holds the results of another
+        configuration.
+    """
+    self.root = pathlib.Path(root)
+    try:
+      self.root.mkdir(parents=True, exist_ok=True)
+      stored = self._stored_config()
+      if stored is not None:
+        self._refuse_other(stored, json.loads(json.dumps(config)))
+      self._write_json("config.json", config)
+      self._write_json("environment.json", _environment(config))
+      for folder in ("data", "maps", "models", "metrics", "figures"):
+        (self.root / folder).mkdir(exist_ok=True)
+    except OSError as error:
+      raise UserError(
+        f"{self.root}: cannot be written ({error.strerror or error})"
+      ) from error
+
+  def subject(self, number: int) -> pathlib.Path:
+    """File of a subject."""
+    return self.root / "data" / f"subject-{number:02d}.h5"
+
+  def model(self, method: str, fold: int) -> pathlib.Path:
+    """Bundle of the model that left subject `fold` out."""
+    return self.root / "models" / method / f"fold-{fold}"
+
+  def map_file(self, method: str, number: int, name: str) -> pathlib.Path:
+    """NIfTI file of one estimated map (`pd`, `t1_ms` or `t2_ms`)."""
+    short = name.removesuffix("_ms")
+    return self.root / "maps" / method / f"subject-{number:02d}_{short}.nii.gz"
+
+  def figure(self, name: str) -> pathlib.Path:
+    """A picture among the lesser ones."""
+    return self.root / "figures" / name
+
+  def _stored_config(self) -> dict | None:
+    path = self.root / "config.json"
+    if not path.exists():
+      return None
+    try:
+      return json.loads(path.read_text())
+    except ValueError as error:
+      raise UserError(f"{path}: not JSON ({error})") from error
+
+  def _refuse_other(self, stored: dict, asked: dict) -> None:
+    stored, asked = _flat(stored), _flat(asked)
+    missing = object()
+    different = [
+      f"{key}={stored.get(key)} (now {asked.get(key)})"
+      for key in sorted({*stored, *asked})
+      if stored.get(key, missing) != asked.get(key, missing)
+      and key.split(".")[0] not in _FREE_KEYS
+    ]
+    if different:
+      shown = ", ".join(different[:3])
+      more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+      raise UserError(
+        f"{self.root}: holds results of another configuration: {shown}{more}; "
+        "choose another --workdir"
+      )
+
+  def _write_json(self, name: str, content: dict) -> None:
+    with replacing(self.root / name) as path:
+      path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+  """Nested dictionaries as one of dotted keys."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def _environment(config: dict) -> dict:
+  """What the results depend on besides the configuration."""
+  versions = {}
+  for package in _PACKAGES:
+    try:
+      versions[package] = metadata.version(package)
+    except metadata.PackageNotFoundError:
+      versions[package] = None
+  return {
+    "python": platform.python_version(),
+    "versions": versions,
+    "devices": [device.device_kind for device in jax.devices()],
+    "cores": os.cpu_count(),
+    "git_commit": _git_commit(),
+    "seed": config.get("seed"),
+  }
+
+
+def _git_commit() -> str | None:
+  """Commit of the code that runs; `-dirty` if the tree was changed since."""
+  try:
+    described = subprocess.run(
+      ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return described.stdout.strip()
