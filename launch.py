@@ -5,7 +5,7 @@ python launch.py --config=configs/demo.py --workdir=runs/demo
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _MODES = ("crossval", "simulate")
@@ -19,6 +19,8 @@ _MODE = flags.DEFINE_enum("mode", "crossval", _MODES, "Stage to run.")
 
 def main(argv: list[str]) -> None:
   """Runs the stage that the flags name."""
+  # Libraries keep their diary to themselves.
+  logging.set_verbosity(logging.WARNING)
   # JAX starts here, after the flags are known to be good.
   from mrf_jax import experiment
   from mrf_jax.errors import UserError

@@ -101,7 +101,11 @@ def network(method: str, study: Study) -> Estimates:
     for model, bundle in zip(models, bundles, strict=True):
       bundle.parent.mkdir(parents=True, exist_ok=True)
       save_model(model, bundle, config=study.config.to_dict())
-  models = [jax.device_put(load_model(bundle)) for bundle in bundles]
+  models = []
+  for bundle in bundles:
+    model = load_model(bundle)
+    variables = jax.device_put(model.variables)
+    models.append(dataclasses.replace(model, variables=variables))
   maps, seconds = _reconstruct_all(
     method, study, lambda k, subject: reconstruct(models[k], subject)
   )

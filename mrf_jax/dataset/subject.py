@@ -33,7 +33,7 @@ class Subject:
       [voxel, window]; None where they were not loaded.
     affine: voxel indices (x, y, slice) to RAS, [4, 4], mm.
     sequence: the train that was played.
-    window: frames that one sliding window sums.
+    window: frames that one sliding window averages.
     stride: frames from one window to the next.
     field_strength_t: main magnetic field, tesla.
     provenance: where the data come from; begins with "simulated" if they do.

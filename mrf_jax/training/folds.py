@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class FoldRunner:
@@ -34,7 +33,7 @@ class FoldRunner:
     self.n_folds = len(folds)
     self._n_devices = min(len(devices), self.n_folds)
     self._per_device = -(-self.n_folds // self._n_devices)
-    devices = devices[: self._n_devices]
+    devices = self._devices = devices[: self._n_devices]
     if at_once is None:
       on_cpu = devices[0].platform == "cpu"
       at_once = 1 if on_cpu else self._per_device
@@ -47,8 +46,13 @@ class FoldRunner:
       )
 
     self._step = jax.pmap(all_on_device, devices=devices, donate_argnums=0)
+    self._compiled: Callable | None = None
     self._folds = self._spread(folds)
-    self._shared = jax.tree.map(lambda x: _replicate(x, devices), shared)
+    # `pmap` wants one mapped argument; the other goes to every device.
+    replicate = jax.pmap(
+      lambda _, tree: tree, in_axes=(0, None), devices=devices
+    )
+    self._shared = replicate(np.zeros(self._n_devices), shared)
 
   def step(self, states):
     """One call of the function for every fold.
@@ -59,7 +63,12 @@ class FoldRunner:
     Returns:
       States for the next call, and the metrics, [fold].
     """
-    states, metrics = self._step(states, self._folds, self._shared)
+    if self._compiled is None:
+      # Ahead of time: left to itself, jax 0.10 compiles once more when the
+      # states come from a step instead of from `spread`.
+      lowered = self._step.lower(states, self._folds, self._shared)
+      self._compiled = lowered.compile()
+    states, metrics = self._compiled(states, self._folds, self._shared)
     return states, jax.tree.map(self._flatten, metrics)
 
   def spread(self, states: Sequence):
@@ -84,21 +93,11 @@ class FoldRunner:
       leaves = jnp.stack(leaves)
       return leaves.reshape(*shape, *leaves.shape[1:])
 
-    return jax.tree.map(stack, *filled)
+    # Through `pmap`, so that they lie where its results will lie.
+    place = jax.pmap(lambda tree: tree, devices=self._devices)
+    return place(jax.tree.map(stack, *filled))
 
   def _flatten(self, array) -> np.ndarray:
     array = np.asarray(array)
     return array.reshape(-1, *array.shape[2:])[: self.n_folds]
 
-
-def _replicate(array, devices):
-  """One copy on each device, [device, …], as `pmap` reads it in place."""
-  array = jnp.asarray(array)[None]
-  sharding = NamedSharding(
-    Mesh(np.array(devices), ("device",)), PartitionSpec("device")
-  )
-  return jax.make_array_from_single_device_arrays(
-    (len(devices), *array.shape[1:]),
-    sharding,
-    [jax.device_put(array, device) for device in devices],
-  )
