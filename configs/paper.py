@@ -51,7 +51,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.scan.spiral = dict(
     n_arms=48, samples_per_arm=1092, density_power=1.25
   )
-  config.scan.noise_level = 0.4  # see README, Noise
+  config.scan.noise_level = 0.3  # see README, Noise
   config.scan.subspace_tolerance = 1e-4
 
   config.reference = ml_collections.ConfigDict()

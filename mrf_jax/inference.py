@@ -112,12 +112,14 @@ def _check_scan(model: Model, subject: Subject) -> None:
       f"{subject.subject}: {subject.sequence.n_frames} frames, the model "
       f"wants {model.sequence.n_frames}"
     )
-  pairs = zip(
-    jax.tree.leaves(subject.sequence),
-    jax.tree.leaves(model.sequence),
-    strict=False,
+  played, wanted = subject.sequence, model.sequence
+  same_inversion = (played.inversion_time_ms is None) == (
+    wanted.inversion_time_ms is None
   )
-  if not all(np.allclose(a, b, atol=1e-3) for a, b in pairs):
+  pairs = zip(jax.tree.leaves(played), jax.tree.leaves(wanted), strict=False)
+  if not same_inversion or not all(
+    np.allclose(a, b, atol=1e-3) for a, b in pairs
+  ):
     raise UserError(
       f"{subject.subject}: its sequence is not the one the model was trained "
       "for (flip angles, timing or phases differ)"

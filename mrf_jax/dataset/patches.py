@@ -42,8 +42,8 @@ class VoxelGrid:
       Row numbers, 0 outside the mask, [centre, y, x].
     """
     steps = np.arange(-before, after + 1)
-    offsets = steps[:, None] * self.width + steps
-    return self.rows[self.positions[centres][:, None, None] + offsets]
+    offsets = steps[:, None] * self.width + steps[None]
+    return self.rows[self.positions[centres][:, None, None] + offsets[None]]
 
 
 def make_grid(

@@ -104,9 +104,7 @@ def _match_block(
   A real dictionary costs two real products, ⟨d, Re s⟩² + ⟨d, Im s⟩².
   """
   if basis is not None:
-    signals = signals @ jnp.conj(basis) if _is_complex(basis) else (
-      signals.real @ basis + 1j * (signals.imag @ basis)
-    )
+    signals = signals @ basis.astype(signals.dtype)
   n_voxels = len(signals)
   if _is_complex(atoms):
     parts = jnp.conj(signals)

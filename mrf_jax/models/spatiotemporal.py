@@ -91,10 +91,10 @@ class ValidConv(nn.Module):
     height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
     if height == width == 1:
       flat = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
-      return flat[:, None, None] + bias
-    total = bias
-    for i in range(n):
-      for j in range(n):
-        shifted = x[:, i : i + height, j : j + width]
-        total = total + shifted @ kernel[i, j]
-    return total
+      return (flat + bias[None])[:, None, None]
+    products = (
+      x[:, i : i + height, j : j + width] @ kernel[i, j]
+      for i in range(n)
+      for j in range(n)
+    )
+    return sum(products, start=bias[None, None, None])

@@ -24,8 +24,9 @@ def temporal_subspace(
   gram = signals.astype(np.float64).T @ signals
   energy, vectors = np.linalg.eigh(gram)
   energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
-  left_out = 1 - np.cumsum(energy) / energy.sum()
-  rank = 1 + int(np.argmax(left_out <= tolerance**2))
+  # What each rank leaves out, from one component to all of them (nothing).
+  left_out = np.append(np.cumsum(energy[::-1])[::-1][1:], 0.0)
+  rank = 1 + int(np.argmax(left_out <= tolerance**2 * energy.sum()))
   basis = vectors[:, :rank].astype(np.float32)
   return signals @ basis, basis
 

@@ -151,7 +151,7 @@ def gradient_spoiled_train(
   phases = jnp.deg2rad(jnp.asarray(sequence.rf_phases_deg, jnp.float32))
   turns = jnp.exp(1j * (phases - jnp.roll(phases, -1)))
 
-  angle = flips[:, None] * b1                       # [frame, atom]
+  angle = flips[:, None] * b1[None]                 # [frame, atom]
   cosine = jnp.cos(angle)
   # Left inside the scan, XLA would evaluate these once a state, not once an
   # atom; the barrier keeps them out (five times the speed on a CPU).
@@ -161,15 +161,16 @@ def gradient_spoiled_train(
       (1 - cosine) / 2,
       jnp.sin(angle),
       cosine,
-      jnp.exp(-tr_ms / t1_ms),
-      jnp.exp(-tr_ms / t2_ms),
+      jnp.exp(-tr_ms / t1_ms[None]),
+      jnp.exp(-tr_ms / t2_ms[None]),
       turns,
     )
   )
   order_zero = jnp.zeros((n_states, 1)).at[0].set(1.0)
 
   def excite_and_relax(states, frame):
-    cos2, sin2, sin, cos, e1, e2, turn = frame
+    *per_atom, turn = frame
+    cos2, sin2, sin, cos, e1, e2 = (x[None] for x in per_atom)
     f, z = states
     mirrored = f[::-1] if real else jnp.conj(f[::-1])
     z_mirrored = z[:0:-1] if real else jnp.conj(z[:0:-1])
@@ -187,4 +188,4 @@ def gradient_spoiled_train(
   f = jnp.zeros((2 * n_states - 1, *t1_ms.shape), dtype)
   z = jnp.zeros((n_states, *t1_ms.shape), dtype).at[0].set(z0)
   _, echoes = jax.lax.scan(excite_and_relax, (f, z), per_frame)
-  return echoes * jnp.exp(-te_ms / t2_ms)
+  return echoes * jnp.exp(-te_ms / t2_ms[None])

@@ -87,9 +87,7 @@ def train_folds(
     np.arange(end - count, end, dtype=np.int32)
     for count, end in zip(counts, ends, strict=True)
   ]
-  # XLA's own generator: threefry would take a quarter of a step with dropout,
-  # and ten seconds to compile, on a CPU.
-  keys = jax.random.split(jax.random.key(seed, impl="rbg"), len(masks))
+  keys = jax.random.split(jax.random.key(seed), len(masks))
   longest = sum(counts) - min(counts)
   folds, ranges = [], []
   for left_out in range(len(masks)):

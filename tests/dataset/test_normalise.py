@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from mrf_jax.dataset.normalise import (
+  MapRange,
+  clip_outliers,
+  normalise_signals,
+)
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+
+
+def signals():
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(200, 6)) * np.arange(1, 7) + 3
+  return (values + 1j * rng.normal(size=(200, 6))).astype(np.complex64)
+
+
+@pytest.mark.parametrize(
+  ("per", "axis"), [("frame", 0), ("subject", None), ("voxel", 1)]
+)
+def test_zero_mean_and_unit_variance(per, axis):
+  values = normalise_signals(signals(), per=per)
+  assert values.shape == (200, 12)
+  assert values.dtype == np.float32
+  np.testing.assert_allclose(values.mean(axis), 0, atol=1e-5)
+  np.testing.assert_allclose(values.std(axis), 1, atol=1e-4)
+
+
+def test_real_parts_stand_before_imaginary_parts():
+  values = normalise_signals(signals(), per="frame")
+  real = signals().real
+  np.testing.assert_allclose(
+    values[:, :6], (real - real.mean(0)) / real.std(0), atol=1e-5
+  )
+
+
+def test_constant_frames_become_zero():
+  flat = signals()
+  flat[:, 2] = 5.0
+  values = normalise_signals(flat, per="frame")
+  assert np.all(np.isfinite(values))
+  np.testing.assert_array_equal(values[:, [2, 8]], 0)
+
+
+def test_unknown_normalisation_lists_the_known():
+  with pytest.raises(UserError, match="frame, subject, voxel"):
+    normalise_signals(signals(), per="slice")
+
+
+def test_outliers_are_clipped_map_by_map():
+  pd = np.linspace(0, 1, 1001, dtype=np.float32)
+  t1 = pd.copy() * 1000
+  t1[-1] = 1e6
+  clipped = clip_outliers(Maps(pd, t1, pd), percentiles=(0.1, 99.9))
+  assert clipped.t1_ms.max() < 1001
+  assert clipped.pd.max() == pytest.approx(0.999)
+  assert clipped.pd.min() == pytest.approx(0.001)
+
+
+def maps(scale):
+  values = np.linspace(1, 2, 10) * scale
+  return Maps(values, values * 1000, values * 100)
+
+
+def test_range_is_that_of_the_training_subjects_and_comes_back():
+  ranges = MapRange.of([maps(1.0), maps(1.5)])
+  np.testing.assert_allclose(ranges.low, [1, 1000, 100])
+  np.testing.assert_allclose(ranges.high, [3, 3000, 300])
+  scaled = ranges.scale(maps(1.5).stack())
+  assert scaled.max() == pytest.approx(1)
+  np.testing.assert_allclose(ranges.unscale(scaled), maps(1.5).stack())
+
+
+def test_constant_map_is_refused():
+  flat = Maps(np.ones(4), np.arange(4.0), np.arange(4.0))
+  with pytest.raises(UserError, match="pd is 1 in every voxel"):
+    MapRange.of([flat])

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.matching.compress import compress
+from mrf_jax.matching.dictionary import (
+  Dictionary,
+  build_dictionary,
+  grid_axis,
+)
+from mrf_jax.matching.dot_product import best_atoms, match
+from mrf_jax.scanner.mrf import sliding_window
+from mrf_jax.sequence import make_sequence, tailored
+from mrf_jax.signal.epg import simulate_fingerprints
+
+TRAIN = tailored(96)
+AXES = {"t1_ms": np.geomspace(300, 5000, 30), "t2_ms": np.geomspace(20, 2000, 25)}
+
+
+@pytest.fixture(scope="module")
+def dictionary():
+  return build_dictionary(TRAIN, **AXES, window=48)
+
+
+def noisy(dictionary, n=3000, seed=0):
+  rng = np.random.default_rng(seed)
+  atoms = np.asarray(dictionary.atoms)[rng.integers(0, dictionary.n_atoms, n)]
+  noise = rng.normal(size=(2, *atoms.shape)) * 0.02
+  phase = np.exp(2j * np.pi * rng.random((n, 1)))
+  signals = (atoms + noise[0] + 1j * noise[1]) * phase * rng.uniform(1, 9, (n, 1))
+  return signals.astype(np.complex64)
+
+
+def by_loop(dictionary, signals):
+  """Best atom and score in float64, and whether float32 can tell it apart."""
+  atoms = np.asarray(dictionary.atoms).astype(np.complex128)
+  best, score, clear = [], [], []
+  for signal in signals:
+    scores = np.abs(atoms.conj() @ signal)
+    second, first = np.partition(scores, -2)[-2:]
+    best.append(np.argmax(scores))
+    score.append(first)
+    clear.append(first - second > 3e-6 * first)
+  assert np.mean(clear) > 0.8
+  return np.array(best), np.array(score), np.array(clear)
+
+
+def test_same_atoms_as_a_float64_loop(dictionary):
+  signals = noisy(dictionary)
+  found, score = best_atoms(dictionary, signals)
+  expected, exact, clear = by_loop(dictionary, signals)
+  np.testing.assert_allclose(score, exact, rtol=1e-5)
+  np.testing.assert_array_equal(found[clear], expected[clear])
+
+
+@pytest.mark.parametrize(
+  ("voxel_block", "atom_block"), [(1, 7), (64, 100), (5000, 5000), (777, 1)]
+)
+def test_blocks_do_not_matter(dictionary, voxel_block, atom_block):
+  signals = noisy(dictionary, n=200)
+  expected, exact, clear = by_loop(dictionary, signals)
+  found, score = best_atoms(
+    dictionary, signals, voxel_block=voxel_block, atom_block=atom_block
+  )
+  np.testing.assert_allclose(score, exact, rtol=1e-5)
+  np.testing.assert_array_equal(found[clear], expected[clear])
+
+
+def test_scale_and_phase_do_not_matter_but_for_pd(dictionary):
+  signals = noisy(dictionary, n=100)
+  one = match(dictionary, signals)
+  # A power of two and a quarter turn: the same float32 products.
+  two = match(dictionary, signals * np.complex64(4j))
+  np.testing.assert_array_equal(one.t1_ms, two.t1_ms)
+  np.testing.assert_array_equal(one.t2_ms, two.t2_ms)
+  np.testing.assert_allclose(two.pd, 4 * one.pd, rtol=1e-5)
+
+
+def test_complex_dictionary_equals_loop():
+  rng = np.random.default_rng(0)
+  train = make_sequence(
+    rng.uniform(10, 60, 40), 12.0, 2.0, rng.uniform(0, 360, 40), 20.0
+  )
+  dictionary = build_dictionary(
+    train, np.geomspace(300, 4000, 12), np.geomspace(30, 300, 9)
+  )
+  assert np.iscomplexobj(dictionary.atoms)
+  signals = noisy(dictionary, n=300)
+  found, _ = best_atoms(dictionary, signals)
+  expected, _, clear = by_loop(dictionary, signals)
+  np.testing.assert_array_equal(found[clear], expected[clear])
+  short = compress(dictionary, rank=20)
+  agreed = best_atoms(short, signals)[0] == found
+  assert agreed.mean() > 0.95
+
+
+def test_atoms_go_through_the_window_and_pd_is_the_factor(dictionary):
+  echoes = simulate_fingerprints(TRAIN, dictionary.t1_ms, dictionary.t2_ms)
+  signals = 0.7 * sliding_window(echoes, window=48)
+  maps = match(dictionary, signals)
+  np.testing.assert_allclose(maps.pd, 0.7, rtol=1e-3)
+  same = (maps.t1_ms == dictionary.t1_ms) & (maps.t2_ms == dictionary.t2_ms)
+  assert same.mean() > 0.99
+
+
+def test_only_pairs_with_t2_up_to_t1(dictionary):
+  assert np.all(dictionary.t2_ms <= dictionary.t1_ms)
+  pairs = np.sum(AXES["t2_ms"][None] <= AXES["t1_ms"][:, None])
+  assert dictionary.n_atoms == pairs
+  np.testing.assert_allclose(
+    np.linalg.norm(dictionary.atoms, axis=1), 1, rtol=1e-5
+  )
+
+
+def test_compression_keeps_the_match(dictionary):
+  signals = noisy(dictionary)
+  full = match(dictionary, signals)
+  short = match(compress(dictionary, rank=15), signals)
+  step = AXES["t1_ms"][1] / AXES["t1_ms"][0]
+  near = np.abs(np.log(short.t1_ms / full.t1_ms)) < 1.01 * np.log(step)
+  assert near.mean() > 0.97
+  np.testing.assert_allclose(np.median(short.pd / full.pd), 1, atol=0.01)
+
+
+def test_zero_signals_have_no_density(dictionary):
+  maps = match(dictionary, np.zeros((3, 49), np.complex64))
+  np.testing.assert_array_equal(maps.pd, 0)
+  assert np.all(np.isfinite(maps.stack()))
+
+
+def test_bad_signals_are_refused(dictionary):
+  with pytest.raises(UserError, match=r"\[voxel, 49\]"):
+    match(dictionary, np.zeros((3, 48), np.complex64))
+  bad = np.zeros((3, 49), np.complex64)
+  bad[1, 5] = np.nan
+  with pytest.raises(UserError, match="1 voxels have signals"):
+    match(dictionary, bad)
+
+
+def test_impossible_dictionaries_are_refused(dictionary):
+  with pytest.raises(UserError, match="T2 ≤ T1"):
+    build_dictionary(TRAIN, [100.0], [200.0])
+  with pytest.raises(UserError, match="fewer than one window"):
+    build_dictionary(TRAIN, [500.0], [50.0], window=97)
+  with pytest.raises(UserError, match="rank 50"):
+    compress(dictionary, rank=50)
+
+
+def test_axis_steps_stay_below_the_bound():
+  axis = grid_axis(100, 6000, step_percent=3.0)
+  ratios = axis[1:] / axis[:-1]
+  assert axis[0] == pytest.approx(100)
+  assert axis[-1] == pytest.approx(6000)
+  assert ratios.max() <= 1.03 + 1e-5
+  assert isinstance(build_dictionary(TRAIN, [500.0], [50.0]), Dictionary)

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mrf_jax.models.spatiotemporal import Spatiotemporal, ValidConv
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(5, 5), (8, 7)])
+def test_convolution_equals_that_of_lax(size, shape):
+  x = jax.random.normal(jax.random.key(0), (3, *shape, 4))
+  layer = ValidConv(6, size)
+  variables = layer.init(jax.random.key(1), x)
+  bias = jnp.arange(6.0)
+  variables = {"params": variables["params"] | {"bias": bias}}
+  expected = jax.lax.conv_general_dilated(
+    x,
+    variables["params"]["kernel"],
+    (1, 1),
+    "VALID",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+  np.testing.assert_allclose(
+    layer.apply(variables, x), expected + bias[None, None, None], atol=1e-4
+  )
+
+
+def network_and_variables(n_channels=6):
+  network = Spatiotemporal(widths=(16, 8), branch_width=4)
+  variables = network.init(
+    jax.random.key(0), jnp.zeros((1, 5, 5, n_channels)), train=False
+  )
+  # Statistics that are not the trivial ones of a fresh network.
+  stats = jax.tree.map(
+    lambda x: x + 0.3 * jax.random.uniform(jax.random.key(1), x.shape),
+    variables["batch_stats"],
+  )
+  return network, {"params": variables["params"], "batch_stats": stats}
+
+
+def test_whole_slice_equals_patches():
+  network, variables = network_and_variables()
+  image = jax.random.normal(jax.random.key(2), (1, 11, 9, 6))
+  whole = network.apply(variables, image, train=False)[0]
+  assert whole.shape == (7, 5, 3)
+  patches = jnp.stack(
+    [image[0, y : y + 5, x : x + 5] for y in range(7) for x in range(5)]
+  )
+  single = network.apply(variables, patches, train=False)
+  np.testing.assert_allclose(
+    whole.reshape(-1, 3), single[:, 0, 0], atol=1e-5
+  )
+
+
+def test_parameters_are_those_of_the_paper():
+  network = Spatiotemporal()
+  shapes = jax.eval_shape(
+    lambda: network.init(
+      jax.random.key(0), jnp.zeros((1, 5, 5, 2 * 673)), train=False
+    )
+  )["params"]
+  kernels = {
+    name: layer["kernel"].shape
+    for name, layer in shapes.items()
+    if "kernel" in layer
+  }
+  assert kernels == {
+    "temporal_0": (1, 1, 1346, 512),
+    "temporal_1": (1, 1, 512, 256),
+    "spatial_5x5": (5, 5, 256, 128),
+    "spatial_3x3": (3, 3, 256, 128),
+    "maps": (1, 1, 256, 3),
+  }
+
+
+def test_dropout_comes_before_batch_norm_and_only_in_training():
+  network, variables = network_and_variables()
+  x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
+  options = {"train": True, "mutable": ["batch_stats"]}
+  one, _ = network.apply(variables, x, rngs={"dropout": jax.random.key(3)}, **options)
+  two, _ = network.apply(variables, x, rngs={"dropout": jax.random.key(4)}, **options)
+  assert np.abs(one - two).max() > 1e-3
+  still = network.apply(variables, x, train=False)
+  np.testing.assert_array_equal(still, network.apply(variables, x, train=False))
+
+
+def test_running_statistics_move_by_a_hundredth():
+  network, variables = network_and_variables()
+  x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
+  _, updated = network.apply(
+    variables,
+    x,
+    train=True,
+    rngs={"dropout": jax.random.key(3)},
+    mutable=["batch_stats"],
+  )
+  before = variables["batch_stats"]["BatchNorm_0"]["mean"]
+  after = updated["batch_stats"]["BatchNorm_0"]["mean"]
+  moved = np.abs(after - before)
+  assert 0 < moved.max() < 0.05

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.phantom.anatomy import SliceGrid, make_head
+from mrf_jax.phantom.fields import b1_field, coil_sensitivities, smooth_noise
+from mrf_jax.phantom.tissue import BRAIN_AT_1_5T, mix, tissue_maps
+
+GRID = SliceGrid(
+  n_slices=2, matrix=48, fov_mm=256, slice_thickness_mm=5, centre_z_mm=15
+)
+OPTIONS = {"sharpness": 2.0, "warp_mm": 3.0, "rotation_deg": 3.0}
+
+
+def head(seed=0, grid=GRID, scaling=0.03):
+  rng = np.random.default_rng(seed)
+  return make_head(rng, grid, **OPTIONS, scaling=scaling)
+
+
+def test_fractions_are_shares_of_a_brain():
+  subject = head()
+  total = subject.fractions.sum(0)
+  assert subject.fractions.min() >= 0
+  assert total.max() <= 1 + 1e-5
+  np.testing.assert_array_equal(subject.mask, total >= 0.5)
+  # A brain in these slices covers some 200 cm² and holds all three tissues.
+  area_cm2 = subject.mask[0].sum() * np.prod(GRID.voxel_mm[:2]) / 100
+  assert 150 < area_cm2 < 240
+  assert np.all(subject.fractions[:, subject.mask].max(1) > 0.9)
+
+
+def test_partial_volume_is_real():
+  subject = head()
+  inside = subject.fractions[:, subject.mask]
+  mixed = np.mean(inside.max(0) < 0.95)
+  assert 0.3 < mixed < 0.95
+
+
+def test_subjects_differ_and_seeds_repeat():
+  np.testing.assert_array_equal(head(0).fractions, head(0).fractions)
+  assert np.mean(head(0).mask != head(1).mask) > 0.005
+
+
+def test_ventricles_lie_in_the_middle():
+  subject = head()
+  csf = subject.fractions[2, 1]
+  points = GRID.points_mm()[1]
+  lateral = np.average(np.abs(points[..., 0]), weights=csf > 0.9)
+  assert lateral < 30
+
+
+def test_affine_maps_the_corner_voxel():
+  centre = GRID.points_mm()[1, 5, 7]
+  np.testing.assert_allclose(GRID.affine @ [7, 5, 1, 1], [*centre, 1])
+
+
+def test_slices_beside_the_brain_are_refused():
+  above = SliceGrid(1, 32, 256, 5, 300.0)
+  with pytest.raises(UserError, match="no brain"):
+    head(grid=above)
+
+
+def test_b1_stays_within_its_deviation():
+  points = GRID.points_mm().reshape(-1, 3)
+  field = b1_field(np.random.default_rng(0), points, deviation=0.15)
+  assert np.abs(field - 1).max() <= 0.15 + 1e-6
+  assert field.std() > 0.02
+
+
+def test_smooth_noise_has_unit_deviation_and_its_length():
+  points = np.random.default_rng(1).uniform(-300, 300, (20000, 3))
+  rng = np.random.default_rng(2)
+  fields = [
+    smooth_noise(rng, np.concatenate([points, points + [10.0, 0, 0]]),
+                 correlation_mm=40.0)
+    for _ in range(8)
+  ]
+  assert np.std(fields) == pytest.approx(1, abs=0.15)
+  halves = [np.split(field, 2) for field in fields]
+  correlation = np.mean([np.corrcoef(a, b)[0, 1] for a, b in halves])
+  # exp(-(10/40)² / 2) of a Gaussian covariance.
+  assert correlation == pytest.approx(0.969, abs=0.02)
+
+
+def test_coils_are_different_and_scaled():
+  points = GRID.points_mm()[0].reshape(-1, 3)
+  points = points - points.mean(0)
+  maps = coil_sensitivities(points, n_coils=8)
+  near = np.linalg.norm(points, axis=1) < 80
+  power = np.sum(np.abs(maps) ** 2, 0)
+  assert power[near].mean() == pytest.approx(1, rel=1e-4)
+  correlation = np.abs(np.corrcoef(maps[:, near]))
+  assert np.all(correlation[np.triu_indices(8, 1)] < 0.999)
+
+
+def test_tissue_values_scatter_about_the_table():
+  points = GRID.points_mm()[0].reshape(-1, 3)
+  values = [
+    tissue_maps(
+      np.random.default_rng(seed),
+      points,
+      between_subjects=0.03,
+      within_tissue=0.04,
+    )
+    for seed in range(20)
+  ]
+  for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items():
+    for name, expected in (("t1_ms", t1), ("t2_ms", t2), ("pd", pd)):
+      found = np.array([getattr(v[tissue], name) for v in values])
+      assert found.mean() == pytest.approx(expected, rel=0.03)
+    scatter = np.array([v[tissue].t1_ms for v in values]).std() / t1
+    assert scatter == pytest.approx(0.05, abs=0.015)
+
+
+def test_mixed_voxels_show_the_mean_rate():
+  one = Maps(pd=np.array([1.0]), t1_ms=np.array([1000.0]), t2_ms=np.array([50]))
+  two = Maps(pd=np.array([0.5]), t1_ms=np.array([500.0]), t2_ms=np.array([100]))
+  mixed = mix(np.array([[0.5], [0.5]]), {"a": one, "b": two})
+  assert mixed.pd[0] == pytest.approx(0.75)
+  # Weights 2/3 and 1/3 of the water.
+  assert mixed.t1_ms[0] == pytest.approx(1 / (2 / 3 / 1000 + 1 / 3 / 500))
+  assert mixed.t2_ms[0] == pytest.approx(1 / (2 / 3 / 50 + 1 / 3 / 100))

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+
+from mrf_jax.scanner import spiral as spirals
+from mrf_jax.scanner.mrf import scan_slice, sliding_window, temporal_subspace
+from mrf_jax.scanner.spiral import make_spiral
+from mrf_jax.sequence import tailored
+from mrf_jax.signal.epg import simulate_echoes
+
+MATRIX = 48
+SPIRAL = make_spiral(
+  matrix=MATRIX, n_arms=48, samples_per_arm=128, density_power=1.25
+)
+
+
+def disc(radius=0.6):
+  axis = np.linspace(-1, 1, MATRIX)
+  return np.hypot(axis[:, None], axis) < radius
+
+
+def smooth_coils(n_coils=3):
+  axis = np.linspace(-1, 1, MATRIX)
+  y, x = np.meshgrid(axis, axis, indexing="ij")
+  maps = [
+    np.exp(-((x - np.cos(a)) ** 2) - (y - np.sin(a)) ** 2 + 1j * a * x)
+    for a in 2 * np.pi * np.arange(n_coils) / n_coils
+  ]
+  return np.array(maps).astype(np.complex64)
+
+
+def scan(signals, mask, *, noise_sd=0.0, seed=0, coils=None, **options):
+  options = {"window": 48, "stride": 1, "tolerance": 1e-4} | options
+  return scan_slice(
+    np.random.default_rng(seed),
+    signals.astype(np.float32),
+    mask,
+    smooth_coils() if coils is None else coils,
+    SPIRAL,
+    noise_sd=noise_sd,
+    **options,
+  )
+
+
+def test_arms_are_rotations_within_the_band():
+  first = SPIRAL.trajectory[0] @ [1, 1j]
+  for arm in (1, 17):
+    turned = first * np.exp(2j * np.pi * arm / 48)
+    np.testing.assert_allclose(
+      SPIRAL.trajectory[arm] @ [1, 1j], turned, atol=1e-6
+    )
+  radius = np.abs(first)
+  assert np.all(np.diff(radius) > 0)
+  assert radius[0] == 0
+  assert 0.499 < radius[-1] < 0.5
+
+
+def test_forward_and_adjoint_of_an_arm_are_adjoint():
+  rng = np.random.default_rng(0)
+  shape = (1, MATRIX, MATRIX)
+  image = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(
+    np.complex64
+  )
+  coils = smooth_coils()
+  k_space = spirals.forward(SPIRAL, image, coils)[:, :, 5]
+  other = (
+    rng.normal(size=k_space.shape) + 1j * rng.normal(size=k_space.shape)
+  ).astype(np.complex64)
+  back = spirals.adjoint_of_arm(SPIRAL, 5, other, coils)
+  left = np.vdot(other * SPIRAL.weights, k_space)
+  right = np.vdot(back, image)
+  assert left == pytest.approx(right, rel=1e-3)
+
+
+def test_k_space_axes_are_those_of_the_image():
+  # A plane wave along x lies at (k_x, 0), not at (0, k_x).
+  axis = np.arange(MATRIX) - MATRIX // 2
+  wave = np.exp(2j * np.pi * 0.25 * axis)[None].repeat(MATRIX, 0)
+  coil = np.ones((1, MATRIX, MATRIX), np.complex64)
+  data = spirals.forward(SPIRAL, wave[None].astype(np.complex64), coil)
+  peak = np.abs(data[0, 0]).argmax()
+  position = SPIRAL.trajectory.reshape(-1, 2)[peak]
+  np.testing.assert_allclose(position, [0.25, 0.0], atol=0.02)
+
+
+def test_constant_contrast_returns_the_image():
+  mask = disc()
+  found = scan(np.ones((mask.sum(), 96)), mask)
+  image = np.zeros((MATRIX, MATRIX), np.complex64)
+  image[mask] = found[:, 20]
+  inner = disc(0.45)
+  assert image[inner].real.mean() == pytest.approx(1, abs=0.02)
+  assert np.abs(image[inner] - 1).std() < 0.03
+  # Every window holds each arm once, so all see the same object.
+  np.testing.assert_allclose(found, found[:, :1].repeat(49, 1), atol=1e-3)
+
+
+def test_noise_has_the_promised_deviation():
+  mask = disc()
+  signals = np.zeros((mask.sum(), 48))
+  signals[0] = 1e-6
+  coil = np.ones((1, MATRIX, MATRIX), np.complex64)
+  noise = [
+    scan(signals, mask, noise_sd=2.0, seed=seed, coils=coil)
+    for seed in range(4)
+  ]
+  expected = 2.0 * SPIRAL.noise_gain()
+  assert np.std(np.real(noise)) == pytest.approx(expected, rel=0.05)
+  assert np.std(np.imag(noise)) == pytest.approx(expected, rel=0.05)
+
+
+def test_same_seed_same_scan():
+  mask = disc()
+  signals = np.random.default_rng(0).uniform(size=(mask.sum(), 60))
+  first = scan(signals, mask, noise_sd=0.1, seed=3)
+  np.testing.assert_array_equal(first, scan(signals, mask, noise_sd=0.1, seed=3))
+  assert np.abs(first - scan(signals, mask, noise_sd=0.1, seed=4)).max() > 0
+
+
+def test_subspace_error_is_below_its_tolerance():
+  rng = np.random.default_rng(0)
+  t1 = rng.uniform(400, 4500, 300)
+  signals = simulate_echoes(
+    tailored(144), t1, rng.uniform(40, 300, 300), b1=rng.uniform(0.85, 1.1, 300)
+  )
+  for tolerance in (1e-2, 1e-4):
+    coefficients, basis = temporal_subspace(signals, tolerance=tolerance)
+    left_out = np.linalg.norm(coefficients @ basis.T - signals)
+    assert left_out <= 1.01 * tolerance * np.linalg.norm(signals)
+    assert basis.shape[1] < 40
+  # Far below the noise: also after the scan, exact against the full space.
+  mask = np.zeros((MATRIX, MATRIX), bool)
+  mask[14:34, 14:29] = True
+  short = scan(signals, mask, tolerance=1e-4)
+  full = scan(signals, mask, tolerance=0.0)
+  assert np.linalg.norm(short - full) < 3e-4 * np.linalg.norm(full)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize(("window", "stride"), [(1, 1), (4, 1), (5, 3), (9, 2)])
+def test_sliding_window_is_the_mean_of_its_frames(dtype, window, stride):
+  rng = np.random.default_rng(0)
+  frames = rng.normal(size=(7, 20)).astype(dtype)
+  expected = np.stack(
+    [
+      frames[:, start : start + window].mean(1)
+      for start in range(0, 20 - window + 1, stride)
+    ],
+    1,
+  )
+  found = sliding_window(frames, window=window, stride=stride)
+  assert found.dtype == dtype
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_window_of_the_paper():
+  assert sliding_window(np.ones((1, 720)), window=48).shape == (1, 673)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.sequence import load_sequence, make_sequence, tailored
+
+
+def test_tailored_has_four_blocks_behind_an_inversion():
+  train = tailored(720)
+  assert train.n_frames == 720
+  assert train.inversion_time_ms == 20.0
+  assert train.has_constant_phase
+  flips = train.flip_angles_deg
+  for frames, peak in (
+    (slice(0, 80), 20),
+    (slice(80, 200), 45),
+    (slice(200, 440), 75),
+    (slice(560, 720), 45),
+  ):
+    assert flips[frames].max() == pytest.approx(peak, abs=0.1)
+  np.testing.assert_allclose(flips[440:560], 6.0)
+  # Slow enough for a 48-frame window: no jump beyond the lobes' own slope.
+  assert np.abs(np.diff(flips)).max() < 1.6
+
+
+@pytest.mark.parametrize("n_frames", [18, 96, 500])
+def test_tailored_keeps_its_shares(n_frames):
+  assert tailored(n_frames).n_frames == n_frames
+  assert tailored(n_frames).flip_angles_deg.min() >= 6.0
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"flip_angles_deg": [1, 2], "tr_ms": [9, 9, 9]}, "tr_ms"),
+    ({"flip_angles_deg": [1, np.nan], "tr_ms": 9}, "not finite"),
+    ({"flip_angles_deg": [1, 2], "tr_ms": 1.5}, "frame 0 has TE"),
+    ({"flip_angles_deg": [], "tr_ms": 9}, "no frames"),
+  ],
+)
+def test_bad_trains_are_refused(arguments, message):
+  with pytest.raises(UserError, match=message):
+    make_sequence(**arguments, te_ms=2.0)
+
+
+def test_text_columns_and_comments(tmp_path):
+  path = tmp_path / "train.csv"
+  path.write_text("# angle, TR, TE, phase\n10, 12, 2, 0\n20 13 2.5 90\n")
+  train = load_sequence(path, inversion_time_ms=None)
+  np.testing.assert_allclose(train.flip_angles_deg, [10, 20])
+  np.testing.assert_allclose(train.tr_ms, [12, 13])
+  np.testing.assert_allclose(train.te_ms, [2, 2.5])
+  np.testing.assert_allclose(train.rf_phases_deg, [0, 90])
+  assert not train.has_constant_phase
+  assert train.inversion_time_ms is None
+
+
+def test_two_files_of_which_the_trs_are_longer(tmp_path):
+  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
+  angles.write_text("10\n20\n30\n")
+  trs.write_text("12\n13\n14\n15\n")
+  train = load_sequence(angles, tr_path=trs, n_frames=2)
+  np.testing.assert_allclose(train.tr_ms, [12, 13])
+
+
+@pytest.mark.parametrize("content", ["", "ten\n", "1 2\n3\n", "1 2 3 4 5\n"])
+def test_bad_files_are_named(tmp_path, content):
+  path = tmp_path / "train.txt"
+  path.write_text(content)
+  with pytest.raises(UserError, match=r"train\.txt"):
+    load_sequence(path)
+
+
+def test_too_short_a_file_is_named(tmp_path):
+  path = tmp_path / "fa.txt"
+  path.write_text("10\n20\n")
+  with pytest.raises(UserError, match=r"fa\.txt: 2 frames, 3 are wanted"):
+    load_sequence(path, n_frames=3)
+  with pytest.raises(UserError, match="missing"):
+    load_sequence(tmp_path / "missing.txt")

@@ -1,0 +1,110 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.errors import UserError
+from mrf_jax.inference import Model, reconstruct
+from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.sequence import tailored
+from mrf_jax.training.checkpoint import load_model, save_model
+
+
+@pytest.fixture
+def model():
+  network = Spatiotemporal(widths=(8, 8), branch_width=4)
+  variables = network.init(
+    jax.random.key(0), jnp.zeros((1, 5, 5, 2 * 5)), train=False
+  )
+  return Model(
+    method="spatiotemporal",
+    network=network,
+    reach=2,
+    variables=variables,
+    map_range=MapRange(np.array([0.1, 100, 10]), np.array([1.2, 5000, 900])),
+    normalise_signals_per="frame",
+    sequence=tailored(20),
+    window=4,
+    stride=4,
+  )
+
+
+@pytest.fixture
+def subject():
+  rng = np.random.default_rng(0)
+  mask = rng.random((2, 20, 13)) < 0.7
+  signals = rng.normal(size=(2, mask.sum(), 5))
+  return Subject(
+    subject="test",
+    mask=mask,
+    signals=(signals[0] + 1j * signals[1]).astype(np.complex64),
+    affine=np.eye(4),
+    sequence=tailored(20),
+    window=4,
+    stride=4,
+    field_strength_t=1.5,
+    provenance="simulated",
+  )
+
+
+def test_a_bundle_comes_back_whole(tmp_path, model, subject):
+  save_model(model, tmp_path / "fold-0", config={"seed": 3})
+  loaded = load_model(tmp_path / "fold-0")
+  assert loaded.network == model.network
+  before, after = reconstruct(model, subject), reconstruct(loaded, subject)
+  np.testing.assert_array_equal(before.stack(), after.stack())
+  assert [p.name for p in tmp_path.iterdir()] == ["fold-0"]
+
+
+def test_reconstruction_equals_patch_by_patch(model, subject):
+  from mrf_jax.dataset.normalise import normalise_signals
+
+  signals = normalise_signals(subject.signals, per="frame")
+  volume = np.zeros((*subject.mask.shape, 10), np.float32)
+  volume[subject.mask] = signals
+  volume = np.pad(volume, ((0, 0), (2, 2), (2, 2), (0, 0)))
+  patches = np.stack(
+    [volume[z, y : y + 5, x : x + 5] for z, y, x in np.argwhere(subject.mask)]
+  )
+  scaled = model.network.apply(model.variables, patches, train=False)
+  expected = model.map_range.unscale(np.asarray(scaled)[:, 0, 0])
+  found = reconstruct(model, subject).stack()
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"window": 5, "stride": 4}, "window is 5, the model wants 4"),
+    ({"sequence": tailored(24)}, "24 frames, the model wants 20"),
+    (
+      {"sequence": dataclasses.replace(tailored(20), inversion_time_ms=30.0)},
+      "not the one the model was trained for",
+    ),
+    (
+      {"sequence": dataclasses.replace(tailored(20), inversion_time_ms=None)},
+      "not the one the model was trained for",
+    ),
+  ],
+)
+def test_other_scans_are_refused(model, subject, change, message):
+  with pytest.raises(UserError, match=message):
+    reconstruct(model, dataclasses.replace(subject, **change))
+
+
+def test_missing_and_damaged_bundles_are_named(tmp_path, model):
+  with pytest.raises(UserError, match="gone: no model bundle"):
+    load_model(tmp_path / "gone")
+  bundle = tmp_path / "fold-0"
+  save_model(model, bundle, config={})
+  text = (bundle / "model.json").read_text()
+  (bundle / "model.json").write_text(text[: len(text) // 2])
+  with pytest.raises(UserError, match="damaged model bundle"):
+    load_model(bundle)
+  (bundle / "model.json").write_text(text.replace("spatiotemporal", "other"))
+  with pytest.raises(UserError, match="unknown method 'other'"):
+    load_model(bundle)

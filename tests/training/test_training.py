@@ -1,0 +1,199 @@
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mrf_jax.dataset.patches import make_grid
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal, ValidConv
+from mrf_jax.training.folds import FoldRunner
+from mrf_jax.training.loop import train_folds
+from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+
+OPTIONS = {
+  "reach": REACH,
+  "seed": 0,
+  "epochs": 2,
+  "batch": 8,
+  "tile": 2,
+  "learning_rate": 1e-3,
+  "schedule": "constant",
+  "folds_at_once": None,
+}
+
+
+def tiny_study(n_subjects=3, size=9):
+  """Subjects whose maps are a smooth function of their signals."""
+  rng = np.random.default_rng(0)
+  masks = [rng.random((1, size, size)) < 0.8 for _ in range(n_subjects)]
+  counts = [mask.sum() for mask in masks]
+  signals = rng.normal(size=(1 + sum(counts), 6)).astype(np.float32)
+  signals[0] = 0
+  values = np.tanh(signals[1:, :3]) * [0.2, 400, 40] + [0.8, 1000, 90]
+  parts = np.split(values.astype(np.float32), np.cumsum(counts)[:-1])
+  return signals, masks, [Maps.unstack(part) for part in parts]
+
+
+def network(dropout=0.0):
+  return Spatiotemporal(widths=(16, 8), branch_width=8, dropout=dropout)
+
+
+def test_overfits_64_patches():
+  signals, masks, maps = tiny_study(1, size=12)
+  table = VoxelTable(
+    signals,
+    np.concatenate([np.zeros((1, 3), np.float32), maps[0].stack()]),
+    make_grid(masks, padding=REACH + 1),
+  )
+  stacked = maps[0].stack()
+  fold = Fold(np.arange(1, 65), stacked.min(0), stacked.max(0), jax.random.key(0))
+  model = Spatiotemporal(widths=(64, 64), branch_width=64, dropout=0.0)
+  optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, 600))
+  state = init_state(model, optimizer, fold.key, n_channels=6, reach=REACH)
+
+  @jax.jit
+  def step(state, _):
+    return train_step(
+      state, fold, table, fold.rows,
+      model=model, optimizer=optimizer, reach=REACH, tile=1,
+    )
+
+  _, losses = jax.lax.scan(step, state, None, length=600)
+  assert np.sqrt(losses[-1]) < 0.01
+
+
+def test_tile_of_estimates_has_the_loss_of_its_patches():
+  signals, masks, maps = tiny_study(1)
+  table = VoxelTable(
+    signals,
+    np.concatenate([np.zeros((1, 3), np.float32), maps[0].stack()]),
+    make_grid(masks, padding=REACH + 3),
+  )
+  stacked = maps[0].stack()
+  fold = Fold(np.arange(1, 5), stacked.min(0), stacked.max(0), jax.random.key(0))
+  # Without batch normalisation's statistics a tile is just its patches.
+  model = _Plain()
+  optimizer = optax.sgd(0.0)
+  state = init_state(model, optimizer, fold.key, n_channels=6, reach=REACH)
+  centre = np.array([40])
+  rows = np.asarray(table.grid.neighbours(centre, before=1, after=1))
+  inside = rows[rows > 0]
+  options = {"model": model, "optimizer": optimizer, "reach": REACH}
+  _, tile = train_step(state, fold, table, centre, tile=3, **options)
+  _, patches = train_step(state, fold, table, inside, tile=1, **options)
+  assert tile == pytest.approx(float(patches), rel=1e-5)
+
+
+class _Plain(nn.Module):
+  """One convolution: no statistics of the batch."""
+
+  @nn.compact
+  def __call__(self, signals, *, train):
+    del train
+    return ValidConv(3, 2 * REACH + 1)(signals)
+
+
+def test_left_out_subject_changes_nothing():
+  signals, masks, maps = tiny_study()
+  first = train_folds(network(), signals, masks, maps, **OPTIONS)[0]
+  count = masks[0].sum()
+  other_signals = signals.copy()
+  other_signals[1 : 1 + count] += 5.0
+  other_maps = [Maps.unstack(maps[0].stack() * 3), *maps[1:]]
+  second = train_folds(network(), other_signals, masks, other_maps, **OPTIONS)[0]
+  np.testing.assert_array_equal(first.map_range.high, second.map_range.high)
+  jax.tree.map(
+    np.testing.assert_array_equal, first.variables, second.variables
+  )
+
+
+def test_same_seed_same_network_other_seed_another():
+  study = tiny_study()
+  one = train_folds(network(0.2), *study, **OPTIONS)
+  two = train_folds(network(0.2), *study, **OPTIONS)
+  jax.tree.map(
+    np.testing.assert_array_equal, one[1].variables, two[1].variables
+  )
+  three = train_folds(network(0.2), *study, **OPTIONS | {"seed": 1})
+  kernel = lambda fold: fold.variables["params"]["maps"]["kernel"]  # noqa: E731
+  assert np.abs(kernel(one[0]) - kernel(three[0])).max() > 1e-3
+  assert np.abs(kernel(one[0]) - kernel(one[1])).max() > 1e-3
+
+
+def test_vectorised_folds_equal_folds_in_turn():
+  study = tiny_study()
+  losses: dict = {1: [], 2: []}
+  for count, into in losses.items():
+    options = OPTIONS | {"folds_at_once": count}
+    train_folds(
+      network(), *study, **options,
+      on_epoch=lambda epoch, loss, into=into: into.append(loss),
+    )
+  np.testing.assert_allclose(losses[1], losses[2], rtol=2e-3)
+
+
+def test_devices_in_parallel_equal_one_device():
+  """Three folds on one, two and four (padded) virtual devices."""
+  program = textwrap.dedent("""
+    import sys
+    sys.path.insert(0, "tests/training")
+    import jax, test_training as t
+    losses = []
+    t.train_folds(
+      t.network(), *t.tiny_study(), **t.OPTIONS,
+      on_epoch=lambda epoch, loss: losses.append(loss.tolist()))
+    print(jax.device_count(), losses)
+  """)
+  results = {}
+  for devices in (1, 2, 4):
+    flag = f"--xla_force_host_platform_device_count={devices}"
+    done = subprocess.run(
+      [sys.executable, "-c", program],
+      env={**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu",
+           "PYTHONPATH": "."},
+      capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    count, losses = done.stdout.split(" ", 1)
+    assert int(count) == devices
+    results[devices] = np.array(json.loads(losses))
+  np.testing.assert_allclose(results[2], results[1], rtol=2e-3)
+  np.testing.assert_allclose(results[4], results[1], rtol=2e-3)
+
+
+def test_runner_pads_and_returns_folds_in_order():
+  runner = FoldRunner(
+    lambda state, fold, shared: (state + fold, state * shared),
+    [np.float32(k) for k in range(5)],
+    np.float32(10),
+    at_once=2,
+  )
+  states = runner.spread([np.float32(k + 1) for k in range(5)])
+  states, metrics = runner.step(states)
+  np.testing.assert_array_equal(metrics, [10, 20, 30, 40, 50])
+  np.testing.assert_array_equal(runner.gather(states), [1, 3, 5, 7, 9])
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"schedule": "linear"}, "constant, cosine"),
+    ({"learning_rate": 1e30}, "not finite"),
+  ],
+)
+def test_bad_training_is_refused(change, message):
+  with pytest.raises(UserError, match=message):
+    train_folds(network(), *tiny_study(), **OPTIONS | change)
+
+
+def test_one_subject_cannot_be_left_out():
+  with pytest.raises(UserError, match="at least two"):
+    train_folds(network(), *tiny_study(1), **OPTIONS)
