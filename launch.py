@@ -43,7 +43,13 @@ def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a bad one ends the program with one line."""
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+  except (
+    flags.Error,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+  ) as error:
     _fail(" ".join(str(error).split()))
   except OSError as error:
     _fail(f"{error.filename}: {error.strerror}")

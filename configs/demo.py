@@ -1,6 +1,6 @@
 """The whole experiment in minutes: 6 small heads, all folds, the table.
 
-  python launch.py --config=configs/demo.py --workdir=runs/demo
+python launch.py --config=configs/demo.py --workdir=runs/demo
 """
 
 import ml_collections
@@ -11,7 +11,7 @@ from configs import paper
 def get_config() -> ml_collections.ConfigDict:
   """The paper's configuration at a size for two cores."""
   config = paper.get_config()
-  config.data.grid.update(matrix=96, n_slices=4)   # 2.7 mm voxels, 20 mm
+  config.data.grid.update(matrix=96, n_slices=4)  # 2.7 mm voxels, 20 mm
   config.scan.n_coils = 8
   config.scan.noise_level = 0.2
   config.scan.spiral.samples_per_arm = 256
@@ -21,9 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
   # A quarter of the paper's widths, tiles of 6 × 6 estimates and no dropout:
   # 55,000 voxels are too few for it in 20 epochs of 380 steps. The rate decays,
   # without which the error of so short a training swings from epoch to epoch.
-  config.spatiotemporal.update(
-    widths=(128, 64), branch_width=64, dropout=0.0
-  )
+  config.spatiotemporal.update(widths=(128, 64), branch_width=64, dropout=0.0)
   config.training.update(
     epochs=20, batch=4, tile=6, schedule="cosine", learning_rate=1e-2
   )

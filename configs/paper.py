@@ -48,9 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.scan.stride = 1
   # 48 arms are turned by 7.5° each: one window samples k-space fully. 1092
   # samples an arm as in a public reconstruction with the same window.
-  config.scan.spiral = dict(
-    n_arms=48, samples_per_arm=1092, density_power=1.25
-  )
+  config.scan.spiral = dict(n_arms=48, samples_per_arm=1092, density_power=1.25)
   config.scan.noise_level = 0.3  # see README, Noise
   config.scan.subspace_tolerance = 1e-4
 
@@ -66,9 +64,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.preprocessing.normalise_signals_per = "frame"
 
   # 512 and 128 are ours: the paper names only the 256 between them.
-  config.spatiotemporal = dict(
-    widths=(512, 256), branch_width=128, dropout=0.2
-  )
+  config.spatiotemporal = dict(widths=(512, 256), branch_width=128, dropout=0.2)
   config.training = ml_collections.ConfigDict()
   config.training.epochs = 50
   config.training.batch = 600

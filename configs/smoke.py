@@ -1,6 +1,6 @@
 """Seconds, for tests: two tiny heads, every stage of the experiment.
 
-  python launch.py --config=configs/smoke.py --workdir=runs/smoke
+python launch.py --config=configs/smoke.py --workdir=runs/smoke
 """
 
 import ml_collections

@@ -181,7 +181,9 @@ def _estimate(study: Study, method: str) -> None:
     for name in MAP_NAMES:
       path = study.workdir.map_file(method, k, name)
       path.parent.mkdir(parents=True, exist_ok=True)
-      nifti.save_map(path, getattr(estimate, name), subject.mask, subject.affine)
+      nifti.save_map(
+        path, getattr(estimate, name), subject.mask, subject.affine
+      )
   save_times(times, _times_file(study.workdir, method))
 
 

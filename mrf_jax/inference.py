@@ -59,9 +59,12 @@ def reconstruct(model: Model, subject: Subject) -> Maps:
     Maps in physical units, [voxel] each.
 
   Raises:
-    UserError: the scan's sequence or window is not the model's.
+    UserError: the scan's sequence or window is not the model's, or its signals
+      were not loaded.
   """
   _check_scan(model, subject)
+  if subject.signals is None:
+    raise UserError(f"{subject.subject}: was loaded without its signals")
   signals = normalise_signals(subject.signals, per=model.normalise_signals_per)
   table = np.concatenate([np.zeros_like(signals[:1]), signals])
   rows = _cropped_rows(subject.mask, model.reach)
@@ -89,9 +92,8 @@ def _cropped_rows(mask, reach: int) -> np.ndarray:
   grid = make_grid([mask], padding=reach + _CROP_STEP)
   width = int(grid.width)
   planes = np.asarray(grid.rows).reshape(len(mask), -1, width)
-  there = planes.any(0)
   crop = []
-  for occupied in (there.any(1), there.any(0)):
+  for occupied in (planes.any((0, 2)), planes.any((0, 1))):
     low, high = np.flatnonzero(occupied)[[0, -1]]
     size = -(-(high + 1 - low) // _CROP_STEP) * _CROP_STEP
     # The padding is wide enough for the rounding on the high side.

@@ -157,7 +157,9 @@ def _signal_table(study: Study, per: str) -> np.ndarray:
   table = None
   row = 1
   for number in range(len(study.subjects)):
-    signals = normalise_signals(study.load(number).signals, per=per)
+    loaded = study.load(number).signals
+    assert loaded is not None
+    signals = normalise_signals(loaded, per=per)
     if table is None:
       voxels = sum(subject.n_voxels for subject in study.subjects)
       table = np.zeros((1 + voxels, signals.shape[1]), np.float32)

@@ -89,7 +89,8 @@ def make_sequence(
     )
   if inversion_time_ms is not None and not inversion_time_ms >= 0:
     raise UserError(f"sequence: inversion time {inversion_time_ms} ms")
-  return Sequence(*columns, inversion_time_ms=inversion_time_ms)
+  fields = dict(zip(_FRAME_FIELDS, columns, strict=True))
+  return Sequence(**fields, inversion_time_ms=inversion_time_ms)
 
 
 def tailored(n_frames: int = 720) -> Sequence:
@@ -172,10 +173,8 @@ def load_sequence(
   for source, column in ((path, columns[0]), (tr_path, columns[1])):
     if len(column) < wanted:
       raise UserError(f"{source}: {len(column)} frames, {wanted} are wanted")
-  return make_sequence(
-    *(column[:wanted] for column in columns),
-    inversion_time_ms=inversion_time_ms,
-  )
+  flips, trs, tes, phases = (column[:wanted] for column in columns)
+  return make_sequence(flips, trs, tes, phases, inversion_time_ms)
 
 
 def _read_columns(path) -> np.ndarray:

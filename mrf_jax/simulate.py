@@ -137,7 +137,9 @@ def _fingerprints(sequence, fractions, maps, b1, rows) -> np.ndarray:
     there = np.flatnonzero(fraction > _LEAST_FRACTION)
     if not there.size:
       continue
-    local = Maps(*(m[rows][there] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms)))
+    local = Maps(
+      *(m[rows][there] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms))
+    )
     echoes = simulate_echoes(sequence, local.t1_ms, local.t2_ms, b1=b1[there])
     signals[there] += (fraction[there] * local.pd)[:, None] * echoes
   return signals

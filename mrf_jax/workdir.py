@@ -111,7 +111,7 @@ def _flat(tree: dict, prefix: str = "") -> dict:
 
 def _environment(config: dict) -> dict:
   """What the results depend on besides the configuration."""
-  versions = {}
+  versions: dict[str, str | None] = {}
   for package in _PACKAGES:
     try:
       versions[package] = metadata.version(package)

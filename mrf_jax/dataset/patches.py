@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int32
 
+from mrf_jax.arrays import AnyArray
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +26,12 @@ class VoxelGrid:
     width: positions of one padded line (along x).
   """
 
-  rows: Int32[Array, "position"]
-  positions: Int32[Array, "row"]
-  width: Int32[Array, ""]
+  rows: Int32[AnyArray, "position"]
+  positions: Int32[AnyArray, "row"]
+  width: Int32[AnyArray, ""]
 
   def neighbours(
-    self, centres: Int32[Array, "centre"], *, before: int, after: int
+    self, centres: Int32[AnyArray, "centre"], *, before: int, after: int
   ) -> Int32[Array, "centre size size"]:
     """Row numbers of the square patch around each row's voxel.
 
@@ -75,4 +77,4 @@ def make_grid(
     plane, row = plane + len(mask), row + count
   flat = planes.reshape(-1)
   positions = np.concatenate([[0], np.flatnonzero(flat)]).astype(np.int32)
-  return VoxelGrid(flat, positions, np.int32(width))
+  return VoxelGrid(flat, positions, np.array(width, np.int32))

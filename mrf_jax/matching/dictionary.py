@@ -4,8 +4,9 @@ import dataclasses
 
 import jax
 import numpy as np
-from jaxtyping import Array, Complex64, Float32
+from jaxtyping import Complex64, Float32
 
+from mrf_jax.arrays import AnyArray
 from mrf_jax.errors import UserError
 from mrf_jax.matching.compress import compress
 from mrf_jax.scanner.mrf import sliding_window
@@ -29,12 +30,12 @@ class Dictionary:
       [frame, rank].
   """
 
-  atoms: Float32[Array, "atom frame"] | Complex64[Array, "atom frame"]
-  norms: Float32[Array, "atom"]
-  t1_ms: Float32[Array, "atom"]
-  t2_ms: Float32[Array, "atom"]
-  b1: Float32[Array, "atom"]
-  basis: Array | None = None
+  atoms: Float32[AnyArray, "atom frame"] | Complex64[AnyArray, "atom frame"]
+  norms: Float32[AnyArray, "atom"]
+  t1_ms: Float32[AnyArray, "atom"]
+  t2_ms: Float32[AnyArray, "atom"]
+  b1: Float32[AnyArray, "atom"]
+  basis: AnyArray | None = None
 
   @property
   def n_atoms(self) -> int:

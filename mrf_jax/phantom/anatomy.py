@@ -14,7 +14,7 @@ from mrf_jax.phantom.tissue import TISSUES
 
 # The atlas is sampled on points this far apart and averaged over each voxel.
 _SAMPLING_MM = 1.0
-_BRAIN_CENTRE_MM = np.array([0.0, -18.0, 8.0])   # in MNI space
+_BRAIN_CENTRE_MM = np.array([0.0, -18.0, 8.0])  # in MNI space
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,9 @@ from mrf_jax.scanner.spiral import Spiral
 
 def temporal_subspace(
   signals: Float32[np.ndarray, "voxel frame"], *, tolerance: float
-) -> tuple[Float32[np.ndarray, "voxel rank"], Float32[np.ndarray, "frame rank"]]:
+) -> tuple[
+  Float32[np.ndarray, "voxel rank"], Float32[np.ndarray, "frame rank"]
+]:
   """The fewest temporal components that hold the signals.
 
   Args:

@@ -71,8 +71,6 @@ def acquire_reference(
       b1=b1[:, None],
     )
   )
-  pd, t1_ms = fit_vfa_t1(
-    vfa, flip_angles_deg=flip_angles_deg, tr_ms=vfa_tr_ms
-  )
+  pd, t1_ms = fit_vfa_t1(vfa, flip_angles_deg=flip_angles_deg, tr_ms=vfa_tr_ms)
   _, t2_ms = fit_t2(echoes, te_ms=te_ms)
   return Maps(np.asarray(pd), np.asarray(t1_ms), np.asarray(t2_ms))

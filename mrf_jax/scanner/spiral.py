@@ -107,9 +107,7 @@ def make_spiral(
   # half-way radii: the area element of interleaved spirals, exact where the
   # radius grows monotonically (Hoge 1997).
   radius = np.abs(arm)
-  rims = np.concatenate(
-    [[0.0], (radius[1:] + radius[:-1]) / 2, [radius[-1]]]
-  )
+  rims = np.concatenate([[0.0], (radius[1:] + radius[:-1]) / 2, [radius[-1]]])
   area = np.pi * np.diff(rims**2) / n_arms
   weights = area * _norm_factor(matrix) ** 2
   return Spiral(trajectory, weights.astype(np.float32), matrix)

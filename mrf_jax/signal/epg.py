@@ -151,7 +151,7 @@ def gradient_spoiled_train(
   phases = jnp.deg2rad(jnp.asarray(sequence.rf_phases_deg, jnp.float32))
   turns = jnp.exp(1j * (phases - jnp.roll(phases, -1)))
 
-  angle = flips[:, None] * b1[None]                 # [frame, atom]
+  angle = flips[:, None] * b1[None]  # [frame, atom]
   cosine = jnp.cos(angle)
   # Left inside the scan, XLA would evaluate these once a state, not once an
   # atom; the barrier keeps them out (five times the speed on a CPU).

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import jax
 import numpy as np
@@ -91,14 +92,16 @@ def load_model(path) -> Model:
     if text["method"] not in NETWORKS:
       raise ValueError(f"unknown method {text['method']!r}")
     network_type, reach = NETWORKS[text["method"]]
-    options = {
+    options: dict[str, Any] = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in text["network"].items()
     }
     with ocp.StandardCheckpointer() as checkpointer:
       # Plain host arrays, whatever device the bundle was written on.
       folder = (path / "variables").absolute()
-      variables = checkpointer.restore(folder, _host_target(checkpointer, folder))
+      variables = checkpointer.restore(
+        folder, _host_target(checkpointer, folder)
+      )
     return Model(
       method=text["method"],
       network=network_type(**options),

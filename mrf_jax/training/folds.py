@@ -90,8 +90,8 @@ class FoldRunner:
     shape = (self._n_devices, self._per_device)
 
     def stack(*leaves):
-      leaves = jnp.stack(leaves)
-      return leaves.reshape(*shape, *leaves.shape[1:])
+      stacked = jnp.stack(leaves)
+      return stacked.reshape(*shape, *stacked.shape[1:])
 
     # Through `pmap`, so that they lie where its results will lie.
     place = jax.pmap(lambda tree: tree, devices=self._devices)
@@ -100,4 +100,3 @@ class FoldRunner:
   def _flatten(self, array) -> np.ndarray:
     array = np.asarray(array)
     return array.reshape(-1, *array.shape[2:])[: self.n_folds]
-

@@ -101,7 +101,9 @@ def train_folds(
         key=keys[left_out],
       )
     )
-  labels = np.concatenate([np.zeros((1, 3), np.float32)] + [m.stack() for m in maps])
+  labels = np.concatenate(
+    [np.zeros((1, 3), np.float32)] + [m.stack() for m in maps]
+  )
   table = VoxelTable(signals, labels, make_grid(masks, padding=reach + tile))
   n_steps = max(1, round(longest / (batch * tile**2)))
   rate = (

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray
 
+from mrf_jax.arrays import AnyArray
 from mrf_jax.dataset.patches import VoxelGrid
 
 
@@ -43,9 +44,9 @@ class Fold:
     key: random key of initial weights, sampling and dropout.
   """
 
-  rows: Int32[Array, "centre"]
-  low: Float32[Array, "3"]
-  high: Float32[Array, "3"]
+  rows: Int32[AnyArray, "centre"]
+  low: Float32[AnyArray, "3"]
+  high: Float32[AnyArray, "3"]
   key: PRNGKeyArray
 
 
@@ -60,8 +61,8 @@ class VoxelTable:
     grid: where the rows stand.
   """
 
-  signals: Float32[Array, "row channel"]
-  maps: Float32[Array, "row 3"]
+  signals: Float32[AnyArray, "row channel"]
+  maps: Float32[AnyArray, "row 3"]
   grid: VoxelGrid
 
 
@@ -126,11 +127,11 @@ def train_step(
   before, after = (tile - 1) // 2, tile // 2
   inputs = table.signals[
     table.grid.neighbours(centres, before=before + reach, after=after + reach)
-  ]                                             # [tile, y + 4, x + 4, 2T]
+  ]  # [tile, y + 4, x + 4, 2T]
   outputs = table.grid.neighbours(centres, before=before, after=after)
   low, high = (x[None, None, None] for x in (fold.low, fold.high))
   targets = (table.maps[outputs] - low) / (high - low)
-  inside = (outputs > 0)[..., None]             # [tile, y, x, 1]
+  inside = (outputs > 0)[..., None]  # [tile, y, x, 1]
   dropout_key = fast_key(jax.random.fold_in(fold.key, state.step))
 
   def loss_of(params):
@@ -189,7 +190,9 @@ def train_epoch(
     The state after the epoch and the mean loss over it.
   """
   # A key of its own: fold.key with small numbers folded in belongs to dropout.
-  order_key = jax.random.fold_in(jax.random.fold_in(fold.key, 2**31), state.step)
+  order_key = jax.random.fold_in(
+    jax.random.fold_in(fold.key, 2**31), state.step
+  )
   order = jax.random.permutation(order_key, fold.rows)
   # A fold smaller than one batch is seen several times.
   order = jnp.resize(order, (n_steps, batch))

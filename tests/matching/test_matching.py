@@ -14,7 +14,10 @@ from mrf_jax.sequence import make_sequence, tailored
 from mrf_jax.signal.epg import simulate_fingerprints
 
 TRAIN = tailored(96)
-AXES = {"t1_ms": np.geomspace(300, 5000, 30), "t2_ms": np.geomspace(20, 2000, 25)}
+AXES = {
+  "t1_ms": np.geomspace(300, 5000, 30),
+  "t2_ms": np.geomspace(20, 2000, 25),
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,9 @@ def noisy(dictionary, n=3000, seed=0):
   atoms = np.asarray(dictionary.atoms)[rng.integers(0, dictionary.n_atoms, n)]
   noise = rng.normal(size=(2, *atoms.shape)) * 0.02
   phase = np.exp(2j * np.pi * rng.random((n, 1)))
-  signals = (atoms + noise[0] + 1j * noise[1]) * phase * rng.uniform(1, 9, (n, 1))
+  signals = (
+    (atoms + noise[0] + 1j * noise[1]) * phase * rng.uniform(1, 9, (n, 1))
+  )
   return signals.astype(np.complex64)
 
 

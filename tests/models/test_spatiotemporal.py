@@ -48,9 +48,7 @@ def test_whole_slice_equals_patches():
     [image[0, y : y + 5, x : x + 5] for y in range(7) for x in range(5)]
   )
   single = network.apply(variables, patches, train=False)
-  np.testing.assert_allclose(
-    whole.reshape(-1, 3), single[:, 0, 0], atol=1e-5
-  )
+  np.testing.assert_allclose(whole.reshape(-1, 3), single[:, 0, 0], atol=1e-5)
 
 
 def test_parameters_are_those_of_the_paper():
@@ -78,8 +76,12 @@ def test_dropout_comes_before_batch_norm_and_only_in_training():
   network, variables = network_and_variables()
   x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
   options = {"train": True, "mutable": ["batch_stats"]}
-  one, _ = network.apply(variables, x, rngs={"dropout": jax.random.key(3)}, **options)
-  two, _ = network.apply(variables, x, rngs={"dropout": jax.random.key(4)}, **options)
+  one, _ = network.apply(
+    variables, x, rngs={"dropout": jax.random.key(3)}, **options
+  )
+  two, _ = network.apply(
+    variables, x, rngs={"dropout": jax.random.key(4)}, **options
+  )
   assert np.abs(one - two).max() > 1e-3
   still = network.apply(variables, x, train=False)
   np.testing.assert_array_equal(still, network.apply(variables, x, train=False))

@@ -72,8 +72,11 @@ def test_smooth_noise_has_unit_deviation_and_its_length():
   points = np.random.default_rng(1).uniform(-300, 300, (20000, 3))
   rng = np.random.default_rng(2)
   fields = [
-    smooth_noise(rng, np.concatenate([points, points + [10.0, 0, 0]]),
-                 correlation_mm=40.0)
+    smooth_noise(
+      rng,
+      np.concatenate([points, points + np.array([10.0, 0, 0])]),
+      correlation_mm=40.0,
+    )
     for _ in range(8)
   ]
   assert np.std(fields) == pytest.approx(1, abs=0.15)

@@ -112,7 +112,9 @@ def test_same_seed_same_scan():
   mask = disc()
   signals = np.random.default_rng(0).uniform(size=(mask.sum(), 60))
   first = scan(signals, mask, noise_sd=0.1, seed=3)
-  np.testing.assert_array_equal(first, scan(signals, mask, noise_sd=0.1, seed=3))
+  np.testing.assert_array_equal(
+    first, scan(signals, mask, noise_sd=0.1, seed=3)
+  )
   assert np.abs(first - scan(signals, mask, noise_sd=0.1, seed=4)).max() > 0
 
 

@@ -54,7 +54,9 @@ def test_overfits_64_patches():
     make_grid(masks, padding=REACH + 1),
   )
   stacked = maps[0].stack()
-  fold = Fold(np.arange(1, 65), stacked.min(0), stacked.max(0), jax.random.key(0))
+  fold = Fold(
+    np.arange(1, 65), stacked.min(0), stacked.max(0), jax.random.key(0)
+  )
   model = Spatiotemporal(widths=(64, 64), branch_width=64, dropout=0.0)
   optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, 600))
   state = init_state(model, optimizer, fold.key, n_channels=6, reach=REACH)
@@ -62,8 +64,14 @@ def test_overfits_64_patches():
   @jax.jit
   def step(state, _):
     return train_step(
-      state, fold, table, fold.rows,
-      model=model, optimizer=optimizer, reach=REACH, tile=1,
+      state,
+      fold,
+      table,
+      fold.rows,
+      model=model,
+      optimizer=optimizer,
+      reach=REACH,
+      tile=1,
     )
 
   _, losses = jax.lax.scan(step, state, None, length=600)
@@ -78,7 +86,9 @@ def test_tile_of_estimates_has_the_loss_of_its_patches():
     make_grid(masks, padding=REACH + 3),
   )
   stacked = maps[0].stack()
-  fold = Fold(np.arange(1, 5), stacked.min(0), stacked.max(0), jax.random.key(0))
+  fold = Fold(
+    np.arange(1, 5), stacked.min(0), stacked.max(0), jax.random.key(0)
+  )
   # Without batch normalisation's statistics a tile is just its patches.
   model = _Plain()
   optimizer = optax.sgd(0.0)
@@ -108,11 +118,11 @@ def test_left_out_subject_changes_nothing():
   other_signals = signals.copy()
   other_signals[1 : 1 + count] += 5.0
   other_maps = [Maps.unstack(maps[0].stack() * 3), *maps[1:]]
-  second = train_folds(network(), other_signals, masks, other_maps, **OPTIONS)[0]
+  second = train_folds(network(), other_signals, masks, other_maps, **OPTIONS)[
+    0
+  ]
   np.testing.assert_array_equal(first.map_range.high, second.map_range.high)
-  jax.tree.map(
-    np.testing.assert_array_equal, first.variables, second.variables
-  )
+  jax.tree.map(np.testing.assert_array_equal, first.variables, second.variables)
 
 
 def test_same_seed_same_network_other_seed_another():
@@ -134,7 +144,9 @@ def test_vectorised_folds_equal_folds_in_turn():
   for count, into in losses.items():
     options = OPTIONS | {"folds_at_once": count}
     train_folds(
-      network(), *study, **options,
+      network(),
+      *study,
+      **options,
       on_epoch=lambda epoch, loss, into=into: into.append(loss),
     )
   np.testing.assert_allclose(losses[1], losses[2], rtol=2e-3)
@@ -157,9 +169,15 @@ def test_devices_in_parallel_equal_one_device():
     flag = f"--xla_force_host_platform_device_count={devices}"
     done = subprocess.run(
       [sys.executable, "-c", program],
-      env={**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu",
-           "PYTHONPATH": "."},
-      capture_output=True, text=True, check=False,
+      env={
+        **os.environ,
+        "XLA_FLAGS": flag,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": ".",
+      },
+      capture_output=True,
+      text=True,
+      check=False,
     )
     assert done.returncode == 0, done.stderr
     count, losses = done.stdout.split(" ", 1)

@@ -1,0 +1,34 @@
+"""MR fingerprinting reconstruction in JAX."""
+
+from mrf_jax.dataset.subject import Subject, load_subject, save_subject
+from mrf_jax.errors import UserError
+from mrf_jax.inference import Model, reconstruct
+from mrf_jax.maps import Maps
+from mrf_jax.matching.dictionary import Dictionary, build_dictionary
+from mrf_jax.matching.dot_product import match
+from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.sequence import Sequence, load_sequence, make_sequence, tailored
+from mrf_jax.signal.epg import simulate_fingerprints
+from mrf_jax.training.checkpoint import load_model, save_model
+
+__all__ = [
+  "Dictionary",
+  "Maps",
+  "Model",
+  "Sequence",
+  "Subject",
+  "UserError",
+  "build_dictionary",
+  "fit_t2",
+  "fit_vfa_t1",
+  "load_model",
+  "load_sequence",
+  "load_subject",
+  "make_sequence",
+  "match",
+  "reconstruct",
+  "save_model",
+  "save_subject",
+  "simulate_fingerprints",
+  "tailored",
+]

@@ -1,0 +1,254 @@
+import csv
+import json
+import os
+import pathlib
+import re
+import shutil
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+
+from mrf_jax import load_model, load_subject
+from mrf_jax.experiment import METHODS
+
+SMOKE = "--config=configs/smoke.py"
+MAPS = ("pd", "t1_ms", "t2_ms")
+
+
+def fails_in_one_line(done, *words):
+  assert done.returncode != 0
+  lines = [x for x in done.stderr.splitlines() if not x.endswith(" ...")]
+  assert len(lines) == 1, done.stderr
+  assert lines[0].startswith("error: ")
+  for word in words:
+    assert str(word) in lines[0]
+
+
+def table(workdir):
+  with open(workdir / "table1.csv", newline="") as file:
+    return list(csv.DictReader(file))
+
+
+def test_every_result_of_the_workdir_stands(smoke):
+  for name in (
+    "config.json",
+    "environment.json",
+    "table1.csv",
+    "table1.md",
+    "figure3.png",
+    "timing.csv",
+    "metrics/metrics.jsonl",
+  ):
+    assert (smoke / name).stat().st_size > 0, name
+  for k in range(2):
+    subject = load_subject(smoke / f"data/subject-{k:02d}.h5")
+    assert subject.provenance.startswith("simulated")
+    assert load_model(smoke / f"models/spatiotemporal/fold-{k}").window == 48
+    for method in METHODS:
+      for name in ("pd", "t1", "t2"):
+        image = nibabel.load(
+          smoke / f"maps/{method}/subject-{k:02d}_{name}.nii.gz"
+        )
+        assert image.shape == subject.mask.shape[::-1]
+        np.testing.assert_allclose(image.affine, subject.affine, atol=1e-3)
+  leftovers = [p for p in smoke.rglob("*") if p.name.endswith(".tmp")]
+  assert not leftovers
+
+
+def test_table_has_every_cell(smoke):
+  rows = table(smoke)
+  assert list(rows[0]) == [
+    "method",
+    "tissue",
+    "map",
+    "mae_mean",
+    "mae_std",
+    "rmse_mean",
+    "rmse_std",
+    "n",
+  ]
+  methods = ("spatiotemporal", "dictionary", "training_mean", "truth")
+  cells = {(r["method"], r["tissue"], r["map"]) for r in rows}
+  assert cells == {
+    (method, tissue, name)
+    for method in methods
+    for tissue in ("wm", "gm", "csf", "brain")
+    for name in MAPS
+  }
+  brain = {
+    (r["method"], r["map"]): float(r["rmse_mean"])
+    for r in rows
+    if r["tissue"] == "brain"
+  }
+  # The truth is closer to the references than their mean is.
+  for name in MAPS:
+    assert brain["truth", name] < 0.7 * brain["training_mean", name]
+
+
+def test_timing_counts_voxels_and_atoms(smoke):
+  with open(smoke / "timing.csv", newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert list(rows[0]) == [
+    "method",
+    "stage",
+    "device",
+    "seconds",
+    "voxels",
+    "atoms",
+    "voxels_per_s",
+  ]
+  stages = {(r["method"], r["stage"]) for r in rows}
+  assert stages == {
+    ("spatiotemporal", "train"),
+    ("spatiotemporal", "reconstruct"),
+    ("dictionary", "simulate"),
+    ("dictionary", "reconstruct"),
+  }
+  for row in rows:
+    assert float(row["seconds"]) > 0
+    if row["voxels_per_s"]:
+      rate = int(row["voxels"]) / float(row["seconds"])
+      assert float(row["voxels_per_s"]) == pytest.approx(rate, rel=0.02)
+
+
+def test_simulated_subjects_differ_and_their_maps_are_plausible(smoke):
+  one, two = (load_subject(smoke / f"data/subject-0{k}.h5") for k in (0, 1))
+  assert one.n_voxels != two.n_voxels
+  assert one.maps is not None
+  assert one.truth is not None
+  assert 600 < np.percentile(one.truth.t1_ms, 10) < 800
+  assert 55 < np.percentile(one.truth.t2_ms, 10) < 80
+  # References carry errors of their own, but no gross ones.
+  ratio = one.maps.t1_ms / one.truth.t1_ms
+  assert 0.02 < ratio.std() < 0.3
+  assert 0.85 < np.median(ratio) < 1.15
+
+
+def test_again_does_nothing_and_gives_the_same_table(smoke, launch):
+  files = [
+    p
+    for p in smoke.rglob("*")
+    if p.is_file() and p.parent.name not in (smoke.name,)
+  ]
+  before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in files}
+  text = (smoke / "table1.csv").read_bytes()
+  done = launch(SMOKE, f"--workdir={smoke}")
+  assert done.returncode == 0, done.stderr
+  assert "Simulating" not in done.stderr
+  assert "Estimating" not in done.stderr
+  assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in files}
+  assert (smoke / "table1.csv").read_bytes() == text
+
+
+def test_same_seed_same_table_to_the_last_digit(smoke, launch, tmp_path):
+  done = launch(SMOKE, f"--workdir={tmp_path / 'run'}")
+  assert done.returncode == 0, done.stderr
+  again = (tmp_path / "run" / "table1.csv").read_bytes()
+  assert again == (smoke / "table1.csv").read_bytes()
+
+
+def test_other_seed_in_the_same_workdir_is_refused(smoke, launch):
+  before = (smoke / "config.json").read_bytes()
+  done = launch(SMOKE, f"--workdir={smoke}", "--config.seed=1")
+  fails_in_one_line(done, smoke, "seed=0", "now 1", "--workdir")
+  assert (smoke / "config.json").read_bytes() == before
+
+
+def test_missing_maps_are_made_from_the_trained_models(smoke, launch, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(smoke, workdir)
+  shutil.rmtree(workdir / "maps" / "spatiotemporal")
+  bundle = workdir / "models/spatiotemporal/fold-0/model.json"
+  before = bundle.stat().st_mtime_ns
+  done = launch(SMOKE, f"--workdir={workdir}")
+  assert done.returncode == 0, done.stderr
+  assert bundle.stat().st_mtime_ns == before
+  assert (workdir / "table1.csv").read_bytes() == (
+    smoke / "table1.csv"
+  ).read_bytes()
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    (["--config.training.epoch=3"], ["epoch"]),
+    (["--config.nothing=3"], ["nothing"]),
+    (["--config.seed=one"], ["seed"]),
+    (["--mode=dance"], ["dance"]),
+    (["--no_such_flag=1"], ["no_such_flag"]),
+    (["stray"], ["stray"]),
+    (["--config.methods=('spatiotemporal','magic')"], ["magic", "dictionary"]),
+    (["--config.scan.window=97"], ["window 97"]),
+    (["--config.data.n_subjects=0"], ["n_subjects is 0"]),
+    (["--config.data.grid.centre_z_mm=300.0"], ["no brain"]),
+  ],
+)
+def test_bad_flags_end_with_one_line(launch, tmp_path, flags, words):
+  done = launch(SMOKE, f"--workdir={tmp_path / 'run'}", *flags)
+  fails_in_one_line(done, *words)
+
+
+def test_missing_config_and_workdir_are_named(launch, tmp_path):
+  fails_in_one_line(launch(f"--workdir={tmp_path}"), "--config is missing")
+  fails_in_one_line(launch(SMOKE), "--workdir is missing")
+  gone = tmp_path / "gone.py"
+  done = launch(f"--config={gone}", f"--workdir={tmp_path}")
+  fails_in_one_line(done, gone)
+
+
+def test_a_workdir_that_cannot_be_written_is_named(launch, tmp_path):
+  blocked = tmp_path / "file"
+  blocked.write_text("in the way")
+  done = launch(SMOKE, f"--workdir={blocked / 'run'}")
+  fails_in_one_line(done, blocked / "run", "cannot be written")
+
+
+def damage(how, path: pathlib.Path):
+  """A subject file that a user might bring."""
+  if how == "truncated":
+    size = path.stat().st_size
+    os.truncate(path, size // 2)
+    return
+  with h5py.File(path, "r+") as file:
+    if how == "nan":
+      file["signals"][3, 2] = np.nan
+    elif how == "empty mask":
+      file["mask"][...] = False
+    elif how == "no maps":
+      del file["maps"]
+
+
+@pytest.mark.parametrize(
+  ("how", "words"),
+  [
+    ("truncated", []),
+    ("nan", ["NaN"]),
+    ("empty mask", ["mask"]),
+    ("no maps", ["reference maps"]),
+  ],
+)
+def test_a_damaged_subject_is_named_and_nothing_written(
+  smoke, launch, tmp_path, how, words
+):
+  workdir = tmp_path / "run"
+  shutil.copytree(smoke, workdir)
+  for name in ("maps", "models"):
+    shutil.rmtree(workdir / name)
+  for name in ("table1.csv", "table1.md", "figure3.png", "timing.csv"):
+    (workdir / name).unlink()
+  path = workdir / "data/subject-01.h5"
+  damage(how, path)
+  done = launch(SMOKE, f"--workdir={workdir}")
+  fails_in_one_line(done, path, *words)
+  results = [p for p in (workdir / "maps").rglob("*") if p.is_file()]
+  assert not results
+  assert not (workdir / "table1.csv").exists()
+
+
+def test_environment_records_versions_and_commit(smoke):
+  environment = json.loads((smoke / "environment.json").read_text())
+  assert re.match(r"\d+\.\d+", environment["versions"]["jax"])
+  assert environment["seed"] == 0
+  assert set(environment) >= {"python", "devices", "git_commit"}

@@ -1,0 +1,76 @@
+"""Dictionary matching of a scan without noise returns the truth."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mrf_jax.matching.dictionary import build_dictionary, grid_axis
+from mrf_jax.matching.dot_product import match
+from mrf_jax.phantom.anatomy import SliceGrid, make_head
+from mrf_jax.phantom.tissue import TISSUES
+from mrf_jax.scanner.spiral import make_spiral
+from mrf_jax.sequence import tailored
+from mrf_jax.simulate import simulate_subject
+
+STEP_PERCENT = 5.0
+HEAD = {"sharpness": 2.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}
+REFERENCE = {
+  "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),
+  "vfa_tr_ms": 5.85,
+  "te_ms": tuple(20.0 * echo for echo in range(1, 9)),
+  "fse_tr_ms": 1626.0,
+  "noise_level": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def matched():
+  """Tissue shares, truth and match of a scan without noise, at B1 = 1."""
+  grid = SliceGrid(
+    n_slices=1, matrix=192, fov_mm=256, slice_thickness_mm=5, centre_z_mm=20
+  )
+  subject = simulate_subject(
+    "noiseless",
+    np.random.default_rng(0),
+    grid=grid,
+    sequence=tailored(),
+    spiral=make_spiral(
+      matrix=192, n_arms=48, samples_per_arm=768, density_power=1.25
+    ),
+    head=HEAD,
+    between_subjects=0.03,
+    within_tissue=0.0,
+    b1_deviation=0.0,
+    n_coils=4,
+    noise_level=0.0,
+    window=48,
+    stride=4,
+    subspace_tolerance=1e-4,
+    reference=REFERENCE,
+  )
+  dictionary = build_dictionary(
+    subject.sequence,
+    grid_axis(300, 6000, step_percent=STEP_PERCENT),
+    grid_axis(30, 3000, step_percent=STEP_PERCENT),
+    window=48,
+    stride=4,
+  )
+  # The first of the streams that `simulate_subject` spawns makes the head.
+  anatomy_rng = np.random.default_rng(0).spawn(5)[0]
+  fractions = make_head(anatomy_rng, grid, **HEAD).fractions
+  np.testing.assert_array_equal(fractions.sum(0) >= 0.5, subject.mask)
+  return fractions, subject, match(dictionary, subject.signals)
+
+
+@pytest.mark.parametrize("tissue", TISSUES)
+def test_pure_voxels_come_back(matched, tissue):
+  fractions, subject, found = matched
+  share = fractions[TISSUES.index(tissue)]
+  pure = ndimage.minimum_filter(share, size=(1, 3, 3))[subject.mask] >= 0.99
+  assert pure.sum() >= 20
+  step = 1 + STEP_PERCENT / 100
+  for name in ("t1_ms", "t2_ms"):
+    ratio = getattr(found, name)[pure] / getattr(subject.truth, name)[pure]
+    assert 1 / step <= np.median(ratio) <= step, name
+  ratio = found.pd[pure] / subject.truth.pd[pure]
+  assert np.median(ratio) == pytest.approx(1, abs=0.02)
