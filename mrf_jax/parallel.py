@@ -40,7 +40,7 @@ def map_threads(
   """
   items = list(items)
   with ThreadPoolExecutor(os.cpu_count()) as pool:
-    results = pool.map(function, items)
+    results: Iterable = pool.map(function, items)
     if text is not None:
       results = progress(results, total=len(items), text=text)
     return list(results)

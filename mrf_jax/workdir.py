@@ -100,7 +100,7 @@ class Workdir:
 
 def _flat(tree: dict, prefix: str = "") -> dict:
   """Nested dictionaries as one of dotted keys."""
-  flat = {}
+  flat: dict[str, object] = {}
   for key, value in tree.items():
     if isinstance(value, dict):
       flat |= _flat(value, f"{prefix}{key}.")
