@@ -3,6 +3,7 @@
 python launch.py --config=configs/demo.py --workdir=runs/demo
 """
 
+import os
 import sys
 
 from absl import app, flags, logging
@@ -27,9 +28,13 @@ def main(argv: list[str]) -> None:
 
   if len(argv) > 1:
     _fail(f"unknown argument {argv[1]!r}")
-  for name, flag in (("config", _CONFIG), ("workdir", _WORKDIR)):
-    if not flag.value:
-      _fail(f"--{name} is missing")
+  if not flags.FLAGS["config"].present:
+    _fail("--config is missing")
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  if not os.path.isfile(path):
+    _fail(f"{path}: there is no such configuration file")
+  if not _WORKDIR.value:
+    _fail("--workdir is missing")
   stage = {"crossval": experiment.crossval, "simulate": experiment.simulate}
   try:
     stage[_MODE.value](_CONFIG.value, _WORKDIR.value)

@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
   # Ours; the spread of heads and tissues that the in-vivo scans had is not
   # known. Ma 2013 finds white-matter T1 and T2 to scatter by 5 and 6 %.
   config.data.head = dict(
-    sharpness=2.0, warp_mm=3.0, rotation_deg=3.0, scaling=0.03
+    sharpness=4.0, warp_mm=3.0, rotation_deg=3.0, scaling=0.03
   )
   config.data.between_subjects = 0.03
   config.data.within_tissue = 0.04

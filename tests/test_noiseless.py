@@ -13,7 +13,7 @@ from mrf_jax.sequence import tailored
 from mrf_jax.simulate import simulate_subject
 
 STEP_PERCENT = 5.0
-HEAD = {"sharpness": 2.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}
+HEAD = {"sharpness": 4.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}
 REFERENCE = {
   "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),
   "vfa_tr_ms": 5.85,
@@ -27,7 +27,7 @@ REFERENCE = {
 def matched():
   """Tissue shares, truth and match of a scan without noise, at B1 = 1."""
   grid = SliceGrid(
-    n_slices=1, matrix=192, fov_mm=256, slice_thickness_mm=5, centre_z_mm=20
+    n_slices=1, matrix=192, fov_mm=256, slice_thickness_mm=5, centre_z_mm=12
   )
   subject = simulate_subject(
     "noiseless",
