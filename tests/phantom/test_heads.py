@@ -71,14 +71,8 @@ def test_b1_stays_within_its_deviation():
 def test_smooth_noise_has_unit_deviation_and_its_length():
   points = np.random.default_rng(1).uniform(-300, 300, (20000, 3))
   rng = np.random.default_rng(2)
-  fields = [
-    smooth_noise(
-      rng,
-      np.concatenate([points, points + np.array([10.0, 0, 0])]),
-      correlation_mm=40.0,
-    )
-    for _ in range(8)
-  ]
+  both = np.concatenate([points, points + np.array([10.0, 0, 0])])
+  fields = [smooth_noise(rng, both, correlation_mm=40.0) for _ in range(8)]
   assert np.std(fields) == pytest.approx(1, abs=0.15)
   halves = [np.split(field, 2) for field in fields]
   correlation = np.mean([np.corrcoef(a, b)[0, 1] for a, b in halves])
