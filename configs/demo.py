@@ -1,6 +1,11 @@
 """The whole experiment in minutes: 6 small heads, all folds, the table.
 
-python launch.py --config=configs/demo.py --workdir=runs/demo
+  python launch.py --config=configs/demo.py --workdir=runs/demo
+
+On two cores (Xeon virtual machine, Python 3.11, jax 0.10.1): 4 minutes, of
+which three quarters are training, and 1.5 GiB. Expect the network's RMSE over
+the whole brain at 0.40 (PD), 0.26 (T1) and 0.46 (T2) of the training mean's;
+the table stands in the README.
 """
 
 import ml_collections

@@ -3,8 +3,9 @@
   python launch.py --config=configs/paper.py --workdir=runs/paper
 
 Numbers are those of Balsiger et al. 2018 unless a comment says otherwise.
-Simulation takes minutes a head on two cores; training is 107,000 steps of 600
-patches a fold and wants accelerators.
+Simulation takes about ten minutes and 3 GiB a head on two cores; training is
+107,000 steps of 600 patches a fold, wants accelerators, and has not been run
+yet.
 """
 
 import ml_collections
