@@ -8,7 +8,8 @@ import numpy as np
 
 from mrf_jax.errors import UserError
 
-_FRAME_FIELDS = ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg")
+# The columns of a train: the fields that hold one value a frame.
+FRAME_FIELDS = ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg")
 
 
 @jax.tree_util.register_dataclass
@@ -67,7 +68,7 @@ def make_sequence(
   flips = np.atleast_1d(np.asarray(flip_angles_deg, np.float64))
   columns = []
   for name, values in zip(
-    _FRAME_FIELDS, (flips, tr_ms, te_ms, rf_phases_deg), strict=True
+    FRAME_FIELDS, (flips, tr_ms, te_ms, rf_phases_deg), strict=True
   ):
     values = np.asarray(values, np.float64)
     if values.ndim > 1 or values.size not in (1, len(flips)):
@@ -89,7 +90,7 @@ def make_sequence(
     )
   if inversion_time_ms is not None and not inversion_time_ms >= 0:
     raise UserError(f"sequence: inversion time {inversion_time_ms} ms")
-  fields = dict(zip(_FRAME_FIELDS, columns, strict=True))
+  fields = dict(zip(FRAME_FIELDS, columns, strict=True))
   return Sequence(**fields, inversion_time_ms=inversion_time_ms)
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 
 from mrf_jax.dataset.subject import Subject
-from mrf_jax.maps import Maps
 from mrf_jax.parallel import progress
 from mrf_jax.phantom import tissue as tissues
 from mrf_jax.phantom.anatomy import SliceGrid, make_head
@@ -137,9 +136,9 @@ def _fingerprints(sequence, fractions, maps, b1, rows) -> np.ndarray:
     there = np.flatnonzero(fraction > _LEAST_FRACTION)
     if not there.size:
       continue
-    local = Maps(
-      *(m[rows][there] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms))
+    pd, t1_ms, t2_ms = (
+      m[rows][there] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms)
     )
-    echoes = simulate_echoes(sequence, local.t1_ms, local.t2_ms, b1=b1[there])
-    signals[there] += (fraction[there] * local.pd)[:, None] * echoes
+    echoes = simulate_echoes(sequence, t1_ms, t2_ms, b1=b1[there])
+    signals[there] += (fraction[there] * pd)[:, None] * echoes
   return signals

@@ -13,11 +13,10 @@ from jaxtyping import Bool, Complex64, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import Sequence, make_sequence
+from mrf_jax.sequence import FRAME_FIELDS, Sequence, make_sequence
 
 _FORMAT = "mrf-subject"
 _VERSION = 1
-_FRAME_FIELDS = ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg")
 # Bytes of signals that are searched for NaN at once.
 _CHECK_BYTES = 1 << 24
 
@@ -148,7 +147,7 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
 
   atlas = subject.head_to_atlas
   frames: dict[str, Any] = {
-    name: getattr(subject.sequence, name) for name in _FRAME_FIELDS
+    name: getattr(subject.sequence, name) for name in FRAME_FIELDS
   }
   return dataclasses.replace(
     subject,
@@ -175,7 +174,7 @@ def _write(subject: Subject, file: h5py.File) -> None:
   file["affine"] = subject.affine
   file["signals"] = subject.signals
   group = file.create_group("sequence")
-  for name in _FRAME_FIELDS:
+  for name in FRAME_FIELDS:
     group[name] = getattr(subject.sequence, name)
   if subject.sequence.inversion_time_ms is not None:
     inversion_time_ms = float(subject.sequence.inversion_time_ms)
@@ -225,10 +224,10 @@ def _read(file: h5py.File) -> Subject:
 def _read_sequence(file: h5py.File) -> Sequence:
   """The train, checked by `make_sequence`."""
   frames: dict[str, Any] = {}
-  for name in _FRAME_FIELDS:
+  for name in FRAME_FIELDS:
     values = _dataset(file, f"sequence/{name}", np.float64)[()]
     frames[name] = values
-    if values.ndim != 1 or len(values) != len(frames[_FRAME_FIELDS[0]]):
+    if values.ndim != 1 or len(values) != len(frames[FRAME_FIELDS[0]]):
       raise UserError(
         f"sequence/{name} has shape {values.shape}, not one value a frame"
       )

@@ -19,7 +19,7 @@ _ACCELERATOR_BLOCK = 32768
 
 # Configuration orders (counting order 0) for atoms up to a T2 in ms. Long T2
 # keeps high orders alive: against 700 states over the 720 frames of
-# `tailored`, 32 states err by 1e-6 of the largest signal at 88 ms, but by 4e-2
+# `tailored`, 32 states err by 1e-6 of the largest signal at 88 ms, but by 3e-2
 # at 2 s, where 160 states err by 2e-3.
 _STATES_UP_TO_T2_MS = ((150.0, 32), (400.0, 64), (np.inf, 160))
 
