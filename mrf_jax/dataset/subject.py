@@ -1,6 +1,5 @@
 """One scan of one subject, in memory and as an HDF5 file."""
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Float64
 
 from mrf_jax.errors import UserError
+from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence import FRAME_FIELDS, Sequence, make_sequence
 
@@ -85,20 +85,16 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
     _check_finite("signals", signals)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with h5py.File(temporary, "w") as file:
-      _write(subject, file)
-      file.flush()
-    with open(temporary, "rb+") as stream:
-      os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+      with h5py.File(temporary, "w") as file:
+        _write(subject, file)
+        file.flush()
+      with open(temporary, "rb+") as stream:
+        os.fsync(stream.fileno())
   # HDF5 reports some failed writes, and a bad string, by the other two.
   except (OSError, RuntimeError, ValueError) as error:
     raise UserError(f"{path}: cannot be written ({_line(error)})") from error
-  finally:
-    with contextlib.suppress(OSError):
-      temporary.unlink()
 
 
 def load_subject(
