@@ -26,9 +26,15 @@ def get_config() -> ml_collections.ConfigDict:
   # A quarter of the paper's widths, tiles of 6 × 6 estimates and no dropout:
   # 55,000 voxels are too few for it in 20 epochs of 380 steps. The rate decays,
   # without which the error of so short a training swings from epoch to epoch.
-  config.spatiotemporal.update(widths=(128, 64), branch_width=64, dropout=0.0)
-  config.training.update(
-    epochs=20, batch=4, tile=6, schedule="cosine", learning_rate=1e-2
+  config.training.update(epochs=20, batch=128, schedule="cosine")
+  config.spatiotemporal.network.update(
+    widths=(128, 64), branch_width=64, dropout=0.0
+  )
+  config.spatiotemporal.training = dict(batch=4, tile=6, learning_rate=1e-2)
+  # Half of the features and a quarter of the dense layers. 85 windows give 24,
+  # 8, 4, 2 and after pooling 1 sample.
+  config.hoppe.network.update(
+    features=(16, 32, 64, 128), strides=(3, 2, 1, 1), dense=(256, 128, 64)
   )
   config.dictionary.step_percent = 5.0
   return config

@@ -17,7 +17,17 @@ def get_config() -> ml_collections.ConfigDict:
   config.scan.n_coils = 2
   config.scan.spiral.samples_per_arm = 64
   config.scan.stride = 8
-  config.spatiotemporal.update(widths=(32, 16), branch_width=8)
-  config.training.update(epochs=2, batch=8, tile=4)
-  config.dictionary.step_percent = 30.0
+  config.training.update(epochs=2, batch=32, watched_voxels=50)
+  config.spatiotemporal.network.update(widths=(32, 16), branch_width=8)
+  config.spatiotemporal.training = dict(batch=8, tile=4)
+  config.cohen.network.widths = (16, 16)
+  # (96 - 48) // 8 + 1 = 7 windows.
+  config.hoppe.network.update(
+    features=(8, 8, 8, 8),
+    kernels=(3, 2, 2, 1),
+    strides=(1, 1, 1, 1),
+    dense=(16,),
+  )
+  config.gomez.update(window=(5, 5, 3), rank=5)
+  config.dictionary.update(step_percent=30.0, svd_rank=5)
   return config

@@ -10,16 +10,17 @@ import numpy as np
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation import figures, nifti, table
-from mrf_jax.evaluation.errors import map_errors
-from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.evaluate import evaluate, times_file
+from mrf_jax.evaluation import figures, nifti
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.methods import METHODS, Study
+from mrf_jax.methods import LEARNING_METHODS, METHODS, Study
+from mrf_jax.methods.network import check_network
+from mrf_jax.models import NETWORKS
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence import Sequence, load_sequence, tailored
 from mrf_jax.simulate import simulate_subject
-from mrf_jax.timing import collect_times, save_times
+from mrf_jax.timing import save_times
 from mrf_jax.workdir import Workdir
 
 
@@ -66,10 +67,17 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     if not _maps_stand(workdir, method, len(full)):
       say(f"Estimating maps by {method} ...")
       _estimate(study, method)
-  _evaluate(study)
+  evaluate(study)
+
+
+def _check_count(config) -> None:
+  if config.data.n_subjects < 1:
+    n_subjects = config.data.n_subjects
+    raise UserError(f"data.n_subjects is {n_subjects}, not at least 1")
 
 
 def _check_methods(config) -> None:
+  _check_count(config)
   if not config.methods:
     raise UserError("methods: none is named; known are " + ", ".join(METHODS))
   for method in config.methods:
@@ -77,6 +85,17 @@ def _check_methods(config) -> None:
       raise UserError(
         f"methods: {method!r} is unknown; known are {', '.join(METHODS)}"
       )
+  if config.data.n_subjects < 2 and set(config.methods) & LEARNING_METHODS:
+    raise UserError(
+      f"data.n_subjects is {config.data.n_subjects}; leave-one-out wants at "
+      "least two"
+    )
+  sequence, scan = _sequence(config.sequence), config.scan
+  _check_window(scan, sequence)
+  n_windows = (sequence.n_frames - scan.window) // scan.stride + 1
+  for method in config.methods:
+    if method in NETWORKS:
+      check_network(config, method, n_windows=n_windows)
 
 
 def _simulate_missing(config, workdir: Workdir) -> None:
@@ -84,19 +103,14 @@ def _simulate_missing(config, workdir: Workdir) -> None:
   missing = [
     k for k in range(data.n_subjects) if not workdir.subject(k).exists()
   ]
-  if data.n_subjects < 1:
-    raise UserError(f"data.n_subjects is {data.n_subjects}, not at least 1")
+  _check_count(config)
   if not missing:
     return
   say(f"Simulating {len(missing)} subjects ...")
   grid = SliceGrid(**data.grid)
   sequence = _sequence(config.sequence)
   scan = config.scan
-  if not 1 <= scan.window <= sequence.n_frames or scan.stride < 1:
-    raise UserError(
-      f"scan: window {scan.window} and stride {scan.stride} do not fit "
-      f"{sequence.n_frames} frames"
-    )
+  _check_window(scan, sequence)
   spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
   for k in missing:
     subject = simulate_subject(
@@ -133,6 +147,14 @@ def _sequence(options) -> Sequence:
   )
 
 
+def _check_window(scan, sequence: Sequence) -> None:
+  if not 1 <= scan.window <= sequence.n_frames or scan.stride < 1:
+    raise UserError(
+      f"scan: window {scan.window} and stride {scan.stride} do not fit "
+      f"{sequence.n_frames} frames"
+    )
+
+
 def _picture_of_signals(subject: Subject, workdir: Workdir, k: int) -> None:
   """The middle slice in the window that begins at frame 300, or half-way."""
   assert subject.signals is not None
@@ -165,11 +187,7 @@ def _maps_stand(workdir: Workdir, method: str, n_subjects: int) -> bool:
     for k in range(n_subjects)
     for name in MAP_NAMES
   ]
-  return all(file.exists() for file in [*files, _times_file(workdir, method)])
-
-
-def _times_file(workdir: Workdir, method: str) -> pathlib.Path:
-  return workdir.root / "maps" / method / "timing.json"
+  return all(file.exists() for file in [*files, times_file(workdir, method)])
 
 
 def _estimate(study: Study, method: str) -> None:
@@ -184,99 +202,4 @@ def _estimate(study: Study, method: str) -> None:
       nifti.save_map(
         path, getattr(estimate, name), subject.mask, subject.affine
       )
-  save_times(times, _times_file(study.workdir, method))
-
-
-def _evaluate(study: Study) -> None:
-  """Table 1, Figure 3 and the timing table from what stands in the workdir."""
-  config, workdir, subjects = study.config, study.workdir, study.subjects
-  estimates = {
-    method: [
-      Maps(
-        *(
-          nifti.load_map(workdir.map_file(method, k, name), subject.mask)
-          for name in MAP_NAMES
-        )
-      )
-      for k, subject in enumerate(subjects)
-    ]
-    for method in config.methods
-  }
-  if len(subjects) > 1:
-    estimates["training_mean"] = _training_means(study.references)
-  truths = [subject.truth for subject in subjects]
-  known = [truth for truth in truths if truth is not None]
-  if len(known) == len(subjects):
-    estimates["truth"] = known
-  thresholds = config.evaluation.thresholds_ms.to_dict()
-  errors = {
-    method: [
-      map_errors(
-        estimate,
-        reference,
-        tissue_masks(reference.t1_ms, thresholds_ms=thresholds),
-      )
-      for estimate, reference in zip(maps, study.references, strict=True)
-    ]
-    for method, maps in estimates.items()
-  }
-  rows = table.summarise(errors)
-  table.write_csv(rows, workdir.root / "table1.csv")
-  markdown = table.format_markdown(
-    rows,
-    title="Table 1: errors against the acquired maps of simulated subjects",
-    note=_note(config),
-  )
-  table.write_text(markdown, workdir.root / "table1.md")
-  _draw_figure3(study, estimates)
-  collect_times(
-    [_times_file(workdir, method) for method in config.methods],
-    workdir.root / "timing.csv",
-  )
-  print(table.format_text(rows))
-  print(f"\nTable 1   {workdir.root / 'table1.md'}, table1.csv")
-  print(f"Figure 3  {workdir.root / 'figure3.png'}")
-  print(f"Timing    {workdir.root / 'timing.csv'}")
-  print(f"Maps      {workdir.root / 'maps'} (NIfTI)")
-  print(f"Models    {workdir.root / 'models'}")
-
-
-def _training_means(references) -> list[Maps]:
-  """For each left-out subject, the mean of the others' maps everywhere."""
-  means = []
-  for left_out, reference in enumerate(references):
-    training = np.concatenate(
-      [m.stack() for k, m in enumerate(references) if k != left_out]
-    )
-    mean = training.mean(0, dtype=np.float64)
-    means.append(Maps.unstack(np.tile(mean, (len(reference.pd), 1))))
-  return means
-
-
-def _note(config) -> str:
-  return (
-    f"Simulated subjects, noise level {config.scan.noise_level:g}. "
-    "training_mean: the mean of the training subjects' maps; truth: the "
-    "simulated subjects' true parameters, judged like a method."
-  )
-
-
-def _draw_figure3(study: Study, estimates) -> None:
-  """The middle slice of the first subject, as in the paper's Figure 3."""
-  subject = study.subjects[0]
-  middle = len(subject.mask) // 2
-
-  def middle_slice(maps: Maps) -> Maps:
-    volumes = np.zeros((3, *subject.mask.shape), np.float32)
-    volumes[:, subject.mask] = maps.stack().T
-    return Maps(*volumes[:, middle])
-
-  methods = [m for m in estimates if m not in table.REFERENCE_ROWS]
-  figures.figure3(
-    study.workdir.root / "figure3.png",
-    reference=middle_slice(study.references[0]),
-    estimates={m: middle_slice(estimates[m][0]) for m in methods},
-    mask=subject.mask[middle],
-    difference_of=methods[0],
-    title="simulated subject 0, left out of training",
-  )
+  save_times(times, times_file(study.workdir, method))

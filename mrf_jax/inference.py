@@ -19,6 +19,8 @@ from mrf_jax.sequence import Sequence
 # Slices are cropped to the brain; sizes are multiples of this, so that scans
 # of alike heads share one compiled program.
 _CROP_STEP = 16
+# Voxels that a fingerprint-wise network sees at once.
+_VOXEL_BLOCK = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Model:
 
 
 def reconstruct(model: Model, subject: Subject) -> Maps:
-  """Maps of a scan, whole slices at a time.
+  """Maps of a scan, whole slices (or blocks of voxels) at a time.
 
   Args:
     model: the trained network.
@@ -67,7 +69,12 @@ def reconstruct(model: Model, subject: Subject) -> Maps:
     raise UserError(f"{subject.subject}: was loaded without its signals")
   signals = normalise_signals(subject.signals, per=model.normalise_signals_per)
   table = np.concatenate([np.zeros_like(signals[:1]), signals])
-  rows = _cropped_rows(subject.mask, model.reach)
+  if model.reach:
+    rows = _cropped_rows(subject.mask, model.reach)
+  else:
+    n_blocks = -(-len(signals) // _VOXEL_BLOCK)
+    rows = np.zeros((n_blocks, 1, _VOXEL_BLOCK), np.int32)
+    rows.reshape(-1)[: len(signals)] = np.arange(1, 1 + len(signals))
   estimates = np.empty((len(signals), 3), np.float32)
   inner = slice(model.reach, -model.reach or None)
   for plane in rows:

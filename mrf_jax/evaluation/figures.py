@@ -104,6 +104,53 @@ def figure3(
   _save(figure, path, title)
 
 
+def error_figure(
+  path: str | os.PathLike,
+  *,
+  reference: Maps,
+  estimates: Mapping[str, Maps],
+  mask: Bool[np.ndarray, "y x"],
+  title: str,
+  margin: int = 2,
+) -> None:
+  """Estimate − reference of every method, one axial slice.
+
+  Rows are PD, T1 and T2, each with the same colours for all methods, which
+  end at four times the median of |estimate − reference| over all of them.
+
+  Args:
+    path: PNG file, replaced as a whole.
+    reference: reference maps, [y, x], y increasing to anterior.
+    estimates: method to its maps, [y, x]; columns in this order.
+    mask: voxels that are shown, [y, x].
+    title: says what is seen.
+    margin: voxels kept around the mask.
+  """
+  mask = np.asarray(mask, bool)
+  crop = _bounding_box(mask, margin)
+  height, width = mask[crop].shape
+  figure, axes, bars = _panels(len(estimates), (height, width))
+  for row, name in enumerate(MAP_NAMES):
+    differences = [
+      np.asarray(getattr(maps, name), np.float64) - getattr(reference, name)
+      for maps in estimates.values()
+    ]
+    inside = np.abs(np.stack(differences)[:, mask])
+    end = 4 * _percentile(inside, 50)
+    for axis, difference in zip(axes[row], differences, strict=True):
+      hidden = ~mask | ~np.isfinite(difference)
+      values = np.ma.masked_array(difference, hidden)[crop]
+      shown = _show(axis, values, cm.vik, -end, end)
+    _colour_bar(
+      figure, shown, bars[row][-1], "Δ " + _LABELS[name], extend="both"
+    )
+    for unused in bars[row][:-1]:
+      unused.remove()
+  for axis, text in zip(axes[0], estimates, strict=True):
+    axis.set_title(text, color=_INK, fontsize=9)
+  _save(figure, path, title)
+
+
 def default_limits(
   reference: Maps, mask: Bool[np.ndarray, "y x"]
 ) -> dict[str, float]:

@@ -15,7 +15,7 @@ from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES
 
 # Rows to read the methods against, which do not compete with them.
-REFERENCE_ROWS = ("training_mean", "truth")
+REFERENCE_ROWS = ("training_mean", "truth", "acquired")
 
 # Map to its heading, unit and decimals in print.
 _PRINT = {
@@ -23,7 +23,8 @@ _PRINT = {
   "t1_ms": ("T1", "ms", 1),
   "t2_ms": ("T2", "ms", 1),
 }
-_ABSENT = "–"
+DECIMALS = {name: decimals for name, (_, _, decimals) in _PRINT.items()}
+ABSENT = "–"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,9 +161,7 @@ def format_markdown(
     The text, which ends with a newline.
   """
   head, body = _grid(rows, reference_rows, bold="**{}**".format)
-  align = [":--", ":--"] + ["--:"] * (len(head) - 2)
-  lines = ["| " + " | ".join(cells) + " |" for cells in [head, align, *body]]
-  parts = [f"# {title}", note, "\n".join(lines), _subjects(rows)]
+  parts = [f"# {title}", note, markdown_table(head, body), _subjects(rows)]
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -188,6 +187,28 @@ def format_text(
   return "\n".join([*lines, _subjects(rows)]) + "\n"
 
 
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+  """Lines of a Markdown table, the first two columns to the left."""
+  align = [":--", ":--"] + ["--:"] * (len(head) - 2)
+  return "\n".join(
+    "| " + " | ".join(row) + " |" for row in [head, align, *body]
+  )
+
+
+def column_headings(names: Sequence[str]) -> list[str]:
+  """MAE and RMSE of each map with its unit."""
+  return [
+    f"{_PRINT[name][0]} {error} ({_PRINT[name][1]})"
+    for name in names
+    for error in ("MAE", "RMSE")
+  ]
+
+
+def tissue_heading(tissue: str) -> str:
+  """A tissue as tables print it."""
+  return "brain" if tissue == "brain" else tissue.upper()
+
+
 def _mean_std(values):
   """Mean and sample standard deviation, (nan, nan) of nothing."""
   if not values:
@@ -200,10 +221,7 @@ def _grid(rows, reference_rows, bold):
   """Heading and lines of the printed table, as lists of cells."""
   names = [n for n in MAP_NAMES if any(r.map == n for r in rows)]
   columns = [(n, error) for n in names for error in ("mae", "rmse")]
-  head = ["tissue", "method"]
-  for name, error in columns:
-    label, unit, _ = _PRINT[name]
-    head.append(f"{label} {error.upper()} ({unit})")
+  head = ["tissue", "method", *column_headings(names)]
 
   found = {(r.method, r.tissue, r.map): r for r in rows}
   methods = list(dict.fromkeys(r.method for r in rows))
@@ -222,15 +240,15 @@ def _grid(rows, reference_rows, bold):
       ]
       best[name, error] = min(means, default=None)
     for method in here:
-      cells = ["brain" if tissue == "brain" else tissue.upper(), method]
+      cells = [tissue_heading(tissue), method]
       for name, error in columns:
         row = found.get((method, tissue, name))
         if row is None or row.n == 0:
-          cells.append(_ABSENT)
+          cells.append(ABSENT)
           continue
         mean = getattr(row, f"{error}_mean")
         std = getattr(row, f"{error}_std")
-        decimals = _PRINT[name][2]
+        decimals = DECIMALS[name]
         cell = f"{mean:.{decimals}f} ± {std:.{decimals}f}"
         wins = method not in reference_rows and mean == best[name, error]
         cells.append(bold(cell) if wins else cell)

@@ -1,4 +1,4 @@
-"""Temporal compression of a dictionary by its singular vectors."""
+"""Temporal compression by singular vectors."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mrf_jax.errors import UserError
+
+# Fingerprints held in double precision at once.
+_BLOCK = 8192
 
 if TYPE_CHECKING:
   from mrf_jax.matching.dictionary import Dictionary
@@ -28,13 +31,7 @@ def compress(dictionary: "Dictionary", *, rank: int) -> "Dictionary":
     UserError: the rank is not between 1 and the number of frames.
   """
   atoms = np.asarray(dictionary.atoms)
-  if not 1 <= rank <= atoms.shape[1]:
-    raise UserError(
-      f"dictionary: rank {rank} is not within 1 and {atoms.shape[1]} frames"
-    )
-  wide = atoms.astype(np.result_type(atoms.dtype, np.float64))
-  _, vectors = np.linalg.eigh(wide.T @ wide.conj())
-  basis = vectors[:, ::-1][:, :rank].conj().astype(atoms.dtype)
+  basis = temporal_basis(gram_matrix(atoms), rank=rank).astype(atoms.dtype)
   projected = atoms @ basis
   length = np.linalg.norm(projected, axis=1)
   return dataclasses.replace(
@@ -43,3 +40,42 @@ def compress(dictionary: "Dictionary", *, rank: int) -> "Dictionary":
     norms=np.asarray(dictionary.norms) * length,
     basis=basis,
   )
+
+
+def gram_matrix(fingerprints) -> np.ndarray:
+  """Σ conj(s) sᵀ over the fingerprints s, [frame, frame], double precision.
+
+  Args:
+    fingerprints: real or complex [voxel, frame].
+  """
+  fingerprints = np.asarray(fingerprints)
+  n_frames = fingerprints.shape[1]
+  wide = np.result_type(fingerprints.dtype, np.float64)
+  gram = np.zeros((n_frames, n_frames), wide)
+  for start in range(0, len(fingerprints), _BLOCK):
+    block = fingerprints[start : start + _BLOCK].astype(wide)
+    gram += block.conj().T @ block
+  return gram
+
+
+def temporal_basis(gram, *, rank: int) -> np.ndarray:
+  """Orthonormal basis of the strongest temporal components.
+
+  Fingerprints s are projected by `s @ basis`.
+
+  Args:
+    gram: of `gram_matrix`, [frame, frame].
+    rank: components kept.
+
+  Returns:
+    The first right singular vectors of the fingerprints, [frame, rank].
+
+  Raises:
+    UserError: the rank is not between 1 and the number of frames.
+  """
+  if not 1 <= rank <= len(gram):
+    raise UserError(
+      f"compression: rank {rank} is not within 1 and {len(gram)} frames"
+    )
+  _, vectors = np.linalg.eigh(gram)
+  return vectors[:, ::-1][:, :rank]

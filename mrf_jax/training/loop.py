@@ -47,7 +47,9 @@ def train_folds(
   learning_rate: float,
   schedule: str,
   folds_at_once: int | None,
-  on_epoch: Callable[[int, np.ndarray], None] = lambda epoch, losses: None,
+  input_noise: float = 0.0,
+  watched_voxels: int = 0,
+  on_epoch: Callable[[int, dict], None] = lambda epoch, metrics: None,
 ) -> list[TrainedFold]:
   """Leaves each subject out once and trains on the others.
 
@@ -64,7 +66,11 @@ def train_folds(
     learning_rate: of Adam.
     schedule: `constant`, or `cosine` to zero at the end.
     folds_at_once: see `FoldRunner`.
-    on_epoch: called with the epoch (from 1) and the loss of each fold.
+    input_noise: standard deviation of noise on the normalised signals.
+    watched_voxels: voxels of the training subjects, and as many of the
+      left-out one, whose errors every epoch reports.
+    on_epoch: called with the epoch (from 1) and what `train_epoch` reports of
+      each fold, [fold, …].
 
   Returns:
     One trained network for each left-out subject.
@@ -93,11 +99,15 @@ def train_folds(
   for left_out in range(len(masks)):
     training = [k for k in range(len(masks)) if k != left_out]
     ranges.append(MapRange.of([maps[k] for k in training]))
+    own = np.concatenate([rows[k] for k in training])
     folds.append(
       Fold(
-        rows=np.resize(np.concatenate([rows[k] for k in training]), longest),
+        rows=np.resize(own, longest),
         low=ranges[-1].low.astype(np.float32),
         high=ranges[-1].high.astype(np.float32),
+        watched=np.stack(
+          [_spread_over(r, watched_voxels) for r in (own, rows[left_out])]
+        ),
         key=keys[left_out],
       )
     )
@@ -120,6 +130,7 @@ def train_folds(
     optimizer=optimizer,
     reach=reach,
     tile=tile,
+    input_noise=input_noise,
   )
   runner = FoldRunner(epoch_of_fold, folds, table, at_once=folds_at_once)
   states = runner.spread(
@@ -136,16 +147,22 @@ def train_folds(
   )
   text = f"training {len(folds)} folds"
   for epoch in progress(range(1, epochs + 1), total=epochs, text=text):
-    states, losses = runner.step(states)
-    if not np.isfinite(losses).all():
+    states, metrics = runner.step(states)
+    finite = np.isfinite(metrics["loss"])
+    if not finite.all():
       raise UserError(
-        f"training: the loss of fold {int(np.argmin(np.isfinite(losses)))} is "
+        f"training: the loss of fold {int(np.argmin(finite))} is "
         f"not finite in epoch {epoch}; a smaller learning rate may help"
       )
-    on_epoch(epoch, losses)
+    on_epoch(epoch, metrics)
   return [
     TrainedFold(
       {"params": state.params, "batch_stats": state.batch_stats}, map_range
     )
     for state, map_range in zip(runner.gather(states), ranges, strict=True)
   ]
+
+
+def _spread_over(rows: np.ndarray, count: int) -> np.ndarray:
+  """`count` of the rows, evenly spaced."""
+  return rows[np.linspace(0, len(rows) - 1, count).astype(int)]

@@ -41,12 +41,15 @@ class Fold:
       voxels, repeated from the start up to the length of the largest fold.
     low: lowest value of each map over the training subjects.
     high: highest value.
+    watched: rows whose errors are reported after every epoch, some of the
+      training subjects and some of the left-out one; nothing depends on them.
     key: random key of initial weights, sampling and dropout.
   """
 
   rows: Int32[AnyArray, "centre"]
   low: Float32[AnyArray, "3"]
   high: Float32[AnyArray, "3"]
+  watched: Int32[AnyArray, "2 voxel"]
   key: PRNGKeyArray
 
 
@@ -104,6 +107,7 @@ def train_step(
   optimizer: optax.GradientTransformation,
   reach: int,
   tile: int,
+  input_noise: float = 0.0,
 ) -> tuple[TrainState, Float32[Array, ""]]:
   """One step of the mean squared error on maps scaled to [0, 1].
 
@@ -120,6 +124,8 @@ def train_step(
     optimizer: the optimiser.
     reach: voxels on each side of a patch's centre.
     tile: estimates along y and x.
+    input_noise: standard deviation of Gaussian noise on the inputs, which are
+      of unit variance (Cohen 2018).
 
   Returns:
     The state after the step and the loss.
@@ -133,6 +139,9 @@ def train_step(
   targets = (table.maps[outputs] - low) / (high - low)
   inside = (outputs > 0)[..., None]  # [tile, y, x, 1]
   dropout_key = fast_key(jax.random.fold_in(fold.key, state.step))
+  if input_noise:
+    noise_key = jax.random.fold_in(dropout_key, 0)
+    inputs += input_noise * jax.random.normal(noise_key, inputs.shape)
 
   def loss_of(params):
     estimates, updated = model.apply(
@@ -175,7 +184,7 @@ def train_epoch(
   n_steps: int,
   batch: int,
   **step_options,
-) -> tuple[TrainState, Float32[Array, ""]]:
+) -> tuple[TrainState, dict[str, Array]]:
   """All steps of one epoch, in a new random order of the centres.
 
   Args:
@@ -187,7 +196,9 @@ def train_epoch(
     **step_options: of `train_step`.
 
   Returns:
-    The state after the epoch and the mean loss over it.
+    The state after the epoch, and `loss`, its mean over the steps, with
+    `watched_mae`, the mean absolute error of each map in the watched voxels of
+    the training subjects and of the left-out one, [2, 3], physical units.
   """
   # A key of its own: fold.key with small numbers folded in belongs to dropout.
   order_key = jax.random.fold_in(
@@ -201,4 +212,39 @@ def train_epoch(
     return train_step(state, fold, table, centres, **step_options)
 
   state, losses = jax.lax.scan(step, state, order)
-  return state, losses.mean()
+  metrics = {"loss": losses.mean()}
+  if fold.watched.shape[1]:
+    metrics["watched_mae"] = jnp.stack(
+      [
+        _mean_absolute_error(
+          state,
+          fold,
+          table,
+          rows,
+          model=step_options["model"],
+          reach=step_options["reach"],
+        )
+        for rows in fold.watched
+      ]
+    )
+  return state, metrics
+
+
+def _mean_absolute_error(
+  state: TrainState,
+  fold: Fold,
+  table: VoxelTable,
+  rows: Int32[Array, "voxel"],
+  *,
+  model: nn.Module,
+  reach: int,
+) -> Float32[Array, "3"]:
+  """Error of the maps of some voxels, as reconstruction would give them."""
+  patches = table.grid.neighbours(rows, before=reach, after=reach)
+  estimates = model.apply(
+    {"params": state.params, "batch_stats": state.batch_stats},
+    table.signals[patches],
+    train=False,
+  )[:, 0, 0]
+  differences = estimates * (fold.high - fold.low)[None] + fold.low[None]
+  return jnp.abs(differences - table.maps[rows]).mean(0)

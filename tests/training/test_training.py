@@ -55,7 +55,11 @@ def test_overfits_64_patches():
   )
   stacked = maps[0].stack()
   fold = Fold(
-    np.arange(1, 65), stacked.min(0), stacked.max(0), jax.random.key(0)
+    np.arange(1, 65),
+    stacked.min(0),
+    stacked.max(0),
+    np.zeros((2, 0), np.int32),
+    jax.random.key(0),
   )
   model = Spatiotemporal(widths=(64, 64), branch_width=64, dropout=0.0)
   optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, 600))
@@ -87,7 +91,11 @@ def test_tile_of_estimates_has_the_loss_of_its_patches():
   )
   stacked = maps[0].stack()
   fold = Fold(
-    np.arange(1, 5), stacked.min(0), stacked.max(0), jax.random.key(0)
+    np.arange(1, 5),
+    stacked.min(0),
+    stacked.max(0),
+    np.zeros((2, 0), np.int32),
+    jax.random.key(0),
   )
   # Without batch normalisation's statistics a tile is just its patches.
   model = _Plain()
@@ -147,7 +155,7 @@ def test_vectorised_folds_equal_folds_in_turn():
       network(),
       *study,
       **options,
-      on_epoch=lambda epoch, loss, into=into: into.append(loss),
+      on_epoch=lambda epoch, metrics, into=into: into.append(metrics["loss"]),
     )
   np.testing.assert_allclose(losses[1], losses[2], rtol=2e-3)
 
@@ -161,7 +169,7 @@ def test_devices_in_parallel_equal_one_device():
     losses = []
     t.train_folds(
       t.network(), *t.tiny_study(), **t.OPTIONS,
-      on_epoch=lambda epoch, loss: losses.append(loss.tolist()))
+      on_epoch=lambda epoch, m: losses.append(m["loss"].tolist()))
     print(jax.device_count(), losses)
   """)
   results = {}

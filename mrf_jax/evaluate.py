@@ -1,0 +1,172 @@
+"""Tables and figures from the maps that stand in a workdir."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mrf_jax.evaluation import differences, figures, nifti, table
+from mrf_jax.evaluation.errors import SubjectErrors, map_errors
+from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.methods import Study
+from mrf_jax.timing import collect_times
+from mrf_jax.workdir import Workdir
+
+# Method, or row that stands beside the methods, to the maps of each subject.
+Estimates = Mapping[str, Sequence[Maps]]
+
+
+def evaluate(study: Study) -> None:
+  """Writes all tables and figures and prints Table 1.
+
+  Args:
+    study: with all methods' maps and times in its workdir.
+  """
+  config, root = study.config, study.workdir.root
+  estimates = {m: _load_maps(study, m) for m in config.methods}
+  means = {}
+  if len(study.subjects) > 1:
+    means = {"training_mean": _training_means(study.references)}
+  truths = [s.truth for s in study.subjects if s.truth is not None]
+  simulated = len(truths) == len(study.subjects)
+  truth = {"truth": truths} if simulated else {}
+
+  errors = _errors(study, {**estimates, **means, **truth}, study.references)
+  rows = _write_table(
+    errors,
+    root / "table1",
+    title="Table 1: errors against the acquired maps of simulated subjects",
+    note=_note(config)
+    + " truth: the simulated subjects' true parameters, judged like a method.",
+  )
+  if simulated:
+    acquired = {"acquired": study.references}
+    _write_table(
+      _errors(study, {**estimates, **means, **acquired}, truths),
+      root / "truth_table",
+      title="Errors against the true parameters of simulated subjects",
+      note=_note(config)
+      + " acquired: the acquired reference maps, judged like a method. Tissues "
+      "are the voxels of Table 1.",
+    )
+  _write_differences({m: errors[m] for m in config.methods}, study)
+  _draw_figures(study, estimates)
+  collect_times(
+    [times_file(study.workdir, method) for method in config.methods],
+    root / "timing.csv",
+  )
+  print(table.format_text(rows))
+  print(f"\nTable 1      {root / 'table1.md'}, table1.csv")
+  if simulated:
+    print(f"Truth table  {root / 'truth_table.md'}, truth_table.csv")
+  print(f"Differences  {root / 'differences.md'}, differences.csv")
+  print(f"Figure 3     {root / 'figure3.png'}, figures/errors.png")
+  print(f"Timing       {root / 'timing.csv'}")
+  print(f"Maps         {root / 'maps'} (NIfTI)")
+  print(f"Models       {root / 'models'}")
+
+
+def times_file(workdir: Workdir, method: str) -> pathlib.Path:
+  """JSON file of the times of a method's stages."""
+  return workdir.root / "maps" / method / "timing.json"
+
+
+def _load_maps(study: Study, method: str) -> list[Maps]:
+  def read(k, name):
+    path = study.workdir.map_file(method, k, name)
+    return nifti.load_map(path, study.subjects[k].mask)
+
+  return [
+    Maps(*(read(k, name) for name in MAP_NAMES))
+    for k in range(len(study.subjects))
+  ]
+
+
+def _training_means(references) -> list[Maps]:
+  """For each left-out subject, the mean of the others' maps everywhere."""
+  means = []
+  for left_out, reference in enumerate(references):
+    training = np.concatenate(
+      [m.stack() for k, m in enumerate(references) if k != left_out]
+    )
+    mean = training.mean(0, dtype=np.float64)
+    means.append(Maps.unstack(np.tile(mean, (len(reference.pd), 1))))
+  return means
+
+
+def _errors(
+  study: Study, estimates: Estimates, targets: Sequence[Maps]
+) -> dict[str, list[SubjectErrors]]:
+  """Errors against the targets, in tissues of the acquired T1."""
+  thresholds = study.config.evaluation.thresholds_ms.to_dict()
+  masks = [
+    tissue_masks(reference.t1_ms, thresholds_ms=thresholds)
+    for reference in study.references
+  ]
+  return {
+    method: [
+      map_errors(*triple) for triple in zip(maps, targets, masks, strict=True)
+    ]
+    for method, maps in estimates.items()
+  }
+
+
+def _write_table(errors, stem: pathlib.Path, *, title: str, note: str) -> list:
+  rows = table.summarise(errors)
+  table.write_csv(rows, stem.with_suffix(".csv"))
+  text = table.format_markdown(rows, title=title, note=note)
+  table.write_text(text, stem.with_suffix(".md"))
+  return rows
+
+
+def _write_differences(errors, study: Study) -> None:
+  """Each pair of methods, and all methods against the first."""
+  root = study.workdir.root
+  rows = differences.paired_differences(errors)
+  differences.write_differences(rows, root / "differences.csv")
+  text = differences.format_differences(
+    rows,
+    against=study.config.methods[0],
+    title="Differences between methods in Table 1",
+    note=f"Simulated subjects, n = {len(study.subjects)}.",
+  )
+  table.write_text(text, root / "differences.md")
+
+
+def _note(config) -> str:
+  return (
+    f"Simulated subjects, noise level {config.scan.noise_level:g}. "
+    "training_mean: the mean of the training subjects' maps."
+  )
+
+
+def _draw_figures(study: Study, estimates: Estimates) -> None:
+  """The middle slice of the first subject, as in the paper's Figure 3."""
+  subject = study.subjects[0]
+  middle = len(subject.mask) // 2
+
+  def middle_slice(maps: Maps) -> Maps:
+    volumes = np.zeros((3, *subject.mask.shape), np.float32)
+    volumes[:, subject.mask] = maps.stack().T
+    return Maps(*volumes[:, middle])
+
+  reference = middle_slice(study.references[0])
+  shown = {m: middle_slice(maps[0]) for m, maps in estimates.items()}
+  mask = subject.mask[middle]
+  title = "simulated subject 0, left out of training"
+  figures.figure3(
+    study.workdir.root / "figure3.png",
+    reference=reference,
+    estimates=shown,
+    mask=mask,
+    difference_of=study.config.methods[0],
+    title=title,
+  )
+  figures.error_figure(
+    study.workdir.figure("errors.png"),
+    reference=reference,
+    estimates=shown,
+    mask=mask,
+    title=f"estimate − reference, {title}",
+  )

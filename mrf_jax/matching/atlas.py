@@ -1,0 +1,426 @@
+"""Spatiotemporal dictionary matching against an atlas of scans (Gómez 2016).
+
+For one displacement between scan and atlas, the inner product of two patches
+is a box sum of the voxels' inner products: exact, and free of the factor of
+the patch's size.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Complex64, Float32, Int32
+
+from mrf_jax.arrays import AnyArray
+from mrf_jax.errors import UserError
+from mrf_jax.parallel import map_threads
+
+# Voxels (slice, y, x) of one compiled call: its arrays stay in the caches.
+_TILE = (16, 16, 64)
+# Channels summed in one fused loop; more of them spill the registers.
+_CHANNEL_CHUNK = 5
+# Maps may leave [0, 1] by the rounding of whoever scaled them.
+_MAP_TOLERANCE = 1e-5
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AtlasScan:
+  """A scan on a voxel grid; its masked voxels are the atoms.
+
+  Attributes:
+    signals: frames or temporal components, [channel, slice, y, x].
+    maps: maps scaled to [0, 1], [map, slice, y, x].
+    mask: the voxels that count, [slice, y, x]; all else is taken as zero.
+  """
+
+  signals: Complex64[AnyArray, "channel slice y x"]
+  maps: Float32[AnyArray, "map slice y x"]
+  mask: Bool[AnyArray, "slice y x"]
+
+
+def match_atlas(
+  signals,
+  mask,
+  atlas: Sequence[AtlasScan],
+  *,
+  window: tuple[int, int, int] = (11, 11, 3),
+  patch: tuple[int, int, int] = (3, 3, 3),
+  n_neighbours: int = 5,
+  alpha: float = 0.5,
+  n_iterations: int = 2,
+  text: str | None = None,
+) -> Float32[np.ndarray, "map slice y x"]:
+  """Maps of the atlas patches that fit best, in signal and then in maps too.
+
+  An atom is the patch around a masked atlas voxel. Candidates of a voxel are
+  the atoms of all scans in a window around its position. The first iteration
+  scores |⟨atom, patch⟩| and averages the maps of the best candidates, with
+  their scores as weights, to the estimate q̂; each further one scores
+
+    (1 - α) |⟨atom, patch⟩| + α ⟨map patch, q̂ patch⟩
+
+  with all patches of norm one, and averages again (Gómez 2016). Of equal
+  scores the first candidate counts, in the order scan, slice, y, x. A voxel
+  without candidates gets the mean of the atlas.
+
+  Args:
+    signals: frames or temporal components, complex [channel, slice, y, x].
+    mask: voxels to estimate, bool [slice, y, x]; all else is taken as zero.
+    atlas: scans on the same grid, with the same channels.
+    window: candidate positions along x, y and slice, W.
+    patch: voxels of a patch along x, y and slice, P.
+    n_neighbours: candidates that are averaged, C.
+    alpha: weight of the maps from the second iteration on, α.
+    n_iterations: searches in all.
+    text: what is being done, for a progress bar; None shows none.
+
+  Returns:
+    Estimated maps, zero outside the mask, [map, slice, y, x].
+
+  Raises:
+    UserError: a parameter is out of range, or the arrays do not fit together
+      or are not finite, or maps are not within [0, 1].
+  """
+  _check_parameters(window, patch, n_neighbours, alpha, n_iterations)
+  signals, mask = np.asarray(signals), np.asarray(mask, bool)
+  atlas = [
+    AtlasScan(
+      np.asarray(s.signals), np.asarray(s.maps), np.asarray(s.mask, bool)
+    )
+    for s in atlas
+  ]
+  _check_arrays(signals, mask, atlas)
+  size, tiles = _tiles(mask)
+  peaks = [_peak(values) for values in (signals, *(s.signals for s in atlas))]
+  search = functools.partial(
+    _search_tile,
+    signals=signals,
+    mask=mask,
+    atlas=atlas,
+    peaks=peaks,
+    mean=_mean_maps(atlas),
+    size=size,
+    # Volumes are [slice, y, x].
+    window=tuple(window[::-1]),
+    patch=tuple(patch[::-1]),
+    n_neighbours=n_neighbours,
+    alpha=np.float32(alpha),
+  )
+  estimate = None
+  for iteration in range(n_iterations):
+    label = text and f"{text}, iteration {iteration + 1} of {n_iterations}"
+    found = map_threads(
+      functools.partial(search, estimate=estimate), tiles, text=label
+    )
+    estimate = np.zeros((len(atlas[0].maps), *mask.shape), np.float32)
+    for start, values in zip(tiles, found, strict=True):
+      target = estimate[
+        :, *(slice(a, a + n) for a, n in zip(start, size, strict=True))
+      ]
+      target[...] = values[:, *map(slice, target.shape[1:])]
+  return estimate
+
+
+def _search_tile(
+  start,
+  *,
+  signals,
+  mask,
+  atlas,
+  peaks,
+  mean,
+  estimate,
+  size,
+  window,
+  patch,
+  n_neighbours,
+  alpha,
+):
+  """Estimated maps of one tile, [map, slice, y, x]."""
+  reach, margin = (np.array(n) // 2 for n in (window, patch))
+  corner, patches = start - margin, size + 2 * margin
+  query = _cut_signals(signals, mask, peaks[0], corner, patches)
+  if estimate is not None:
+    estimate = _cut(estimate, corner, patches)
+  best = (
+    np.full((n_neighbours, *size), -1, np.float32),
+    np.zeros((n_neighbours, *size), np.int32),
+  )
+  for number, (scan, peak) in enumerate(zip(atlas, peaks[1:], strict=True)):
+    where = corner - reach, patches + 2 * reach
+    maps = None
+    if estimate is not None:
+      maps = _cut(scan.maps, *where) * _cut(scan.mask, *where)
+    best = _search_scan(
+      best,
+      query,
+      _cut_signals(scan.signals, scan.mask, peak, *where),
+      _cut(scan.mask, start - reach, size + 2 * reach),
+      np.int32(number),
+      estimate,
+      maps,
+      alpha,
+      window=window,
+      patch=patch,
+    )
+  maps = [_cut(s.maps, start - reach, size + 2 * reach) for s in atlas]
+  values = _weighted_mean(best, np.stack(maps, 1), mean, window=window)
+  return np.asarray(values) * _cut(mask, start, size)
+
+
+@functools.partial(jax.jit, static_argnames=("window", "patch"))
+def _search_scan(
+  best: tuple[Float32[Array, "best z y x"], Int32[Array, "best z y x"]],
+  query: Float32[Array, "chunk part channel zp yp xp"],
+  atoms: Float32[Array, "chunk part channel zw yw xw"],
+  mask: Bool[Array, "zc yc xc"],
+  number: Int32[Array, ""],
+  estimate: Float32[Array, "map zp yp xp"] | None,
+  maps: Float32[Array, "map zw yw xw"] | None,
+  alpha: Float32[Array, ""],
+  *,
+  window: tuple[int, int, int],
+  patch: tuple[int, int, int],
+) -> tuple[Float32[Array, "best z y x"], Int32[Array, "best z y x"]]:
+  """Scores and numbers of the best candidates, with those of one scan added.
+
+  Axes z, y, x span the tile; with p, the margin of its patches; with w, the
+  reach of the window too; with c, that reach without the margin. Candidate
+  number: scan times displacements plus displacement.
+  """
+  n_best, *size = best[0].shape
+  displacements = jnp.asarray(list(np.ndindex(*window)), jnp.int32)
+  query_scale = _inverse_norm(jnp.sum(query**2, (0, 1, 2)), patch)
+  atom_scale = _inverse_norm(jnp.sum(atoms**2, (0, 1, 2)), patch)
+  # Candidates outside the mask carry a negative scale.
+  atom_scale = jnp.where(mask, atom_scale, -1)
+  if estimate is not None and maps is not None:
+    estimate_scale = _inverse_norm(jnp.sum(estimate**2, 0), patch)
+    map_scale = _inverse_norm(jnp.sum(maps**2, 0), patch)
+
+  def add_displacement(k, best):
+    step = tuple(displacements[k])
+    scale = lax.dynamic_slice(atom_scale, step, size)
+    real, imag = _inner_products(query, atoms, step)
+    real, imag = _box_sum(real, patch), _box_sum(imag, patch)
+    score = jnp.sqrt(real**2 + imag**2) * query_scale * scale
+    if estimate is not None:
+      moved = lax.dynamic_slice(maps, (0, *step), estimate.shape)
+      product = lax.optimization_barrier(jnp.sum(estimate * moved, 0))
+      likeness = _box_sum(product, patch) * estimate_scale
+      likeness *= lax.dynamic_slice(map_scale, step, size)
+      score = (1 - alpha) * score + alpha * likeness
+    score = jnp.where(scale < 0, -1, score)
+    candidate = number * len(displacements) + k
+    return _insert(best, score, candidate.astype(jnp.int32))
+
+  # Separate arrays for each rank: stacked ones would be copied every time.
+  scores, numbers = (tuple(part[i] for i in range(n_best)) for part in best)
+  scores, numbers = lax.fori_loop(
+    0, len(displacements), add_displacement, (scores, numbers)
+  )
+  return jnp.stack(scores), jnp.stack(numbers)
+
+
+def _inner_products(query, atoms, step):
+  """Real and imaginary part of ⟨atom, query⟩ of each voxel, [zp, yp, xp]."""
+  shape = query.shape[3:]
+
+  def add_chunk(i, products):
+    real, imag = products
+    for c in range(query.shape[2]):
+      # Slices of single channels are read in place, not copied.
+      x_real, x_imag = (
+        lax.dynamic_slice(query, (i, p, c, 0, 0, 0), (1, 1, 1, *shape))
+        for p in range(2)
+      )
+      a_real, a_imag = (
+        lax.dynamic_slice(atoms, (i, p, c, *step), (1, 1, 1, *shape))
+        for p in range(2)
+      )
+      real += (a_real * x_real + a_imag * x_imag).reshape(shape)
+      imag += (a_real * x_imag - a_imag * x_real).reshape(shape)
+    return real, imag
+
+  zeros = jnp.zeros(shape, jnp.float32)
+  products = lax.fori_loop(0, len(query), add_chunk, (zeros, zeros))
+  # Else the compiler may compute each product anew for every box it is in.
+  return lax.optimization_barrier(products)
+
+
+def _box_sum(values, patch):
+  """Sums over the patch around each voxel that has a whole one."""
+  for axis, n in enumerate(patch):
+    length = values.shape[axis] - n + 1
+    values = sum(
+      lax.slice_in_dim(values, k, k + length, axis=axis) for k in range(n)
+    )
+  return values
+
+
+def _inverse_norm(energy, patch):
+  """One over the norm of the patch around each voxel, 0 for empty patches."""
+  energy = _box_sum(energy, patch)
+  return jnp.where(
+    energy > 0, 1 / jnp.sqrt(jnp.where(energy > 0, energy, 1)), 0
+  )
+
+
+def _insert(best, score, candidate):
+  """Sorted insertion of one candidate a voxel; of equal scores the first."""
+  scores, numbers = best
+  above = jnp.full_like(score, jnp.inf)
+  above_number = numbers[0]
+  new_scores, new_numbers = [], []
+  for old, old_number in zip(scores, numbers, strict=True):
+    new_scores.append(jnp.maximum(old, jnp.minimum(above, score)))
+    pushed = jnp.where(score > above, above_number, candidate)
+    new_numbers.append(jnp.where(score > old, pushed, old_number))
+    above, above_number = old, old_number
+  return tuple(new_scores), tuple(new_numbers)
+
+
+@functools.partial(jax.jit, static_argnames="window")
+def _weighted_mean(
+  best: tuple[Float32[Array, "best z y x"], Int32[Array, "best z y x"]],
+  maps: Float32[Array, "map scan zc yc xc"],
+  mean: Float32[Array, "map"],
+  *,
+  window: tuple[int, int, int],
+) -> Float32[Array, "map z y x"]:
+  """Maps of the best candidates, averaged with their scores as weights."""
+  scores, numbers = best
+  scan, displacement = jnp.divmod(numbers, np.prod(window, dtype=np.int32))
+  steps = jnp.unravel_index(displacement, window)
+  position = [
+    lax.broadcasted_iota(jnp.int32, scores.shape, axis + 1) + steps[axis]
+    for axis in range(3)
+  ]
+  values = maps[:, scan, *position]  # [map, best, z, y, x]
+  present = (scores >= 0).astype(scores.dtype)
+  weights = jnp.maximum(scores, 0)
+  weights = jnp.where(weights.sum(0, keepdims=True) > 0, weights, present)
+  total = weights.sum(0, keepdims=True)
+  shares = weights / jnp.where(total > 0, total, 1)
+  average = (values * shares[None]).sum(1)
+  return jnp.where(total > 0, average, mean[:, None, None, None])
+
+
+def _tiles(mask) -> tuple[np.ndarray, list[np.ndarray]]:
+  """Size, which only the grid decides, and first voxels of a mask's tiles."""
+  depth, height, width = size = np.minimum(_TILE, mask.shape)
+  starts = []
+  for z in range(0, mask.shape[0], depth):
+    for y in range(0, mask.shape[1], height):
+      line = mask[z : z + depth, y : y + height].any((0, 1))
+      filled = np.flatnonzero(line)
+      if len(filled):
+        columns = range(filled[0], filled[-1] + 1, width)
+        starts += [np.array([z, y, x]) for x in columns]
+  return size, starts
+
+
+def _cut(volume, start, size) -> np.ndarray:
+  """A block of a volume, zero where it leaves it, [..., slice, y, x]."""
+  block = np.zeros((*volume.shape[:-3], *size), volume.dtype)
+  low = np.maximum(start, 0)
+  high = np.maximum(low, np.minimum(start + size, volume.shape[-3:]))
+  inside, source = (
+    tuple(map(slice, low - shift, high - shift)) for shift in (start, 0)
+  )
+  block[..., *inside] = volume[..., *source]
+  return block
+
+
+def _cut_signals(signals, mask, peak, start, size) -> np.ndarray:
+  """Scaled signals of a block, [chunk, part, channel, slice, y, x]."""
+  block = _cut(signals, start, size)
+  n_channels = len(block)
+  chunk = min(_CHANNEL_CHUNK, n_channels)
+  n_chunks = -(-n_channels // chunk)
+  parts = np.zeros((2, n_chunks * chunk, *size), np.float32)
+  scale = _cut(mask, start, size) / peak
+  np.multiply(block.real, scale, out=parts[0, :n_channels], casting="same_kind")
+  np.multiply(block.imag, scale, out=parts[1, :n_channels], casting="same_kind")
+  parts = parts.reshape(2, n_chunks, chunk, *size)
+  return np.ascontiguousarray(parts.swapaxes(0, 1))
+
+
+def _peak(signals) -> float:
+  """Largest real or imaginary part; one for signals of zeros."""
+  largest = [
+    np.abs(part).max() for frame in signals for part in (frame.real, frame.imag)
+  ]
+  return float(max(largest)) or 1.0
+
+
+def _mean_maps(atlas) -> np.ndarray:
+  """Mean of each map over the masked voxels of all scans, [map]."""
+  voxels = [scan.maps[:, scan.mask] for scan in atlas]
+  return np.concatenate(voxels, 1).mean(1, dtype=np.float64).astype(np.float32)
+
+
+def _check_parameters(window, patch, n_neighbours, alpha, n_iterations):
+  """Raises `UserError` for a parameter out of range."""
+  for name, sizes in (("window", window), ("patch", patch)):
+    if len(sizes) != 3 or any(n < 1 or n % 2 != 1 for n in sizes):
+      raise UserError(
+        f"match_atlas: {name} is {sizes}, not three odd numbers of voxels"
+      )
+  for name, value in (
+    ("n_neighbours", n_neighbours),
+    ("n_iterations", n_iterations),
+  ):
+    if value < 1:
+      raise UserError(f"match_atlas: {name} is {value}, less than 1")
+  if not 0 <= alpha <= 1:
+    raise UserError(f"match_atlas: alpha is {alpha}, not within [0, 1]")
+
+
+def _check_arrays(signals, mask, atlas):
+  """Raises `UserError` where scan and atlas do not fit or are not finite."""
+  if mask.ndim != 3:
+    raise UserError(
+      f"match_atlas: mask has shape {mask.shape}, not [slice, y, x]"
+    )
+  if not atlas:
+    raise UserError("match_atlas: the atlas has no scans")
+  if signals.ndim != 4 or not len(signals) or signals.shape[1:] != mask.shape:
+    raise UserError(
+      f"match_atlas: signals have shape {signals.shape}, but the mask "
+      f"{mask.shape}"
+    )
+  _check_finite("signals", signals)
+  n_maps = len(atlas[0].maps)
+  for number, scan in enumerate(atlas):
+    for name, values, shape in (
+      ("signals", scan.signals, signals.shape),
+      ("maps", scan.maps, (n_maps, *mask.shape)),
+      ("mask", scan.mask, mask.shape),
+    ):
+      label = f"{name} of atlas scan {number}"
+      if values.shape != shape:
+        raise UserError(
+          f"match_atlas: {label}: shape {values.shape}, not {shape}"
+        )
+      _check_finite(label, values)
+    low, high = scan.maps.min(initial=0), scan.maps.max(initial=0)
+    if low < -_MAP_TOLERANCE or high > 1 + _MAP_TOLERANCE:
+      raise UserError(
+        f"match_atlas: maps of atlas scan {number} span {low:g} to {high:g}, "
+        "not within [0, 1]"
+      )
+  if not any(scan.mask.any() for scan in atlas):
+    raise UserError("match_atlas: the atlas has no masked voxels")
+
+
+def _check_finite(name, values):
+  """Raises `UserError` for NaN or infinity, sought one volume at a time."""
+  n_bad = sum(v.size - int(np.count_nonzero(np.isfinite(v))) for v in values)
+  if n_bad:
+    raise UserError(f"match_atlas: {name}: {n_bad} values are not finite")

@@ -1,0 +1,122 @@
+"""Spatiotemporal dictionary matching on the training scans (Gómez 2016)."""
+
+import time
+
+import numpy as np
+
+from mrf_jax.dataset.align import nearest_rows, voxel_map
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.matching.atlas import AtlasScan, match_atlas
+from mrf_jax.matching.compress import gram_matrix, temporal_basis
+from mrf_jax.methods.study import Estimates, Study
+from mrf_jax.parallel import progress
+from mrf_jax.timing import StageTime
+
+
+def gomez(study: Study) -> Estimates:
+  """Each subject matched with the atlas of all others.
+
+  Every training scan is brought onto the left-out scan's grid, nearest voxel
+  by nearest voxel, through the known affine part of the simulated heads. The
+  temporal basis and the maps' ranges come from the training scans.
+  """
+  options = study.config.gomez
+  n_folds = len(study.subjects)
+  if n_folds < 2:
+    raise UserError(f"gomez: {n_folds} subject; leave-one-out wants two")
+  start = time.perf_counter()
+  signals = _signals(study, options.rank)
+  seconds = time.perf_counter() - start
+  voxels = sum(subject.n_voxels for subject in study.subjects)
+  times = [StageTime("gomez", "compress", seconds, voxels=voxels)]
+  maps, seconds = [], 0.0
+  for fold in progress(range(n_folds), total=n_folds, text="gomez maps"):
+    if fold == 0:
+      # Compiles on one atlas scan, so that compilation is not counted.
+      _estimate(study, signals, fold, others=[1])
+    start = time.perf_counter()
+    others = [k for k in range(n_folds) if k != fold]
+    maps.append(_estimate(study, signals, fold, others=others))
+    seconds += time.perf_counter() - start
+  atoms = voxels * (n_folds - 1) // n_folds
+  times.append(
+    StageTime("gomez", "reconstruct", seconds, voxels=voxels, atoms=atoms)
+  )
+  return maps, times
+
+
+def _signals(study: Study, rank: int | None) -> list[list[np.ndarray]]:
+  """Signals of every subject in every fold's basis, [fold][subject].
+
+  Subjects are read one at a time; without compression all stay in memory.
+  """
+  numbers = range(len(study.subjects))
+
+  def load(k) -> np.ndarray:
+    signals = study.load(k).signals
+    assert signals is not None
+    return signals
+
+  if rank is None:
+    whole = [load(k) for k in numbers]
+    return [whole for _ in numbers]
+  grams = [
+    gram_matrix(load(k))
+    for k in progress(numbers, total=len(numbers), text="gomez compression")
+  ]
+  bases = np.concatenate(
+    [
+      temporal_basis(sum(grams[k] for k in numbers if k != fold), rank=rank)
+      for fold in numbers
+    ],
+    axis=1,
+  ).astype(np.complex64)  # [frame, fold · rank]
+  projected = [load(k) @ bases for k in numbers]
+  return [
+    [p[:, fold * rank : (fold + 1) * rank] for p in projected]
+    for fold in numbers
+  ]
+
+
+def _estimate(
+  study: Study, signals: list[list[np.ndarray]], fold: int, *, others: list[int]
+) -> Maps:
+  """Maps of the left-out subject from the atlas of some others."""
+  options = study.config.gomez
+  subject = study.subjects[fold]
+  shape = subject.mask.shape
+  map_range = MapRange.of([study.references[k] for k in others])
+  atlas = []
+  for k in others:
+    scan = study.subjects[k]
+    voxels = voxel_map(
+      subject, scan, known=options.align, shift_mm=options.shift_mm
+    )
+    rows = nearest_rows(scan.mask, voxels, shape=shape)
+    scaled = map_range.scale(study.references[k].stack()).astype(np.float32)
+    atlas.append(
+      AtlasScan(
+        _volume(signals[fold][k], rows), _volume(scaled, rows), rows > 0
+      )
+    )
+  rows = nearest_rows(subject.mask, np.eye(4), shape=shape)
+  found = match_atlas(
+    _volume(signals[fold][fold], rows),
+    subject.mask,
+    atlas,
+    window=tuple(options.window),
+    patch=tuple(options.patch),
+    n_neighbours=options.n_neighbours,
+    alpha=options.alpha,
+    n_iterations=options.n_iterations,
+  )
+  estimates = map_range.unscale(found[:, subject.mask].T.astype(np.float64))
+  return Maps.unstack(estimates.astype(np.float32))
+
+
+def _volume(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+  """Table [voxel, channel] on a grid of row numbers, [channel, slice, y, x]."""
+  table = np.concatenate([np.zeros_like(values[:1]), values])
+  return np.ascontiguousarray(np.moveaxis(table[rows], -1, 0))

@@ -1,0 +1,62 @@
+"""What a method may look at, and what it gives back."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import ml_collections
+
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.maps import Maps
+from mrf_jax.parallel import progress
+from mrf_jax.timing import StageTime
+from mrf_jax.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What a method may look at.
+
+  Attributes:
+    config: the experiment's configuration.
+    workdir: where models go.
+    subjects: subjects without their signals and without their truth.
+    load: reads a subject with its signals.
+    references: clipped reference maps of each subject.
+  """
+
+  config: ml_collections.ConfigDict
+  workdir: Workdir
+  subjects: Sequence[Subject]
+  load: Callable[[int], Subject]
+  references: Sequence[Maps]
+
+
+# The maps of every subject, each from a fold that left this subject out, and
+# the time that the method's stages took.
+Estimates = tuple[list[Maps], list[StageTime]]
+
+
+def reconstruct_all(
+  method: str, study: Study, estimate: Callable[[int, Subject], Maps]
+) -> tuple[list[Maps], StageTime]:
+  """Every subject's maps and the seconds of all of them together.
+
+  The first subject is estimated twice, so that compilation is not counted.
+
+  Args:
+    method: name of the method.
+    study: the subjects.
+    estimate: maps from a subject's number and the subject with its signals.
+  """
+  maps, seconds, voxels = [], 0.0, 0
+  numbers = range(len(study.subjects))
+  for k in progress(numbers, total=len(numbers), text=f"{method} maps"):
+    subject = study.load(k)
+    if k == 0:
+      estimate(k, subject)
+    start = time.perf_counter()
+    maps.append(estimate(k, subject))
+    seconds += time.perf_counter() - start
+    voxels += subject.n_voxels
+  return maps, StageTime(method, "reconstruct", seconds, voxels=voxels)

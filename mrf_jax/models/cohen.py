@@ -1,0 +1,51 @@
+"""The fully connected network of Cohen 2018 (DRONE)."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from mrf_jax.models.layers import activation, dense
+
+# Fingerprint-wise: the network sees the voxel itself.
+REACH = 0
+
+
+class Cohen(nn.Module):
+  """Two hidden layers from one fingerprint to its maps.
+
+  As in the paper by default; the public re-implementation by the first author
+  of Balsiger 2018 has `activation="relu"` and `output="linear"`.
+
+  Attributes:
+    widths: features of the hidden layers.
+    activation: of the hidden layers.
+    output: activation of the maps; `sigmoid` keeps them within the range of
+      the training maps.
+    n_maps: outputs.
+  """
+
+  widths: tuple[int, ...] = (300, 300)
+  activation: str = "tanh"
+  output: str = "sigmoid"
+  n_maps: int = 3
+
+  @nn.compact
+  def __call__(
+    self, signals: Float[Array, "batch y x 2T"], *, train: bool
+  ) -> Float[Array, "batch y x maps"]:
+    """Normalised maps of every voxel.
+
+    Args:
+      signals: real parts, then imaginary parts, of every voxel.
+      train: makes no difference here.
+
+    Returns:
+      Maps on the scale of [0, 1].
+
+    Raises:
+      UserError: an activation is unknown.
+    """
+    del train
+    x = signals
+    for i, width in enumerate(self.widths):
+      x = activation(self.activation)(dense(width, name=f"hidden_{i}")(x))
+    return activation(self.output)(dense(self.n_maps, name="maps")(x))
