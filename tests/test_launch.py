@@ -37,7 +37,12 @@ def test_every_result_of_the_workdir_stands(smoke):
     "environment.json",
     "table1.csv",
     "table1.md",
+    "truth_table.csv",
+    "truth_table.md",
+    "differences.csv",
+    "differences.md",
     "figure3.png",
+    "figures/errors.png",
     "timing.csv",
     "metrics/metrics.jsonl",
   ):
@@ -69,7 +74,7 @@ def test_table_has_every_cell(smoke):
     "rmse_std",
     "n",
   ]
-  methods = ("spatiotemporal", "dictionary", "training_mean", "truth")
+  methods = (*METHODS, "training_mean", "truth")
   cells = {(r["method"], r["tissue"], r["map"]) for r in rows}
   assert cells == {
     (method, tissue, name)
@@ -87,6 +92,47 @@ def test_table_has_every_cell(smoke):
     assert brain["truth", name] < 0.7 * brain["training_mean", name]
 
 
+def test_truth_table_judges_the_acquired_maps_too(smoke):
+  with open(smoke / "truth_table.csv", newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert {r["method"] for r in rows} == {*METHODS, "training_mean", "acquired"}
+
+  def errors(rows, method):
+    return [float(r["mae_mean"]) for r in rows if r["method"] == method]
+
+  # How far the acquired maps are from the truth, and the other way round.
+  acquired, truth = errors(rows, "acquired"), errors(table(smoke), "truth")
+  np.testing.assert_allclose(acquired, truth, rtol=1e-6)
+  assert errors(rows, "gomez") != errors(table(smoke), "gomez")
+
+
+def test_differences_are_those_of_the_table(smoke):
+  means = {
+    (r["method"], r["tissue"], r["map"]): float(r["rmse_mean"])
+    for r in table(smoke)
+  }
+  with open(smoke / "differences.csv", newline="") as file:
+    rows = [r for r in csv.DictReader(file) if r["error"] == "rmse"]
+  assert len(rows) == 15 * 4 * 3  # pairs of six methods, tissues, maps
+  for row in rows:
+    key = row["tissue"], row["map"]
+    expected = means[row["method"], *key] - means[row["other"], *key]
+    assert float(row["mean"]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert float(row["low"]) <= float(row["mean"]) <= float(row["high"])
+
+
+def test_learning_curves_of_training_and_left_out_subjects(smoke):
+  lines = (smoke / "metrics/metrics.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  trained = ("spatiotemporal", "cohen", "hoppe")
+  assert {(r["method"], r["fold"], r["epoch"]) for r in records} == {
+    (m, fold, epoch) for m in trained for fold in (0, 1) for epoch in (1, 2)
+  }
+  for record in records:
+    for whose in ("training", "left_out"):
+      assert 0 < record[f"{whose}_mae_t1_ms"] < 1e5
+
+
 def test_timing_counts_voxels_and_atoms(smoke):
   with open(smoke / "timing.csv", newline="") as file:
     rows = list(csv.DictReader(file))
@@ -100,11 +146,12 @@ def test_timing_counts_voxels_and_atoms(smoke):
     "voxels_per_s",
   ]
   stages = {(r["method"], r["stage"]) for r in rows}
+  trained = ("spatiotemporal", "cohen", "hoppe")
   assert stages == {
-    ("spatiotemporal", "train"),
-    ("spatiotemporal", "reconstruct"),
-    ("dictionary", "simulate"),
-    ("dictionary", "reconstruct"),
+    *((method, "reconstruct") for method in METHODS),
+    *((method, "train") for method in trained),
+    *((m, "simulate") for m in ("dictionary", "dictionary_svd")),
+    *((m, "compress") for m in ("gomez", "dictionary_svd")),
   }
   for row in rows:
     assert float(row["seconds"]) > 0
@@ -181,6 +228,15 @@ def test_missing_maps_are_made_from_the_trained_models(smoke, launch, tmp_path):
     (["stray"], ["stray"]),
     (["--config.methods=('spatiotemporal','magic')"], ["magic", "dictionary"]),
     (["--config.scan.window=97"], ["window 97"]),
+    (
+      ["--config.hoppe.network.strides=(1,9,1,1)"],
+      ["hoppe", "7 windows", "convolution 3", "(1, 9)"],
+    ),
+    (["--config.cohen.network.output=cubic"], ["cubic", "sigmoid"]),
+    (["--config.data.n_subjects=1"], ["n_subjects is 1", "at least two"]),
+    (["--config.gomez.window=(4,5,3)"], ["window", "odd"]),
+    (["--config.gomez.rank=99"], ["rank 99", "7 frames"]),
+    (["--config.dictionary.svd_rank=0"], ["rank 0", "7 frames"]),
     (["--config.data.n_subjects=0"], ["n_subjects is 0"]),
     (["--config.data.grid.centre_z_mm=300.0"], ["no brain"]),
   ],

@@ -20,7 +20,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.parallel import map_threads
 
 # Voxels (slice, y, x) of one compiled call: its arrays stay in the caches.
-_TILE = (16, 16, 64)
+_TILE = (16, 16, 48)
 # Channels summed in one fused loop; more of them spill the registers.
 _CHANNEL_CHUNK = 5
 # Maps may leave [0, 1] by the rounding of whoever scaled them.
@@ -111,17 +111,17 @@ def match_atlas(
     n_neighbours=n_neighbours,
     alpha=np.float32(alpha),
   )
-  estimate = None
+  estimate = np.zeros((len(atlas[0].maps), *mask.shape), np.float32)
   for iteration in range(n_iterations):
     label = text and f"{text}, iteration {iteration + 1} of {n_iterations}"
+    # All tiles are done before any of them overwrites the last estimate.
+    last = estimate if iteration else None
     found = map_threads(
-      functools.partial(search, estimate=estimate), tiles, text=label
+      functools.partial(search, estimate=last), tiles, text=label
     )
-    estimate = np.zeros((len(atlas[0].maps), *mask.shape), np.float32)
     for start, values in zip(tiles, found, strict=True):
-      target = estimate[
-        :, *(slice(a, a + n) for a, n in zip(start, size, strict=True))
-      ]
+      z, y, x = map(slice, start, start + size)
+      target = estimate[:, z, y, x]  # less than a tile at the far sides
       target[...] = values[:, *map(slice, target.shape[1:])]
   return estimate
 
@@ -153,24 +153,23 @@ def _search_tile(
   )
   for number, (scan, peak) in enumerate(zip(atlas, peaks[1:], strict=True)):
     where = corner - reach, patches + 2 * reach
-    maps = None
+    pair = None
     if estimate is not None:
-      maps = _cut(scan.maps, *where) * _cut(scan.mask, *where)
+      pair = estimate, _cut(scan.maps, *where) * _cut(scan.mask, *where)
     best = _search_scan(
       best,
       query,
       _cut_signals(scan.signals, scan.mask, peak, *where),
       _cut(scan.mask, start - reach, size + 2 * reach),
       np.int32(number),
-      estimate,
-      maps,
+      pair,
       alpha,
       window=window,
       patch=patch,
     )
   maps = [_cut(s.maps, start - reach, size + 2 * reach) for s in atlas]
   values = _weighted_mean(best, np.stack(maps, 1), mean, window=window)
-  return np.asarray(values) * _cut(mask, start, size)
+  return values * _cut(mask, start, size)
 
 
 @functools.partial(jax.jit, static_argnames=("window", "patch"))
@@ -180,8 +179,8 @@ def _search_scan(
   atoms: Float32[Array, "chunk part channel zw yw xw"],
   mask: Bool[Array, "zc yc xc"],
   number: Int32[Array, ""],
-  estimate: Float32[Array, "map zp yp xp"] | None,
-  maps: Float32[Array, "map zw yw xw"] | None,
+  pair: tuple[Float32[Array, "map zp yp xp"], Float32[Array, "map zw yw xw"]]
+  | None,
   alpha: Float32[Array, ""],
   *,
   window: tuple[int, int, int],
@@ -199,7 +198,8 @@ def _search_scan(
   atom_scale = _inverse_norm(jnp.sum(atoms**2, (0, 1, 2)), patch)
   # Candidates outside the mask carry a negative scale.
   atom_scale = jnp.where(mask, atom_scale, -1)
-  if estimate is not None and maps is not None:
+  if pair is not None:
+    estimate, maps = pair
     estimate_scale = _inverse_norm(jnp.sum(estimate**2, 0), patch)
     map_scale = _inverse_norm(jnp.sum(maps**2, 0), patch)
 
@@ -209,13 +209,17 @@ def _search_scan(
     real, imag = _inner_products(query, atoms, step)
     real, imag = _box_sum(real, patch), _box_sum(imag, patch)
     score = jnp.sqrt(real**2 + imag**2) * query_scale * scale
-    if estimate is not None:
-      moved = lax.dynamic_slice(maps, (0, *step), estimate.shape)
-      product = lax.optimization_barrier(jnp.sum(estimate * moved, 0))
+    if pair is not None:
+      product = lax.optimization_barrier(
+        sum(
+          one * lax.dynamic_slice(other, step, one.shape)
+          for one, other in zip(estimate, maps, strict=True)
+        )
+      )
       likeness = _box_sum(product, patch) * estimate_scale
       likeness *= lax.dynamic_slice(map_scale, step, size)
       score = (1 - alpha) * score + alpha * likeness
-    score = jnp.where(scale < 0, -1, score)
+    score = lax.optimization_barrier(jnp.where(scale < 0, -1, score))
     candidate = number * len(displacements) + k
     return _insert(best, score, candidate.astype(jnp.int32))
 
@@ -285,30 +289,26 @@ def _insert(best, score, candidate):
   return tuple(new_scores), tuple(new_numbers)
 
 
-@functools.partial(jax.jit, static_argnames="window")
 def _weighted_mean(
-  best: tuple[Float32[Array, "best z y x"], Int32[Array, "best z y x"]],
-  maps: Float32[Array, "map scan zc yc xc"],
-  mean: Float32[Array, "map"],
+  best: tuple[Float32[AnyArray, "best z y x"], Int32[AnyArray, "best z y x"]],
+  maps: Float32[np.ndarray, "map scan zc yc xc"],
+  mean: Float32[np.ndarray, "map"],
   *,
   window: tuple[int, int, int],
-) -> Float32[Array, "map z y x"]:
+) -> Float32[np.ndarray, "map z y x"]:
   """Maps of the best candidates, averaged with their scores as weights."""
-  scores, numbers = best
-  scan, displacement = jnp.divmod(numbers, np.prod(window, dtype=np.int32))
-  steps = jnp.unravel_index(displacement, window)
-  position = [
-    lax.broadcasted_iota(jnp.int32, scores.shape, axis + 1) + steps[axis]
-    for axis in range(3)
-  ]
+  scores, numbers = (np.asarray(part) for part in best)
+  scan, *steps = np.unravel_index(numbers, (maps.shape[1], *window))
+  centre = np.indices(scores.shape[1:])[:, None]
+  position = (i + step for i, step in zip(centre, steps, strict=True))
   values = maps[:, scan, *position]  # [map, best, z, y, x]
-  present = (scores >= 0).astype(scores.dtype)
-  weights = jnp.maximum(scores, 0)
-  weights = jnp.where(weights.sum(0, keepdims=True) > 0, weights, present)
-  total = weights.sum(0, keepdims=True)
-  shares = weights / jnp.where(total > 0, total, 1)
-  average = (values * shares[None]).sum(1)
-  return jnp.where(total > 0, average, mean[:, None, None, None])
+  # Candidates that all score zero count alike; absent ones score -1.
+  weights = np.maximum(scores, 0)
+  weights = np.where(weights.any(0), weights, scores >= 0)
+  total = weights.sum(0)
+  shares = weights / np.where(total > 0, total, 1)
+  average = (values * shares).sum(1)
+  return np.where(total > 0, average, mean[:, None, None, None])
 
 
 def _tiles(mask) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -330,10 +330,9 @@ def _cut(volume, start, size) -> np.ndarray:
   block = np.zeros((*volume.shape[:-3], *size), volume.dtype)
   low = np.maximum(start, 0)
   high = np.maximum(low, np.minimum(start + size, volume.shape[-3:]))
-  inside, source = (
-    tuple(map(slice, low - shift, high - shift)) for shift in (start, 0)
-  )
-  block[..., *inside] = volume[..., *source]
+  z, y, x = map(slice, low - start, high - start)
+  from_z, from_y, from_x = map(slice, low, high)
+  block[..., z, y, x] = volume[..., from_z, from_y, from_x]
   return block
 
 
@@ -372,10 +371,8 @@ def _check_parameters(window, patch, n_neighbours, alpha, n_iterations):
       raise UserError(
         f"match_atlas: {name} is {sizes}, not three odd numbers of voxels"
       )
-  for name, value in (
-    ("n_neighbours", n_neighbours),
-    ("n_iterations", n_iterations),
-  ):
+  counts = {"n_neighbours": n_neighbours, "n_iterations": n_iterations}
+  for name, value in counts.items():
     if value < 1:
       raise UserError(f"match_atlas: {name} is {value}, less than 1")
   if not 0 <= alpha <= 1:

@@ -241,10 +241,7 @@ def _mean_absolute_error(
 ) -> Float32[Array, "3"]:
   """Error of the maps of some voxels, as reconstruction would give them."""
   patches = table.grid.neighbours(rows, before=reach, after=reach)
-  estimates = model.apply(
-    {"params": state.params, "batch_stats": state.batch_stats},
-    table.signals[patches],
-    train=False,
-  )[:, 0, 0]
-  differences = estimates * (fold.high - fold.low)[None] + fold.low[None]
-  return jnp.abs(differences - table.maps[rows]).mean(0)
+  variables = {"params": state.params, "batch_stats": state.batch_stats}
+  scaled: Any = model.apply(variables, table.signals[patches], train=False)
+  estimates = scaled[:, 0, 0] * (fold.high - fold.low)[None] + fold.low[None]
+  return jnp.abs(estimates - table.maps[rows]).mean(0)

@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
+from configs import demo
 from mrf_jax.errors import UserError
-from mrf_jax.matching.compress import compress
+from mrf_jax.matching.compress import (
+  compress,
+  gram_matrix,
+  temporal_basis,
+)
 from mrf_jax.matching.dictionary import (
   Dictionary,
   build_dictionary,
@@ -51,7 +56,7 @@ def by_loop(dictionary, signals):
 
 
 def test_same_atoms_as_a_float64_loop(dictionary):
-  signals = noisy(dictionary)
+  signals = noisy(dictionary, n=10_000)
   found, score = best_atoms(dictionary, signals)
   expected, exact, clear = by_loop(dictionary, signals)
   np.testing.assert_allclose(score, exact, rtol=1e-5)
@@ -125,6 +130,60 @@ def test_compression_keeps_the_match(dictionary):
   near = np.abs(np.log(short.t1_ms / full.t1_ms)) < 1.01 * np.log(step)
   assert near.mean() > 0.97
   np.testing.assert_allclose(np.median(short.pd / full.pd), 1, atol=0.01)
+
+
+def test_rank_25_picks_the_same_or_a_neighbouring_atom_at_the_demos_noise():
+  config = demo.get_config()
+  options = config.dictionary
+  axes = [
+    grid_axis(*axis, step_percent=options.step_percent)
+    for axis in (options.t1_ms, options.t2_ms)
+  ]
+  train = tailored(config.sequence.n_frames)
+  full = build_dictionary(
+    train, *axes, window=config.scan.window, stride=config.scan.stride
+  )
+  short = compress(full, rank=options.svd_rank)
+  # Brain-like voxels; noise relative to the mean magnitude of the signals.
+  rng = np.random.default_rng(0)
+  t1_ms = rng.uniform(600, 4000, 2000)
+  echoes = simulate_fingerprints(train, t1_ms, 0.08 * t1_ms + 20)
+  signals = sliding_window(
+    echoes, window=config.scan.window, stride=config.scan.stride
+  )
+  noise = rng.normal(size=(2, *signals.shape)) * config.scan.noise_level
+  signals = signals + np.abs(signals).mean() * (noise[0] + 1j * noise[1])
+  maps = [match(d, signals.astype(np.complex64)) for d in (full, short)]
+  near = np.ones(len(signals), bool)
+  for axis, name in zip(axes, ("t1_ms", "t2_ms"), strict=True):
+    place = [np.searchsorted(axis, getattr(m, name)) for m in maps]
+    near &= np.abs(place[0] - place[1]) <= 1
+  assert near.mean() >= 0.99
+
+
+def test_b1_is_a_dimension_of_the_dictionary():
+  axes = np.geomspace(600, 1200, 8), np.geomspace(40, 120, 8)
+  atoms = build_dictionary(TRAIN, *axes, b1=(0.8, 1.0, 1.2), window=8)
+  assert atoms.n_atoms == 3 * 64
+  echoes = simulate_fingerprints(TRAIN, axes[0], axes[1], b1=1.2)
+  found, _ = best_atoms(atoms, sliding_window(echoes, window=8))
+  np.testing.assert_array_equal(np.asarray(atoms.b1)[found], np.float32(1.2))
+  np.testing.assert_allclose(np.asarray(atoms.t1_ms)[found], axes[0], rtol=1e-5)
+
+
+def test_basis_is_that_of_the_singular_values():
+  rng = np.random.default_rng(0)
+  scale = np.geomspace(1, 1e-3, 12)
+  signals = (rng.normal(size=(500, 12)) + 1j * rng.normal(size=(500, 12))) * (
+    scale
+  )
+  basis = temporal_basis(gram_matrix(signals), rank=4)
+  _, _, vectors = np.linalg.svd(signals, full_matrices=False)
+  # The same subspace, whatever the phase of its vectors.
+  overlap = np.linalg.svd(vectors[:4] @ basis, compute_uv=False)
+  np.testing.assert_allclose(overlap, 1, atol=1e-9)
+  with pytest.raises(UserError, match="rank 13"):
+    temporal_basis(gram_matrix(signals), rank=13)
 
 
 def test_zero_signals_have_no_density(dictionary):

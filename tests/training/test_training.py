@@ -46,42 +46,6 @@ def network(dropout=0.0):
   return Spatiotemporal(widths=(16, 8), branch_width=8, dropout=dropout)
 
 
-def test_overfits_64_patches():
-  signals, masks, maps = tiny_study(1, size=12)
-  table = VoxelTable(
-    signals,
-    np.concatenate([np.zeros((1, 3), np.float32), maps[0].stack()]),
-    make_grid(masks, padding=REACH + 1),
-  )
-  stacked = maps[0].stack()
-  fold = Fold(
-    np.arange(1, 65),
-    stacked.min(0),
-    stacked.max(0),
-    np.zeros((2, 0), np.int32),
-    jax.random.key(0),
-  )
-  model = Spatiotemporal(widths=(64, 64), branch_width=64, dropout=0.0)
-  optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, 600))
-  state = init_state(model, optimizer, fold.key, n_channels=6, reach=REACH)
-
-  @jax.jit
-  def step(state, _):
-    return train_step(
-      state,
-      fold,
-      table,
-      fold.rows,
-      model=model,
-      optimizer=optimizer,
-      reach=REACH,
-      tile=1,
-    )
-
-  _, losses = jax.lax.scan(step, state, None, length=600)
-  assert np.sqrt(losses[-1]) < 0.01
-
-
 def test_tile_of_estimates_has_the_loss_of_its_patches():
   signals, masks, maps = tiny_study(1)
   table = VoxelTable(
@@ -193,6 +157,42 @@ def test_devices_in_parallel_equal_one_device():
     results[devices] = np.array(json.loads(losses))
   np.testing.assert_allclose(results[2], results[1], rtol=2e-3)
   np.testing.assert_allclose(results[4], results[1], rtol=2e-3)
+
+
+def test_watched_errors_are_those_of_the_maps():
+  signals, masks, maps = tiny_study()
+  seen = []
+  (fold, *_) = train_folds(
+    network(),
+    signals,
+    masks,
+    maps,
+    **OPTIONS,
+    watched_voxels=7,
+    on_epoch=lambda epoch, metrics: seen.append(metrics["watched_mae"]),
+  )
+  assert len(seen) == 2
+  assert seen[0].shape == (3, 2, 3)
+  # Fold 0 leaves subject 0 out: seven voxels spread over it.
+  count = masks[0].sum()
+  rows = np.linspace(0, count - 1, 7).astype(int)
+  grid = make_grid(masks, padding=REACH)
+  patches = signals[grid.neighbours(1 + rows, before=REACH, after=REACH)]
+  scaled = network().apply(fold.variables, patches, train=False)[:, 0, 0]
+  error = fold.map_range.unscale(np.asarray(scaled)) - maps[0].stack()[rows]
+  np.testing.assert_allclose(seen[-1][0, 1], np.abs(error).mean(0), rtol=1e-3)
+
+
+def test_input_noise_changes_the_training_and_nothing_else():
+  study = tiny_study()
+  kernels = [
+    train_folds(network(), *study, **OPTIONS, input_noise=noise)[0].variables[
+      "params"
+    ]["maps"]["kernel"]
+    for noise in (0.0, 0.3, 0.3)
+  ]
+  assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+  np.testing.assert_array_equal(kernels[1], kernels[2])
 
 
 def test_runner_pads_and_returns_folds_in_order():

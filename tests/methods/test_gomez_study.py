@@ -1,0 +1,107 @@
+"""Gómez's method in a study: folds, alignment, bases."""
+
+import dataclasses
+
+import ml_collections
+import numpy as np
+import pytest
+
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.methods.gomez import gomez
+from mrf_jax.methods.study import Study
+from mrf_jax.sequence import tailored
+
+OPTIONS = dict(
+  window=(5, 5, 3),
+  patch=(3, 3, 3),
+  n_neighbours=1,
+  alpha=0.5,
+  n_iterations=2,
+  rank=6,
+  align=True,
+  shift_mm=(0.0, 0.0, 0.0),
+)
+
+
+def subject(seed, **change):
+  rng = np.random.default_rng(seed)
+  mask = np.zeros((3, 14, 12), bool)
+  mask[:, 2:12, 2:10] = True
+  n = int(mask.sum())
+  parts = rng.normal(size=(2, n, 6))
+  values = [rng.uniform(*r, n) for r in ((0.5, 1), (500, 3000), (40, 300))]
+  return dataclasses.replace(
+    Subject(
+      subject=f"subject {seed}",
+      mask=mask,
+      signals=(parts[0] + 1j * parts[1]).astype(np.complex64),
+      affine=np.diag([2.0, 2.0, 5.0, 1.0]),
+      sequence=tailored(20),
+      window=10,
+      stride=2,
+      field_strength_t=1.5,
+      provenance="simulated",
+      maps=Maps(*(v.astype(np.float32) for v in values)),
+      head_to_atlas=np.eye(4),
+    ),
+    **change,
+  )
+
+
+def study(subjects, **change):
+  config = ml_collections.ConfigDict({"gomez": {**OPTIONS, **change}})
+  return Study(
+    config=config,
+    workdir=None,
+    subjects=[dataclasses.replace(s, signals=None) for s in subjects],
+    load=lambda k: subjects[k],
+    references=[s.maps for s in subjects],
+  )
+
+
+def test_a_twin_among_the_others_gives_its_maps():
+  twins = [subject(0), subject(1), subject(0)]
+  maps, times = gomez(study(twins))
+  np.testing.assert_allclose(
+    maps[0].stack(), twins[0].maps.stack(), rtol=1e-4, atol=1e-3
+  )
+  assert [time.stage for time in times] == ["compress", "reconstruct"]
+
+
+def test_all_frames_find_what_a_full_rank_finds():
+  subjects = [subject(k) for k in range(3)]
+  one, _ = gomez(study(subjects, rank=6))
+  two, _ = gomez(study(subjects, rank=None))
+  for a, b in zip(one, two, strict=True):
+    assert np.mean(np.isclose(a.t1_ms, b.t1_ms, rtol=1e-3)) > 0.99
+
+
+@pytest.mark.parametrize(("align", "equal"), [(True, True), (False, False)])
+def test_the_known_affine_undoes_a_displacement(align, equal):
+  """The twin's head lies 8 mm (four voxels) further along x."""
+  moved = np.eye(4)
+  moved[0, 3] = -8.0
+  affine = np.diag([2.0, 2.0, 5.0, 1.0])
+  affine[0, 3] = 8.0
+  twin = subject(0, affine=affine, head_to_atlas=moved)
+  first = subject(0)
+  maps, _ = gomez(study([first, subject(1), twin], align=align))
+  found = np.isclose(maps[0].t1_ms, first.maps.t1_ms, rtol=1e-3)
+  assert (found.mean() > 0.99) == equal
+
+
+def test_left_out_maps_change_nothing():
+  subjects = [subject(k) for k in range(3)]
+  one, _ = gomez(study(subjects))
+  other = subject(7).maps
+  two, _ = gomez(
+    study([dataclasses.replace(subjects[0], maps=other), *subjects[1:]])
+  )
+  np.testing.assert_array_equal(one[0].stack(), two[0].stack())
+
+
+def test_one_subject_has_no_atlas():
+  with pytest.raises(UserError, match="leave-one-out"):
+    gomez(study([subject(0)]))

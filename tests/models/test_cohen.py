@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.models.cohen import Cohen
+
+
+def signals(n_channels=6):
+  return jax.random.normal(jax.random.key(2), (2, 5, 4, n_channels))
+
+
+def test_equals_two_tanh_layers_and_a_sigmoid():
+  network = Cohen(widths=(7, 8))
+  variables = network.init(jax.random.key(0), signals(), train=False)
+  x = np.asarray(signals(), np.float64)
+  for name in ("hidden_0", "hidden_1", "maps"):
+    layer = variables["params"][name]
+    x = x @ np.float64(layer["kernel"]) + np.float64(layer["bias"])
+    x = np.tanh(x) if name != "maps" else 1 / (1 + np.exp(-x))
+  found = network.apply(variables, signals(), train=True)
+  np.testing.assert_allclose(found, x, atol=1e-5)
+
+
+def test_has_the_sizes_of_the_paper():
+  shapes = jax.eval_shape(
+    lambda: Cohen().init(
+      jax.random.key(0), jnp.zeros((1, 1, 1, 1346)), train=False
+    )
+  )["params"]
+  kernels = [shapes[n]["kernel"].shape for n in ("hidden_0", "hidden_1")]
+  assert kernels == [(1346, 300), (300, 300)]
+  assert shapes["maps"]["kernel"].shape == (300, 3)
+
+
+def test_linear_output_leaves_the_range():
+  network = Cohen(activation="relu", output="linear")
+  variables = network.init(jax.random.key(0), signals(), train=False)
+  found = network.apply(variables, 10 * signals(), train=False)
+  assert found.min() < 0
+
+
+@pytest.mark.parametrize("option", ["activation", "output"])
+def test_unknown_activation_lists_the_known(option):
+  network = Cohen(**{option: "selu"})
+  with pytest.raises(UserError, match=r"'selu'.*relu, sigmoid, tanh"):
+    network.init(jax.random.key(0), signals(), train=False)
