@@ -4,6 +4,7 @@ from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
 from mrf_jax.maps import Maps
+from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary
 from mrf_jax.matching.dot_product import match
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
@@ -12,6 +13,7 @@ from mrf_jax.signal.epg import simulate_fingerprints
 from mrf_jax.training.checkpoint import load_model, save_model
 
 __all__ = [
+  "AtlasScan",
   "Dictionary",
   "Maps",
   "Model",
@@ -26,6 +28,7 @@ __all__ = [
   "load_subject",
   "make_sequence",
   "match",
+  "match_atlas",
   "reconstruct",
   "save_model",
   "save_subject",
