@@ -17,6 +17,7 @@ from mrf_jax.evaluation.table import (
   DECIMALS,
   column_headings,
   markdown_table,
+  subject_counts,
   tissue_heading,
 )
 from mrf_jax.evaluation.tissues import TISSUES
@@ -67,8 +68,9 @@ def paired_differences(
     confidence: of the two-sided interval.
 
   Returns:
-    Each pair once, in the order of `errors`. Without two subjects the
-    interval is nan.
+    Each pair once, in the order of `errors`; a tissue that neither method
+    names is left out. Without two subjects in common the interval is nan,
+    without any the mean too.
 
   Raises:
     UserError: methods have different numbers of subjects.
@@ -78,18 +80,20 @@ def paired_differences(
     raise UserError(f"differences: numbers of subjects differ: {counts}")
   rows = []
   for method, other in itertools.combinations(errors, 2):
-    for tissue, name, (i, error) in itertools.product(
-      TISSUES, MAP_NAMES, enumerate(_ERRORS)
-    ):
-      key = tissue, name
-      differences = [
-        one[key][i] - two[key][i]
-        for one, two in zip(errors[method], errors[other], strict=True)
-        if key in one and key in two
-      ]
-      differences = [d for d in differences if not math.isnan(d)]
-      numbers = _interval(differences, confidence)
-      rows.append(Difference(method, other, *key, error, *numbers))
+    pairs = list(zip(errors[method], errors[other], strict=True))
+    named = set().union(*(subject for pair in pairs for subject in pair))
+    for key in itertools.product(TISSUES, MAP_NAMES):
+      if key not in named:
+        continue
+      for i, error in enumerate(_ERRORS):
+        differences = [
+          one[key][i] - two[key][i]
+          for one, two in pairs
+          if key in one and key in two
+        ]
+        differences = [d for d in differences if not math.isnan(d)]
+        numbers = _interval(differences, confidence)
+        rows.append(Difference(method, other, *key, error, *numbers))
   return rows
 
 
@@ -110,7 +114,12 @@ def write_differences(
 
 
 def format_differences(
-  rows: Sequence[Difference], *, against: str, title: str, note: str = ""
+  rows: Sequence[Difference],
+  *,
+  against: str,
+  title: str,
+  note: str = "",
+  confidence: float = 0.95,
 ) -> str:
   """All methods against one, in Markdown.
 
@@ -119,32 +128,45 @@ def format_differences(
     against: the method that the others are compared with.
     title: heading.
     note: paragraph between heading and table.
+    confidence: of the intervals, as given to `paired_differences`.
 
   Returns:
     The text, which ends with a newline. An interval without zero is in bold.
+
+  Raises:
+    UserError: there are differences, but none from `against`.
   """
+  known = {name: None for row in rows for name in (row.method, row.other)}
+  if known and against not in known:
+    raise UserError(
+      f"differences: no method {against!r}; there are {', '.join(known)}"
+    )
   rows = [_seen_from(against, row) for row in rows]
   rows = [row for row in rows if row.other == against]
-  found = {(r.method, r.tissue, r.map, r.error): r for r in rows}
+  found = {(r.tissue, r.method, r.map, r.error): r for r in rows}
+  lines = {(r.tissue, r.method) for r in rows}
   methods = list(dict.fromkeys(row.method for row in rows))
   body = [
     [
       tissue_heading(tissue),
       method,
       *(
-        _cell(found[method, tissue, name, error])
+        _cell(found.get((tissue, method, name, error)))
         for name, error in itertools.product(MAP_NAMES, _ERRORS)
       ),
     ]
     for tissue, method in itertools.product(TISSUES, methods)
+    if (tissue, method) in lines
   ]
   head = ["tissue", "method", *column_headings(MAP_NAMES)]
+  n = subject_counts((r.tissue, r.n) for r in rows)
   caveat = (
     f"Error of the method minus that of {against}: mean over the left-out "
-    "subjects [95 % confidence interval by Student's t], in bold where the "
-    "interval excludes zero; negative is better. Folds share training "
-    "subjects, so that their errors are not quite independent, and no "
-    "correction is made for the number of comparisons."
+    f"subjects [{100 * confidence:g} % confidence interval by Student's t], "
+    f"n = {n}; negative is better, bold where the interval excludes zero. "
+    "Folds share training subjects, so that their errors are not quite "
+    "independent, n is small, and each interval is for one comparison, not "
+    "adjusted for their number."
   )
   parts = [f"# {title}", note, markdown_table(head, body), caveat]
   return "\n\n".join(part for part in parts if part) + "\n"
@@ -171,14 +193,14 @@ def _seen_from(against: str, row: Difference) -> Difference:
     row,
     method=row.other,
     other=row.method,
-    mean=-row.mean,
-    low=-row.high,
-    high=-row.low,
+    mean=0.0 - row.mean,  # no negative zero
+    low=0.0 - row.high,
+    high=0.0 - row.low,
   )
 
 
-def _cell(row: Difference) -> str:
-  if not row.n:
+def _cell(row: Difference | None) -> str:
+  if row is None or not row.n:
     return ABSENT
   d = DECIMALS[row.map]
   if math.isnan(row.low):

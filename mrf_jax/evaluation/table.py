@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES
 
-# Rows to read the methods against, which do not compete with them.
+# Rows to read the methods against, which do not compete with them: `truth`
+# in the table against the acquired maps, `acquired` in that against the truth.
 REFERENCE_ROWS = ("training_mean", "truth", "acquired")
 
 # Map to its heading, unit and decimals in print.
@@ -209,6 +210,28 @@ def tissue_heading(tissue: str) -> str:
   return "brain" if tissue == "brain" else tissue.upper()
 
 
+def subject_counts(counts: Iterable[tuple[str, int]]) -> str:
+  """Numbers of subjects in words, by tissue where they differ.
+
+  Args:
+    counts: tissue and number of subjects of each cell of a table.
+
+  Returns:
+    For example `6`, `5–6` or `6 (wm), 5 (csf)`.
+  """
+  found: dict[str, set[int]] = {}
+  for tissue, n in counts:
+    found.setdefault(tissue, set()).add(n)
+  ranges = {}
+  for tissue in TISSUES:
+    if tissue in found:
+      low, high = min(found[tissue]), max(found[tissue])
+      ranges[tissue] = f"{low}" if low == high else f"{low}–{high}"
+  if len(set(ranges.values())) <= 1:
+    return next(iter(ranges.values()), "0")
+  return ", ".join(f"{n} ({tissue})" for tissue, n in ranges.items())
+
+
 def _mean_std(values):
   """Mean and sample standard deviation, (nan, nan) of nothing."""
   if not values:
@@ -258,13 +281,5 @@ def _grid(rows, reference_rows, bold):
 
 def _subjects(rows):
   """The line that says over how many subjects the means were taken."""
-  counts = {}
-  for tissue in TISSUES:
-    ns = sorted({r.n for r in rows if r.tissue == tissue})
-    if ns:
-      counts[tissue] = f"{ns[0]}" if len(ns) == 1 else f"{ns[0]}–{ns[-1]}"
-  if len(set(counts.values())) <= 1:
-    said = next(iter(counts.values()), "0")
-  else:
-    said = ", ".join(f"{n} ({tissue})" for tissue, n in counts.items())
+  said = subject_counts((r.tissue, r.n) for r in rows)
   return f"Mean ± standard deviation over the left-out subjects, n = {said}."

@@ -1,0 +1,151 @@
+"""Layout of the figures: panels, headings and colour bars on black."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+
+from mrf_jax.files import replacing
+
+PAPER, INK = "black", "white"
+_PANEL_IN = 1.7
+_LETTERS_PER_IN = 12  # of the title
+_DPI = 150
+
+
+def bounding_box(
+  mask: Bool[np.ndarray, "y x"], margin: int
+) -> tuple[slice, ...]:
+  """Slices [y, x] around the mask and `margin` voxels more."""
+  box = []
+  for axis in (1, 0):
+    inside = np.flatnonzero(mask.any(axis))
+    box.append(slice(max(inside[0] - margin, 0), inside[-1] + margin + 1))
+  return tuple(box)
+
+
+def percentile(values, percent: float) -> float:
+  """Percentile of the finite values, or 1 where it gives no colour range."""
+  values = np.ma.masked_invalid(values).compressed()
+  end = float(np.percentile(values, percent)) if values.size else 0.0
+  return end if end > 0 else 1.0
+
+
+def panel_grid(
+  shape: tuple[int, ...],
+  *,
+  n_rows: int,
+  n_columns: int,
+  bars_after: Sequence[int],
+  title: str,
+) -> tuple[Figure, list[list[Axes]], list[list[Axes]]]:
+  """A figure of equal panels, with colour bars after some of the columns.
+
+  Args:
+    shape: voxels of a panel, (y, x).
+    n_rows: rows of panels.
+    n_columns: columns of panels.
+    bars_after: columns that a colour bar follows, increasing.
+    title: goes above all, in as many lines as it needs.
+
+  Returns:
+    The figure, its panels [row][column] and its colour bars [row][bar].
+  """
+  height = _PANEL_IN * shape[0] / shape[1]
+  bar, gap, edge = 0.09, 0.06, 0.1
+  numbers = 0.65  # room for the numbers and the label of a bar
+  width = n_columns * (_PANEL_IN + gap) + len(bars_after) * (bar + numbers)
+  width += edge
+  top = 0.57 + 0.18 * len(_wrap(title, width))
+  total = top + n_rows * (height + gap) + edge
+  figure = Figure(figsize=(width, total), facecolor=PAPER)
+  write_title(figure, title)
+
+  def place(x, y, w, h):
+    return figure.add_axes((x / width, y / total, w / width, h / total))
+
+  axes: list[list[Axes]] = []
+  bars: list[list[Axes]] = []
+  for row in range(n_rows):
+    y = total - top - (row + 1) * (height + gap)
+    x = edge
+    axes.append([])
+    bars.append([])
+    for column in range(n_columns):
+      axes[row].append(place(x, y, _PANEL_IN, height))
+      x += _PANEL_IN + gap
+      if column in bars_after:
+        bars[row].append(place(x, y + 0.05 * height, bar, 0.9 * height))
+        x += bar + numbers
+  return figure, axes, bars
+
+
+def write_title(figure: Figure, title: str) -> None:
+  """Puts the title at the top, broken where it is wider than the figure."""
+  width, height = figure.get_size_inches()
+  figure.suptitle(
+    "\n".join(_wrap(title, width)),
+    color=INK,
+    fontsize=11,
+    y=1 - 0.08 / height,
+    va="top",
+  )
+
+
+def write_heading(axis: Axes, text: str) -> None:
+  """Puts the text above a panel, smaller where it is wider than the panel."""
+  heading = axis.set_title(text, color=INK, fontsize=9)
+  room = axis.get_window_extent().width
+  needed = heading.get_window_extent().width
+  if needed > room:
+    heading.set_fontsize(9 * room / needed)
+
+
+def show(
+  axis: Axes, values: np.ndarray, colours: Colormap, low: float, high: float
+) -> AxesImage:
+  """Draws one map, [y, x], y increasing upwards."""
+  axis.set_axis_off()
+  return axis.imshow(
+    values,
+    cmap=colours.with_extremes(bad=PAPER),
+    vmin=low,
+    vmax=high,
+    origin="lower",
+    interpolation="nearest",
+  )
+
+
+def colour_bar(
+  figure: Figure, shown: AxesImage, axis: Axes, label: str, *, extend: str
+) -> None:
+  """Draws the colour bar of an image; values beyond its ends saturate."""
+  # The pointed ends say that they do.
+  bar = figure.colorbar(shown, cax=axis, extend=extend, extendfrac=0.03)
+  bar.locator = MaxNLocator(5)
+  bar.set_label(label, color=INK, fontsize=8)
+  bar.ax.tick_params(colors=INK, labelsize=7, length=2, pad=2)
+  bar.outline.set_edgecolor(INK)
+  bar.outline.set_linewidth(0.5)
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+  """Writes the figure as PNG, complete or not at all."""
+  FigureCanvasAgg(figure)
+  with replacing(path) as temporary:
+    # Without the program's name the file does not depend on its version.
+    figure.savefig(
+      temporary, format="png", dpi=_DPI, metadata={"Software": None}
+    )
+
+
+def _wrap(title: str, width_in: float) -> list[str]:
+  return textwrap.wrap(title, int(_LETTERS_PER_IN * width_in))

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.matching.atlas import AtlasScan, match_atlas
+
+SHAPE = (3, 9, 10)
+OPTIONS = dict(window=(5, 3, 3), patch=(3, 3, 3), n_neighbours=3)
+
+
+def scan(seed, n_channels=7, shape=SHAPE):
+  rng = np.random.default_rng(seed)
+  mask = rng.random(shape) < 0.7
+  parts = rng.normal(size=(2, n_channels, *shape))
+  return AtlasScan(
+    signals=((parts[0] + 1j * parts[1]) * mask).astype(np.complex64),
+    maps=(rng.random((3, *shape)) * mask).astype(np.float32),
+    mask=mask,
+  )
+
+
+def patches(volume, size):
+  """Unit patches around every voxel, zero outside, [slice, y, x, value]."""
+  margin = [n // 2 for n in size[::-1]]
+  wide = np.pad(volume, [(0, 0), *((m, m) for m in margin)])
+  views = [
+    wide[:, z : z + SHAPE[0], y : y + SHAPE[1], x : x + SHAPE[2]]
+    for z in range(size[2])
+    for y in range(size[1])
+    for x in range(size[0])
+  ]
+  flat = np.moveaxis(np.concatenate(views), 0, -1)
+  length = np.linalg.norm(flat, axis=-1, keepdims=True)
+  return flat / np.where(length > 0, length, 1)
+
+
+def by_direct_gather(query, atlas, *, window, patch, n_neighbours, alpha=0.5):
+  """Two iterations over gathered patches, in double precision."""
+  wide = [n // 2 for n in window[::-1]]
+  scans = [
+    (
+      patches(s.signals.astype(np.complex128), patch),
+      patches(s.maps.astype(np.float64), patch),
+      s,
+    )
+    for s in atlas
+  ]
+  own = patches(query.signals.astype(np.complex128), patch)
+  estimate = np.zeros((3, *SHAPE))
+  for iteration in range(2):
+    prior = patches(estimate, patch)
+    found = np.zeros_like(estimate)
+    for at in np.argwhere(query.mask):
+      candidates = []
+      low = np.maximum(at - wide, 0)
+      high = np.minimum(at + wide + 1, SHAPE)
+      for atoms, maps, s in scans:
+        for other in np.ndindex(*(high - low)):
+          there = tuple(low + other)
+          if not s.mask[there]:
+            continue
+          score = abs(np.vdot(atoms[there], own[tuple(at)]))
+          if iteration:
+            likeness = maps[there] @ prior[tuple(at)]
+            score = (1 - alpha) * score + alpha * likeness
+          candidates.append((score, s.maps[(slice(None), *there)]))
+      candidates.sort(key=lambda pair: -pair[0])
+      best = candidates[:n_neighbours]
+      weights = np.array([score for score, _ in best])
+      values = np.array([values for _, values in best])
+      found[(slice(None), *at)] = weights @ values / weights.sum()
+    estimate = found
+  return estimate
+
+
+@pytest.mark.parametrize("n_channels", [4, 7])
+def test_box_sums_equal_the_direct_gather(n_channels):
+  query, *atlas = (scan(seed, n_channels) for seed in range(4))
+  found = match_atlas(query.signals, query.mask, atlas, **OPTIONS)
+  expected = by_direct_gather(query, atlas, **OPTIONS)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_scan_in_its_own_atlas_gives_its_maps():
+  query = scan(0)
+  found = match_atlas(
+    query.signals,
+    query.mask,
+    [scan(1), query],
+    **OPTIONS | {"n_neighbours": 1},
+  )
+  np.testing.assert_allclose(found, query.maps, atol=1e-6)
+
+
+def test_scale_and_phase_of_a_scan_do_not_matter():
+  query, atlas = scan(0), [scan(1), scan(2)]
+  one = match_atlas(query.signals, query.mask, atlas, **OPTIONS)
+  turned = query.signals * np.complex64(300 * np.exp(0.7j))
+  two = match_atlas(turned, query.mask, atlas, **OPTIONS)
+  np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize(("step", "inside"), [(2, True), (3, False)])
+def test_the_window_ends_where_it_should(step, inside):
+  query = scan(0)
+  moved = AtlasScan(
+    *(np.roll(a, step, -1) for a in (query.signals, query.maps, query.mask))
+  )
+  found = match_atlas(
+    query.signals, query.mask, [moved], **OPTIONS | {"n_neighbours": 1}
+  )
+  # Away from the edge that `roll` wraps around.
+  there = query.mask.copy()
+  there[..., -step - 1 :] = there[..., :1] = False
+  same = np.isclose(found, query.maps, atol=1e-6).all(0)[there]
+  assert (same.mean() > 0.99) == inside
+
+
+def test_without_weight_of_the_maps_one_iteration_is_enough():
+  query, atlas = scan(0), [scan(1)]
+  one = match_atlas(query.signals, query.mask, atlas, n_iterations=1, **OPTIONS)
+  two = match_atlas(query.signals, query.mask, atlas, alpha=0.0, **OPTIONS)
+  np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_a_voxel_without_candidates_gets_the_mean():
+  query, other = scan(0), scan(1)
+  mask = other.mask.copy()
+  mask[..., 4:] = False
+  maps = np.where(mask, other.maps, 0)
+  found = match_atlas(
+    query.signals,
+    query.mask,
+    [AtlasScan(np.where(mask, other.signals, 0), maps, mask)],
+    **OPTIONS,
+  )
+  far = query.mask.copy()
+  far[..., :6] = False
+  mean = maps[:, mask].mean(1)
+  np.testing.assert_allclose(
+    found[:, far], np.tile(mean[:, None], far.sum()), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"window": (4, 3, 3)}, "window.*odd"),
+    ({"patch": (3, 3)}, "patch.*odd"),
+    ({"n_neighbours": 0}, "n_neighbours"),
+    ({"n_iterations": 0}, "n_iterations"),
+    ({"alpha": 1.5}, "alpha"),
+  ],
+)
+def test_bad_options_are_refused(change, message):
+  query = scan(0)
+  with pytest.raises(UserError, match=message):
+    match_atlas(query.signals, query.mask, [scan(1)], **OPTIONS | change)
+
+
+def test_bad_arrays_are_refused():
+  query, other = scan(0), scan(1)
+  with pytest.raises(UserError, match="no scans"):
+    match_atlas(query.signals, query.mask, [])
+  with pytest.raises(UserError, match="shape"):
+    match_atlas(query.signals[:3], query.mask, [other])
+  signals = other.signals.copy()
+  signals[0, 1, 2, 3] = np.nan
+  with pytest.raises(UserError, match="finite"):
+    match_atlas(
+      query.signals,
+      query.mask,
+      [AtlasScan(signals, other.maps, other.mask)],
+    )
