@@ -32,12 +32,12 @@ def get_config() -> ml_collections.ConfigDict:
   )
   config.spatiotemporal.training = dict(batch=4, tile=6, learning_rate=1e-2)
   # Fingerprint-wise networks have seen enough after half the epochs.
-  config.cohen.training.update(epochs=10, batch=256, learning_rate=2e-3)
+  config.cohen.training.update(epochs=8, batch=256, learning_rate=2e-3)
   # Half of the features and a quarter of the dense layers. 85 windows give 24,
   # 8, 4, 2 and after pooling 1 sample.
   config.hoppe.network.update(
     features=(16, 32, 64, 128), strides=(3, 2, 1, 1), dense=(256, 128, 64)
   )
-  config.hoppe.training = dict(epochs=8, batch=256, learning_rate=2e-3)
+  config.hoppe.training = dict(epochs=6, batch=256, learning_rate=2e-3)
   config.dictionary.step_percent = 5.0
   return config

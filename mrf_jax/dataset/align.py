@@ -28,8 +28,8 @@ def voxel_map(
     Voxel (x, y, slice, 1) of `fixed` to that of `moving`, [4, 4].
 
   Raises:
-    UserError: only one of the two has a known affine, or one cannot be
-      inverted.
+    UserError: only one of the two has a known affine, or one is not an
+      invertible [4, 4] matrix.
   """
   heads = [fixed.head_to_atlas, moving.head_to_atlas]
   if not known or all(head is None for head in heads):
@@ -40,18 +40,22 @@ def voxel_map(
         f"{subject.subject}: its position in the atlas is not known, that of "
         "the other scan is"
       )
+    for name, matrix in (("affine", subject.affine), ("head_to_atlas", head)):
+      _check_affine(f"{subject.subject}: {name}", matrix)
   fixed_head, moving_head = heads
   assert fixed_head is not None and moving_head is not None
   shift = np.eye(4)
   shift[:3, 3] = shift_mm
   to_atlas = fixed_head @ fixed.affine
-  try:
-    from_atlas = np.linalg.inv(moving_head @ moving.affine)
-  except np.linalg.LinAlgError as error:
-    raise UserError(
-      f"{moving.subject}: its affine cannot be inverted"
-    ) from error
-  return from_atlas @ shift @ to_atlas
+  return np.linalg.inv(moving_head @ moving.affine) @ shift @ to_atlas
+
+
+def _check_affine(name: str, matrix: np.ndarray) -> None:
+  """Raises `UserError` for all but a finite, invertible [4, 4] matrix."""
+  if matrix.shape != (4, 4):
+    raise UserError(f"{name} has shape {matrix.shape}, not (4, 4)")
+  if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 4:
+    raise UserError(f"{name} cannot be inverted")
 
 
 def nearest_rows(

@@ -219,6 +219,7 @@ def _search_scan(
       likeness = _box_sum(product, patch) * estimate_scale
       likeness *= lax.dynamic_slice(map_scale, step, size)
       score = (1 - alpha) * score + alpha * likeness
+    # Else the score may be computed anew for every rank.
     score = lax.optimization_barrier(jnp.where(scale < 0, -1, score))
     candidate = number * len(displacements) + k
     return _insert(best, score, candidate.astype(jnp.int32))

@@ -6,84 +6,124 @@ import pytest
 from mrf_jax.dataset.align import nearest_rows, voxel_map
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence import make_sequence
 
-SHAPE = (4, 9, 8)
-
-
-def subject(**change):
-  rng = np.random.default_rng(0)
-  return dataclasses.replace(
-    Subject(
-      subject="one",
-      mask=rng.random(SHAPE) < 0.6,
-      signals=None,
-      affine=np.diag([2.0, 2.0, 5.0, 1.0]),
-      sequence=tailored(20),
-      window=4,
-      stride=4,
-      field_strength_t=1.5,
-      provenance="simulated",
-      head_to_atlas=np.eye(4),
-    ),
-    **change,
-  )
+SHAPE = (6, 20, 24)
 
 
-def turned(degrees=8.0, shift=(3.0, -2.0, 4.0)):
-  angle = np.deg2rad(degrees)
-  matrix = np.eye(4)
-  matrix[:2, :2] = [
-    [np.cos(angle), -np.sin(angle)],
-    [np.sin(angle), np.cos(angle)],
-  ]
-  matrix[:3, 3] = shift
-  return matrix
+def turn(angles_deg, shift_mm, scale=1.0) -> np.ndarray:
+  """Rotations about x, y, z, then a shift, [4, 4]."""
+  affine = np.eye(4)
+  for axis, angle in enumerate(np.deg2rad(angles_deg)):
+    i, j = [k for k in range(3) if k != axis]
+    step = np.eye(4)
+    step[i, i] = step[j, j] = np.cos(angle)
+    step[i, j], step[j, i] = -np.sin(angle), np.sin(angle)
+    affine = step @ affine
+  affine[:3, :3] *= scale
+  affine[:3, 3] = shift_mm
+  return affine
+
+
+def subject(**changes) -> Subject:
+  """A scan of 2 × 2 × 5 mm voxels without signals."""
+  affine = np.diag([2.0, 2.0, 5.0, 1.0])
+  affine[:3, 3] = -23, -19, -12
+  values = {
+    "subject": "subject-01",
+    "mask": np.random.default_rng(0).random(SHAPE) < 0.7,
+    "signals": None,
+    "affine": affine,
+    "sequence": make_sequence(np.linspace(5, 70, 20), 14.0, 2.0),
+    "window": 6,
+    "stride": 2,
+    "field_strength_t": 1.5,
+    "provenance": "simulated",
+    "head_to_atlas": turn((5, -3, 4), (2, -1, 3), 1.05),
+  }
+  return Subject(**{**values, **changes})
 
 
 def test_a_scan_lies_on_itself():
-  one = subject(head_to_atlas=turned())
-  voxels = voxel_map(one, one)
+  scan = subject()
+  voxels = voxel_map(scan, scan)
   np.testing.assert_allclose(voxels, np.eye(4), atol=1e-12)
-  rows = nearest_rows(one.mask, voxels, shape=SHAPE)
-  np.testing.assert_array_equal(rows[one.mask], np.arange(one.mask.sum()) + 1)
-  assert not rows[~one.mask].any()
+  rows = nearest_rows(scan.mask, voxels, shape=SHAPE)
+  assert rows.dtype == np.int32
+  np.testing.assert_array_equal(rows > 0, scan.mask)
+  np.testing.assert_array_equal(rows[scan.mask], np.arange(scan.n_voxels) + 1)
 
 
-def test_a_shift_in_mm_moves_by_voxels():
-  one = subject()
-  voxels = voxel_map(one, one, shift_mm=(2.0, -4.0, 5.0))
-  rows = nearest_rows(one.mask, voxels, shape=SHAPE)
-  own = nearest_rows(one.mask, np.eye(4), shape=SHAPE)
-  # Voxel (x, y, slice) reads (x + 1, y − 2, slice + 1).
-  np.testing.assert_array_equal(rows[:-1, 2:, :-1], own[1:, :-2, 1:])
-  assert not rows[-1].any()
-  assert not rows[:, :2].any()
+def test_a_shift_by_whole_voxels_moves_x_y_and_slice():
+  scan = subject(head_to_atlas=None)
+  # Positive: the fixed grid looks further along x, back in y, up in slices.
+  voxels = voxel_map(scan, scan, shift_mm=(4.0, -6.0, 5.0))
+  np.testing.assert_allclose(voxels[:3, 3], (2, -3, 1), atol=1e-12)
+  rows = nearest_rows(scan.mask, voxels, shape=SHAPE)
+  table = nearest_rows(scan.mask, np.eye(4), shape=SHAPE)
+  expected = np.zeros(SHAPE, np.int32)
+  expected[:-1, 3:, :-2] = table[1:, :-3, 2:]
+  np.testing.assert_array_equal(rows, expected)
 
 
-def test_known_heads_meet_in_the_atlas():
-  one, two = subject(), subject(head_to_atlas=turned(), subject="two")
-  there, back = voxel_map(one, two), voxel_map(two, one)
-  np.testing.assert_allclose(there @ back, np.eye(4), atol=1e-9)
-  point = np.array([3.0, 5.0, 2.0, 1.0])
-  in_atlas = [
-    head.head_to_atlas @ head.affine @ voxel
-    for head, voxel in ((one, point), (two, there @ point))
-  ]
-  np.testing.assert_allclose(*in_atlas, atol=1e-9)
-  np.testing.assert_allclose(voxel_map(one, two, known=False), np.eye(4))
+def test_grids_of_different_size_and_voxels():
+  fixed = subject(head_to_atlas=None)
+  fine = fixed.affine @ np.diag([0.5, 0.5, 1.0, 1.0])
+  mask = np.ones((6, 40, 48), bool)
+  moving = subject(head_to_atlas=None, affine=fine, mask=mask)
+  rows = nearest_rows(mask, voxel_map(fixed, moving), shape=SHAPE)
+  table = np.arange(1, mask.size + 1).reshape(mask.shape)
+  np.testing.assert_array_equal(rows, table[:, ::2, ::2])
 
 
-def test_scans_without_an_atlas_keep_their_scanner_positions():
-  moved = np.diag([2.0, 2.0, 5.0, 1.0])
-  moved[0, 3] = 4.0
-  one = subject(head_to_atlas=None)
-  two = subject(head_to_atlas=None, affine=moved)
-  np.testing.assert_allclose(voxel_map(one, two)[:3, 3], [-2, 0, 0])
+def test_the_same_anatomy_is_found_in_turned_heads():
+  fixed = subject()
+  moving = subject(head_to_atlas=turn((-4, 6, -8), (-5, 4, 1), 0.97))
+  there, back = voxel_map(fixed, moving), voxel_map(moving, fixed)
+  np.testing.assert_allclose(back @ there, np.eye(4), atol=1e-12)
+  mask = np.ones(SHAPE, bool)
+  rows = nearest_rows(mask, there, shape=SHAPE)
+  assert 0.5 < (rows > 0).mean() < 1
+  z, y, x = np.nonzero(rows)
+  found = np.unravel_index(rows[rows > 0] - 1, SHAPE)[::-1]
+  one = np.ones(len(x))
+  atlas_mm = fixed.head_to_atlas @ fixed.affine @ np.stack([x, y, z, one])
+  found_mm = moving.head_to_atlas @ moving.affine @ np.stack([*found, one])
+  to_voxel = np.linalg.inv(moving.head_to_atlas @ moving.affine)
+  miss = (to_voxel @ (atlas_mm - found_mm))[:3]
+  assert np.abs(miss).max() <= 0.5 + 1e-9
 
 
-def test_a_head_without_its_position_is_named():
-  with pytest.raises(UserError, match="two: its position"):
-    voxel_map(subject(), subject(subject="two", head_to_atlas=None))
-  with pytest.raises(UserError, match="two: its affine cannot"):
-    voxel_map(subject(), subject(subject="two", affine=np.zeros((4, 4))))
+def test_without_the_atlas_scanner_positions_count():
+  fixed = subject()
+  moving = subject(head_to_atlas=turn((-4, 6, -8), (-5, 4, 1)))
+  voxels = voxel_map(fixed, moving, known=False)
+  np.testing.assert_allclose(voxels, np.eye(4), atol=1e-12)
+  heads = (dataclasses.replace(s, head_to_atlas=None) for s in (fixed, moving))
+  np.testing.assert_array_equal(voxel_map(*heads), voxels)
+
+
+@pytest.mark.parametrize("name", ["affine", "head_to_atlas"])
+@pytest.mark.parametrize("role", [0, 1])
+@pytest.mark.parametrize(
+  ("matrix", "message"),
+  [
+    (np.eye(3), r"not \(4, 4\)"),
+    (np.diag([1.0, 0, 1, 1]), "cannot be inverted"),
+    (np.diag([1.0, np.nan, 1, 1]), "cannot be inverted"),
+  ],
+)
+def test_bad_affines_are_refused(name, role, matrix, message):
+  scans = [subject(), subject()]
+  scans[role] = subject(**{"subject": "the-bad-one", name: matrix})
+  with pytest.raises(UserError, match=f"the-bad-one: {name} .*{message}"):
+    voxel_map(*scans)
+
+
+@pytest.mark.parametrize("role", [0, 1])
+def test_one_known_position_is_not_enough(role):
+  scans = [subject(), subject()]
+  scans[role] = subject(subject="the-lost-one", head_to_atlas=None)
+  with pytest.raises(UserError, match=r"the-lost-one: .* not known"):
+    voxel_map(*scans)
+  assert voxel_map(*scans, known=False).shape == (4, 4)

@@ -1,85 +1,228 @@
 import csv
+import dataclasses
 import math
 
 import pytest
-from scipy import stats
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.differences import (
+  Difference,
   format_differences,
   paired_differences,
   write_differences,
 )
-from mrf_jax.evaluation.tissues import TISSUES
+from mrf_jax.evaluation.table import format_markdown, summarise
 from mrf_jax.maps import MAP_NAMES
 
-
-def subjects(values):
-  """Errors of one method: the same in every tissue and map."""
-  keys = [(t, m) for t in TISSUES for m in MAP_NAMES]
-  return [{key: (v, 2 * v) for key in keys} for v in values]
+NAN = float("nan")
 
 
-def test_interval_is_that_of_students_t():
-  errors = {"a": subjects([5.0, 7.0, 6.0]), "b": subjects([4.0, 4.0, 6.0])}
-  row = paired_differences(errors)[0]
-  assert (row.method, row.other, row.error, row.n) == ("a", "b", "mae", 3)
-  # Differences 1, 3, 0: mean 4/3, as SciPy's own paired test has it.
-  expected = stats.ttest_rel([5, 7, 6], [4, 4, 6]).confidence_interval(0.95)
-  assert row.mean == pytest.approx(4 / 3)
-  assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
+def _subjects(maes, tissue="wm"):
+  """Subjects whose RMSE is twice the MAE, the same in all maps."""
+  return [{(tissue, name): (m, 2 * m) for name in MAP_NAMES} for m in maes]
 
 
-def test_every_pair_stands_once():
-  errors = {m: subjects([1.0, 2.0]) for m in "abc"}
+def _pair(method, other, tissue="wm", **options):
+  errors = {"a": _subjects(method, tissue), "b": _subjects(other, tissue)}
+  return paired_differences(errors, **options)
+
+
+def _numbers(row):
+  return row.mean, row.low, row.high
+
+
+def _rows(method, other, mean, low, high, n=6):
+  return [
+    Difference(method, other, "wm", name, error, mean, low, high, n)
+    for name in MAP_NAMES
+    for error in ("mae", "rmse")
+  ]
+
+
+def _cells(markdown, tissue, method):
+  for line in markdown.splitlines():
+    cells = [c.strip() for c in line.strip("|").split("|")]
+    if cells[:2] == [tissue, method]:
+      return cells[2:]
+  raise AssertionError(f"no line {tissue} {method}")
+
+
+def test_student_interval():
+  # Differences 1, 2, 3, 4: mean 2.5, s = sqrt(5/3); the tables give
+  # t = 3.182446 for 95 % and 2.353363 for 90 % with three degrees of freedom.
+  row = _pair([11.0, 22.0, 33.0, 44.0], [10.0, 20.0, 30.0, 40.0])[0]
+  half = 3.182446 * math.sqrt(5 / 3) / 2
+  assert (row.error, row.n) == ("mae", 4)
+  assert _numbers(row) == pytest.approx((2.5, 2.5 - half, 2.5 + half), rel=1e-6)
+
+  row = _pair([1.0, 2.0, 3.0, 4.0], [0.0] * 4, confidence=0.9)[1]
+  half = 2.353363 * math.sqrt(5 / 3)  # twice, as the RMSE here
+  assert row.error == "rmse"
+  assert _numbers(row) == pytest.approx((5.0, 5 - half, 5 + half), rel=1e-6)
+
+
+def test_subjects_are_paired():
+  # The spread between subjects, far above the difference, drops out.
+  row = _pair([101.0, 502.0, 903.0], [100.0, 500.0, 900.0])[0]
+  assert row.mean == pytest.approx(2.0)
+  assert row.high - row.low == pytest.approx(2 * 4.302653 / math.sqrt(3))
+
+
+def test_constant_difference_has_no_width():
+  for row in _pair([0.4, 5.4, 9.4], [0.1, 5.1, 9.1]):
+    expected = 0.3 if row.error == "mae" else 0.6
+    assert _numbers(row) == pytest.approx([expected] * 3, abs=1e-12)
+
+
+def test_exchanged_methods_change_the_sign():
+  a, b = [1.0, 4.0, 2.0], [2.0, 3.5, 7.0]
+  for row, turned in zip(_pair(a, b), _pair(b, a), strict=True):
+    assert _numbers(turned) == pytest.approx((-row.mean, -row.high, -row.low))
+
+
+def test_each_pair_comes_once_in_order():
+  subjects = [
+    _subjects([1.0], "brain")[0] | _subjects([2.0], "csf")[0] for _ in range(2)
+  ]
+  rows = paired_differences({"z": subjects, "a": subjects, "m": subjects})
+  assert [(r.method, r.other, r.tissue, r.map, r.error) for r in rows] == [
+    (method, other, tissue, name, error)
+    for method, other in (("z", "a"), ("z", "m"), ("a", "m"))
+    for tissue in ("csf", "brain")
+    for name in MAP_NAMES
+    for error in ("mae", "rmse")
+  ]
+
+
+@pytest.mark.parametrize(
+  ("method", "other", "n", "mean"),
+  [
+    ([NAN, 3.0, 4.0], [1.0, NAN, 1.0], 1, 3.0),
+    ([NAN, 3.0], [1.0, NAN], 0, NAN),
+    ([2.0], [1.5], 1, 0.5),
+    ([], [], None, None),
+  ],
+)
+def test_fewer_than_two_subjects_have_no_interval(method, other, n, mean):
+  rows = _pair(method, other, "csf")
+  if n is None:
+    assert rows == []
+    return
+  assert len(rows) == 6
+  assert rows[0].n == n
+  assert rows[0].mean == pytest.approx(mean, nan_ok=True)
+  assert math.isnan(rows[0].low) and math.isnan(rows[0].high)
+
+
+def test_only_subjects_in_which_both_have_the_tissue_count():
+  row = _pair([NAN, 3.0, 5.0, 9.0], [1.0, 1.0, 2.0, NAN])[0]
+  assert (row.n, row.mean) == (2, 2.5)
+  assert row.high - row.mean == pytest.approx(12.706205 * 0.5)
+
+  # A tissue that one method does not name at all.
+  errors = {"a": _subjects([1.0, 2.0]), "b": _subjects([1.0, 2.0], "gm")}
   rows = paired_differences(errors)
-  pairs = {(r.method, r.other) for r in rows}
-  assert pairs == {("a", "b"), ("a", "c"), ("b", "c")}
-  assert len(rows) == 3 * len(TISSUES) * len(MAP_NAMES) * 2
+  assert len(rows) == 12
+  assert all(r.n == 0 and math.isnan(r.mean) for r in rows)
 
 
-def test_a_constant_difference_is_certain_and_one_subject_is_not():
-  errors = {"a": subjects([5.0, 7.0]), "b": subjects([4.0, 6.0])}
-  row = paired_differences(errors)[0]
-  assert (row.low, row.mean, row.high) == (1, 1, 1)
-  row = paired_differences({m: s[:1] for m, s in errors.items()})[0]
-  assert (row.mean, row.n) == (1, 1)
-  assert math.isnan(row.low)
+def test_numbers_of_subjects_must_agree():
+  with pytest.raises(UserError, match="a 2, b 3"):
+    _pair([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
-def test_subjects_without_the_tissue_do_not_count():
-  a, b = subjects([5.0, 7.0, 9.0]), subjects([4.0, 6.0, 5.0])
-  a[2] = {key: (math.nan, math.nan) for key in a[2]}
-  assert paired_differences({"a": a, "b": b})[0].n == 2
+def test_csv_has_all_digits(tmp_path):
+  path = tmp_path / "differences.csv"
+  rows = _pair([0.1, 0.7, NAN], [1 / 3, 0.2, 1.0])
+  write_differences(rows, path)
+  with open(path, newline="") as file:
+    lines = list(csv.reader(file))
+  assert ",".join(lines[0]) == "method,other,tissue,map,error,mean,low,high,n"
+  read = [
+    Difference(*line[:5], *map(float, line[5:8]), int(line[8]))
+    for line in lines[1:]
+  ]
+  assert read == rows
+  assert list(tmp_path.iterdir()) == [path]
 
 
-def test_different_subjects_are_refused():
-  with pytest.raises(UserError, match="numbers of subjects"):
-    paired_differences({"a": subjects([1.0]), "b": subjects([1.0, 2.0])})
-
-
-def test_csv_keeps_all_digits(tmp_path):
-  rows = paired_differences(
-    {"a": subjects([0.1, 0.3]), "b": subjects([0.2, 0.1])}
-  )
-  write_differences(rows, tmp_path / "d.csv")
-  with open(tmp_path / "d.csv", newline="") as file:
-    read = list(csv.DictReader(file))
-  assert list(read[0]) == "method,other,tissue,map,error,mean,low,high,n".split(
-    ","
-  )
-  assert float(read[0]["low"]) == rows[0].low
-
-
-def test_markdown_turns_pairs_and_marks_what_is_certain():
+def test_layout_is_that_of_table_1():
   errors = {
-    "a": subjects([5.0, 7.0, 6.1]),
-    "b": subjects([4.0, 6.0, 5.0]),
-    "c": subjects([1.0, 9.0, 5.0]),
+    method: [
+      wm | csf
+      for wm, csf in zip(
+        _subjects(maes), _subjects(maes[::-1], "csf"), strict=True
+      )
+    ]
+    for method, maes in {"a": [1.0, 2.0], "b": [4.0, 3.0]}.items()
   }
-  text = format_differences(paired_differences(errors), against="b", title="D")
-  lines = [x for x in text.splitlines() if x.startswith("| WM")]
-  assert [x.split("|")[2].strip() for x in lines] == ["a", "c"]
-  # a − b is positive and certain; c − b is not.
-  assert "**+1.0 [" in lines[0]
-  assert "**" not in lines[1]
+  table = format_markdown(summarise(errors), title="t", note="Simulated.")
+  text = format_differences(
+    paired_differences(errors), against="b", title="t", note="Simulated."
+  )
+  ours, theirs = text.splitlines(), table.splitlines()
+  assert ours[:6] == theirs[:6]  # title, note, headings, alignment
+  starts = [line.split("|")[1:3] for line in ours[6:8]]
+  assert starts == [[" WM ", " a "], [" CSF ", " a "]]
+  assert text.endswith(".\n") and "n = 2;" in ours[-1]
+  for word in ("95 %", "negative is better", "not adjusted", "training"):
+    assert word in ours[-1]
+
+
+def test_pairs_are_turned_to_the_method_against():
+  rows = _rows("a", "b", 1.5, 1.0, 2.0) + _rows("b", "c", 4.0, 3.0, 5.0)
+  rows += _rows("a", "c", 99.0, 98.0, 100.0)
+  text = format_differences(rows, against="b", title="t")
+  assert _cells(text, "WM", "a")[0] == "**+1.500 [+1.000, +2.000]**"
+  assert _cells(text, "WM", "c")[2] == "**-4.0 [-5.0, -3.0]**"
+  assert "99" not in text
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "bold"),
+  [(-1, 1, False), (0.01, 1, True), (-2, -0.01, True), (0, 0, False)],
+)
+@pytest.mark.parametrize("against", ["a", "b"])
+def test_intervals_without_zero_are_bold(low, high, bold, against):
+  rows = _rows("a", "b", (low + high) / 2, float(low), float(high))
+  text = format_differences(rows, against=against, title="t")
+  cells = _cells(text, "WM", "b" if against == "a" else "a")
+  assert all(cell.startswith("**") == bold for cell in cells)
+
+
+def test_equal_methods_differ_by_plus_zero():
+  rows = _rows("a", "b", 0.0, 0.0, 0.0)
+  for against, other in ("ab", "ba"):
+    text = format_differences(rows, against=against, title="t")
+    assert _cells(text, "WM", other)[2] == "+0.0 [+0.0, +0.0]"
+
+
+def test_cells_without_interval():
+  rows = _rows("a", "b", 1.0, NAN, NAN, n=1)[:2]
+  rows += _rows("a", "b", NAN, NAN, NAN, n=0)[2:4]
+  text = format_differences(rows, against="b", title="t")
+  # PD of one subject, T1 of none, and no row of T2.
+  assert _cells(text, "WM", "a") == ["+1.000"] * 2 + ["–"] * 4
+
+
+def test_confidence_is_said():
+  rows = _rows("a", "b", 1.0, 0.5, 1.5)
+  text = format_differences(rows, against="b", title="t", confidence=0.99)
+  assert "99 % confidence" in text
+
+
+def test_unknown_method_is_refused():
+  with pytest.raises(UserError, match="'c'; there are a, b"):
+    format_differences(_rows("a", "b", 1.0, 0.0, 2.0), against="c", title="t")
+
+
+def test_one_method_alone_gives_an_empty_table():
+  assert paired_differences({"a": _subjects([1.0, 2.0])}) == []
+  text = format_differences([], against="a", title="t")
+  assert text.startswith("# t\n\n| tissue | method |")
+
+
+def test_rows_are_frozen():
+  row = _rows("a", "b", 1.0, 0.0, 2.0)[0]
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    row.mean = 0.0

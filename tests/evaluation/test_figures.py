@@ -3,7 +3,12 @@ import pytest
 from matplotlib.image import imread
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.figures import default_limits, figure3, signal_figure
+from mrf_jax.evaluation.figures import (
+  default_limits,
+  error_figure,
+  figure3,
+  signal_figure,
+)
 from mrf_jax.maps import MAP_NAMES, Maps
 
 _Y, _X = np.mgrid[:40, :32]
@@ -37,6 +42,23 @@ def _figure(path, scale=1.1, **changes):
   return imread(path)[..., :3]
 
 
+def _errors(path, **changes):
+  arguments = {
+    "reference": _head(),
+    "estimates": {"cohen": _head(1.1), "spatiotemporal": _head(0.95)},
+    "mask": MASK,
+    "title": "simulated subject 1",
+  }
+  error_figure(path, **(arguments | changes))
+  return imread(path)[..., :3]
+
+
+def _colour(image, column, n_columns):
+  """Colour of T1 in tissue, left of the middle of a panel."""
+  width = (image.shape[1] - 0.74 * 150) / n_columns  # less the colour bar
+  return image[image.shape[0] // 2, int((column + 0.3) * width)]
+
+
 def _reddish(image):
   """Pixels of the red half of the difference's colours."""
   return np.count_nonzero(image[..., 0] > image[..., 2] + 0.4)
@@ -65,6 +87,66 @@ def test_difference_is_estimate_minus_reference(tmp_path):
   above = _figure(path, 1.1, difference_limits=limits)
   below = _figure(path, 0.9, difference_limits=limits)
   assert _reddish(above) > 1.5 * _reddish(below)
+
+
+def test_figure3_of_six_methods(tmp_path):
+  names = "spatiotemporal cohen hoppe gomez dictionary dictionary_svd".split()
+  image = _figure(
+    tmp_path / "f.png", estimates={name: _head(1.1) for name in names}
+  )
+  # Eight panels of 1.7 in with gaps and two colour bars of 0.74 in.
+  width = (8 * 1.76 + 2 * 0.74 + 0.1) * 150
+  assert image.shape[1] == pytest.approx(width, abs=2)
+
+
+def test_errors_share_their_colours(tmp_path):
+  image = _errors(tmp_path / "errors.png")
+  above, below = (_colour(image, column, 2) for column in (0, 1))
+  assert above[0] > above[2] and below[0] < below[2]  # estimate - reference
+  # Half the error is the paler colour.
+  assert above.min() < below.min() - 0.1
+  assert [p.name for p in tmp_path.iterdir()] == ["errors.png"]
+
+
+def test_equal_errors_look_equal(tmp_path):
+  estimates = {name: _head(1.1) for name in ("cohen", "hoppe", "gomez")}
+  image = _errors(tmp_path / "e.png", estimates=estimates)
+  colours = [_colour(image, column, 3) for column in range(3)]
+  assert colours[0][0] > colours[0][2] + 0.2
+  np.testing.assert_array_equal(colours, [colours[0]] * 3)
+
+
+def test_error_limits_can_be_given(tmp_path):
+  usual = _errors(tmp_path / "a.png")
+  wide = _errors(tmp_path / "b.png", difference_limits={"t1_ms": 1e4})
+  assert _colour(wide, 0, 2).min() > 0.85 > _colour(usual, 0, 2).min()
+
+
+def test_error_figure_is_deterministic(tmp_path):
+  _errors(tmp_path / "a.png")
+  _errors(tmp_path / "b.png")
+  assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_perfect_and_missing_estimates_have_an_error_figure(tmp_path):
+  unknown = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
+  for estimate in (_head(), unknown):
+    _errors(tmp_path / "e.png", estimates={"cohen": estimate})
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"estimates": {}}, "no estimates"),
+    ({"mask": np.zeros_like(MASK)}, "empty"),
+    ({"mask": np.ones((3, 3), bool)}, "pd of reference has shape"),
+    ({"estimates": {"cohen": Maps(*np.ones((3, 2, 2)))}}, "pd of cohen"),
+  ],
+)
+def test_bad_input_of_the_error_figure_is_refused(tmp_path, changes, message):
+  with pytest.raises(UserError, match=message):
+    _errors(tmp_path / "e.png", **changes)
+  assert not list(tmp_path.iterdir())
 
 
 def test_anterior_is_up(tmp_path):

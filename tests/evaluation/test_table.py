@@ -154,6 +154,16 @@ def test_best_mean_of_each_cell_is_bold():
   assert "**" not in "".join(_cells(text, "GM", "truth"))
 
 
+@pytest.mark.parametrize("reference", ["training_mean", "truth", "acquired"])
+def test_reference_rows_do_not_compete(reference):
+  rows = _rows(reference, "wm", 0.1) + _rows("cohen", "wm", 5.0)
+  text = format_markdown(rows, title="t")
+  methods = [line.split("|")[2].strip() for line in text.splitlines()[4:6]]
+  assert methods == ["cohen", reference]
+  assert _cells(text, "WM", "cohen")[2] == "**5.0 ± 0.5**"
+  assert _cells(text, "WM", reference)[2] == "0.1 ± 0.5"
+
+
 def test_cells_without_subjects_are_dashes_and_never_best():
   empty = [Row("a", "csf", m, NAN, NAN, NAN, NAN, 0) for m in MAP_NAMES]
   text = format_markdown(empty + _rows("b", "csf", 3.0, n=5), title="t")

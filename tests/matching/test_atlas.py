@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
+from mrf_jax.matching import atlas as atlas_module
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
 
 SHAPE = (3, 9, 10)
@@ -172,3 +175,91 @@ def test_bad_arrays_are_refused():
       query.mask,
       [AtlasScan(signals, other.maps, other.mask)],
     )
+
+
+def test_tiles_do_not_matter(monkeypatch):
+  query, *others = (scan(seed) for seed in range(3))
+  whole = match_atlas(query.signals, query.mask, others, **OPTIONS)
+  monkeypatch.setattr(atlas_module, "_TILE", (2, 4, 3))
+  tiled = match_atlas(query.signals, query.mask, others, **OPTIONS)
+  np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_values_outside_the_masks_do_not_matter():
+  query, other = scan(0), scan(1)
+  clean = match_atlas(query.signals, query.mask, [other], **OPTIONS)
+  dirty = match_atlas(
+    query.signals + ~query.mask,
+    query.mask,
+    [
+      AtlasScan(
+        other.signals + ~other.mask,
+        other.maps + ~other.mask,
+        other.mask,
+      )
+    ],
+    **OPTIONS,
+  )
+  np.testing.assert_allclose(dirty, clean, atol=1e-5)
+
+
+def test_of_equal_scores_the_first_candidate_counts():
+  query = scan(0)
+  other = AtlasScan(query.signals, 1 - query.maps, query.mask)
+  for first, second in ((query, other), (other, query)):
+    found = match_atlas(
+      query.signals,
+      query.mask,
+      [first, second],
+      **OPTIONS | {"n_neighbours": 1, "n_iterations": 1},
+    )
+    expected = np.where(query.mask, first.maps, 0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_candidates_without_signal_are_averaged_alike():
+  mask = np.ones(SHAPE, bool)
+  maps = scan(0).maps
+  dark = AtlasScan(np.zeros((2, *SHAPE), np.complex64), maps, mask)
+  found = match_atlas(
+    scan(1, 2).signals,
+    mask,
+    [dark],
+    window=(3, 1, 1),
+    n_neighbours=3,
+    n_iterations=1,
+  )
+  middle = (maps[..., :-2] + maps[..., 1:-1] + maps[..., 2:]) / 3
+  np.testing.assert_allclose(found[..., 1:-1], middle, atol=1e-6)
+  edge = (maps[..., 0] + maps[..., 1]) / 2  # two candidates are there
+  np.testing.assert_allclose(found[..., 0], edge, atol=1e-6)
+
+
+def test_an_empty_mask_gives_zeros():
+  query = scan(0)
+  found = match_atlas(query.signals, np.zeros(SHAPE, bool), [scan(1)])
+  assert found.shape == (3, *SHAPE) and not found.any()
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"signals": np.zeros((6, *SHAPE), np.complex64)}, "signals of .* scan 1"),
+    ({"maps": np.zeros((2, *SHAPE), np.float32)}, "maps of .* scan 1"),
+    ({"mask": np.zeros((1, 9, 10), bool)}, "mask of .* scan 1"),
+    ({"maps": np.full((3, *SHAPE), np.inf, np.float32)}, "maps.*finite"),
+    ({"maps": np.full((3, *SHAPE), 1.1, np.float32)}, r"within \[0, 1\]"),
+  ],
+)
+def test_scans_that_do_not_fit_are_refused(change, message):
+  query = scan(0)
+  other = dataclasses.replace(query, **change)
+  with pytest.raises(UserError, match=message):
+    match_atlas(query.signals, query.mask, [query, other], **OPTIONS)
+
+
+def test_an_atlas_without_voxels_is_refused():
+  query = scan(0)
+  empty = dataclasses.replace(query, mask=np.zeros(SHAPE, bool))
+  with pytest.raises(UserError, match="no masked voxels"):
+    match_atlas(query.signals, query.mask, [empty], **OPTIONS)
