@@ -31,7 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     widths=(128, 64), branch_width=64, dropout=0.0
   )
   config.spatiotemporal.training = dict(batch=4, tile=6, learning_rate=1e-2)
-  # Fingerprint-wise networks have seen enough after half the epochs.
+  # Fingerprint-wise networks reach their plateau in fewer epochs.
   config.cohen.training.update(epochs=8, batch=256, learning_rate=2e-3)
   # Half of the features and a quarter of the dense layers. 85 windows give 24,
   # 8, 4, 2 and after pooling 1 sample.

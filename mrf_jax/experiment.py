@@ -13,9 +13,12 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate, times_file
 from mrf_jax.evaluation import figures, nifti
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.methods import LEARNING_METHODS, METHODS, Study
-from mrf_jax.methods.network import check_network
-from mrf_jax.models import NETWORKS
+from mrf_jax.methods import (
+  LEARNING_METHODS,
+  METHODS,
+  Study,
+  check_options,
+)
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence import Sequence, load_sequence, tailored
@@ -94,8 +97,7 @@ def _check_methods(config) -> None:
   _check_window(scan, sequence)
   n_windows = (sequence.n_frames - scan.window) // scan.stride + 1
   for method in config.methods:
-    if method in NETWORKS:
-      check_network(config, method, n_windows=n_windows)
+    check_options(config, method, n_windows=n_windows)
 
 
 def _simulate_missing(config, workdir: Workdir) -> None:

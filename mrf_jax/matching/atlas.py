@@ -16,15 +16,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
 from mrf_jax.arrays import AnyArray
-from mrf_jax.errors import UserError
+from mrf_jax.matching.atlas_checks import check_arrays, check_parameters
 from mrf_jax.parallel import map_threads
 
 # Voxels (slice, y, x) of one compiled call: its arrays stay in the caches.
 _TILE = (16, 16, 48)
 # Channels summed in one fused loop; more of them spill the registers.
 _CHANNEL_CHUNK = 5
-# Maps may leave [0, 1] by the rounding of whoever scaled them.
-_MAP_TOLERANCE = 1e-5
 
 
 @jax.tree_util.register_dataclass
@@ -86,7 +84,7 @@ def match_atlas(
     UserError: a parameter is out of range, or the arrays do not fit together
       or are not finite, or maps are not within [0, 1].
   """
-  _check_parameters(window, patch, n_neighbours, alpha, n_iterations)
+  check_parameters(window, patch, n_neighbours, alpha, n_iterations)
   signals, mask = np.asarray(signals), np.asarray(mask, bool)
   atlas = [
     AtlasScan(
@@ -94,7 +92,7 @@ def match_atlas(
     )
     for s in atlas
   ]
-  _check_arrays(signals, mask, atlas)
+  check_arrays(signals, mask, atlas)
   size, tiles = _tiles(mask)
   peaks = [_peak(values) for values in (signals, *(s.signals for s in atlas))]
   search = functools.partial(
@@ -363,62 +361,3 @@ def _mean_maps(atlas) -> np.ndarray:
   """Mean of each map over the masked voxels of all scans, [map]."""
   voxels = [scan.maps[:, scan.mask] for scan in atlas]
   return np.concatenate(voxels, 1).mean(1, dtype=np.float64).astype(np.float32)
-
-
-def _check_parameters(window, patch, n_neighbours, alpha, n_iterations):
-  """Raises `UserError` for a parameter out of range."""
-  for name, sizes in (("window", window), ("patch", patch)):
-    if len(sizes) != 3 or any(n < 1 or n % 2 != 1 for n in sizes):
-      raise UserError(
-        f"match_atlas: {name} is {sizes}, not three odd numbers of voxels"
-      )
-  counts = {"n_neighbours": n_neighbours, "n_iterations": n_iterations}
-  for name, value in counts.items():
-    if value < 1:
-      raise UserError(f"match_atlas: {name} is {value}, less than 1")
-  if not 0 <= alpha <= 1:
-    raise UserError(f"match_atlas: alpha is {alpha}, not within [0, 1]")
-
-
-def _check_arrays(signals, mask, atlas):
-  """Raises `UserError` where scan and atlas do not fit or are not finite."""
-  if mask.ndim != 3:
-    raise UserError(
-      f"match_atlas: mask has shape {mask.shape}, not [slice, y, x]"
-    )
-  if not atlas:
-    raise UserError("match_atlas: the atlas has no scans")
-  if signals.ndim != 4 or not len(signals) or signals.shape[1:] != mask.shape:
-    raise UserError(
-      f"match_atlas: signals have shape {signals.shape}, but the mask "
-      f"{mask.shape}"
-    )
-  _check_finite("signals", signals)
-  n_maps = len(atlas[0].maps)
-  for number, scan in enumerate(atlas):
-    for name, values, shape in (
-      ("signals", scan.signals, signals.shape),
-      ("maps", scan.maps, (n_maps, *mask.shape)),
-      ("mask", scan.mask, mask.shape),
-    ):
-      label = f"{name} of atlas scan {number}"
-      if values.shape != shape:
-        raise UserError(
-          f"match_atlas: {label}: shape {values.shape}, not {shape}"
-        )
-      _check_finite(label, values)
-    low, high = scan.maps.min(initial=0), scan.maps.max(initial=0)
-    if low < -_MAP_TOLERANCE or high > 1 + _MAP_TOLERANCE:
-      raise UserError(
-        f"match_atlas: maps of atlas scan {number} span {low:g} to {high:g}, "
-        "not within [0, 1]"
-      )
-  if not any(scan.mask.any() for scan in atlas):
-    raise UserError("match_atlas: the atlas has no masked voxels")
-
-
-def _check_finite(name, values):
-  """Raises `UserError` for NaN or infinity, sought one volume at a time."""
-  n_bad = sum(v.size - int(np.count_nonzero(np.isfinite(v))) for v in values)
-  if n_bad:
-    raise UserError(f"match_atlas: {name}: {n_bad} values are not finite")

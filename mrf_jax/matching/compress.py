@@ -73,9 +73,14 @@ def temporal_basis(gram, *, rank: int) -> np.ndarray:
   Raises:
     UserError: the rank is not between 1 and the number of frames.
   """
-  if not 1 <= rank <= len(gram):
-    raise UserError(
-      f"compression: rank {rank} is not within 1 and {len(gram)} frames"
-    )
+  check_rank(rank, n_frames=len(gram))
   _, vectors = np.linalg.eigh(gram)
   return vectors[:, ::-1][:, :rank]
+
+
+def check_rank(rank: int, *, n_frames: int) -> None:
+  """Raises `UserError` for a rank that is not between 1 and the frames."""
+  if not 1 <= rank <= n_frames:
+    raise UserError(
+      f"compression: rank {rank} is not within 1 and {n_frames} frames"
+    )

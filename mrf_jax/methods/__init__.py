@@ -8,12 +8,15 @@ subject out, and the time its stages took.
 import functools
 from collections.abc import Callable
 
-from mrf_jax.methods.dictionary import dictionary, dictionary_svd
-from mrf_jax.methods.gomez import gomez
-from mrf_jax.methods.network import network
-from mrf_jax.methods.study import Estimates, Study
+import ml_collections
 
-__all__ = ["LEARNING_METHODS", "METHODS", "Estimates", "Study"]
+from mrf_jax.methods.dictionary import check_svd, dictionary, dictionary_svd
+from mrf_jax.methods.gomez import check_gomez, gomez
+from mrf_jax.methods.network import check_network, network
+from mrf_jax.methods.study import Estimates, Study
+from mrf_jax.models import NETWORKS
+
+__all__ = ["LEARNING_METHODS", "METHODS", "Estimates", "Study", "check_options"]
 
 METHODS: dict[str, Callable[[Study], Estimates]] = {
   "spatiotemporal": functools.partial(network, "spatiotemporal"),
@@ -26,3 +29,24 @@ METHODS: dict[str, Callable[[Study], Estimates]] = {
 
 # Those that need other subjects with reference maps.
 LEARNING_METHODS = frozenset({"spatiotemporal", "cohen", "hoppe", "gomez"})
+
+
+def check_options(
+  config: ml_collections.ConfigDict, method: str, *, n_windows: int
+) -> None:
+  """Refuses a method's options before anything has been computed.
+
+  Args:
+    config: the experiment's configuration.
+    method: name of the method.
+    n_windows: T.
+
+  Raises:
+    UserError: the options are out of range or do not suit the fingerprints.
+  """
+  if method in NETWORKS:
+    check_network(config, method, n_windows=n_windows)
+  elif method == "gomez":
+    check_gomez(config, n_windows=n_windows)
+  elif method == "dictionary_svd":
+    check_svd(config, n_windows=n_windows)

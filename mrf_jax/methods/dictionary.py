@@ -4,8 +4,9 @@ import dataclasses
 import time
 
 import jax
+import ml_collections
 
-from mrf_jax.matching.compress import compress
+from mrf_jax.matching.compress import check_rank, compress
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
@@ -21,6 +22,19 @@ def dictionary_svd(study: Study) -> Estimates:
   """Matching in the space of the dictionary's first temporal components."""
   rank = study.config.dictionary.svd_rank
   return _match_all("dictionary_svd", study, rank=rank)
+
+
+def check_svd(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
+  """Refuses a rank that the fingerprints do not have.
+
+  Args:
+    config: the experiment's configuration.
+    n_windows: T.
+
+  Raises:
+    UserError: it is not between 1 and T.
+  """
+  check_rank(config.dictionary.svd_rank, n_frames=n_windows)
 
 
 def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:

@@ -2,6 +2,7 @@
 
 import time
 
+import ml_collections
 import numpy as np
 
 from mrf_jax.dataset.align import nearest_rows, voxel_map
@@ -9,7 +10,8 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
-from mrf_jax.matching.compress import gram_matrix, temporal_basis
+from mrf_jax.matching.atlas_checks import check_parameters
+from mrf_jax.matching.compress import check_rank, gram_matrix, temporal_basis
 from mrf_jax.methods.study import Estimates, Study
 from mrf_jax.parallel import progress
 from mrf_jax.timing import StageTime
@@ -45,6 +47,28 @@ def gomez(study: Study) -> Estimates:
     StageTime("gomez", "reconstruct", seconds, voxels=voxels, atoms=atoms)
   )
   return maps, times
+
+
+def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
+  """Refuses options that the search or the compression cannot take.
+
+  Args:
+    config: the experiment's configuration.
+    n_windows: T.
+
+  Raises:
+    UserError: an option is out of its range.
+  """
+  options = config.gomez
+  check_parameters(
+    options.window,
+    options.patch,
+    options.n_neighbours,
+    options.alpha,
+    options.n_iterations,
+  )
+  if options.rank is not None:
+    check_rank(options.rank, n_frames=n_windows)
 
 
 def _signals(study: Study, rank: int | None) -> list[list[np.ndarray]]:

@@ -108,6 +108,17 @@ def test_errors_share_their_colours(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["errors.png"]
 
 
+def test_error_colours_do_not_depend_on_the_order(tmp_path):
+  estimates = {"cohen": _head(1.1), "hoppe": _head(0.95)}
+  turned = dict(reversed(estimates.items()))
+  first = _errors(tmp_path / "a.png", estimates=estimates)
+  second = _errors(tmp_path / "b.png", estimates=turned)
+  for column in (0, 1):
+    np.testing.assert_array_equal(
+      _colour(first, column, 2), _colour(second, 1 - column, 2)
+    )
+
+
 def test_equal_errors_look_equal(tmp_path):
   estimates = {name: _head(1.1) for name in ("cohen", "hoppe", "gomez")}
   image = _errors(tmp_path / "e.png", estimates=estimates)

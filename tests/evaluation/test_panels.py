@@ -48,12 +48,12 @@ def test_only_wide_headings_are_smaller():
 
 
 def test_bars_stand_beside_their_column():
-  figure, axes, bars = _grid(n_columns=4, bars_after=(2, 3))
+  figure, axes, bars = _grid(n_columns=4, bars_after=(1, 3))
   assert [len(row) for row in axes] == [4, 4, 4]
   assert [len(row) for row in bars] == [2, 2, 2]
   x = [axis.get_position().x0 for axis in axes[0]]
   bar = [axis.get_position().x0 for axis in bars[0]]
-  assert x[0] < x[1] < x[2] < bar[0] < x[3] < bar[1]
+  assert x[0] < x[1] < bar[0] < x[2] < x[3] < bar[1]
   boxes = [axis.get_window_extent() for row in (*axes, *bars) for axis in row]
   assert not _overlaps(boxes)
   assert len(figure.axes) == 3 * (4 + 2)
