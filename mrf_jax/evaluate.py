@@ -61,7 +61,7 @@ def evaluate(study: Study) -> None:
   if simulated:
     print(f"Truth table  {root / 'truth_table.md'}, truth_table.csv")
   print(f"Differences  {root / 'differences.md'}, differences.csv")
-  print(f"Figure 3     {root / 'figure3.png'}, figures/errors.png")
+  print(f"Figure 3     {root / 'figure3.png'}, errors.png")
   print(f"Timing       {root / 'timing.csv'}")
   print(f"Maps         {root / 'maps'} (NIfTI)")
   print(f"Models       {root / 'models'}")
@@ -129,7 +129,7 @@ def _write_differences(errors, study: Study) -> None:
     rows,
     against=study.config.methods[0],
     title="Differences between methods in Table 1",
-    note=f"Simulated subjects, n = {len(study.subjects)}.",
+    note=f"Simulated subjects, noise level {study.config.scan.noise_level:g}.",
   )
   table.write_text(text, root / "differences.md")
 
@@ -164,7 +164,7 @@ def _draw_figures(study: Study, estimates: Estimates) -> None:
     title=title,
   )
   figures.error_figure(
-    study.workdir.figure("errors.png"),
+    study.workdir.root / "errors.png",
     reference=reference,
     estimates=shown,
     mask=mask,

@@ -42,7 +42,7 @@ def test_every_result_of_the_workdir_stands(smoke):
     "differences.csv",
     "differences.md",
     "figure3.png",
-    "figures/errors.png",
+    "errors.png",
     "timing.csv",
     "metrics/metrics.jsonl",
   ):
