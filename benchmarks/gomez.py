@@ -16,7 +16,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -61,6 +61,7 @@ def gather_scores(patches, atoms, norms, centres):
 def main(argv):
   """Times one fold."""
   del argv
+  logging.set_verbosity(logging.WARNING)
   paths = sorted(pathlib.Path(_WORKDIR.value).glob("data/subject-*.h5"))
   start = time.perf_counter()
   grams = [gram_matrix(load_subject(p).signals) for p in paths[1:]]
