@@ -20,21 +20,15 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from mrf_jax.dataset.align import nearest_rows, voxel_map
 from mrf_jax.dataset.normalise import MapRange, clip_outliers
 from mrf_jax.dataset.subject import load_subject
-from mrf_jax.matching.atlas import AtlasScan, match_atlas
+from mrf_jax.matching.atlas import match_atlas
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
+from mrf_jax.methods.gomez import aligned_scan, on_own_grid
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "With simulated subjects.")
 _RANK = flags.DEFINE_integer("rank", 10, "Temporal components.")
 _VOXELS = flags.DEFINE_integer("voxels", 512, "Voxels of the direct gather.")
-
-
-def volume(values, rows):
-  """Table [voxel, channel] on a grid of row numbers."""
-  table = np.concatenate([np.zeros_like(values[:1]), values])
-  return np.ascontiguousarray(np.moveaxis(table[rows], -1, 0))
 
 
 @jax.jit
@@ -74,17 +68,14 @@ def main(argv):
   ]
   map_range = MapRange.of(references[1:])
   start = time.perf_counter()
-  fixed, atlas = subjects[0], []
-  shape = fixed.mask.shape
-  for scan, signals, maps in zip(
-    subjects[1:], projected[1:], references[1:], strict=True
-  ):
-    rows = nearest_rows(scan.mask, voxel_map(fixed, scan), shape=shape)
-    scaled = map_range.scale(maps.stack()).astype(np.float32)
-    atlas.append(
-      AtlasScan(volume(signals, rows), volume(scaled, rows), rows > 0)
+  fixed, shape = subjects[0], subjects[0].mask.shape
+  atlas = [
+    aligned_scan(fixed, scan, signals, map_range.scale(maps.stack()))
+    for scan, signals, maps in zip(
+      subjects[1:], projected[1:], references[1:], strict=True
     )
-  query = volume(projected[0], nearest_rows(fixed.mask, np.eye(4), shape=shape))
+  ]
+  query = on_own_grid(fixed, projected[0])
   aligning = time.perf_counter() - start
   start = time.perf_counter()
   match_atlas(query, fixed.mask, atlas, text="matching")

@@ -19,16 +19,14 @@ from mrf_jax.models import NETWORKS
 __all__ = ["LEARNING_METHODS", "METHODS", "Estimates", "Study", "check_options"]
 
 METHODS: dict[str, Callable[[Study], Estimates]] = {
-  "spatiotemporal": functools.partial(network, "spatiotemporal"),
-  "cohen": functools.partial(network, "cohen"),
-  "hoppe": functools.partial(network, "hoppe"),
+  **{method: functools.partial(network, method) for method in NETWORKS},
   "gomez": gomez,
   "dictionary": dictionary,
   "dictionary_svd": dictionary_svd,
 }
 
 # Those that need other subjects with reference maps.
-LEARNING_METHODS = frozenset({"spatiotemporal", "cohen", "hoppe", "gomez"})
+LEARNING_METHODS = frozenset({*NETWORKS, "gomez"})
 
 
 def check_options(

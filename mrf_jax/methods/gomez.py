@@ -7,6 +7,7 @@ import numpy as np
 
 from mrf_jax.dataset.align import nearest_rows, voxel_map
 from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
@@ -110,24 +111,20 @@ def _estimate(
   """Maps of the left-out subject from the atlas of some others."""
   options = study.config.gomez
   subject = study.subjects[fold]
-  shape = subject.mask.shape
   map_range = MapRange.of([study.references[k] for k in others])
-  atlas = []
-  for k in others:
-    scan = study.subjects[k]
-    voxels = voxel_map(
-      subject, scan, known=options.align, shift_mm=options.shift_mm
+  atlas = [
+    aligned_scan(
+      subject,
+      study.subjects[k],
+      signals[fold][k],
+      map_range.scale(study.references[k].stack()),
+      known=options.align,
+      shift_mm=options.shift_mm,
     )
-    rows = nearest_rows(scan.mask, voxels, shape=shape)
-    scaled = map_range.scale(study.references[k].stack()).astype(np.float32)
-    atlas.append(
-      AtlasScan(
-        _volume(signals[fold][k], rows), _volume(scaled, rows), rows > 0
-      )
-    )
-  rows = nearest_rows(subject.mask, np.eye(4), shape=shape)
+    for k in others
+  ]
   found = match_atlas(
-    _volume(signals[fold][fold], rows),
+    on_own_grid(subject, signals[fold][fold]),
     subject.mask,
     atlas,
     window=tuple(options.window),
@@ -138,6 +135,35 @@ def _estimate(
   )
   estimates = map_range.unscale(found[:, subject.mask].T.astype(np.float64))
   return Maps.unstack(estimates.astype(np.float32))
+
+
+def aligned_scan(
+  fixed: Subject,
+  moving: Subject,
+  signals: np.ndarray,
+  maps: np.ndarray,
+  **alignment,
+) -> AtlasScan:
+  """A training scan on the left-out scan's grid.
+
+  Args:
+    fixed: the left-out scan.
+    moving: the training scan.
+    signals: of its masked voxels, [voxel, channel].
+    maps: of its masked voxels, scaled to [0, 1], [voxel, map].
+    **alignment: options of `voxel_map`.
+  """
+  voxels = voxel_map(fixed, moving, **alignment)
+  rows = nearest_rows(moving.mask, voxels, shape=fixed.mask.shape)
+  return AtlasScan(
+    _volume(signals, rows), _volume(maps.astype(np.float32), rows), rows > 0
+  )
+
+
+def on_own_grid(subject: Subject, values: np.ndarray) -> np.ndarray:
+  """Masked voxels [voxel, channel] as a volume, [channel, slice, y, x]."""
+  rows = nearest_rows(subject.mask, np.eye(4), shape=subject.mask.shape)
+  return _volume(values, rows)
 
 
 def _volume(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
