@@ -122,14 +122,11 @@ def _check_scan(model: Model, subject: Subject) -> None:
       f"wants {model.sequence.n_frames}"
     )
   played, wanted = subject.sequence, model.sequence
-  same_inversion = (played.inversion_time_ms is None) == (
-    wanted.inversion_time_ms is None
-  )
+  # The structure says which preparations are played and how it is spoiled.
+  same_kind = jax.tree.structure(played) == jax.tree.structure(wanted)
   pairs = zip(jax.tree.leaves(played), jax.tree.leaves(wanted), strict=False)
-  if not same_inversion or not all(
-    np.allclose(a, b, atol=1e-3) for a, b in pairs
-  ):
+  if not same_kind or not all(np.allclose(a, b, atol=1e-3) for a, b in pairs):
     raise UserError(
       f"{subject.subject}: its sequence is not the one the model was trained "
-      "for (flip angles, timing or phases differ)"
+      "for (flip angles, timing, phases, preparation or spoiling differ)"
     )

@@ -10,12 +10,22 @@ from mrf_jax.errors import UserError
 
 # The columns of a train: the fields that hold one value a frame.
 FRAME_FIELDS = ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg")
+# Fields that hold one time in ms, or None where that is not played.
+PREPARATION_FIELDS = (
+  "inversion_time_ms",
+  "saturation_time_ms",
+  "t2_preparation_ms",
+)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-  """A gradient-spoiled (FISP) MRF train, one excitation a frame.
+  """An MRF train, one excitation a frame, behind its preparation.
+
+  A train is gradient-spoiled (FISP: one cycle of dephasing before the next
+  pulse, in every voxel) or balanced (bSSFP: none). An RF-spoiled one is
+  gradient-spoiled with the phases of `rf_spoiling_phases_deg`.
 
   Attributes:
     flip_angles_deg: nominal flip angles, [frame], degrees; B1 scales them.
@@ -24,6 +34,12 @@ class Sequence:
     rf_phases_deg: phase of the excitation pulses, [frame], degrees.
     inversion_time_ms: from an adiabatic (B1-insensitive) inversion to the
       first excitation, ms; None plays no inversion.
+    saturation_time_ms: from an ideal saturation to the first excitation, ms;
+      None plays none. A train has an inversion or a saturation, not both.
+    t2_preparation_ms: time that the magnetisation lies in the transverse plane
+      of an ideal T2 preparation (90° – 180° – −90°) right before the first
+      excitation, ms; None plays none.
+    balanced: whether all gradients are rewound in each repetition.
   """
 
   flip_angles_deg: np.ndarray
@@ -31,6 +47,9 @@ class Sequence:
   te_ms: np.ndarray
   rf_phases_deg: np.ndarray
   inversion_time_ms: float | None = None
+  saturation_time_ms: float | None = None
+  t2_preparation_ms: float | None = None
+  balanced: bool = dataclasses.field(default=False, metadata={"static": True})
 
   @property
   def n_frames(self) -> int:
@@ -49,6 +68,9 @@ def make_sequence(
   te_ms,
   rf_phases_deg=0.0,
   inversion_time_ms: float | None = None,
+  saturation_time_ms: float | None = None,
+  t2_preparation_ms: float | None = None,
+  balanced: bool = False,
 ) -> Sequence:
   """A checked `Sequence`; scalars are repeated for every frame.
 
@@ -58,40 +80,81 @@ def make_sequence(
     te_ms: echo times, [frame] or scalar, ms.
     rf_phases_deg: pulse phases, [frame] or scalar, degrees.
     inversion_time_ms: delay after the inversion, ms, or None.
+    saturation_time_ms: delay after the saturation, ms, or None.
+    t2_preparation_ms: duration of the T2 preparation, ms, or None.
+    balanced: whether the train is balanced (bSSFP).
 
   Returns:
     The sequence with float64 arrays.
 
   Raises:
-    UserError: lengths differ, a value is not finite, TE is not inside TR.
+    UserError: lengths differ, a value is not finite or not possible, TE is
+      not inside TR; the error names field, frame and value.
   """
   flips = np.atleast_1d(np.asarray(flip_angles_deg, np.float64))
+  if not flips.size:
+    raise UserError("sequence: it has no frames")
   columns = []
   for name, values in zip(
     FRAME_FIELDS, (flips, tr_ms, te_ms, rf_phases_deg), strict=True
   ):
     values = np.asarray(values, np.float64)
-    if values.ndim > 1 or values.size not in (1, len(flips)):
+    if values.ndim > 1 or values.size not in (1, flips.size):
       raise UserError(
         f"sequence: {name} has shape {values.shape}, but there are "
-        f"{len(flips)} flip angles"
+        f"{flips.size} flip angles"
       )
-    if not np.all(np.isfinite(values)):
-      raise UserError(f"sequence: {name} has values that are not finite")
     columns.append(np.broadcast_to(values.reshape(-1), flips.shape).copy())
-  if not len(flips):
-    raise UserError("sequence: it has no frames")
+    _refuse_frame(name, columns[-1], ~np.isfinite(columns[-1]), "not finite")
   _, tr, te, _ = columns
-  bad = np.flatnonzero((te < 0) | (te >= tr))
-  if bad.size:
+  _refuse_frame("tr_ms", tr, tr <= 0, "not positive")
+  _refuse_frame("te_ms", te, te < 0, "negative")
+  _refuse_frame("te_ms", te, te >= tr, "not shorter than its TR")
+  preparation = {}
+  for name, value in zip(
+    PREPARATION_FIELDS,
+    (inversion_time_ms, saturation_time_ms, t2_preparation_ms),
+    strict=True,
+  ):
+    if value is not None and not 0 <= value < np.inf:
+      raise UserError(f"sequence: {name} is {value}, not a time in ms")
+    preparation[name] = None if value is None else float(value)
+  if inversion_time_ms is not None and saturation_time_ms is not None:
     raise UserError(
-      f"sequence: frame {bad[0]} has TE {te[bad[0]]:g} ms outside its "
-      f"TR {tr[bad[0]]:g} ms"
+      f"sequence: inversion_time_ms is {inversion_time_ms:g} and "
+      f"saturation_time_ms is {saturation_time_ms:g}; a train has one of them"
     )
-  if inversion_time_ms is not None and not inversion_time_ms >= 0:
-    raise UserError(f"sequence: inversion time {inversion_time_ms} ms")
   fields = dict(zip(FRAME_FIELDS, columns, strict=True))
-  return Sequence(**fields, inversion_time_ms=inversion_time_ms)
+  return Sequence(**fields, **preparation, balanced=bool(balanced))
+
+
+def _refuse_frame(name: str, values, bad, why: str) -> None:
+  """Raises `UserError` that names the first bad frame of a column."""
+  if bad.any():
+    frame = int(np.argmax(bad))
+    raise UserError(
+      f"sequence: {name}[{frame}] is {values[frame]:g} ms, {why}"
+      if name.endswith("_ms")
+      else f"sequence: {name}[{frame}] is {values[frame]:g}°, {why}"
+    )
+
+
+def rf_spoiling_phases_deg(
+  n_frames: int, *, increment_deg: float = 117.0
+) -> np.ndarray:
+  """Quadratic pulse phases of RF spoiling.
+
+  Pulse p = 1, 2, … has the phase increment · p (p − 1) / 2.
+
+  Args:
+    n_frames: number of pulses.
+    increment_deg: step of the phase difference, degrees (Zur 1991: 117).
+
+  Returns:
+    Phases within a turn, [frame], degrees.
+  """
+  p = np.arange(1, n_frames + 1)
+  return np.mod(increment_deg * p * (p - 1) / 2, 360.0)
 
 
 def tailored(n_frames: int = 720) -> Sequence:

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence import load_sequence, make_sequence, tailored
+from mrf_jax.sequence import (
+  load_sequence,
+  make_sequence,
+  rf_spoiling_phases_deg,
+  tailored,
+)
 
 
 def test_tailored_has_four_blocks_behind_an_inversion():
@@ -33,14 +38,44 @@ def test_tailored_keeps_its_shares(n_frames):
   ("arguments", "message"),
   [
     ({"flip_angles_deg": [1, 2], "tr_ms": [9, 9, 9]}, "tr_ms"),
-    ({"flip_angles_deg": [1, np.nan], "tr_ms": 9}, "not finite"),
-    ({"flip_angles_deg": [1, 2], "tr_ms": 1.5}, "frame 0 has TE"),
+    (
+      {"flip_angles_deg": [1, np.nan], "tr_ms": 9},
+      r"flip_angles_deg\[1\] is nan°, not finite",
+    ),
+    (
+      {"flip_angles_deg": [1, 2], "tr_ms": 1.5},
+      r"te_ms\[0\] is 2 ms, not shorter than its TR",
+    ),
+    (
+      {"flip_angles_deg": [1, 2], "tr_ms": [9, -3]},
+      r"tr_ms\[1\] is -3 ms, not positive",
+    ),
     ({"flip_angles_deg": [], "tr_ms": 9}, "no frames"),
+    (
+      {"flip_angles_deg": [1], "tr_ms": 9, "saturation_time_ms": -1},
+      "saturation_time_ms is -1",
+    ),
+    (
+      {
+        "flip_angles_deg": [1],
+        "tr_ms": 9,
+        "inversion_time_ms": 20,
+        "saturation_time_ms": 10,
+      },
+      "inversion_time_ms is 20 and saturation_time_ms is 10",
+    ),
   ],
 )
 def test_bad_trains_are_refused(arguments, message):
   with pytest.raises(UserError, match=message):
     make_sequence(**arguments, te_ms=2.0)
+
+
+def test_rf_spoiling_phases_grow_by_the_increment():
+  phases = rf_spoiling_phases_deg(6)
+  assert phases[0] == 0
+  turns = np.diff(phases, 2) - 117  # the phase differences grow by 117°
+  np.testing.assert_allclose(np.mod(turns + 180, 360), 180, atol=1e-9)
 
 
 def test_text_columns_and_comments(tmp_path):

@@ -13,7 +13,12 @@ from jaxtyping import Bool, Complex64, Float64
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import FRAME_FIELDS, Sequence, make_sequence
+from mrf_jax.sequence import (
+  FRAME_FIELDS,
+  PREPARATION_FIELDS,
+  Sequence,
+  make_sequence,
+)
 
 _FORMAT = "mrf-subject"
 _VERSION = 1
@@ -142,17 +147,12 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     return Maps(*(np.asarray(getattr(maps, n), np.float32) for n in MAP_NAMES))
 
   atlas = subject.head_to_atlas
-  frames: dict[str, Any] = {
-    name: getattr(subject.sequence, name) for name in FRAME_FIELDS
-  }
   return dataclasses.replace(
     subject,
     mask=np.asarray(subject.mask, bool),
     signals=signals,
     affine=np.asarray(subject.affine, np.float64),
-    sequence=make_sequence(
-      **frames, inversion_time_ms=subject.sequence.inversion_time_ms
-    ),
+    sequence=make_sequence(**vars(subject.sequence)),
     maps=maps_as_stored(subject.maps),
     truth=maps_as_stored(subject.truth),
     head_to_atlas=None if atlas is None else np.asarray(atlas, np.float64),
@@ -172,9 +172,11 @@ def _write(subject: Subject, file: h5py.File) -> None:
   group = file.create_group("sequence")
   for name in FRAME_FIELDS:
     group[name] = getattr(subject.sequence, name)
-  if subject.sequence.inversion_time_ms is not None:
-    inversion_time_ms = float(subject.sequence.inversion_time_ms)
-    group.attrs["inversion_time_ms"] = inversion_time_ms
+  for name in PREPARATION_FIELDS:
+    time_ms = getattr(subject.sequence, name)
+    if time_ms is not None:
+      group.attrs[name] = float(time_ms)
+  group.attrs["balanced"] = int(subject.sequence.balanced)
   group.attrs["window"] = int(subject.window)
   group.attrs["stride"] = int(subject.stride)
   for name in ("maps", "truth"):
@@ -227,10 +229,14 @@ def _read_sequence(file: h5py.File) -> Sequence:
       raise UserError(
         f"sequence/{name} has shape {values.shape}, not one value a frame"
       )
-  inversion_time_ms = None
-  if "inversion_time_ms" in file["sequence"].attrs:
-    inversion_time_ms = _attribute(file["sequence"], "inversion_time_ms", float)
-  return make_sequence(**frames, inversion_time_ms=inversion_time_ms)
+  group = file["sequence"]
+  preparation = {
+    name: _attribute(group, name, float)
+    for name in PREPARATION_FIELDS
+    if name in group.attrs
+  }
+  balanced = "balanced" in group.attrs and _attribute(group, "balanced", int)
+  return make_sequence(**frames, **preparation, balanced=bool(balanced))
 
 
 def _read_maps(file: h5py.File, name: str) -> Maps:

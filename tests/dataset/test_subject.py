@@ -226,7 +226,7 @@ def test_missing_and_wrong_attribute(path, group, name, wrong):
     ("sequence/tr_ms", np.full(19, 14.0), "sequence/tr_ms has shape"),
     ("sequence/tr_ms", np.full(1, 14.0), "sequence/tr_ms has shape"),
     ("sequence/tr_ms", np.full((20, 1), 14.0), "sequence/tr_ms has shape"),
-    ("sequence/te_ms", np.full(20, 15.0), "outside its TR"),
+    ("sequence/te_ms", np.full(20, 15.0), "not shorter than its TR"),
     ("sequence/flip_angles_deg", np.full(20, np.nan), "not finite"),
     ("sequence/flip_angles_deg", np.ones(20, np.int32), "is int32"),
   ],
