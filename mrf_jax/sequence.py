@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -110,7 +111,7 @@ def make_sequence(
   _refuse_frame("tr_ms", tr, tr <= 0, "not positive")
   _refuse_frame("te_ms", te, te < 0, "negative")
   _refuse_frame("te_ms", te, te >= tr, "not shorter than its TR")
-  preparation = {}
+  fields: dict[str, Any] = dict(zip(FRAME_FIELDS, columns, strict=True))
   for name, value in zip(
     PREPARATION_FIELDS,
     (inversion_time_ms, saturation_time_ms, t2_preparation_ms),
@@ -118,14 +119,13 @@ def make_sequence(
   ):
     if value is not None and not 0 <= value < np.inf:
       raise UserError(f"sequence: {name} is {value}, not a time in ms")
-    preparation[name] = None if value is None else float(value)
+    fields[name] = None if value is None else float(value)
   if inversion_time_ms is not None and saturation_time_ms is not None:
     raise UserError(
       f"sequence: inversion_time_ms is {inversion_time_ms:g} and "
       f"saturation_time_ms is {saturation_time_ms:g}; a train has one of them"
     )
-  fields = dict(zip(FRAME_FIELDS, columns, strict=True))
-  return Sequence(**fields, **preparation, balanced=bool(balanced))
+  return Sequence(**fields, balanced=bool(balanced))
 
 
 def _refuse_frame(name: str, values, bad, why: str) -> None:

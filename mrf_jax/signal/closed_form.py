@@ -1,5 +1,7 @@
 """Signals that have an equation: spoiled gradient echo and spin echo."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -70,6 +72,6 @@ def _steady_state(flip_angle_deg: Array, tr_over_t1: Array) -> Array:
   return jnp.sin(a) * recovered / (recovered + (1.0 - recovered) * tipped)
 
 
-def _broadcast(*values) -> list[jax.Array]:
+def _broadcast(*values) -> Sequence[jax.Array]:
   """The values in one shape; explicit, for promotion of ranks may be off."""
   return jnp.broadcast_arrays(*(jnp.asarray(v, jnp.float32) for v in values))
