@@ -2,11 +2,10 @@
 
   python launch.py --config=configs/demo.py --workdir=runs/demo
 
-On two cores (Xeon virtual machine, Python 3.11, jax 0.10.1): 13 minutes and 2.2
-GiB while other programs kept the cores busy; about half of that is the training
-of the spatiotemporal network, which alone takes 3 minutes on idle cores. Expect
-its RMSE over the whole brain at 0.41 (PD), 0.27 (T1) and 0.46 (T2) of the
-training mean's; the table stands in the README.
+On two cores (Xeon virtual machine, Python 3.11, jax 0.10.1): 6 minutes and 2.2
+GiB; half of it is the training of the spatiotemporal network. Expect its RMSE
+over the whole brain at 0.39 (PD), 0.24 (T1) and 0.42 (T2) of the training
+mean's; the table stands in the README.
 """
 
 import ml_collections
