@@ -65,6 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.reference.vfa_tr_ms = 5.85
   config.reference.te_ms = tuple(20.0 * echo for echo in range(1, 9))
   config.reference.fse_tr_ms = 1626.0
+  config.reference.refocusing_deg = 180.0  # not named; B1 scales it
   config.reference.noise_level = 0.01  # ours
 
   config.preprocessing = ml_collections.ConfigDict()

@@ -1,5 +1,6 @@
 """MR fingerprinting reconstruction in JAX."""
 
+from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
@@ -8,19 +9,34 @@ from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary
 from mrf_jax.matching.dot_product import match
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
-from mrf_jax.sequence import Sequence, load_sequence, make_sequence, tailored
-from mrf_jax.signal.epg import simulate_fingerprints
+from mrf_jax.sequence import (
+  Sequence,
+  load_sequence,
+  make_sequence,
+  rf_spoiling_phases_deg,
+  tailored,
+)
+from mrf_jax.signal.fingerprints import (
+  FingerprintDerivatives,
+  fingerprint_derivatives,
+  simulate_fingerprints,
+)
+from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
 from mrf_jax.training.checkpoint import load_model, save_model
 
 __all__ = [
   "AtlasScan",
   "Dictionary",
+  "FingerprintDerivatives",
   "Maps",
   "Model",
   "Sequence",
+  "SliceProfile",
   "Subject",
   "UserError",
   "build_dictionary",
+  "cramer_rao_bounds",
+  "fingerprint_derivatives",
   "fit_t2",
   "fit_vfa_t1",
   "load_model",
@@ -30,8 +46,10 @@ __all__ = [
   "match",
   "match_atlas",
   "reconstruct",
+  "rf_spoiling_phases_deg",
   "save_model",
   "save_subject",
   "simulate_fingerprints",
+  "sinc_slice_profile",
   "tailored",
 ]

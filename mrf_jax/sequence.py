@@ -32,7 +32,8 @@ class Sequence:
     flip_angles_deg: nominal flip angles, [frame], degrees; B1 scales them.
     tr_ms: time from this excitation to the next, [frame], ms.
     te_ms: time from excitation to echo, [frame], ms.
-    rf_phases_deg: phase of the excitation pulses, [frame], degrees.
+    rf_phases_deg: phase of the excitation pulses, [frame], degrees, within a
+      turn.
     inversion_time_ms: from an adiabatic (B1-insensitive) inversion to the
       first excitation, ms; None plays no inversion.
     saturation_time_ms: from an ideal saturation to the first excitation, ms;
@@ -107,7 +108,9 @@ def make_sequence(
       )
     columns.append(np.broadcast_to(values.reshape(-1), flips.shape).copy())
     _refuse_frame(name, columns[-1], ~np.isfinite(columns[-1]), "not finite")
-  _, tr, te, _ = columns
+  _, tr, te, phases = columns
+  # Many turns would cost float32 its digits.
+  np.mod(phases, 360.0, out=phases)
   _refuse_frame("tr_ms", tr, tr <= 0, "not positive")
   _refuse_frame("te_ms", te, te < 0, "negative")
   _refuse_frame("te_ms", te, te >= tr, "not shorter than its TR")

@@ -11,7 +11,7 @@ from mrf_jax.scanner import mrf
 from mrf_jax.scanner.reference import acquire_reference
 from mrf_jax.scanner.spiral import Spiral
 from mrf_jax.sequence import Sequence
-from mrf_jax.signal.epg import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_echoes
 
 # A tissue that fills less of a voxel than this adds nothing to its signal.
 _LEAST_FRACTION = 1e-4

@@ -19,6 +19,7 @@ REFERENCE = {
   "vfa_tr_ms": 5.85,
   "te_ms": tuple(20.0 * echo for echo in range(1, 9)),
   "fse_tr_ms": 1626.0,
+  "refocusing_deg": 180.0,
   "noise_level": 0.0,
 }
 

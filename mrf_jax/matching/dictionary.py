@@ -11,7 +11,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.matching.compress import compress
 from mrf_jax.scanner.mrf import sliding_window
 from mrf_jax.sequence import Sequence
-from mrf_jax.signal.epg import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_echoes
 
 
 @jax.tree_util.register_dataclass

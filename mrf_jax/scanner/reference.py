@@ -3,9 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
+from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
-from mrf_jax.signal.closed_form import spgr_signal, spin_echo_signal
+from mrf_jax.signal.closed_form import spgr_signal
+from mrf_jax.signal.fast_spin_echo import fast_spin_echo_signal
 
 
 def acquire_reference(
@@ -18,6 +20,7 @@ def acquire_reference(
   vfa_tr_ms: float,
   te_ms,
   fse_tr_ms: float,
+  refocusing_deg: float,
   noise_level: float,
 ) -> Maps:
   """Reference maps with noise, partial volume and B1 errors of their own.
@@ -33,15 +36,26 @@ def acquire_reference(
     b1: factor on all flip angles.
     flip_angles_deg: flip angles of the gradient echoes, [flip], degrees.
     vfa_tr_ms: their repetition time, ms.
-    te_ms: echo times of the fast spin echo, [echo], ms.
+    te_ms: echo times of the fast spin echo, [echo], ms, multiples of the
+      first.
     fse_tr_ms: its repetition time, ms.
+    refocusing_deg: its nominal refocusing angle, degrees, which B1 scales.
     noise_level: standard deviation of the noise on the real and on the
       imaginary part, relative to the mean brain signal of the strongest image
       of each series.
 
   Returns:
     PD, T1 and T2 as fitted.
+
+  Raises:
+    UserError: the echo times are not multiples of the first.
   """
+  te_ms = np.asarray(te_ms, np.float64)
+  if not np.allclose(te_ms, te_ms[0] * np.arange(1, te_ms.size + 1)):
+    raise UserError(
+      f"reference: te_ms {te_ms.tolist()} are not 1, 2, … {te_ms.size} times "
+      "the first"
+    )
 
   def magnitudes(signal_of):
     clean = sum(
@@ -62,13 +76,15 @@ def acquire_reference(
     )
   )
   echoes = magnitudes(
-    lambda m: spin_echo_signal(
-      m.pd[:, None],
-      m.t1_ms[:, None],
-      m.t2_ms[:, None],
-      te_ms=np.asarray(te_ms, np.float32),
+    lambda m: fast_spin_echo_signal(
+      m.pd,
+      m.t1_ms,
+      m.t2_ms,
+      echo_spacing_ms=te_ms[0],
+      n_echoes=te_ms.size,
       tr_ms=fse_tr_ms,
-      b1=b1[:, None],
+      refocusing_deg=refocusing_deg,
+      b1=b1,
     )
   )
   pd, t1_ms = fit_vfa_t1(vfa, flip_angles_deg=flip_angles_deg, tr_ms=vfa_tr_ms)

@@ -16,7 +16,7 @@ from mrf_jax.matching.dictionary import (
 from mrf_jax.matching.dot_product import best_atoms, match
 from mrf_jax.scanner.mrf import sliding_window
 from mrf_jax.sequence import make_sequence, tailored
-from mrf_jax.signal.epg import simulate_fingerprints
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 
 TRAIN = tailored(96)
 AXES = {

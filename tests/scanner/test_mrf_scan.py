@@ -5,7 +5,7 @@ from mrf_jax.scanner import spiral as spirals
 from mrf_jax.scanner.mrf import scan_slice, sliding_window, temporal_subspace
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence import tailored
-from mrf_jax.signal.epg import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_echoes
 
 MATRIX = 48
 SPIRAL = make_spiral(

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mrf_jax.signal.closed_form import spgr_signal, spin_echo_signal
+from mrf_jax.signal.closed_form import spgr_signal
 
 
 def _repeat_excitation(flip_deg, tr_ms, t1_ms, n=20000):
@@ -40,30 +40,10 @@ def test_spgr_is_largest_at_the_ernst_angle():
   assert flips[signal.argmax()] == pytest.approx(ernst, abs=0.1)
 
 
-def test_spin_echo_decays_and_recovers():
-  te = np.arange(20.0, 161.0, 20.0)
-  signal = spin_echo_signal(2.0, 900.0, 80.0, te_ms=te, tr_ms=1626.0)
-  # After 90° nothing longitudinal is left: plain saturation recovery.
-  expected = 2.0 * (1 - np.exp(-1626.0 / 900.0)) * np.exp(-te / 80.0)
-  np.testing.assert_allclose(signal, expected, rtol=2e-6)
-
-
-def test_spin_echo_b1_scales_the_excitation():
-  signal = spin_echo_signal(
-    1.0, 900.0, 80.0, te_ms=20.0, tr_ms=1626.0, flip_angle_deg=90.0, b1=0.8
-  )
-  mz = _repeat_excitation(72.0, 1626.0, np.array(900.0), n=50)
-  expected = mz * np.sin(np.deg2rad(72.0)) * np.exp(-20 / 80)
-  np.testing.assert_allclose(signal, expected, rtol=2e-6)
-
-
 @pytest.mark.parametrize("rank_promotion", ["allow", "raise"])
 def test_arguments_broadcast_under_any_rank_promotion(rank_promotion):
   t1_ms = np.array([[500.0], [1000.0], [2000.0]])
   with jax.numpy_rank_promotion(rank_promotion):
     flips = np.array([2.0, 10.0])
     spgr = spgr_signal(1.0, t1_ms, flip_angle_deg=flips, tr_ms=6.0)
-    echo = spin_echo_signal(
-      1.0, t1_ms, 80.0, te_ms=np.array([20.0, 40.0]), tr_ms=1600.0
-    )
-  assert spgr.shape == echo.shape == (3, 2)
+  assert spgr.shape == (3, 2)

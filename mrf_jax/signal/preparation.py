@@ -1,0 +1,31 @@
+"""The magnetisation that a train starts from."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mrf_jax.sequence import Sequence
+
+
+def prepared_magnetisation(
+  sequence: Sequence, t1_ms: Float[Array, "atom"], t2_ms: Float[Array, "atom"]
+) -> Float[Array, "atom"]:
+  """Longitudinal magnetisation right before the first excitation.
+
+    M = 1 − 2 exp(−TI / T1)  behind an inversion,
+    M = 1 − exp(−TS / T1)    behind a saturation,
+
+  and M exp(−TE / T2) behind a T2 preparation, from equilibrium one.
+
+  Args:
+    sequence: its preparation; pulses are ideal and do not depend on B1.
+    t1_ms: longitudinal relaxation times, ms.
+    t2_ms: transverse relaxation times, ms.
+  """
+  magnetisation = jnp.ones_like(t1_ms)
+  if sequence.inversion_time_ms is not None:
+    magnetisation = 1 - 2 * jnp.exp(-sequence.inversion_time_ms / t1_ms)
+  elif sequence.saturation_time_ms is not None:
+    magnetisation = -jnp.expm1(-sequence.saturation_time_ms / t1_ms)
+  if sequence.t2_preparation_ms is not None:
+    magnetisation *= jnp.exp(-sequence.t2_preparation_ms / t2_ms)
+  return magnetisation

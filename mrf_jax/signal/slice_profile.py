@@ -1,0 +1,77 @@
+"""Excitation across the slice: a set of sub-slices."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from mrf_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceProfile:
+  """Sub-slices of equal kind whose signals add up to that of the slice.
+
+  Attributes:
+    flip_factors: flip angle of each sub-slice relative to nominal,
+      [sub-slice]; negative beyond the zeros of a profile.
+    weights: share of each sub-slice, [sub-slice], sum one.
+  """
+
+  flip_factors: Float[np.ndarray, "sub-slice"]
+  weights: Float[np.ndarray, "sub-slice"]
+
+  def __post_init__(self):
+    factors = np.asarray(self.flip_factors, np.float64)
+    weights = np.asarray(self.weights, np.float64)
+    if factors.ndim != 1 or not factors.size or factors.shape != weights.shape:
+      raise UserError(
+        f"slice profile: flip_factors have shape {factors.shape}, weights "
+        f"{weights.shape}; [sub-slice] is wanted of both"
+      )
+    for name, values, bad in (
+      ("flip_factors", factors, ~np.isfinite(factors)),
+      ("weights", weights, ~(np.isfinite(weights) & (weights >= 0))),
+    ):
+      if bad.any():
+        k = int(np.argmax(bad))
+        raise UserError(f"slice profile: {name}[{k}] is {values[k]:g}")
+    if not weights.sum() > 0:
+      raise UserError("slice profile: the weights sum to zero")
+    object.__setattr__(self, "flip_factors", factors)
+    object.__setattr__(self, "weights", weights / weights.sum())
+
+
+def sinc_slice_profile(
+  *, time_bandwidth: float = 4.0, n_sub_slices: int = 11, extent: float = 1.5
+) -> SliceProfile:
+  """The profile of a Hann-windowed sinc pulse, for small flip angles.
+
+  There the profile is the Fourier transform of the pulse (Pauly 1989). Its two
+  halves are equal, so that only one is simulated.
+
+  Args:
+    time_bandwidth: time-bandwidth product of the pulse.
+    n_sub_slices: sub-slices of the half profile.
+    extent: half-width that is simulated, in half slice thicknesses.
+
+  Returns:
+    Flip angles relative to that in the middle of the slice.
+
+  Raises:
+    UserError: a number is out of range.
+  """
+  for name, value, least in (
+    ("time_bandwidth", time_bandwidth, 1.0),
+    ("n_sub_slices", n_sub_slices, 1),
+    ("extent", extent, 0.1),
+  ):
+    if not least <= value < np.inf:
+      raise UserError(f"slice profile: {name} is {value}, not {least} or more")
+  time = np.linspace(-0.5, 0.5, 2001)  # in pulse durations
+  pulse = np.sinc(time_bandwidth * time) * (1 + np.cos(2 * np.pi * time)) / 2
+  position = (np.arange(n_sub_slices) + 0.5) / n_sub_slices * extent
+  # The edge of the slice lies at half the bandwidth.
+  phase = np.pi * time_bandwidth * position[:, None] * time
+  factors = (pulse * np.cos(phase)).sum(1) / pulse.sum()
+  return SliceProfile(factors, np.full(n_sub_slices, 1 / n_sub_slices))

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
+
+
+def test_a_sinc_pulse_has_its_edge_at_half_the_thickness():
+  profile = sinc_slice_profile(time_bandwidth=8.0, n_sub_slices=60)
+  position = (np.arange(60) + 0.5) / 60 * 1.5
+  inner, outer = position < 0.65, position > 1.3
+  np.testing.assert_allclose(profile.flip_factors[inner], 1, atol=0.02)
+  assert np.abs(profile.flip_factors[outer]).max() < 0.05
+  edge = np.interp(1.0, position, profile.flip_factors)
+  assert edge == pytest.approx(0.5, abs=0.02)
+  assert profile.weights.sum() == pytest.approx(1)
+
+
+def test_a_longer_pulse_is_sharper():
+  soft, sharp = (
+    sinc_slice_profile(time_bandwidth=t, n_sub_slices=40).flip_factors
+    for t in (2.0, 8.0)
+  )
+  ideal = np.arange(40) < 40 / 1.5
+  assert np.abs(sharp - ideal).mean() < 0.5 * np.abs(soft - ideal).mean()
+
+
+@pytest.mark.parametrize(
+  ("factors", "weights", "message"),
+  [
+    ([1.0, 0.5], [1.0], "shape"),
+    ([1.0, np.nan], [1.0, 1.0], r"flip_factors\[1\] is nan"),
+    ([1.0, 0.5], [1.0, -1.0], r"weights\[1\] is -1"),
+    ([1.0], [0.0], "sum to zero"),
+  ],
+)
+def test_bad_profiles_are_refused(factors, weights, message):
+  with pytest.raises(UserError, match=message):
+    SliceProfile(np.array(factors), np.array(weights))
+
+
+def test_bad_pulses_are_refused():
+  with pytest.raises(UserError, match="time_bandwidth is 0"):
+    sinc_slice_profile(time_bandwidth=0)

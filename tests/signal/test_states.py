@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from mrf_jax.sequence import make_sequence, rf_spoiling_phases_deg, tailored
+from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.states import StateTable, exact_states
+
+RNG = np.random.default_rng(0)
+TRAINS = {
+  "tailored": tailored(300),
+  "constant": make_sequence(np.full(200, 60.0), 6.0, 2.0),
+  "irregular": make_sequence(
+    RNG.uniform(0, 90, 150), RNG.uniform(5, 20, 150), 2.0, 0.0, 20.0
+  ),
+  "rf-spoiled": make_sequence(
+    np.full(120, 25.0), 5.0, 2.0, rf_spoiling_phases_deg(120)
+  ),
+}
+
+
+@pytest.mark.parametrize("name", TRAINS)
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-2])
+def test_truncation_stays_under_the_bound(name, tolerance):
+  train = TRAINS[name]
+  rng = np.random.default_rng(1)
+  t1 = np.exp(rng.uniform(np.log(50), np.log(6000), 1000))
+  t2 = np.minimum(t1, np.exp(rng.uniform(np.log(5), np.log(3000), 1000)))
+  b1 = rng.uniform(0.7, 1.3, 1000)
+  exact = simulate_echoes(
+    train, t1, t2, b1=b1, n_states=exact_states(train), dtype=np.float64
+  )
+  found = simulate_echoes(train, t1, t2, b1=b1, tolerance=tolerance)
+  error = np.abs(found - exact).max(1) / np.abs(exact).max(1)
+  assert error.max() <= tolerance
+
+
+def test_orders_beyond_half_of_the_train_change_nothing():
+  train = tailored(64)
+  t1, t2 = [3000.0], [2000.0]
+  full = simulate_echoes(train, t1, t2, n_states=33, dtype=np.float64)
+  fewer = simulate_echoes(train, t1, t2, n_states=24, dtype=np.float64)
+  assert exact_states(train) == 33
+  # One order short of half the train shows at its end.
+  assert np.abs(fewer - full).max() > 1e-6
+
+
+def test_long_t2_gets_more_states_and_few_are_tried():
+  tried = []
+
+  def simulate(t1_ms, t2_ms, b1, n_states):
+    tried.append(n_states)
+    return simulate_echoes(
+      TRAINS["tailored"], t1_ms, t2_ms, b1=b1, n_states=n_states
+    )
+
+  table = StateTable(TRAINS["tailored"], tolerance=1e-4, simulate=simulate)
+  short = table.needed(np.array([20.0, 80.0]))
+  assert max(tried[1:], default=0) <= 64  # but for the exact one, no more
+  counts = table.needed(np.array([20.0, 80.0, 300.0, 2000.0, 20_000.0]))
+  assert list(counts[:2]) == list(short)
+  assert np.all(np.diff(counts) >= 0)
+  assert counts[0] < counts[2] < counts[3]
+  assert counts[-1] == exact_states(TRAINS["tailored"])
