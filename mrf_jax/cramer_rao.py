@@ -1,0 +1,133 @@
+"""What no method can beat: Cramér–Rao bounds of PD, T1 and T2."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.scanner.mrf import sliding_window
+from mrf_jax.sequence import Sequence
+from mrf_jax.signal.fingerprints import fingerprint_derivatives
+
+# Voxels whose derivatives are held at once.
+_BLOCK = 4096
+
+
+def cramer_rao_bounds(
+  sequence: Sequence,
+  t1_ms,
+  t2_ms,
+  *,
+  noise_sd,
+  pd=1.0,
+  b1=1.0,
+  window: int = 1,
+  stride: int = 1,
+  b1_known: bool = True,
+) -> Maps:
+  """Least standard deviations of unbiased estimates from one fingerprint.
+
+    cov ≥ F⁻¹,  F_ij = Re ⟨∂s/∂θ_i, C⁻¹ ∂s/∂θ_j⟩
+
+  over θ = (PD, phase, T1, T2), with C the covariance of the sliding window's
+  images: frames have independent noise, neighbouring windows share frames.
+  A method that knows more than one fingerprint (neighbours, what tissue looks
+  like) is not unbiased in this sense and may err less.
+
+  Args:
+    sequence: the train.
+    t1_ms: longitudinal relaxation times, [voxel], ms.
+    t2_ms: transverse relaxation times, [voxel], ms.
+    noise_sd: standard deviation of the noise on the real and on the imaginary
+      part of a window's image, [voxel] or scalar, units of the signal.
+    pd: proton density, [voxel] or scalar.
+    b1: factors on the flip angles, [voxel] or scalar.
+    window: frames of the sliding window.
+    stride: frames from one window to the next.
+    b1_known: whether B1 is known; otherwise it is estimated too.
+
+  Returns:
+    Standard deviations of PD, T1 and T2, [voxel]; infinite where the windows
+    do not determine them.
+
+  Raises:
+    UserError: shapes differ or a value is not possible.
+  """
+  if not 1 <= window <= sequence.n_frames or stride < 1:
+    raise UserError(
+      f"Cramér–Rao bound: window {window} and stride {stride} do not fit "
+      f"{sequence.n_frames} frames"
+    )
+  given = [np.atleast_1d(x) for x in (t1_ms, t2_ms, noise_sd, pd, b1)]
+  try:
+    atoms = np.stack(np.broadcast_arrays(*given)).astype(np.float64)
+  except ValueError as error:
+    shapes = ", ".join(str(x.shape) for x in given)
+    raise UserError(
+      f"Cramér–Rao bound: t1_ms, t2_ms, noise_sd, pd, b1 have shapes {shapes}"
+    ) from error
+  for name, values in (("noise_sd", atoms[2]), ("pd", atoms[3])):
+    bad = ~(np.isfinite(values) & (values > 0))
+    if bad.any():
+      k = int(np.argmax(bad))
+      raise UserError(
+        f"Cramér–Rao bound: {name}[{k}] is {values[k]:g}, not positive"
+      )
+  # Frames have √window times the noise of their mean.
+  basis = _window_basis(sequence.n_frames, window=window, stride=stride)
+  basis /= np.sqrt(window)
+  parts = [
+    _bounds_of_block(
+      sequence, atoms[:, start : start + _BLOCK], basis, b1_known=b1_known
+    )
+    for start in range(0, atoms.shape[1], _BLOCK)
+  ]
+  return Maps.unstack(np.concatenate(parts))
+
+
+def _window_basis(
+  n_frames: int, *, window: int, stride: int
+) -> Float64[np.ndarray, "frame window"]:
+  """Orthonormal basis of the combinations of frames that windows show.
+
+  In it, the covariance of the windows is the frames' own: white.
+  """
+  if window == 1 and stride == 1:
+    return np.eye(n_frames)
+  weights = sliding_window(np.eye(n_frames), window=window, stride=stride)
+  return np.linalg.qr(weights)[0]
+
+
+def _bounds_of_block(sequence, atoms, basis, *, b1_known) -> np.ndarray:
+  """Standard deviations, [voxel, 3], in the order of `MAP_NAMES`."""
+  t1_ms, t2_ms, noise_sd, pd, b1 = atoms
+  found = fingerprint_derivatives(sequence, t1_ms, t2_ms, b1=b1)
+  # Relative changes, so that the information matrix is well scaled.
+  columns = [
+    found.signals,
+    1j * found.signals,
+    t1_ms[:, None] * found.by_t1_ms,
+    t2_ms[:, None] * found.by_t2_ms,
+  ]
+  if not b1_known:
+    columns.append(b1[:, None] * found.by_b1)
+  seen = np.stack([column @ basis for column in columns], 1)
+  seen *= (pd / noise_sd)[:, None, None]
+  information = (seen @ seen.conj().swapaxes(1, 2)).real
+  covariance = _inverse(information)
+  relative = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+  return relative[:, [0, 2, 3]] * np.stack([pd, t1_ms, t2_ms], 1)
+
+
+def _inverse(matrices: np.ndarray) -> np.ndarray:
+  """Inverses of symmetric matrices; infinite where there is none."""
+  length = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
+  length = np.where(length > 0, length, 1.0)
+  scale = length[:, :, None] * length[:, None, :]
+  correlation = matrices / scale
+  determined = np.linalg.eigvalsh(correlation)[:, 0] > 1e-10
+  safe = np.where(
+    determined[:, None, None], correlation, np.eye(matrices.shape[1])
+  )
+  inverse = np.linalg.inv(safe) / scale
+  return np.where(determined[:, None, None], inverse, np.inf)
