@@ -9,7 +9,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-_MODES = ("crossval", "simulate")
+_MODES = ("crossval", "simulate", "design")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Configuration file; its values: --config.key=value."
@@ -35,9 +35,9 @@ def main(argv: list[str]) -> None:
     _fail(f"{path}: there is no such configuration file")
   if not _WORKDIR.value:
     _fail("--workdir is missing")
-  stage = {"crossval": experiment.crossval, "simulate": experiment.simulate}
+  stage = getattr(experiment, _MODE.value)
   try:
-    stage[_MODE.value](_CONFIG.value, _WORKDIR.value)
+    stage(_CONFIG.value, _WORKDIR.value)
   except UserError as error:
     _fail(str(error))
   except KeyboardInterrupt:

@@ -135,6 +135,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.dictionary.b1 = (1.0,)
   config.dictionary.svd_rank = 25  # of dictionary_svd, McGivney 2014
 
+  # The plane over which --mode=design shows bounds.
+  config.design = ml_collections.ConfigDict()
+  config.design.t1_ms = (200.0, 5400.0)
+  config.design.t2_ms = (20.0, 2460.0)
+  config.design.step_percent = 12.0
+  config.design.b1_known = True
+
   # Literature T1 at 1.5 T (in Ma 2013): WM 608-756, GM 998-1304, CSF
   # 4103-5400 ms. The white-grey limit lies half-way between their ranges, the
   # outer limits as far out again; CSF begins half-way between GM and CSF.

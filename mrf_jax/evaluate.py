@@ -5,8 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.evaluation import differences, figures, nifti, table
-from mrf_jax.evaluation.errors import SubjectErrors, map_errors
+from mrf_jax.evaluation.errors import (
+  SubjectErrors,
+  expected_errors,
+  map_errors,
+)
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import Study
@@ -15,6 +20,9 @@ from mrf_jax.workdir import Workdir
 
 # Method, or row that stands beside the methods, to the maps of each subject.
 Estimates = Mapping[str, Sequence[Maps]]
+
+# Voxels of each subject whose bound is computed.
+_BOUND_VOXELS = 3000
 
 
 def evaluate(study: Study) -> None:
@@ -42,12 +50,19 @@ def evaluate(study: Study) -> None:
   )
   if simulated:
     acquired = {"acquired": study.references}
+    against_truth = _errors(study, {**estimates, **means, **acquired}, truths)
+    if all(s.true_b1 is not None for s in study.subjects):
+      against_truth["bound"] = _bounds(study)
     _write_table(
-      _errors(study, {**estimates, **means, **acquired}, truths),
+      against_truth,
       root / "truth_table",
       title="Errors against the true parameters of simulated subjects",
       note=_note(config)
-      + " acquired: the acquired reference maps, judged like a method. Tissues "
+      + " acquired: the acquired reference maps, judged like a method. bound: "
+      "the least error that an unbiased estimate from one voxel's fingerprint "
+      "can have (Cramér-Rao; true T1 and T2 as if of one tissue, B1 known, "
+      f"noise of the scan, no aliasing; {_BOUND_VOXELS} voxels a subject). "
+      "Methods that know neighbours or training subjects may err less. Tissues "
       "are the voxels of Table 1.",
     )
   _write_differences({m: errors[m] for m in config.methods}, study)
@@ -95,15 +110,45 @@ def _training_means(references) -> list[Maps]:
   return means
 
 
+def _bounds(study: Study) -> list[SubjectErrors]:
+  """Cramér–Rao bounds of evenly spaced voxels of each subject."""
+  errors = []
+  for subject, masks in zip(study.subjects, _masks(study), strict=True):
+    truth, b1, noise = subject.truth, subject.true_b1, subject.noise_sd
+    assert truth is not None and b1 is not None and noise is not None
+    count = min(_BOUND_VOXELS, subject.n_voxels)
+    some = np.linspace(0, subject.n_voxels - 1, count).astype(int)
+    bounds = cramer_rao_bounds(
+      subject.sequence,
+      truth.t1_ms[some],
+      truth.t2_ms[some],
+      pd=truth.pd[some],
+      b1=b1[some],
+      # No noise has no bound but zero.
+      noise_sd=np.maximum(noise[some], 1e-12),
+      window=subject.window,
+      stride=subject.stride,
+    )
+    errors.append(
+      expected_errors(bounds, {t: mask[some] for t, mask in masks.items()})
+    )
+  return errors
+
+
+def _masks(study: Study) -> list[dict[str, np.ndarray]]:
+  """Tissues of each subject, by its acquired T1."""
+  thresholds = study.config.evaluation.thresholds_ms.to_dict()
+  return [
+    tissue_masks(reference.t1_ms, thresholds_ms=thresholds)
+    for reference in study.references
+  ]
+
+
 def _errors(
   study: Study, estimates: Estimates, targets: Sequence[Maps]
 ) -> dict[str, list[SubjectErrors]]:
   """Errors against the targets, in tissues of the acquired T1."""
-  thresholds = study.config.evaluation.thresholds_ms.to_dict()
-  masks = [
-    tissue_masks(reference.t1_ms, thresholds_ms=thresholds)
-    for reference in study.references
-  ]
+  masks = _masks(study)
   return {
     method: [
       map_errors(*triple) for triple in zip(maps, targets, masks, strict=True)

@@ -9,9 +9,11 @@ import numpy as np
 
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
+from mrf_jax.design import evaluate_design, write_design
 from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate, times_file
 from mrf_jax.evaluation import figures, nifti
+from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import (
   LEARNING_METHODS,
@@ -20,9 +22,15 @@ from mrf_jax.methods import (
   check_options,
 )
 from mrf_jax.phantom.anatomy import SliceGrid
+from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence import Sequence, load_sequence, tailored
-from mrf_jax.simulate import simulate_subject
+from mrf_jax.simulate import (
+  make_phantom,
+  mean_magnitude,
+  simulate_subject,
+  true_signals,
+)
 from mrf_jax.timing import save_times
 from mrf_jax.workdir import Workdir
 
@@ -73,6 +81,61 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   evaluate(study)
 
 
+def design(config: ml_collections.ConfigDict, root) -> None:
+  """What the scan's sequence can tell at its noise: bounds, before scanning.
+
+  Args:
+    config: the experiment's configuration.
+    root: the workdir; gets `design.md`, `design.csv` and `design.png`.
+  """
+  _check_count(config)
+  data, scan, options = config.data, config.scan, config.design
+  sequence = _sequence(config.sequence)
+  _check_window(scan, sequence)
+  if not scan.noise_level > 0:
+    raise UserError(
+      f"scan.noise_level is {scan.noise_level}; a bound wants noise"
+    )
+  workdir = Workdir(root, config.to_dict())
+  phantom = make_phantom(
+    np.random.default_rng([config.seed, 0]),
+    SliceGrid(**data.grid),
+    **_phantom_options(data),
+  )
+  middle = phantom.by_distance_from_the_middle()[0]
+  signals = true_signals(phantom, sequence, middle)
+  found = evaluate_design(
+    sequence,
+    noise_sd=scan.noise_level * mean_magnitude(signals),
+    t1_ms=options.t1_ms,
+    t2_ms=options.t2_ms,
+    step_percent=options.step_percent,
+    window=scan.window,
+    stride=scan.stride,
+    b1_known=options.b1_known,
+  )
+  b1 = "known" if options.b1_known else "estimated too"
+  text = write_design(
+    found,
+    workdir.root / "design",
+    title="Least standard deviations (Cramér-Rao bounds)",
+    note=f"{sequence.n_frames} frames, window {scan.window}, stride "
+    f"{scan.stride}, noise level {scan.noise_level:g} of the mean signal of a "
+    f"simulated head, B1 {b1}; one fingerprint, any unbiased method.",
+  )
+  bound_figure(
+    workdir.root / "design.png",
+    t1_ms=found.t1_ms,
+    t2_ms=found.t2_ms,
+    relative_t1=found.grid.t1_ms / found.t1_ms[:, None],
+    relative_t2=found.grid.t2_ms / found.t2_ms[None],
+    tissues={name: row[:2] for name, row in BRAIN_AT_1_5T.items()},
+    title=f"Cramér-Rao bounds, noise level {scan.noise_level:g}, PD 1",
+  )
+  print(text)
+  say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")
+
+
 def _check_count(config) -> None:
   if config.data.n_subjects < 1:
     n_subjects = config.data.n_subjects
@@ -121,10 +184,7 @@ def _simulate_missing(config, workdir: Workdir) -> None:
       grid=grid,
       sequence=sequence,
       spiral=spiral,
-      head=data.head.to_dict(),
-      between_subjects=data.between_subjects,
-      within_tissue=data.within_tissue,
-      b1_deviation=data.b1_deviation,
+      phantom=_phantom_options(data),
       n_coils=scan.n_coils,
       noise_level=scan.noise_level,
       window=scan.window,
@@ -134,6 +194,15 @@ def _simulate_missing(config, workdir: Workdir) -> None:
     )
     save_subject(subject, workdir.subject(k))
     _picture_of_signals(subject, workdir, k)
+
+
+def _phantom_options(data) -> dict:
+  """Arguments of `make_phantom`."""
+  names = ("between_subjects", "within_tissue", "b1_deviation")
+  return {
+    "head": data.head.to_dict(),
+    **{name: data[name] for name in names},
+  }
 
 
 def _sequence(options) -> Sequence:

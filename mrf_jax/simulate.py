@@ -1,11 +1,15 @@
 """A simulated subject: head, scan, reference maps."""
 
+import dataclasses
+
 import numpy as np
+from jaxtyping import Float32
 
 from mrf_jax.dataset.subject import Subject
+from mrf_jax.maps import Maps
 from mrf_jax.parallel import progress
 from mrf_jax.phantom import tissue as tissues
-from mrf_jax.phantom.anatomy import SliceGrid, make_head
+from mrf_jax.phantom.anatomy import Head, SliceGrid, make_head
 from mrf_jax.phantom.fields import b1_field, coil_sensitivities
 from mrf_jax.scanner import mrf
 from mrf_jax.scanner.reference import acquire_reference
@@ -17,6 +21,123 @@ from mrf_jax.signal.fingerprints import simulate_echoes
 _LEAST_FRACTION = 1e-4
 
 
+@dataclasses.dataclass(frozen=True)
+class Phantom:
+  """A head in the scanner: what stands in its masked voxels.
+
+  Attributes:
+    anatomy: tissue fractions and mask on the slices of the scan.
+    grid: those slices.
+    positions_mm: centres of all voxels from the middle of the field of view,
+      [slice, y, x, 3], mm.
+    fractions: volume share of each tissue, [tissue, voxel].
+    tissues: each tissue's own maps, [voxel].
+    b1: factor on the flip angles, [voxel].
+  """
+
+  anatomy: Head
+  grid: SliceGrid
+  positions_mm: Float32[np.ndarray, "slice y x 3"]
+  fractions: Float32[np.ndarray, "tissue voxel"]
+  tissues: dict[str, Maps]
+  b1: Float32[np.ndarray, "voxel"]
+
+  def rows(self, z: int) -> slice:
+    """The masked voxels of a slice."""
+    counts = self.anatomy.mask.sum((1, 2))
+    return slice(int(counts[:z].sum()), int(counts[: z + 1].sum()))
+
+  def by_distance_from_the_middle(self) -> list[int]:
+    """Slices that hold brain, the middle one first."""
+    n = self.grid.n_slices
+    order = np.argsort(np.abs(np.arange(n) - n // 2))
+    return [int(z) for z in order if self.anatomy.mask[z].any()]
+
+
+def make_phantom(
+  rng: np.random.Generator,
+  grid: SliceGrid,
+  *,
+  head: dict,
+  between_subjects: float,
+  within_tissue: float,
+  b1_deviation: float,
+) -> Phantom:
+  """A subject's head with its tissue values and B1.
+
+  Args:
+    rng: the subject's random numbers, from which streams are spawned.
+    grid: the slices of the scan.
+    head: arguments of `make_head`.
+    between_subjects: relative standard deviation of T1 and T2 over subjects.
+    within_tissue: relative standard deviation inside a tissue.
+    b1_deviation: largest deviation of B1 from one.
+
+  Returns:
+    The phantom.
+  """
+  # Separate streams: another noise level leaves the anatomy as it is.
+  anatomy_rng, tissue_rng, field_rng = rng.spawn(3)
+  anatomy = make_head(anatomy_rng, grid, **head)
+  points = grid.points_mm()
+  positions = points - points.reshape(-1, 3).mean(0)
+  inside = positions[anatomy.mask]
+  return Phantom(
+    anatomy,
+    grid,
+    positions,
+    fractions=anatomy.fractions[:, anatomy.mask],
+    tissues=tissues.tissue_maps(
+      tissue_rng,
+      inside,
+      between_subjects=between_subjects,
+      within_tissue=within_tissue,
+    ),
+    b1=b1_field(field_rng, inside, deviation=b1_deviation),
+  )
+
+
+def true_signals(
+  phantom: Phantom, sequence: Sequence, z: int
+) -> Float32[np.ndarray, "voxel frame"]:
+  """Signals of the masked voxels of a slice without noise, every frame.
+
+  The sum over a voxel's tissues, each simulated at its own T1, T2 and B1.
+
+  Args:
+    phantom: the head.
+    sequence: the train.
+    z: the slice.
+  """
+  rows = phantom.rows(z)
+  fractions, b1 = phantom.fractions[:, rows], phantom.b1[rows]
+  real = sequence.has_constant_phase and not sequence.balanced
+  signals = np.zeros(
+    (fractions.shape[1], sequence.n_frames),
+    np.float32 if real else np.complex64,
+  )
+  for fraction, tissue in zip(fractions, phantom.tissues.values(), strict=True):
+    there = np.flatnonzero(fraction > _LEAST_FRACTION)
+    if not there.size:
+      continue
+    pd, t1_ms, t2_ms = (
+      m[rows][there] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms)
+    )
+    echoes = simulate_echoes(sequence, t1_ms, t2_ms, b1=b1[there])
+    signals[there] += (fraction[there] * pd)[:, None] * echoes
+  return signals
+
+
+def mean_magnitude(signals: Float32[np.ndarray, "voxel frame"]) -> float:
+  """Mean of |signal| over the middle slice: what noise is relative to.
+
+  Args:
+    signals: of `true_signals`, of the first slice that
+      `by_distance_from_the_middle` names.
+  """
+  return float(np.abs(signals).mean(dtype=np.float64))
+
+
 def simulate_subject(
   name: str,
   rng: np.random.Generator,
@@ -24,10 +145,7 @@ def simulate_subject(
   grid: SliceGrid,
   sequence: Sequence,
   spiral: Spiral,
-  head: dict,
-  between_subjects: float,
-  within_tissue: float,
-  b1_deviation: float,
+  phantom: dict,
   n_coils: int,
   noise_level: float,
   window: int,
@@ -44,14 +162,11 @@ def simulate_subject(
     grid: the slices of the scan.
     sequence: the fingerprinting train, played once for each slice.
     spiral: its readout.
-    head: arguments of `make_head`.
-    between_subjects: relative standard deviation of T1 and T2 over subjects.
-    within_tissue: relative standard deviation inside a tissue.
-    b1_deviation: largest deviation of B1 from one.
+    phantom: arguments of `make_phantom`.
     n_coils: receive coils.
     noise_level: standard deviation of the noise in the real and in the
       imaginary part of the window images (of unaccelerated sensitivity one),
-      relative to the mean magnitude of the noise-free signals.
+      relative to `mean_magnitude`.
     window: frames of the sliding window.
     stride: frames from one window to the next.
     subspace_tolerance: relative error of the forward model's subspace.
@@ -61,54 +176,39 @@ def simulate_subject(
   Returns:
     The subject with signals, reference maps and truth.
   """
-  # Separate streams: another noise level leaves the anatomy as it is.
-  anatomy_rng, tissue_rng, field_rng, scan_rng, reference_rng = rng.spawn(5)
-  anatomy = make_head(anatomy_rng, grid, **head)
-  points = grid.points_mm()
-  centred = points - points.reshape(-1, 3).mean(0)
-  inside = centred[anatomy.mask]
-  fractions = anatomy.fractions[:, anatomy.mask]
-  maps = tissues.tissue_maps(
-    tissue_rng,
-    inside,
-    between_subjects=between_subjects,
-    within_tissue=within_tissue,
-  )
-  b1 = b1_field(field_rng, inside, deviation=b1_deviation)
-
-  counts = anatomy.mask.sum((1, 2))
-  ends = np.cumsum(counts)
+  made = make_phantom(rng, grid, **phantom)
+  scan_rng, reference_rng = rng.spawn(2)
+  mask = made.anatomy.mask
   n_windows = (sequence.n_frames - window) // stride + 1
-  signals = np.empty((int(ends[-1]), n_windows), np.complex64)
+  signals = np.empty((int(mask.sum()), n_windows), np.complex64)
+  noise_sd = np.empty(len(signals), np.float32)
   noise_rngs = scan_rng.spawn(grid.n_slices)
-  noise_sd = None
-  # From the middle outwards: the middle slice sets the noise of the scan.
-  order = np.argsort(np.abs(np.arange(grid.n_slices) - grid.n_slices // 2))
+  order = made.by_distance_from_the_middle()
+  unit_sd = None
   for z in progress(order, total=len(order), text=f"scanning {name}"):
-    if not counts[z]:
-      continue
-    rows = slice(ends[z] - counts[z], ends[z])
-    true = _fingerprints(sequence, fractions[:, rows], maps, b1[rows], rows)
-    if noise_sd is None:
-      mean = np.abs(true).mean(dtype=np.float64)
-      noise_sd = noise_level * mean / spiral.noise_gain()
+    rows = made.rows(z)
+    true = true_signals(made, sequence, z)
+    if unit_sd is None:
+      unit_sd = noise_level * mean_magnitude(true)
     sensitivities = coil_sensitivities(
-      centred[z].reshape(-1, 3), n_coils=n_coils
+      made.positions_mm[z].reshape(-1, 3), n_coils=n_coils
     ).reshape(n_coils, grid.matrix, grid.matrix)
     signals[rows] = mrf.scan_slice(
       noise_rngs[z],
       true,
-      anatomy.mask[z],
+      mask[z],
       sensitivities,
       spiral,
-      noise_sd=noise_sd,
+      noise_sd=unit_sd / spiral.noise_gain(),
       window=window,
       stride=stride,
       tolerance=subspace_tolerance,
     )
+    power = np.sum(np.abs(sensitivities[:, mask[z]]) ** 2, 0)
+    noise_sd[rows] = unit_sd / np.sqrt(power)
   return Subject(
     subject=name,
-    mask=anatomy.mask,
+    mask=mask,
     signals=signals,
     affine=grid.affine,
     sequence=sequence,
@@ -116,29 +216,11 @@ def simulate_subject(
     stride=stride,
     field_strength_t=field_strength_t,
     provenance="simulated by mrf_jax from the MNI152 tissue maps",
-    maps=acquire_reference(reference_rng, fractions, maps, b1, **reference),
-    truth=tissues.mix(fractions, maps),
-    head_to_atlas=anatomy.head_to_atlas,
+    maps=acquire_reference(
+      reference_rng, made.fractions, made.tissues, made.b1, **reference
+    ),
+    truth=tissues.mix(made.fractions, made.tissues),
+    head_to_atlas=made.anatomy.head_to_atlas,
+    true_b1=made.b1,
+    noise_sd=noise_sd,
   )
-
-
-def _fingerprints(sequence, fractions, maps, b1, rows) -> np.ndarray:
-  """True signals of the voxels of a slice, [voxel, frame].
-
-  The sum over a voxel's tissues, each simulated at its own T1, T2 and B1.
-  """
-  real = sequence.has_constant_phase
-  signals = np.zeros(
-    (fractions.shape[1], sequence.n_frames),
-    np.float32 if real else np.complex64,
-  )
-  for fraction, tissue in zip(fractions, maps.values(), strict=True):
-    there = np.flatnonzero(fraction > _LEAST_FRACTION)
-    if not there.size:
-      continue
-    pd, t1_ms, t2_ms = (
-      m[rows][there] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms)
-    )
-    echoes = simulate_echoes(sequence, t1_ms, t2_ms, b1=b1[there])
-    signals[there] += (fraction[there] * pd)[:, None] * echoes
-  return signals

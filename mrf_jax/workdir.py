@@ -12,8 +12,9 @@ import jax
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
 
-# Methods stand beside each other in a workdir, so their choice may change.
-_FREE_KEYS = ("methods",)
+# Methods stand beside each other in a workdir, so their choice may change; the
+# bounds of `design` are computed anew each time.
+_FREE_KEYS = ("methods", "design")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
 
 

@@ -95,7 +95,12 @@ def test_table_has_every_cell(smoke):
 def test_truth_table_judges_the_acquired_maps_too(smoke):
   with open(smoke / "truth_table.csv", newline="") as file:
     rows = list(csv.DictReader(file))
-  assert {r["method"] for r in rows} == {*METHODS, "training_mean", "acquired"}
+  assert {r["method"] for r in rows} == {
+    *METHODS,
+    "training_mean",
+    "acquired",
+    "bound",
+  }
 
   def errors(rows, method):
     return [float(r["mae_mean"]) for r in rows if r["method"] == method]
@@ -104,6 +109,63 @@ def test_truth_table_judges_the_acquired_maps_too(smoke):
   acquired, truth = errors(rows, "acquired"), errors(table(smoke), "truth")
   np.testing.assert_allclose(acquired, truth, rtol=1e-6)
   assert errors(rows, "gomez") != errors(table(smoke), "gomez")
+
+
+def test_no_unbiased_method_errs_less_than_the_bound(smoke):
+  with open(smoke / "truth_table.csv", newline="") as file:
+    errors = {
+      (r["method"], r["map"]): float(r["rmse_mean"])
+      for r in csv.DictReader(file)
+      if r["tissue"] == "wm"
+    }
+  for name in MAPS:
+    # Matching knows one fingerprint only, and its grid is not an estimate.
+    assert 0 < errors["bound", name] < errors["dictionary", name]
+
+
+def test_design_shows_what_the_train_can_tell(launch, tmp_path):
+  done = launch(
+    "--mode=design",
+    "--config=configs/smoke.py",
+    "--config.design.step_percent=60",
+    f"--workdir={tmp_path}",
+  )
+  assert done.returncode == 0, done.stderr
+  rows = re.findall(r"\| (WM|GM|CSF) \|.* ([\d.]+) \|", done.stdout)
+  assert [row[0] for row in rows] == ["WM", "GM", "CSF"]
+  assert (tmp_path / "design.md").read_text().strip() in done.stdout
+  assert (tmp_path / "design.png").stat().st_size > 10_000
+  with open(tmp_path / "design.csv", newline="") as file:
+    grid = list(csv.DictReader(file))
+  assert len(grid) > 20
+  for row in grid:
+    assert float(row["t2_ms"]) <= float(row["t1_ms"])
+    assert float(row["sd_t1_ms"]) > 0
+  # Twice the noise, twice the bound; the options of `design` are free.
+  again = launch(
+    "--mode=design",
+    "--config=configs/smoke.py",
+    "--config.design.step_percent=60",
+    "--config.scan.noise_level=0.6",
+    f"--workdir={tmp_path / 'loud'}",
+  )
+  assert again.returncode == 0, again.stderr
+  with open(tmp_path / "loud/design.csv", newline="") as file:
+    loud = list(csv.DictReader(file))
+  np.testing.assert_allclose(
+    [float(row["sd_t2_ms"]) for row in loud],
+    [2 * float(row["sd_t2_ms"]) for row in grid],
+    rtol=1e-4,
+  )
+  fails_in_one_line(
+    launch(
+      "--mode=design",
+      "--config=configs/smoke.py",
+      "--config.scan.noise_level=0.0",
+      f"--workdir={tmp_path / 'silent'}",
+    ),
+    "noise_level is 0",
+  )
 
 
 def test_differences_are_those_of_the_table(smoke):

@@ -6,14 +6,20 @@ from scipy import ndimage
 
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
-from mrf_jax.phantom.anatomy import SliceGrid, make_head
+from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import TISSUES
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence import tailored
-from mrf_jax.simulate import simulate_subject
+from mrf_jax.simulate import make_phantom, simulate_subject
 
 STEP_PERCENT = 5.0
 HEAD = {"sharpness": 4.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}
+PHANTOM = {
+  "head": HEAD,
+  "between_subjects": 0.03,
+  "within_tissue": 0.0,
+  "b1_deviation": 0.0,
+}
 REFERENCE = {
   "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),
   "vfa_tr_ms": 5.85,
@@ -38,10 +44,7 @@ def matched():
     spiral=make_spiral(
       matrix=192, n_arms=48, samples_per_arm=768, density_power=1.25
     ),
-    head=HEAD,
-    between_subjects=0.03,
-    within_tissue=0.0,
-    b1_deviation=0.0,
+    phantom=PHANTOM,
     n_coils=4,
     noise_level=0.0,
     window=48,
@@ -56,9 +59,8 @@ def matched():
     window=48,
     stride=4,
   )
-  # The first of the streams that `simulate_subject` spawns makes the head.
-  anatomy_rng = np.random.default_rng(0).spawn(5)[0]
-  fractions = make_head(anatomy_rng, grid, **HEAD).fractions
+  phantom = make_phantom(np.random.default_rng(0), grid, **PHANTOM)
+  fractions = phantom.anatomy.fractions
   np.testing.assert_array_equal(fractions.sum(0) >= 0.5, subject.mask)
   return fractions, subject, match(dictionary, subject.signals)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Bool, Complex64, Float64
+from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
@@ -22,6 +22,8 @@ from mrf_jax.sequence import (
 
 _FORMAT = "mrf-subject"
 _VERSION = 1
+# Fields of a subject beside its true maps, and their names in the file.
+_TRUE_FIELDS = {"true_b1": "truth/b1", "noise_sd": "truth/noise_sd"}
 # Bytes of signals that are searched for NaN at once.
 _CHECK_BYTES = 1 << 24
 
@@ -46,6 +48,10 @@ class Subject:
       evaluation only.
     head_to_atlas: RAS mm of this head to RAS mm of the atlas it was made
       from, [4, 4]; simulated subjects only, or None.
+    true_b1: factor on the flip angles, [voxel]; simulated subjects only, or
+      None.
+    noise_sd: standard deviation of the noise on the real and on the imaginary
+      part of the signals, [voxel]; simulated subjects only, or None.
   """
 
   subject: str
@@ -60,6 +66,8 @@ class Subject:
   maps: Maps | None = None
   truth: Maps | None = None
   head_to_atlas: Float64[np.ndarray, "4 4"] | None = None
+  true_b1: Float32[np.ndarray, "voxel"] | None = None
+  noise_sd: Float32[np.ndarray, "voxel"] | None = None
 
   @property
   def n_voxels(self) -> int:
@@ -147,6 +155,11 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     return Maps(*(np.asarray(getattr(maps, n), np.float32) for n in MAP_NAMES))
 
   atlas = subject.head_to_atlas
+  true_fields: dict[str, Any] = {
+    field: np.asarray(getattr(subject, field), np.float32)
+    for field in _TRUE_FIELDS
+    if getattr(subject, field) is not None
+  }
   return dataclasses.replace(
     subject,
     mask=np.asarray(subject.mask, bool),
@@ -156,6 +169,7 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     maps=maps_as_stored(subject.maps),
     truth=maps_as_stored(subject.truth),
     head_to_atlas=None if atlas is None else np.asarray(atlas, np.float64),
+    **true_fields,
   )
 
 
@@ -186,6 +200,9 @@ def _write(subject: Subject, file: h5py.File) -> None:
         file[f"{name}/{map_name}"] = getattr(maps, map_name)
   if subject.head_to_atlas is not None:
     file["truth/head_to_atlas"] = subject.head_to_atlas
+  for field, name in _TRUE_FIELDS.items():
+    if getattr(subject, field) is not None:
+      file[name] = getattr(subject, field)
 
 
 def _read(file: h5py.File) -> Subject:
@@ -201,8 +218,9 @@ def _read(file: h5py.File) -> Subject:
   atlas = None
   if "truth/head_to_atlas" in file:
     atlas = _dataset(file, "truth/head_to_atlas", np.float64)[()]
-  # A transform alone makes no true maps.
-  has_truth = "truth" in file and set(file["truth"]) != {"head_to_atlas"}
+  # A transform, or B1 and noise, alone make no true maps.
+  others = {"head_to_atlas", "b1", "noise_sd"}
+  has_truth = "truth" in file and not set(file["truth"]) <= others
   return Subject(
     subject=_attribute(file, "subject", str),
     mask=_dataset(file, "mask", np.bool_)[()],
@@ -216,6 +234,11 @@ def _read(file: h5py.File) -> Subject:
     maps=_read_maps(file, "maps") if "maps" in file else None,
     truth=_read_maps(file, "truth") if has_truth else None,
     head_to_atlas=atlas,
+    **{
+      field: _dataset(file, name, np.float32)[()]
+      for field, name in _TRUE_FIELDS.items()
+      if name in file
+    },
   )
 
 
@@ -288,13 +311,11 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
   for name in ("maps", "truth"):
     maps = getattr(subject, name)
     for map_name in MAP_NAMES if maps is not None else ():
-      values = getattr(maps, map_name)
-      if values.shape != (n_voxels,):
-        raise UserError(
-          f"{name}/{map_name} has shape {values.shape}, but the mask has "
-          f"{n_voxels} voxels"
-        )
-      _check_finite(f"{name}/{map_name}", values)
+      _check_voxels(f"{name}/{map_name}", getattr(maps, map_name), n_voxels)
+  for field, name in _TRUE_FIELDS.items():
+    values = getattr(subject, field)
+    if values is not None:
+      _check_voxels(name, values, n_voxels)
   n_frames = subject.sequence.n_frames
   window, stride = subject.window, subject.stride
   if not 1 <= window <= n_frames or stride < 1:
@@ -311,6 +332,15 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
       f"signals have {signals_shape[1]} columns, but {n_frames} frames in "
       f"windows of {window} with stride {stride} make {n_windows}"
     )
+
+
+def _check_voxels(name: str, values: np.ndarray, n_voxels: int) -> None:
+  """One finite value a voxel."""
+  if values.shape != (n_voxels,):
+    raise UserError(
+      f"{name} has shape {values.shape}, but the mask has {n_voxels} voxels"
+    )
+  _check_finite(name, values)
 
 
 def _check_affine(name: str, matrix: np.ndarray) -> None:

@@ -66,6 +66,29 @@ def map_errors(
   return errors
 
 
+def expected_errors(
+  deviations: Maps, masks: Mapping[str, Bool[np.ndarray, "voxel"]]
+) -> SubjectErrors:
+  """MAE and RMSE of unbiased, normally distributed estimates.
+
+    MAE = sqrt(2 / pi) mean(sd),  RMSE = sqrt(mean(sd^2))
+
+  Args:
+    deviations: standard deviation of each map's estimate, [voxel].
+    masks: tissue to its voxels, [voxel].
+
+  Returns:
+    As `map_errors`.
+  """
+  errors = {}
+  for tissue, mask in masks.items():
+    for name in MAP_NAMES:
+      sd = np.asarray(getattr(deviations, name), np.float64)[mask]
+      mae, rmse = _mae_rmse(sd)
+      errors[tissue, name] = (float(np.sqrt(2 / np.pi)) * mae, rmse)
+  return errors
+
+
 def _mae_rmse(difference):
   if difference.size == 0:
     return float("nan"), float("nan")

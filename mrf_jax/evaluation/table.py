@@ -15,8 +15,9 @@ from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES
 
 # Rows to read the methods against, which do not compete with them: `truth`
-# in the table against the acquired maps, `acquired` in that against the truth.
-REFERENCE_ROWS = ("training_mean", "truth", "acquired")
+# in the table against the acquired maps; `acquired` and `bound` in that against
+# the truth.
+REFERENCE_ROWS = ("training_mean", "truth", "acquired", "bound")
 
 # Map to its heading, unit and decimals in print.
 _PRINT = {

@@ -44,6 +44,8 @@ def _subject(**changes) -> Subject:
     "maps": maps(),
     "truth": maps(),
     "head_to_atlas": np.eye(4) + 0.01 * np.eye(4, k=1) * [[1], [1], [1], [0]],
+    "true_b1": rng.uniform(0.9, 1.1, N_VOXELS).astype(np.float32),
+    "noise_sd": rng.uniform(0.1, 0.2, N_VOXELS).astype(np.float32),
   }
   return Subject(**{**values, **changes})
 
@@ -111,7 +113,12 @@ def test_the_file_keeps_the_contract(path):
     assert file["signals"].dtype == np.complex64
     assert file["signals"].chunks is None
     assert set(file["maps"]) == set(MAP_NAMES)
-    assert set(file["truth"]) == {*MAP_NAMES, "head_to_atlas"}
+    assert set(file["truth"]) == {
+      *MAP_NAMES,
+      "head_to_atlas",
+      "b1",
+      "noise_sd",
+    }
     assert file["sequence"].attrs["inversion_time_ms"] == 20.0
 
 
@@ -222,6 +229,8 @@ def test_missing_and_wrong_attribute(path, group, name, wrong):
     ("maps/t1_ms", np.ones(37), "maps/t1_ms is float64, not float32"),
     ("maps/t2_ms", np.full(37, np.inf, np.float32), "t2_ms: 37 values are"),
     ("truth/pd", np.full(37, np.nan, np.float32), "truth/pd: 37 values"),
+    ("truth/b1", np.ones(36, np.float32), "truth/b1 has shape"),
+    ("truth/noise_sd", np.ones(37), "truth/noise_sd is float64"),
     ("truth/t1_ms", np.ones((37, 1), np.float32), "truth/t1_ms has shape"),
     ("sequence/tr_ms", np.full(19, 14.0), "sequence/tr_ms has shape"),
     ("sequence/tr_ms", np.full(1, 14.0), "sequence/tr_ms has shape"),

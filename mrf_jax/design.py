@@ -1,0 +1,144 @@
+"""What a sequence can tell: bounds of PD, T1 and T2, before any scan."""
+
+import csv
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Float
+
+from mrf_jax.cramer_rao import cramer_rao_bounds
+from mrf_jax.evaluation.table import markdown_table
+from mrf_jax.files import replacing
+from mrf_jax.maps import Maps
+from mrf_jax.matching.dictionary import grid_axis
+from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
+from mrf_jax.sequence import Sequence
+
+_HEAD = (
+  "tissue",
+  "T1 (ms)",
+  "T2 (ms)",
+  "PD",
+  "sd T1 (ms)",
+  "sd T2 (ms)",
+  "sd PD",
+  "sd T1 (%)",
+  "sd T2 (%)",
+  "sd PD (%)",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+  """Least standard deviations of a sequence at one noise level.
+
+  Attributes:
+    t1_ms: axis of the grid, [n], ms.
+    t2_ms: axis of the grid, [m], ms.
+    grid: standard deviations for PD one, [n, m] each; NaN where T2 > T1.
+    tissues: those of each tissue at its own PD, T1 and T2.
+  """
+
+  t1_ms: Float[np.ndarray, "n"]
+  t2_ms: Float[np.ndarray, "m"]
+  grid: Maps
+  tissues: dict[str, Maps]
+
+
+def evaluate_design(
+  sequence: Sequence,
+  *,
+  noise_sd: float,
+  t1_ms: tuple[float, float],
+  t2_ms: tuple[float, float],
+  step_percent: float,
+  window: int,
+  stride: int,
+  b1_known: bool,
+) -> Design:
+  """Cramér–Rao bounds over a T1–T2 grid, and of white, grey matter and CSF.
+
+  Args:
+    sequence: the train.
+    noise_sd: standard deviation of the noise on the real and on the imaginary
+      part of a window's image, for signals of PD one.
+    t1_ms: ends of the grid, ms.
+    t2_ms: ends of the grid, ms.
+    step_percent: of the grid's geometric axes.
+    window: frames of the sliding window.
+    stride: frames from one window to the next.
+    b1_known: whether B1 is known; otherwise it is estimated too.
+
+  Returns:
+    The bounds.
+  """
+  bounds = functools.partial(
+    cramer_rao_bounds,
+    sequence,
+    noise_sd=noise_sd,
+    window=window,
+    stride=stride,
+    b1_known=b1_known,
+  )
+  t1_axis = grid_axis(*t1_ms, step_percent=step_percent)
+  t2_axis = grid_axis(*t2_ms, step_percent=step_percent)
+  t1, t2 = np.meshgrid(t1_axis, t2_axis, indexing="ij")
+  physical = t2 <= t1
+  grid = np.full((*t1.shape, 3), np.nan)
+  if physical.any():
+    found = bounds(t1[physical], t2[physical])
+    grid[physical] = found.stack()
+  tissues = {
+    tissue: bounds([t1], [t2], pd=pd)
+    for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items()
+  }
+  return Design(t1_axis, t2_axis, Maps.unstack(grid), tissues)
+
+
+def _tissue_rows(design: Design) -> list[list[str]]:
+  """The bounds of the tissues as cells of a table."""
+  rows = []
+  for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items():
+    found = design.tissues[tissue]
+    sds = [float(x[0]) for x in (found.t1_ms, found.t2_ms, found.pd)]
+    shares = [
+      100 * sd / value for sd, value in zip(sds, (t1, t2, pd), strict=True)
+    ]
+    rows.append(
+      [tissue.upper(), f"{t1:g}", f"{t2:g}", f"{pd:g}"]
+      + [f"{sds[0]:.1f}", f"{sds[1]:.1f}", f"{sds[2]:.3f}"]
+      + [f"{share:.1f}" for share in shares]
+    )
+  return rows
+
+
+def write_design(design: Design, stem, *, title: str, note: str) -> str:
+  """Writes the grid as CSV and the tissues as Markdown.
+
+  Args:
+    design: the bounds.
+    stem: path without suffix.
+    title: heading of the Markdown.
+    note: paragraph under it.
+
+  Returns:
+    The Markdown.
+  """
+  with (
+    replacing(stem.with_suffix(".csv")) as temporary,
+    open(temporary, "w", newline="") as file,
+  ):
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["t1_ms", "t2_ms", "sd_pd", "sd_t1_ms", "sd_t2_ms"])
+    for i, t1 in enumerate(design.t1_ms):
+      for j, t2 in enumerate(design.t2_ms):
+        if t2 <= t1:
+          sds = (x[i, j] for x in (design.grid.pd, design.grid.t1_ms))
+          row = [t1, t2, *sds, design.grid.t2_ms[i, j]]
+          writer.writerow([f"{x:.6g}" for x in row])
+  table = markdown_table(_HEAD, _tissue_rows(design))
+  text = f"# {title}\n\n{note}\n\n{table}\n"
+  with replacing(stem.with_suffix(".md")) as temporary:
+    temporary.write_text(text)
+  return text
