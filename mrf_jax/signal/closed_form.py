@@ -73,5 +73,8 @@ def _steady_state(flip_angle_deg: Array, tr_over_t1: Array) -> Array:
 
 
 def _broadcast(*values) -> Sequence[jax.Array]:
-  """The values in one shape; explicit, for promotion of ranks may be off."""
-  return jnp.broadcast_arrays(*(jnp.asarray(v, jnp.float32) for v in values))
+  """The values in one shape; explicit, for promotion of ranks may be off.
+
+  They become float32, and float64 under `jax.enable_x64`.
+  """
+  return jnp.broadcast_arrays(*(jnp.asarray(v, float) for v in values))
