@@ -18,6 +18,8 @@ from mrf_jax.parallel import map_threads
 from mrf_jax.signal.closed_form import spgr_signal
 from mrf_jax.variable_projection import dot, minimise
 
+VFA_METHODS = ("nonlinear", "linear")
+
 # Voxels of one compiled call. On a CPU the arrays of a block stay in the
 # cache; an accelerator wants more at once.
 _CPU_BLOCK = 4096
@@ -30,6 +32,7 @@ def fit_vfa_t1(
   flip_angles_deg,
   tr_ms: float,
   b1=None,
+  method: str = "nonlinear",
   bounds_ms: tuple[float, float] = (50.0, 8000.0),
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
@@ -37,15 +40,18 @@ def fit_vfa_t1(
 
     S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
 
-  Start: the slope of S / sin(a) against S / tan(a) is E1 (Gupta 1977). Then
-  Levenberg-Marquardt on all flip angles, see `variable_projection.minimise`.
+  Linear: the slope of S / sin(a) against S / tan(a) is E1, the intercept
+  M0 (1 - E1) (Gupta 1977). Non-linear: from there Levenberg-Marquardt on all
+  flip angles, see `variable_projection.minimise`.
 
   Args:
     signals: magnitudes, [voxel, flip], arbitrary units.
     flip_angles_deg: nominal flip angles, [flip], degrees.
     tr_ms: repetition time, ms.
     b1: factors on the flip angles, [voxel]; None for 1 everywhere.
-    bounds_ms: least and greatest T1, ms.
+    method: "nonlinear" or "linear".
+    bounds_ms: least and greatest T1, ms. A line whose slope is no E1 of a T1
+      inside is given the nearest slope that is.
     n_iterations: steps of the non-linear fit.
 
   Returns:
@@ -53,9 +59,14 @@ def fit_vfa_t1(
     says nothing about T1 (zeros) has M0 = 0 and a T1 inside the bounds.
 
   Raises:
-    UserError: shapes do not fit, or a value is not finite or not possible.
+    UserError: shapes do not fit, the method is unknown, or a value is not
+      finite or not possible.
   """
   where = "fit_vfa_t1"
+  if method not in VFA_METHODS:
+    raise UserError(
+      f"{where}: method is {method!r}; known are {', '.join(VFA_METHODS)}"
+    )
   signals = _check_signals(where, signals, "flip angles", flip_angles_deg)
   flips = _check_positive(where, "flip_angles_deg", flip_angles_deg)
   tr = _check_positive(where, "tr_ms", tr_ms)
@@ -76,8 +87,9 @@ def fit_vfa_t1(
       "which is not below 180°"
     )
   bounds = _check_bounds(where, bounds_ms)
+  steps = n_iterations if method == "nonlinear" else None
   return _fit_in_blocks(
-    lambda s, b: _fit_vfa_block(s, b, flips, tr, bounds, n_iterations),
+    lambda s, b: _fit_vfa_block(s, b, flips, tr, bounds, steps),
     signals,
     factors,
   )
@@ -129,15 +141,19 @@ def _fit_vfa_block(
   flips_deg: Float64[Array, "flip"],
   tr_ms: Float64[Array, ""],
   bounds_ms: Float64[Array, "2"],
-  n_iterations: int,
+  n_iterations: int | None,
 ) -> tuple[Float64[Array, "voxel"], Float64[Array, "voxel"]]:
-  """`fit_vfa_t1` of one block."""
+  """`fit_vfa_t1` of one block; None iterations leave it at the line."""
   scaled, scale = _scaled(signals.T)  # [flip, voxel]
   a = jnp.deg2rad(flips_deg)[:, None] * b1[None]
   x, y = scaled / jnp.tan(a), scaled / jnp.sin(a)
   least, greatest = jnp.exp(-tr_ms / bounds_ms)
   e1 = jnp.clip(_slope(x, y, jnp.ones_like(a)), least, greatest)
   t1_ms = -tr_ms / jnp.log(e1)
+  if n_iterations is None:
+    # The line goes through the means; a slope at its limit turns it there.
+    m0 = jnp.mean(y - e1[None] * x, 0) / -jnp.expm1(-tr_ms / t1_ms)
+    return m0 * scale, jnp.clip(t1_ms, *bounds_ms)
 
   def shape(log_t1):
     return spgr_signal(

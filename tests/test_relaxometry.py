@@ -46,11 +46,12 @@ def _scipy_fit(model, signals, start, bounds_ms):
   return np.array(fits).T
 
 
-def test_t1_of_clean_signals_is_the_truth():
+@pytest.mark.parametrize("method", ["nonlinear", "linear"])
+def test_t1_of_clean_signals_is_the_truth(method):
   t1_ms = np.geomspace(100, 5000, 200)
   m0 = np.geomspace(1e-3, 1e7, 200)
   m0_fit, t1_fit = fit_vfa_t1(
-    _spgr(m0, t1_ms), flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS
+    _spgr(m0, t1_ms), flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS, method=method
   )
   assert m0_fit.dtype == t1_fit.dtype == np.float32
   np.testing.assert_allclose(t1_fit, t1_ms, rtol=1e-6)
@@ -66,7 +67,8 @@ def test_t2_of_clean_signals_is_the_truth():
   np.testing.assert_allclose(s0_fit, s0, rtol=1e-6)
 
 
-def test_b1_corrects_t1():
+@pytest.mark.parametrize("method", ["nonlinear", "linear"])
+def test_b1_corrects_t1(method):
   t1_ms = np.linspace(300, 3000, 60)
   b1 = np.linspace(0.8, 1.2, 60)
   signals = np.stack(
@@ -75,6 +77,7 @@ def test_b1_corrects_t1():
   arguments = {
     "flip_angles_deg": FLIPS_DEG,
     "tr_ms": TR_MS,
+    "method": method,
   }
   _, corrected = fit_vfa_t1(signals, b1=b1, **arguments)
   _, blind = fit_vfa_t1(signals, **arguments)
@@ -94,6 +97,38 @@ def test_noisy_t1_agrees_with_scipy():
   assert np.std(t1_fit / t1_ms) > 0.03  # the noise matters
   np.testing.assert_allclose(t1_fit, t1_ref, rtol=1e-5)
   np.testing.assert_allclose(m0_fit, m0_ref, rtol=1e-5)
+
+
+def test_linear_t1_is_the_straight_line_of_numpy():
+  rng = np.random.default_rng(5)
+  signals = _spgr(np.ones(50), rng.uniform(300, 3000, 50))
+  signals += rng.normal(0, 1e-3, signals.shape)
+  b1 = rng.uniform(0.8, 1.2, 50)
+  arguments = {"flip_angles_deg": FLIPS_DEG, "tr_ms": TR_MS, "b1": b1}
+  m0, t1_ms = fit_vfa_t1(signals, method="linear", **arguments)
+  for voxel in range(50):
+    a = np.deg2rad(FLIPS_DEG) * b1[voxel]
+    s = signals[voxel]
+    e1, intercept = np.polyfit(s / np.tan(a), s / np.sin(a), 1)
+    assert t1_ms[voxel] == pytest.approx(-TR_MS / np.log(e1), rel=1e-6)
+    assert m0[voxel] == pytest.approx(intercept / (1 - e1), rel=1e-6)
+  _, nonlinear = fit_vfa_t1(signals, **arguments)
+  assert np.median(np.abs(t1_ms / nonlinear - 1)) > 0.01  # not the same fit
+
+
+def test_a_line_without_a_t1_ends_at_the_bound():
+  a = np.deg2rad(FLIPS_DEG)
+  # S / sin(a) = 2 + e1 S / tan(a), where no T1 has this e1.
+  e1 = np.array([-0.5, 1.5])[:, None]
+  signals = 2 * np.sin(a) / (1 - e1 * np.cos(a))
+  m0, t1_ms = fit_vfa_t1(
+    signals, flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS, method="linear"
+  )
+  np.testing.assert_allclose(t1_ms, [50, 8000], rtol=1e-6)
+  # M0 is the mean of what each flip angle says about it at that T1.
+  e1 = np.exp(-TR_MS / t1_ms.astype(float))[:, None]
+  said = (signals / np.sin(a) - e1 * signals / np.tan(a)) / (1 - e1)
+  np.testing.assert_allclose(m0, said.mean(1), rtol=1e-4)
 
 
 def test_noisy_t2_agrees_with_scipy():
@@ -128,6 +163,7 @@ def test_meaningless_voxels_stay_finite_and_inside_the_bounds(signals):
   arguments = {"flip_angles_deg": flips, "tr_ms": TR_MS}
   fits = (
     (*fit_vfa_t1(signals, **arguments), 50, 8000),
+    (*fit_vfa_t1(signals, method="linear", **arguments), 50, 8000),
     (*fit_t2(signals, te_ms=TE_MS), 5, 4000),
   )
   for amplitude, time_ms, least, greatest in fits:
@@ -190,6 +226,7 @@ def _with_nan():
     (np.ones((4, 7), complex), {}, "complex"),
     (np.ones((4, 7)), {"b1": np.ones(3)}, r"b1 has shape \(3,\)"),
     (np.ones((4, 7)), {"b1": np.array([1, 1, -2, 1])}, r"b1 .*not -2 at \[2\]"),
+    (np.ones((4, 7)), {"method": "novifast"}, "'novifast'; known.*linear"),
     (np.ones((4, 7)), {"b1": np.full(4, 9.0)}, "225°.*below 180"),
     (np.ones((4, 7)), {"tr_ms": 0.0}, "tr_ms must be positive, not 0$"),
     (np.ones((4, 7)), {"tr_ms": np.ones(7)}, "not one value"),
