@@ -8,6 +8,7 @@ from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary
 from mrf_jax.matching.dot_product import match
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from mrf_jax.sequence import Sequence, load_sequence, make_sequence, tailored
 from mrf_jax.signal.epg import simulate_fingerprints
 from mrf_jax.training.checkpoint import load_model, save_model
@@ -19,6 +20,8 @@ __all__ = [
   "Model",
   "Sequence",
   "Subject",
+  "T1Maps",
+  "T2Maps",
   "UserError",
   "build_dictionary",
   "fit_t2",
@@ -33,5 +36,7 @@ __all__ = [
   "save_model",
   "save_subject",
   "simulate_fingerprints",
+  "t2_maps",
   "tailored",
+  "vfa_t1_maps",
 ]
