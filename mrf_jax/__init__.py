@@ -9,6 +9,7 @@ from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary
 from mrf_jax.matching.dot_product import match
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from mrf_jax.sequence import (
   Sequence,
   load_sequence,
@@ -33,6 +34,8 @@ __all__ = [
   "Sequence",
   "SliceProfile",
   "Subject",
+  "T1Maps",
+  "T2Maps",
   "UserError",
   "build_dictionary",
   "cramer_rao_bounds",
@@ -51,5 +54,7 @@ __all__ = [
   "save_subject",
   "simulate_fingerprints",
   "sinc_slice_profile",
+  "t2_maps",
   "tailored",
+  "vfa_t1_maps",
 ]

@@ -2,20 +2,23 @@
 
 Both fits have one linear and one non-linear parameter, S = a · g(p), with
 p = log T1 or log T2. They start from the textbook straight line and end in
-non-linear least squares, which weights every image by its own noise.
+non-linear least squares, which weights every image by its own noise. They
+compute in float64: see `mrf_jax.variable_projection`.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Float32, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.parallel import map_threads
 from mrf_jax.signal.closed_form import spgr_signal
+from mrf_jax.variable_projection import dot, minimise
+
+VFA_METHODS = ("nonlinear", "linear")
 
 # Voxels of one compiled call. On a CPU the arrays of a block stay in the
 # cache; an accelerator wants more at once.
@@ -29,6 +32,7 @@ def fit_vfa_t1(
   flip_angles_deg,
   tr_ms: float,
   b1=None,
+  method: str = "nonlinear",
   bounds_ms: tuple[float, float] = (50.0, 8000.0),
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
@@ -36,15 +40,18 @@ def fit_vfa_t1(
 
     S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
 
-  Start: the slope of S / sin(a) against S / tan(a) is E1 (Gupta 1977). Then
-  Levenberg-Marquardt on all flip angles, see `_least_squares`.
+  Linear: the slope of S / sin(a) against S / tan(a) is E1, the intercept
+  M0 (1 - E1) (Gupta 1977). Non-linear: from there Levenberg-Marquardt on all
+  flip angles, see `variable_projection.minimise`.
 
   Args:
     signals: magnitudes, [voxel, flip], arbitrary units.
     flip_angles_deg: nominal flip angles, [flip], degrees.
     tr_ms: repetition time, ms.
     b1: factors on the flip angles, [voxel]; None for 1 everywhere.
-    bounds_ms: least and greatest T1, ms.
+    method: "nonlinear" or "linear".
+    bounds_ms: least and greatest T1, ms. A line whose slope is no E1 of a T1
+      inside is given the nearest slope that is.
     n_iterations: steps of the non-linear fit.
 
   Returns:
@@ -52,15 +59,20 @@ def fit_vfa_t1(
     says nothing about T1 (zeros) has M0 = 0 and a T1 inside the bounds.
 
   Raises:
-    UserError: shapes do not fit, or a value is not finite or not possible.
+    UserError: shapes do not fit, the method is unknown, or a value is not
+      finite or not possible.
   """
   where = "fit_vfa_t1"
+  if method not in VFA_METHODS:
+    raise UserError(
+      f"{where}: method is {method!r}; known are {', '.join(VFA_METHODS)}"
+    )
   signals = _check_signals(where, signals, "flip angles", flip_angles_deg)
   flips = _check_positive(where, "flip_angles_deg", flip_angles_deg)
   tr = _check_positive(where, "tr_ms", tr_ms)
   if tr.ndim:
     raise UserError(f"{where}: tr_ms has shape {tr.shape}, not one value")
-  factors = np.ones(len(signals), np.float32)
+  factors = np.ones(len(signals))
   if b1 is not None:
     factors = _check_positive(where, "b1", b1)
     if factors.shape != (len(signals),):
@@ -68,11 +80,16 @@ def fit_vfa_t1(
         f"{where}: b1 has shape {factors.shape}, but there are "
         f"{len(signals)} voxels"
       )
-  if flips.max() * factors.max(initial=0.0) >= 180.0:
-    raise UserError(f"{where}: flip angles times b1 must stay below 180°")
+  largest_deg = flips.max() * factors.max(initial=0.0)
+  if largest_deg >= 180.0:
+    raise UserError(
+      f"{where}: flip_angles_deg times b1 reaches {largest_deg:g}°, "
+      "which is not below 180°"
+    )
   bounds = _check_bounds(where, bounds_ms)
+  steps = n_iterations if method == "nonlinear" else None
   return _fit_in_blocks(
-    lambda s, b: _fit_vfa_block(s, b, flips, tr, bounds, n_iterations),
+    lambda s, b: _fit_vfa_block(s, b, flips, tr, bounds, steps),
     signals,
     factors,
   )
@@ -91,7 +108,7 @@ def fit_t2(
 
   Start: the slope of log S against TE, weighted by S², which undoes what the
   logarithm does to the noise. Then Levenberg-Marquardt on all echoes, see
-  `_least_squares`.
+  `variable_projection.minimise`.
 
   Args:
     signals: magnitudes, [voxel, echo], arbitrary units.
@@ -113,25 +130,30 @@ def fit_t2(
   return _fit_in_blocks(
     lambda s, unused: _fit_t2_block(s, te, bounds, n_iterations),
     signals,
-    np.empty(len(signals), np.float32),
+    np.empty(len(signals)),
   )
 
 
 @functools.partial(jax.jit, static_argnames="n_iterations")
 def _fit_vfa_block(
-  signals: Float32[Array, "voxel flip"],
-  b1: Float32[Array, "voxel"],
-  flips_deg: Float32[Array, "flip"],
-  tr_ms: Float32[Array, ""],
-  bounds_ms: Float32[Array, "2"],
-  n_iterations: int,
-) -> tuple[Float32[Array, "voxel"], Float32[Array, "voxel"]]:
-  """`fit_vfa_t1` of one block."""
+  signals: Float64[Array, "voxel flip"],
+  b1: Float64[Array, "voxel"],
+  flips_deg: Float64[Array, "flip"],
+  tr_ms: Float64[Array, ""],
+  bounds_ms: Float64[Array, "2"],
+  n_iterations: int | None,
+) -> tuple[Float64[Array, "voxel"], Float64[Array, "voxel"]]:
+  """`fit_vfa_t1` of one block; None iterations leave it at the line."""
   scaled, scale = _scaled(signals.T)  # [flip, voxel]
   a = jnp.deg2rad(flips_deg)[:, None] * b1[None]
-  e1 = _slope(scaled / jnp.tan(a), scaled / jnp.sin(a), jnp.ones_like(a))
+  x, y = scaled / jnp.tan(a), scaled / jnp.sin(a)
   least, greatest = jnp.exp(-tr_ms / bounds_ms)
-  start = jnp.log(-tr_ms / jnp.log(jnp.clip(e1, least, greatest)))
+  e1 = jnp.clip(_slope(x, y, jnp.ones_like(a)), least, greatest)
+  t1_ms = -tr_ms / jnp.log(e1)
+  if n_iterations is None:
+    # The line goes through the means; a slope at its limit turns it there.
+    m0 = jnp.mean(y - e1[None] * x, 0) / -jnp.expm1(-tr_ms / t1_ms)
+    return m0 * scale, jnp.clip(t1_ms, *bounds_ms)
 
   def shape(log_t1):
     return spgr_signal(
@@ -142,16 +164,23 @@ def _fit_vfa_block(
       b1=b1[None],
     )
 
-  return _least_squares(shape, scaled, scale, start, bounds_ms, n_iterations)
+  m0, log_t1 = minimise(
+    shape,
+    scaled,
+    jnp.log(t1_ms),
+    bounds=jnp.log(bounds_ms),
+    n_iterations=n_iterations,
+  )
+  return m0 * scale, jnp.clip(jnp.exp(log_t1), *bounds_ms)
 
 
 @functools.partial(jax.jit, static_argnames="n_iterations")
 def _fit_t2_block(
-  signals: Float32[Array, "voxel echo"],
-  te_ms: Float32[Array, "echo"],
-  bounds_ms: Float32[Array, "2"],
+  signals: Float64[Array, "voxel echo"],
+  te_ms: Float64[Array, "echo"],
+  bounds_ms: Float64[Array, "2"],
   n_iterations: int,
-) -> tuple[Float32[Array, "voxel"], Float32[Array, "voxel"]]:
+) -> tuple[Float64[Array, "voxel"], Float64[Array, "voxel"]]:
   """`fit_t2` of one block."""
   scaled, scale = _scaled(signals.T)  # [echo, voxel]
   te = jnp.broadcast_to(te_ms[:, None], scaled.shape)
@@ -160,88 +189,27 @@ def _fit_t2_block(
   weights = jnp.where(scaled > 0, positive**2, 0.0)
   rate = -_slope(te, jnp.log(positive), weights)
   least, greatest = 1.0 / bounds_ms[1], 1.0 / bounds_ms[0]
-  start = -jnp.log(jnp.clip(rate, least, greatest))
 
   def shape(log_t2):
     return jnp.exp(-te * jnp.exp(-log_t2)[None])
 
-  return _least_squares(shape, scaled, scale, start, bounds_ms, n_iterations)
-
-
-def _least_squares(
-  shape: Callable[[Array], Array],
-  signals: Float32[Array, "sample voxel"],
-  scale: Float32[Array, "voxel"],
-  start: Float32[Array, "voxel"],
-  bounds: Float32[Array, "2"],
-  n_iterations: int,
-) -> tuple[Float32[Array, "voxel"], Float32[Array, "voxel"]]:
-  """Minimises |S - a g(p)|² over a and p, each voxel by itself.
-
-  The best a of any p has a closed form, a = ⟨g, S⟩ / ⟨g, g⟩, so only p is
-  searched: Levenberg-Marquardt on the projected residual r = S - a g with
-  the Jacobian J = a (g' - g ⟨g, g'⟩ / ⟨g, g⟩)
-  (variable projection: Golub and Pereyra 1973, as simplified by Kaufman 1975).
-  A step ⟨J, r⟩ / (⟨J, J⟩ (1 + damping)) counts only where it lowers the cost;
-  there the damping falls, elsewhere it rises.
-
-  Args:
-    shape: g, of [voxel] to [sample, voxel].
-    signals: S, of order one.
-    scale: what the signals were divided by.
-    start: first p = log T.
-    bounds: least and greatest T, ms.
-    n_iterations: steps.
-
-  Returns:
-    a · scale, and T inside the bounds, ms.
-  """
-  least, greatest = jnp.log(bounds)
-  tiny = jnp.finfo(signals.dtype).tiny
-
-  def amplitude(g):
-    return _dot(g, signals) / jnp.maximum(_dot(g, g), tiny)
-
-  def cost_of(p):
-    g = shape(p)
-    residual = signals - amplitude(g)[None] * g
-    return _dot(residual, residual)
-
-  def iterate(_, state):
-    p, damping, cost = state
-    g, slope = jax.jvp(shape, (p,), (jnp.ones_like(p),))
-    a = amplitude(g)[None]
-    residual = signals - a * g
-    along = _dot(g, slope) / jnp.maximum(_dot(g, g), tiny)
-    jacobian = a * (slope - along[None] * g)
-    curvature = _dot(jacobian, jacobian) * (1.0 + damping)
-    step = _dot(jacobian, residual) / jnp.maximum(curvature, tiny)
-    trial = jnp.clip(p + step, least, greatest)
-    trial_cost = cost_of(trial)
-    better = trial_cost < cost
-    p = jnp.where(better, trial, p)
-    damping = jnp.where(better, damping * 0.1, damping * 10.0)
-    damping = jnp.clip(damping, 1e-6, 1e6)
-    return p, damping, jnp.where(better, trial_cost, cost)
-
-  p = jnp.clip(start, least, greatest)
-  state = (p, jnp.full_like(p, 1e-2), cost_of(p))
-  p, _, _ = jax.lax.fori_loop(0, n_iterations, iterate, state)
-  return amplitude(shape(p)) * scale, jnp.clip(jnp.exp(p), *bounds)
+  s0, log_t2 = minimise(
+    shape,
+    scaled,
+    -jnp.log(jnp.clip(rate, least, greatest)),
+    bounds=jnp.log(bounds_ms),
+    n_iterations=n_iterations,
+  )
+  return s0 * scale, jnp.clip(jnp.exp(log_t2), *bounds_ms)
 
 
 def _slope(x: Array, y: Array, weights: Array) -> Array:
   """Slope of the weighted straight line through (x, y), [sample, voxel]."""
   tiny = jnp.finfo(x.dtype).tiny
   total = jnp.maximum(jnp.sum(weights, 0), tiny)
-  x = x - (_dot(weights, x) / total)[None]
-  y = y - (_dot(weights, y) / total)[None]
-  return _dot(weights * x, y) / jnp.maximum(_dot(weights * x, x), tiny)
-
-
-def _dot(x: Array, y: Array) -> Array:
-  """Inner product over the samples of each voxel."""
-  return jnp.sum(x * y, 0)
+  x = x - (dot(weights, x) / total)[None]
+  y = y - (dot(weights, y) / total)[None]
+  return dot(weights * x, y) / jnp.maximum(dot(weights * x, x), tiny)
 
 
 def _scaled(signals: Array) -> tuple[Array, Array]:
@@ -264,7 +232,9 @@ def _fit_in_blocks(fit, signals, factors) -> tuple[np.ndarray, np.ndarray]:
     # The last block is padded by repetition, so that one program serves all.
     rows = np.minimum(np.arange(start, start + block), n_voxels - 1)
     stop = min(start + block, n_voxels)
-    a, t = fit(signals[rows], factors[rows])
+    # The switch holds in this thread only, so each thread sets it.
+    with jax.enable_x64(True):
+      a, t = fit(signals[rows].astype(np.float64), factors[rows])
     amplitudes[start:stop] = np.asarray(a)[: stop - start]
     times_ms[start:stop] = np.asarray(t)[: stop - start]
 
@@ -273,7 +243,7 @@ def _fit_in_blocks(fit, signals, factors) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_signals(where: str, signals, name: str, samples) -> np.ndarray:
-  """The signals as float32 [voxel, sample]."""
+  """The signals as an array, [voxel, sample]."""
   signals = np.asarray(signals)
   if np.iscomplexobj(signals):
     raise UserError(f"{where}: signals are complex; magnitudes are wanted")
@@ -285,22 +255,28 @@ def _check_signals(where: str, signals, name: str, samples) -> np.ndarray:
     )
   if len(np.unique(np.asarray(samples))) < 2:
     raise UserError(f"{where}: two different {name} are needed at least")
-  n_bad = signals.size - np.count_nonzero(np.isfinite(signals))
-  if n_bad:
-    raise UserError(f"{where}: {n_bad} signals are NaN or infinite")
-  return signals.astype(np.float32, copy=False)
+  bad = np.argwhere(~np.isfinite(signals))
+  if len(bad):
+    raise UserError(
+      f"{where}: {len(bad)} signals are NaN or infinite, the first at "
+      f"{bad[0].tolist()}"
+    )
+  return signals
 
 
 def _check_positive(where: str, name: str, values) -> np.ndarray:
-  """The values as float32."""
-  values = np.asarray(values, np.float32)
-  if not np.all(np.isfinite(values) & (values > 0)):
-    raise UserError(f"{where}: {name} must be positive")
+  """The values as float64."""
+  values = np.asarray(values, np.float64)
+  bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
+  if len(bad):
+    value = f"{values[tuple(bad[0])]:g}"
+    place = f" at {bad[0].tolist()}" if values.ndim else ""
+    raise UserError(f"{where}: {name} must be positive, not {value}{place}")
   return values
 
 
 def _check_bounds(where: str, bounds_ms) -> np.ndarray:
-  """The two bounds as float32."""
+  """The two bounds as float64."""
   bounds = _check_positive(where, "bounds_ms", bounds_ms)
   if bounds.shape != (2,) or bounds[0] >= bounds[1]:
     raise UserError(f"{where}: bounds_ms {bounds_ms} are not (least, greatest)")

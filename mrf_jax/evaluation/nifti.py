@@ -74,20 +74,45 @@ def load_map(
   Raises:
     UserError: the file is missing, damaged or of another shape.
   """
-  try:
-    data = pathlib.Path(path).read_bytes()
-    # nibabel.load stops before the checksum at the end of a gzip file.
-    if data[:2] == _GZIP_MAGIC:
-      data = gzip.decompress(data)
-    image = nibabel.Nifti1Image.from_bytes(data)
-    volume = np.asarray(image.dataobj, np.float32)  # [x, y, slice]
-  except FileNotFoundError as error:
-    raise UserError(f"{path}: no such file") from error
-  except _DAMAGE as error:
-    raise UserError(f"{path}: damaged or no NIfTI file: {error}") from error
+  volume, _ = read_volume(path)  # [x, y, slice]
   if volume.shape != mask.shape[::-1]:
     raise UserError(
       f"{path}: the volume has shape {volume.shape}, "
       f"the mask needs {mask.shape[::-1]} [x, y, slice]"
     )
   return volume.transpose(2, 1, 0)[mask]
+
+
+def read_volume(
+  path: str | os.PathLike,
+) -> tuple[np.ndarray, nibabel.Nifti1Image]:
+  """Values of a NIfTI file, and the image that tells where they lie.
+
+  Args:
+    path: `.nii` or `.nii.gz` of version 1 or 2, read to its last byte.
+
+  Returns:
+    The values, float32 [x, y, slice, ...], and the image.
+
+  Raises:
+    UserError: the file is missing, damaged or has values that are not real.
+  """
+  try:
+    data = pathlib.Path(path).read_bytes()
+    # nibabel.load stops before the checksum at the end of a gzip file.
+    if data[:2] == _GZIP_MAGIC:
+      data = gzip.decompress(data)
+    sizes = [int.from_bytes(data[:4], order) for order in ("little", "big")]
+    second = nibabel.Nifti2Header.sizeof_hdr in sizes
+    format_ = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+    image = format_.from_bytes(data)
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iuf":
+      kind = "complex" if dtype.kind == "c" else f"of type {dtype}"
+      raise UserError(f"{path}: the values are {kind}; real ones are wanted")
+    return np.asarray(image.dataobj, np.float32), image
+  except FileNotFoundError as error:
+    raise UserError(f"{path}: no such file") from error
+  except _DAMAGE as error:
+    reason = " ".join(str(error).split())
+    raise UserError(f"{path}: damaged or no NIfTI file: {reason}") from error

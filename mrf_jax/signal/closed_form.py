@@ -25,9 +25,10 @@ def spgr_signal(
     The signal in units of `m0`, in the shape to which all arguments broadcast.
   """
   arguments = (m0, t1_ms, flip_angle_deg, tr_ms, b1)
-  # Explicit, for promotion of ranks may be off.
+  # Explicit, for promotion of ranks may be off; float32, or float64 under
+  # `jax.enable_x64`.
   m0, t1, flip, tr, b1 = jnp.broadcast_arrays(
-    *(jnp.asarray(x, jnp.float32) for x in arguments)
+    *(jnp.asarray(x, float) for x in arguments)
   )
   a = jnp.deg2rad(flip * b1)
   # 1 - E1 and 1 - cos(a) are small differences: expm1 and 2 sin²(a/2) keep

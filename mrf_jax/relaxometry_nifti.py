@@ -1,0 +1,317 @@
+"""Relaxometry of NIfTI series: files in, maps on the same grid out."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable
+
+import nibabel
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation.nifti import read_volume
+from mrf_jax.files import replacing
+from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+
+# B1 maps come as factors or in per cent, and no coil reaches ten times its
+# nominal flip angle.
+_LARGEST_MEDIAN_B1 = 10.0
+# Two grids are one if their corners lie this close, in voxels.
+_GRID_TOLERANCE = 0.01
+# Background below this share of the brightest voxel is as good as zero.
+_FLOOR = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class T1Maps:
+  """M0 and T1 on the grid of the series they come from.
+
+  Attributes:
+    m0: equilibrium magnetisation, float32 image [x, y, slice], in units of
+      the signals, zero outside the mask.
+    t1_ms: longitudinal relaxation time, likewise, ms.
+  """
+
+  m0: nibabel.Nifti1Image
+  t1_ms: nibabel.Nifti1Image
+
+  def save(self, folder: str | os.PathLike) -> None:
+    """Writes `m0.nii.gz` and `t1.nii.gz` into a folder, made if missing.
+
+    Raises:
+      UserError: the folder cannot be written to.
+    """
+    _save(folder, {"m0": self.m0, "t1": self.t1_ms})
+
+
+@dataclasses.dataclass(frozen=True)
+class T2Maps:
+  """S0 and T2 on the grid of the series they come from.
+
+  Attributes:
+    s0: signal at TE = 0, float32 image [x, y, slice], in units of the
+      signals, zero outside the mask.
+    t2_ms: transverse relaxation time, likewise, ms.
+  """
+
+  s0: nibabel.Nifti1Image
+  t2_ms: nibabel.Nifti1Image
+
+  def save(self, folder: str | os.PathLike) -> None:
+    """Writes `s0.nii.gz` and `t2.nii.gz` into a folder, made if missing.
+
+    Raises:
+      UserError: the folder cannot be written to.
+    """
+    _save(folder, {"s0": self.s0, "t2": self.t2_ms})
+
+
+def vfa_t1_maps(
+  series: str | os.PathLike | Iterable[str | os.PathLike],
+  *,
+  flip_angles_deg,
+  tr_ms: float,
+  b1: str | os.PathLike | None = None,
+  mask: str | os.PathLike | None = None,
+  method: str = "nonlinear",
+  bounds_ms: tuple[float, float] = (50.0, 8000.0),
+) -> T1Maps:
+  """T1 and M0 maps of spoiled gradient echoes of several flip angles.
+
+  `fit_vfa_t1` in every voxel of the mask.
+
+  Args:
+    series: a file [x, y, slice, flip], or one file [x, y, slice] a flip
+      angle; magnitudes, registered to each other.
+    flip_angles_deg: nominal flip angles in the order of the series, [flip],
+      degrees.
+    tr_ms: repetition time, ms.
+    b1: file of the factors on the flip angles (1, not 100, where the nominal
+      one is reached), on the grid of the series; None for 1 everywhere.
+    mask: file that is not 0 in the voxels to fit, on the grid of the series;
+      None for those above the threshold of Otsu (1979) in the logarithm of
+      the mean image.
+    method: "nonlinear" or "linear", see `fit_vfa_t1`.
+    bounds_ms: least and greatest T1, ms.
+
+  Returns:
+    The maps.
+
+  Raises:
+    UserError: a file is missing, damaged or on another grid, B1 is in per
+      cent, or a value in the mask is not finite or not possible.
+  """
+  scan = _load_series("flip angles", series, flip_angles_deg)
+  inside = _mask_of(scan, mask)
+  factors = None if b1 is None else _load_b1(b1, scan, inside)
+  m0, t1_ms = fit_vfa_t1(
+    scan.volumes[inside],
+    flip_angles_deg=flip_angles_deg,
+    tr_ms=tr_ms,
+    b1=factors,
+    method=method,
+    bounds_ms=bounds_ms,
+  )
+  return T1Maps(*(_image(values, inside, scan.image) for values in (m0, t1_ms)))
+
+
+def t2_maps(
+  series: str | os.PathLike | Iterable[str | os.PathLike],
+  *,
+  te_ms,
+  mask: str | os.PathLike | None = None,
+  bounds_ms: tuple[float, float] = (5.0, 4000.0),
+) -> T2Maps:
+  """T2 and S0 maps of echoes of several echo times.
+
+  `fit_t2` in every voxel of the mask.
+
+  Args:
+    series: a file [x, y, slice, echo], or one file [x, y, slice] an echo;
+      magnitudes.
+    te_ms: echo times in the order of the series, [echo], ms.
+    mask: file that is not 0 in the voxels to fit, on the grid of the series;
+      None for those above the threshold of Otsu (1979) in the logarithm of
+      the mean image.
+    bounds_ms: least and greatest T2, ms.
+
+  Returns:
+    The maps.
+
+  Raises:
+    UserError: a file is missing, damaged or on another grid, or a value in
+      the mask is not finite or not possible.
+  """
+  scan = _load_series("echo times", series, te_ms)
+  inside = _mask_of(scan, mask)
+  s0, t2_ms = fit_t2(scan.volumes[inside], te_ms=te_ms, bounds_ms=bounds_ms)
+  return T2Maps(*(_image(values, inside, scan.image) for values in (s0, t2_ms)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Series:
+  """All volumes of a series [x, y, slice, sample], and its first image."""
+
+  volumes: Float32[np.ndarray, "x y slice sample"]
+  image: nibabel.Nifti1Image
+  paths: tuple[str, ...]
+
+  def path(self, sample: int) -> str:
+    """Where a sample comes from, for messages."""
+    if len(self.paths) > 1:
+      return self.paths[sample]
+    return f"{self.paths[0]}, volume {sample}"
+
+
+def _load_series(name: str, series, samples) -> _Series:
+  """The series, with one volume for each of the samples."""
+  n_samples = np.size(samples)
+  if isinstance(series, str | os.PathLike):
+    volumes, image = read_volume(series)
+    if volumes.ndim != 4:
+      raise UserError(
+        f"{series}: the series has shape {volumes.shape}, "
+        "not [x, y, slice, volume]"
+      )
+    if volumes.shape[3] != n_samples:
+      raise UserError(
+        f"{series}: {volumes.shape[3]} volumes for {n_samples} {name}"
+      )
+    return _Series(volumes, image, (str(series),))
+  paths = tuple(str(path) for path in series)
+  if len(paths) != n_samples or not paths:
+    raise UserError(f"series: {len(paths)} files for {n_samples} {name}")
+  first, image = read_volume(paths[0])
+  if first.ndim != 3:
+    raise UserError(f"{paths[0]}: shape {first.shape}, not [x, y, slice]")
+  volumes = np.empty((*first.shape, n_samples), np.float32)
+  volumes[..., 0] = first
+  for k, path in enumerate(paths[1:], 1):
+    volumes[..., k] = _load_on_grid(path, image, paths[0])
+  return _Series(volumes, image, paths)
+
+
+def _load_on_grid(path, like: nibabel.Nifti1Image, like_path) -> np.ndarray:
+  """A volume [x, y, slice] that must lie where another one does."""
+  volume, image = read_volume(path)
+  shape = like.shape[:3]
+  if volume.shape != shape:
+    raise UserError(
+      f"{path}: shape {volume.shape}, but {like_path} has {shape}"
+    )
+  corners = np.stack(np.meshgrid(*((0, n - 1) for n in shape)), -1)
+  places, wanted = (
+    nibabel.affines.apply_affine(affine, corners.reshape(-1, 3))
+    for affine in (image.affine, like.affine)
+  )
+  tolerance_mm = _GRID_TOLERANCE * nibabel.affines.voxel_sizes(like.affine)
+  if not np.all(np.abs(places - wanted) <= tolerance_mm.min()):
+    raise UserError(
+      f"{path}: affine {_rows(image.affine)}, but {like_path} has "
+      f"{_rows(like.affine)}"
+    )
+  return volume
+
+
+def _mask_of(scan: _Series, path) -> Bool[np.ndarray, "x y slice"]:
+  """Voxels to fit, whose signals are all finite."""
+  if path is None:
+    inside = np.ones(scan.volumes.shape[:3], bool)
+    _check_finite(scan, inside)
+    mean = scan.volumes.mean(-1)
+    least, greatest = mean.min(), mean.max()
+    if greatest <= 0 or least == greatest:
+      raise UserError(
+        f"{scan.paths[0]}: the mean image spans {least:g} to {greatest:g}, "
+        "which shows no object; a mask is needed"
+      )
+    return mean >= _otsu_threshold(mean)
+  values = _load_on_grid(path, scan.image, scan.paths[0])
+  n_bad = np.count_nonzero(~np.isfinite(values))
+  if n_bad:
+    raise UserError(f"{path}: {n_bad} values of the mask are NaN or infinite")
+  inside = values != 0
+  if not inside.any():
+    raise UserError(f"{path}: the mask has no voxels")
+  _check_finite(scan, inside)
+  return inside
+
+
+def _check_finite(scan: _Series, inside: Bool[np.ndarray, "x y slice"]) -> None:
+  """Refuses a series that is not finite in the mask, volume by volume."""
+  for k in range(scan.volumes.shape[3]):
+    bad = np.argwhere(inside & ~np.isfinite(scan.volumes[..., k]))
+    if len(bad):
+      raise UserError(
+        f"{scan.path(k)}: {len(bad)} values to fit are NaN or infinite, the "
+        f"first at {bad[0].tolist()}"
+      )
+
+
+def _load_b1(path, scan: _Series, inside) -> Float32[np.ndarray, "voxel"]:
+  """Factors on the flip angles in the mask."""
+  volume = _load_on_grid(path, scan.image, scan.paths[0])
+  bad = np.argwhere(inside & ~(np.isfinite(volume) & (volume > 0)))
+  if len(bad):
+    index = bad[0].tolist()
+    raise UserError(
+      f"{path}: {len(bad)} values of B1 in the mask are not positive, the "
+      f"first {volume[tuple(index)]:g} at {index}"
+    )
+  median = np.median(volume[inside])
+  if median > _LARGEST_MEDIAN_B1:
+    raise UserError(
+      f"{path}: the median B1 in the mask is {median:g}; a factor on the flip "
+      "angle is wanted (about 1), not per cent"
+    )
+  return volume[inside]
+
+
+def _otsu_threshold(image: np.ndarray) -> float:
+  """The grey value that parts an image into background and object.
+
+  It has the largest variance between the two classes, w0 w1 (m0 - m1)², over
+  a histogram of 256 bins (Otsu 1979, eq. 14). The logarithms are binned:
+  tissues differ by factors, and bright fluid would else push the threshold
+  above the white matter.
+  """
+  image = np.log(np.maximum(image, _FLOOR * image.max()))
+  counts, edges = np.histogram(image, bins=256)
+  centres = (edges[:-1] + edges[1:]) / 2
+  below = np.cumsum(counts)[:-1]  # voxels in bins up to each threshold
+  above = image.size - below
+  sum_below = np.cumsum(counts * centres)[:-1]
+  sum_above = np.sum(counts * centres) - sum_below
+  apart = sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)
+  return np.exp(edges[1 + np.argmax(below * above * apart**2)])
+
+
+def _image(values, inside, like: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
+  """Values of the mask as a volume that lies where the series does."""
+  volume = np.zeros(inside.shape, np.float32)
+  volume[inside] = values
+  image = nibabel.Nifti1Image(volume, like.affine)
+  # Only what places the voxels: the rest of the header describes the series.
+  image.header.set_zooms(like.header.get_zooms()[:3])
+  image.header.set_xyzt_units(xyz=like.header.get_xyzt_units()[0])
+  image.set_sform(*like.get_sform(coded=True))
+  image.set_qform(*like.get_qform(coded=True))
+  return image
+
+
+def _save(folder, images: dict[str, nibabel.Nifti1Image]) -> None:
+  """Writes each image as `{name}.nii.gz`."""
+  folder = pathlib.Path(folder)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in images.items():
+      with replacing(folder / f"{name}.nii.gz") as temporary:
+        nibabel.save(image, temporary)
+  except OSError as error:
+    raise UserError(f"{folder}: cannot be written ({error})") from error
+
+
+def _rows(affine: np.ndarray) -> str:
+  """An affine in one line."""
+  return str([[round(float(v), 4) for v in row] for row in affine[:3]])

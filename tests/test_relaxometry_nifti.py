@@ -1,0 +1,363 @@
+"""Maps of NIfTI series against the truth that the series were made of."""
+
+import nibabel
+import numpy as np
+import pytest
+
+import mrf_jax
+from mrf_jax.errors import UserError
+from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry_nifti import t2_maps, vfa_t1_maps
+
+SHAPE = (6, 7, 5)
+FLIPS_DEG = (2.0, 5.0, 12.0, 20.0)
+VFA = {"flip_angles_deg": FLIPS_DEG, "tr_ms": 6.0}
+TE_MS = (20.0, 40.0, 60.0, 90.0, 140.0)
+# Voxels of 1 x 2 x 3 mm with an origin, turned by 30 degrees about x.
+_C, _S = np.cos(np.pi / 6), np.sin(np.pi / 6)
+AFFINE = np.array(
+  [
+    [-1, 0, 0, 40],
+    [0, 2 * _C, -3 * _S, -90],
+    [0, 2 * _S, 3 * _C, -40],
+    [0, 0, 0, 1],
+  ]
+)
+_RNG = np.random.default_rng(0)
+OBJECT = np.zeros(SHAPE, bool)
+OBJECT[1:-1, 1:-1, 1:-1] = True
+T1_MS = _RNG.uniform(400, 2500, SHAPE)
+T2_MS = _RNG.uniform(30, 200, SHAPE)
+M0 = _RNG.uniform(800, 1200, SHAPE)
+B1 = _RNG.uniform(0.8, 1.2, SHAPE)
+
+
+def _vfa(b1=1.0):
+  """Spoiled gradient echoes of the object, zero around it."""
+  a = np.deg2rad(FLIPS_DEG) * np.broadcast_to(b1, SHAPE)[..., None]
+  e1 = np.exp(-6.0 / T1_MS)[..., None]
+  signals = M0[..., None] * np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
+  return signals * OBJECT[..., None]
+
+
+def _echoes():
+  """Spin echoes of the object, zero around it."""
+  decay = np.exp(-np.array(TE_MS) / T2_MS[..., None])
+  return (M0 * OBJECT)[..., None] * decay
+
+
+def _write(path, values, affine=AFFINE, kind=nibabel.Nifti1Image):
+  values = np.asarray(values)
+  if values.dtype == float:
+    values = values.astype(np.float32)
+  nibabel.save(kind(values, affine), path)
+  return path
+
+
+def _write_list(folder, values):
+  return [
+    _write(folder / f"volume-{k}.nii.gz", values[..., k])
+    for k in range(values.shape[-1])
+  ]
+
+
+@pytest.fixture
+def series(tmp_path):
+  return _write(tmp_path / "vfa.nii.gz", _vfa())
+
+
+@pytest.fixture
+def mask(tmp_path):
+  return _write(tmp_path / "mask.nii.gz", OBJECT.astype(np.uint8))
+
+
+def _assert_is(image, truth, rtol=1e-5):
+  """The image holds the truth in the object, zero elsewhere."""
+  assert image.get_data_dtype() == np.float32
+  assert image.shape == SHAPE
+  values = image.get_fdata()
+  np.testing.assert_allclose(values[OBJECT], truth[OBJECT], rtol=rtol)
+  assert not values[~OBJECT].any()
+
+
+@pytest.mark.parametrize("method", ["nonlinear", "linear"])
+@pytest.mark.parametrize("form", ["file", "list", "iterator", "str"])
+def test_t1_maps_are_the_truth(tmp_path, form, method):
+  if form in ("file", "str"):
+    series = _write(tmp_path / "vfa.nii", _vfa())
+    series = str(series) if form == "str" else series
+  else:
+    series = _write_list(tmp_path, _vfa())
+    series = iter(series) if form == "iterator" else series
+  maps = vfa_t1_maps(series, method=method, **VFA)
+  # The line is more sensitive to the float32 digits of the files.
+  rtol = 1e-5 if method == "nonlinear" else 1e-4
+  _assert_is(maps.t1_ms, T1_MS, rtol)
+  _assert_is(maps.m0, M0, rtol)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_t2_maps_are_the_truth(tmp_path, as_list):
+  if as_list:
+    series = _write_list(tmp_path, _echoes())
+  else:
+    series = _write(tmp_path / "echoes.nii.gz", _echoes())
+  maps = t2_maps(series, te_ms=TE_MS)
+  _assert_is(maps.t2_ms, T2_MS)
+  _assert_is(maps.s0, M0)
+
+
+def test_maps_are_what_the_fits_of_the_voxels_are(tmp_path, mask):
+  noise = np.random.default_rng(1).normal(0, 3, (*SHAPE, 4))
+  signals = _vfa() + noise
+  signals = signals.astype(np.float32)
+  series = _write(tmp_path / "vfa.nii.gz", signals)
+  for method in ("nonlinear", "linear"):
+    options = {"method": method, "bounds_ms": (600.0, 2000.0)}
+    maps = vfa_t1_maps(series, mask=mask, **VFA, **options)
+    m0, t1_ms = fit_vfa_t1(signals[OBJECT], **VFA, **options)
+    np.testing.assert_array_equal(maps.t1_ms.get_fdata()[OBJECT], t1_ms)
+    np.testing.assert_array_equal(maps.m0.get_fdata()[OBJECT], m0)
+    assert t1_ms.min() == 600 and t1_ms.max() == 2000
+  echoes = _echoes()[..., :4].astype(np.float32)
+  series = _write(tmp_path / "echoes.nii.gz", echoes)
+  options = {"te_ms": TE_MS[:4], "bounds_ms": (50.0, 100.0)}
+  maps = t2_maps(series, mask=mask, **options)
+  s0, t2_ms = fit_t2(echoes[OBJECT], **options)
+  np.testing.assert_array_equal(maps.t2_ms.get_fdata()[OBJECT], t2_ms)
+  np.testing.assert_array_equal(maps.s0.get_fdata()[OBJECT], s0)
+
+
+def test_stored_integers_are_scaled(tmp_path):
+  image = nibabel.Nifti1Image(_vfa(), AFFINE)
+  image.set_data_dtype(np.int16)  # nibabel finds slope and intercept
+  nibabel.save(image, tmp_path / "vfa.nii")
+  stored = nibabel.load(tmp_path / "vfa.nii")
+  assert stored.dataobj.slope != 1
+  maps = vfa_t1_maps(tmp_path / "vfa.nii", **VFA)
+  _assert_is(maps.t1_ms, T1_MS, rtol=0.02)
+  _assert_is(maps.m0, M0, rtol=0.02)
+
+
+def test_b1_removes_the_bias_of_t1(tmp_path):
+  series = _write(tmp_path / "vfa.nii.gz", _vfa(B1))
+  b1 = _write(tmp_path / "b1.nii.gz", B1)
+  _assert_is(vfa_t1_maps(series, b1=b1, **VFA).t1_ms, T1_MS)
+  blind = vfa_t1_maps(series, **VFA).t1_ms.get_fdata()
+  bias = blind[OBJECT] / T1_MS[OBJECT]
+  np.testing.assert_allclose(bias, B1[OBJECT] ** 2, rtol=0.05)
+
+
+def test_b1_may_be_anything_outside_the_mask(tmp_path, series, mask):
+  b1 = np.ones(SHAPE)
+  b1[~OBJECT] = np.resize([0.0, np.nan, 500.0, -1.0], (~OBJECT).sum())
+  b1 = _write(tmp_path / "b1.nii.gz", b1)
+  _assert_is(vfa_t1_maps(series, mask=mask, b1=b1, **VFA).t1_ms, T1_MS)
+
+
+def test_only_the_mask_is_fitted(tmp_path):
+  signals = _vfa()
+  signals[~OBJECT] = np.nan
+  series = _write(tmp_path / "vfa.nii.gz", signals)
+  inside = OBJECT.copy()
+  inside[2] = False
+  labels = _write(tmp_path / "mask.nii.gz", np.where(inside, 7, 0).astype("i2"))
+  t1_ms = vfa_t1_maps(series, mask=labels, **VFA).t1_ms.get_fdata()
+  np.testing.assert_allclose(t1_ms[inside], T1_MS[inside], rtol=1e-5)
+  assert not t1_ms[~inside].any()
+
+
+def test_the_mask_of_otsu_parts_the_object_from_noise(tmp_path):
+  noise = np.random.default_rng(2).rayleigh(20, (*SHAPE, len(TE_MS)))
+  series = _write(tmp_path / "echoes.nii.gz", np.hypot(_echoes(), noise))
+  t2_ms = t2_maps(series, te_ms=TE_MS).t2_ms.get_fdata()
+  np.testing.assert_array_equal(t2_ms > 0, OBJECT)
+
+
+@pytest.mark.parametrize("sform", [0, 1, 4])
+@pytest.mark.parametrize("qform", [0, 1])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_maps_lie_where_the_series_does(tmp_path, kind, sform, qform):
+  image = kind(_vfa().astype(np.float32), AFFINE)
+  image.set_sform(AFFINE if sform else None, sform)
+  image.set_qform(AFFINE if qform else None, qform)
+  image.header.set_zooms((1.0, 2.0, 3.0, 6.0))
+  image.header.set_xyzt_units("mm", "msec")
+  image.header["cal_max"] = 5  # would hide the map in a viewer
+  nibabel.save(image, tmp_path / "vfa.nii.gz")
+  vfa_t1_maps(tmp_path / "vfa.nii.gz", **VFA).save(tmp_path)
+  stored = nibabel.load(tmp_path / "t1.nii.gz")
+  np.testing.assert_allclose(stored.affine, image.affine, atol=1e-5)
+  assert stored.get_sform(coded=True)[1] == sform
+  assert stored.get_qform(coded=True)[1] == qform
+  assert stored.header.get_zooms() == (1, 2, 3)
+  assert stored.header.get_xyzt_units()[0] == "mm"
+  assert stored.header["cal_max"] == 0
+
+
+def test_saved_maps_come_back(tmp_path, series):
+  folder = tmp_path / "new" / "maps"
+  t1 = vfa_t1_maps(series, **VFA)
+  t2 = t2_maps(_write(tmp_path / "e.nii", _echoes()), te_ms=TE_MS)
+  t1.save(folder)
+  t2.save(str(folder))
+  images = {"t1": t1.t1_ms, "m0": t1.m0, "t2": t2.t2_ms, "s0": t2.s0}
+  names = sorted(path.name for path in folder.iterdir())
+  assert names == sorted(f"{name}.nii.gz" for name in images)
+  for name, image in images.items():
+    stored = nibabel.load(folder / f"{name}.nii.gz")
+    np.testing.assert_array_equal(stored.get_fdata(), image.get_fdata())
+    np.testing.assert_allclose(stored.affine, AFFINE, atol=1e-5)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, series):
+  with pytest.raises(UserError, match=r"vfa\.nii\.gz: cannot be written"):
+    vfa_t1_maps(series, **VFA).save(series)
+
+
+def test_the_package_offers_both():
+  assert mrf_jax.vfa_t1_maps is vfa_t1_maps
+  assert mrf_jax.t2_maps is t2_maps
+
+
+def _refuse(match, series, **arguments):
+  """`vfa_t1_maps` raises a `UserError` of one line."""
+  with pytest.raises(UserError, match=match) as caught:
+    vfa_t1_maps(series, **{**VFA, **arguments})
+  assert "\n" not in str(caught.value)
+
+
+def test_series_of_another_number_of_volumes(tmp_path, series):
+  _refuse(
+    r"vfa\.nii\.gz: 4 volumes for 3 flip angles",
+    series,
+    flip_angles_deg=FLIPS_DEG[:3],
+  )
+  paths = _write_list(tmp_path, _vfa())
+  _refuse("series: 3 files for 4 flip angles", paths[:3])
+  _refuse("series: 0 files for 0 flip angles", [], flip_angles_deg=())
+  with pytest.raises(UserError, match="4 volumes for 5 echo times"):
+    t2_maps(series, te_ms=TE_MS)
+
+
+def test_series_of_other_dimensions(tmp_path, series, mask):
+  _refuse(r"mask\.nii\.gz: the series has shape \(6, 7, 5\)", mask)
+  _refuse(r"vfa\.nii\.gz: shape \(6, 7, 5, 4\), not", [series] * 4)
+  _refuse(
+    r"vfa\.nii\.gz: shape \(6, 7, 5, 4\), but .*mask\.nii\.gz has \(6, 7, 5\)",
+    [mask, mask, series, mask],
+  )
+
+
+@pytest.mark.parametrize("role", ["series", "mask", "b1"])
+def test_another_grid_is_refused_with_both(tmp_path, series, role):
+  def arguments(path):
+    if role == "series":
+      paths = _write_list(tmp_path, _vfa())
+      return {"series": [*paths[:2], path, paths[3]]}
+    return {"series": series, role: path}
+
+  smaller = _write(tmp_path / "other.nii.gz", np.ones((6, 7, 4)))
+  first = "volume-0" if role == "series" else "vfa"
+  _refuse(
+    rf"other\.nii\.gz: shape \(6, 7, 4\), but .*{first}\.nii\.gz has "
+    r"\(6, 7, 5\)",
+    **arguments(smaller),
+  )
+  moved = AFFINE.copy()
+  moved[0, 3] += 0.5  # mm, half a voxel
+  shifted = _write(tmp_path / "other.nii.gz", np.ones(SHAPE), moved)
+  _refuse(
+    rf"other\.nii\.gz: affine .* 40\.5\].*{first}\.nii\.gz has .* 40\.0\]",
+    **arguments(shifted),
+  )
+  moved[0, 3] = AFFINE[0, 3] + 1e-4  # the rounding of another program
+  same = _write(tmp_path / "other.nii.gz", np.ones(SHAPE), moved)
+  vfa_t1_maps(**arguments(same), **VFA)
+
+
+@pytest.mark.parametrize("role", ["series", "mask", "b1"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "folder"])
+def test_missing_and_damaged_files_are_named(tmp_path, series, role, damage):
+  path = tmp_path / "bad.nii"
+  if damage == "cut":
+    _write(path, np.ones(SHAPE))
+    path.write_bytes(path.read_bytes()[:-100])
+  elif damage == "text":
+    path.write_text("no volume\n" * 100)
+  elif damage == "folder":
+    path.mkdir()
+  arguments = {role: path} if role != "series" else {}
+  match = "no such file" if damage == "missing" else "damaged"
+  _refuse(
+    rf"bad\.nii: {match}", path if role == "series" else series, **arguments
+  )
+
+
+@pytest.mark.parametrize("role", ["series", "mask", "b1"])
+def test_complex_values_are_refused(tmp_path, series, role):
+  values = np.ones((*SHAPE, 4) if role == "series" else SHAPE, np.complex64)
+  path = _write(tmp_path / "bad.nii", values)
+  arguments = {role: path} if role != "series" else {}
+  _refuse(
+    r"bad\.nii: the values are complex",
+    path if role == "series" else series,
+    **arguments,
+  )
+
+
+def test_colours_are_refused(tmp_path):
+  colour = np.dtype([(c, "u1") for c in "RGB"])
+  _write(tmp_path / "bad.nii", np.zeros((*SHAPE, 4), colour))
+  _refuse(r"bad\.nii: the values are of type .*R", tmp_path / "bad.nii")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_signals_that_are_not_finite_are_placed(tmp_path, mask, value):
+  signals = _vfa()
+  signals[0, 0, 0, 1] = value  # outside the mask
+  signals[3, 2, 1, 2] = signals[4, 4, 2, 2] = value
+  series = _write(tmp_path / "vfa.nii.gz", signals)
+  place = r"2 values to fit are NaN or infinite, the first at \[3, 2, 1\]"
+  _refuse(rf"vfa\.nii\.gz, volume 2: {place}", series, mask=mask)
+  _refuse(r"volume 1: 1 values .*\[0, 0, 0\]", series)
+  paths = _write_list(tmp_path, signals)
+  _refuse(rf"volume-2\.nii\.gz: {place}", paths, mask=mask)
+
+
+def test_masks_without_meaning(tmp_path, series):
+  empty = _write(tmp_path / "empty.nii.gz", np.zeros(SHAPE))
+  _refuse(r"empty\.nii\.gz: the mask has no voxels", series, mask=empty)
+  nan = _write(tmp_path / "nan.nii.gz", np.where(OBJECT, 1, np.nan))
+  n_bad = (~OBJECT).sum()
+  _refuse(rf"nan\.nii\.gz: {n_bad} values of the mask", series, mask=nan)
+  flat = _write(tmp_path / "flat.nii.gz", np.full((*SHAPE, 4), 3.0))
+  _refuse(r"flat\.nii\.gz: the mean image spans 3 to 3", flat)
+  dark = _write(tmp_path / "dark.nii.gz", 0 - _vfa())
+  _refuse(r"dark\.nii\.gz: the mean image spans .* to 0,", dark)
+
+
+def test_b1_in_per_cent_is_refused(tmp_path, series, mask):
+  b1 = np.where(OBJECT, 97.5, 0)
+  b1 = _write(tmp_path / "b1.nii.gz", b1)
+  _refuse(
+    r"b1\.nii\.gz: the median B1 in the mask is 97\.5; a factor .*not per cent",
+    series,
+    b1=b1,
+    mask=mask,
+  )
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5, np.nan])
+def test_b1_that_is_not_positive_is_placed(tmp_path, series, value):
+  b1 = np.ones(SHAPE)
+  b1[2, 3, 1] = b1[3, 3, 3] = value
+  b1 = _write(tmp_path / "b1.nii.gz", b1)
+  _refuse(
+    rf"b1\.nii\.gz: 2 values .* first {value:g} at \[2, 3, 1\]", series, b1=b1
+  )
+
+
+def test_what_the_fit_refuses(series):
+  _refuse("method is 'loglinear'; known are", series, method="loglinear")
+  _refuse("tr_ms must be positive", series, tr_ms=-6.0)
