@@ -1,0 +1,266 @@
+"""How fast is our EPG simulator beside its peers, and do they all agree?
+
+  pip install -r benchmarks/requirements.txt
+  python benchmarks/simulate.py  # a minute on two cores
+  python benchmarks/simulate.py --atoms=1024 --grid=24 --seconds=0.5  # a look
+
+One gradient-spoiled train that all of them can play (500 frames behind an
+inversion, TI 20 ms, TR 10 ms, echo right behind the pulse), two tables:
+
+  equal states    the same number of states for every atom;
+  equal accuracy  the atoms of a dictionary; a peer, which takes one number of
+                  states a call, gets the smallest of a ladder that errs by at
+                  most 1e-4, ours chooses its own. The referee is a float64
+                  NumPy loop with 256 states, exact below 512 frames: a higher
+                  order has no time to come back.
+
+Peers get all cores, the batch that is fastest for them, and their structure
+resolved and compiled before the clock starts. A slow one gets fewer atoms (the
+column says how many); its atoms/s are its own. Simulators take turns, so that a
+machine that is busy for a moment slows them all; the column of cores says how
+many each really got.
+
+A state is one configuration order (F+, F-, Z) of an atom. A frame costs it 17
+FLOP: rotation 5 + 5 + 4, decay 3. The peak is a float32 matrix product.
+"""
+
+import bisect
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags, logging
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from peers import OURS, PEERS, Simulator, reference_echoes
+
+from mrf_jax.sequence import make_sequence
+
+_ATOMS = flags.DEFINE_integer("atoms", 16384, "Atoms of the first table.")
+_STATES = flags.DEFINE_integer("states", 32, "States of the first table.")
+_GRID = flags.DEFINE_integer("grid", 96, "Values a side of the dictionary.")
+_SECONDS = flags.DEFINE_float("seconds", 4.0, "One run takes at most this.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Runs behind a median.")
+
+_FRAMES = 500
+_FLOP = 17  # a state and frame
+_LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+_TOLERANCE = 1e-4  # of the largest signal
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A line of a table.
+
+  Attributes:
+    simulator: whose line it is.
+    n_states: states of each atom, None where each has its own.
+    n_atoms: atoms of a run.
+    difference: largest one from the reference, of the largest signal.
+    seconds: of the runs, [repeat].
+    cpu_seconds: of all threads, [repeat].
+  """
+
+  simulator: Simulator
+  n_states: int | None
+  n_atoms: int
+  difference: float
+  seconds: np.ndarray
+  cpu_seconds: np.ndarray
+
+  @property
+  def atoms_per_s(self) -> float:
+    """Median speed."""
+    return self.n_atoms / float(np.median(self.seconds))
+
+  @property
+  def gflops(self) -> float | None:
+    """Useful arithmetic, GFLOP/s; None where states differ by atom."""
+    if self.n_states is None:
+      return None
+    return self.atoms_per_s * self.n_states * _FRAMES * _FLOP / 1e9
+
+
+def play_train():
+  """Four lobes of flip angles between 10 and 60 degrees."""
+  lobes = np.sin(np.pi * np.arange(_FRAMES) / 125) ** 2
+  # TE is 0, since blochsim and torchsim sample right behind the pulse.
+  return make_sequence(
+    10 + 50 * lobes, tr_ms=10.0, te_ms=0.0, inversion_time_ms=20.0
+  )
+
+
+def random_atoms(n_atoms: int, rng):
+  """T1 300-4000 ms, T2 20-300 ms, log-random, T2 below T1."""
+  t1 = np.exp(rng.uniform(np.log(300), np.log(4000), n_atoms))
+  t2 = np.exp(rng.uniform(np.log(20), np.log(300), n_atoms))
+  return t1.astype(np.float32), t2.astype(np.float32)
+
+
+def dictionary_atoms(side: int, rng):
+  """T1 100-5400 ms, T2 10-2460 ms, log grid, T2 up to T1, shuffled."""
+  grid = np.meshgrid(
+    np.geomspace(100, 5400, side), np.geomspace(10, 2460, side), indexing="ij"
+  )
+  t1, t2 = (x.ravel().astype(np.float32) for x in grid)
+  rows = rng.permutation(np.flatnonzero(t2 <= t1))
+  return t1[rows], t2[rows]
+
+
+def difference(simulator, echoes, reference) -> float:
+  """Largest difference, of the largest signal."""
+  found = np.abs(simulator.phase * echoes - reference[: len(echoes)]).max()
+  return float(found / np.abs(reference).max())
+
+
+def smallest_states(simulator, sequence, t1, t2, reference) -> int:
+  """First count of the ladder within the tolerance of the reference.
+
+  It is sought on the 64 atoms of longest T2, which need most.
+  """
+  rows = np.argsort(-t2, kind="stable")[:64]
+  scale = np.abs(reference[rows]).max() / np.abs(reference).max()
+
+  def is_enough(n_states) -> bool:
+    echoes = simulator.build(sequence, n_states)(t1[rows], t2[rows])
+    error = difference(simulator, echoes, reference[rows]) * scale
+    return error <= _TOLERANCE
+
+  found = bisect.bisect_left(_LADDER, True, key=is_enough)
+  return _LADDER[min(found, len(_LADDER) - 1)]
+
+
+def measure(simulators, sequence, t1, t2, reference) -> list[Row]:
+  """Times (simulator, n_states) pairs in turns; fewer atoms for the slow."""
+  runs, rows = [], []
+  for simulator, n_states in simulators:
+    simulate = simulator.build(sequence, n_states)
+    few = min(512, t1.size)
+    simulate(t1[:few], t2[:few])
+    start = time.perf_counter()
+    simulate(t1[:few], t2[:few])
+    rate = few / (time.perf_counter() - start)
+    atoms = min(t1.size, 2 ** int(np.log2(max(few, rate * _SECONDS.value))))
+    runs.append((simulate, t1[:atoms], t2[:atoms]))
+    error = difference(simulator, simulate(*runs[-1][1:]), reference)
+    rows.append((simulator, n_states, atoms, error))
+  seconds, cpu_seconds = np.empty((2, len(runs), _REPEATS.value))
+  for repeat in range(_REPEATS.value):
+    for run, (simulate, *atoms) in enumerate(runs):
+      start, cpu_start = time.perf_counter(), time.process_time()
+      simulate(*atoms)
+      seconds[run, repeat] = time.perf_counter() - start
+      cpu_seconds[run, repeat] = time.process_time() - cpu_start
+  return [
+    Row(*row, *times)
+    for row, *times in zip(rows, seconds, cpu_seconds, strict=True)
+  ]
+
+
+def measured_peak() -> float:
+  """GFLOP/s of a float32 matrix product, the best of five."""
+  side = 2048 if jax.default_backend() == "cpu" else 8192
+  matrix = jnp.ones((side, side), jnp.float32)
+  multiply = jax.jit(lambda a: jnp.dot(a, a, precision="highest"))
+  multiply(matrix).block_until_ready()
+  seconds = []
+  for _ in range(5):
+    start = time.perf_counter()
+    multiply(matrix).block_until_ready()
+    seconds.append(time.perf_counter() - start)
+  return 2 * side**3 / min(seconds) / 1e9
+
+
+def print_table(title: str, rows: list[Row], missing, peak: float) -> None:
+  """One line a simulator; the spread is from fastest to slowest run."""
+  print(f"\n{title}")
+  print(
+    f"{'simulator':<10} {'version':<14} {'states':>7} {'atoms':>6} "
+    f"{'seconds':>8} {'spread':>7} {'cores':>6} {'atoms/s':>8} "
+    f"{'GFLOP/s':>8} {'of peak':>8} {'difference':>11}"
+  )
+  for row in rows:
+    spread = np.ptp(row.seconds) / np.median(row.seconds)
+    cores = np.median(row.cpu_seconds / row.seconds)
+    states = "by atom" if row.n_states is None else row.n_states
+    gflops, share = "–", "–"
+    if row.gflops is not None:
+      gflops, share = f"{row.gflops:.1f}", f"{row.gflops / peak:.1%}"
+    print(
+      f"{row.simulator.package:<10} {row.simulator.version:<14} {states:>7} "
+      f"{row.n_atoms:>6} {np.median(row.seconds):>8.3f} {spread:>7.0%} "
+      f"{cores:>6.1f} {row.atoms_per_s:>8.0f} {gflops:>8} {share:>8} "
+      f"{row.difference:>11.1e}"
+    )
+  for simulator in missing:
+    print(f"{simulator.package:<10} not installed")
+
+
+def print_ratios(question: str, rows: list[Row], device: str) -> None:
+  """The contract's line for each peer; the first row is ours."""
+  ours, *peers = rows
+  for peer in peers:
+    line = {
+      "question": f"{question}, beside {peer.simulator.package}",
+      "ours": round(ours.atoms_per_s),
+      "peer": round(peer.atoms_per_s),
+      "unit": "atoms/s",
+      "ratio": round(ours.atoms_per_s / peer.atoms_per_s, 2),
+      "device": device,
+    }
+    print(json.dumps(line))
+
+
+def main(argv):
+  """Both tables."""
+  del argv
+  logging.set_verbosity(logging.WARNING)
+  device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+  if jax.default_backend() == "cpu":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or blochsim would use a GPU
+  installed = [peer for peer in PEERS if peer.is_installed]
+  missing = [peer for peer in PEERS if not peer.is_installed]
+  sequence, rng, peak = play_train(), np.random.default_rng(0), measured_peak()
+  print(f"{device}; a float32 matrix product runs at {peak:.0f} GFLOP/s")
+
+  t1, t2 = random_atoms(_ATOMS.value, rng)
+  n_states = _STATES.value
+  reference = OURS.build(sequence, n_states)(t1, t2)
+  equal_states = measure(
+    [(s, n_states) for s in (OURS, *installed)], sequence, t1, t2, reference
+  )
+  print_table(
+    "Equal states (difference from ours)", equal_states, missing, peak
+  )
+
+  t1, t2 = dictionary_atoms(_GRID.value, rng)
+  reference = reference_echoes(sequence, t1, t2, _LADDER[-1])
+  candidates = [(OURS, None)]
+  for peer in installed:
+    count = smallest_states(peer, sequence, t1, t2, reference)
+    candidates.append((peer, count))
+  equal_accuracy = measure(candidates, sequence, t1, t2, reference)
+  print_table(
+    f"Equal accuracy, {_TOLERANCE:g} of the largest signal "
+    "(difference from float64, 256 states)",
+    equal_accuracy,
+    missing,
+    peak,
+  )
+  if equal_accuracy[0].difference > _TOLERANCE:
+    print("mrf_jax misses the tolerance: this table is not at equal accuracy")
+  print()
+  train = f"EPG of {_FRAMES} frames"
+  print_ratios(f"{train}, {n_states} states", equal_states, device)
+  print_ratios(f"{train}, dictionary to {_TOLERANCE:g}", equal_accuracy, device)
+
+
+if __name__ == "__main__":
+  app.run(main)
