@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from mrf_jax.parallel import map_threads
-from mrf_jax.signal.epg import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_echoes
 
 # States of a batch of mrpro on a CPU, its fastest: at 256 states it is half as
 # fast on 2,048 atoms at once, which no cache holds.

@@ -18,8 +18,9 @@ from mrf_jax.signal.slice_profile import SliceProfile
 from mrf_jax.signal.states import StateTable, exact_states
 
 # Atoms of one compiled call, and of one block of it: on a CPU the states of a
-# block stay in the cache; an accelerator wants more at once.
-_CPU_CALL, _CPU_BLOCK = 512, 64
+# block stay in the cache, and XLA does not spread a call of 256 over its own
+# threads, which ours would wait for; an accelerator wants more at once.
+_CPU_CALL, _CPU_BLOCK = 256, 64
 _ACCELERATOR_CALL = 32768
 # Largest truncation error of an atom, relative to its largest echo.
 TOLERANCE = 1e-4
@@ -279,7 +280,11 @@ def _run(
         real=real,
         block=_CPU_BLOCK if on_cpu else call,
       )
-      results[:, rows] = np.asarray(found)[:, : rows.size]
+      # A slice is copied without the interpreter's lock.
+      first, last = rows[0], rows[-1]
+      together = last - first + 1 == rows.size
+      where = slice(first, last + 1) if together else rows
+      results[:, where] = np.asarray(found)[:, : rows.size]
 
   jobs = []
   for states in np.unique(counts):

@@ -10,8 +10,8 @@ from mrf_jax.sequence import Sequence
 
 # State counts that are compiled and tried, each about a third above the last.
 _LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
-# Probes: T2 in steps of 25 % with five T1 from T2 to 10 s and three B1, which
-# together fill one compiled call.
+# Probes: T2 in steps of 26 % with five T1 from T2 to 10 s and three B1, which
+# together fill two compiled calls.
 _PROBE_T2_MS = np.geomspace(5.0, 10_000.0, 34)
 _PROBE_B1 = (0.7, 1.0, 1.3)
 _N_PROBE_T1 = 5
