@@ -44,9 +44,16 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.sequence = ml_collections.ConfigDict()
   config.sequence.n_frames = 720
-  # None plays our own tailored train; or text files of angles and TRs.
+  # None plays our own tailored train; or a text, MATLAB or Pulseq file, with
+  # another text file of TRs where they stand apart.
   config.sequence.path = ml_collections.config_dict.placeholder(str)
   config.sequence.tr_path = ml_collections.config_dict.placeholder(str)
+  # Of the file: ms or s, deg or rad; None is ms and deg, and refuses what looks
+  # like the other. The echo of a Pulseq file: adc_start or adc_centre.
+  config.sequence.time_unit = ml_collections.config_dict.placeholder(str)
+  config.sequence.angle_unit = ml_collections.config_dict.placeholder(str)
+  config.sequence.echo = "adc_start"
+  # Where the file does not say:
   config.sequence.te_ms = 2.0
   config.sequence.inversion_time_ms = 20.0
 

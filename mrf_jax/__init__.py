@@ -12,11 +12,11 @@ from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
 from mrf_jax.relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from mrf_jax.sequence import (
   Sequence,
-  load_sequence,
   make_sequence,
   rf_spoiling_phases_deg,
   tailored,
 )
+from mrf_jax.sequence_files import load_sequence
 from mrf_jax.signal.fingerprints import (
   FingerprintDerivatives,
   fingerprint_derivatives,

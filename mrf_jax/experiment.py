@@ -24,7 +24,8 @@ from mrf_jax.methods import (
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.scanner.spiral import make_spiral
-from mrf_jax.sequence import Sequence, load_sequence, tailored
+from mrf_jax.sequence import Sequence, tailored
+from mrf_jax.sequence_files import load_sequence
 from mrf_jax.simulate import (
   make_phantom,
   mean_magnitude,
@@ -215,6 +216,9 @@ def _sequence(options) -> Sequence:
     te_ms=options.te_ms,
     inversion_time_ms=options.inversion_time_ms,
     n_frames=options.n_frames,
+    time_unit=options.time_unit,
+    angle_unit=options.angle_unit,
+    echo=options.echo,
   )
 
 

@@ -1,7 +1,6 @@
 """What the scanner plays: flip angles, timing and preparation of a train."""
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import jax
@@ -197,69 +196,3 @@ def tailored(n_frames: int = 720) -> Sequence:
     flips[start:stop] = floor_deg + (peak - floor_deg) * np.sin(np.pi * phase)
     tr_ms[start:stop] = tr
   return make_sequence(flips, tr_ms, te_ms=2.0, inversion_time_ms=20.0)
-
-
-def load_sequence(
-  path,
-  *,
-  tr_path=None,
-  tr_ms: float = 15.0,
-  te_ms: float = 2.0,
-  inversion_time_ms: float | None = 20.0,
-  n_frames: int | None = None,
-) -> Sequence:
-  """A schedule from text files of numbers.
-
-  The file has one row a frame: flip angle (degrees), then, where given, TR
-  (ms), TE (ms) and RF phase (degrees), split by blanks or commas; lines that
-  start with # are comments. Public schedules, such as the Jiang-type one,
-  often come as two single-column files: name the second as `tr_path`.
-
-  Args:
-    path: the file of flip angles, degrees.
-    tr_path: a file of repetition times, ms; it may be longer than the other.
-    tr_ms: repetition time where neither file gives one, ms.
-    te_ms: echo time where the file gives none, ms.
-    inversion_time_ms: delay after the adiabatic inversion, ms, or None.
-    n_frames: keep the first frames only.
-
-  Returns:
-    The checked sequence.
-
-  Raises:
-    UserError: a file is missing, is not numbers, or is too short.
-  """
-  rows = _read_columns(path)
-  if rows.shape[1] > 4:
-    raise UserError(f"{path}: {rows.shape[1]} columns; at most 4 are known")
-  defaults = [None, tr_ms, te_ms, 0.0]
-  columns = [
-    rows[:, i] if i < rows.shape[1] else np.full(len(rows), defaults[i])
-    for i in range(4)
-  ]
-  if tr_path is not None:
-    columns[1] = _read_columns(tr_path)[:, 0]
-  wanted = len(rows) if n_frames is None else n_frames
-  for source, column in ((path, columns[0]), (tr_path, columns[1])):
-    if len(column) < wanted:
-      raise UserError(f"{source}: {len(column)} frames, {wanted} are wanted")
-  flips, trs, tes, phases = (column[:wanted] for column in columns)
-  return make_sequence(flips, trs, tes, phases, inversion_time_ms)
-
-
-def _read_columns(path) -> np.ndarray:
-  """The numbers of a text file, [row, column]."""
-  try:
-    text = pathlib.Path(path).read_text()
-    lines = (line.split("#")[0] for line in text.splitlines())
-    rows = [
-      [float(word) for word in line.replace(",", " ").split()]
-      for line in lines
-      if line.strip()
-    ]
-    table = np.array(rows, np.float64)
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path}: not a table of numbers ({error})") from error
-  if table.ndim != 2 or not table.size:
-    raise UserError(f"{path}: not a table of numbers (it is empty)")
-  return table

@@ -3,7 +3,6 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.sequence import (
-  load_sequence,
   make_sequence,
   rf_spoiling_phases_deg,
   tailored,
@@ -76,40 +75,3 @@ def test_rf_spoiling_phases_grow_by_the_increment():
   assert phases[0] == 0
   turns = np.diff(phases, 2) - 117  # the phase differences grow by 117°
   np.testing.assert_allclose(np.mod(turns + 180, 360), 180, atol=1e-9)
-
-
-def test_text_columns_and_comments(tmp_path):
-  path = tmp_path / "train.csv"
-  path.write_text("# angle, TR, TE, phase\n10, 12, 2, 0\n20 13 2.5 90\n")
-  train = load_sequence(path, inversion_time_ms=None)
-  np.testing.assert_allclose(train.flip_angles_deg, [10, 20])
-  np.testing.assert_allclose(train.tr_ms, [12, 13])
-  np.testing.assert_allclose(train.te_ms, [2, 2.5])
-  np.testing.assert_allclose(train.rf_phases_deg, [0, 90])
-  assert not train.has_constant_phase
-  assert train.inversion_time_ms is None
-
-
-def test_two_files_of_which_the_trs_are_longer(tmp_path):
-  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
-  angles.write_text("10\n20\n30\n")
-  trs.write_text("12\n13\n14\n15\n")
-  train = load_sequence(angles, tr_path=trs, n_frames=2)
-  np.testing.assert_allclose(train.tr_ms, [12, 13])
-
-
-@pytest.mark.parametrize("content", ["", "ten\n", "1 2\n3\n", "1 2 3 4 5\n"])
-def test_bad_files_are_named(tmp_path, content):
-  path = tmp_path / "train.txt"
-  path.write_text(content)
-  with pytest.raises(UserError, match=r"train\.txt"):
-    load_sequence(path)
-
-
-def test_too_short_a_file_is_named(tmp_path):
-  path = tmp_path / "fa.txt"
-  path.write_text("10\n20\n")
-  with pytest.raises(UserError, match=r"fa\.txt: 2 frames, 3 are wanted"):
-    load_sequence(path, n_frames=3)
-  with pytest.raises(UserError, match="missing"):
-    load_sequence(tmp_path / "missing.txt")

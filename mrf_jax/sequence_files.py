@@ -1,0 +1,284 @@
+"""Schedules from text, MATLAB and Pulseq files."""
+
+import os
+import pathlib
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+from scipy.io.matlab import MatReadError
+
+from mrf_jax.errors import UserError
+from mrf_jax.pulseq import load_pulseq
+from mrf_jax.sequence import FRAME_FIELDS, Sequence, make_sequence
+
+# What columns and variables are called, in lower case.
+_NAMES = {
+  "flip_angles_deg": (
+    "flip_angles_deg",
+    "flip_angle_deg",
+    "flip_angles",
+    "flip_angle",
+    "flipangles",
+    "flipangle",
+    "flip",
+    "fa",
+  ),
+  "tr_ms": ("tr_ms", "tr"),
+  "te_ms": ("te_ms", "te"),
+  "rf_phases_deg": (
+    "rf_phases_deg",
+    "rf_phase_deg",
+    "phases",
+    "phase",
+    "ph",
+  ),
+  "inversion_time_ms": ("inversion_time_ms", "ti_ms", "ti"),
+}
+_TIMES = ("tr_ms", "te_ms", "inversion_time_ms")
+_ANGLES = ("flip_angles_deg", "rf_phases_deg")
+# A median TR below this, or no flip angle above that, is another unit's.
+_SHORTEST_TR_MS = 0.5
+_LARGEST_RADIAN = np.pi
+
+Columns = dict[str, np.ndarray]
+
+
+def load_sequence(
+  path: str | os.PathLike,
+  *,
+  tr_path: str | os.PathLike | None = None,
+  tr_ms: float = 15.0,
+  te_ms: float = 2.0,
+  inversion_time_ms: float | None = 20.0,
+  n_frames: int | None = None,
+  time_unit: str | None = None,
+  angle_unit: str | None = None,
+  variables: Mapping[str, str] | None = None,
+  echo: str = "adc_start",
+) -> Sequence:
+  """A schedule from a file, by its suffix.
+
+  Text: one row a frame, numbers split by blanks or commas, lines that start
+  with # are comments. The columns are flip angle, then, where given, TR, TE
+  and RF phase; a first line of names (`flip_angle_deg,tr_ms`) orders them
+  otherwise. Public schedules, such as the Jiang-type one, often come as two
+  single-column files: name the second as `tr_path`.
+
+  `.mat`: MATLAB files of any version with the variables FA, TR, TE, PH and TI,
+  or others that `variables` names. `.seq`: see `load_pulseq`, which finds all
+  times and angles in the file.
+
+  Args:
+    path: the file.
+    tr_path: a text file of repetition times; it may be longer than the other.
+    tr_ms: repetition time where no file gives one, ms.
+    te_ms: echo time where the file gives none, ms.
+    inversion_time_ms: delay after the adiabatic inversion where the file gives
+      none, ms, or None.
+    n_frames: keep the first frames only.
+    time_unit: of the file, `ms` or `s`; None is ms, and refuses times that
+      look like seconds.
+    angle_unit: of the file, `deg` or `rad`; None is deg, and refuses flip
+      angles that look like radians.
+    variables: field of `Sequence` to the variable of a MATLAB file.
+    echo: of a Pulseq file, see `load_pulseq`.
+
+  Returns:
+    The checked sequence.
+
+  Raises:
+    UserError: a file is missing, is not what its suffix says, or is too short.
+  """
+  path = pathlib.Path(path)
+  for name, unit, known in (
+    ("time_unit", time_unit, ("ms", "s")),
+    ("angle_unit", angle_unit, ("deg", "rad")),
+  ):
+    if unit is not None and unit not in known:
+      raise UserError(f"{name}: {unit!r} is not one of {', '.join(known)}")
+  if path.suffix.lower() == ".seq":
+    return _first_frames(load_pulseq(path, echo=echo), n_frames, path)
+  if path.suffix.lower() == ".mat":
+    columns = _read_matlab(path, variables or {})
+  else:
+    columns = _read_text(path)
+  if tr_path is not None:
+    columns["tr_ms"] = next(iter(_read_text(pathlib.Path(tr_path)).values()))
+  _to_house_units(columns, path, time_unit, angle_unit)
+  length = len(columns["flip_angles_deg"])
+  wanted = length if n_frames is None else n_frames
+  defaults = {"tr_ms": tr_ms, "te_ms": te_ms, "rf_phases_deg": 0.0}
+  fields: dict[str, Any] = {}
+  for name in FRAME_FIELDS:
+    values = columns.get(name, np.full(wanted, defaults.get(name)))
+    if len(values) < wanted:
+      source = tr_path if name == "tr_ms" and tr_path is not None else path
+      raise UserError(
+        f"{source}: {name}: {len(values)} frames, {wanted} are wanted"
+      )
+    fields[name] = values[:wanted]
+  if "inversion_time_ms" in columns:
+    inversion_time_ms = float(columns["inversion_time_ms"][0])
+  try:
+    return make_sequence(**fields, inversion_time_ms=inversion_time_ms)
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
+
+
+def _first_frames(sequence: Sequence, n_frames, path) -> Sequence:
+  """The first frames of a train that has as many."""
+  if n_frames is None:
+    return sequence
+  if sequence.n_frames < n_frames:
+    raise UserError(
+      f"{path}: {sequence.n_frames} frames, {n_frames} are wanted"
+    )
+  fields = dict(vars(sequence))
+  fields |= {name: fields[name][:n_frames] for name in FRAME_FIELDS}
+  return make_sequence(**fields)
+
+
+def _to_house_units(columns: Columns, path, time_unit, angle_unit) -> None:
+  """Turns times into ms and angles into degrees, in place."""
+  flips = columns["flip_angles_deg"]
+  largest = int(np.argmax(np.abs(flips)))
+  if angle_unit is None and 0 < np.abs(flips[largest]) <= _LARGEST_RADIAN:
+    raise UserError(
+      f"{path}: flip_angles_deg[{largest}] is the largest, {flips[largest]:g}, "
+      "which looks like radians; angle_unit='rad' (or 'deg') says what it is"
+    )
+  repetitions = columns.get("tr_ms")
+  if time_unit is None and repetitions is not None:
+    median = float(np.median(repetitions))
+    if 0 < median < _SHORTEST_TR_MS:
+      raise UserError(
+        f"{path}: the median of tr_ms is {median:g}, which looks like seconds; "
+        "time_unit='s' (or 'ms') says what it is"
+      )
+  for name in columns:
+    if name in _TIMES and time_unit == "s":
+      columns[name] = columns[name] * 1000
+    if name in _ANGLES and angle_unit == "rad":
+      columns[name] = np.rad2deg(columns[name])
+
+
+def _field_of(name: str) -> str | None:
+  """The field that a column or variable of this name holds."""
+  for field, names in _NAMES.items():
+    if name.lower() in names:
+      return field
+  return None
+
+
+def _read_text(path: pathlib.Path) -> Columns:
+  """The columns of a text file, by name or by position."""
+  try:
+    lines = [
+      line.split("#")[0].strip() for line in path.read_text().split("\n")
+    ]
+  except (OSError, UnicodeDecodeError) as error:
+    raise UserError(f"{path}: not a table of numbers ({error})") from error
+  rows = [line.replace(",", " ").split() for line in lines if line]
+  fields = list(FRAME_FIELDS)
+  if rows and not _is_number(rows[0][0]):
+    fields = []
+    for name in rows.pop(0):
+      field = _field_of(name)
+      if field is None or field == "inversion_time_ms":
+        known = ", ".join(FRAME_FIELDS)
+        raise UserError(
+          f"{path}: column {name!r} is unknown; known are {known}"
+        )
+      fields.append(field)
+    if "flip_angles_deg" not in fields:
+      raise UserError(f"{path}: no column of flip angles (flip_angles_deg)")
+  try:
+    table = np.array([[float(word) for word in row] for row in rows])
+  except ValueError as error:
+    raise UserError(f"{path}: not a table of numbers ({error})") from error
+  if table.ndim != 2 or not table.size:
+    raise UserError(f"{path}: not a table of numbers (it is empty)")
+  if table.shape[1] > len(fields):
+    raise UserError(
+      f"{path}: {table.shape[1]} columns; at most {len(fields)} are known"
+    )
+  return dict(zip(fields, table.T, strict=False))
+
+
+def _is_number(word: str) -> bool:
+  try:
+    float(word)
+  except ValueError:
+    return False
+  return True
+
+
+def _read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
+  """The vectors of a MATLAB file that hold fields of a train."""
+  for field in variables:
+    if field not in _NAMES:
+      raise UserError(
+        f"variables: {field!r} is unknown; known are {', '.join(_NAMES)}"
+      )
+  found = _matlab_variables(path)
+  names = dict(variables)
+  for name in found:
+    held = _field_of(name)
+    if held is None or held in variables:
+      continue
+    if held in names:
+      raise UserError(
+        f"{path}: {names[held]} and {name} both look like {held}; "
+        "`variables` says which it is"
+      )
+    names[held] = name
+  columns = {}
+  for wanted, name in names.items():
+    if name not in found:
+      raise UserError(
+        f"{path}: no variable {name!r}; it has {', '.join(found) or 'none'}"
+      )
+    values = np.squeeze(np.asarray(found[name]))
+    if values.dtype.kind not in "iufb" or values.ndim > 1:
+      raise UserError(f"{path}: {name} is not a vector of real numbers")
+    # FA may be double and TE uint8 in one file: one type before arithmetic.
+    columns[wanted] = np.atleast_1d(values.astype(np.float64))
+  if "flip_angles_deg" not in columns:
+    raise UserError(
+      f"{path}: no flip angles (FA); it has {', '.join(found) or 'none'}"
+    )
+  return columns
+
+
+def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """All numeric variables of a MATLAB file, v7.3 being HDF5."""
+  if not path.is_file():
+    raise UserError(f"{path}: there is no such file")
+  try:
+    if h5py.is_hdf5(path):
+      with h5py.File(path) as file:
+        return {
+          name: item[()]
+          for name, item in file.items()
+          if isinstance(item, h5py.Dataset)
+        }
+    loaded = scipy.io.loadmat(path)
+  except (
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    MatReadError,
+    NotImplementedError,
+    zlib.error,
+  ) as error:
+    text = " ".join(str(error).split())
+    raise UserError(f"{path}: not a MATLAB file, or cut short ({text})") from (
+      error
+    )
+  return {k: v for k, v in loaded.items() if not k.startswith("__")}

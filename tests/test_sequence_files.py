@@ -1,0 +1,167 @@
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from mrf_jax.errors import UserError
+from mrf_jax.sequence_files import load_sequence
+
+
+def test_text_columns_and_comments(tmp_path):
+  path = tmp_path / "train.csv"
+  path.write_text("# angle, TR, TE, phase\n10, 12, 2, 0\n20 13 2.5 90\n")
+  train = load_sequence(path, inversion_time_ms=None)
+  np.testing.assert_allclose(train.flip_angles_deg, [10, 20])
+  np.testing.assert_allclose(train.tr_ms, [12, 13])
+  np.testing.assert_allclose(train.te_ms, [2, 2.5])
+  np.testing.assert_allclose(train.rf_phases_deg, [0, 90])
+  assert not train.has_constant_phase
+  assert train.inversion_time_ms is None
+
+
+def test_two_files_of_which_the_trs_are_longer(tmp_path):
+  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
+  angles.write_text("10\n20\n30\n")
+  trs.write_text("12\n13\n14\n15\n")
+  train = load_sequence(angles, tr_path=trs, n_frames=2)
+  np.testing.assert_allclose(train.tr_ms, [12, 13])
+
+
+@pytest.mark.parametrize("content", ["", "ten\n", "1 2\n3\n", "1 2 3 4 5\n"])
+def test_bad_files_are_named(tmp_path, content):
+  path = tmp_path / "train.txt"
+  path.write_text(content)
+  with pytest.raises(UserError, match=r"train\.txt"):
+    load_sequence(path)
+
+
+def test_too_short_a_file_is_named(tmp_path):
+  path = tmp_path / "fa.txt"
+  path.write_text("10\n20\n")
+  with pytest.raises(UserError, match=r"fa\.txt: flip_angles_deg: 2 frames, 3"):
+    load_sequence(path, n_frames=3)
+  with pytest.raises(UserError, match="missing"):
+    load_sequence(tmp_path / "missing.txt")
+
+
+def test_a_line_of_names_orders_the_columns(tmp_path):
+  path = tmp_path / "train.csv"
+  path.write_text("TR,rf_phase_deg,FA\n12,0,10\n13,180,20\n")
+  train = load_sequence(path, te_ms=3.0)
+  np.testing.assert_allclose(train.flip_angles_deg, [10, 20])
+  np.testing.assert_allclose(train.tr_ms, [12, 13])
+  np.testing.assert_allclose(train.te_ms, 3)
+  np.testing.assert_allclose(train.rf_phases_deg, [0, 180])
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("angle,TR\n10,12\n", "column 'angle' is unknown; known are flip_angles"),
+    ("TR\n12\n", "no column of flip angles"),
+    ("FA,TR\n", "empty"),
+    ("FA,TR\n10,12\n20,nan\n", r"tr_ms\[1\] is nan"),
+    ("0.1\n0.5\n", r"flip_angles_deg\[1\] is the largest, 0.5, .* radians"),
+    ("10 0.012\n20 0.013\n", "median of tr_ms is 0.0125, .* seconds"),
+  ],
+)
+def test_bad_text_is_named(tmp_path, text, message):
+  path = tmp_path / "train.csv"
+  path.write_text(text)
+  with pytest.raises(UserError, match=message) as caught:
+    load_sequence(path)
+  assert str(path) in str(caught.value)
+
+
+def test_units_are_converted_when_they_are_stated(tmp_path):
+  path = tmp_path / "train.txt"
+  path.write_text("0.5 0.012 0.002 3.0\n1.0 0.013 0.002 0\n")
+  train = load_sequence(path, time_unit="s", angle_unit="rad")
+  np.testing.assert_allclose(train.flip_angles_deg, np.rad2deg([0.5, 1.0]))
+  np.testing.assert_allclose(train.tr_ms, [12, 13])
+  np.testing.assert_allclose(train.te_ms, 2)
+  np.testing.assert_allclose(train.rf_phases_deg, [np.rad2deg(3.0), 0])
+  small = tmp_path / "small.txt"
+  small.write_text("2\n3\n")
+  train = load_sequence(small, angle_unit="deg")
+  np.testing.assert_allclose(train.flip_angles_deg, [2, 3])
+  with pytest.raises(UserError, match="time_unit: 'us' is not one of ms, s"):
+    load_sequence(path, time_unit="us")
+
+
+COLUMNS = {
+  "FA": np.array([[10.0], [20.5], [300.0]]),
+  "PH": np.array([[0], [180], [200]], np.uint8),
+  "TE": np.array([[2], [2], [3]], np.uint8),
+  "TR": np.array([[12], [13], [200]], np.uint8),
+}
+
+
+def save_v5(path, variables):
+  scipy.io.savemat(path, variables)
+
+
+def save_v73(path, variables):
+  with h5py.File(path, "w", userblock_size=512) as file:
+    for name, values in variables.items():
+      file[name] = np.asarray(values).T  # MATLAB counts columns first
+
+
+@pytest.mark.parametrize("save", [save_v5, save_v73])
+def test_matlab_files_of_both_kinds(tmp_path, save):
+  path = tmp_path / "train.mat"
+  save(path, COLUMNS)
+  train = load_sequence(path, inversion_time_ms=50.0)
+  np.testing.assert_allclose(train.flip_angles_deg, [10, 20.5, 300])
+  # Not in eight bits: 200 ms is 200 ms.
+  np.testing.assert_allclose(train.tr_ms, [12, 13, 200])
+  np.testing.assert_allclose(train.te_ms, [2, 2, 3])
+  np.testing.assert_allclose(train.rf_phases_deg, [0, 180, 200])
+  assert train.inversion_time_ms == 50.0
+  save(path, {**COLUMNS, "TI": 18.0, "note": np.eye(2)})
+  assert load_sequence(path, n_frames=2).inversion_time_ms == 18.0
+
+
+def test_matlab_variables_by_other_names(tmp_path):
+  path = tmp_path / "train.mat"
+  save_v5(path, {"alpha_list": [10.0, 20.0], "TR": [12.0, 13.0]})
+  with pytest.raises(UserError, match=r"no flip angles .* alpha_list, TR"):
+    load_sequence(path)
+  train = load_sequence(path, variables={"flip_angles_deg": "alpha_list"})
+  np.testing.assert_allclose(train.flip_angles_deg, [10, 20])
+  with pytest.raises(UserError, match="no variable 'beta'"):
+    load_sequence(path, variables={"flip_angles_deg": "beta"})
+  with pytest.raises(UserError, match="'flips' is unknown"):
+    load_sequence(path, variables={"flips": "alpha_list"})
+
+
+@pytest.mark.parametrize(
+  ("variables", "message"),
+  [
+    ({"FA": [10.0, 20.0], "flip": [1.0, 2.0]}, "FA and flip both look like"),
+    ({"FA": np.ones((2, 2))}, "FA is not a vector"),
+    ({"FA": [10.0, 2j]}, "FA is not a vector of real"),
+    ({"FA": "ten"}, "FA is not a vector"),
+    ({"FA": [10.0, 20.0], "TR": [12.0]}, "tr_ms: 1 frames, 2 are wanted"),
+    ({"FA": [10.0, 20.0], "TR": [12.0, -1.0]}, r"tr_ms\[1\] is -1"),
+  ],
+)
+def test_bad_matlab_variables_are_named(tmp_path, variables, message):
+  path = tmp_path / "train.mat"
+  save_v5(path, variables)
+  with pytest.raises(UserError, match=message) as caught:
+    load_sequence(path)
+  assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("save", [save_v5, save_v73])
+def test_damaged_matlab_files_are_named(tmp_path, save):
+  path = tmp_path / "train.mat"
+  save(path, {"FA": np.linspace(5, 60, 500), "TR": np.full(500, 12.0)})
+  whole = path.read_bytes()
+  for size in (0, 100, len(whole) // 2):
+    path.write_bytes(whole[:size])
+    with pytest.raises(UserError, match=r"train\.mat"):
+      load_sequence(path)
+  with pytest.raises(UserError, match="no such file"):
+    load_sequence(tmp_path / "missing.mat")
