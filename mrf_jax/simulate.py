@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Inexact
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
@@ -99,7 +99,7 @@ def make_phantom(
 
 def true_signals(
   phantom: Phantom, sequence: Sequence, z: int
-) -> Float32[np.ndarray, "voxel frame"]:
+) -> Inexact[np.ndarray, "voxel frame"]:
   """Signals of the masked voxels of a slice without noise, every frame.
 
   The sum over a voxel's tissues, each simulated at its own T1, T2 and B1.
@@ -108,6 +108,9 @@ def true_signals(
     phantom: the head.
     sequence: the train.
     z: the slice.
+
+  Returns:
+    float32, or complex64 where the phases of the pulses differ.
   """
   rows = phantom.rows(z)
   fractions, b1 = phantom.fractions[:, rows], phantom.b1[rows]
@@ -128,7 +131,7 @@ def true_signals(
   return signals
 
 
-def mean_magnitude(signals: Float32[np.ndarray, "voxel frame"]) -> float:
+def mean_magnitude(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
   """Mean of |signal| over the middle slice: what noise is relative to.
 
   Args:

@@ -1,7 +1,7 @@
 """The fingerprinting scan: spiral k-space, noise, sliding-window images."""
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float, Float32
+from jaxtyping import Bool, Complex64, Float, Inexact
 
 from mrf_jax.parallel import map_threads
 from mrf_jax.scanner import spiral as spirals
@@ -9,33 +9,34 @@ from mrf_jax.scanner.spiral import Spiral
 
 
 def temporal_subspace(
-  signals: Float32[np.ndarray, "voxel frame"], *, tolerance: float
+  signals: Inexact[np.ndarray, "voxel frame"], *, tolerance: float
 ) -> tuple[
-  Float32[np.ndarray, "voxel rank"], Float32[np.ndarray, "frame rank"]
+  Inexact[np.ndarray, "voxel rank"], Inexact[np.ndarray, "frame rank"]
 ]:
   """The fewest temporal components that hold the signals.
 
   Args:
-    signals: the true fingerprints of a slice.
+    signals: the true fingerprints of a slice, real or complex.
     tolerance: bound on the norm of what is left out, relative to the norm of
       all signals together.
 
   Returns:
     Coefficients and the orthonormal basis: signals ≈ coefficients @ basis.T.
   """
-  gram = signals.astype(np.float64).T @ signals
+  wide = signals.astype(np.result_type(signals.dtype, np.float64))
+  gram = wide.T @ wide.conj()
   energy, vectors = np.linalg.eigh(gram)
   energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
   # What each rank leaves out, from one component to all of them (nothing).
   left_out = np.append(np.cumsum(energy[::-1])[::-1][1:], 0.0)
   rank = 1 + int(np.argmax(left_out <= tolerance**2 * energy.sum()))
-  basis = vectors[:, :rank].astype(np.float32)
-  return signals @ basis, basis
+  basis = vectors[:, :rank].astype(signals.dtype)
+  return signals @ basis.conj(), basis
 
 
 def scan_slice(
   rng: np.random.Generator,
-  signals: Float32[np.ndarray, "voxel frame"],
+  signals: Inexact[np.ndarray, "voxel frame"],
   mask: Bool[np.ndarray, "y x"],
   sensitivities: Complex64[np.ndarray, "coil y x"],
   spiral: Spiral,
