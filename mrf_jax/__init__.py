@@ -1,6 +1,7 @@
 """MR fingerprinting reconstruction in JAX."""
 
 from mrf_jax.cramer_rao import cramer_rao_bounds
+from mrf_jax.dataset.raw_data import RawData, load_raw_data
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
@@ -31,6 +32,7 @@ __all__ = [
   "FingerprintDerivatives",
   "Maps",
   "Model",
+  "RawData",
   "Sequence",
   "SliceProfile",
   "Subject",
@@ -43,6 +45,7 @@ __all__ = [
   "fit_t2",
   "fit_vfa_t1",
   "load_model",
+  "load_raw_data",
   "load_sequence",
   "load_subject",
   "make_sequence",

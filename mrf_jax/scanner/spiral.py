@@ -12,6 +12,50 @@ from jaxtyping import Complex64, Float32
 _NUFFT = {"eps": 1e-4, "upsampfac": 1.25}
 
 
+def nufft(
+  samples: Float32[np.ndarray, "sample 2"],
+  matrix: int,
+  *,
+  n_coils: int,
+  n_batches: int,
+  n_threads: int,
+  sensitivities: Complex64[np.ndarray, "coil y x"] | None = None,
+):
+  """A `mrinufft` operator: op(images) and adj_op(k-space).
+
+  Args:
+    samples: k-space positions in cycles per voxel, within ±0.5, (x, y).
+    matrix: voxels along x and y.
+    n_coils: coils.
+    n_batches: images transformed in one call.
+    n_threads: threads of the NUFFT; its adjoint is reproducible with one.
+    sensitivities: coil sensitivities; None for images of single coils.
+
+  Returns:
+    The operator; images are [batch, 1 or coil, x, y] for its sample order
+    (x, y), k-space is [batch, coil, sample].
+  """
+  smaps = None
+  if sensitivities is not None:
+    smaps = np.ascontiguousarray(sensitivities.transpose(0, 2, 1))
+  radians = samples * np.float32(2 * np.pi)
+  # mri-nufft takes positions that all lie near the centre for cycles. One
+  # period further, a position is the same to an image of whole voxels.
+  if np.abs(radians).max() < 0.51:
+    radians[0, 0] += np.float32(2 * np.pi)
+  return mrinufft.get_operator("finufft")(
+    radians,
+    (matrix, matrix),
+    n_coils=n_coils,
+    n_batchs=n_batches,
+    n_trans=n_coils,
+    smaps=smaps,
+    squeeze_dims=False,
+    nthreads=n_threads,
+    **_NUFFT,
+  )
+
+
 @dataclasses.dataclass(frozen=True)
 class Spiral:
   """Rotated spiral arms that sample k-space fully together.
@@ -45,17 +89,13 @@ class Spiral:
     Returns:
       The operator; images are [batch, 1, x, y] for its sample order (x, y).
     """
-    samples = self.trajectory[arms].reshape(-1, 2)
-    return mrinufft.get_operator("finufft")(
-      samples * np.float32(2 * np.pi),
-      (self.matrix, self.matrix),
+    return nufft(
+      self.trajectory[arms].reshape(-1, 2),
+      self.matrix,
       n_coils=len(sensitivities),
-      n_batchs=n_batches,
-      n_trans=len(sensitivities),
-      smaps=np.ascontiguousarray(sensitivities.transpose(0, 2, 1)),
-      squeeze_dims=False,
-      nthreads=n_threads,
-      **_NUFFT,
+      n_batches=n_batches,
+      n_threads=n_threads,
+      sensitivities=sensitivities,
     )
 
   def noise_gain(self) -> float:

@@ -1,0 +1,233 @@
+"""Raw k-space of a scanner: ISMRMRD files read with h5py alone."""
+
+import dataclasses
+import math
+import os
+from xml.etree import ElementTree
+
+import h5py
+import numpy as np
+from jaxtyping import Complex64, Float32
+
+from mrf_jax.errors import UserError
+
+# ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
+_NOISE_FLAG = 1 << 18
+# What makes acquisitions fit into one array, and so must not change.
+_SIZES = (
+  "active_channels",
+  "number_of_samples",
+  "trajectory_dimensions",
+  "discard_pre",
+  "discard_post",
+)
+# Acquisitions whose variable-length fields are in memory at once.
+_BLOCK = 256
+# Bytes that deflate, HDF5's compression, can make of one at the most.
+_COMPRESSION = 1032
+_NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RawData:
+  """The acquisitions of one scan in the order of the file.
+
+  Attributes:
+    samples: k-space, [acquisition, coil, sample], arbitrary units.
+    trajectory: k-space positions in the units of the file (ISMRMRD sets
+      none), [acquisition, sample, 2 or 3] (x, y, z); None if not stored.
+    fov_mm: field of view of the image (x, y, z) as the header has it, mm by
+      the standard (KomaMRI writes metres); None if absent.
+    matrix: voxels of the image (x, y, z) as the header has it; None if
+      absent.
+    vendor: maker of the scanner, or the simulator; None if absent.
+    field_strength_t: main magnetic field, tesla; None if absent.
+  """
+
+  samples: Complex64[np.ndarray, "acquisition coil sample"]
+  trajectory: Float32[np.ndarray, "acquisition sample dimension"] | None
+  fov_mm: tuple[float, float, float] | None
+  matrix: tuple[int, int, int] | None
+  vendor: str | None
+  field_strength_t: float | None
+
+
+def load_raw_data(path: str | os.PathLike) -> RawData:
+  """The k-space of an ISMRMRD file, without its noise measurements.
+
+  Fields are found by their names in the compound type of `dataset/data`, so
+  that the padding of the acquisition header, which differs between writers,
+  does not matter. Samples that the header says to discard are left out.
+
+  Args:
+    path: the HDF5 file (Inati 2017, the ISMRM raw data format).
+
+  Returns:
+    The acquisitions, which must all be of one size.
+
+  Raises:
+    UserError: there is no such file, or it is not a sound ISMRMRD file; the
+      line names the acquisition, counted from 0 in the file, if one is wrong.
+  """
+  try:
+    with h5py.File(path, "r") as file:
+      header = _read_header(file)
+      samples, trajectory = _read_acquisitions(file)
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
+  except FileNotFoundError as error:
+    raise UserError(f"{path}: there is no such file") from error
+  except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    message = " ".join(str(error).split())
+    raise UserError(
+      f"{path}: not a readable HDF5 file, or cut short ({message})"
+    ) from error
+  return RawData(samples=samples, trajectory=trajectory, **header)
+
+
+def _read_acquisitions(file: h5py.File):
+  """Samples and trajectory (or None) of all acquisitions but noise."""
+  dataset = file.get("dataset/data")
+  if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
+    raise UserError("no acquisitions in dataset/data")
+  # A damaged count may ask for any amount of memory.
+  stored = len(dataset) * dataset.dtype.itemsize
+  if stored > _COMPRESSION * os.path.getsize(file.filename):
+    raise UserError(
+      f"dataset/data claims {len(dataset)} acquisitions, more than the file "
+      "can hold"
+    )
+  _check_fields(dataset.dtype)
+  heads = dataset.fields("head")[()]
+  kept = np.flatnonzero(heads["flags"] & np.uint64(_NOISE_FLAG) == 0)
+  if not kept.size:
+    raise UserError("no acquisitions in dataset/data, noise left out")
+  first = {name: int(heads[name][kept[0]]) for name in _SIZES}
+  for name in _SIZES:
+    other = kept[heads[name][kept] != first[name]]
+    if other.size:
+      raise UserError(
+        f"acquisition {other[0]}: {name} is {heads[name][other[0]]}, but "
+        f"{first[name]} in acquisition {kept[0]}"
+      )
+  n_coils, n_samples, n_dimensions, pre, post = first.values()
+  if n_dimensions not in (0, 2, 3):
+    raise UserError(
+      f"acquisition {kept[0]}: the trajectory has {n_dimensions} dimensions, "
+      "not 0, 2 or 3"
+    )
+  if not n_coils or pre + post >= n_samples:
+    raise UserError(
+      f"acquisition {kept[0]}: nothing is left of {n_coils} coils and "
+      f"{n_samples} samples, {pre} + {post} of them to discard"
+    )
+
+  samples, trajectories = None, None
+  rank = {int(index): row for row, index in enumerate(kept)}
+  for start in range(0, len(dataset), _BLOCK):
+    block = dataset.fields(["traj", "data"])[start : start + _BLOCK]
+    for index, (positions, values) in enumerate(block, start):
+      if index not in rank:
+        continue
+      values = _checked(
+        index, "data", values, (n_coils, n_samples, 2), "coils × samples × 2"
+      )
+      positions = _checked(
+        index,
+        "trajectory",
+        positions,
+        (n_samples, n_dimensions),
+        "samples × dimensions",
+      )
+      # Made only now that the data bear out the sizes in the headers.
+      if samples is None or trajectories is None:
+        samples = np.empty((len(kept), *values.shape[:2]), np.complex64)
+        trajectories = np.empty((len(kept), *positions.shape), np.float32)
+      samples[rank[index]] = values.view(np.complex64)[..., 0]
+      trajectories[rank[index]] = positions
+  assert samples is not None and trajectories is not None
+  used = slice(pre, n_samples - post)
+  trajectory = trajectories[:, used] if n_dimensions else None
+  return samples[..., used], trajectory
+
+
+def _check_fields(dtype: np.dtype) -> None:
+  """The named fields that are read, with lists of float32 where they vary."""
+  names = dtype.names or ()
+  for name in ("head", "traj", "data"):
+    if name not in names:
+      raise UserError(f"dataset/data has no field {name}")
+  for name in ("traj", "data"):
+    if h5py.check_vlen_dtype(dtype[name]) != np.float32:
+      raise UserError(f"field {name} of dataset/data holds no float32 lists")
+  for name in ("flags", *_SIZES):
+    if name not in (dtype["head"].names or ()):
+      raise UserError(f"the headers in dataset/data have no field {name}")
+    if dtype["head"][name].kind != "u":
+      raise UserError(f"header field {name} of dataset/data is no count")
+
+
+def _checked(
+  index: int, name: str, values, shape: tuple[int, ...], meaning: str
+) -> np.ndarray:
+  """Values of one acquisition in their shape, all there and finite."""
+  values = np.ascontiguousarray(values, np.float32)
+  if values.size != math.prod(shape):
+    raise UserError(
+      f"acquisition {index}: {values.size} values of {name}, but "
+      f"{meaning} = {' × '.join(map(str, shape))}"
+    )
+  n_bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+  if n_bad:
+    raise UserError(
+      f"acquisition {index}: {n_bad} values of {name} are NaN or infinite"
+    )
+  return values.reshape(shape)
+
+
+def _read_header(file: h5py.File) -> dict:
+  """The fields of `RawData` that the XML header holds, None where absent."""
+  absent = ("fov_mm", "matrix", "vendor", "field_strength_t")
+  if not isinstance(file.get("dataset/xml"), h5py.Dataset):
+    return dict.fromkeys(absent)
+  stored = np.ravel(file["dataset/xml"][()])
+  if stored.size != 1 or not isinstance(stored[0], bytes):
+    raise UserError("dataset/xml is not one text")
+  try:
+    text = stored[0].decode("utf-8")
+    # Entities, which can grow without bound, need one; ISMRMRD needs none.
+    if "<!DOCTYPE" in text.upper():
+      raise UserError("dataset/xml has a DOCTYPE, which is not read")
+    root = ElementTree.fromstring(text)
+  except (UnicodeDecodeError, ElementTree.ParseError) as error:
+    raise UserError(f"dataset/xml is not sound XML ({error})") from error
+  space = "encoding/reconSpace"
+  system = "acquisitionSystemInformation"
+  field_t = _numbers(root, system, ["systemFieldStrength_T"], float)
+  vendor = root.findtext(_tags(f"{system}/systemVendor"))
+  return {
+    "fov_mm": _numbers(root, f"{space}/fieldOfView_mm", "xyz", float),
+    "matrix": _numbers(root, f"{space}/matrixSize", "xyz", int),
+    "vendor": vendor.strip() if vendor else None,
+    "field_strength_t": field_t and field_t[0],
+  }
+
+
+def _numbers(root: ElementTree.Element, parent: str, names, kind: type):
+  """Positive numbers below an element; None where one is absent."""
+  texts = [root.findtext(_tags(f"{parent}/{name}")) for name in names]
+  if any(text is None for text in texts):
+    return None
+  try:
+    numbers = tuple(kind(text) for text in texts)
+  except ValueError:
+    numbers = ()
+  if not numbers or not all(0 < number < math.inf for number in numbers):
+    shown = ", ".join(repr(text) for text in texts)
+    raise UserError(f"dataset/xml: {parent} is {shown}")
+  return numbers
+
+
+def _tags(path: str) -> str:
+  """A path of the header's elements with their namespace."""
+  return "/".join(_NAMESPACE + tag for tag in path.split("/"))

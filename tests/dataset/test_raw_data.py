@@ -1,0 +1,333 @@
+"""ISMRMRD files: any layout of the header, and every way to be wrong."""
+
+import h5py
+import numpy as np
+import pytest
+
+from mrf_jax import UserError, load_raw_data
+
+N_ACQUISITIONS, N_COILS, N_SAMPLES = 7, 3, 5
+
+# Fields of the ISMRMRD acquisition header, version 1.
+_HEAD = [
+  ("version", "<u2"),
+  ("flags", "<u8"),
+  ("measurement_uid", "<u4"),
+  ("scan_counter", "<u4"),
+  ("acquisition_time_stamp", "<u4"),
+  ("physiology_time_stamp", "<u4", (3,)),
+  ("number_of_samples", "<u2"),
+  ("available_channels", "<u2"),
+  ("active_channels", "<u2"),
+  ("channel_mask", "<u8", (16,)),
+  ("discard_pre", "<u2"),
+  ("discard_post", "<u2"),
+  ("center_sample", "<u2"),
+  ("encoding_space_ref", "<u2"),
+  ("trajectory_dimensions", "<u2"),
+  ("sample_time_us", "<f4"),
+  ("position", "<f4", (3,)),
+]
+_XML = """<?xml version="1.0" encoding="utf-8"?>
+<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
+  <acquisitionSystemInformation>
+    <systemVendor>Müller MR</systemVendor>
+    <systemFieldStrength_T>1.494</systemFieldStrength_T>
+  </acquisitionSystemInformation>
+  <encoding>
+    <encodedSpace>
+      <matrixSize><x>128</x><y>64</y><z>1</z></matrixSize>
+      <fieldOfView_mm><x>460</x><y>230</y><z>5</z></fieldOfView_mm>
+    </encodedSpace>
+    <reconSpace>
+      <matrixSize><x>64</x><y>60</y><z>1</z></matrixSize>
+      <fieldOfView_mm><x>230.5</x><y>220</y><z>5</z></fieldOfView_mm>
+    </reconSpace>
+  </encoding>
+</ismrmrdHeader>"""
+
+
+def acquisitions(n_dimensions=2):
+  """Header, positions and complex samples of each acquisition."""
+  rng = np.random.default_rng(0)
+  shape = (N_ACQUISITIONS, N_COILS, N_SAMPLES)
+  samples = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+  trajectory = rng.uniform(-0.5, 0.5, (*shape[::2], n_dimensions))
+  head = {
+    "number_of_samples": N_SAMPLES,
+    "active_channels": N_COILS,
+    "trajectory_dimensions": n_dimensions,
+  }
+  return [
+    [dict(head), position.astype(np.float32), values.astype(np.complex64)]
+    for position, values in zip(trajectory, samples, strict=True)
+  ]
+
+
+def layout(fields, padded):
+  """A compound type, aligned as a C compiler does if `padded`."""
+  aligned = np.dtype(fields, align=padded)
+  names = list(aligned.names)
+  # Spelled out, since h5py refuses types that must stay aligned.
+  return np.dtype(
+    {
+      "names": names,
+      "formats": [aligned[name] for name in names],
+      "offsets": [aligned.fields[name][1] for name in names],
+      "itemsize": aligned.itemsize,
+    }
+  )
+
+
+def write(path, items, *, padded=True, xml=_XML, left_out=()):
+  """An ISMRMRD file of header, positions and samples of each acquisition."""
+  fields = [field for field in _HEAD if field[0] not in left_out]
+  lists = h5py.vlen_dtype(np.float32)
+  head_type = layout(fields, padded)
+  dtype = layout(
+    [("head", head_type), ("traj", lists), ("data", lists)], padded
+  )
+  rows = np.zeros(len(items), dtype)
+  for row, (head, positions, values) in zip(rows, items, strict=True):
+    for name, value in head.items():
+      row["head"][name] = value
+    row["traj"] = positions.ravel()
+    row["data"] = np.ascontiguousarray(values).view(np.float32).ravel()
+  with h5py.File(path, "w") as file:
+    file["dataset/data"] = rows
+    if xml is not None:
+      file["dataset/xml"] = np.array([xml], h5py.string_dtype())
+  return path
+
+
+@pytest.fixture
+def path(tmp_path):
+  return tmp_path / "scan.mrd"
+
+
+def refusal(path):
+  """The one line that names the file."""
+  with pytest.raises(UserError) as caught:
+    load_raw_data(path)
+  message = str(caught.value)
+  assert message.startswith(f"{path}: ")
+  assert "\n" not in message
+  return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("n_dimensions", [0, 2, 3])
+def test_values_come_back_whatever_the_layout(path, padded, n_dimensions):
+  items = acquisitions(n_dimensions)
+  raw = load_raw_data(write(path, items, padded=padded))
+  assert raw.samples.dtype == np.complex64
+  np.testing.assert_array_equal(raw.samples, [item[2] for item in items])
+  if n_dimensions:
+    assert raw.trajectory.dtype == np.float32
+    np.testing.assert_array_equal(raw.trajectory, [item[1] for item in items])
+  else:
+    assert raw.trajectory is None
+
+
+def test_padding_reaches_the_file(path):
+  sizes = []
+  for padded in (True, False):
+    with h5py.File(write(path, acquisitions(), padded=padded)) as file:
+      sizes.append(file["dataset/data"].dtype["head"].itemsize)
+  assert sizes[0] > sizes[1]
+
+
+def test_the_order_holds_over_more_acquisitions_than_one_block(path):
+  items = acquisitions() * 90
+  for index, item in enumerate(items):
+    item = items[index] = list(item)
+    item[2] = np.full_like(item[2], index)
+  raw = load_raw_data(write(path, items))
+  assert len(raw.samples) == len(items) > 512
+  np.testing.assert_array_equal(raw.samples[:, 1, 2], np.arange(len(items)))
+
+
+def test_the_header_gives_the_image_and_its_origin(path):
+  raw = load_raw_data(write(path, acquisitions()))
+  assert raw.fov_mm == (230.5, 220.0, 5.0)
+  assert raw.matrix == (64, 60, 1)
+  assert raw.vendor == "Müller MR"
+  assert raw.field_strength_t == 1.494
+
+
+@pytest.mark.parametrize(
+  "xml",
+  [
+    None,
+    '<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding/>'
+    "</ismrmrdHeader>",
+  ],
+)
+def test_what_the_header_lacks_is_none(path, xml):
+  raw = load_raw_data(write(path, acquisitions(), xml=xml))
+  assert raw.fov_mm is raw.matrix is raw.vendor is None
+  assert raw.field_strength_t is None
+
+
+def test_noise_measurements_are_left_out(path):
+  items = acquisitions()
+  # Flag 19 is bit 18; its neighbours are imaging data.
+  for index, flags in enumerate([1 << 18, 1 << 17, 1 << 19, 0x40001]):
+    items[index][0]["flags"] = flags
+  # Noise may have another size and no trajectory.
+  items[0][0].update(number_of_samples=2, trajectory_dimensions=0)
+  items[0][1:] = np.zeros(0, np.float32), np.full((N_COILS, 2), np.nan + 0j)
+  items[0][2] = items[0][2].astype(np.complex64)
+  raw = load_raw_data(write(path, items))
+  kept = [items[index] for index in (1, 2, 4, 5, 6)]
+  np.testing.assert_array_equal(raw.samples, [item[2] for item in kept])
+  np.testing.assert_array_equal(raw.trajectory, [item[1] for item in kept])
+
+
+def test_samples_to_discard_are_left_out(path):
+  items = acquisitions()
+  for head, _, _ in items:
+    head.update(discard_pre=1, discard_post=2)
+  raw = load_raw_data(write(path, items))
+  np.testing.assert_array_equal(raw.samples, [i[2][:, 1:3] for i in items])
+  np.testing.assert_array_equal(raw.trajectory, [i[1][1:3] for i in items])
+
+
+def test_a_missing_file_is_named(path):
+  assert refusal(path) == "there is no such file"
+
+
+def test_a_text_file_is_refused(path):
+  path.write_text("no HDF5")
+  assert refusal(path).startswith("not a readable HDF5 file")
+
+
+def test_a_truncated_file_is_refused(path):
+  content = write(path, acquisitions()).read_bytes()
+  path.write_bytes(content[: len(content) // 2])
+  assert "cut short" in refusal(path)
+
+
+def test_a_file_of_something_else_is_refused(path):
+  with h5py.File(path, "w") as file:
+    file["dataset/image"] = np.ones(3)
+  assert refusal(path) == "no acquisitions in dataset/data"
+
+
+def test_a_plain_array_is_refused(path):
+  with h5py.File(path, "w") as file:
+    file["dataset/data"] = np.ones(3)
+  assert refusal(path) == "dataset/data has no field head"
+
+
+def test_a_count_that_the_file_cannot_hold_is_refused(path):
+  lists = h5py.vlen_dtype(np.float32)
+  dtype = [("head", np.dtype(_HEAD)), ("traj", lists), ("data", lists)]
+  with h5py.File(path, "w") as file:
+    file.create_dataset(
+      "dataset/data", (1 << 40,), np.dtype(dtype), chunks=(1,)
+    )
+  assert refusal(path) == (
+    f"dataset/data claims {1 << 40} acquisitions, more than the file can hold"
+  )
+
+
+def test_a_missing_header_field_is_named(path):
+  write(path, acquisitions(), left_out=("discard_post",))
+  assert "no field discard_post" in refusal(path)
+
+
+def test_lists_of_another_type_are_refused(path):
+  lists = h5py.vlen_dtype(np.float64)
+  dtype = [("head", np.dtype(_HEAD)), ("traj", lists), ("data", lists)]
+  with h5py.File(path, "w") as file:
+    file.create_dataset("dataset/data", (2,), np.dtype(dtype))
+  assert refusal(path) == "field traj of dataset/data holds no float32 lists"
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_acquisition_but_noise_is_refused(path, count):
+  items = acquisitions()[:count]
+  for head, _, _ in items:
+    head["flags"] = 1 << 18
+  assert "noise left out" in refusal(write(path, items))
+
+
+@pytest.mark.parametrize(
+  "name", ["number_of_samples", "active_channels", "trajectory_dimensions"]
+)
+def test_acquisitions_of_different_sizes_are_refused(path, name):
+  items = acquisitions()
+  items[0][0]["flags"] = 1 << 18
+  items[4][0][name] = 4
+  message = refusal(write(path, items))
+  assert message.startswith(f"acquisition 4: {name} is 4, but ")
+  assert message.endswith("in acquisition 1")
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"trajectory_dimensions": 4}, "4 dimensions, not 0, 2 or 3"),
+    ({"active_channels": 0}, "nothing is left of 0 coils"),
+    ({"discard_pre": 3, "discard_post": 2}, "3 + 2 of them to discard"),
+  ],
+)
+def test_headers_that_make_no_sense_are_refused(path, changes, words):
+  items = acquisitions()
+  for head, _, _ in items:
+    head.update(changes)
+  assert words in refusal(write(path, items))
+
+
+def test_a_header_that_asks_for_much_memory_is_refused_by_its_data(path):
+  items = acquisitions()
+  for head, _, _ in items:
+    head.update(active_channels=65535, number_of_samples=65535)
+  message = refusal(write(path, items))
+  assert message.startswith("acquisition 0: 30 values of data, but coils")
+
+
+@pytest.mark.parametrize(
+  ("field", "message"),
+  [
+    (1, "acquisition 3: 8 values of trajectory, but samples × dimensions"),
+    (2, "acquisition 3: 20 values of data, but coils × samples × 2"),
+  ],
+)
+def test_data_that_do_not_fit_the_header_are_refused(path, field, message):
+  items = acquisitions()
+  items[3][field] = items[3][field][:-1]  # a sample, or a coil
+  assert refusal(write(path, items)).startswith(message)
+
+
+@pytest.mark.parametrize(("field", "name"), [(1, "trajectory"), (2, "data")])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(path, field, name, bad):
+  items = acquisitions()
+  items[5][field][1, 1] = bad
+  message = f"acquisition 5: 1 values of {name} are NaN or infinite"
+  assert refusal(write(path, items)) == message
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "words"),
+  [
+    ("</encoding>", "", "not sound XML"),
+    ("<ismrmrdHeader", "<!DOCTYPE a><ismrmrdHeader", "has a DOCTYPE"),
+    ("<x>64</x>", "<x>64.5</x>", "encoding/reconSpace/matrixSize is '64.5'"),
+    ("<x>230.5<", "<x>nan<", "encoding/reconSpace/fieldOfView_mm is 'nan'"),
+    (">1.494<", ">-1<", "acquisitionSystemInformation is '-1'"),
+  ],
+)
+def test_damage_in_the_header_is_named(path, old, new, words):
+  assert old in _XML
+  write(path, acquisitions(), xml=_XML.replace(old, new))
+  assert words in refusal(path)
+
+
+def test_a_header_that_is_no_text_is_refused(path):
+  write(path, acquisitions(), xml=None)
+  with h5py.File(path, "a") as file:
+    file["dataset/xml"] = np.arange(3)
+  assert refusal(path) == "dataset/xml is not one text"

@@ -1,0 +1,220 @@
+"""Windowed images of radial and spiral k-space that is known exactly."""
+
+import numpy as np
+import pytest
+import scipy.special
+
+from mrf_jax.errors import UserError
+from mrf_jax.scanner.spiral import make_spiral, nufft
+from mrf_jax.scanner.windowed import density_weights, window_images
+
+MATRIX = 48
+WINDOW = 72
+# A disc right of the centre and further down: x = 7, y = 4, radius 8 voxels.
+X, Y, RADIUS = 7.0, 4.0, 8.0
+
+
+def radial(n_frames=96, n_samples=96):
+  """Spokes turned by the golden angle, [frame, sample, 2]."""
+  radius = (np.arange(n_samples) - n_samples // 2) / n_samples
+  angles = np.deg2rad(111.246) * np.arange(n_frames)
+  spokes = radius * np.exp(1j * angles)[:, None]
+  return np.stack([spokes.real, spokes.imag], -1).astype(np.float32)
+
+
+def spiral(n_frames=96):
+  arms = make_spiral(
+    matrix=MATRIX, n_arms=24, samples_per_arm=128, density_power=1.25
+  ).trajectory
+  return arms[np.arange(n_frames) % len(arms)]
+
+
+def disc_k_space(trajectory):
+  """Fourier transform of the disc, [frame, 1, sample], as mri-nufft scales.
+
+  r J1(2 π k r) / k · exp(−2 π i k·c) / (2 N)
+  """
+  radius = np.hypot(*np.moveaxis(trajectory.astype(float), 2, 0)) + 1e-12
+  bessel = scipy.special.j1(2 * np.pi * radius * RADIUS)
+  shift = np.exp(-2j * np.pi * trajectory @ [X, Y])
+  values = RADIUS * bessel / radius * shift / (2 * MATRIX)
+  return values.astype(np.complex64)[:, None]
+
+
+def distance():
+  """From the centre of the disc, [y, x], voxels."""
+  axis = np.arange(MATRIX) - MATRIX // 2
+  return np.hypot(axis - X, axis[:, None] - Y)
+
+
+def noise(*shape):
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+  return values.astype(np.complex64)
+
+
+@pytest.mark.parametrize("make", [radial, spiral])
+def test_a_disc_off_centre_keeps_its_place(make):
+  trajectory = make()
+  samples = disc_k_space(trajectory)
+  images = window_images(samples, trajectory, matrix=MATRIX, window=WINDOW)
+  assert images.shape == (len(samples) - WINDOW + 1, 1, MATRIX, MATRIX)
+  assert images.dtype == np.complex64
+  for image in images[[0, -1], 0]:
+    inner, outer = distance() < RADIUS - 1.5, distance() > RADIUS + 1.5
+    assert image[inner].mean() == pytest.approx(1, abs=0.03)
+    assert image[inner].std() < 0.06
+    assert image[outer].std() < 0.03
+    magnitude = np.where(np.abs(image) > 0.5, np.abs(image), 0)
+    axis = np.arange(MATRIX) - MATRIX // 2
+    total = magnitude.sum()
+    assert magnitude.sum(0) @ axis / total == pytest.approx(X, abs=0.2)
+    assert magnitude.sum(1) @ axis / total == pytest.approx(Y, abs=0.2)
+
+
+def test_coils_keep_apart_and_windows_are_means_of_their_frames():
+  trajectory = radial(12)
+  samples = noise(12, 3, trajectory.shape[1])
+  options = {
+    "matrix": MATRIX,
+    "weights": density_weights(trajectory, matrix=48),
+  }
+  frames = window_images(samples, trajectory, window=1, **options)
+  assert frames.shape == (12, 3, MATRIX, MATRIX)
+  scale = np.abs(frames).max()
+  windows = window_images(samples, trajectory, window=5, stride=3, **options)
+  expected = [frames[start : start + 5].mean(0) for start in (0, 3, 6)]
+  np.testing.assert_allclose(windows, expected, atol=1e-6 * scale)
+  alone = window_images(samples[:, 1:2], trajectory, window=1, **options)
+  np.testing.assert_allclose(alone[:, 0], frames[:, 1], atol=1e-5 * scale)
+
+
+def test_window_images_are_the_adjoint_of_the_forward_transform():
+  # <W y, A x> = <A* W y, x>, over all frames in one window.
+  trajectory = radial(20)
+  weights = density_weights(trajectory, matrix=MATRIX)
+  image = noise(1, 1, MATRIX, MATRIX)
+  operator = nufft(
+    trajectory.reshape(-1, 2), MATRIX, n_coils=1, n_batches=1, n_threads=1
+  )
+  k_space = operator.op(np.ascontiguousarray(image.swapaxes(2, 3)))
+  samples = noise(20, 1, trajectory.shape[1])
+  back = window_images(samples, trajectory, matrix=MATRIX, window=20)
+  left = np.vdot(weights.ravel() * samples.ravel(), k_space.ravel())
+  assert np.vdot(back, image) == pytest.approx(left, rel=1e-3)
+
+
+def test_the_phase_of_the_pulses_is_taken_off():
+  trajectory = radial()
+  samples = disc_k_space(trajectory)
+  phases_deg = np.random.default_rng(0).uniform(0, 360, len(samples))
+  turned = samples * np.exp(1j * np.deg2rad(phases_deg))[:, None, None]
+  options = {"matrix": MATRIX, "window": WINDOW}
+  expected = window_images(samples, trajectory, **options)
+  found = window_images(turned, trajectory, phases_deg=phases_deg, **options)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+  # Not taken off, they leave no disc.
+  lost = window_images(turned, trajectory, **options)
+  assert np.abs(lost - expected).max() > 0.3
+
+
+def test_the_weights_give_a_smooth_image_back():
+  axis = np.arange(MATRIX) - MATRIX // 2
+  blob = np.exp(-((axis[:, None] - 5) ** 2 + (axis + 3) ** 2) / (2 * 36))
+  for trajectory in (radial(), spiral()):
+    operator = nufft(
+      trajectory.reshape(-1, 2), MATRIX, n_coils=1, n_batches=1, n_threads=1
+    )
+    k_space = operator.op(blob.T.astype(np.complex64)[None, None].copy())
+    samples = k_space.reshape(len(trajectory), 1, -1)
+    back = window_images(samples, trajectory, matrix=MATRIX, window=96)[0, 0]
+    error = np.linalg.norm(back - blob) / np.linalg.norm(blob)
+    assert error < 0.03
+
+
+def test_weights_of_spokes_are_the_ramp():
+  # The area of a sample, π |k| / (spokes · samples), in mri-nufft's scale.
+  trajectory = radial()
+  weights = density_weights(trajectory, matrix=MATRIX).mean(0)
+  n_frames, n_samples, _ = trajectory.shape
+  radius = np.hypot(*trajectory[0].T)
+  ramp = np.pi * radius / (n_frames * n_samples) * (2 * MATRIX) ** 2
+  # Where spokes are further apart than samples, short of the rim.
+  part = (radius > 0.05) & (radius < 0.4)
+  np.testing.assert_allclose(weights[part], ramp[part], rtol=0.05)
+
+
+def test_frames_near_the_centre_of_k_space_keep_their_scale():
+  # mri-nufft alone would stretch such frames to the whole band.
+  trajectory = radial(16)
+  trajectory[3] *= 0.1
+  samples = noise(16, 1, trajectory.shape[1])
+  weights = np.ones(samples[:, 0].shape, np.float32)
+  images = window_images(
+    samples, trajectory, matrix=MATRIX, window=1, weights=weights
+  )
+  axis = np.arange(MATRIX) - MATRIX // 2
+  grid = np.stack(np.meshgrid(axis, axis, indexing="xy"))  # [x or y, y, x]
+  waves = np.exp(2j * np.pi * np.tensordot(trajectory[3], grid, 1))
+  expected = np.tensordot(samples[3, 0], waves, 1) * 16 / (2 * MATRIX)
+  scale = np.abs(expected).max()
+  np.testing.assert_allclose(images[3, 0], expected, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize(
+  ("window", "stride"), [(0, 1), (-1, 1), (13, 1), (5, 0)]
+)
+def test_a_window_that_does_not_fit_is_refused(window, stride):
+  trajectory = radial(12)
+  samples = noise(12, 1, trajectory.shape[1])
+  message = f"^window {window} and stride {stride} do not fit 12 frames$"
+  with pytest.raises(UserError, match=message):
+    window_images(
+      samples, trajectory, matrix=MATRIX, window=window, stride=stride
+    )
+
+
+@pytest.mark.parametrize(
+  "name", ["samples", "trajectory", "phases_deg", "weights"]
+)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(name, bad):
+  values = {
+    "samples": noise(12, 1, 96),
+    "trajectory": radial(12),
+    "phases_deg": np.zeros(12),
+    "weights": np.ones((12, 96), np.float32),
+  }
+  values[name][3] = bad
+  with pytest.raises(UserError, match=f"^{name}: [0-9]+ values are NaN"):
+    window_images(**values, matrix=MATRIX, window=5)
+
+
+@pytest.mark.parametrize(
+  ("name", "shape"),
+  [
+    ("samples", (12, 96)),
+    ("samples", (0, 1, 96)),
+    ("trajectory", (11, 96, 2)),
+    ("trajectory", (12, 96, 3)),
+    ("phases_deg", (11,)),
+    ("weights", (12, 95)),
+  ],
+)
+def test_shapes_that_do_not_fit_are_refused(name, shape):
+  values = {"samples": noise(12, 1, 96), "trajectory": radial(12)}
+  values[name] = np.full(shape, 0.5)
+  with pytest.raises(UserError, match=f"^{name} ha(s|ve) shape"):
+    window_images(**values, matrix=MATRIX, window=5)
+
+
+@pytest.mark.parametrize("factor", [0.01, 2 * np.pi, MATRIX])
+def test_a_trajectory_in_other_units_is_refused(factor):
+  trajectory = (radial(12) * factor).astype(np.float32)
+  with pytest.raises(UserError, match=r"the edge of the band is 0\.5 cycles"):
+    window_images(noise(12, 1, 96), trajectory, matrix=MATRIX, window=5)
+
+
+def test_an_image_of_one_voxel_is_refused():
+  with pytest.raises(UserError, match=r"^matrix is 1, not two voxels or more$"):
+    density_weights(radial(12), matrix=1)

@@ -1,0 +1,100 @@
+"""A radial fingerprinting scan that KomaMRI made of a BrainWeb slice.
+
+Folder `MRF_VALIDATION_DATA` holds `koma`: the raw data, whose acquisition
+headers are padded; the schedule; the labels of the phantom at 0.5 mm. The
+scan shows how k-space becomes images; its signals are no truth for T1 and T2.
+"""
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.ndimage
+
+from mrf_jax import load_raw_data
+from mrf_jax.scanner.windowed import density_weights, window_images
+
+# The standard says mm, but the header of this file says 0.23.
+FOV_MM = 230.0
+LABELS_MM = 0.5
+
+
+@pytest.fixture(scope="module")
+def raw(validation_data):
+  return load_raw_data(validation_data / "koma/MRF_signal_dtheta23_NTRs500.mrd")
+
+
+@pytest.fixture(scope="module")
+def phases_deg(validation_data):
+  """Phase of each RF pulse; the file stores bytes."""
+  schedule = scipy.io.loadmat(validation_data / "koma/MRFinput.mat")
+  return schedule["PH"].ravel()[:500].astype(float)
+
+
+def head_mask(validation_data, matrix):
+  """Where the phantom has a label, at the voxels' centres, [y, x]."""
+  labels = scipy.io.loadmat(validation_data / "koma/brain2D.mat")["axial"]
+  offsets_mm = (np.arange(matrix) - matrix // 2) * FOV_MM / matrix
+  y, x = ((size - 1) / 2 + offsets_mm / LABELS_MM for size in labels.shape)
+  grid = np.meshgrid(y, x, indexing="ij")
+  # The first axis of the labels is y of the trajectory.
+  return scipy.ndimage.map_coordinates(
+    (labels > 0).astype(float), grid, order=0
+  )
+
+
+def test_the_scan_is_read_although_its_header_is_padded(raw):
+  assert raw.samples.shape == (500, 1, 100)
+  assert raw.matrix == (100, 100, 1)
+  assert raw.fov_mm == (0.23, 0.23, 1.0)
+  assert raw.vendor == "KomaMRI.jl"
+  assert raw.field_strength_t == 1.5
+  # One spoke a TR, from edge to edge, turned by π / (golden ratio + 6).
+  ends = raw.trajectory[:, -1] @ [1, 1j]
+  np.testing.assert_allclose(np.abs(ends), 0.5, rtol=1e-5)
+  np.testing.assert_allclose(raw.trajectory[:, 0] @ [1, 1j], -ends, atol=1e-5)
+  turn = np.pi / ((1 + np.sqrt(5)) / 2 + 6)
+  turns = np.angle(ends[1:] / ends[:-1])
+  np.testing.assert_allclose(np.abs(turns), turn, atol=1e-4)
+
+
+def mean_magnitude(raw, phases_deg, weights):
+  """Mean over the magnitudes of all windows of 100 spokes, [y, x]."""
+  images = window_images(
+    raw.samples,
+    raw.trajectory,
+    matrix=raw.matrix[0],
+    window=100,
+    phases_deg=phases_deg,
+    weights=weights,
+  )
+  assert images.shape == (401, 1, *raw.matrix[:2])
+  return np.abs(images[:, 0]).mean(0)
+
+
+def correlation(image, mask):
+  return np.corrcoef(image.ravel(), mask.ravel())[0, 1]
+
+
+def test_windows_of_100_spokes_show_the_head(raw, phases_deg, validation_data):
+  mask = head_mask(validation_data, raw.matrix[0])
+  weights = density_weights(raw.trajectory, matrix=raw.matrix[0])
+  # 157 spokes would fill the rim of k-space; 100 streak unless it is damped.
+  radius = np.linalg.norm(raw.trajectory, axis=-1)
+  hann = np.cos(np.pi * radius) ** 2
+  image = mean_magnitude(raw, phases_deg, weights * hann)
+  found = correlation(image, mask)
+  sharp = correlation(mean_magnitude(raw, phases_deg, weights), mask)
+  print(f"correlation with the head mask: {found:.4f}, undamped {sharp:.4f}")
+  assert found >= 0.8
+  assert sharp >= 0.75
+  # It is this head, the right way up, and in its place to two voxels.
+  wrong = [mask.T, mask[::-1]]
+  wrong += [
+    np.roll(mask, 3 * step, axis) for step in (-1, 1) for axis in (0, 1)
+  ]
+  assert max(correlation(image, other) for other in wrong) < found - 0.01
+
+
+def test_without_the_phase_of_the_pulses_there_is_no_head(raw, validation_data):
+  mask = head_mask(validation_data, raw.matrix[0])
+  assert correlation(mean_magnitude(raw, None, None), mask) < 0.5
