@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pypulseq
 
 from mrf_jax.errors import UserError
 from mrf_jax.sequence import Sequence, make_sequence
@@ -28,9 +27,11 @@ class RfEvent:
     use: what the file says it is for, `excitation`, `inversion`, …, or
       `undefined`.
     flip_angle_deg: 360° |∫ B1 dt|, degrees; not meant for adiabatic pulses.
-    phase_deg: phase offset, degrees.
+    phase_deg: phase at its centre, degrees within a turn.
     centre_ms: time of its centre from the start of the file, ms.
-    shape: complex samples, the largest magnitude being one.
+    shape: complex samples, the largest being one; of a pulse without
+      amplitude, none.
+    offset: frequency offset, Hz, and those of frequency and phase, ppm.
   """
 
   use: str
@@ -38,21 +39,44 @@ class RfEvent:
   phase_deg: float
   centre_ms: float
   shape: np.ndarray
+  offset: tuple[float, float, float]
+
+  def is_like(self, other: "RfEvent") -> bool:
+    """Whether both differ by scale and phase only, or one is not played."""
+    if not (self.shape.size and other.shape.size):
+      return True
+    return (
+      self.shape.shape == other.shape.shape
+      and np.allclose(self.shape, other.shape, atol=1e-3)
+      and np.allclose(self.offset, other.offset, rtol=0, atol=1e-3)
+    )
+
+  @property
+  def inverts(self) -> bool:
+    """Whether it turns by 180° or has an adiabatic pulse's swept phase."""
+    swept = self.shape.size and np.abs(self.shape.imag).max() > 0.1
+    return bool(swept) or abs(self.flip_angle_deg - 180) <= 10
 
 
 def load_pulseq(
-  path: str | os.PathLike, *, echo: str = "adc_start"
+  path: str | os.PathLike,
+  *,
+  echo: str = "adc_start",
+  n_frames: int | None = None,
 ) -> Sequence:
   """A gradient-spoiled train from the events of a Pulseq file.
 
-  Excitations are the RF pulses of one shape; an inversion or a saturation may
-  stand before them. TR is the time from centre to centre (the last one, which
-  no echo depends on, repeats the one before).
+  Excitations are the RF pulses of one shape and frequency; an inversion or a
+  saturation may stand before them. Where the file names no uses (before Pulseq
+  1.5), a first pulse without readout that turns by 180 ± 10°, or whose phase is
+  swept, is the inversion. TR is the time from centre to centre (the last one,
+  which no echo depends on, repeats the one before).
 
   Args:
     path: the `.seq` file.
     echo: where in its readout a frame has its echo: `adc_start`, for spirals
       from the centre of k-space outwards, or `adc_centre`, for lines.
+    n_frames: keep the first frames only; what follows them is not checked.
 
   Returns:
     The checked sequence.
@@ -68,7 +92,9 @@ def load_pulseq(
   pulses, readouts_ms = read_events(path, echo=echo)
   if not pulses:
     raise UserError(f"{path}: it has no RF pulses")
-  first = _first_excitation(pulses)
+  first = _first_excitation(pulses, readouts_ms)
+  if first == len(pulses):
+    raise UserError(f"{path}: it has no excitation")
   preparation: dict[str, Any] = {}
   for number, pulse in enumerate(pulses[:first]):
     # Older files do not say what a pulse is for.
@@ -79,24 +105,36 @@ def load_pulseq(
         f"({pulse.use}) stands before the train; one inversion or saturation "
         "may"
       )
+    if use == "saturation" and any(pulse.offset):
+      raise UserError(
+        f"{path}: RF pulse {number} of {pulse.flip_angle_deg:.1f}° saturates "
+        f"{pulse.offset[0]:g} Hz off resonance; only a saturation of water is "
+        "known"
+      )
     delay_ms = pulses[first].centre_ms - pulse.centre_ms
     preparation[_PREPARATIONS[use]] = delay_ms
   train = pulses[first:]
+  if len(train) < 2:
+    raise UserError(f"{path}: one excitation alone has no TR")
+  tr_ms = np.diff([pulse.centre_ms for pulse in train])
+  tr_ms = np.append(tr_ms, tr_ms[-1])
+  wanted = len(train) if n_frames is None else n_frames
+  if len(train) < wanted:
+    raise UserError(f"{path}: {len(train)} frames, {wanted} are wanted")
+  train, tr_ms = train[:wanted], tr_ms[:wanted]
+  # A pulse that is not played has no shape to compare with.
+  shaped = [k for k, pulse in enumerate(train) if pulse.shape.size]
+  model = shaped[0] if shaped else 0
   for number, pulse in enumerate(train, start=first):
-    same = pulse.shape.shape == train[0].shape.shape and np.allclose(
-      pulse.shape, train[0].shape, atol=1e-3
-    )
+    same = pulse.is_like(train[model])
     if not same or pulse.use not in ("excitation", "undefined"):
       raise UserError(
         f"{path}: RF pulse {number} of {pulse.flip_angle_deg:.1f}° "
-        f"({pulse.use}) is of another kind than pulse {first} of "
-        f"{train[0].flip_angle_deg:.1f}°; a train has one kind of excitation"
+        f"({pulse.use}) is of another kind than pulse {first + model} of "
+        f"{train[model].flip_angle_deg:.1f}°; a train has one kind of "
+        "excitation"
       )
   centres_ms = np.array([pulse.centre_ms for pulse in train])
-  if len(train) < 2:
-    raise UserError(f"{path}: one excitation alone has no TR")
-  tr_ms = np.diff(centres_ms)
-  tr_ms = np.append(tr_ms, tr_ms[-1])
   following = np.searchsorted(readouts_ms, centres_ms)
   te_ms = np.append(readouts_ms, np.inf)[following] - centres_ms
   missing = np.flatnonzero(te_ms >= tr_ms)
@@ -129,14 +167,18 @@ def read_events(
   Raises:
     UserError: the file cannot be read.
   """
+  # Here, because it imports a plotting library: a second for who reads none.
+  import pypulseq
+
   _refuse_cut_shape(pathlib.Path(path))
-  file = pypulseq.Sequence()
   pulses, readouts_ms, start = [], [], 0.0
-  try:
-    with warnings.catch_warnings():
-      # What it says of limits of a scanner does not matter here.
-      warnings.simplefilter("ignore")
-      file.read(str(path))
+  with warnings.catch_warnings():
+    # What it says of limits of a scanner does not matter here, nor that it
+    # leaves a file open that it cannot read.
+    warnings.simplefilter("ignore")
+    try:
+      file = pypulseq.Sequence(use_block_cache=False)
+      file.read(str(path), remove_duplicates=False)
       for number in file.block_events:
         block = file.get_block(number)
         if getattr(block, "rf", None) is not None:
@@ -147,11 +189,11 @@ def read_events(
           time = start + adc.delay + (half if echo == "adc_centre" else 0.0)
           readouts_ms.append(1000 * time)
         start += float(block.block_duration)
-  # Whatever a damaged text leads its parser to.
-  except Exception as error:
-    text = " ".join(str(error).split())
-    raise UserError(f"{path}: not a readable Pulseq file ({text})") from error
-  return pulses, np.array(readouts_ms)
+      return pulses, np.array(readouts_ms)
+    # Whatever a damaged text leads its parser to.
+    except Exception as error:
+      text = " ".join(f"{type(error).__name__}: {error}".split())
+  raise UserError(f"{path}: not a readable Pulseq file ({text})")
 
 
 def _refuse_cut_shape(path: pathlib.Path) -> None:
@@ -175,25 +217,34 @@ def _pulse(rf: Any, start: float) -> RfEvent:
     area = signal.sum() * (time[1] - time[0])
   else:
     area = np.trapezoid(signal, time)
-  largest = np.abs(signal).max() or 1.0
+  # Complex, so that a negative flip angle is a phase of 180°.
+  largest = signal[np.argmax(np.abs(signal))]
+  # A shifted slice's frequency turns the phase up to the centre.
+  phase_deg = np.rad2deg(np.angle(area) + rf.phase_offset) + (
+    360 * rf.freq_offset * rf.center
+  )
   return RfEvent(
     use=getattr(rf, "use", None) or "undefined",
     flip_angle_deg=float(360 * np.abs(area)),
-    phase_deg=float(np.rad2deg(rf.phase_offset)),
+    # The six digits of a file are good to 3e-4°: π is 179.9998° in it.
+    phase_deg=float(np.mod(np.round(phase_deg, 3), 360)),
     centre_ms=float(1000 * (start + rf.delay + rf.center)),
-    shape=signal / largest,
+    shape=signal / largest if largest else signal[:0],
+    offset=(rf.freq_offset, rf.freq_ppm, rf.phase_ppm),
   )
 
 
-def _first_excitation(pulses: list[RfEvent]) -> int:
-  """Number of the first pulse of the train."""
+def _first_excitation(pulses: list[RfEvent], readouts_ms: np.ndarray) -> int:
+  """Number of the first pulse of the train; of all pulses, where none is."""
   for number, pulse in enumerate(pulses):
     if pulse.use == "excitation":
       return number
-  # Older files do not say: a first pulse of its own shape prepares.
-  if len(pulses) > 2:
-    one, two, three = (pulse.shape for pulse in pulses[:3])
-    like = two.shape == three.shape and np.allclose(two, three, atol=1e-3)
-    own = one.shape != two.shape or not np.allclose(one, two, atol=1e-3)
-    return int(like and own)
-  return 0
+  # Older files do not say: a first pulse may invert if no readout follows it.
+  one = pulses[0]
+  end_ms = pulses[1].centre_ms if len(pulses) > 1 else np.inf
+  after = readouts_ms[readouts_ms > one.centre_ms]
+  sampled = after.size > 0 and after[0] < end_ms
+  if one.use == "undefined":
+    return int(one.inverts and not sampled)
+  uses = [pulse.use == "undefined" for pulse in pulses]
+  return uses.index(True) if True in uses else len(pulses)

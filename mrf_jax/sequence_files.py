@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -40,8 +41,9 @@ _NAMES = {
 }
 _TIMES = ("tr_ms", "te_ms", "inversion_time_ms")
 _ANGLES = ("flip_angles_deg", "rf_phases_deg")
-# A median TR below this, or no flip angle above that, is another unit's.
-_SHORTEST_TR_MS = 0.5
+# Medians below these are seconds: no sequence has 20 µs of TE, and an inversion
+# pulse alone takes longer than 1 ms. No flip angle above π may be radians.
+_SHORTEST_MS = {"tr_ms": 0.5, "te_ms": 0.02, "inversion_time_ms": 1.0}
 _LARGEST_RADIAN = np.pi
 
 Columns = dict[str, np.ndarray]
@@ -91,9 +93,12 @@ def load_sequence(
     The checked sequence.
 
   Raises:
-    UserError: a file is missing, is not what its suffix says, or is too short.
+    UserError: a file is missing, is not what its suffix says, or is too short;
+      lists differ in length; a keyword is not for this kind of file.
   """
   path = pathlib.Path(path)
+  if n_frames is not None and n_frames < 1:
+    raise UserError(f"n_frames is {n_frames}, not at least 1")
   for name, unit, known in (
     ("time_unit", time_unit, ("ms", "s")),
     ("angle_unit", angle_unit, ("deg", "rad")),
@@ -101,24 +106,43 @@ def load_sequence(
     if unit is not None and unit not in known:
       raise UserError(f"{name}: {unit!r} is not one of {', '.join(known)}")
   if path.suffix.lower() == ".seq":
-    return _first_frames(load_pulseq(path, echo=echo), n_frames, path)
+    for name, value in (
+      ("tr_path", tr_path),
+      ("time_unit", time_unit),
+      ("angle_unit", angle_unit),
+      ("variables", variables),
+    ):
+      if value is not None:
+        raise UserError(f"{path}: {name} is {value!r}, but not for .seq files")
+    return load_pulseq(path, echo=echo, n_frames=n_frames)
   if path.suffix.lower() == ".mat":
     columns = _read_matlab(path, variables or {})
   else:
     columns = _read_text(path)
+  length = len(columns["flip_angles_deg"])
+  for name, values in columns.items():
+    expected = 1 if name == "inversion_time_ms" else length
+    if len(values) != expected:
+      raise UserError(
+        f"{path}: {name} has length {len(values)}, not {expected}"
+        + ("" if expected == 1 else " as flip_angles_deg")
+      )
   if tr_path is not None:
     columns["tr_ms"] = next(iter(_read_text(pathlib.Path(tr_path)).values()))
   _to_house_units(columns, path, time_unit, angle_unit)
-  length = len(columns["flip_angles_deg"])
   wanted = length if n_frames is None else n_frames
   defaults = {"tr_ms": tr_ms, "te_ms": te_ms, "rf_phases_deg": 0.0}
   fields: dict[str, Any] = {}
   for name in FRAME_FIELDS:
     values = columns.get(name, np.full(wanted, defaults.get(name)))
-    if len(values) < wanted:
-      source = tr_path if name == "tr_ms" and tr_path is not None else path
+    if name == "tr_ms" and len(values) < wanted <= length:
       raise UserError(
-        f"{source}: {name}: {len(values)} frames, {wanted} are wanted"
+        f"{tr_path}: tr_ms[{len(values)}] is missing: {len(values)} TRs, but "
+        f"{path} has {length} flip angles"
+      )
+    if len(values) < wanted:
+      raise UserError(
+        f"{path}: {name}: {len(values)} frames, {wanted} are wanted"
       )
     fields[name] = values[:wanted]
   if "inversion_time_ms" in columns:
@@ -127,19 +151,6 @@ def load_sequence(
     return make_sequence(**fields, inversion_time_ms=inversion_time_ms)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
-
-
-def _first_frames(sequence: Sequence, n_frames, path) -> Sequence:
-  """The first frames of a train that has as many."""
-  if n_frames is None:
-    return sequence
-  if sequence.n_frames < n_frames:
-    raise UserError(
-      f"{path}: {sequence.n_frames} frames, {n_frames} are wanted"
-    )
-  fields = dict(vars(sequence))
-  fields |= {name: fields[name][:n_frames] for name in FRAME_FIELDS}
-  return make_sequence(**fields)
 
 
 def _to_house_units(columns: Columns, path, time_unit, angle_unit) -> None:
@@ -151,13 +162,12 @@ def _to_house_units(columns: Columns, path, time_unit, angle_unit) -> None:
       f"{path}: flip_angles_deg[{largest}] is the largest, {flips[largest]:g}, "
       "which looks like radians; angle_unit='rad' (or 'deg') says what it is"
     )
-  repetitions = columns.get("tr_ms")
-  if time_unit is None and repetitions is not None:
-    median = float(np.median(repetitions))
-    if 0 < median < _SHORTEST_TR_MS:
+  for name in columns:
+    median = float(np.median(columns[name]))
+    if time_unit is None and 0 < median < _SHORTEST_MS.get(name, 0.0):
       raise UserError(
-        f"{path}: the median of tr_ms is {median:g}, which looks like seconds; "
-        "time_unit='s' (or 'ms') says what it is"
+        f"{path}: the median of {name} is {median:g}, which looks like "
+        "seconds; time_unit='s' (or 'ms') says what it is"
       )
   for name in columns:
     if name in _TIMES and time_unit == "s":
@@ -177,13 +187,15 @@ def _field_of(name: str) -> str | None:
 def _read_text(path: pathlib.Path) -> Columns:
   """The columns of a text file, by name or by position."""
   try:
-    lines = [
-      line.split("#")[0].strip() for line in path.read_text().split("\n")
-    ]
+    # Spreadsheets put a byte order mark before their CSV.
+    text = path.read_text(encoding="utf-8-sig")
   except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"{path}: not a table of numbers ({error})") from error
-  rows = [line.replace(",", " ").split() for line in lines if line]
+  lines = [line.split("#")[0].strip() for line in text.split("\n")]
+  # Not the comma for a blank: an empty cell must not shift the next column.
+  rows = [re.split(r"\s*,\s*|\s+", line) for line in lines if line]
   fields = list(FRAME_FIELDS)
+  width = len(rows[0]) if rows else 0
   if rows and not _is_number(rows[0][0]):
     fields = []
     for name in rows.pop(0):
@@ -193,19 +205,26 @@ def _read_text(path: pathlib.Path) -> Columns:
         raise UserError(
           f"{path}: column {name!r} is unknown; known are {known}"
         )
+      if field in fields:
+        raise UserError(f"{path}: {field} has two columns, {name!r} again")
       fields.append(field)
+    # Named columns are all there, and positional ones as the first row has.
+    width = len(fields)
     if "flip_angles_deg" not in fields:
       raise UserError(f"{path}: no column of flip angles (flip_angles_deg)")
-  try:
-    table = np.array([[float(word) for word in row] for row in rows])
-  except ValueError as error:
-    raise UserError(f"{path}: not a table of numbers ({error})") from error
-  if table.ndim != 2 or not table.size:
+  if not rows:
     raise UserError(f"{path}: not a table of numbers (it is empty)")
-  if table.shape[1] > len(fields):
-    raise UserError(
-      f"{path}: {table.shape[1]} columns; at most {len(fields)} are known"
-    )
+  if width > len(fields):
+    raise UserError(f"{path}: {width} columns; at most {len(fields)} are known")
+  for number, row in enumerate(rows):
+    for field, word in zip(fields, row, strict=False):
+      if not _is_number(word):
+        raise UserError(f"{path}: {field}[{number}] is {word!r}, not a number")
+    if len(row) != width:
+      raise UserError(
+        f"{path}: row {number} has {len(row)} columns, not {width}"
+      )
+  table = np.array(rows, np.float64)
   return dict(zip(fields, table.T, strict=False))
 
 

@@ -21,7 +21,7 @@ def excitation(flip_deg, phase_deg=0.0, *, duration=0.002, use="excitation"):
   )
 
 
-def write(path, *, flips=FLIPS, before=(), pulses=None, adc=True):
+def write(path, *, flips=FLIPS, before=(), pulses=None, adc=True, version=None):
   """A small train; `before` are pulses 20 ms in front of it each."""
   file = pypulseq.Sequence(system=SYSTEM)
   for pulse in before:
@@ -38,18 +38,96 @@ def write(path, *, flips=FLIPS, before=(), pulses=None, adc=True):
     used = pypulseq.calc_duration(pulse) if pulse is not None else 0.0
     rest = pypulseq.make_delay(round(tr - used, 6))
     file.add_block(*([readout] if adc else []), rest)
-  file.write(str(path))
+  file.write(str(path), v141_compat=version == "1.4.1")
   return path
 
 
-def inversion(use="inversion"):
+def block_pulse(flip_deg, use="excitation"):
   return pypulseq.make_block_pulse(
-    flip_angle=np.pi,
+    flip_angle=np.deg2rad(flip_deg),
     duration=0.001,
     delay=SYSTEM.rf_dead_time,
     use=use,
     system=SYSTEM,
   )
+
+
+def inversion(use="inversion"):
+  return block_pulse(180, use)
+
+
+def adiabatic():
+  return pypulseq.make_adiabatic_pulse(
+    "hypsec",
+    duration=0.010,
+    delay=SYSTEM.rf_dead_time,
+    use="inversion",
+    system=SYSTEM,
+  )
+
+
+def shifted(flip_deg, frequency_hz, *, use="excitation"):
+  pulse = excitation(flip_deg, use=use)
+  pulse.freq_offset = frequency_hz
+  return pulse
+
+
+# pypulseq divides by the amplitude of a pulse that has none.
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_angles_may_be_zero_and_negative(tmp_path):
+  pulses = [excitation(flip) for flip in (0, 20, -30, 0)]
+  train = load_sequence(write(tmp_path / "train.seq", pulses=pulses))
+  np.testing.assert_allclose(
+    train.flip_angles_deg, [0, 20, 30, 0], rtol=1e-3, atol=1e-6
+  )
+  np.testing.assert_array_equal(train.rf_phases_deg, [0, 0, 180, 0])
+
+
+def test_one_phase_is_one_number(tmp_path):
+  pulses = [excitation(20, phase) for phase in (180, -180, 540, 180)]
+  train = load_sequence(write(tmp_path / "train.seq", pulses=pulses))
+  assert train.has_constant_phase
+  # 1 ms before the centre, 250 Hz turn by 90°.
+  pulses = [shifted(flip, 250.0) for flip in FLIPS]
+  train = load_sequence(write(tmp_path / "train.seq", pulses=pulses))
+  np.testing.assert_allclose(train.rf_phases_deg, 90, atol=0.01)
+
+
+def test_files_without_uses_invert_by_shape(tmp_path):
+  path = tmp_path / "train.seq"
+  old = {"version": "1.4.1"}
+  train = load_sequence(write(path, before=[adiabatic()], **old))
+  assert train.n_frames == 4
+  # 20 ms from block to block; the middles lie 5.1 and 1.1 ms in.
+  assert train.inversion_time_ms == pytest.approx(16.0, abs=1e-2)
+  # A hard inversion may have the very shape of the excitations.
+  hard = [block_pulse(flip) for flip in FLIPS]
+  train = load_sequence(write(path, before=[inversion()], pulses=hard, **old))
+  np.testing.assert_allclose(train.flip_angles_deg, FLIPS, rtol=1e-3)
+  assert train.inversion_time_ms == pytest.approx(20.0, abs=1e-2)
+  assert load_sequence(write(path, **old)).inversion_time_ms is None
+  # Another excitation in front is none.
+  odd = [excitation(40, duration=0.004), *(excitation(x) for x in FLIPS[1:])]
+  for changes in ({"pulses": odd}, {"before": odd[:1]}):
+    with pytest.raises(UserError, match=r"another kind than pulse 0 of 40\.0°"):
+      load_sequence(write(path, **changes, **old))
+
+
+def test_what_follows_the_wanted_frames_does_not_matter(tmp_path):
+  pulses = [excitation(10), excitation(20), inversion(), excitation(30)]
+  path = write(tmp_path / "train.seq", pulses=pulses)
+  train = load_sequence(path, n_frames=2)
+  np.testing.assert_allclose(train.flip_angles_deg, [10, 20], rtol=1e-3)
+  with pytest.raises(UserError, match=r"RF pulse 2 of 180.0° \(inversion\)"):
+    load_sequence(path, n_frames=3)
+
+
+@pytest.mark.parametrize("keyword", ["tr_path", "time_unit", "variables"])
+def test_keywords_of_other_files_are_refused(tmp_path, keyword):
+  path = write(tmp_path / "train.seq")
+  value = {"tr_path": path, "time_unit": "ms", "variables": {}}[keyword]
+  with pytest.raises(UserError, match=f"{keyword} is .* not for .seq files"):
+    load_sequence(path, **{keyword: value})
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -121,6 +199,15 @@ def test_first_frames_only(tmp_path):
     ),
     ({"adc": False}, "no ADC follows RF pulse 0 of 10"),
     ({"pulses": [excitation(10)]}, "one excitation alone has no TR"),
+    ({"pulses": [inversion()]}, "no excitation"),
+    (
+      {"pulses": [shifted(10, 0.0), shifted(10, 800.0)]},
+      "RF pulse 1 of 10.0° .* of another kind than pulse 0",
+    ),
+    (
+      {"before": [shifted(110, -440.0, use="saturation")]},
+      "RF pulse 0 of 110.0° saturates -440 Hz off resonance",
+    ),
   ],
 )
 def test_trains_that_are_none_are_refused(tmp_path, changes, message):
@@ -130,9 +217,6 @@ def test_trains_that_are_none_are_refused(tmp_path, changes, message):
   assert str(path) in str(caught.value)
 
 
-# pypulseq leaves a file open that it cannot read.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_damaged_files_are_named(tmp_path):
   path = write(tmp_path / "train.seq")
   text = path.read_text()

@@ -44,6 +44,32 @@ def test_too_short_a_file_is_named(tmp_path):
     load_sequence(tmp_path / "missing.txt")
 
 
+def test_too_few_trs_are_named_with_both_files(tmp_path):
+  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
+  angles.write_text("10\n20\n30\n")
+  trs.write_text("12\n13\n")
+  message = r"tr\.txt: tr_ms\[2\] .* 2 TRs, but .*fa\.txt has 3 flip angles"
+  with pytest.raises(UserError, match=message):
+    load_sequence(angles, tr_path=trs)
+  np.testing.assert_allclose(
+    load_sequence(angles, tr_path=trs, n_frames=2).tr_ms, [12, 13]
+  )
+
+
+@pytest.mark.parametrize("n_frames", [0, -1])
+def test_a_count_of_frames_that_is_none_is_refused(tmp_path, n_frames):
+  path = tmp_path / "fa.txt"
+  path.write_text("10\n20\n")
+  with pytest.raises(UserError, match=f"n_frames is {n_frames}, not at least"):
+    load_sequence(path, n_frames=n_frames)
+
+
+def test_a_spreadsheets_byte_order_mark_is_no_name(tmp_path):
+  path = tmp_path / "train.csv"
+  path.write_text("\ufeffFA,TR\n10,12\n20,13\n", encoding="utf-8")
+  np.testing.assert_allclose(load_sequence(path).flip_angles_deg, [10, 20])
+
+
 def test_a_line_of_names_orders_the_columns(tmp_path):
   path = tmp_path / "train.csv"
   path.write_text("TR,rf_phase_deg,FA\n12,0,10\n13,180,20\n")
@@ -63,6 +89,12 @@ def test_a_line_of_names_orders_the_columns(tmp_path):
     ("FA,TR\n10,12\n20,nan\n", r"tr_ms\[1\] is nan"),
     ("0.1\n0.5\n", r"flip_angles_deg\[1\] is the largest, 0.5, .* radians"),
     ("10 0.012\n20 0.013\n", "median of tr_ms is 0.0125, .* seconds"),
+    ("TE,FA\n0.002,10\n", "median of te_ms is 0.002, .* seconds"),
+    ("FA,TR,TE\n10,,5\n20,,5\n", r"tr_ms\[0\] is '', not a number"),
+    ("FA,TR,TE\n10,12\n20,12\n", "row 0 has 2 columns, not 3"),
+    ("10 12\n20\n", "row 1 has 1 columns, not 2"),
+    ("10 12\n20 1O\n", r"tr_ms\[1\] is '1O', not a number"),
+    ("FA,flip\n10,20\n", "flip_angles_deg has two columns, 'flip' again"),
   ],
 )
 def test_bad_text_is_named(tmp_path, text, message):
@@ -142,7 +174,16 @@ def test_matlab_variables_by_other_names(tmp_path):
     ({"FA": np.ones((2, 2))}, "FA is not a vector"),
     ({"FA": [10.0, 2j]}, "FA is not a vector of real"),
     ({"FA": "ten"}, "FA is not a vector"),
-    ({"FA": [10.0, 20.0], "TR": [12.0]}, "tr_ms: 1 frames, 2 are wanted"),
+    ({"FA": [10.0, 20.0], "TR": [12.0]}, "tr_ms has length 1, not 2 as flip"),
+    (
+      {"FA": [10.0, 20.0], "TR": [12.0, 13.0, 14.0]},
+      "tr_ms has length 3, not 2 as flip_angles_deg",
+    ),
+    (
+      {"FA": [10.0, 20.0], "TI": [20.0, 30.0]},
+      "inversion_time_ms has length 2, not 1",
+    ),
+    ({"FA": [10.0, 20.0], "TI": 0.02}, "median of inversion_time_ms is 0.02"),
     ({"FA": [10.0, 20.0], "TR": [12.0, -1.0]}, r"tr_ms\[1\] is -1"),
   ],
 )
