@@ -2,9 +2,9 @@
 
   python launch.py --config=configs/demo.py --workdir=runs/demo
 
-On two cores (Xeon virtual machine, Python 3.11, jax 0.10.1): 6 minutes and 2.2
+On two cores (Xeon virtual machine, Python 3.11, jax 0.10.1): 6 minutes and 2.3
 GiB; half of it is the training of the spatiotemporal network. Expect its RMSE
-over the whole brain at 0.39 (PD), 0.24 (T1) and 0.42 (T2) of the training
+over the whole brain at 0.39 (PD), 0.24 (T1) and 0.43 (T2) of the training
 mean's; the table stands in the README.
 """
 

@@ -47,7 +47,7 @@ def save_times(times: list[StageTime], path) -> None:
     row["device"] = jax.devices()[0].device_kind
     rate = row["voxels"] / row["seconds"] if row["voxels"] else None
     row["voxels_per_s"] = rate and round(rate, 1)
-    row["seconds"] = round(row["seconds"], 4)
+    row["seconds"] = round(row["seconds"], 6)
   with replacing(path) as temporary:
     temporary.write_text(json.dumps(rows, indent=1) + "\n")
 
