@@ -84,6 +84,10 @@ def test_one_b1_for_all_is_each_atoms_own():
   assert np.abs(each[-1] - same[-1]).max() > 1e-3
 
 
+def test_no_atoms_have_no_echoes():
+  assert simulate_echoes(tailored(18), [], 50.0).shape == (0, 18)
+
+
 def test_off_resonance_turns_the_phase_of_a_spoiled_train_only():
   # Constant TR: every path to an echo has turned by the same angle, that of TE.
   train = make_sequence(np.linspace(10, 60, 60), 12.0, 4.0, 0.0, 20.0)
