@@ -260,7 +260,7 @@ def _run(
   results = np.empty((n_results, t1.size, sequence.n_frames), dtype)
 
   # One B1 for all atoms spares the sine and cosine of each.
-  same_b1 = function is _echoes_of_call and np.all(b1 == b1[:1])
+  same_b1 = function is _echoes_of_call and bool(np.all(b1 == b1[:1]))
   same_b1 = same_b1 and not sequence.balanced
 
   def simulate(job) -> None:
