@@ -102,16 +102,17 @@ def _bounds_of_block(sequence, atoms, basis, *, b1_known) -> np.ndarray:
   """Standard deviations, [voxel, 3], in the order of `MAP_NAMES`."""
   t1_ms, t2_ms, noise_sd, pd, b1 = atoms
   found = fingerprint_derivatives(sequence, t1_ms, t2_ms, b1=b1)
+  signals = found.signals @ basis
   # Relative changes, so that the information matrix is well scaled.
   columns = [
-    found.signals,
-    1j * found.signals,
-    t1_ms[:, None] * found.by_t1_ms,
-    t2_ms[:, None] * found.by_t2_ms,
+    signals,
+    1j * signals,
+    (t1_ms[:, None] * found.by_t1_ms) @ basis,
+    (t2_ms[:, None] * found.by_t2_ms) @ basis,
   ]
   if not b1_known:
-    columns.append(b1[:, None] * found.by_b1)
-  seen = np.stack([column @ basis for column in columns], 1)
+    columns.append((b1[:, None] * found.by_b1) @ basis)
+  seen = np.stack(columns, 1)
   seen *= (pd / noise_sd)[:, None, None]
   information = (seen @ seen.conj().swapaxes(1, 2)).real
   covariance = _inverse(information)

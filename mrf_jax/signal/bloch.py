@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from mrf_jax.sequence import Sequence
+from mrf_jax.signal.blocks import map_blocks
 from mrf_jax.signal.preparation import prepared_magnetisation
 
 
@@ -15,7 +16,7 @@ def balanced_train(
   sequence: Sequence,
   t1_ms: Float[Array, "atom"],
   t2_ms: Float[Array, "atom"],
-  b1: Float[Array, "atom"],
+  b1: Float[Array, "atom"] | Float[Array, "1"],
   off_resonance_hz: Float[Array, "atom"],
   *,
   block: int,
@@ -30,19 +31,18 @@ def balanced_train(
     sequence: the train.
     t1_ms: longitudinal relaxation times, ms; the type of the arithmetic.
     t2_ms: transverse relaxation times, ms.
-    b1: factors on the flip angles.
+    b1: factors on the flip angles; one for all atoms is faster.
     off_resonance_hz: offsets of the Larmor frequency, Hz.
     block: atoms computed at once; divides the number of atoms.
 
   Returns:
     Echo of each frame, demodulated by the phase of its pulse.
   """
-  columns = (t1_ms, t2_ms, b1, off_resonance_hz)
-  echoes = jax.lax.map(
-    lambda atoms: _train_of_block(sequence, *atoms),
-    tuple(x.reshape(-1, block) for x in columns),
+  return map_blocks(
+    lambda *atoms: _train_of_block(sequence, *atoms),
+    (t1_ms, t2_ms, b1, off_resonance_hz),
+    block=block,
   )
-  return echoes.transpose(0, 2, 1).reshape(t1_ms.size, -1)
 
 
 def _train_of_block(sequence, t1_ms, t2_ms, b1, off_resonance_hz):
@@ -52,7 +52,7 @@ def _train_of_block(sequence, t1_ms, t2_ms, b1, off_resonance_hz):
   phases = jnp.deg2rad(jnp.asarray(sequence.rf_phases_deg, dtype))
   tr_ms = jnp.asarray(sequence.tr_ms, dtype)[:, None]
   te_ms = jnp.asarray(sequence.te_ms, dtype)[:, None]
-  angle = flips[:, None] * b1[None]  # [frame, atom]
+  angle = flips[:, None] * b1[None]  # [frame, atom], or [frame, 1]
   omega = 2 * jnp.pi * off_resonance_hz[None] / 1000  # radians per ms
   turned = (phases - jnp.roll(phases, -1))[:, None] + omega * tr_ms
   e1, e2 = jnp.exp(-tr_ms / t1_ms[None]), jnp.exp(-tr_ms / t2_ms[None])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from mrf_jax.sequence import Sequence
+from mrf_jax.signal.blocks import map_blocks
 from mrf_jax.signal.preparation import prepared_magnetisation
 
 
@@ -41,20 +42,13 @@ def gradient_spoiled_train(
   Returns:
     Echo of each frame, demodulated by the phase of its pulse.
   """
-  columns = [t1_ms, t2_ms, off_resonance_hz]
-  if b1.size > 1:
-    columns.append(b1)
-
-  def one_block(atoms):
-    t1, t2, offset, *own_b1 = atoms
-    factor = own_b1[0] if own_b1 else b1
-    return _train_of_block(
-      sequence, t1, t2, factor, offset, n_states=n_states, real=real
-    )
-
-  blocks = [x.reshape(-1, block) for x in columns]
-  echoes = jax.lax.map(one_block, blocks)  # [block, frame, atom]
-  return echoes.transpose(0, 2, 1).reshape(t1_ms.size, -1)
+  return map_blocks(
+    lambda *atoms: _train_of_block(
+      sequence, *atoms, n_states=n_states, real=real
+    ),
+    (t1_ms, t2_ms, b1, off_resonance_hz),
+    block=block,
+  )
 
 
 def _train_of_block(

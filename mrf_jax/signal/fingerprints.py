@@ -261,7 +261,6 @@ def _run(
 
   # One B1 for all atoms spares the sine and cosine of each.
   same_b1 = function is _echoes_of_call and bool(np.all(b1 == b1[:1]))
-  same_b1 = same_b1 and not sequence.balanced
 
   def simulate(job) -> None:
     rows, states = job

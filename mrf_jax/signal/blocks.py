@@ -1,0 +1,37 @@
+"""Atoms in blocks whose states stay in a processor's cache."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+from jaxtyping import Array, Inexact
+
+
+def map_blocks(
+  train: Callable[..., Array], atoms: Sequence[Array], *, block: int
+) -> Inexact[Array, "atom frame"]:
+  """Echoes of all atoms, block after block.
+
+  Args:
+    train: echoes [frame, atom] of one block, from its columns.
+    atoms: columns, [atom], the first one whole; a column of one value is handed
+      to every block as it is.
+    block: atoms of a block; divides their number.
+  """
+  split = [k == 0 or column.size > 1 for k, column in enumerate(atoms)]
+
+  def one_block(parts):
+    parts = iter(parts)
+    return train(
+      *(
+        next(parts) if is_split else column
+        for is_split, column in zip(split, atoms, strict=True)
+      )
+    )
+
+  blocks = [
+    column.reshape(-1, block)
+    for is_split, column in zip(split, atoms, strict=True)
+    if is_split
+  ]
+  echoes = jax.lax.map(one_block, blocks)  # [block, frame, atom]
+  return echoes.transpose(0, 2, 1).reshape(atoms[0].size, -1)
