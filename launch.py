@@ -15,6 +15,14 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Configuration file; its values: --config.key=value."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "host:port of process 0, where several work together."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many do.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which this is, from 0.")
+_TIMEOUT = flags.DEFINE_integer(
+  "coordinator_timeout_s", 300, "How long to wait for the others."
+)
 _MODE = flags.DEFINE_enum("mode", "crossval", _MODES, "Stage to run.")
 
 
@@ -23,8 +31,9 @@ def main(argv: list[str]) -> None:
   # Libraries keep their diary to themselves.
   logging.set_verbosity(logging.WARNING)
   # JAX starts here, after the flags are known to be good.
-  from mrf_jax import experiment
+  from mrf_jax import experiment, processes
   from mrf_jax.errors import UserError
+  from mrf_jax.stopping import Stopped, stop_at_once
 
   if len(argv) > 1:
     _fail(f"unknown argument {argv[1]!r}")
@@ -37,11 +46,22 @@ def main(argv: list[str]) -> None:
     _fail("--workdir is missing")
   stage = getattr(experiment, _MODE.value)
   try:
+    processes.start(
+      _COORDINATOR.value,
+      _NUM_PROCESSES.value,
+      _PROCESS_ID.value,
+      timeout_s=_TIMEOUT.value,
+      fail=_say_error,
+    )
+    # After JAX's own handlers.
+    stop_at_once()
     stage(_CONFIG.value, _WORKDIR.value)
   except UserError as error:
-    _fail(str(error))
-  except KeyboardInterrupt:
-    _fail("interrupted; the same command goes on where it stopped", code=130)
+    _say_error(str(error))
+    processes.leave(1)
+  except Stopped as stop:
+    _say_error(f"stopped by {stop}; the same command goes on where it stopped")
+    processes.leave(128 + stop.number)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -60,9 +80,13 @@ def _parse(argv: list[str]) -> list[str]:
     _fail(f"{error.filename}: {error.strerror}")
 
 
-def _fail(message: str, code: int = 1):
-  print(f"error: {message}", file=sys.stderr)
-  sys.exit(code)
+def _fail(message: str):
+  _say_error(message)
+  sys.exit(1)
+
+
+def _say_error(message: str) -> None:
+  print(f"error: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,19 @@ def get_config() -> ml_collections.ConfigDict:
   # A quarter of the paper's widths, tiles of 6 × 6 estimates and no dropout:
   # 80,000 voxels are too few for it in 14 epochs of 580 steps. The rate decays,
   # without which the error of so short a training swings from epoch to epoch.
-  config.training.update(epochs=14, batch=128, schedule="cosine")
+  config.training.update(
+    epochs=14,
+    batch=128,
+    schedule="cosine",
+    storage="float32",
+    checkpoint_epochs=7,
+  )
   config.spatiotemporal.network.update(
     widths=(128, 64), branch_width=64, dropout=0.0
   )
-  config.spatiotemporal.training = dict(batch=4, tile=6, learning_rate=1e-2)
+  config.spatiotemporal.training = dict(
+    sampling="tiles", batch=4, tile=6, learning_rate=1e-2
+  )
   # Fingerprint-wise networks reach their plateau in fewer epochs.
   config.cohen.training.update(epochs=6, batch=256, learning_rate=2e-3)
   # Half of the features and a quarter of the dense layers. 85 windows give 24,

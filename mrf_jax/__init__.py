@@ -24,7 +24,7 @@ from mrf_jax.signal.fingerprints import (
   simulate_fingerprints,
 )
 from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
-from mrf_jax.training.checkpoint import load_model, save_model
+from mrf_jax.training.bundle import load_model, save_model
 
 __all__ = [
   "AtlasScan",

@@ -4,9 +4,11 @@ import functools
 import pathlib
 import sys
 
+import jax
 import ml_collections
 import numpy as np
 
+from mrf_jax import processes
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.design import evaluate_design, write_design
@@ -18,6 +20,7 @@ from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import (
   LEARNING_METHODS,
   METHODS,
+  TRAINING,
   Study,
   check_options,
 )
@@ -33,12 +36,14 @@ from mrf_jax.simulate import (
   true_signals,
 )
 from mrf_jax.timing import save_times
+from mrf_jax.training.epoch_log import join_logs
 from mrf_jax.workdir import Workdir
 
 
 def say(text: str) -> None:
-  """Tells the user what is being done."""
-  print(text, file=sys.stderr, flush=True)
+  """Tells the user what is being done; of several processes the first does."""
+  if processes.is_first():
+    print(text, file=sys.stderr, flush=True)
 
 
 def simulate(config: ml_collections.ConfigDict, root) -> None:
@@ -48,7 +53,7 @@ def simulate(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir.
   """
-  _simulate_missing(config, Workdir(root, config.to_dict()))
+  _simulate_missing(config, _open_workdir(config, root))
   say(f"Subject files: {pathlib.Path(root) / 'data'}")
 
 
@@ -62,7 +67,12 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     root: the workdir.
   """
   _check_methods(config)
-  workdir = Workdir(root, config.to_dict())
+  n_processes, n_folds = jax.process_count(), config.data.n_subjects
+  if n_processes > n_folds:
+    raise UserError(
+      f"--num_processes is {n_processes}, more than the {n_folds} folds"
+    )
+  workdir = _open_workdir(config, root)
   _simulate_missing(config, workdir)
 
   load = functools.partial(_load_numbered, workdir)
@@ -75,11 +85,19 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     for k, subject in enumerate(full)
   ]
   study = Study(config, workdir, full, load, references)
-  for method in config.methods:
-    if not _maps_stand(workdir, method, len(full)):
+  missing = [m for m in config.methods if not _maps_stand(study, m)]
+  if n_processes > 1:
+    for method in filter(TRAINING.__contains__, missing):
+      say(f"Training {method} in {n_processes} processes ...")
+      TRAINING[method](study)
+    processes.barrier("training")
+  if processes.is_first():
+    join_logs(workdir.root / "metrics", n_processes)
+    for method in missing:
       say(f"Estimating maps by {method} ...")
       _estimate(study, method)
-  evaluate(study)
+    evaluate(study)
+  processes.barrier("end")
 
 
 def design(config: ml_collections.ConfigDict, root) -> None:
@@ -137,6 +155,14 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")
 
 
+def _open_workdir(config, root) -> Workdir:
+  """The workdir of all processes; the first one makes it."""
+  if processes.is_first():
+    Workdir(root, config.to_dict())
+  processes.barrier("workdir")
+  return Workdir(root, config.to_dict(), join=not processes.is_first())
+
+
 def _check_count(config) -> None:
   if config.data.n_subjects < 1:
     n_subjects = config.data.n_subjects
@@ -166,12 +192,20 @@ def _check_methods(config) -> None:
 
 def _simulate_missing(config, workdir: Workdir) -> None:
   data = config.data
+  _check_count(config)
   missing = [
     k for k in range(data.n_subjects) if not workdir.subject(k).exists()
   ]
-  _check_count(config)
-  if not missing:
-    return
+  # Before the first new one can stand, all must have looked.
+  processes.barrier("subjects found")
+  missing = processes.own_share(missing)
+  if missing:
+    _simulate(config, workdir, missing)
+  processes.barrier("subjects")
+
+
+def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
+  data = config.data
   say(f"Simulating {len(missing)} subjects ...")
   grid = SliceGrid(**data.grid)
   sequence = _sequence(config.sequence)
@@ -193,8 +227,8 @@ def _simulate_missing(config, workdir: Workdir) -> None:
       subspace_tolerance=scan.subspace_tolerance,
       reference=config.reference.to_dict(),
     )
-    save_subject(subject, workdir.subject(k))
     _picture_of_signals(subject, workdir, k)
+    save_subject(subject, workdir.subject(k))
 
 
 def _phantom_options(data) -> dict:
@@ -256,10 +290,11 @@ def _reference_of(subject: Subject, path) -> Maps:
   return subject.maps
 
 
-def _maps_stand(workdir: Workdir, method: str, n_subjects: int) -> bool:
+def _maps_stand(study: Study, method: str) -> bool:
+  workdir = study.workdir
   files = [
     workdir.map_file(method, k, name)
-    for k in range(n_subjects)
+    for k in range(len(study.subjects))
     for name in MAP_NAMES
   ]
   return all(file.exists() for file in [*files, times_file(workdir, method)])

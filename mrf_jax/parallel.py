@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +20,32 @@ def progress(items: Iterable, *, total: int, text: str) -> Iterable:
     dynamic_ncols=True,
     file=sys.stderr,
   )
+
+
+def notice(text: str) -> None:
+  """A line for the user that stays, above whatever progress is shown."""
+  tqdm.write(text, file=sys.stderr)
+
+
+def prefetched(
+  function: Callable[[Any], Any], items: Iterable
+) -> Iterator[Any]:
+  """`function(item)` of each item; the next is made while one is in use.
+
+  Args:
+    function: called in a thread of its own.
+    items: the items.
+  """
+  with ThreadPoolExecutor(1) as pool:
+    following = None
+    for item in items:
+      current, following = following, pool.submit(function, item)
+      if current is not None:
+        yield current.result()
+        # Nothing here may hold it while the next one is made.
+        del current
+    if following is not None:
+      yield following.result()
 
 
 def map_threads(

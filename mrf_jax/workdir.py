@@ -13,8 +13,15 @@ from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
 
 # Methods stand beside each other in a workdir, so their choice may change; the
-# bounds of `design` are computed anew each time.
-_FREE_KEYS = ("methods", "design")
+# bounds of `design` are computed anew each time; and on another machine folds
+# may be spread, and checkpoints written, in another way.
+_FREE_KEYS = (
+  "methods",
+  "design",
+  "training.folds_at_once",
+  "training.checkpoint_epochs",
+  "training.checkpoint_minutes",
+)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
 
 
@@ -23,25 +30,35 @@ class Workdir:
 
   Attributes:
     root: the folder.
+    config: the configuration, as JSON holds it.
   """
 
-  def __init__(self, root, config: dict):
+  def __init__(self, root, config: dict, *, join: bool = False):
     """Opens a workdir, or makes a new one.
 
     Args:
       root: the folder.
       config: the whole configuration, plain dictionaries and values.
+      join: another process has made the workdir; nothing is written.
 
     Raises:
-      UserError: it cannot be written, or holds the results of another
-        configuration.
+      UserError: it cannot be written, holds the results of another
+        configuration, or is not there to be joined.
     """
     self.root = pathlib.Path(root)
+    self.config = json.loads(json.dumps(config))
+    if join:
+      if self._stored_config() is None:
+        raise UserError(
+          f"{self.root}: is not the workdir that process 0 made; all processes "
+          "want one on a disk that they share"
+        )
+      return
     try:
       self.root.mkdir(parents=True, exist_ok=True)
       stored = self._stored_config()
       if stored is not None:
-        self._refuse_other(stored, json.loads(json.dumps(config)))
+        self._refuse_other(stored, self.config)
       self._write_json("config.json", config)
       self._write_json("environment.json", _environment(config))
       for folder in ("data", "maps", "models", "metrics", "figures"):
@@ -58,6 +75,10 @@ class Workdir:
   def model(self, method: str, fold: int) -> pathlib.Path:
     """Bundle of the model that left subject `fold` out."""
     return self.root / "models" / method / f"fold-{fold}"
+
+  def checkpoints(self, method: str) -> pathlib.Path:
+    """Folder of the checkpoints of a method while it is trained."""
+    return self.root / "checkpoints" / method
 
   def map_file(self, method: str, number: int, name: str) -> pathlib.Path:
     """NIfTI file of one estimated map (`pd`, `t1_ms` or `t2_ms`)."""
@@ -78,14 +99,7 @@ class Workdir:
       raise UserError(f"{path}: not JSON ({error})") from error
 
   def _refuse_other(self, stored: dict, asked: dict) -> None:
-    stored, asked = _flat(stored), _flat(asked)
-    missing = object()
-    different = [
-      f"{key}={stored.get(key)} (now {asked.get(key)})"
-      for key in sorted({*stored, *asked})
-      if stored.get(key, missing) != asked.get(key, missing)
-      and key.split(".")[0] not in _FREE_KEYS
-    ]
+    different = config_differences(stored, asked)
     if different:
       shown = ", ".join(different[:3])
       more = f" and {len(different) - 3} more" if len(different) > 3 else ""
@@ -97,6 +111,26 @@ class Workdir:
   def _write_json(self, name: str, content: dict) -> None:
     with replacing(self.root / name) as path:
       path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def config_differences(stored: dict, asked: dict) -> list[str]:
+  """What sets the results of two configurations apart, in words.
+
+  Args:
+    stored: the configuration of results that stand.
+    asked: the one asked for now.
+  """
+  stored, asked = _flat(stored), _flat(asked)
+  missing = object()
+
+  def free(key: str) -> bool:
+    return any(key == f or key.startswith(f + ".") for f in _FREE_KEYS)
+
+  return [
+    f"{key}={stored.get(key)} (now {asked.get(key)})"
+    for key in sorted({*stored, *asked})
+    if stored.get(key, missing) != asked.get(key, missing) and not free(key)
+  ]
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:

@@ -12,17 +12,29 @@ import ml_collections
 
 from mrf_jax.methods.dictionary import check_svd, dictionary, dictionary_svd
 from mrf_jax.methods.gomez import check_gomez, gomez
-from mrf_jax.methods.network import check_network, network
+from mrf_jax.methods.network import check_network, network, train_own_folds
 from mrf_jax.methods.study import Estimates, Study
 from mrf_jax.models import NETWORKS
 
-__all__ = ["LEARNING_METHODS", "METHODS", "Estimates", "Study", "check_options"]
+__all__ = [
+  "LEARNING_METHODS",
+  "METHODS",
+  "TRAINING",
+  "Estimates",
+  "Study",
+  "check_options",
+]
 
 METHODS: dict[str, Callable[[Study], Estimates]] = {
   **{method: functools.partial(network, method) for method in NETWORKS},
   "gomez": gomez,
   "dictionary": dictionary,
   "dictionary_svd": dictionary_svd,
+}
+
+# What several processes do before, each its share; `METHODS` is for the first.
+TRAINING: dict[str, Callable[[Study], None]] = {
+  method: functools.partial(train_own_folds, method) for method in NETWORKS
 }
 
 # Those that need other subjects with reference maps.

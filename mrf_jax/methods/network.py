@@ -1,58 +1,136 @@
 """A network trained on the other subjects."""
 
 import dataclasses
-import json
-import pathlib
-import time
 
 import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
-from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.models import NETWORKS
+from mrf_jax.parallel import notice
+from mrf_jax.processes import own_share
 from mrf_jax.timing import StageTime
-from mrf_jax.training.checkpoint import load_model, save_model
-from mrf_jax.training.loop import train_folds
-from mrf_jax.workdir import Workdir
+from mrf_jax.training.bundle import load_model, load_training, save_model
+from mrf_jax.training.checkpoint import Checkpoints, Saving
+from mrf_jax.training.epoch_log import EpochLog
+from mrf_jax.training.loop import TrainedFold, train_folds
+from mrf_jax.training.setup import Signals
+from mrf_jax.workdir import config_differences
+
+SAMPLINGS = ("patches", "tiles")
 
 
 def network(method: str, study: Study) -> Estimates:
-  """A network trained on the other subjects."""
-  n_folds = len(study.subjects)
-  bundles = [study.workdir.model(method, fold) for fold in range(n_folds)]
-  times = []
-  if not all((bundle / "model.json").exists() for bundle in bundles):
-    start = time.perf_counter()
-    models = _train(method, study)
-    voxels = sum(subject.n_voxels for subject in study.subjects)
-    times.append(
-      StageTime(
-        method,
-        "train",
-        time.perf_counter() - start,
-        voxels=voxels
-        * (n_folds - 1)
-        * training_options(study.config, method)["epochs"],
-      )
-    )
-    for model, bundle in zip(models, bundles, strict=True):
-      bundle.parent.mkdir(parents=True, exist_ok=True)
-      save_model(model, bundle, config=study.config.to_dict())
+  """A network trained on the other subjects; for process 0 only.
+
+  What `train_own_folds` has trained in other processes is not trained again.
+  """
+  numbers = range(len(study.subjects))
+  bundles = [study.workdir.model(method, fold) for fold in numbers]
+  _save_bundles(study, method, bundles, _missing(study, method))
   models = []
   for bundle in bundles:
     model = load_model(bundle)
     variables = jax.device_put(model.variables)
     models.append(dataclasses.replace(model, variables=variables))
+  voxels = sum(subject.n_voxels for subject in study.subjects)
+  epochs = training_options(study.config, method)["epochs"]
+  training = StageTime(
+    method,
+    "train",
+    max(load_training(bundle)["seconds"] for bundle in bundles),
+    voxels=voxels * (len(bundles) - 1) * epochs,
+  )
   maps, seconds = reconstruct_all(
     method, study, lambda k, subject: reconstruct(models[k], subject)
   )
-  return maps, [*times, seconds]
+  return maps, [training, seconds]
+
+
+def train_own_folds(method: str, study: Study) -> None:
+  """Trains this process's share of the folds, and leaves it as checkpoints.
+
+  Args:
+    method: name of the network.
+    study: what it may look at.
+  """
+  folds = own_share(_missing(study, method))
+  if folds:
+    _train(study, method, folds)
+
+
+def _missing(study: Study, method: str) -> list[int]:
+  """Folds that have no bundle."""
+  numbers = range(len(study.subjects))
+  bundles = [study.workdir.model(method, fold) for fold in numbers]
+  return [k for k in numbers if not (bundles[k] / "model.json").exists()]
+
+
+def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
+  """Trains folds as far as they are not, and writes their bundles."""
+  if not folds:
+    return
+  config, scan = study.config, study.subjects[0]
+  module, reach = make_network(config, method)
+  for number, fold in zip(folds, _train(study, method, folds), strict=True):
+    model = Model(
+      method=method,
+      network=module,
+      reach=reach,
+      variables=fold.variables,
+      map_range=fold.map_range,
+      normalise_signals_per=config.preprocessing.normalise_signals_per,
+      sequence=scan.sequence,
+      window=scan.window,
+      stride=scan.stride,
+    )
+    bundles[number].parent.mkdir(parents=True, exist_ok=True)
+    save_model(
+      model,
+      bundles[number],
+      config=config.to_dict(),
+      training={"seconds": fold.seconds, "left_out": number},
+    )
+    _checkpoints(study, method).remove(number)
+
+
+def _train(study: Study, method: str, folds: list[int]) -> list[TrainedFold]:
+  """Trains some folds from where their checkpoints stand."""
+  options = dict(training_options(study.config, method))
+  saving = Saving(
+    _checkpoints(study, method),
+    every_epochs=options.pop("checkpoint_epochs"),
+    every_minutes=options.pop("checkpoint_minutes"),
+  )
+  module, reach = make_network(study.config, method)
+  metrics = study.workdir.root / "metrics"
+  with EpochLog(metrics, method, process=jax.process_index()) as log:
+    return train_folds(
+      module,
+      _signals(study),
+      [subject.mask for subject in study.subjects],
+      study.references,
+      reach=reach,
+      seed=study.config.seed,
+      left_out=folds,
+      saving=saving,
+      on_epoch=log,
+      **options,
+    )
+
+
+def _checkpoints(study: Study, method: str) -> Checkpoints:
+  return Checkpoints(
+    study.workdir.checkpoints(method),
+    config=study.workdir.config,
+    differences=config_differences,
+    warn=lambda text: notice(f"warning: {text}"),
+  )
 
 
 def make_network(
@@ -85,88 +163,38 @@ def check_network(
 
 
 def training_options(config: ml_collections.ConfigDict, method: str) -> dict:
-  """Those of all networks, and what this one has of its own."""
-  return {**config.training, **config[method].training}
+  """Arguments of `train_folds` and of `Saving`.
 
+  Those of all networks, and what this one has of its own.
 
-def _train(method: str, study: Study) -> list[Model]:
-  """One model for each left-out subject."""
-  config = study.config
-  per = config.preprocessing.normalise_signals_per
-  module, reach = make_network(config, method)
-  with _EpochLog(study.workdir, method) as log:
-    trained = train_folds(
-      module,
-      _signal_table(study, per),
-      [subject.mask for subject in study.subjects],
-      study.references,
-      reach=reach,
-      seed=config.seed,
-      on_epoch=log,
-      **training_options(config, method),
+  Args:
+    config: the experiment's configuration.
+    method: name of the network.
+
+  Raises:
+    UserError: the sampling is unknown.
+  """
+  options = {**config.training, **config[method].training}
+  sampling = options.pop("sampling")
+  if sampling not in SAMPLINGS:
+    raise UserError(
+      f"training.sampling: {sampling!r} is not one of {', '.join(SAMPLINGS)}"
     )
+  if sampling == "patches":
+    options["tile"] = 1
+  return options
+
+
+def _signals(study: Study) -> Signals:
+  """Normalised signals of all subjects."""
+  per = study.config.preprocessing.normalise_signals_per
+
+  def of(subject: int, left_out: int) -> np.ndarray:
+    del left_out
+    signals = study.load(subject).signals
+    assert signals is not None
+    return normalise_signals(signals, per=per)
+
   scan = study.subjects[0]
-  return [
-    Model(
-      method=method,
-      network=module,
-      reach=reach,
-      variables=fold.variables,
-      map_range=fold.map_range,
-      normalise_signals_per=per,
-      sequence=scan.sequence,
-      window=scan.window,
-      stride=scan.stride,
-    )
-    for fold in trained
-  ]
-
-
-def _signal_table(study: Study, per: str) -> np.ndarray:
-  """Normalised signals of all subjects under a row of zeros, [row, 2T]."""
-  table = None
-  row = 1
-  for number in range(len(study.subjects)):
-    loaded = study.load(number).signals
-    assert loaded is not None
-    signals = normalise_signals(loaded, per=per)
-    if table is None:
-      voxels = sum(subject.n_voxels for subject in study.subjects)
-      table = np.zeros((1 + voxels, signals.shape[1]), np.float32)
-    table[row : row + len(signals)] = signals
-    row += len(signals)
-  assert table is not None
-  return table
-
-
-class _EpochLog:
-  """Writes each epoch's losses and watched errors to `metrics/`."""
-
-  def __init__(self, workdir: Workdir, method: str):
-    folder = pathlib.Path(workdir.root) / "metrics"
-    self._method = method
-    self._lines = open(folder / "metrics.jsonl", "a")
-    self._events = SummaryWriter(str(folder / method))
-
-  def __enter__(self) -> "_EpochLog":
-    return self
-
-  def __exit__(self, *error) -> None:
-    self._lines.close()
-    self._events.close()
-
-  def __call__(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
-    for fold, loss in enumerate(metrics["loss"]):
-      values = {"training_loss": float(loss)}
-      for whose, errors in zip(
-        ("training", "left_out"),
-        metrics["watched_mae"][fold] if "watched_mae" in metrics else (),
-        strict=False,
-      ):
-        for name, error in zip(MAP_NAMES, errors, strict=True):
-          values[f"{whose}_mae_{name}"] = float(error)
-      record = {"method": self._method, "fold": fold, "epoch": epoch, **values}
-      self._lines.write(json.dumps(record) + "\n")
-      for name, value in values.items():
-        self._events.add_scalar(f"{name}/fold-{fold}", value, epoch)
-    self._lines.flush()
+  n_windows = (scan.sequence.n_frames - scan.window) // scan.stride + 1
+  return Signals(2 * n_windows, of)

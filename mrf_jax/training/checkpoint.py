@@ -1,129 +1,270 @@
-"""Model bundles: a trained network in a folder (the only use of orbax)."""
+"""Checkpoints of a running training, one folder a fold and moment."""
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError
-from mrf_jax.inference import Model
-from mrf_jax.models import NETWORKS
-from mrf_jax.sequence import make_sequence
+from mrf_jax.training.step import TrainState
+from mrf_jax.training.trees import load_arrays, save_arrays
 
-_FORMAT = "mrf-model"
+_FORMAT = "mrf-checkpoint"
 _VERSION = 1
+_NAME = re.compile(r"step-(\d+)")
+# The newest may be damaged.
+_KEPT = 2
 
 
-def save_model(model: Model, path, *, config: dict) -> None:
-  """Writes a bundle folder, complete or not at all.
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+  """A moment of a fold's training, on the host.
 
-  Args:
-    model: the trained network.
-    path: the folder; one that stands there is replaced.
-    config: the configuration of the experiment, kept for the record.
-
-  Raises:
-    UserError: the folder cannot be written.
+  Attributes:
+    state: model, optimiser and steps done.
+    key: data of the random key, which with the steps done says what is sampled
+      next.
+    map_range: that the maps are scaled with.
+    seconds: of training until then, restarts included.
   """
-  path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  description = {
-    "format": _FORMAT,
-    "version": _VERSION,
-    "method": model.method,
-    "network": {
-      field.name: getattr(model.network, field.name)
-      for field in dataclasses.fields(model.network)
-      if field.name not in ("parent", "name")
-    },
-    "maps_low": list(map(float, model.map_range.low)),
-    "maps_high": list(map(float, model.map_range.high)),
-    "normalise_signals_per": model.normalise_signals_per,
-    "sequence": {
-      name: np.asarray(value).tolist() if value is not None else None
-      for name, value in vars(model.sequence).items()
-    },
-    "window": model.window,
-    "stride": model.stride,
-    "config": config,
-  }
-  try:
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    arrays = jax.tree.map(np.asarray, model.variables)
-    with ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save((temporary / "variables").absolute(), arrays)
-    text = json.dumps(description, indent=1)
-    (temporary / "model.json").write_text(text + "\n")
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(temporary, path)
-  except OSError as error:
-    raise UserError(f"{path}: cannot be written ({error})") from error
-  finally:
-    with contextlib.suppress(OSError):
-      shutil.rmtree(temporary)
+
+  state: TrainState
+  key: np.ndarray
+  map_range: MapRange
+  seconds: float
+
+  @property
+  def step(self) -> int:
+    """Steps done."""
+    return int(self.state.step)
 
 
-def load_model(path) -> Model:
-  """The trained network of a bundle folder.
+class Checkpoints:
+  """The checkpoints of one method in a folder."""
 
-  Args:
-    path: the folder.
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    *,
+    config: dict,
+    differences: Callable[[dict, dict], list[str]],
+    warn: Callable[[str], None],
+  ):
+    """Looks at a folder; it need not exist.
 
-  Returns:
-    The model, on the host.
+    Args:
+      folder: of the method.
+      config: the configuration that the training depends on.
+      differences: what sets one configuration apart from another, in words.
+      warn: told what went wrong and was got over.
+    """
+    self._folder = folder
+    self._config = json.loads(json.dumps(config))
+    self._differences = differences
+    self._warn = warn
 
-  Raises:
-    UserError: there is no sound bundle.
-  """
-  path = pathlib.Path(path)
-  try:
-    text = json.loads((path / "model.json").read_text())
-    if text["format"] != _FORMAT or text["version"] != _VERSION:
-      raise ValueError(f"{text['format']} version {text['version']}")
-    if text["method"] not in NETWORKS:
-      raise ValueError(f"unknown method {text['method']!r}")
-    network_type, reach = NETWORKS[text["method"]]
-    options: dict[str, Any] = {
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in text["network"].items()
+  def save(self, fold: int, checkpoint: Checkpoint) -> bool:
+    """Writes a checkpoint, whole or not at all, and removes outdated ones.
+
+    Args:
+      fold: number of the left-out subject.
+      checkpoint: the moment.
+
+    Returns:
+      Whether it stands; if not, the ones before it do, and `warn` was told.
+    """
+    path = self._path(fold, checkpoint.step)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    leaves = _leaves(checkpoint)
+    description = {
+      "format": _FORMAT,
+      "version": _VERSION,
+      "fold": fold,
+      "step": checkpoint.step,
+      "seconds": checkpoint.seconds,
+      "sha256": _checksum(leaves),
+      "config": self._config,
     }
-    with ocp.StandardCheckpointer() as checkpointer:
-      # Plain host arrays, whatever device the bundle was written on.
-      folder = (path / "variables").absolute()
-      variables = checkpointer.restore(
-        folder, _host_target(checkpointer, folder)
+    try:
+      temporary.mkdir(parents=True, exist_ok=True)
+      save_arrays(temporary / "arrays", leaves)
+      text = json.dumps(description, indent=1)
+      (temporary / "checkpoint.json").write_text(text + "\n")
+      shutil.rmtree(path, ignore_errors=True)
+      os.replace(temporary, path)
+    # Storage has errors of many types.
+    except Exception as error:
+      newest = max(self.steps(fold), default=None)
+      kept = (
+        f"the one of step {newest} stays" if newest else "there is none yet"
       )
-    return Model(
-      method=text["method"],
-      network=network_type(**options),
-      reach=reach,
-      variables=variables,
-      map_range=MapRange(
-        np.array(text["maps_low"]), np.array(text["maps_high"])
-      ),
-      normalise_signals_per=text["normalise_signals_per"],
-      sequence=make_sequence(**text["sequence"]),
-      window=int(text["window"]),
-      stride=int(text["stride"]),
-    )
-  except FileNotFoundError as error:
-    raise UserError(f"{path}: no model bundle ({error})") from error
-  except (OSError, KeyError, TypeError, ValueError) as error:
-    raise UserError(f"{path}: damaged model bundle ({error})") from error
+      self._warn(
+        f"{path}: the checkpoint cannot be written ({_line(error)}); {kept}, "
+        "and the training goes on"
+      )
+      return False
+    finally:
+      shutil.rmtree(temporary, ignore_errors=True)
+    for step in self.steps(fold)[:-_KEPT]:
+      shutil.rmtree(self._path(fold, step), ignore_errors=True)
+    return True
+
+  def newest(
+    self, folds: list[int], like: list[Checkpoint]
+  ) -> list[Checkpoint]:
+    """The newest sound checkpoints.
+
+    Args:
+      folds: numbers of the left-out subjects.
+      like: the beginning of each, which also gives the shapes.
+
+    Returns:
+      For each fold its newest checkpoint: of one step for all where there is
+      such a step, else each of its own; what it began with if there is none.
+
+    Raises:
+      UserError: a checkpoint is of another configuration.
+    """
+    loaded: dict[tuple[int, int], Checkpoint | None] = {}
+
+    def sound(fold: int, step: int) -> Checkpoint | None:
+      if (fold, step) not in loaded:
+        loaded[fold, step] = self._load(fold, step, like[folds.index(fold)])
+      return loaded[fold, step]
+
+    common = set.intersection(*(set(self.steps(fold)) for fold in folds))
+    for step in sorted(common, reverse=True):
+      found = [sound(fold, step) for fold in folds]
+      whole = [checkpoint for checkpoint in found if checkpoint is not None]
+      if len(whole) == len(folds):
+        return whole
+    chosen = []
+    for fold, beginning in zip(folds, like, strict=True):
+      steps = reversed(self.steps(fold))
+      candidates = (sound(fold, step) for step in steps)
+      chosen.append(next((c for c in candidates if c is not None), beginning))
+    return chosen
+
+  def steps(self, fold: int) -> list[int]:
+    """Steps of which a fold has checkpoints, ascending."""
+    folder = self._fold_folder(fold)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    matches = filter(None, map(_NAME.fullmatch, names))
+    return sorted(int(match[1]) for match in matches)
+
+  def remove(self, fold: int) -> None:
+    """Forgets a fold whose training is over."""
+    shutil.rmtree(self._fold_folder(fold), ignore_errors=True)
+    # The last one takes the empty folders along.
+    with contextlib.suppress(OSError):
+      self._folder.rmdir()
+      self._folder.parent.rmdir()
+
+  def _fold_folder(self, fold: int) -> pathlib.Path:
+    return self._folder / f"fold-{fold}"
+
+  def _path(self, fold: int, step: int) -> pathlib.Path:
+    return self._fold_folder(fold) / f"step-{step:08d}"
+
+  def _load(self, fold: int, step: int, like: Checkpoint) -> Checkpoint | None:
+    """A sound checkpoint; of a damaged one None, and `warn` is told."""
+    path = self._path(fold, step)
+    try:
+      text = json.loads((path / "checkpoint.json").read_text())
+      if (text["format"], text["version"]) != (_FORMAT, _VERSION):
+        raise ValueError(f"{text['format']} version {text['version']}")
+      different = self._differences(text["config"], self._config)
+      if different:
+        raise UserError(
+          f"{path}: is a checkpoint of another configuration: "
+          + ", ".join(different[:3])
+        )
+      leaves = load_arrays(path / "arrays")
+      if _checksum(leaves) != text["sha256"]:
+        raise ValueError("the arrays are not those that were written")
+      return _restored(leaves, like, seconds=float(text["seconds"]))
+    except UserError:
+      raise
+    # A damaged file may raise anything.
+    except Exception as error:
+      self._warn(f"{path}: a damaged checkpoint is left aside ({_line(error)})")
+      return None
 
 
-def _host_target(checkpointer, folder):
-  """The tree of a saved checkpoint as empty NumPy arrays."""
-  metadata = checkpointer.metadata(folder)
-  tree = getattr(metadata, "item_metadata", metadata)
-  tree = getattr(tree, "tree", tree)
-  return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+@dataclasses.dataclass(frozen=True)
+class Saving:
+  """When checkpoints are written.
+
+  Attributes:
+    checkpoints: where to.
+    every_epochs: epochs from one to the next.
+    every_minutes: the longest time from one to the next.
+  """
+
+  checkpoints: Checkpoints
+  every_epochs: int = 1
+  every_minutes: float = 10.0
+
+
+def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+  """All arrays under the names of their places."""
+  tree = {
+    "state": checkpoint.state,
+    "key": checkpoint.key,
+    "maps_low": checkpoint.map_range.low,
+    "maps_high": checkpoint.map_range.high,
+  }
+  pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {_name(path): np.asarray(leaf) for path, leaf in pairs}
+
+
+def _restored(
+  leaves: dict[str, np.ndarray], like: Checkpoint, *, seconds: float
+) -> Checkpoint:
+  """The checkpoint of these arrays, if they have the places and shapes."""
+  wanted = _leaves(like)
+  if leaves.keys() != wanted.keys():
+    raise ValueError(f"other arrays: {sorted(leaves.keys() ^ wanted.keys())}")
+  for name, leaf in wanted.items():
+    if leaves[name].shape != leaf.shape:
+      raise ValueError(f"{name} has shape {leaves[name].shape}")
+  for name in ("key", "maps_low", "maps_high"):
+    if not np.array_equal(leaves[name], wanted[name]):
+      raise ValueError(f"{name} is not that of these subjects and this seed")
+  pairs, structure = jax.tree_util.tree_flatten_with_path(like.state)
+  state = jax.tree.unflatten(
+    structure, [leaves["state" + _name(path)] for path, _ in pairs]
+  )
+  return dataclasses.replace(like, state=state, seconds=seconds)
+
+
+def _name(path) -> str:
+  """Place of a leaf, without the brackets of the topmost dictionary."""
+  first, *rest = path
+  if isinstance(first, jax.tree_util.DictKey):
+    return str(first.key) + jax.tree_util.keystr(tuple(rest))
+  return jax.tree_util.keystr(path)
+
+
+def _checksum(leaves: dict[str, np.ndarray]) -> str:
+  digest = hashlib.sha256()
+  for name in sorted(leaves):
+    leaf = np.ascontiguousarray(leaves[name])
+    digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
+    digest.update(leaf)
+  return digest.hexdigest()
+
+
+def _line(error: BaseException) -> str:
+  """The message of an error in one line of bearable length."""
+  text = " ".join(str(error).split()) or type(error).__name__
+  return text if len(text) < 200 else text[:200] + " …"

@@ -1,7 +1,6 @@
 """All folds of one network from random weights to trained models."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -10,12 +9,19 @@ import numpy as np
 import optax
 
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.dataset.patches import make_grid
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.parallel import progress
+from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
-from mrf_jax.training.step import Fold, VoxelTable, init_state, train_epoch
+from mrf_jax.training.setup import (
+  STORAGE,
+  Signals,
+  longest_fold,
+  make_folds,
+  place,
+)
+from mrf_jax.training.step import init_state
+from mrf_jax.training.together import Plan, train_together
 
 SCHEDULES = ("constant", "cosine")
 
@@ -27,15 +33,17 @@ class TrainedFold:
   Attributes:
     variables: parameters and batch statistics, on the host.
     map_range: of its training subjects.
+    seconds: that all folds beside each other took, restarts included.
   """
 
   variables: dict
   map_range: MapRange
+  seconds: float
 
 
 def train_folds(
   network: nn.Module,
-  signals: np.ndarray,
+  signals: Signals,
   masks: Sequence[np.ndarray],
   maps: Sequence[Maps],
   *,
@@ -46,16 +54,21 @@ def train_folds(
   tile: int,
   learning_rate: float,
   schedule: str,
-  folds_at_once: int | None,
+  left_out: Sequence[int] | None = None,
+  folds_at_once: int | None = None,
+  storage: str = "float32",
   input_noise: float = 0.0,
   watched_voxels: int = 0,
+  saving: Saving | None = None,
   on_epoch: Callable[[int, dict], None] = lambda epoch, metrics: None,
 ) -> list[TrainedFold]:
-  """Leaves each subject out once and trains on the others.
+  """Leaves subjects out, one a fold, and trains on the others.
+
+  Goes on where checkpoints stand. SIGTERM and Ctrl-C write checkpoints first.
 
   Args:
     network: the Flax module.
-    signals: normalised signals of all subjects, [1 + voxel, 2T]; row 0 zero.
+    signals: normalised signals of all subjects.
     masks: each subject's mask.
     maps: each subject's clipped reference maps.
     reach: voxels on each side of a patch's centre.
@@ -65,104 +78,115 @@ def train_folds(
     tile: estimates of a tile along y and x; 1 is one patch an estimate.
     learning_rate: of Adam.
     schedule: `constant`, or `cosine` to zero at the end.
+    left_out: the subject that each fold leaves out; None is each once.
     folds_at_once: see `FoldRunner`.
+    storage: type of the signals on the devices, one of `STORAGE`.
     input_noise: standard deviation of noise on the normalised signals.
     watched_voxels: voxels of the training subjects, and as many of the
       left-out one, whose errors every epoch reports.
-    on_epoch: called with the epoch (from 1) and what `train_epoch` reports of
-      each fold, [fold, …].
+    saving: where checkpoints go, and when; None writes none.
+    on_epoch: called with the epoch (from 1) and, of each fold, [fold, …],
+      `fold`, its number, `loss`, the epoch's mean, and `watched_mae`, see
+      `watched_errors`.
 
   Returns:
     One trained network for each left-out subject.
 
   Raises:
-    UserError: fewer than two subjects, an unknown schedule, or the loss is
-      no longer finite.
+    UserError: fewer than two subjects, an unknown schedule or storage, the
+      loss is no longer finite, or a checkpoint is of another configuration.
+    Stopped: a signal came.
   """
   if len(masks) < 2:
     raise UserError(
       f"training: {len(masks)} subject; leave-one-out wants at least two"
     )
-  if schedule not in SCHEDULES:
-    raise UserError(
-      f"training.schedule: {schedule!r} is not one of {', '.join(SCHEDULES)}"
-    )
-  counts = [int(mask.sum()) for mask in masks]
-  ends = 1 + np.cumsum(counts)
-  rows = [
-    np.arange(end - count, end, dtype=np.int32)
-    for count, end in zip(counts, ends, strict=True)
-  ]
-  keys = jax.random.split(jax.random.key(seed), len(masks))
-  longest = sum(counts) - min(counts)
-  folds, ranges = [], []
-  for left_out in range(len(masks)):
-    training = [k for k in range(len(masks)) if k != left_out]
-    ranges.append(MapRange.of([maps[k] for k in training]))
-    own = np.concatenate([rows[k] for k in training])
-    folds.append(
-      Fold(
-        rows=np.resize(own, longest),
-        low=ranges[-1].low.astype(np.float32),
-        high=ranges[-1].high.astype(np.float32),
-        watched=np.stack(
-          [_spread_over(r, watched_voxels) for r in (own, rows[left_out])]
-        ),
-        key=keys[left_out],
-      )
-    )
-  labels = np.concatenate(
-    [np.zeros((1, 3), np.float32)] + [m.stack() for m in maps]
+  _check_choice("schedule", schedule, SCHEDULES)
+  _check_choice("storage", storage, STORAGE)
+  left_out = list(range(len(masks)) if left_out is None else left_out)
+  folds, ranges = make_folds(
+    masks, maps, left_out, seed=seed, watched_voxels=watched_voxels
   )
-  table = VoxelTable(signals, labels, make_grid(masks, padding=reach + tile))
-  n_steps = max(1, round(longest / (batch * tile**2)))
-  rate = (
-    optax.cosine_decay_schedule(learning_rate, n_steps * epochs)
-    if schedule == "cosine"
-    else learning_rate
-  )
-  optimizer = optax.adam(rate)
-  epoch_of_fold = functools.partial(
-    train_epoch,
-    n_steps=n_steps,
+  steps_per_epoch = max(1, round(longest_fold(masks) / (batch * tile**2)))
+  plan = Plan(
+    total=steps_per_epoch * epochs,
+    steps_per_epoch=steps_per_epoch,
     batch=batch,
-    model=network,
-    optimizer=optimizer,
+    rate=_rate(learning_rate, schedule, steps_per_epoch * epochs),
+    network=network,
     reach=reach,
     tile=tile,
     input_noise=input_noise,
   )
-  runner = FoldRunner(epoch_of_fold, folds, table, at_once=folds_at_once)
-  states = runner.spread(
-    [
-      init_state(
+  moments = [
+    Checkpoint(
+      state=init_state(
         network,
-        optimizer,
+        plan.optimizer,
         fold.key,
-        n_channels=signals.shape[1],
+        n_channels=signals.n_channels,
         reach=reach,
-      )
-      for fold in folds
-    ]
-  )
-  text = f"training {len(folds)} folds"
-  for epoch in progress(range(1, epochs + 1), total=epochs, text=text):
-    states, metrics = runner.step(states)
-    finite = np.isfinite(metrics["loss"])
-    if not finite.all():
-      raise UserError(
-        f"training: the loss of fold {int(np.argmin(finite))} is "
-        f"not finite in epoch {epoch}; a smaller learning rate may help"
-      )
-    on_epoch(epoch, metrics)
+      ),
+      key=np.asarray(jax.random.key_data(fold.key)),
+      map_range=map_range,
+      seconds=0.0,
+    )
+    for fold, map_range in zip(folds, ranges, strict=True)
+  ]
+  if saving is not None:
+    moments = saving.checkpoints.newest(left_out, moments)
+  # As a rule all folds are at one step; those that a killed process left
+  # behind catch up with the others first.
+  while (step := min(moment.step for moment in moments)) < plan.total:
+    behind = [k for k, moment in enumerate(moments) if moment.step == step]
+    until = min([m.step for m in moments if m.step > step], default=plan.total)
+    runner = FoldRunner(len(behind), at_once=folds_at_once)
+    numbers = [left_out[k] for k in behind]
+    placed, table = place(
+      runner,
+      [folds[k] for k in behind],
+      numbers,
+      signals,
+      masks,
+      maps,
+      storage=storage,
+      padding=reach + tile,
+    )
+    trained = train_together(
+      runner,
+      placed,
+      table,
+      numbers,
+      [moments[k] for k in behind],
+      plan,
+      until=until,
+      saving=saving,
+      on_epoch=on_epoch,
+    )
+    for k, moment in zip(behind, trained, strict=True):
+      moments[k] = moment
   return [
     TrainedFold(
-      {"params": state.params, "batch_stats": state.batch_stats}, map_range
+      {
+        "params": moment.state.params,
+        "batch_stats": moment.state.batch_stats,
+      },
+      moment.map_range,
+      moment.seconds,
     )
-    for state, map_range in zip(runner.gather(states), ranges, strict=True)
+    for moment in moments
   ]
 
 
-def _spread_over(rows: np.ndarray, count: int) -> np.ndarray:
-  """`count` of the rows, evenly spaced."""
-  return rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+  if value not in choices:
+    raise UserError(
+      f"training.{name}: {value!r} is not one of {', '.join(choices)}"
+    )
+
+
+def _rate(learning_rate: float, schedule: str, total: int) -> optax.Schedule:
+  """Learning rate of each step."""
+  if schedule == "cosine":
+    return optax.cosine_decay_schedule(learning_rate, total)
+  return optax.constant_schedule(learning_rate)

@@ -1,4 +1,4 @@
-"""One training step and one epoch of one fold, as pure functions."""
+"""The training steps of one fold, as pure functions."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float32, Int32, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from mrf_jax.arrays import AnyArray
 from mrf_jax.dataset.patches import VoxelGrid
@@ -22,13 +22,15 @@ class TrainState:
     params: the network's weights.
     batch_stats: running statistics of its batch normalisation.
     opt_state: the optimiser's.
-    step: steps done.
+    step: steps done; with the fold's key, it says all of where sampling is.
+    loss_sum: sum of the losses since the epoch began.
   """
 
   params: Any
   batch_stats: Any
   opt_state: Any
-  step: Int32[Array, ""]
+  step: Int32[AnyArray, ""]
+  loss_sum: Float32[AnyArray, ""]
 
 
 @jax.tree_util.register_dataclass
@@ -44,6 +46,9 @@ class Fold:
     watched: rows whose errors are reported after every epoch, some of the
       training subjects and some of the left-out one; nothing depends on them.
     key: random key of initial weights, sampling and dropout.
+    order: centres of each step of the epoch, of `shuffle`; None before it.
+    signals: signals of its own instead of the shared table's, [row, channel],
+      where what the network sees depends on the training subjects; or None.
   """
 
   rows: Int32[AnyArray, "centre"]
@@ -51,6 +56,8 @@ class Fold:
   high: Float32[AnyArray, "3"]
   watched: Int32[AnyArray, "2 voxel"]
   key: PRNGKeyArray
+  order: Int32[AnyArray, "step centre"] | None = None
+  signals: Float[AnyArray, "row channel"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -59,12 +66,13 @@ class VoxelTable:
   """Signals and reference maps of all subjects; all folds share it.
 
   Attributes:
-    signals: normalised signals; row 0 is zero, [row, 2T].
+    signals: normalised signals; row 0 is zero, [row, 2T]; None where every
+      fold has its own.
     maps: reference maps in physical units, [row, 3].
     grid: where the rows stand.
   """
 
-  signals: Float32[AnyArray, "row channel"]
+  signals: Float[AnyArray, "row channel"] | None
   maps: Float32[AnyArray, "row 3"]
   grid: VoxelGrid
 
@@ -94,6 +102,7 @@ def init_state(
     variables.get("batch_stats", {}),
     optimizer.init(variables["params"]),
     jnp.zeros((), jnp.int32),
+    jnp.zeros((), jnp.float32),
   )
 
 
@@ -131,9 +140,9 @@ def train_step(
     The state after the step and the loss.
   """
   before, after = (tile - 1) // 2, tile // 2
-  inputs = table.signals[
+  inputs = _signals(fold, table)[
     table.grid.neighbours(centres, before=before + reach, after=after + reach)
-  ]  # [tile, y + 4, x + 4, 2T]
+  ].astype(jnp.float32)  # [tile, y + 4, x + 4, 2T]
   outputs = table.grid.neighbours(centres, before=before, after=after)
   low, high = (x[None, None, None] for x in (fold.low, fold.high))
   targets = (table.maps[outputs] - low) / (high - low)
@@ -162,7 +171,12 @@ def train_step(
     gradients, state.opt_state, state.params
   )
   params = optax.apply_updates(state.params, updates)
-  return TrainState(params, batch_stats, opt_state, state.step + 1), loss
+  return (
+    TrainState(
+      params, batch_stats, opt_state, state.step + 1, state.loss_sum + loss
+    ),
+    loss,
+  )
 
 
 def fast_key(key: PRNGKeyArray) -> PRNGKeyArray:
@@ -176,58 +190,78 @@ def fast_key(key: PRNGKeyArray) -> PRNGKeyArray:
   )
 
 
-def train_epoch(
-  state: TrainState,
-  fold: Fold,
-  table: VoxelTable,
-  *,
-  n_steps: int,
-  batch: int,
-  **step_options,
-) -> tuple[TrainState, dict[str, Array]]:
-  """All steps of one epoch, in a new random order of the centres.
+def shuffle(
+  state: TrainState, fold: Fold, *, steps_per_epoch: int, batch: int
+) -> Int32[Array, "step centre"]:
+  """The centres of every step of the epoch that the state is in.
 
   Args:
-    state: before the epoch.
-    fold: its centres, ranges and key.
-    table: signals and maps.
-    n_steps: steps of the epoch.
+    state: of any step of the epoch.
+    fold: its centres and key.
+    steps_per_epoch: steps of an epoch.
     batch: centres of one step.
-    **step_options: of `train_step`.
-
-  Returns:
-    The state after the epoch, and `loss`, its mean over the steps, with
-    `watched_mae`, the mean absolute error of each map in the watched voxels of
-    the training subjects and of the left-out one, [2, 3], physical units.
   """
+  epoch_start = state.step // steps_per_epoch * steps_per_epoch
   # A key of its own: fold.key with small numbers folded in belongs to dropout.
   order_key = jax.random.fold_in(
-    jax.random.fold_in(fold.key, 2**31), state.step
+    jax.random.fold_in(fold.key, 2**31), epoch_start
   )
   order = jax.random.permutation(order_key, fold.rows)
   # A fold smaller than one batch is seen several times.
-  order = jnp.resize(order, (n_steps, batch))
+  return jnp.resize(order, (steps_per_epoch, batch))
 
-  def step(state, centres):
-    return train_step(state, fold, table, centres, **step_options)
 
-  state, losses = jax.lax.scan(step, state, order)
-  metrics = {"loss": losses.mean()}
-  if fold.watched.shape[1]:
-    metrics["watched_mae"] = jnp.stack(
-      [
-        _mean_absolute_error(
-          state,
-          fold,
-          table,
-          rows,
-          model=step_options["model"],
-          reach=step_options["reach"],
-        )
-        for rows in fold.watched
-      ]
-    )
-  return state, metrics
+def train_steps(
+  state: TrainState,
+  fold: Fold,
+  table: VoxelTable,
+  count: Int32[Array, ""],
+  **step_options,
+) -> TrainState:
+  """Some steps of one epoch in one loop on the device.
+
+  Args:
+    state: before the steps.
+    fold: its order of the epoch, ranges and key.
+    table: signals and maps.
+    count: steps; they end within the epoch.
+    **step_options: of `train_step`.
+
+  Returns:
+    The state after the steps.
+  """
+  order = fold.order
+  assert order is not None
+
+  def step(_, state):
+    position = state.step % len(order)
+    begun = jnp.where(position == 0, 0, state.loss_sum)
+    state = dataclasses.replace(state, loss_sum=begun)
+    return train_step(state, fold, table, order[position], **step_options)[0]
+
+  return jax.lax.fori_loop(0, count, step, state)
+
+
+def watched_errors(
+  state: TrainState, fold: Fold, table: VoxelTable, **network_options
+) -> Float32[Array, "2 3"]:
+  """Mean absolute error of each map in the watched voxels, physical units.
+
+  Args:
+    state: after any step.
+    fold: its watched voxels and ranges.
+    table: signals and maps.
+    **network_options: `model` and `reach` of `train_step`.
+
+  Returns:
+    Errors in the training subjects and in the left-out one.
+  """
+  return jnp.stack(
+    [
+      _mean_absolute_error(state, fold, table, rows, **network_options)
+      for rows in fold.watched
+    ]
+  )
 
 
 def _mean_absolute_error(
@@ -242,6 +276,14 @@ def _mean_absolute_error(
   """Error of the maps of some voxels, as reconstruction would give them."""
   patches = table.grid.neighbours(rows, before=reach, after=reach)
   variables = {"params": state.params, "batch_stats": state.batch_stats}
-  scaled: Any = model.apply(variables, table.signals[patches], train=False)
+  signals = _signals(fold, table)[patches].astype(jnp.float32)
+  scaled: Any = model.apply(variables, signals, train=False)
   estimates = scaled[:, 0, 0] * (fold.high - fold.low)[None] + fold.low[None]
   return jnp.abs(estimates - table.maps[rows]).mean(0)
+
+
+def _signals(fold: Fold, table: VoxelTable) -> Float[Array, "row channel"]:
+  """What this fold's network sees."""
+  signals = table.signals if fold.signals is None else fold.signals
+  assert signals is not None
+  return jnp.asarray(signals)

@@ -16,6 +16,7 @@ from mrf_jax.maps import Maps
 from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal, ValidConv
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.loop import train_folds
+from mrf_jax.training.setup import Signals
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 
 OPTIONS = {
@@ -35,11 +36,19 @@ def tiny_study(n_subjects=3, size=9):
   rng = np.random.default_rng(0)
   masks = [rng.random((1, size, size)) < 0.8 for _ in range(n_subjects)]
   counts = [mask.sum() for mask in masks]
-  signals = rng.normal(size=(1 + sum(counts), 6)).astype(np.float32)
-  signals[0] = 0
-  values = np.tanh(signals[1:, :3]) * [0.2, 400, 40] + [0.8, 1000, 90]
-  parts = np.split(values.astype(np.float32), np.cumsum(counts)[:-1])
-  return signals, masks, [Maps.unstack(part) for part in parts]
+  signals = [rng.normal(size=(n, 6)).astype(np.float32) for n in counts]
+  maps = [np.tanh(s[:, :3]) * [0.2, 400, 40] + [0.8, 1000, 90] for s in signals]
+  return (
+    Signals.held(signals),
+    masks,
+    [Maps.unstack(values.astype(np.float32)) for values in maps],
+  )
+
+
+def table_of(signals, n_subjects=3):
+  """All signals as the rows of a table."""
+  parts = [signals.of(k, 0) for k in range(n_subjects)]
+  return np.concatenate([np.zeros_like(parts[0][:1]), *parts])
 
 
 def network(dropout=0.0):
@@ -49,7 +58,7 @@ def network(dropout=0.0):
 def test_tile_of_estimates_has_the_loss_of_its_patches():
   signals, masks, maps = tiny_study(1)
   table = VoxelTable(
-    signals,
+    table_of(signals, 1),
     np.concatenate([np.zeros((1, 3), np.float32), maps[0].stack()]),
     make_grid(masks, padding=REACH + 3),
   )
@@ -86,9 +95,8 @@ class _Plain(nn.Module):
 def test_left_out_subject_changes_nothing():
   signals, masks, maps = tiny_study()
   first = train_folds(network(), signals, masks, maps, **OPTIONS)[0]
-  count = masks[0].sum()
-  other_signals = signals.copy()
-  other_signals[1 : 1 + count] += 5.0
+  parts = [signals.of(k, 0) for k in range(3)]
+  other_signals = Signals.held([parts[0] + 5, *parts[1:]])
   other_maps = [Maps.unstack(maps[0].stack() * 3), *maps[1:]]
   second = train_folds(network(), other_signals, masks, other_maps, **OPTIONS)[
     0
@@ -177,7 +185,9 @@ def test_watched_errors_are_those_of_the_maps():
   count = masks[0].sum()
   rows = np.linspace(0, count - 1, 7).astype(int)
   grid = make_grid(masks, padding=REACH)
-  patches = signals[grid.neighbours(1 + rows, before=REACH, after=REACH)]
+  patches = table_of(signals)[
+    grid.neighbours(1 + rows, before=REACH, after=REACH)
+  ]
   scaled = network().apply(fold.variables, patches, train=False)[:, 0, 0]
   error = fold.map_range.unscale(np.asarray(scaled)) - maps[0].stack()[rows]
   np.testing.assert_allclose(seen[-1][0, 1], np.abs(error).mean(0), rtol=1e-3)
@@ -196,23 +206,40 @@ def test_input_noise_changes_the_training_and_nothing_else():
 
 
 def test_runner_pads_and_returns_folds_in_order():
-  runner = FoldRunner(
-    lambda state, fold, shared: (state + fold, state * shared),
-    [np.float32(k) for k in range(5)],
-    np.float32(10),
-    at_once=2,
+  runner = FoldRunner(5, at_once=2)
+  step = runner.compile(
+    lambda state, fold, shared, number: (state + fold, state * shared + number),
+    donate=True,
   )
+  folds = runner.spread([np.float32(k) for k in range(5)])
+  shared = runner.replicate(np.float32(10))
   states = runner.spread([np.float32(k + 1) for k in range(5)])
-  states, metrics = runner.step(states)
-  np.testing.assert_array_equal(metrics, [10, 20, 30, 40, 50])
-  np.testing.assert_array_equal(runner.gather(states), [1, 3, 5, 7, 9])
+  for number in (0, 1):
+    states, products = step(states, folds, shared, number)
+    expected = 10 * (1 + np.arange(5) * (1 + number)) + number
+    np.testing.assert_array_equal(runner.flatten(products), expected)
+  np.testing.assert_array_equal(runner.gather(states), [1, 4, 7, 10, 13])
+
+
+def test_a_table_is_filled_part_by_part():
+  runner = FoldRunner(2)
+  rng = np.random.default_rng(0)
+  parts = [rng.normal(size=(n, 3)).astype(np.float32) for n in (70_000, 5)]
+  table = runner.table(parts, n_rows=70_010, n_columns=3, dtype=np.float16)
+  expected = np.zeros((70_010, 3), np.float16)
+  expected[1:70_006] = np.concatenate(parts)
+  np.testing.assert_array_equal(np.asarray(table)[0], expected)
 
 
 @pytest.mark.parametrize(
   ("change", "message"),
   [
     ({"schedule": "linear"}, "constant, cosine"),
-    ({"learning_rate": 1e30}, "not finite"),
+    ({"storage": "int8"}, "float32, bfloat16, float16"),
+    (
+      {"learning_rate": 1e30},
+      r"fold \d is not finite in epoch 1 \(learning rate 1e\+30\)",
+    ),
   ],
 )
 def test_bad_training_is_refused(change, message):

@@ -11,7 +11,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
 from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.sequence import tailored
-from mrf_jax.training.checkpoint import load_model, save_model
+from mrf_jax.training.bundle import load_model, save_model
 
 
 @pytest.fixture

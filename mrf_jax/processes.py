@@ -1,0 +1,140 @@
+"""Several processes, on one host or many, that share one experiment.
+
+Each has devices of its own and the workdir in common. Nothing crosses between
+them but barriers: folds do not talk to each other.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import jax
+from orbax.checkpoint import multihost
+
+from mrf_jax.errors import UserError
+
+# Process 0 may evaluate for long while the others wait for the end.
+_BARRIER_MS = 7 * 24 * 3600 * 1000
+# A process that has not been heard of for so long is taken for dead.
+_HEARTBEAT_S = 60
+# Under these, a cluster says how many processes it has started.
+_CLUSTER_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+
+
+def start(
+  coordinator: str | None,
+  num_processes: int | None,
+  process_id: int | None,
+  *,
+  timeout_s: int,
+  fail: Callable[[str], Any],
+) -> None:
+  """Joins the other processes, if there are any.
+
+  Args:
+    coordinator: host:port of process 0; None asks the cluster's environment,
+      and without one this process is alone.
+    num_processes: how many there are; None asks the cluster's environment.
+    process_id: which this is, from 0; None asks the cluster's environment.
+    timeout_s: how long to wait for the others, s.
+    fail: ends the program with one line.
+
+  Raises:
+    UserError: some but not all of the three are given, or they make no sense.
+  """
+  given = {
+    "--coordinator": coordinator,
+    "--num_processes": num_processes,
+    "--process_id": process_id,
+  }
+  missing = [name for name, value in given.items() if value is None]
+  if len(missing) == len(given):
+    if not _in_cluster():
+      return
+  elif missing:
+    raise UserError(f"{', '.join(missing)} missing beside the other flags")
+  elif num_processes < 1 or not 0 <= process_id < num_processes:  # type: ignore
+    raise UserError(
+      f"--process_id={process_id} is not within 0 and {num_processes} − 1"
+    )
+  elif ":" not in str(coordinator):
+    raise UserError(f"--coordinator={coordinator} is not host:port")
+
+  # JAX aborts the process with a trace when its own time is up.
+  def give_up():
+    where = coordinator or "the cluster's coordinator"
+    fail(
+      f"--coordinator: {where} and all processes have not met within "
+      f"{timeout_s} s; is process 0 running, and its port open?"
+    )
+    os._exit(1)
+
+  timer = threading.Timer(timeout_s, give_up)
+  timer.daemon = True
+  timer.start()
+  try:
+    jax.distributed.initialize(
+      coordinator,
+      num_processes,
+      process_id,
+      initialization_timeout=timeout_s + 60,
+      heartbeat_timeout_seconds=_HEARTBEAT_S,
+    )
+  except (RuntimeError, ValueError) as error:
+    raise UserError(f"--coordinator: {' '.join(str(error).split())}") from error
+  finally:
+    timer.cancel()
+
+
+def leave(code: int) -> NoReturn:
+  """Ends this process after a failure, without waiting for the others.
+
+  They learn of it when its heartbeat stays out.
+
+  Args:
+    code: exit status.
+  """
+  if jax.process_count() > 1:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
+def is_first() -> bool:
+  """Whether this is process 0, which evaluates and writes results."""
+  return jax.process_index() == 0
+
+
+def own_share(items: Sequence) -> list:
+  """Those of the items that fall to this process."""
+  return list(items)[jax.process_index() :: jax.process_count()]
+
+
+def barrier(name: str) -> None:
+  """Waits until every process has come here.
+
+  Args:
+    name: what is waited for; each barrier has a name of its own.
+
+  Raises:
+    UserError: another process has ended.
+  """
+  try:
+    multihost.get_barrier_sync_fn()(key=name, timeout_ms=_BARRIER_MS)
+  except RuntimeError as error:
+    raise UserError(
+      f"process {jax.process_index()}: another process has ended "
+      f"({' '.join(str(error).split())[:200]})"
+    ) from error
+
+
+def _in_cluster() -> bool:
+  """Whether a cluster has started this process as one of several."""
+  if os.environ.get("JAX_COORDINATOR_ADDRESS"):
+    return True
+  if "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
+    return True
+  return any(int(os.environ.get(n) or 1) > 1 for n in _CLUSTER_COUNTS)

@@ -1,0 +1,145 @@
+"""Model bundles: a trained network in a folder."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.errors import UserError
+from mrf_jax.inference import Model
+from mrf_jax.models import NETWORKS
+from mrf_jax.sequence import make_sequence
+from mrf_jax.training.trees import load_tree, save_tree
+
+_FORMAT = "mrf-model"
+_VERSION = 1
+
+
+def save_model(
+  model: Model, path, *, config: dict, training: dict | None = None
+) -> None:
+  """Writes a bundle folder, complete or not at all.
+
+  Args:
+    model: the trained network.
+    path: the folder; one that stands there is replaced.
+    config: the configuration of the experiment, kept for the record.
+    training: what else is known of its training, for `load_training`.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  path = pathlib.Path(path)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  description = {
+    "format": _FORMAT,
+    "version": _VERSION,
+    "method": model.method,
+    "network": {
+      field.name: getattr(model.network, field.name)
+      for field in dataclasses.fields(model.network)
+      if field.name not in ("parent", "name")
+    },
+    "maps_low": list(map(float, model.map_range.low)),
+    "maps_high": list(map(float, model.map_range.high)),
+    "normalise_signals_per": model.normalise_signals_per,
+    "sequence": {
+      name: np.asarray(value).tolist() if value is not None else None
+      for name, value in vars(model.sequence).items()
+    },
+    "window": model.window,
+    "stride": model.stride,
+    "config": config,
+    "training": training or {},
+  }
+  try:
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_tree(temporary / "variables", model.variables)
+    text = json.dumps(description, indent=1)
+    (temporary / "model.json").write_text(text + "\n")
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(temporary, path)
+  except OSError as error:
+    raise UserError(f"{path}: cannot be written ({error})") from error
+  finally:
+    with contextlib.suppress(OSError):
+      shutil.rmtree(temporary)
+
+
+def load_model(path) -> Model:
+  """The trained network of a bundle folder.
+
+  Args:
+    path: the folder.
+
+  Returns:
+    The model, on the host.
+
+  Raises:
+    UserError: there is no sound bundle.
+  """
+  path = pathlib.Path(path)
+  text = _description(path)
+  try:
+    if text["method"] not in NETWORKS:
+      raise ValueError(f"unknown method {text['method']!r}")
+    network_type, reach = NETWORKS[text["method"]]
+    options: dict[str, Any] = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in text["network"].items()
+    }
+    return Model(
+      method=text["method"],
+      network=network_type(**options),
+      reach=reach,
+      variables=load_tree(path / "variables"),
+      map_range=MapRange(
+        np.array(text["maps_low"]), np.array(text["maps_high"])
+      ),
+      normalise_signals_per=text["normalise_signals_per"],
+      sequence=make_sequence(**text["sequence"]),
+      window=int(text["window"]),
+      stride=int(text["stride"]),
+    )
+  except FileNotFoundError as error:
+    raise UserError(f"{path}: no model bundle ({error})") from error
+  except (OSError, KeyError, TypeError, ValueError) as error:
+    raise UserError(f"{path}: damaged model bundle ({error})") from error
+
+
+def load_training(path) -> dict:
+  """What was kept of the training of a bundle.
+
+  Args:
+    path: the folder.
+
+  Returns:
+    `seconds` that it took, and `left_out`, the number of the subject.
+
+  Raises:
+    UserError: there is no bundle, or it does not say.
+  """
+  training = _description(pathlib.Path(path)).get("training")
+  if not training:
+    raise UserError(f"{path}: does not say how it was trained")
+  return training
+
+
+def _description(path: pathlib.Path) -> dict:
+  """The checked text of a bundle."""
+  try:
+    text = json.loads((path / "model.json").read_text())
+    if text["format"] != _FORMAT or text["version"] != _VERSION:
+      raise ValueError(f"{text['format']} version {text['version']}")
+  except FileNotFoundError as error:
+    raise UserError(f"{path}: no model bundle ({error})") from error
+  except (OSError, KeyError, TypeError, ValueError) as error:
+    raise UserError(f"{path}: damaged model bundle ({error})") from error
+  return text

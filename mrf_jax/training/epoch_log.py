@@ -1,0 +1,109 @@
+"""Learning curves of a training, as JSON lines and TensorBoard events."""
+
+import json
+import pathlib
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from mrf_jax.files import replacing
+from mrf_jax.maps import MAP_NAMES
+
+
+class EpochLog:
+  """Writes each epoch's losses and watched errors.
+
+  An epoch that stands is not written again: after a restart from a checkpoint
+  some are trained a second time, with the same result.
+  """
+
+  def __init__(self, folder: pathlib.Path, method: str, *, process: int = 0):
+    """Opens the log of one method.
+
+    Args:
+      folder: of `metrics.jsonl` and of the events.
+      method: name of the method.
+      process: each process has a file of its own until `join_logs`.
+    """
+    self._method = method
+    path = log_file(folder, process)
+    # A killed process may have left half a line.
+    records = read_records(path)
+    if records:
+      with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
+    self._standing = {(r["method"], r["fold"], r["epoch"]) for r in records}
+    self._lines = open(path, "a")
+    events = folder / method
+    # Not left to the writer, which minds if another process is faster.
+    events.mkdir(parents=True, exist_ok=True)
+    self._events = SummaryWriter(str(events))
+
+  def __enter__(self) -> "EpochLog":
+    return self
+
+  def __exit__(self, *error) -> None:
+    self._lines.close()
+    self._events.close()
+
+  def __call__(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    """Takes what `train_folds` reports of an epoch."""
+    for place, fold in enumerate(map(int, metrics["fold"])):
+      if (self._method, fold, epoch) in self._standing:
+        continue
+      values = {"training_loss": float(metrics["loss"][place])}
+      for whose, errors in zip(
+        ("training", "left_out"),
+        metrics["watched_mae"][place] if "watched_mae" in metrics else (),
+        strict=False,
+      ):
+        for name, error in zip(MAP_NAMES, errors, strict=True):
+          values[f"{whose}_mae_{name}"] = float(error)
+      record = {"method": self._method, "fold": fold, "epoch": epoch, **values}
+      self._lines.write(json.dumps(record) + "\n")
+      for name, value in values.items():
+        self._events.add_scalar(f"{name}/fold-{fold}", value, epoch)
+    self._lines.flush()
+    self._events.flush()
+
+
+def log_file(folder: pathlib.Path, process: int = 0) -> pathlib.Path:
+  """The JSON lines of one process."""
+  return folder / (f"metrics-{process}.jsonl" if process else "metrics.jsonl")
+
+
+def read_records(path: pathlib.Path) -> list[dict]:
+  """The whole lines of a file; none if it is not there.
+
+  Args:
+    path: JSON lines.
+  """
+  records = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    try:
+      records.append(json.loads(line))
+    except ValueError:
+      continue
+  return records
+
+
+def join_logs(folder: pathlib.Path, n_processes: int) -> None:
+  """Moves the lines of all processes into `metrics.jsonl`.
+
+  Args:
+    folder: of the files.
+    n_processes: how many there are.
+  """
+  others = [log_file(folder, process) for process in range(1, n_processes)]
+  others = [path for path in others if path.exists()]
+  if not others:
+    return
+  records = [
+    record
+    for path in (log_file(folder), *others)
+    for record in read_records(path)
+  ]
+  with replacing(log_file(folder)) as temporary:
+    temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
+  for path in others:
+    path.unlink()

@@ -1,0 +1,179 @@
+"""Folds that are at the same step, trained beside each other."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import numpy as np
+import optax
+
+from mrf_jax.errors import UserError
+from mrf_jax.stopping import Stopped, stop_later
+from mrf_jax.training.checkpoint import Checkpoint, Saving
+from mrf_jax.training.folds import FoldRunner
+from mrf_jax.training.live import LiveLine
+from mrf_jax.training.step import (
+  Fold,
+  VoxelTable,
+  shuffle,
+  train_steps,
+  watched_errors,
+)
+
+# How long the devices are left to themselves: signals, the live line and
+# checkpoints wait for them.
+_CALL_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """The steps of a training.
+
+  Attributes:
+    total: steps in all.
+    steps_per_epoch: steps of an epoch.
+    batch: tiles of one step.
+    rate: learning rate of each step.
+    network: the Flax module.
+    reach: voxels on each side of a patch's centre.
+    tile: estimates of a tile along y and x.
+    input_noise: standard deviation of noise on the normalised signals.
+  """
+
+  total: int
+  steps_per_epoch: int
+  batch: int
+  rate: optax.Schedule
+  network: nn.Module
+  reach: int
+  tile: int
+  input_noise: float
+
+  @property
+  def optimizer(self) -> optax.GradientTransformation:
+    """Adam at this plan's rate."""
+    return optax.adam(self.rate)
+
+
+def train_together(
+  runner: FoldRunner,
+  folds: Fold,
+  table: VoxelTable,
+  numbers: Sequence[int],
+  moments: Sequence[Checkpoint],
+  plan: Plan,
+  *,
+  until: int,
+  saving: Saving | None,
+  on_epoch: Callable[[int, dict], None],
+) -> list[Checkpoint]:
+  """Trains folds from one step to another.
+
+  Args:
+    runner: of these folds.
+    folds: all folds, on the devices.
+    table: signals and maps, on the devices.
+    numbers: of the left-out subjects.
+    moments: where each fold stands; all are at one step.
+    plan: of the training.
+    until: the step to end at.
+    saving: where checkpoints go, and when; None writes none.
+    on_epoch: see `train_folds`.
+
+  Returns:
+    Where each fold stands then.
+
+  Raises:
+    UserError: a loss is not finite.
+    Stopped: a signal came; checkpoints were written first.
+  """
+  order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
+  shuffle_all = runner.compile(
+    lambda state, fold, table: shuffle(state, fold, **order), donate=False
+  )
+  step_all = runner.compile(
+    functools.partial(
+      train_steps,
+      model=plan.network,
+      optimizer=plan.optimizer,
+      reach=plan.reach,
+      tile=plan.tile,
+      input_noise=plan.input_noise,
+    ),
+    donate=True,
+  )
+  watch_all = runner.compile(
+    functools.partial(watched_errors, model=plan.network, reach=plan.reach),
+    donate=False,
+  )
+  watches = folds.watched.shape[-1] > 0
+  states = runner.spread([moment.state for moment in moments])
+  ordered = None
+  step, count = moments[0].step, 1
+  saved_step, saved_at = step, time.perf_counter()
+  seconds, began = moments[0].seconds, time.perf_counter()
+
+  def now() -> list[Checkpoint]:
+    spent = seconds + time.perf_counter() - began
+    return [
+      dataclasses.replace(moment, state=state, seconds=spent)
+      for moment, state in zip(moments, runner.gather(states), strict=True)
+    ]
+
+  with (
+    stop_later() as stop,
+    LiveLine(
+      f"training {len(numbers)} folds",
+      total=plan.total,
+      done=step,
+      per_epoch=plan.steps_per_epoch,
+      estimates=len(numbers) * plan.batch * plan.tile**2,
+    ) as line,
+  ):
+    while step < until and stop.number is None:
+      if ordered is None or step % plan.steps_per_epoch == 0:
+        orders = shuffle_all(states, folds, table)
+        ordered = dataclasses.replace(folds, order=orders)
+      left = plan.steps_per_epoch - step % plan.steps_per_epoch
+      count = min(count, left, until - step)
+      start = time.perf_counter()
+      states = step_all(states, ordered, table, count)
+      position = step % plan.steps_per_epoch + count
+      losses = runner.flatten(states.loss_sum) / position
+      elapsed = time.perf_counter() - start
+      step += count
+      _check_finite(losses, numbers, step, plan)
+      line.update(count, elapsed, losses)
+      count = max(1, round(count * _CALL_SECONDS / elapsed))
+      if step % plan.steps_per_epoch == 0:
+        metrics = {"fold": np.array(numbers), "loss": losses}
+        if watches:
+          watched = watch_all(states, folds, table)
+          metrics["watched_mae"] = runner.flatten(watched)
+        on_epoch(step // plan.steps_per_epoch, metrics)
+      if saving is not None and (
+        step == until
+        or stop.number is not None
+        or step - saved_step >= saving.every_epochs * plan.steps_per_epoch
+        or time.perf_counter() - saved_at >= 60 * saving.every_minutes
+      ):
+        for number, moment in zip(numbers, now(), strict=True):
+          saving.checkpoints.save(number, moment)
+        saved_step, saved_at = step, time.perf_counter()
+    if stop.number is not None:
+      raise Stopped(stop.number)
+  return now()
+
+
+def _check_finite(losses, numbers, step: int, plan: Plan) -> None:
+  """Ends the training at the first loss that is not finite."""
+  finite = np.isfinite(losses)
+  if not finite.all():
+    rate = float(plan.rate(step - 1))
+    raise UserError(
+      f"training: the loss of fold {numbers[int(np.argmin(finite))]} is not "
+      f"finite in epoch {-(-step // plan.steps_per_epoch)} (learning rate "
+      f"{rate:.3g}); a smaller learning rate may help"
+    )
