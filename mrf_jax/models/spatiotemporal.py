@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mrf_jax.models import winograd
+
 # Voxels on each side of a patch's centre: the network sees 5 × 5.
 REACH = 2
 
@@ -95,7 +97,7 @@ class ValidConv(nn.Module):
   One matrix product where the output is a single voxel (a training patch), and
   one for each line of the kernel where it is an image to learn from: XLA's own
   convolution needs five to ten times as long for its gradient on a CPU. Where
-  nothing is learned, it takes half as long.
+  nothing is learned, fewer multiplications are needed.
 
   Attributes:
     features: output channels.
@@ -126,11 +128,8 @@ class ValidConv(nn.Module):
     if height == width == 1:
       flat = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
       return (flat + bias[None])[:, None, None]
-    if not train:
-      images = jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-      )
-      return images + bias[None, None, None]
+    if n > 1 and not train:
+      return winograd.convolve(x, kernel) + bias[None, None, None]
     # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
     products = (
