@@ -2,13 +2,17 @@
 
 import dataclasses
 import functools
+import mmap
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
+from mrf_jax.arrays import AnyArray
 from mrf_jax.dataset.normalise import MapRange, normalise_signals
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.dataset.subject import Subject
@@ -16,11 +20,12 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.sequence import Sequence
 
-# Slices are cropped to the brain; sizes are multiples of this, so that scans
-# of alike heads share one compiled program.
-_CROP_STEP = 16
-# Voxels that a fingerprint-wise network sees at once.
-_VOXEL_BLOCK = 4096
+# Voxels that a network sees at once.
+_BLOCK = 4096
+# Slices are cut to tiles of this many voxels along y and x, and those without
+# brain are left out: smaller ones waste less on the rim of the brain, larger
+# ones share more of their neighbours' features.
+_TILE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Model:
 
 
 def reconstruct(model: Model, subject: Subject) -> Maps:
-  """Maps of a scan, whole slices (or blocks of voxels) at a time.
+  """Maps of a scan, all slices in one compiled call.
 
   Args:
     model: the trained network.
@@ -67,45 +72,138 @@ def reconstruct(model: Model, subject: Subject) -> Maps:
   _check_scan(model, subject)
   if subject.signals is None:
     raise UserError(f"{subject.subject}: was loaded without its signals")
-  signals = normalise_signals(subject.signals, per=model.normalise_signals_per)
-  table = np.concatenate([np.zeros_like(signals[:1]), signals])
-  if model.reach:
-    rows = _cropped_rows(subject.mask, model.reach)
-  else:
-    n_blocks = -(-len(signals) // _VOXEL_BLOCK)
-    rows = np.zeros((n_blocks, 1, _VOXEL_BLOCK), np.int32)
-    rows.reshape(-1)[: len(signals)] = np.arange(1, 1 + len(signals))
-  estimates = np.empty((len(signals), 3), np.float32)
-  inner = slice(model.reach, -model.reach or None)
-  for plane in rows:
-    found = _apply(model.network, model.variables, table[plane][None])
-    centre = plane[inner, inner]
-    there = centre > 0
-    estimates[centre[there] - 1] = np.asarray(found)[0][there]
+  # On the device before the call, so that the host's copy is freed.
+  table = jax.device_put(
+    signal_table(subject.signals, per=model.normalise_signals_per)
+  )
+  scaled = estimate(
+    model.network, model.variables, table, subject.mask, reach=model.reach
+  )
   return Maps.unstack(
-    model.map_range.unscale(estimates.astype(np.float64)).astype(np.float32)
+    model.map_range.unscale(scaled.astype(np.float64)).astype(np.float32)
   )
 
 
+def signal_table(
+  signals: Complex64[np.ndarray, "voxel frame"], *, per: str
+) -> Float32[np.ndarray, "block voxel 2T"]:
+  """Normalised signals in blocks, under a row of zeros and over more of them.
+
+  Args:
+    signals: sliding-window images of a scan's masked voxels.
+    per: what is standardised by itself; see `normalise_signals`.
+  """
+  n_voxels, n_frames = signals.shape
+  n_blocks = _rounded(-(-(1 + n_voxels) // _BLOCK))
+  # Zeros that start on a page: a CPU backend takes these without a copy.
+  memory = mmap.mmap(-1, n_blocks * _BLOCK * 2 * n_frames * 4)
+  rows = np.frombuffer(memory, np.float32).reshape(-1, 2 * n_frames)
+  normalise_signals(signals, per=per, out=rows[1 : 1 + n_voxels])
+  return rows.reshape(n_blocks, _BLOCK, -1)
+
+
+def estimate(
+  network: nn.Module,
+  variables: Any,
+  table: Float32[AnyArray, "block voxel 2T"],
+  mask: Bool[np.ndarray, "slice y x"],
+  *,
+  reach: int,
+) -> Float32[np.ndarray, "voxel 3"]:
+  """Maps of a scan on the scale of [0, 1].
+
+  Args:
+    network: the Flax module; where it reaches beyond a voxel it has the halves
+      `temporal` and `spatial`.
+    variables: its parameters and batch statistics.
+    table: of `signal_table`.
+    mask: the voxels, [slice, y, x].
+    reach: voxels on each side of a patch's centre.
+  """
+  n_voxels = int(np.count_nonzero(mask))
+  n_blocks = -(-(1 + n_voxels) // _BLOCK)
+  if not reach:
+    found = _by_voxel(network, variables, table, n_blocks)
+    return np.asarray(found).reshape(-1, found.shape[-1])[1 : 1 + n_voxels]
+  tiles, n_tile_blocks = _tiles(mask, reach)
+  found = _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks)
+  centres = tiles[..., reach:-reach, reach:-reach]
+  there = centres > 0
+  estimates = np.empty((n_voxels, found.shape[-1]), np.float32)
+  estimates[centres[there] - 1] = np.asarray(found)[there]
+  return estimates
+
+
 @functools.partial(jax.jit, static_argnames="network")
-def _apply(
-  network: nn.Module, variables: Any, slices: Float32[jax.Array, "slice y x c"]
-):
-  return network.apply(variables, slices, train=False)
+def _by_voxel(network, variables, table, n_blocks):
+  """Estimates of a fingerprint-wise network, [block, voxel, 3]."""
+
+  def voxels(block):
+    return network.apply(variables, block[:, None, None], train=False)[:, 0, 0]
+
+  return _map_blocks(voxels, table, n_blocks)
 
 
-def _cropped_rows(mask, reach: int) -> np.ndarray:
-  """Row numbers of each slice around the brain, [slice, y, x]."""
-  grid = make_grid([mask], padding=reach + _CROP_STEP)
-  width = int(grid.width)
-  planes = np.asarray(grid.rows).reshape(len(mask), -1, width)
-  crop = []
-  for occupied in (planes.any((0, 2)), planes.any((0, 1))):
-    low, high = np.flatnonzero(occupied)[[0, -1]]
-    size = -(-(high + 1 - low) // _CROP_STEP) * _CROP_STEP
-    # The padding is wide enough for the rounding on the high side.
-    crop.append(slice(low - reach, low + size + reach))
-  return planes[:, crop[0], crop[1]]
+@functools.partial(jax.jit, static_argnames="network")
+def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks):
+  """Estimates of a network with patches, [block, tile, y, x, 3]."""
+
+  def temporal(block):
+    x = block[:, None, None]
+    return network.apply(variables, x, method="temporal", train=False)[:, 0, 0]
+
+  features = _map_blocks(temporal, table, n_blocks)
+  features = features.reshape(-1, features.shape[-1])
+
+  def spatial(block):
+    x = features[block]
+    return network.apply(variables, x, method="spatial", train=False)
+
+  return _map_blocks(spatial, tiles, n_tile_blocks)
+
+
+def _map_blocks(
+  function: Callable, blocks: Array, n_blocks: Int32[Array, ""]
+) -> Array:
+  """`function` of the first blocks, one after another; zeros behind them.
+
+  The count is no constant, so that scans of alike heads share one program and
+  none of them pays for the blocks that fill its table up.
+  """
+  one = jax.eval_shape(function, blocks[0])
+
+  def step(i, results):
+    return results.at[i].set(function(blocks[i]))
+
+  results = jnp.zeros((len(blocks), *one.shape), one.dtype)
+  return jax.lax.fori_loop(0, n_blocks, step, results)
+
+
+def _tiles(mask, reach: int) -> tuple[np.ndarray, int]:
+  """Row numbers of the tiles that hold brain, and how many blocks they fill.
+
+  Returns:
+    [block, tile, y, x], each with the voxels around it that its estimates see.
+  """
+  # Room for the rounding up to whole tiles.
+  grid = make_grid([mask], padding=reach + _TILE)
+  planes = np.asarray(grid.rows).reshape(len(mask), -1, int(grid.width))
+  planes = planes[:, _TILE:, _TILE:]
+  size = _TILE + 2 * reach
+  tiles = np.lib.stride_tricks.sliding_window_view(planes, (size, size), (1, 2))
+  tiles = tiles[:, ::_TILE, ::_TILE].reshape(-1, size, size)
+  tiles = tiles[tiles[:, reach:-reach, reach:-reach].any((1, 2))]
+  per_block = _BLOCK // _TILE**2
+  n_blocks = -(-len(tiles) // per_block)
+  blocks = np.zeros((_rounded(n_blocks) * per_block, size, size), np.int32)
+  blocks[: len(tiles)] = tiles
+  return blocks.reshape(-1, per_block, size, size), n_blocks
+
+
+def _rounded(count: int) -> int:
+  """The next count of at most four binary digits, at most an eighth above."""
+  step = 1 << max(0, count.bit_length() - 4)
+  return -(-count // step) * step
 
 
 def _check_scan(model: Model, subject: Subject) -> None:

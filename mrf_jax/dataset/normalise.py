@@ -28,7 +28,10 @@ def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
 
 
 def normalise_signals(
-  signals: Complex64[np.ndarray, "voxel frame"], *, per: str
+  signals: Complex64[np.ndarray, "voxel frame"],
+  *,
+  per: str,
+  out: Float32[np.ndarray, "voxel 2T"] | None = None,
 ) -> Float32[np.ndarray, "voxel 2T"]:
   """Real and imaginary parts side by side, zero mean and unit variance.
 
@@ -37,6 +40,7 @@ def normalise_signals(
     per: what is standardised by itself: `frame`, each part of each frame over
       all voxels; `subject`, everything at once; `voxel`, each fingerprint,
       which discards the amplitude that carries proton density.
+    out: takes the result, such as the rows of a larger table.
 
   Returns:
     [real parts, imaginary parts] of each voxel. What does not vary is zero.
@@ -49,7 +53,7 @@ def normalise_signals(
       f"data.normalise_signals_per: {per!r} is not one of "
       + ", ".join(SIGNAL_NORMALISATIONS)
     )
-  values = np.concatenate([signals.real, signals.imag], axis=1)
+  values = np.concatenate([signals.real, signals.imag], axis=1, out=out)
   axis = {"frame": 0, "subject": None, "voxel": 1}[per]
   mean = values.mean(axis, keepdims=True, dtype=np.float64)
   values -= mean.astype(np.float32)

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mrf_jax.models import winograd
+
 # Voxels on each side of a patch's centre: the network sees 5 × 5.
 REACH = 2
 
@@ -16,6 +18,8 @@ class Spatiotemporal(nn.Module):
   Two 1 × 1 blocks reduce the channels; a 5 × 5 block and a 3 × 3 block on the
   centre run in parallel; a linear 1 × 1 convolution gives the maps. Fully
   convolutional: a patch of 5 × 5 gives one estimate, a slice gives a slice.
+  `temporal` and `spatial` are its halves: a reconstruction runs the first once
+  for each voxel, wherever its patches overlap.
 
   Attributes:
     widths: features of the two 1 × 1 blocks; the paper names 256 for the
@@ -30,7 +34,24 @@ class Spatiotemporal(nn.Module):
   dropout: float = 0.2
   n_maps: int = 3
 
-  @nn.compact
+  def setup(self):
+    """The layers, by the names that stand in saved bundles."""
+
+    def block(number, width, size, name):
+      return (
+        ValidConv(width, size, name=name),
+        nn.Dropout(self.dropout, name=f"Dropout_{number}"),
+        nn.BatchNorm(momentum=0.99, epsilon=1e-3, name=f"BatchNorm_{number}"),
+      )
+
+    n = len(self.widths)
+    self.temporal_blocks = [
+      block(i, width, 1, f"temporal_{i}") for i, width in enumerate(self.widths)
+    ]
+    self.wide = block(n, self.branch_width, 5, "spatial_5x5")
+    self.narrow = block(n + 1, self.branch_width, 3, "spatial_3x3")
+    self.maps = ValidConv(self.n_maps, 1, name="maps")
+
   def __call__(
     self, signals: Float[Array, "batch y x 2T"], *, train: bool
   ) -> Float[Array, "batch y-4 x-4 maps"]:
@@ -43,30 +64,40 @@ class Spatiotemporal(nn.Module):
     Returns:
       Maps on the scale of [0, 1].
     """
+    return self.spatial(self.temporal(signals, train=train), train=train)
 
-    def block(x, width, size, name):
-      x = ValidConv(width, size, name=name)(x)
-      x = nn.Dropout(self.dropout, deterministic=not train)(x)
-      x = nn.BatchNorm(
-        use_running_average=not train, momentum=0.99, epsilon=1e-3
-      )(x)
-      return nn.relu(x)
-
+  def temporal(
+    self, signals: Float[Array, "batch y x 2T"], *, train: bool
+  ) -> Float[Array, "batch y x feature"]:
+    """Features of every voxel from its fingerprint alone."""
     x = signals
-    for i, width in enumerate(self.widths):
-      x = block(x, width, 1, f"temporal_{i}")
-    wide = block(x, self.branch_width, 5, "spatial_5x5")
-    narrow = block(x[:, 1:-1, 1:-1], self.branch_width, 3, "spatial_3x3")
-    features = jnp.concatenate([wide, narrow], -1)
-    return ValidConv(self.n_maps, 1, name="maps")(features)
+    for block in self.temporal_blocks:
+      x = _apply_block(block, x, train=train)
+    return x
+
+  def spatial(
+    self, features: Float[Array, "batch y x feature"], *, train: bool
+  ) -> Float[Array, "batch y-4 x-4 maps"]:
+    """Normalised maps from what `temporal` found in the voxels around."""
+    wide = _apply_block(self.wide, features, train=train)
+    narrow = _apply_block(self.narrow, features[:, 1:-1, 1:-1], train=train)
+    return self.maps(jnp.concatenate([wide, narrow], -1), train=train)
+
+
+def _apply_block(block, x, *, train: bool):
+  """Convolution, dropout, batch normalisation, ReLU."""
+  convolution, dropout, norm = block
+  x = dropout(convolution(x, train=train), deterministic=not train)
+  return nn.relu(norm(x, use_running_average=not train))
 
 
 class ValidConv(nn.Module):
-  """A convolution with valid padding as matrix products.
+  """A convolution with valid padding.
 
-  One product where the output is a single voxel (a training patch), and one
-  for each line of the kernel where it is an image: XLA's own convolution needs
-  five to ten times as long for its gradient on a CPU.
+  One matrix product where the output is a single voxel (a training patch), and
+  one for each line of the kernel where it is an image to learn from: XLA's own
+  convolution needs five to ten times as long for its gradient on a CPU. Where
+  nothing is learned, fewer multiplications are needed.
 
   Attributes:
     features: output channels.
@@ -78,9 +109,14 @@ class ValidConv(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch y x channel"]
+    self, x: Float[Array, "batch y x channel"], *, train: bool = True
   ) -> Float[Array, "batch y x feature"]:
-    """Output of `size` − 1 fewer voxels along y and x."""
+    """Output of `size` − 1 fewer voxels along y and x.
+
+    Args:
+      x: images.
+      train: whether a gradient will be taken.
+    """
     n = self.size
     kernel = self.param(
       "kernel",
@@ -92,6 +128,8 @@ class ValidConv(nn.Module):
     if height == width == 1:
       flat = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
       return (flat + bias[None])[:, None, None]
+    if n > 1 and not train:
+      return winograd.convolve(x, kernel) + bias[None, None, None]
     # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
     products = (

@@ -8,7 +8,8 @@ from mrf_jax.models.spatiotemporal import Spatiotemporal, ValidConv
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("shape", [(5, 5), (8, 7)])
-def test_convolution_equals_that_of_lax(size, shape):
+@pytest.mark.parametrize("train", [True, False])
+def test_convolution_equals_that_of_lax(size, shape, train):
   x = jax.random.normal(jax.random.key(0), (3, *shape, 4))
   layer = ValidConv(6, size)
   variables = layer.init(jax.random.key(1), x)
@@ -22,7 +23,9 @@ def test_convolution_equals_that_of_lax(size, shape):
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
   np.testing.assert_allclose(
-    layer.apply(variables, x), expected + bias[None, None, None], atol=1e-4
+    layer.apply(variables, x, train=train),
+    expected + bias[None, None, None],
+    atol=1e-4,
   )
 
 

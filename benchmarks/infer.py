@@ -1,0 +1,286 @@
+"""How fast is the network's reconstruction of a scan, beside its products?
+
+  pip install -r benchmarks/requirements.txt
+  python benchmarks/infer.py  # three minutes on two cores
+  python benchmarks/infer.py --slices=4 --matrix=128 --frames=128  # a look
+
+The spatiotemporal network with random weights reconstructs one simulated head
+of 16 x 256 x 256 voxels, T = 673, signals of noise. Three take turns, so that a
+machine that is busy for a moment slows them all:
+
+  mrf_jax   what `reconstruct` does behind normalisation, from the table of
+            signals on the host to scaled maps on the host.
+  products  the bare float32 matrix products of the masked voxels, block by
+            block: 2T x 512 and 512 x 256, then 25 x 256 x 128 (the 5 x 5
+            convolution), 9 x 256 x 128 (3 x 3) and 256 x 3. No convolution
+            that counts each tap once needs less. Their operands lie ready, as
+            large as the cache is glad to have them.
+  PyTorch   the same weights as `conv2d` in `channels_last`, evaluation mode,
+            `inference_mode`, all cores, each slice cropped to its own brain and
+            ready in memory before the clock starts; batch normalisation is
+            folded into the weights. The crops hold more voxels than the mask.
+
+All GFLOP are those of the bare products; a share is of their rate. The peak of
+memory is that of the process behind the first reconstruction of a `Subject`,
+its signals included.
+"""
+
+import json
+import os
+import pathlib
+import resource
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags, logging
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+try:
+  import torch
+except ImportError:
+  torch = None
+
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.inference import Model, estimate, reconstruct, signal_table
+from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal
+from mrf_jax.phantom.anatomy import SliceGrid, make_head
+from mrf_jax.sequence import tailored
+
+_SLICES = flags.DEFINE_integer("slices", 16, "Slices of the scan.")
+_MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along x and along y.")
+_FRAMES = flags.DEFINE_integer("frames", 673, "Windows of the scan, T.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Runs behind a median.")
+
+_WINDOW = 48
+_PER = "frame"
+_BLOCK = 2048  # voxels of a bare product
+
+
+def make_scan(rng) -> Subject:
+  """A simulated head with noise for signals."""
+  grid = SliceGrid(
+    n_slices=_SLICES.value,
+    matrix=_MATRIX.value,
+    fov_mm=256.0,
+    slice_thickness_mm=80 / _SLICES.value,
+    centre_z_mm=15.0,
+  )
+  head = make_head(
+    rng, grid, sharpness=4.0, warp_mm=3.0, rotation_deg=3.0, scaling=0.03
+  )
+  signals = np.empty((head.mask.sum(), _FRAMES.value), np.complex64)
+  rng.standard_normal(dtype=np.float32, out=signals.view(np.float32))
+  return Subject(
+    subject="noise",
+    mask=head.mask,
+    signals=signals,
+    affine=grid.affine,
+    sequence=tailored(_FRAMES.value + _WINDOW - 1),
+    window=_WINDOW,
+    stride=1,
+    field_strength_t=1.5,
+    provenance="simulated",
+  )
+
+
+def make_model(scan: Subject, rng) -> Model:
+  """A network with random weights, biases and statistics."""
+  network = Spatiotemporal()
+  patch = jnp.zeros((1, 5, 5, 2 * _FRAMES.value))
+  variables = network.init(jax.random.key(0), patch, train=False)
+  variables = jax.tree.map(
+    lambda x: x + 0.1 * rng.random(x.shape, np.float32) if x.ndim == 1 else x,
+    variables,
+  )
+  return Model(
+    method="spatiotemporal",
+    network=network,
+    reach=REACH,
+    variables=variables,
+    map_range=MapRange(np.zeros(3), np.ones(3)),
+    normalise_signals_per=_PER,
+    sequence=scan.sequence,
+    window=scan.window,
+    stride=scan.stride,
+  )
+
+
+def product_shapes(model: Model) -> list[tuple[int, int]]:
+  """Inner size and width of each product of a voxel."""
+  kernels = [
+    layer["kernel"].shape
+    for layer in model.variables["params"].values()
+    if "kernel" in layer
+  ]
+  return [(int(np.prod(shape[:-1])), shape[-1]) for shape in kernels]
+
+
+def bare_products(model: Model, n_voxels: int):
+  """A function that does nothing but the products."""
+  multiply = jax.jit(jnp.dot)
+  operands = [
+    (jnp.ones((_BLOCK, inner)), jnp.ones((inner, width)))
+    for inner, width in product_shapes(model)
+  ]
+
+  def run():
+    for _ in range(round(n_voxels / _BLOCK)):
+      for left, right in operands:
+        multiply(left, right).block_until_ready()
+
+  return run
+
+
+def peer_network(model: Model):
+  """The network as a PyTorch function of an image [1, 2T, y, x]."""
+  params = model.variables["params"]
+  stats = model.variables["batch_stats"]
+
+  def convolution(name, norm=None):
+    kernel, bias = params[name]["kernel"], params[name]["bias"]
+    if norm is not None:
+      scale = params[norm]["scale"] / jnp.sqrt(stats[norm]["var"] + 1e-3)
+      kernel = kernel * scale[None, None, None]
+      bias = (bias - stats[norm]["mean"]) * scale + params[norm]["bias"]
+    weights = torch.tensor(np.asarray(kernel).transpose(3, 2, 0, 1))
+    weights = weights.contiguous(memory_format=torch.channels_last)
+    bias = torch.tensor(np.asarray(bias))
+    return lambda x: torch.nn.functional.conv2d(x, weights, bias)
+
+  first = convolution("temporal_0", "BatchNorm_0")
+  second = convolution("temporal_1", "BatchNorm_1")
+  wide = convolution("spatial_5x5", "BatchNorm_2")
+  narrow = convolution("spatial_3x3", "BatchNorm_3")
+  maps = convolution("maps")
+
+  def apply(image):
+    x = second(first(image).relu_()).relu_()
+    branches = [wide(x).relu_(), narrow(x[:, :, 1:-1, 1:-1]).relu_()]
+    return maps(torch.cat(branches, 1))
+
+  return apply
+
+
+def peer(model: Model, table, mask):
+  """A function that reconstructs with PyTorch, [voxel, 3]."""
+  rows = np.zeros(mask.shape, np.int32)
+  rows[mask] = 1 + np.arange(mask.sum())
+  rows = np.pad(rows, ((0, 0), (REACH, REACH), (REACH, REACH)))
+  table = table.reshape(-1, table.shape[-1])
+  network = peer_network(model)
+  images, places = [], []
+  for plane in rows:
+    lines, columns = (np.flatnonzero(plane.any(axis)) for axis in (1, 0))
+    crop = plane[
+      lines[0] - REACH : lines[-1] + REACH + 1,
+      columns[0] - REACH : columns[-1] + REACH + 1,
+    ]
+    # Channels last in memory.
+    images.append(torch.from_numpy(table[crop]).permute(2, 0, 1)[None])
+    places.append(crop[REACH:-REACH, REACH:-REACH] > 0)
+
+  @torch.inference_mode()
+  def run():
+    found = (network(image)[0].permute(1, 2, 0).numpy() for image in images)
+    return np.concatenate(
+      [image[there] for image, there in zip(found, places, strict=True)]
+    )
+
+  return run, sum(there.size for there in places)
+
+
+def take_turns(runs: dict) -> dict[str, np.ndarray]:
+  """Seconds of each function, [repeat]."""
+  seconds = {name: np.empty(_REPEATS.value) for name in runs}
+  for repeat in range(_REPEATS.value):
+    for name, run in runs.items():
+      start = time.perf_counter()
+      run()
+      seconds[name][repeat] = time.perf_counter() - start
+  return seconds
+
+
+def print_table(seconds, gflop: float) -> None:
+  """One line a contender; the spread is from fastest to slowest run."""
+  rate = gflop / np.median(seconds["products"])
+  print("\n| | seconds | spread | GFLOP | GFLOP/s | of the products' rate |")
+  print("|---|--:|--:|--:|--:|--:|")
+  for name, times in seconds.items():
+    median = np.median(times)
+    print(
+      f"| {name} | {median:.2f} | {np.ptp(times) / median:.0%} | {gflop:.0f} "
+      f"| {gflop / median:.0f} | {gflop / median / rate:.0%} |"
+    )
+
+
+def main(argv):
+  """Memory, then the three in turns."""
+  del argv
+  logging.set_verbosity(logging.WARNING)
+  device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+  rng = np.random.default_rng(0)
+  scan = make_scan(rng)
+  model = make_model(scan, rng)
+  n_voxels, mask = scan.n_voxels, scan.mask
+  print(
+    f"{device}, jax {jax.__version__}; {_SLICES.value} x {_MATRIX.value} x "
+    f"{_MATRIX.value}, T = {_FRAMES.value}, {n_voxels} masked voxels"
+  )
+  start = time.perf_counter()
+  reconstruct(model, scan)
+  gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  print(
+    f"first reconstruct, with compilation: {time.perf_counter() - start:.1f} s,"
+    f" peak memory {gib:.2f} GiB, {scan.signals.nbytes / 2**30:.2f} GiB of it "
+    "the signals"
+  )
+  start = time.perf_counter()
+  table = signal_table(scan.signals, per=_PER)
+  print(f"normalisation: {time.perf_counter() - start:.1f} s")
+  del scan
+
+  def ours():
+    return estimate(
+      model.network, model.variables, jax.device_put(table), mask, reach=REACH
+    )
+
+  runs = {"mrf_jax": ours, "products": bare_products(model, n_voxels)}
+  if torch is None:
+    print("PyTorch is not installed: no peer")
+  else:
+    run, n_cropped = peer(model, table, mask)
+    runs[f"PyTorch {torch.__version__}"] = run
+    difference = np.abs(run() - ours()).max()
+    print(
+      f"largest difference from PyTorch: {difference:.1e} on maps scaled to "
+      f"[0, 1]; its crops hold {n_cropped / n_voxels:.2f} times the voxels"
+    )
+  for run in runs.values():
+    run()
+  seconds = take_turns(runs)
+  gflop = 2e-9 * n_voxels * sum(a * b for a, b in product_shapes(model))
+  print_table(seconds, gflop)
+  print()
+  mine, bare, *others = (float(np.median(times)) for times in seconds.values())
+  scan_size = f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value}"
+  beside = [("bare matrix products", bare)]
+  beside += [("PyTorch", other) for other in others]
+  for name, theirs in beside:
+    line = {
+      "question": f"spatiotemporal network on {scan_size}, beside {name}",
+      "ours": round(mine, 3),
+      "peer": round(theirs, 3),
+      "unit": "s",
+      "ratio": round(theirs / mine, 2),
+      "device": device,
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+  app.run(main)
