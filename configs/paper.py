@@ -88,6 +88,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.training.sampling = "patches"
   config.training.batch = 600
   config.training.tile = 6
+  # Temporal components of the training subjects that the network sees instead
+  # of all windows; None, the paper's, is all windows.
+  config.training.rank = ml_collections.config_dict.placeholder(int)
   config.training.learning_rate = 1e-3
   config.training.schedule = "constant"
   config.training.input_noise = 0.0

@@ -42,6 +42,8 @@ class Model:
     sequence: the train of its scans.
     window: frames of their sliding window.
     stride: frames from one window to the next.
+    basis: temporal components that its inputs are projected on,
+      [window image, rank], or None.
   """
 
   method: str
@@ -53,6 +55,7 @@ class Model:
   sequence: Sequence
   window: int
   stride: int
+  basis: Complex64[np.ndarray, "frame rank"] | None = None
 
 
 def reconstruct(model: Model, subject: Subject) -> Maps:
@@ -72,10 +75,11 @@ def reconstruct(model: Model, subject: Subject) -> Maps:
   _check_scan(model, subject)
   if subject.signals is None:
     raise UserError(f"{subject.subject}: was loaded without its signals")
+  signals = subject.signals
+  if model.basis is not None:
+    signals = signals @ model.basis
   # On the device before the call, so that the host's copy is freed.
-  table = jax.device_put(
-    signal_table(subject.signals, per=model.normalise_signals_per)
-  )
+  table = jax.device_put(signal_table(signals, per=model.normalise_signals_per))
   scaled = estimate(
     model.network, model.variables, table, subject.mask, reach=model.reach
   )

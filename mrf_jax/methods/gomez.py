@@ -12,7 +12,8 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.atlas_checks import check_parameters
-from mrf_jax.matching.compress import check_rank, gram_matrix, temporal_basis
+from mrf_jax.matching.compress import check_rank
+from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study
 from mrf_jax.parallel import progress
 from mrf_jax.timing import StageTime
@@ -78,31 +79,15 @@ def _signals(study: Study, rank: int | None) -> list[list[np.ndarray]]:
   Subjects are read one at a time; without compression all stay in memory.
   """
   numbers = range(len(study.subjects))
-
-  def load(k) -> np.ndarray:
+  if rank is not None:
+    scans = compress_scans(study, rank=rank, left_out=numbers)
+    return [scan.signals for scan in scans]
+  whole = []
+  for k in numbers:
     signals = study.load(k).signals
     assert signals is not None
-    return signals
-
-  if rank is None:
-    whole = [load(k) for k in numbers]
-    return [whole for _ in numbers]
-  grams = [
-    gram_matrix(load(k))
-    for k in progress(numbers, total=len(numbers), text="gomez compression")
-  ]
-  bases = np.concatenate(
-    [
-      temporal_basis(sum(grams[k] for k in numbers if k != fold), rank=rank)
-      for fold in numbers
-    ],
-    axis=1,
-  ).astype(np.complex64)  # [frame, fold · rank]
-  projected = [load(k) @ bases for k in numbers]
-  return [
-    [p[:, fold * rank : (fold + 1) * rank] for p in projected]
-    for fold in numbers
-  ]
+    whole.append(signals)
+  return [whole for _ in numbers]
 
 
 def _estimate(

@@ -10,6 +10,8 @@ import numpy as np
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
+from mrf_jax.matching.compress import check_rank
+from mrf_jax.methods.compression import CompressedScans, compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.models import NETWORKS
 from mrf_jax.parallel import notice
@@ -77,7 +79,8 @@ def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
     return
   config, scan = study.config, study.subjects[0]
   module, reach = make_network(config, method)
-  for number, fold in zip(folds, _train(study, method, folds), strict=True):
+  trained, bases = _train(study, method, folds)
+  for number, fold in zip(folds, trained, strict=True):
     model = Model(
       method=method,
       network=module,
@@ -88,6 +91,7 @@ def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
       sequence=scan.sequence,
       window=scan.window,
       stride=scan.stride,
+      basis=bases.get(number),
     )
     bundles[number].parent.mkdir(parents=True, exist_ok=True)
     save_model(
@@ -99,9 +103,21 @@ def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
     _checkpoints(study, method).remove(number)
 
 
-def _train(study: Study, method: str, folds: list[int]) -> list[TrainedFold]:
-  """Trains some folds from where their checkpoints stand."""
+def _train(
+  study: Study, method: str, folds: list[int]
+) -> tuple[list[TrainedFold], dict[int, np.ndarray]]:
+  """Trains some folds from where their checkpoints stand.
+
+  Returns:
+    The folds, and the basis of each where they see compressed signals.
+  """
   options = dict(training_options(study.config, method))
+  rank = options.pop("rank")
+  signals, scans = _signals(study), {}
+  if rank is not None:
+    compressed = compress_scans(study, rank=rank, left_out=folds)
+    scans = dict(zip(folds, compressed, strict=True))
+    signals = _compressed(study, scans, rank)
   saving = Saving(
     _checkpoints(study, method),
     every_epochs=options.pop("checkpoint_epochs"),
@@ -110,9 +126,9 @@ def _train(study: Study, method: str, folds: list[int]) -> list[TrainedFold]:
   module, reach = make_network(study.config, method)
   metrics = study.workdir.root / "metrics"
   with EpochLog(metrics, method, process=jax.process_index()) as log:
-    return train_folds(
+    trained = train_folds(
       module,
-      _signals(study),
+      signals,
       [subject.mask for subject in study.subjects],
       study.references,
       reach=reach,
@@ -122,6 +138,7 @@ def _train(study: Study, method: str, folds: list[int]) -> list[TrainedFold]:
       on_epoch=log,
       **options,
     )
+  return trained, {number: scan.basis for number, scan in scans.items()}
 
 
 def _checkpoints(study: Study, method: str) -> Checkpoints:
@@ -154,9 +171,13 @@ def check_network(
   Raises:
     UserError: the fingerprints or the options do not suit it.
   """
+  rank = training_options(config, method)["rank"]
+  if rank is not None:
+    check_rank(rank, n_frames=n_windows)
   module, reach = make_network(config, method)
   size = 2 * reach + 1
-  patch = jax.ShapeDtypeStruct((1, size, size, 2 * n_windows), np.float32)
+  n_channels = 2 * (rank or n_windows)
+  patch = jax.ShapeDtypeStruct((1, size, size, n_channels), np.float32)
   jax.eval_shape(
     lambda x: module.init(jax.random.key(0), x, train=False), patch
   )
@@ -186,7 +207,7 @@ def training_options(config: ml_collections.ConfigDict, method: str) -> dict:
 
 
 def _signals(study: Study) -> Signals:
-  """Normalised signals of all subjects."""
+  """Normalised signals of all subjects, all frames."""
   per = study.config.preprocessing.normalise_signals_per
 
   def of(subject: int, left_out: int) -> np.ndarray:
@@ -198,3 +219,15 @@ def _signals(study: Study) -> Signals:
   scan = study.subjects[0]
   n_windows = (scan.sequence.n_frames - scan.window) // scan.stride + 1
   return Signals(2 * n_windows, of)
+
+
+def _compressed(
+  study: Study, scans: dict[int, CompressedScans], rank: int
+) -> Signals:
+  """Normalised signals of all subjects in each fold's components."""
+  per = study.config.preprocessing.normalise_signals_per
+
+  def of(subject: int, left_out: int) -> np.ndarray:
+    return normalise_signals(scans[left_out].signals[subject], per=per)
+
+  return Signals(2 * rank, of, per_fold=True)

@@ -61,7 +61,10 @@ def save_model(
   try:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_tree(temporary / "variables", model.variables)
+    arrays = dict(model.variables)
+    if model.basis is not None:
+      arrays["basis"] = model.basis
+    save_tree(temporary / "variables", arrays)
     text = json.dumps(description, indent=1)
     (temporary / "model.json").write_text(text + "\n")
     shutil.rmtree(path, ignore_errors=True)
@@ -95,11 +98,13 @@ def load_model(path) -> Model:
       name: tuple(value) if isinstance(value, list) else value
       for name, value in text["network"].items()
     }
+    variables = load_tree(path / "variables")
+    basis = variables.pop("basis", None)
     return Model(
       method=text["method"],
       network=network_type(**options),
       reach=reach,
-      variables=load_tree(path / "variables"),
+      variables=variables,
       map_range=MapRange(
         np.array(text["maps_low"]), np.array(text["maps_high"])
       ),
@@ -107,6 +112,7 @@ def load_model(path) -> Model:
       sequence=make_sequence(**text["sequence"]),
       window=int(text["window"]),
       stride=int(text["stride"]),
+      basis=basis,
     )
   except FileNotFoundError as error:
     raise UserError(f"{path}: no model bundle ({error})") from error

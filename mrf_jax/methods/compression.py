@@ -1,0 +1,69 @@
+"""Temporal compression of scans, in a basis of the training subjects alone."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Complex64
+
+from mrf_jax.matching.compress import gram_matrix, temporal_basis
+from mrf_jax.methods.study import Study
+from mrf_jax.parallel import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressedScans:
+  """All scans of a study in the basis of one fold.
+
+  Attributes:
+    basis: the strongest temporal components of the training subjects; signals
+      s are projected by `s @ basis`.
+    signals: of each subject, the left-out one as well.
+  """
+
+  basis: Complex64[np.ndarray, "frame rank"]
+  signals: list[Complex64[np.ndarray, "voxel rank"]]
+
+
+def compress_scans(
+  study: Study, *, rank: int, left_out: Sequence[int]
+) -> list[CompressedScans]:
+  """All scans in the bases of some folds; each scan is read twice.
+
+  Args:
+    study: the subjects.
+    rank: components kept.
+    left_out: the subject that each fold leaves out.
+
+  Raises:
+    UserError: the rank is not between 1 and the number of frames.
+  """
+  numbers = range(len(study.subjects))
+  grams = [
+    gram_matrix(_signals(study, k))
+    for k in progress(numbers, total=len(numbers), text="temporal components")
+  ]
+  bases = [
+    temporal_basis(sum(grams[k] for k in numbers if k != out), rank=rank)
+    for out in left_out
+  ]
+  # One product for all folds: reading a scan takes longer.
+  together = np.concatenate(bases, axis=1).astype(np.complex64)
+  projected = [
+    _signals(study, k) @ together
+    for k in progress(numbers, total=len(numbers), text="compressing")
+  ]
+  return [
+    CompressedScans(basis, [p[:, start : start + rank] for p in projected])
+    for basis, start in zip(
+      np.split(together, len(bases), axis=1),
+      range(0, together.shape[1], rank),
+      strict=True,
+    )
+  ]
+
+
+def _signals(study: Study, number: int) -> np.ndarray:
+  signals = study.load(number).signals
+  assert signals is not None
+  return signals
