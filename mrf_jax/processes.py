@@ -7,6 +7,7 @@ them but barriers: folds do not talk to each other.
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ from mrf_jax.errors import UserError
 _BARRIER_MS = 7 * 24 * 3600 * 1000
 # A process that has not been heard of for so long is taken for dead.
 _HEARTBEAT_S = 60
+_LAST_WORDS_S = 5
 # Under these, a cluster says how many processes it has started.
 _CLUSTER_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
@@ -91,12 +93,15 @@ def start(
 def leave(code: int) -> NoReturn:
   """Ends this process after a failure, without waiting for the others.
 
-  They learn of it when its heartbeat stays out.
+  They learn of it when its heartbeat stays out. Process 0, with whom they all
+  would go down, gives them time to say what they found wrong themselves.
 
   Args:
     code: exit status.
   """
   if jax.process_count() > 1:
+    if is_first():
+      time.sleep(_LAST_WORDS_S)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -85,8 +85,9 @@ class _NamedArraysHandler(ocp.CheckpointHandler):
 
   def restore(self, directory, args: "_NamedArrays"):
     del args
-    with np.load(directory / self._NAME, allow_pickle=False) as archive:
-      return dict(archive)
+    # NumPy leaves a damaged file open.
+    with open(directory / self._NAME, "rb") as file:
+      return dict(np.load(file, allow_pickle=False))
 
 
 @ocp.args.register_with_handler(

@@ -1,0 +1,214 @@
+"""Several processes and devices do what one does."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from mrf_jax import load_model
+from mrf_jax.processes import _in_cluster
+
+SMOKE = "--config=configs/smoke.py"
+
+# Six folds, or this process's share of them; their networks go to a file.
+TRAIN = textwrap.dedent("""
+  import sys
+  sys.path.insert(0, "tests/training")
+  import jax, numpy as np
+  import test_training as t
+  from mrf_jax import processes
+  target, at_once, *address = sys.argv[1:]
+  if address:
+    processes.start(address[0], 2, int(address[1]), timeout_s=60, fail=print)
+  left_out = processes.own_share(range(6))
+  trained = t.train_folds(
+    t.network(0.2), *t.tiny_study(6, size=7), **t.OPTIONS | {
+      "folds_at_once": int(at_once) or None}, left_out=left_out)
+  np.savez(target, devices=jax.local_device_count(), **{
+    f"{fold}{jax.tree_util.keystr(path)}": leaf
+    for fold, one in zip(left_out, trained)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(one.variables)})
+""")
+
+
+def free_port() -> int:
+  with socket.socket() as one:
+    one.bind(("127.0.0.1", 0))
+    return one.getsockname()[1]
+
+
+def start(arguments, *, devices=1):
+  return subprocess.Popen(
+    [sys.executable, *map(str, arguments)],
+    env={
+      **os.environ,
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "JAX_PLATFORMS": "cpu",
+      "PYTHONPATH": ".",
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(processes, timeout=200):
+  """Return codes and what each wrote to stderr."""
+  try:
+    texts = [process.communicate(timeout=timeout)[1] for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  return [process.returncode for process in processes], texts
+
+
+def networks(*paths):
+  arrays: dict[str, np.ndarray] = {}
+  for path in paths:
+    arrays |= np.load(path)
+  return arrays
+
+
+def test_six_folds_on_any_devices_and_processes_are_the_same(tmp_path):
+  """Float32 rounding, and what 2 × 4 steps of Adam make of it: 1e-3."""
+  ways = {
+    "in turn": (1, 1, 1),
+    "vectorised": (1, 0 + 6, 1),
+    "six devices": (6, 0, 1),
+    "two processes": (3, 0, 2),
+  }
+  found = {}
+  for name, (devices, at_once, count) in ways.items():
+    paths = [tmp_path / f"{name}-{k}.npz" for k in range(count)]
+    address = f"127.0.0.1:{free_port()}"
+    started = [
+      start(
+        ["-c", TRAIN, path, at_once, *([address, k] if count > 1 else [])],
+        devices=devices,
+      )
+      for k, path in enumerate(paths)
+    ]
+    codes, texts = finish(started)
+    assert codes == [0] * count, texts
+    found[name] = networks(*paths)
+    assert found[name].pop("devices") == devices
+  expected = found.pop("in turn")
+  assert len({name[0] for name in expected}) == 6
+  for name, arrays in found.items():
+    assert arrays.keys() == expected.keys(), name
+    for leaf, values in arrays.items():
+      np.testing.assert_allclose(
+        values, expected[leaf], rtol=1e-3, atol=1e-3, err_msg=f"{name} {leaf}"
+      )
+
+
+def launch_all(count, *arguments, devices=3, **options):
+  address = f"--coordinator=127.0.0.1:{free_port()}"
+  started = [
+    start(
+      [
+        *("launch.py", SMOKE, address),
+        *(f"--num_processes={count}", f"--process_id={k}", *arguments),
+      ],
+      devices=devices,
+    )
+    for k in range(count)
+  ]
+  return finish(started, **options)
+
+
+def test_two_processes_make_the_table_of_one(smoke, tmp_path):
+  run = tmp_path / "run"
+  codes, texts = launch_all(
+    2, f"--workdir={run}", "--config.methods=('spatiotemporal',)"
+  )
+  assert codes == [0, 0], texts
+
+  def rows(workdir):
+    with open(workdir / "table1.csv", newline="") as file:
+      table = list(csv.DictReader(file))
+    return {
+      (row["tissue"], row["map"]): [float(row["mae_mean"]), float(row["n"])]
+      for row in table
+      if row["method"] == "spatiotemporal"
+    }
+
+  found, expected = rows(run), rows(smoke)
+  assert found.keys() == expected.keys()
+  for key, values in found.items():
+    np.testing.assert_allclose(values, expected[key], rtol=1e-3)
+  for fold in (0, 1):
+    assert load_model(run / f"models/spatiotemporal/fold-{fold}").reach == 2
+  assert sorted(p.name for p in (run / "metrics").glob("*.jsonl")) == [
+    "metrics.jsonl"
+  ]
+  assert len((run / "metrics/metrics.jsonl").read_text().splitlines()) == 4
+  assert not (run / "checkpoints").exists()
+
+
+def last_line(text):
+  assert "Traceback" not in text
+  return text.strip().splitlines()[-1]
+
+
+def test_more_processes_than_folds_are_refused(tmp_path):
+  codes, texts = launch_all(3, f"--workdir={tmp_path / 'run'}", devices=1)
+  assert 0 not in codes
+  assert last_line(texts[0]) == (
+    "error: --num_processes is 3, more than the 2 folds"
+  )
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_coordinator_that_nobody_reaches_is_named(launch, tmp_path):
+  begun = time.monotonic()
+  done = launch(
+    SMOKE,
+    f"--workdir={tmp_path / 'run'}",
+    f"--coordinator=127.0.0.1:{free_port()}",
+    "--num_processes=2",
+    "--process_id=1",
+    "--coordinator_timeout_s=3",
+  )
+  assert done.returncode == 1
+  line = last_line(done.stderr)
+  assert line.startswith("error: --coordinator: 127.0.0.1:")
+  assert "within 3 s" in line
+  assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    (["--num_processes=2"], "--coordinator, --process_id missing"),
+    (["--coordinator=here"], "--num_processes, --process_id missing"),
+    (
+      ["--coordinator=here", "--num_processes=2", "--process_id=0"],
+      "here is not host:port",
+    ),
+    (
+      ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
+      "--process_id=2 is not within 0 and 2",
+    ),
+  ],
+)
+def test_flags_that_do_not_belong_together(launch, tmp_path, flags, words):
+  done = launch(SMOKE, f"--workdir={tmp_path / 'run'}", *flags)
+  assert done.returncode == 1
+  assert words in last_line(done.stderr)
+
+
+def test_a_cluster_is_known_by_its_environment(monkeypatch):
+  for name in ("SLURM_STEP_NUM_TASKS", "JAX_COORDINATOR_ADDRESS"):
+    monkeypatch.delenv(name, raising=False)
+  assert not _in_cluster()
+  monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+  assert not _in_cluster()
+  monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+  assert _in_cluster()
