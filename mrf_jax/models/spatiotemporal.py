@@ -1,9 +1,13 @@
 """The spatiotemporal network of Balsiger 2018."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from mrf_jax.models.block import DropoutNormRelu
 
 # Voxels on each side of a patch's centre: the network sees 5 × 5.
 REACH = 2
@@ -46,12 +50,10 @@ class Spatiotemporal(nn.Module):
 
     def block(x, width, size, name):
       x = ValidConv(width, size, name=name)(x)
-      x = nn.Dropout(self.dropout, deterministic=not train)(x)
-      x = nn.BatchNorm(
-        use_running_average=not train, momentum=0.99, epsilon=1e-3
-      )(x)
-      return nn.relu(x)
+      norm = DropoutNormRelu(self.dropout, name=f"BatchNorm_{next(numbers)}")
+      return norm(x, train=train)
 
+    numbers = itertools.count()
     x = signals
     for i, width in enumerate(self.widths):
       x = block(x, width, 1, f"temporal_{i}")
