@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mrf_jax.models.block import DropoutNormRelu
+from mrf_jax.models.layers import product
 
 # Voxels on each side of a patch's centre: the network sees 5 × 5.
 REACH = 2
@@ -68,7 +69,8 @@ class ValidConv(nn.Module):
 
   One product where the output is a single voxel (a training patch), and one
   for each line of the kernel where it is an image: XLA's own convolution needs
-  five to ten times as long for its gradient on a CPU.
+  five to ten times as long for its gradient on a CPU. Sums are float32, the
+  output is of the input's type.
 
   Attributes:
     features: output channels.
@@ -92,12 +94,12 @@ class ValidConv(nn.Module):
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
     if height == width == 1:
-      flat = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
-      return (flat + bias[None])[:, None, None]
+      flat = product(x.reshape(len(x), -1), kernel.reshape(-1, self.features))
+      return (flat + bias[None]).astype(x.dtype)[:, None, None]
     # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
     products = (
-      lines[:, i : i + height] @ kernel[i].reshape(-1, self.features)
+      product(lines[:, i : i + height], kernel[i].reshape(-1, self.features))
       for i in range(n)
     )
-    return sum(products, start=bias[None, None, None])
+    return sum(products, start=bias[None, None, None]).astype(x.dtype)

@@ -108,6 +108,7 @@ def train_step(
   reach: int,
   tile: int,
   input_noise: float = 0.0,
+  compute_dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> tuple[TrainState, Float32[Array, ""]]:
   """One step of the mean squared error on maps scaled to [0, 1].
 
@@ -126,6 +127,8 @@ def train_step(
     tile: estimates along y and x.
     input_noise: standard deviation of Gaussian noise on the inputs, which are
       of unit variance (Cohen 2018).
+    compute_dtype: of activations and factors of matrix products; parameters,
+      statistics, loss and optimiser stay float32.
 
   Returns:
     The state after the step and the loss.
@@ -133,7 +136,7 @@ def train_step(
   before, after = (tile - 1) // 2, tile // 2
   inputs = table.signals[
     table.grid.neighbours(centres, before=before + reach, after=after + reach)
-  ]  # [tile, y + 4, x + 4, 2T]
+  ].astype(compute_dtype)  # [tile, y + 4, x + 4, 2T]
   outputs = table.grid.neighbours(centres, before=before, after=after)
   low, high = (x[None, None, None] for x in (fold.low, fold.high))
   targets = (table.maps[outputs] - low) / (high - low)
@@ -141,17 +144,24 @@ def train_step(
   dropout_key = fast_key(jax.random.fold_in(fold.key, state.step))
   if input_noise:
     noise_key = jax.random.fold_in(dropout_key, 0)
-    inputs += input_noise * jax.random.normal(noise_key, inputs.shape)
+    inputs += input_noise * jax.random.normal(
+      noise_key, inputs.shape, compute_dtype
+    )
 
   def loss_of(params):
     estimates, updated = model.apply(
-      {"params": params, "batch_stats": state.batch_stats},
+      {
+        # Here, so that gradients arrive in float32.
+        "params": jax.tree.map(lambda x: x.astype(compute_dtype), params),
+        "batch_stats": state.batch_stats,
+      },
       inputs,
       train=True,
       rngs={"dropout": dropout_key},
       mutable=["batch_stats"],
     )
-    squared = jnp.where(inside, jnp.square(estimates - targets), 0)
+    error = estimates.astype(jnp.float32) - targets
+    squared = jnp.where(inside, jnp.square(error), 0)
     loss = squared.sum() / (inside.sum() * targets.shape[-1])
     return loss, updated.get("batch_stats", {})
 
