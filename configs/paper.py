@@ -97,6 +97,9 @@ def get_config() -> ml_collections.ConfigDict:
   # How the signals lie on the devices: 16 bits, of which float16 leaves more
   # behind the point (error 5e-4; signals have unit variance), halve 8.9 GB.
   config.training.storage = "float16"
+  # Of activations and products: float32, tf32 or bfloat16, of which the latter
+  # two want an accelerator. Parameters, statistics and sums stay float32.
+  config.training.precision = "float32"
   config.training.folds_at_once = ml_collections.config_dict.placeholder(int)
   config.training.checkpoint_epochs = 1
   config.training.checkpoint_minutes = 10.0

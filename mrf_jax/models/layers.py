@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
 from mrf_jax.errors import UserError
 
@@ -35,3 +37,39 @@ def dense(width: int, *, name: str) -> nn.Dense:
   """A fully connected layer, Glorot-uniform as in the frameworks of 2018."""
   initializer = jax.nn.initializers.glorot_uniform()
   return nn.Dense(width, kernel_init=initializer, name=name)
+
+
+@jax.custom_vjp
+def product(
+  x: Float[Array, "*batch channel"], kernel: Float[Array, "channel feature"]
+) -> Float32[Array, "*batch feature"]:
+  """`x @ kernel`, summed in float32 whatever the type of the factors.
+
+  So are its gradients, whose products have two factors of the type of `x`:
+  JAX's own would have one of float32, and the speed of float32.
+
+  Args:
+    x: voxels by channels.
+    kernel: weights, of the same type.
+  """
+  return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+
+
+def _product_forward(x, kernel):
+  return product(x, kernel), (x, kernel)
+
+
+def _product_backward(factors, gradient):
+  x, kernel = factors
+  gradient = gradient.astype(x.dtype)
+  of_x = jnp.matmul(gradient, kernel.T, preferred_element_type=jnp.float32)
+  of_kernel = jnp.tensordot(
+    x,
+    gradient,
+    axes=(tuple(range(x.ndim - 1)),) * 2,
+    preferred_element_type=jnp.float32,
+  )
+  return of_x.astype(x.dtype), of_kernel.astype(kernel.dtype)
+
+
+product.defvjp(_product_forward, _product_backward)

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mrf_jax.models import winograd
+from mrf_jax.models.block import DropoutNormRelu
+from mrf_jax.models.layers import product
 
 # Voxels on each side of a patch's centre: the network sees 5 × 5.
 REACH = 2
@@ -40,8 +42,7 @@ class Spatiotemporal(nn.Module):
     def block(number, width, size, name):
       return (
         ValidConv(width, size, name=name),
-        nn.Dropout(self.dropout, name=f"Dropout_{number}"),
-        nn.BatchNorm(momentum=0.99, epsilon=1e-3, name=f"BatchNorm_{number}"),
+        DropoutNormRelu(self.dropout, name=f"BatchNorm_{number}"),
       )
 
     n = len(self.widths)
@@ -86,9 +87,8 @@ class Spatiotemporal(nn.Module):
 
 def _apply_block(block, x, *, train: bool):
   """Convolution, dropout, batch normalisation, ReLU."""
-  convolution, dropout, norm = block
-  x = dropout(convolution(x, train=train), deterministic=not train)
-  return nn.relu(norm(x, use_running_average=not train))
+  convolution, norm = block
+  return norm(convolution(x, train=train), train=train)
 
 
 class ValidConv(nn.Module):
@@ -97,7 +97,8 @@ class ValidConv(nn.Module):
   One matrix product where the output is a single voxel (a training patch), and
   one for each line of the kernel where it is an image to learn from: XLA's own
   convolution needs five to ten times as long for its gradient on a CPU. Where
-  nothing is learned, fewer multiplications are needed.
+  nothing is learned, fewer multiplications are needed. Sums are float32, the
+  output is of the input's type.
 
   Attributes:
     features: output channels.
@@ -126,14 +127,14 @@ class ValidConv(nn.Module):
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
     if height == width == 1:
-      flat = x.reshape(len(x), -1) @ kernel.reshape(-1, self.features)
-      return (flat + bias[None])[:, None, None]
+      flat = product(x.reshape(len(x), -1), kernel.reshape(-1, self.features))
+      return (flat + bias[None]).astype(x.dtype)[:, None, None]
     if n > 1 and not train:
       return winograd.convolve(x, kernel) + bias[None, None, None]
     # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
     products = (
-      lines[:, i : i + height] @ kernel[i].reshape(-1, self.features)
+      product(lines[:, i : i + height], kernel[i].reshape(-1, self.features))
       for i in range(n)
     )
-    return sum(products, start=bias[None, None, None])
+    return sum(products, start=bias[None, None, None]).astype(x.dtype)

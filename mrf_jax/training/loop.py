@@ -1,7 +1,7 @@
 """All folds of one network from random weights to trained models."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import flax.linen as nn
 import jax
@@ -21,7 +21,7 @@ from mrf_jax.training.setup import (
   place,
 )
 from mrf_jax.training.step import init_state
-from mrf_jax.training.together import Plan, train_together
+from mrf_jax.training.together import PRECISIONS, Plan, train_together
 
 SCHEDULES = ("constant", "cosine")
 
@@ -57,6 +57,7 @@ def train_folds(
   left_out: Sequence[int] | None = None,
   folds_at_once: int | None = None,
   storage: str = "float32",
+  precision: str = "float32",
   input_noise: float = 0.0,
   watched_voxels: int = 0,
   saving: Saving | None = None,
@@ -81,6 +82,8 @@ def train_folds(
     left_out: the subject that each fold leaves out; None is each once.
     folds_at_once: see `FoldRunner`.
     storage: type of the signals on the devices, one of `STORAGE`.
+    precision: of activations and products, one of `PRECISIONS`; parameters,
+      statistics and sums are float32.
     input_noise: standard deviation of noise on the normalised signals.
     watched_voxels: voxels of the training subjects, and as many of the
       left-out one, whose errors every epoch reports.
@@ -93,8 +96,9 @@ def train_folds(
     One trained network for each left-out subject.
 
   Raises:
-    UserError: fewer than two subjects, an unknown schedule or storage, the
-      loss is no longer finite, or a checkpoint is of another configuration.
+    UserError: fewer than two subjects, an unknown schedule, storage or
+      precision, the loss is no longer finite, or a checkpoint is of another
+      configuration.
     Stopped: a signal came.
   """
   if len(masks) < 2:
@@ -103,6 +107,7 @@ def train_folds(
     )
   _check_choice("schedule", schedule, SCHEDULES)
   _check_choice("storage", storage, STORAGE)
+  _check_choice("precision", precision, PRECISIONS)
   left_out = list(range(len(masks)) if left_out is None else left_out)
   folds, ranges = make_folds(
     masks, maps, left_out, seed=seed, watched_voxels=watched_voxels
@@ -117,6 +122,7 @@ def train_folds(
     reach=reach,
     tile=tile,
     input_noise=input_noise,
+    precision=precision,
   )
   moments = [
     Checkpoint(
@@ -178,7 +184,7 @@ def train_folds(
   ]
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
   if value not in choices:
     raise UserError(
       f"training.{name}: {value!r} is not one of {', '.join(choices)}"

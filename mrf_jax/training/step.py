@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from mrf_jax.arrays import AnyArray
 from mrf_jax.dataset.patches import VoxelGrid
+from mrf_jax.hashing import hashed_normal, key_words
 
 
 @jax.tree_util.register_dataclass
@@ -117,6 +118,7 @@ def train_step(
   reach: int,
   tile: int,
   input_noise: float = 0.0,
+  compute_dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> tuple[TrainState, Float32[Array, ""]]:
   """One step of the mean squared error on maps scaled to [0, 1].
 
@@ -135,6 +137,8 @@ def train_step(
     tile: estimates along y and x.
     input_noise: standard deviation of Gaussian noise on the inputs, which are
       of unit variance (Cohen 2018).
+    compute_dtype: of activations and factors of matrix products; parameters,
+      statistics, loss and optimiser stay float32.
 
   Returns:
     The state after the step and the loss.
@@ -142,25 +146,32 @@ def train_step(
   before, after = (tile - 1) // 2, tile // 2
   inputs = _signals(fold, table)[
     table.grid.neighbours(centres, before=before + reach, after=after + reach)
-  ].astype(jnp.float32)  # [tile, y + 4, x + 4, 2T]
+  ].astype(compute_dtype)  # [tile, y + 4, x + 4, 2T]
   outputs = table.grid.neighbours(centres, before=before, after=after)
   low, high = (x[None, None, None] for x in (fold.low, fold.high))
   targets = (table.maps[outputs] - low) / (high - low)
   inside = (outputs > 0)[..., None]  # [tile, y, x, 1]
-  dropout_key = fast_key(jax.random.fold_in(fold.key, state.step))
+  dropout_key, noise_key = jax.random.split(
+    jax.random.fold_in(fold.key, state.step)
+  )
   if input_noise:
-    noise_key = jax.random.fold_in(dropout_key, 0)
-    inputs += input_noise * jax.random.normal(noise_key, inputs.shape)
+    noise = hashed_normal(key_words(noise_key), inputs.shape)
+    inputs += (input_noise * noise).astype(compute_dtype)
 
   def loss_of(params):
     estimates, updated = model.apply(
-      {"params": params, "batch_stats": state.batch_stats},
+      {
+        # Here, so that gradients arrive in float32.
+        "params": jax.tree.map(lambda x: x.astype(compute_dtype), params),
+        "batch_stats": state.batch_stats,
+      },
       inputs,
       train=True,
       rngs={"dropout": dropout_key},
       mutable=["batch_stats"],
     )
-    squared = jnp.where(inside, jnp.square(estimates - targets), 0)
+    error = estimates.astype(jnp.float32) - targets
+    squared = jnp.where(inside, jnp.square(error), 0)
     loss = squared.sum() / (inside.sum() * targets.shape[-1])
     return loss, updated.get("batch_stats", {})
 
@@ -182,8 +193,8 @@ def train_step(
 def fast_key(key: PRNGKeyArray) -> PRNGKeyArray:
   """A key of XLA's own generator, drawn from a threefry key.
 
-  On a CPU, threefry takes a quarter of a step with dropout, and seconds to
-  compile for every kernel it initialises.
+  Threefry takes seconds to compile for every kernel it initialises. Not for use
+  under `vmap`, where this generator gives other numbers.
   """
   return jax.random.wrap_key_data(
     jax.random.bits(key, (4,), "uint32"), impl="rbg"

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -21,6 +23,13 @@ from mrf_jax.training.step import (
   train_steps,
   watched_errors,
 )
+
+# Type of activations and factors, and JAX's name for how float32 is multiplied.
+PRECISIONS = {
+  "float32": (jnp.float32, "highest"),
+  "tf32": (jnp.float32, "tensorfloat32"),
+  "bfloat16": (jnp.bfloat16, "highest"),
+}
 
 # How long the devices are left to themselves: signals, the live line and
 # checkpoints wait for them.
@@ -40,6 +49,7 @@ class Plan:
     reach: voxels on each side of a patch's centre.
     tile: estimates of a tile along y and x.
     input_noise: standard deviation of noise on the normalised signals.
+    precision: one of `PRECISIONS`.
   """
 
   total: int
@@ -50,6 +60,7 @@ class Plan:
   reach: int
   tile: int
   input_noise: float
+  precision: str
 
   @property
   def optimizer(self) -> optax.GradientTransformation:
@@ -89,6 +100,7 @@ def train_together(
     UserError: a loss is not finite.
     Stopped: a signal came; checkpoints were written first.
   """
+  compute_dtype, multiplied = PRECISIONS[plan.precision]
   order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
   shuffle_all = runner.compile(
     lambda state, fold, table: shuffle(state, fold, **order), donate=False
@@ -101,6 +113,7 @@ def train_together(
       reach=plan.reach,
       tile=plan.tile,
       input_noise=plan.input_noise,
+      compute_dtype=compute_dtype,
     ),
     donate=True,
   )
@@ -123,6 +136,7 @@ def train_together(
     ]
 
   with (
+    jax.default_matmul_precision(multiplied),
     stop_later() as stop,
     LiveLine(
       f"training {len(numbers)} folds",

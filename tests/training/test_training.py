@@ -1,9 +1,3 @@
-import json
-import os
-import subprocess
-import sys
-import textwrap
-
 import flax.linen as nn
 import jax
 import numpy as np
@@ -116,55 +110,6 @@ def test_same_seed_same_network_other_seed_another():
   kernel = lambda fold: fold.variables["params"]["maps"]["kernel"]  # noqa: E731
   assert np.abs(kernel(one[0]) - kernel(three[0])).max() > 1e-3
   assert np.abs(kernel(one[0]) - kernel(one[1])).max() > 1e-3
-
-
-def test_vectorised_folds_equal_folds_in_turn():
-  study = tiny_study()
-  losses: dict = {1: [], 2: []}
-  for count, into in losses.items():
-    options = OPTIONS | {"folds_at_once": count}
-    train_folds(
-      network(),
-      *study,
-      **options,
-      on_epoch=lambda epoch, metrics, into=into: into.append(metrics["loss"]),
-    )
-  np.testing.assert_allclose(losses[1], losses[2], rtol=2e-3)
-
-
-def test_devices_in_parallel_equal_one_device():
-  """Three folds on one, two and four (padded) virtual devices."""
-  program = textwrap.dedent("""
-    import sys
-    sys.path.insert(0, "tests/training")
-    import jax, test_training as t
-    losses = []
-    t.train_folds(
-      t.network(), *t.tiny_study(), **t.OPTIONS,
-      on_epoch=lambda epoch, m: losses.append(m["loss"].tolist()))
-    print(jax.device_count(), losses)
-  """)
-  results = {}
-  for devices in (1, 2, 4):
-    flag = f"--xla_force_host_platform_device_count={devices}"
-    done = subprocess.run(
-      [sys.executable, "-c", program],
-      env={
-        **os.environ,
-        "XLA_FLAGS": flag,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": ".",
-      },
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    count, losses = done.stdout.split(" ", 1)
-    assert int(count) == devices
-    results[devices] = np.array(json.loads(losses))
-  np.testing.assert_allclose(results[2], results[1], rtol=2e-3)
-  np.testing.assert_allclose(results[4], results[1], rtol=2e-3)
 
 
 def test_watched_errors_are_those_of_the_maps():

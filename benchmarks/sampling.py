@@ -1,0 +1,153 @@
+"""Do tiles and compression reach the error of the paper's patches sooner?
+
+  python launch.py --mode=simulate --config=configs/paper.py \
+    --config.data.grid.matrix=128 --config.data.grid.n_slices=4 \
+    --config.data.grid.slice_thickness_mm=3.0 --config.scan.n_coils=4 \
+    --config.scan.spiral.samples_per_arm=512 --workdir=runs/middle
+  python benchmarks/sampling.py --workdir=runs/middle  # an hour on two cores
+  python benchmarks/sampling.py --workdir=runs/middle --ways=tiles:32:8  # one
+
+One split of simulated heads: the first subject is left out, the paper's network
+learns from the others in each way, sampling:rank:epochs (rank 0 is all frames),
+with a rate that decays to zero, and is then used on the first subject. Time is
+that of all cores together (CPU seconds, compilation included), so that other
+work on the machine does not count.
+"""
+
+import json
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from configs import paper
+from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
+from mrf_jax.dataset.subject import load_subject
+from mrf_jax.evaluation.errors import map_errors
+from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.inference import Model, reconstruct
+from mrf_jax.matching.compress import gram_matrix, temporal_basis
+from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal
+from mrf_jax.training.loop import train_folds
+from mrf_jax.training.setup import Signals
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Holds the subjects.")
+_WAYS = flags.DEFINE_list(
+  "ways",
+  [
+    "patches:0:8",
+    "tiles:0:8",
+    "tiles:0:32",
+    "patches:32:8",
+    "tiles:32:8",
+    "tiles:32:32",
+    "tiles:16:32",
+    "tiles:64:32",
+  ],
+  "sampling:rank:epochs of each training.",
+)
+_TILE = flags.DEFINE_integer("tile", 6, "Estimates of a tile along y and x.")
+_RATE = flags.DEFINE_float("learning_rate", 1e-3, "At the beginning.")
+
+
+_SHOWN = [(t, m) for t in ("wm", "gm", "brain") for m in ("t1_ms", "t2_ms")]
+
+
+def main(argv: list[str]) -> None:
+  """Trains in each way and prints a row for it."""
+  del argv
+  paths = sorted((pathlib.Path(_WORKDIR.value) / "data").glob("*.h5"))
+  subjects = [load_subject(path) for path in paths]
+  gram = sum(gram_matrix(subject.signals) for subject in subjects[1:])
+  references = [
+    clip_outliers(s.maps, percentiles=(0.1, 99.9)) for s in subjects
+  ]
+  thresholds = paper.get_config().evaluation.thresholds_ms.to_dict()
+  tissues = tissue_masks(references[0].t1_ms, thresholds_ms=thresholds)
+  n_voxels = sum(subject.n_voxels for subject in subjects)
+  print(f"{len(subjects)} simulated subjects, {n_voxels:,} voxels; ms RMSE")
+  header = [f"{t.upper()} {m[:2].upper()}" for t, m in _SHOWN]
+  print("| sampling | rank | epochs | CPU s | " + " | ".join(header) + " |")
+  print("|---|--:|--:|--:|" + "--:|" * len(header))
+  seconds = {}
+  for way in _WAYS.value:
+    sampling, rank, epochs = way.split(":")
+    basis = temporal_basis(gram, rank=int(rank)) if int(rank) else None
+    seconds[way], model = _train(
+      subjects,
+      references,
+      tile=1 if sampling == "patches" else _TILE.value,
+      epochs=int(epochs),
+      basis=None if basis is None else basis.astype(np.complex64),
+    )
+    errors = map_errors(reconstruct(model, subjects[0]), references[0], tissues)
+    rmse = " | ".join(f"{errors[cell][1]:.1f}" for cell in _SHOWN)
+    print(
+      f"| {sampling} | {rank if int(rank) else 'all'} | {epochs} | "
+      f"{seconds[way]:,.0f} | {rmse} |",
+      flush=True,
+    )
+  first, *others = seconds
+  best = min(others or [first], key=seconds.__getitem__)
+  print(
+    json.dumps(
+      {
+        "question": f"cost of training, {best} against {first}",
+        "ours": round(seconds[best], 1),
+        "peer": round(seconds[first], 1),
+        "unit": "CPU s",
+        "ratio": round(seconds[first] / seconds[best], 2),
+        "device": jax.devices()[0].device_kind,
+      }
+    )
+  )
+
+
+def _train(subjects, references, *, tile, epochs, basis):
+  """CPU seconds, and the model that leaves the first subject out."""
+  signals = [
+    normalise_signals(
+      s.signals if basis is None else s.signals @ basis, per="frame"
+    )
+    for s in subjects
+  ]
+  network = Spatiotemporal()
+  start = time.process_time()
+  (fold,) = train_folds(
+    network,
+    Signals.held(signals),
+    [subject.mask for subject in subjects],
+    references,
+    reach=REACH,
+    seed=0,
+    epochs=epochs,
+    batch=max(1, round(600 / tile**2)),
+    tile=tile,
+    learning_rate=_RATE.value,
+    schedule="cosine",
+    left_out=[0],
+  )
+  seconds = time.process_time() - start
+  scan = subjects[0]
+  return seconds, Model(
+    method="spatiotemporal",
+    network=network,
+    reach=REACH,
+    variables=fold.variables,
+    map_range=fold.map_range,
+    normalise_signals_per="frame",
+    sequence=scan.sequence,
+    window=scan.window,
+    stride=scan.stride,
+    basis=basis,
+  )
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("workdir")
+  app.run(main)

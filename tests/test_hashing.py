@@ -1,0 +1,31 @@
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from mrf_jax.hashing import hashed_normal, key_words
+
+
+def draw(key, shape=(100_000,)):
+  return np.asarray(hashed_normal(key_words(key), shape))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_normal_numbers_are_normal(seed):
+  x = draw(jax.random.key(seed))
+  assert stats.kstest(x, "norm").pvalue > 1e-3
+  assert abs(np.corrcoef(x[:-1], x[1:])[0, 1]) < 0.015
+  assert 3.5 < np.abs(x).max() < 5.5
+
+
+def test_keys_that_follow_each_other_have_nothing_in_common():
+  key = jax.random.key(0)
+  one, two = (draw(jax.random.fold_in(key, step)) for step in (0, 1))
+  assert abs(np.corrcoef(one, two)[0, 1]) < 0.015
+
+
+def test_vectorised_over_keys_it_is_the_same():
+  keys = jax.random.split(jax.random.key(0), 3)
+  together = jax.vmap(lambda key: hashed_normal(key_words(key), (50,)))(keys)
+  for key, numbers in zip(keys, together, strict=True):
+    np.testing.assert_allclose(numbers, draw(key, (50,)), rtol=1e-6)
