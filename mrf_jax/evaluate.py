@@ -12,10 +12,12 @@ from mrf_jax.evaluation.errors import (
   expected_errors,
   map_errors,
 )
+from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import Study
 from mrf_jax.timing import collect_times
+from mrf_jax.training.epoch_log import log_file, read_records
 from mrf_jax.workdir import Workdir
 
 # Method, or row that stands beside the methods, to the maps of each subject.
@@ -67,6 +69,7 @@ def evaluate(study: Study) -> None:
     )
   _write_differences({m: errors[m] for m in config.methods}, study)
   _draw_figures(study, estimates)
+  trained = _draw_learning_curves(study)
   collect_times(
     [times_file(study.workdir, method) for method in config.methods],
     root / "timing.csv",
@@ -77,6 +80,8 @@ def evaluate(study: Study) -> None:
     print(f"Truth table  {root / 'truth_table.md'}, truth_table.csv")
   print(f"Differences  {root / 'differences.md'}, differences.csv")
   print(f"Figure 3     {root / 'figure3.png'}, errors.png")
+  if trained:
+    print(f"Learning     {root / 'learning_curves.png'}")
   print(f"Timing       {root / 'timing.csv'}")
   print(f"Maps         {root / 'maps'} (NIfTI)")
   print(f"Models       {root / 'models'}")
@@ -184,6 +189,23 @@ def _note(config) -> str:
     f"Simulated subjects, noise level {config.scan.noise_level:g}. "
     "training_mean: the mean of the training subjects' maps."
   )
+
+
+def _draw_learning_curves(study: Study) -> bool:
+  """Of all networks that the study has; whether there are any."""
+  records = [
+    record
+    for record in read_records(log_file(study.workdir.root / "metrics"))
+    if record["method"] in study.config.methods
+  ]
+  if records:
+    n_subjects = len(study.subjects)
+    learning_curves(
+      study.workdir.root / "learning_curves.png",
+      records,
+      title=f"Training on {n_subjects - 1} of {n_subjects} simulated subjects",
+    )
+  return bool(records)
 
 
 def _draw_figures(study: Study, estimates: Estimates) -> None:

@@ -43,6 +43,7 @@ def test_every_result_of_the_workdir_stands(smoke):
     "differences.md",
     "figure3.png",
     "errors.png",
+    "learning_curves.png",
     "timing.csv",
     "metrics/metrics.jsonl",
   ):

@@ -1,0 +1,44 @@
+import numpy as np
+from matplotlib.image import imread
+
+from mrf_jax.evaluation.learning_curves import learning_curves
+
+
+def records(epochs=5, **changes):
+  return [
+    {
+      "method": method,
+      "fold": fold,
+      "epoch": epoch,
+      "training_loss": 1 / epoch + fold,
+      "training_mae_t1_ms": 300 / epoch,
+      "left_out_mae_t1_ms": 400 / epoch,
+    }
+    | changes
+    for method in ("spatiotemporal", "cohen")
+    for fold in (0, 1)
+    for epoch in range(1, epochs + 1)
+  ]
+
+
+def draw(path, *arguments):
+  learning_curves(path, records(*arguments), title="simulated")
+  return imread(path)[..., :3]
+
+
+def coloured(image, channel):
+  """Pixels that are much stronger in one colour."""
+  others = np.delete(image, channel, -1).max(-1)
+  return np.count_nonzero(image[..., channel] > others + 0.15)
+
+
+def test_curves_of_both_kinds_of_subjects(tmp_path):
+  image = draw(tmp_path / "curves.png")
+  assert coloured(image, 0) > 100
+  assert coloured(image, 2) > 100
+  assert image.shape[1] > image.shape[0] > 400
+
+
+def test_one_epoch_is_a_point(tmp_path):
+  image = draw(tmp_path / "curves.png", 1)
+  assert coloured(image, 0) > 20

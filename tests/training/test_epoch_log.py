@@ -1,0 +1,58 @@
+import json
+
+import numpy as np
+
+from mrf_jax.training.epoch_log import EpochLog, join_logs, read_records
+
+
+def metrics(*losses):
+  folds = np.arange(len(losses))
+  return {
+    "fold": folds,
+    "loss": np.array(losses),
+    "watched_mae": errors(losses),
+  }
+
+
+def errors(losses):
+  return np.ones((len(losses), 2, 3)) * np.arange(1, 7).reshape(2, 3)
+
+
+def test_losses_and_errors_stand_under_their_names(tmp_path):
+  with EpochLog(tmp_path, "cohen") as log:
+    log(1, metrics(0.5, 0.25))
+  (one, two) = read_records(tmp_path / "metrics.jsonl")
+  assert (one["fold"], one["epoch"], one["training_loss"]) == (0, 1, 0.5)
+  assert two["training_loss"] == 0.25
+  assert two["training_mae_t2_ms"] == 3
+  assert two["left_out_mae_pd"] == 4
+  assert list((tmp_path / "cohen").glob("events*"))
+
+
+def test_an_epoch_that_stands_is_not_written_again(tmp_path):
+  for _ in range(2):
+    with EpochLog(tmp_path, "cohen") as log:
+      log(1, metrics(0.5, 0.25))
+  with EpochLog(tmp_path, "hoppe") as log:
+    log(1, metrics(0.1, 0.2))
+  assert len(read_records(tmp_path / "metrics.jsonl")) == 4
+
+
+def test_half_a_line_of_a_killed_process_is_left_out(tmp_path):
+  with EpochLog(tmp_path, "cohen") as log:
+    log(1, metrics(0.5, 0.25))
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(path.read_text()[:-30])
+  with EpochLog(tmp_path, "cohen") as log:
+    log(1, metrics(0.5, 0.25))
+  lines = path.read_text().splitlines()
+  assert [json.loads(line)["fold"] for line in lines] == [0, 1]
+
+
+def test_logs_of_processes_are_joined(tmp_path):
+  for process in (0, 1):
+    with EpochLog(tmp_path, "cohen", process=process) as log:
+      log(1, metrics(0.5 + process))
+  join_logs(tmp_path, 3)
+  assert len(read_records(tmp_path / "metrics.jsonl")) == 2
+  assert [p.name for p in tmp_path.glob("*.jsonl")] == ["metrics.jsonl"]
