@@ -201,8 +201,8 @@ def _tiles(mask, reach: int) -> tuple[np.ndarray, int]:
 
 
 def _rounded(count: int) -> int:
-  """The next count of at most four binary digits, at most an eighth above."""
-  step = 1 << max(0, count.bit_length() - 4)
+  """The next count of at most three binary digits and zeros behind them."""
+  step = 1 << max(0, count.bit_length() - 3)
   return -(-count // step) * step
 
 
