@@ -58,6 +58,9 @@ class Model:
 def reconstruct(model: Model, subject: Subject) -> Maps:
   """Maps of a scan, all slices in one compiled call.
 
+  Layers that see one voxel run once for each masked voxel, those that see its
+  neighbours on all slices, without their tiles that hold no brain.
+
   Args:
     model: the trained network.
     subject: a scan of the model's sequence and window, with its signals.
