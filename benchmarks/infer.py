@@ -1,7 +1,7 @@
 """How fast is the network's reconstruction of a scan, beside its products?
 
   pip install -r benchmarks/requirements.txt
-  python benchmarks/infer.py  # three minutes on two cores
+  python benchmarks/infer.py  # two minutes on two idle cores
   python benchmarks/infer.py --slices=4 --matrix=128 --frames=128  # a look
 
 The spatiotemporal network with random weights reconstructs one simulated head
@@ -9,20 +9,20 @@ of 16 x 256 x 256 voxels, T = 673, signals of noise. Three take turns, so that a
 machine that is busy for a moment slows them all:
 
   mrf_jax   what `reconstruct` does behind normalisation, from the table of
-            signals on the host to scaled maps on the host.
+            signals on the host to scaled maps on the host. Its convolutions
+            need fewer multiplications (`mrf_jax/models/winograd.py`).
   products  the bare float32 matrix products of the masked voxels, block by
             block: 2T x 512 and 512 x 256, then 25 x 256 x 128 (the 5 x 5
-            convolution), 9 x 256 x 128 (3 x 3) and 256 x 3. No convolution
-            that counts each tap once needs less. Their operands lie ready, as
-            large as the cache is glad to have them.
+            convolution), 9 x 256 x 128 (3 x 3) and 256 x 3: nothing for void
+            voxels, nothing twice. Their operands lie ready.
   PyTorch   the same weights as `conv2d` in `channels_last`, evaluation mode,
             `inference_mode`, all cores, each slice cropped to its own brain and
             ready in memory before the clock starts; batch normalisation is
             folded into the weights. The crops hold more voxels than the mask.
 
-All GFLOP are those of the bare products; a share is of their rate. The peak of
-memory is that of the process behind the first reconstruction of a `Subject`,
-its signals included.
+All GFLOP are those of the bare products, so that a rate is one of work done; a
+share is of the products' rate. The peak of memory is that of the process behind
+its first reconstruction of a `Subject`, signals and imports included.
 """
 
 import json

@@ -61,6 +61,9 @@ class Model:
 def reconstruct(model: Model, subject: Subject) -> Maps:
   """Maps of a scan, all slices in one compiled call.
 
+  Layers that see one voxel run once for each masked voxel, those that see its
+  neighbours on all slices, without their tiles that hold no brain.
+
   Args:
     model: the trained network.
     subject: a scan of the model's sequence and window, with its signals.
@@ -205,8 +208,8 @@ def _tiles(mask, reach: int) -> tuple[np.ndarray, int]:
 
 
 def _rounded(count: int) -> int:
-  """The next count of at most four binary digits, at most an eighth above."""
-  step = 1 << max(0, count.bit_length() - 4)
+  """The next count of at most three binary digits and zeros behind them."""
+  step = 1 << max(0, count.bit_length() - 3)
   return -(-count // step) * step
 
 

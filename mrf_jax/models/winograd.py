@@ -39,15 +39,15 @@ def convolve(
   rows, columns = -(-height // 2), -(-width // 2)
   x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
   a, b, g = _matrices(size)
-  # The transforms would magnify what TF32 and its like round off.
-  kernels = jnp.einsum("pi,qj,ijcf->pqcf", g, g, kernel, precision="highest")
   points = range(len(b))
 
   def product(p, q):
-    return jnp.dot(tiles[p][q], kernels[p, q], precision="highest")
+    # The transforms would magnify what TF32 and its like round off.
+    return jnp.dot(tiles[p][q], kernels[p][q], precision="highest")
 
-  # Lists of arrays, [batch, row, column, channel] each, where stacking would
-  # copy: the point along y, then the one along x.
+  # Lists of arrays where stacking would copy: by the point along y, then by
+  # the one along x, [channel, feature] or [batch, row, column, channel] each.
+  kernels = [_sums(g, line) for line in _sums(g, kernel)]
   lines = _sums(b, _every_other(x, axis=1, count=rows, size=size + 1))
   tiles = [
     _sums(b, _every_other(line, axis=2, count=columns, size=size + 1))

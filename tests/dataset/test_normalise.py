@@ -48,6 +48,16 @@ def test_unknown_normalisation_lists_the_known():
     normalise_signals(signals(), per="slice")
 
 
+def test_signals_may_go_into_a_larger_table():
+  signals = np.arange(12, dtype=np.complex64).reshape(4, 3) * (1 + 0.5j)
+  table = np.zeros((6, 6), np.float32)
+  normalise_signals(signals, per="frame", out=table[1:5])
+  np.testing.assert_array_equal(
+    table[1:5], normalise_signals(signals, per="frame")
+  )
+  assert not table[[0, 5]].any()
+
+
 def test_outliers_are_clipped_map_by_map():
   pd = np.linspace(0, 1, 1001, dtype=np.float32)
   t1 = pd.copy() * 1000

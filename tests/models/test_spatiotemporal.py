@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,12 +47,13 @@ def network_and_variables(n_channels=6):
 def test_whole_slice_equals_patches():
   network, variables = network_and_variables()
   image = jax.random.normal(jax.random.key(2), (1, 11, 9, 6))
-  whole = network.apply(variables, image, train=False)[0]
+  apply = jax.jit(functools.partial(network.apply, train=False))
+  whole = apply(variables, image)[0]
   assert whole.shape == (7, 5, 3)
   patches = jnp.stack(
     [image[0, y : y + 5, x : x + 5] for y in range(7) for x in range(5)]
   )
-  single = network.apply(variables, patches, train=False)
+  single = apply(variables, patches)
   np.testing.assert_allclose(whole.reshape(-1, 3), single[:, 0, 0], atol=1e-5)
 
 

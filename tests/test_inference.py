@@ -1,0 +1,127 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mrf_jax import inference
+from mrf_jax.dataset.normalise import MapRange, normalise_signals
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.inference import Model, reconstruct
+from mrf_jax.models.cohen import Cohen
+from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.sequence import tailored
+
+N_FRAMES = 18
+NETWORKS = {
+  "spatiotemporal": (Spatiotemporal(widths=(12, 8), branch_width=4), 2),
+  "cohen": (Cohen(widths=(16,)), 0),
+}
+
+
+def make_subject(mask, seed=0):
+  signals = np.random.default_rng(seed).normal(size=(2, mask.sum(), N_FRAMES))
+  return Subject(
+    subject="test",
+    mask=mask,
+    signals=(signals[0] + 1j * signals[1]).astype(np.complex64),
+    affine=np.eye(4),
+    sequence=tailored(N_FRAMES),
+    window=1,
+    stride=1,
+    field_strength_t=1.5,
+    provenance="simulated",
+  )
+
+
+def make_model(network, reach):
+  patch = jnp.zeros((1, 2 * reach + 1, 2 * reach + 1, 2 * N_FRAMES))
+  shapes = jax.eval_shape(
+    lambda: network.init(jax.random.key(0), patch, train=False)
+  )
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    # Kernels of both signs; variances, which have one axis, are positive.
+    lambda leaf: rng.uniform(0.1 if leaf.ndim == 1 else -0.3, 0.3, leaf.shape),
+    shapes,
+  )
+  return Model(
+    method="test",
+    network=network,
+    reach=reach,
+    variables=jax.tree.map(np.float32, variables),
+    map_range=MapRange(np.zeros(3), np.ones(3)),
+    normalise_signals_per="frame",
+    sequence=tailored(N_FRAMES),
+    window=1,
+    stride=1,
+  )
+
+
+def head(radius=15.0):
+  """Three slices of a disc, some of whose voxels are void."""
+  y, x = np.mgrid[:40, :40]
+  disc = (y - 20) ** 2 + (x - 20) ** 2 < radius**2
+  return disc & (np.random.default_rng(1).random((3, 40, 40)) < 0.9)
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_blocks_do_not_change_the_maps(monkeypatch, method):
+  model, subject = make_model(*NETWORKS[method]), make_subject(head())
+  whole = reconstruct(model, subject).stack()
+  monkeypatch.setattr(inference, "_BLOCK", 64)
+  blocks = reconstruct(model, subject).stack()
+  assert np.ptp(whole, axis=0).min() > 0
+  np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_scans_of_alike_heads_share_one_program(monkeypatch, caplog, method):
+  monkeypatch.setattr(inference, "_BLOCK", 64)
+  network, reach = NETWORKS[method]
+  # Four maps, so that no other test has compiled it.
+  model = make_model(network.clone(n_maps=4), reach)
+  model = dataclasses.replace(
+    model, map_range=MapRange(np.zeros(4), np.ones(4))
+  )
+
+  def programs(subject):
+    caplog.clear()
+    with jax.log_compiles():
+      reconstruct(model, subject)
+    messages = [record.getMessage() for record in caplog.records]
+    return [text for text in messages if "Finished XLA compilation" in text]
+
+  one, other = make_subject(head()), make_subject(head(radius=14.8), seed=1)
+  assert one.n_voxels // 64 != other.n_voxels // 64
+  assert len(programs(one)) == 1
+  assert not programs(other)
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_a_scan_is_one_call(monkeypatch, method):
+  calls = []
+  for name in ("_by_voxel", "_by_tile"):
+    function = getattr(inference, name)
+
+    def call(*arguments, function=function):
+      calls.append(function)
+      return function(*arguments)
+
+    monkeypatch.setattr(inference, name, call)
+  reconstruct(make_model(*NETWORKS[method]), make_subject(head()))
+  assert len(calls) == 1
+
+
+def test_many_voxels_equal_an_eager_network():
+  model = make_model(*NETWORKS["cohen"])
+  subject = make_subject(np.ones((3, 110, 110), bool))
+  assert subject.n_voxels > 32768
+  signals = normalise_signals(subject.signals, per="frame")
+  with jax.disable_jit():
+    expected = model.network.apply(
+      model.variables, signals[:, None, None], train=False
+    )
+  found = reconstruct(model, subject).stack()
+  np.testing.assert_allclose(found, expected[:, 0, 0], atol=1e-6)
