@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from configs import paper
 from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
@@ -64,6 +64,7 @@ _SHOWN = [(t, m) for t in ("wm", "gm", "brain") for m in ("t1_ms", "t2_ms")]
 def main(argv: list[str]) -> None:
   """Trains in each way and prints a row for it."""
   del argv
+  logging.set_verbosity(logging.WARNING)
   paths = sorted((pathlib.Path(_WORKDIR.value) / "data").glob("*.h5"))
   subjects = [load_subject(path) for path in paths]
   gram = sum(gram_matrix(subject.signals) for subject in subjects[1:])

@@ -9,6 +9,9 @@ from jaxtyping import Complex64, Float32, Float64
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
 
+# Rows that are squared at once.
+_ROWS = 1024
+
 SIGNAL_NORMALISATIONS = ("frame", "subject", "voxel")
 
 
@@ -57,9 +60,25 @@ def normalise_signals(
   axis = {"frame": 0, "subject": None, "voxel": 1}[per]
   mean = values.mean(axis, keepdims=True, dtype=np.float64)
   values -= mean.astype(np.float32)
-  scale = np.sqrt(np.mean(np.square(values), axis, keepdims=True))
-  values /= np.where(scale > 0, scale, 1)
+  scale = np.sqrt(_mean_square(values, per))
+  values /= np.where(scale > 0, scale, 1).astype(np.float32)
   return values
+
+
+def _mean_square(values: np.ndarray, per: str) -> np.ndarray:
+  """What is standardised together has one, to be divided by its root.
+
+  Rows are summed in float64, some at a time in float32: all squares at once
+  would take as much memory as the signals.
+  """
+  n_voxels, n_columns = values.shape
+  if per == "voxel":
+    return np.einsum("vc,vc->v", values, values)[:, None] / n_columns
+  sums = np.zeros(n_columns)
+  for start in range(0, n_voxels, _ROWS):
+    block = values[start : start + _ROWS]
+    sums += np.einsum("vc,vc->c", block, block)
+  return sums / n_voxels if per == "frame" else sums.mean() / n_voxels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""How much memory does the paper's data set take on its way to the device?
+
+  python benchmarks/data_path.py  # three minutes, 9 GB of disk
+  python benchmarks/data_path.py --storage=float32
+  python benchmarks/data_path.py --matrix=64  # a look
+
+Six files of random signals with the paper's number of voxels are read,
+normalised and brought into the table that all folds share, as before a
+training. The limit is 16 GiB of host memory; on a CPU, whose device memory is
+the host's, the table is part of it.
+"""
+
+import json
+import pathlib
+import resource
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+
+from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset.subject import Subject, load_subject, save_subject
+from mrf_jax.maps import Maps
+from mrf_jax.sequence import tailored
+from mrf_jax.training.folds import FoldRunner
+from mrf_jax.training.setup import Signals, make_folds, place
+
+_SUBJECTS = flags.DEFINE_integer("subjects", 6, "Scans.")
+_SLICES = flags.DEFINE_integer("slices", 16, "Slices of each.")
+_MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along y and x.")
+_STORAGE = flags.DEFINE_enum(
+  "storage", "float16", ["float32", "float16", "bfloat16"], "On the device."
+)
+
+_LIMIT_GIB = 16.0
+# Share of the grid that the mask of the simulated full-size head fills.
+_FILLED = 275_958 / (16 * 256 * 256)
+
+
+def main(argv: list[str]) -> None:
+  """Writes the scans, loads them, and prints what it took."""
+  del argv
+  logging.set_verbosity(logging.WARNING)
+  with tempfile.TemporaryDirectory() as folder:
+    paths = [
+      pathlib.Path(folder) / f"subject-{k:02d}.h5"
+      for k in range(_SUBJECTS.value)
+    ]
+    for seed, path in enumerate(paths):
+      _write_scan(path, seed)
+    subjects = [load_subject(path, with_signals=False) for path in paths]
+    masks = [subject.mask for subject in subjects]
+    maps = [subject.maps for subject in subjects]
+    before = _peak_gib()
+    start = time.perf_counter()
+
+    def read(subject, left_out):
+      del left_out
+      return normalise_signals(
+        load_subject(paths[subject]).signals, per="frame"
+      )
+
+    folds, _ = make_folds(
+      masks, maps, range(len(masks)), seed=0, watched_voxels=1000
+    )
+    n_channels = 2 * 673
+    runner = FoldRunner(len(folds))
+    placed = place(
+      runner,
+      folds,
+      range(len(folds)),
+      Signals(n_channels, read),
+      masks,
+      maps,
+      storage=_STORAGE.value,
+      padding=3,
+    )
+    jax.block_until_ready(placed)
+    seconds = time.perf_counter() - start
+    peak = _peak_gib()
+  table = placed[1].signals.nbytes / 2**30
+  print(f"voxels           {sum(int(mask.sum()) for mask in masks):,}")
+  print(f"table            {table:.2f} GiB, {_STORAGE.value}")
+  print(f"reading to table {seconds:.1f} s")
+  print(f"peak memory      {peak:.2f} GiB ({before:.2f} before)")
+  print(
+    json.dumps(
+      {
+        "question": "peak host memory of loading the scans; limit 16 GiB",
+        "ours": round(peak, 2),
+        "peer": _LIMIT_GIB,
+        "unit": "GiB",
+        "ratio": round(_LIMIT_GIB / peak, 2),
+        "device": jax.devices()[0].device_kind,
+      }
+    )
+  )
+
+
+def _write_scan(path: pathlib.Path, seed: int) -> None:
+  """A scan of random signals."""
+  rng = np.random.default_rng(seed)
+  mask = rng.random((_SLICES.value, _MATRIX.value, _MATRIX.value)) < _FILLED
+  count = int(mask.sum())
+  signals = rng.random((count, 673, 2), np.float32)
+  scale = np.array([1, 4000, 800], np.float32)
+  maps = Maps.unstack(rng.random((count, 3), np.float32) * scale)
+  scan = Subject(
+    subject=f"random-{seed}",
+    mask=mask,
+    signals=signals.view(np.complex64)[..., 0],
+    affine=np.eye(4),
+    sequence=tailored(720),
+    window=48,
+    stride=1,
+    field_strength_t=1.5,
+    provenance="random numbers",
+    maps=maps,
+  )
+  save_subject(scan, path)
+
+
+def _peak_gib() -> float:
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+  app.run(main)
