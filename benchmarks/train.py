@@ -13,7 +13,7 @@ that its 1 × 1 layers run once a voxel.
 PyTorch runs in the forms that `torch_network.py` knows and with torch.compile,
 on the same device and all cores; the table shows all, the last lines take the
 fastest of the same precision. Runs take turns, so that a machine that is busy
-for a moment slows them all; the column of cores says how many each really got.
+for a moment slows them all; CPU seconds, of all threads, hardly feel it.
 Before, losses without dropout from the same weights are compared.
 
 GFLOP are of the matrix products alone: 2 for each weight and row forward, as
@@ -72,7 +72,7 @@ class Run:
     precision: of these.
     is_ours: whether it is not a peer.
     seconds: of the steps.
-    cores: processor time over time, of the steps.
+    cpu_seconds: of all threads, of the steps.
   """
 
   name: str
@@ -82,7 +82,7 @@ class Run:
   precision: str = "float32"
   is_ours: bool = True
   seconds: list[float] = dataclasses.field(default_factory=list)
-  cores: list[float] = dataclasses.field(default_factory=list)
+  cpu_seconds: list[float] = dataclasses.field(default_factory=list)
 
   @property
   def median(self) -> float:
@@ -279,9 +279,8 @@ def measure(runs: list[Run]) -> None:
     for run in runs:
       start, cpu_start = time.perf_counter(), time.process_time()
       run.step()
-      seconds = time.perf_counter() - start
-      run.seconds.append(seconds)
-      run.cores.append((time.process_time() - cpu_start) / seconds)
+      run.seconds.append(time.perf_counter() - start)
+      run.cpu_seconds.append(time.process_time() - cpu_start)
     if time.perf_counter() > deadline:
       break
 
@@ -310,7 +309,7 @@ def best_peer(runs: list[Run], precision: str) -> Run | None:
 def print_table(runs: list[Run], peak: float) -> None:
   """A line for each run; ratios to the fastest peer of the same precision."""
   print(
-    "\n| step | precision | s/step | cores | estimates/s | GFLOP/step "
+    "\n| step | precision | s/step | CPU s/step | estimates/s | GFLOP/step "
     "| GFLOP/s | of peak | ratio |"
   )
   print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
@@ -320,7 +319,7 @@ def print_table(runs: list[Run], peak: float) -> None:
     gflops = run.gflop / run.median
     print(
       f"| {run.name} | {run.precision} | {run.median:.3f} "
-      f"| {np.median(run.cores):.1f} | {run.rate:.0f} | {run.gflop:.1f} "
+      f"| {np.median(run.cpu_seconds):.3f} | {run.rate:.0f} | {run.gflop:.1f} "
       f"| {gflops:.0f} | {gflops / peak:.0%} | {ratio} |"
     )
 
