@@ -126,15 +126,13 @@ class ValidConv(nn.Module):
     )
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
     height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
-    if height == width == 1:
-      flat = product(x.reshape(len(x), -1), kernel.reshape(-1, self.features))
-      return (flat + bias[None]).astype(x.dtype)[:, None, None]
-    if n > 1 and not train:
+    if n > 1 and height == width == 1:
+      # A training patch: all lines of the kernel in one product.
+      x, n = x.reshape(len(x), 1, 1, -1), 1
+    elif n > 1 and not train:
       return winograd.convolve(x, kernel) + bias[None, None, None]
     # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
-    products = (
-      product(lines[:, i : i + height], kernel[i].reshape(-1, self.features))
-      for i in range(n)
-    )
+    kernel = kernel.reshape(n, -1, self.features)
+    products = (product(lines[:, i : i + height], kernel[i]) for i in range(n))
     return sum(products, start=bias[None, None, None]).astype(x.dtype)
