@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray, UInt32
 
+from mrf_jax.arrays import AnyArray
+
 
 def key_words(key: PRNGKeyArray) -> UInt32[Array, "2"]:
   """64 bits of a key that was folded, in which all its bits are mixed."""
@@ -41,13 +43,23 @@ def hashed_bits(
 def hashed_normal(
   words: UInt32[Array, "2"], shape: tuple[int, ...]
 ) -> Float32[Array, "..."]:
-  """A standard normal number for each element, at most 5.4 from zero.
+  """A standard normal number for each element, at most 5.3 from zero.
 
   Args:
     words: of the key; other numbers for each.
     shape: of the result.
   """
-  # The middles of 2²⁴ intervals of (-1, 1), all of which float32 can tell.
-  steps = (hashed_bits(words, shape) >> 8).astype(jnp.float32)
-  uniform = (steps + 0.5) * 2**-23 - 1
+  return normal_of(hashed_bits(words, shape))
+
+
+def normal_of(bits: UInt32[AnyArray, "..."]) -> Float32[Array, "..."]:
+  """Standard normal numbers from uniform bits.
+
+  Args:
+    bits: all 32 count, the last nine for nothing.
+  """
+  # The middles of 2²³ intervals of (-1, 1): float32 can tell all of them from
+  # each other, and from the ends, whose quantiles are infinite.
+  steps = (jnp.asarray(bits) >> 9).astype(jnp.float32)
+  uniform = (steps + 0.5) * 2**-22 - 1
   return math.sqrt(2) * jax.lax.erf_inv(uniform)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mrf_jax.hashing import hashed_normal, key_words
+from mrf_jax.hashing import hashed_normal, key_words, normal_of
 
 
 def draw(key, shape=(100_000,)):
@@ -16,6 +16,14 @@ def test_normal_numbers_are_normal(seed):
   assert stats.kstest(x, "norm").pvalue > 1e-3
   assert abs(np.corrcoef(x[:-1], x[1:])[0, 1]) < 0.015
   assert 3.5 < np.abs(x).max() < 5.5
+
+
+def test_the_ends_are_finite_and_symmetric():
+  bits = np.array([0, 2**31 - 512, 2**31, 2**32 - 1], np.uint32)
+  low, below, above, high = np.asarray(normal_of(bits))
+  assert 5 < high < 5.4
+  assert low == -high
+  assert 0 < above == -below < 1e-6
 
 
 def test_keys_that_follow_each_other_have_nothing_in_common():

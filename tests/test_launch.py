@@ -6,12 +6,14 @@ import re
 import shutil
 
 import h5py
+import jax
 import nibabel
 import numpy as np
 import pytest
 
 from mrf_jax import load_model, load_subject
 from mrf_jax.experiment import METHODS
+from mrf_jax.matching.compress import gram_matrix, temporal_basis
 
 SMOKE = "--config=configs/smoke.py"
 MAPS = ("pd", "t1_ms", "t2_ms")
@@ -280,6 +282,38 @@ def test_missing_maps_are_made_from_the_trained_models(smoke, launch, tmp_path):
   ).read_bytes()
 
 
+def test_networks_can_see_components_and_compute_in_16_bits(
+  smoke, launch, tmp_path
+):
+  """With the subjects of another run, whose simulation is the same."""
+  (tmp_path / "data").mkdir()
+  for path in (smoke / "data").iterdir():
+    shutil.copy(path, tmp_path / "data")
+  done = launch(
+    SMOKE,
+    f"--workdir={tmp_path}",
+    "--config.methods=('cohen',)",
+    "--config.training.rank=4",
+    "--config.training.precision=bfloat16",
+    "--config.training.storage=bfloat16",
+  )
+  assert done.returncode == 0, done.stderr
+  model = load_model(tmp_path / "models/cohen/fold-0")
+  assert model.basis is not None
+  np.testing.assert_allclose(
+    model.basis.conj().T @ model.basis, np.eye(4), atol=1e-5
+  )
+  # Real and imaginary part of four components.
+  assert model.variables["params"]["hidden_0"]["kernel"].shape[0] == 8
+  kernels = jax.tree.leaves(model.variables["params"])
+  assert {kernel.dtype for kernel in kernels} == {np.dtype(np.float32)}
+  # The left-out subject has no part in the basis.
+  other = load_subject(tmp_path / "data/subject-01.h5").signals
+  alone = temporal_basis(gram_matrix(other), rank=4)
+  overlap = np.linalg.svd(alone.conj().T @ model.basis, compute_uv=False)
+  np.testing.assert_allclose(overlap, 1, atol=1e-4)
+
+
 @pytest.mark.parametrize(
   ("flags", "words"),
   [
@@ -296,6 +330,10 @@ def test_missing_maps_are_made_from_the_trained_models(smoke, launch, tmp_path):
       ["hoppe", "7 windows", "convolution 3", "(1, 9)"],
     ),
     (["--config.cohen.network.output=cubic"], ["cubic", "sigmoid"]),
+    (["--config.training.sampling=lines"], ["lines", "patches, tiles"]),
+    (["--config.training.precision=int8"], ["int8", "bfloat16"]),
+    (["--config.training.storage=int8"], ["int8", "float16"]),
+    (["--config.training.rank=99"], ["rank 99", "7 frames"]),
     (["--config.data.n_subjects=1"], ["n_subjects is 1", "at least two"]),
     (["--config.gomez.window=(4,5,3)"], ["window", "odd"]),
     (["--config.gomez.rank=99"], ["rank 99", "7 frames"]),

@@ -20,7 +20,7 @@ from mrf_jax.timing import StageTime
 from mrf_jax.training.bundle import load_model, load_training, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.epoch_log import EpochLog
-from mrf_jax.training.loop import TrainedFold, train_folds
+from mrf_jax.training.loop import TrainedFold, check_choices, train_folds
 from mrf_jax.training.setup import Signals
 from mrf_jax.workdir import config_differences
 
@@ -171,7 +171,11 @@ def check_network(
   Raises:
     UserError: the fingerprints or the options do not suit it.
   """
-  rank = training_options(config, method)["rank"]
+  options = training_options(config, method)
+  check_choices(
+    **{name: options[name] for name in ("schedule", "storage", "precision")}
+  )
+  rank = options["rank"]
   if rank is not None:
     check_rank(rank, n_frames=n_windows)
   module, reach = make_network(config, method)

@@ -1,7 +1,7 @@
 """All folds of one network from random weights to trained models."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -105,9 +105,7 @@ def train_folds(
     raise UserError(
       f"training: {len(masks)} subject; leave-one-out wants at least two"
     )
-  _check_choice("schedule", schedule, SCHEDULES)
-  _check_choice("storage", storage, STORAGE)
-  _check_choice("precision", precision, PRECISIONS)
+  check_choices(schedule=schedule, storage=storage, precision=precision)
   left_out = list(range(len(masks)) if left_out is None else left_out)
   folds, ranges = make_folds(
     masks, maps, left_out, seed=seed, watched_voxels=watched_voxels
@@ -184,11 +182,26 @@ def train_folds(
   ]
 
 
-def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-  if value not in choices:
-    raise UserError(
-      f"training.{name}: {value!r} is not one of {', '.join(choices)}"
-    )
+def check_choices(*, schedule: str, storage: str, precision: str) -> None:
+  """Refuses names that `train_folds` does not know.
+
+  Args:
+    schedule: of the learning rate.
+    storage: of the signals on the devices.
+    precision: of activations and products.
+
+  Raises:
+    UserError: one is unknown.
+  """
+  for name, value, choices in (
+    ("schedule", schedule, SCHEDULES),
+    ("storage", storage, STORAGE),
+    ("precision", precision, PRECISIONS),
+  ):
+    if value not in choices:
+      raise UserError(
+        f"training.{name}: {value!r} is not one of {', '.join(choices)}"
+      )
 
 
 def _rate(learning_rate: float, schedule: str, total: int) -> optax.Schedule:
