@@ -114,9 +114,10 @@ def main(argv: list[str]) -> None:
 
 def _train(subjects, references, *, tile, epochs, basis):
   """CPU seconds, and the model that leaves the first subject out."""
+  per = "frame" if basis is None else "subject"
   signals = [
     normalise_signals(
-      s.signals if basis is None else s.signals @ basis, per="frame"
+      s.signals if basis is None else s.signals @ basis, per=per
     )
     for s in subjects
   ]
@@ -144,7 +145,7 @@ def _train(subjects, references, *, tile, epochs, basis):
     reach=REACH,
     variables=fold.variables,
     map_range=fold.map_range,
-    normalise_signals_per="frame",
+    normalise_signals_per=per,
     sequence=scan.sequence,
     window=scan.window,
     stride=scan.stride,

@@ -89,7 +89,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.training.batch = 600
   config.training.tile = 6
   # Temporal components of the training subjects that the network sees instead
-  # of all windows; None, the paper's, is all windows.
+  # of all windows; None, the paper's, is all windows. "frame" above then is
+  # "subject": components keep their proportions.
   config.training.rank = ml_collections.config_dict.placeholder(int)
   config.training.learning_rate = 1e-3
   config.training.schedule = "constant"

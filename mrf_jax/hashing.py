@@ -56,7 +56,7 @@ def normal_of(bits: UInt32[AnyArray, "..."]) -> Float32[Array, "..."]:
   """Standard normal numbers from uniform bits.
 
   Args:
-    bits: all 32 count, the last nine for nothing.
+    bits: 32 of each; the last nine make no difference.
   """
   # The middles of 2²³ intervals of (-1, 1): float32 can tell all of them from
   # each other, and from the ends, whose quantiles are infinite.

@@ -300,6 +300,7 @@ def test_networks_can_see_components_and_compute_in_16_bits(
   assert done.returncode == 0, done.stderr
   model = load_model(tmp_path / "models/cohen/fold-0")
   assert model.basis is not None
+  assert model.normalise_signals_per == "subject"
   np.testing.assert_allclose(
     model.basis.conj().T @ model.basis, np.eye(4), atol=1e-5
   )

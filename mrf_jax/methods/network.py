@@ -87,7 +87,7 @@ def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
       reach=reach,
       variables=fold.variables,
       map_range=fold.map_range,
-      normalise_signals_per=config.preprocessing.normalise_signals_per,
+      normalise_signals_per=_standardised(study, compressed=number in bases),
       sequence=scan.sequence,
       window=scan.window,
       stride=scan.stride,
@@ -212,7 +212,7 @@ def training_options(config: ml_collections.ConfigDict, method: str) -> dict:
 
 def _signals(study: Study) -> Signals:
   """Normalised signals of all subjects, all frames."""
-  per = study.config.preprocessing.normalise_signals_per
+  per = _standardised(study, compressed=False)
 
   def of(subject: int, left_out: int) -> np.ndarray:
     del left_out
@@ -229,9 +229,19 @@ def _compressed(
   study: Study, scans: dict[int, CompressedScans], rank: int
 ) -> Signals:
   """Normalised signals of all subjects in each fold's components."""
-  per = study.config.preprocessing.normalise_signals_per
+  per = _standardised(study, compressed=True)
 
   def of(subject: int, left_out: int) -> np.ndarray:
     return normalise_signals(scans[left_out].signals[subject], per=per)
 
   return Signals(2 * rank, of, per_fold=True)
+
+
+def _standardised(study: Study, *, compressed: bool) -> str:
+  """What of the signals is standardised by itself; see `normalise_signals`.
+
+  Not a component: the noise of the weak ones would weigh as much as the signal
+  of the strong ones.
+  """
+  per = study.config.preprocessing.normalise_signals_per
+  return "subject" if compressed and per == "frame" else per

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -100,27 +101,7 @@ def train_together(
     UserError: a loss is not finite.
     Stopped: a signal came; checkpoints were written first.
   """
-  compute_dtype, multiplied = PRECISIONS[plan.precision]
-  order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
-  shuffle_all = runner.compile(
-    lambda state, fold, table: shuffle(state, fold, **order), donate=False
-  )
-  step_all = runner.compile(
-    functools.partial(
-      train_steps,
-      model=plan.network,
-      optimizer=plan.optimizer,
-      reach=plan.reach,
-      tile=plan.tile,
-      input_noise=plan.input_noise,
-      compute_dtype=compute_dtype,
-    ),
-    donate=True,
-  )
-  watch_all = runner.compile(
-    functools.partial(watched_errors, model=plan.network, reach=plan.reach),
-    donate=False,
-  )
+  shuffle_all, step_all, watch_all = _compiled(runner, plan)
   watches = folds.watched.shape[-1] > 0
   states = runner.spread([moment.state for moment in moments])
   ordered = None
@@ -136,7 +117,7 @@ def train_together(
     ]
 
   with (
-    jax.default_matmul_precision(multiplied),
+    jax.default_matmul_precision(PRECISIONS[plan.precision][1]),
     stop_later() as stop,
     LiveLine(
       f"training {len(numbers)} folds",
@@ -179,6 +160,27 @@ def train_together(
     if stop.number is not None:
       raise Stopped(stop.number)
   return now()
+
+
+def _compiled(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
+  """The order of an epoch, steps, and watched errors, of all folds."""
+  network: dict[str, Any] = {"model": plan.network, "reach": plan.reach}
+  order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
+  steps = functools.partial(
+    train_steps,
+    **network,
+    optimizer=plan.optimizer,
+    tile=plan.tile,
+    input_noise=plan.input_noise,
+    compute_dtype=PRECISIONS[plan.precision][0],
+  )
+  return (
+    runner.compile(
+      lambda state, fold, table: shuffle(state, fold, **order), donate=False
+    ),
+    runner.compile(steps, donate=True),
+    runner.compile(functools.partial(watched_errors, **network), donate=False),
+  )
 
 
 def _check_finite(losses, numbers, step: int, plan: Plan) -> None:
