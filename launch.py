@@ -16,10 +16,10 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
 _COORDINATOR = flags.DEFINE_string(
-  "coordinator", None, "host:port of process 0, where several work together."
+  "coordinator", None, "host:port of the first of several processes."
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many do.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Their number.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
 _TIMEOUT = flags.DEFINE_integer(
   "coordinator_timeout_s", 300, "How long to wait for the others."
 )

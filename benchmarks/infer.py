@@ -250,8 +250,8 @@ def main(argv):
     )
 
   runs = {"mrf_jax": ours, "products": bare_products(model, n_voxels)}
-  if torch is None:
-    print("PyTorch is not installed: no peer")
+  if torch is None or jax.default_backend() != "cpu":
+    print("PyTorch is not installed, or we are not on a CPU: no peer")
   else:
     run, n_cropped = peer(model, table, mask)
     runs[f"PyTorch {torch.__version__}"] = run

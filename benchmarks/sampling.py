@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
   header = [f"{t.upper()} {m[:2].upper()}" for t, m in _SHOWN]
   print("| sampling | rank | epochs | CPU s | " + " | ".join(header) + " |")
   print("|---|--:|--:|--:|" + "--:|" * len(header))
-  seconds = {}
+  seconds, found = {}, {}
   for way in _WAYS.value:
     sampling, rank, epochs = way.split(":")
     basis = temporal_basis(gram, rank=int(rank)) if int(rank) else None
@@ -90,18 +90,23 @@ def main(argv: list[str]) -> None:
       basis=None if basis is None else basis.astype(np.complex64),
     )
     errors = map_errors(reconstruct(model, subjects[0]), references[0], tissues)
-    rmse = " | ".join(f"{errors[cell][1]:.1f}" for cell in _SHOWN)
+    found[way] = [errors[cell][1] for cell in _SHOWN]
     print(
       f"| {sampling} | {rank if int(rank) else 'all'} | {epochs} | "
-      f"{seconds[way]:,.0f} | {rmse} |",
+      f"{seconds[way]:,.0f} | "
+      + " | ".join(f"{rmse:.1f}" for rmse in found[way])
+      + " |",
       flush=True,
     )
-  first, *others = seconds
-  best = min(others or [first], key=seconds.__getitem__)
+  # The cheapest that errs nowhere more than the first by a twentieth.
+  first = _WAYS.value[0]
+  limit = 1.05 * np.array(found[first])
+  as_good = [way for way, rmse in found.items() if np.all(rmse <= limit)]
+  best = min(as_good, key=seconds.__getitem__)
   print(
     json.dumps(
       {
-        "question": f"cost of training, {best} against {first}",
+        "question": f"cost of the error of {first}: {best}",
         "ours": round(seconds[best], 1),
         "peer": round(seconds[first], 1),
         "unit": "CPU s",

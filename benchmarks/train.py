@@ -347,6 +347,8 @@ def main(argv):
   """Losses, then the table."""
   del argv
   logging.set_verbosity(logging.WARNING)
+  # As PyTorch does: an accelerator's default is fewer bits.
+  jax.config.update("jax_default_matmul_precision", "highest")
   device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
   versions = f"jax {jax.__version__}"
   with_peers = torch is not None and _PEERS.value

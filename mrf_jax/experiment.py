@@ -1,5 +1,6 @@
 """The stages of an experiment in their order."""
 
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -84,7 +85,14 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     )
     for k, subject in enumerate(full)
   ]
-  study = Study(config, workdir, full, load, references)
+  hidden = [_without_truth(subject) for subject in full]
+  study = Study(
+    config,
+    workdir,
+    hidden,
+    lambda k: _without_truth(load(k)),
+    references,
+  )
   missing = [m for m in config.methods if not _maps_stand(study, m)]
   if n_processes > 1:
     for method in filter(TRAINING.__contains__, missing):
@@ -92,11 +100,11 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
       TRAINING[method](study)
     processes.barrier("training")
   if processes.is_first():
-    join_logs(workdir.root / "metrics", n_processes)
+    join_logs(workdir.root / "metrics")
     for method in missing:
       say(f"Estimating maps by {method} ...")
       _estimate(study, method)
-    evaluate(study)
+    evaluate(dataclasses.replace(study, subjects=full))
   processes.barrier("end")
 
 
@@ -158,7 +166,8 @@ def design(config: ml_collections.ConfigDict, root) -> None:
 def _open_workdir(config, root) -> Workdir:
   """The workdir of all processes; the first one makes it."""
   if processes.is_first():
-    Workdir(root, config.to_dict())
+    # Here, since nobody else writes there yet.
+    join_logs(Workdir(root, config.to_dict()).root / "metrics")
   processes.barrier("workdir")
   return Workdir(root, config.to_dict(), join=not processes.is_first())
 
@@ -282,6 +291,11 @@ def _load_numbered(
   workdir: Workdir, number: int, *, with_signals: bool = True
 ) -> Subject:
   return load_subject(workdir.subject(number), with_signals=with_signals)
+
+
+def _without_truth(subject: Subject) -> Subject:
+  """What a method may know of it."""
+  return dataclasses.replace(subject, truth=None, true_b1=None, noise_sd=None)
 
 
 def _reference_of(subject: Subject, path) -> Maps:

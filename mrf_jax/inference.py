@@ -127,6 +127,12 @@ def estimate(
     mask: the voxels, [slice, y, x].
     reach: voxels on each side of a patch's centre.
   """
+  # Accelerators would multiply float32 with fewer bits.
+  with jax.default_matmul_precision("highest"):
+    return _estimate(network, variables, table, mask, reach)
+
+
+def _estimate(network, variables, table, mask, reach):
   n_voxels = int(np.count_nonzero(mask))
   n_blocks = -(-(1 + n_voxels) // _BLOCK)
   if not reach:

@@ -4,6 +4,7 @@ Each has devices of its own and the workdir in common. Nothing crosses between
 them but barriers: folds do not talk to each other.
 """
 
+import functools
 import os
 import sys
 import threading
@@ -59,7 +60,8 @@ def start(
     raise UserError(f"{', '.join(missing)} missing beside the other flags")
   elif num_processes < 1 or not 0 <= process_id < num_processes:  # type: ignore
     raise UserError(
-      f"--process_id={process_id} is not within 0 and {num_processes} − 1"
+      f"--process_id is {process_id}, --num_processes {num_processes}; "
+      "processes are numbered from 0"
     )
   elif ":" not in str(coordinator):
     raise UserError(f"--coordinator={coordinator} is not host:port")
@@ -127,9 +129,23 @@ def barrier(name: str) -> None:
   Raises:
     UserError: another process has ended.
   """
-  try:
-    multihost.get_barrier_sync_fn()(key=name, timeout_ms=_BARRIER_MS)
-  except RuntimeError as error:
+  wait = functools.partial(
+    multihost.get_barrier_sync_fn(), key=name, timeout_ms=_BARRIER_MS
+  )
+  errors = []
+
+  def wait_for_others():
+    try:
+      wait()
+    except RuntimeError as error:
+      errors.append(error)
+
+  # In a thread of its own: it does not come back for signals.
+  thread = threading.Thread(target=wait_for_others, daemon=True)
+  thread.start()
+  while thread.is_alive():
+    thread.join(0.2)
+  for error in errors:
     raise UserError(
       f"process {jax.process_index()}: another process has ended "
       f"({' '.join(str(error).split())[:200]})"

@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 
 import jax
@@ -48,10 +49,18 @@ class Workdir:
     self.root = pathlib.Path(root)
     self.config = json.loads(json.dumps(config))
     if join:
-      if self._stored_config() is None:
+      stored = self._stored_config()
+      if stored is None:
         raise UserError(
           f"{self.root}: is not the workdir that process 0 made; all processes "
           "want one on a disk that they share"
+        )
+      # Nothing may differ here, not even what is free from run to run.
+      if stored != self.config:
+        different = config_differences(stored, self.config, free=())
+        raise UserError(
+          f"{self.root}: process 0 has another configuration: "
+          + ", ".join(different[:3])
         )
       return
     try:
@@ -113,23 +122,26 @@ class Workdir:
       path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
-def config_differences(stored: dict, asked: dict) -> list[str]:
+def config_differences(
+  stored: dict, asked: dict, *, free: Sequence[str] = _FREE_KEYS
+) -> list[str]:
   """What sets the results of two configurations apart, in words.
 
   Args:
     stored: the configuration of results that stand.
     asked: the one asked for now.
+    free: keys, or beginnings of keys, that may differ.
   """
   stored, asked = _flat(stored), _flat(asked)
   missing = object()
 
-  def free(key: str) -> bool:
-    return any(key == f or key.startswith(f + ".") for f in _FREE_KEYS)
+  def is_free(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in free)
 
   return [
     f"{key}={stored.get(key)} (now {asked.get(key)})"
     for key in sorted({*stored, *asked})
-    if stored.get(key, missing) != asked.get(key, missing) and not free(key)
+    if stored.get(key, missing) != asked.get(key, missing) and not is_free(key)
   ]
 
 

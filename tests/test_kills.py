@@ -40,6 +40,7 @@ def test_killed_and_started_again(smoke, tmp_path):
     except subprocess.TimeoutExpired:
       process.kill()
       process.communicate()
+      assert killed < KILLS, "the last run hangs"
       killed += 1
       continue
     assert process.returncode == 0, text
@@ -61,9 +62,11 @@ def test_a_stopped_training_says_so_and_leaves_checkpoints(
     workdir, "--config.methods=('cohen',)", "--config.training.epochs=100000"
   )
   folder = workdir / "checkpoints/cohen/fold-1"
+  deadline = time.monotonic() + 200
   try:
     while not (folder.is_dir() and any(folder.glob("step-*"))):
       assert process.poll() is None, process.stderr.read()
+      assert time.monotonic() < deadline
       time.sleep(0.1)
     process.send_signal(number)
     _, text = process.communicate(timeout=60)

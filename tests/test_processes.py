@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from mrf_jax import load_model
+from mrf_jax.errors import UserError
 from mrf_jax.processes import _in_cluster
+from mrf_jax.workdir import Workdir
 
 SMOKE = "--config=configs/smoke.py"
 
@@ -152,6 +154,15 @@ def test_two_processes_make_the_table_of_one(smoke, tmp_path):
   assert not (run / "checkpoints").exists()
 
 
+def test_processes_with_different_configurations_are_refused(tmp_path):
+  with pytest.raises(UserError, match="not the workdir that process 0 made"):
+    Workdir(tmp_path / "run", {"seed": 0}, join=True)
+  Workdir(tmp_path / "run", {"seed": 0, "methods": ["cohen"]})
+  Workdir(tmp_path / "run", {"seed": 0, "methods": ["cohen"]}, join=True)
+  with pytest.raises(UserError, match=r"another configuration: methods="):
+    Workdir(tmp_path / "run", {"seed": 0, "methods": ["hoppe"]}, join=True)
+
+
 def last_line(text):
   assert "Traceback" not in text
   return text.strip().splitlines()[-1]
@@ -194,7 +205,7 @@ def test_a_coordinator_that_nobody_reaches_is_named(launch, tmp_path):
     ),
     (
       ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
-      "--process_id=2 is not within 0 and 2",
+      "--process_id is 2, --num_processes 2",
     ),
   ],
 )

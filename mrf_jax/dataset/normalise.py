@@ -51,11 +51,7 @@ def normalise_signals(
   Raises:
     UserError: `per` is not one of these.
   """
-  if per not in SIGNAL_NORMALISATIONS:
-    raise UserError(
-      f"data.normalise_signals_per: {per!r} is not one of "
-      + ", ".join(SIGNAL_NORMALISATIONS)
-    )
+  check_normalisation(per)
   values = np.concatenate([signals.real, signals.imag], axis=1, out=out)
   axis = {"frame": 0, "subject": None, "voxel": 1}[per]
   mean = values.mean(axis, keepdims=True, dtype=np.float64)
@@ -63,6 +59,15 @@ def normalise_signals(
   scale = np.sqrt(_mean_square(values, per))
   values /= np.where(scale > 0, scale, 1).astype(np.float32)
   return values
+
+
+def check_normalisation(per: str) -> None:
+  """Raises `UserError` for a way that `normalise_signals` does not know."""
+  if per not in SIGNAL_NORMALISATIONS:
+    raise UserError(
+      f"preprocessing.normalise_signals_per: {per!r} is not one of "
+      + ", ".join(SIGNAL_NORMALISATIONS)
+    )
 
 
 def _mean_square(values: np.ndarray, per: str) -> np.ndarray:

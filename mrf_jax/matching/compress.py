@@ -68,14 +68,17 @@ def temporal_basis(gram, *, rank: int) -> np.ndarray:
     rank: components kept.
 
   Returns:
-    The first right singular vectors of the fingerprints, [frame, rank].
+    The first right singular vectors of the fingerprints, [frame, rank]; the
+    largest entry of each is real and positive.
 
   Raises:
     UserError: the rank is not between 1 and the number of frames.
   """
   check_rank(rank, n_frames=len(gram))
   _, vectors = np.linalg.eigh(gram)
-  return vectors[:, ::-1][:, :rank]
+  basis = vectors[:, ::-1][:, :rank]
+  largest = basis[np.abs(basis).argmax(0), np.arange(rank)]
+  return basis * (np.abs(largest) / largest)
 
 
 def check_rank(rank: int, *, n_frames: int) -> None:

@@ -40,7 +40,7 @@ def compress_scans(
   """
   numbers = range(len(study.subjects))
   grams = [
-    gram_matrix(_signals(study, k))
+    gram_matrix(study.signals(k))
     for k in progress(numbers, total=len(numbers), text="temporal components")
   ]
   bases = [
@@ -50,7 +50,7 @@ def compress_scans(
   # One product for all folds: reading a scan takes longer.
   together = np.concatenate(bases, axis=1).astype(np.complex64)
   projected = [
-    _signals(study, k) @ together
+    study.signals(k) @ together
     for k in progress(numbers, total=len(numbers), text="compressing")
   ]
   return [
@@ -61,9 +61,3 @@ def compress_scans(
       strict=True,
     )
   ]
-
-
-def _signals(study: Study, number: int) -> np.ndarray:
-  signals = study.load(number).signals
-  assert signals is not None
-  return signals

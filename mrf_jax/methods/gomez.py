@@ -82,11 +82,7 @@ def _signals(study: Study, rank: int | None) -> list[list[np.ndarray]]:
   if rank is not None:
     scans = compress_scans(study, rank=rank, left_out=numbers)
     return [scan.signals for scan in scans]
-  whole = []
-  for k in numbers:
-    signals = study.load(k).signals
-    assert signals is not None
-    whole.append(signals)
+  whole = [study.signals(k) for k in numbers]
   return [whole for _ in numbers]
 
 

@@ -1,13 +1,14 @@
 """A network trained on the other subjects."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
 from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
 from mrf_jax.matching.compress import check_rank
@@ -20,7 +21,7 @@ from mrf_jax.timing import StageTime
 from mrf_jax.training.bundle import load_model, load_training, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.epoch_log import EpochLog
-from mrf_jax.training.loop import TrainedFold, check_choices, train_folds
+from mrf_jax.training.loop import TrainedFold, check_options, train_folds
 from mrf_jax.training.setup import Signals
 from mrf_jax.workdir import config_differences
 
@@ -35,6 +36,8 @@ def network(method: str, study: Study) -> Estimates:
   numbers = range(len(study.subjects))
   bundles = [study.workdir.model(method, fold) for fold in numbers]
   _save_bundles(study, method, bundles, _missing(study, method))
+  for fold in numbers:
+    _checkpoints(study, method).remove(fold)
   models = []
   for bundle in bundles:
     model = load_model(bundle)
@@ -100,12 +103,11 @@ def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
       config=config.to_dict(),
       training={"seconds": fold.seconds, "left_out": number},
     )
-    _checkpoints(study, method).remove(number)
 
 
 def _train(
   study: Study, method: str, folds: list[int]
-) -> tuple[list[TrainedFold], dict[int, np.ndarray]]:
+) -> tuple[list[TrainedFold], Mapping[int, np.ndarray]]:
   """Trains some folds from where their checkpoints stand.
 
   Returns:
@@ -113,11 +115,10 @@ def _train(
   """
   options = dict(training_options(study.config, method))
   rank = options.pop("rank")
-  signals, scans = _signals(study), {}
+  signals = _signals(study)
   if rank is not None:
-    compressed = compress_scans(study, rank=rank, left_out=folds)
-    scans = dict(zip(folds, compressed, strict=True))
-    signals = _compressed(study, scans, rank)
+    scans = compress_scans(study, rank=rank, left_out=folds)
+    signals = _compressed(study, dict(zip(folds, scans, strict=True)), rank)
   saving = Saving(
     _checkpoints(study, method),
     every_epochs=options.pop("checkpoint_epochs"),
@@ -138,7 +139,7 @@ def _train(
       on_epoch=log,
       **options,
     )
-  return trained, {number: scan.basis for number, scan in scans.items()}
+  return trained, signals.bases
 
 
 def _checkpoints(study: Study, method: str) -> Checkpoints:
@@ -172,10 +173,12 @@ def check_network(
     UserError: the fingerprints or the options do not suit it.
   """
   options = training_options(config, method)
-  check_choices(
-    **{name: options[name] for name in ("schedule", "storage", "precision")}
-  )
-  rank = options["rank"]
+  for name in ("checkpoint_epochs", "checkpoint_minutes"):
+    if not options.pop(name) > 0:
+      raise UserError(f"training.{name} is not above 0")
+  rank = options.pop("rank")
+  check_options(**options)
+  check_normalisation(config.preprocessing.normalise_signals_per)
   if rank is not None:
     check_rank(rank, n_frames=n_windows)
   module, reach = make_network(config, method)
@@ -216,9 +219,7 @@ def _signals(study: Study) -> Signals:
 
   def of(subject: int, left_out: int) -> np.ndarray:
     del left_out
-    signals = study.load(subject).signals
-    assert signals is not None
-    return normalise_signals(signals, per=per)
+    return normalise_signals(study.signals(subject), per=per)
 
   scan = study.subjects[0]
   n_windows = (scan.sequence.n_frames - scan.window) // scan.stride + 1
@@ -234,7 +235,8 @@ def _compressed(
   def of(subject: int, left_out: int) -> np.ndarray:
     return normalise_signals(scans[left_out].signals[subject], per=per)
 
-  return Signals(2 * rank, of, per_fold=True)
+  bases = {left_out: scan.basis for left_out, scan in scans.items()}
+  return Signals(2 * rank, of, per_fold=True, bases=bases)
 
 
 def _standardised(study: Study, *, compressed: bool) -> str:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import ml_collections
+import numpy as np
+from jaxtyping import Complex64
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
@@ -30,6 +32,12 @@ class Study:
   subjects: Sequence[Subject]
   load: Callable[[int], Subject]
   references: Sequence[Maps]
+
+  def signals(self, number: int) -> Complex64[np.ndarray, "voxel window"]:
+    """Signals of a subject, read from its file."""
+    signals = self.load(number).signals
+    assert signals is not None
+    return signals
 
 
 # The maps of every subject, each from a fold that left this subject out, and

@@ -1,7 +1,7 @@
 """Dropout, batch normalisation and ReLU as one function with its gradient.
 
 What a step costs beside its matrix products, on a CPU, is passes over arrays of
-one row a voxel and one column a feature. Here are four: one writes what
+one row a voxel and one column a feature. Here are five: one writes what
 dropout leaves, one sums it and its squares, one normalises; the gradient sums,
 then writes. The mask is not kept, but hashed again.
 """

@@ -59,7 +59,9 @@ def save_model(
     "training": training or {},
   }
   try:
-    shutil.rmtree(temporary, ignore_errors=True)
+    # Also those of processes that were killed.
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+      shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
     arrays = dict(model.variables)
     if model.basis is not None:

@@ -21,8 +21,6 @@ from mrf_jax.training.trees import load_arrays, save_arrays
 _FORMAT = "mrf-checkpoint"
 _VERSION = 1
 _NAME = re.compile(r"step-(\d+)")
-# The newest may be damaged.
-_KEPT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +33,14 @@ class Checkpoint:
       next.
     map_range: that the maps are scaled with.
     seconds: of training until then, restarts included.
+    basis: temporal components that the signals were projected on, or None.
   """
 
   state: TrainState
   key: np.ndarray
   map_range: MapRange
   seconds: float
+  basis: np.ndarray | None = None
 
   @property
   def step(self) -> int:
@@ -72,15 +72,14 @@ class Checkpoints:
     self._differences = differences
     self._warn = warn
 
-  def save(self, fold: int, checkpoint: Checkpoint) -> bool:
+  def save(self, fold: int, checkpoint: Checkpoint) -> None:
     """Writes a checkpoint, whole or not at all, and removes outdated ones.
+
+    If it cannot be written, `warn` is told, and those before it stay.
 
     Args:
       fold: number of the left-out subject.
       checkpoint: the moment.
-
-    Returns:
-      Whether it stands; if not, the ones before it do, and `warn` was told.
     """
     path = self._path(fold, checkpoint.step)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -111,12 +110,15 @@ class Checkpoints:
         f"{path}: the checkpoint cannot be written ({_line(error)}); {kept}, "
         "and the training goes on"
       )
-      return False
+      return
     finally:
       shutil.rmtree(temporary, ignore_errors=True)
-    for step in self.steps(fold)[:-_KEPT]:
-      shutil.rmtree(self._path(fold, step), ignore_errors=True)
-    return True
+    # This one and the one before it, which is for the case that this one gets
+    # damaged; later ones were left aside when the training began.
+    before = [step for step in self.steps(fold) if step < checkpoint.step]
+    for step in self.steps(fold):
+      if step not in (checkpoint.step, *before[-1:]):
+        shutil.rmtree(self._path(fold, step), ignore_errors=True)
 
   def newest(
     self, folds: list[int], like: list[Checkpoint]
@@ -222,6 +224,7 @@ def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     "key": checkpoint.key,
     "maps_low": checkpoint.map_range.low,
     "maps_high": checkpoint.map_range.high,
+    "basis": checkpoint.basis,
   }
   pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {_name(path): np.asarray(leaf) for path, leaf in pairs}
@@ -240,6 +243,11 @@ def _restored(
   for name in ("key", "maps_low", "maps_high"):
     if not np.array_equal(leaves[name], wanted[name]):
       raise ValueError(f"{name} is not that of these subjects and this seed")
+  # Another machine's basis may be turned; the network knows only its own.
+  if "basis" in wanted and not np.allclose(
+    leaves["basis"], wanted["basis"], atol=1e-4
+  ):
+    raise ValueError("the temporal basis is not that of this machine")
   pairs, structure = jax.tree_util.tree_flatten_with_path(like.state)
   state = jax.tree.unflatten(
     structure, [leaves["state" + _name(path)] for path, _ in pairs]
@@ -258,9 +266,9 @@ def _name(path) -> str:
 def _checksum(leaves: dict[str, np.ndarray]) -> str:
   digest = hashlib.sha256()
   for name in sorted(leaves):
-    leaf = np.ascontiguousarray(leaves[name])
+    leaf = leaves[name]
     digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
-    digest.update(leaf)
+    digest.update(leaf.tobytes())
   return digest.hexdigest()
 
 

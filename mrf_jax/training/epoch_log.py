@@ -14,7 +14,7 @@ class EpochLog:
   """Writes each epoch's losses and watched errors.
 
   An epoch that stands is not written again: after a restart from a checkpoint
-  some are trained a second time, with the same result.
+  some are trained a second time.
   """
 
   def __init__(self, folder: pathlib.Path, method: str, *, process: int = 0):
@@ -29,15 +29,17 @@ class EpochLog:
     path = log_file(folder, process)
     # A killed process may have left half a line.
     records = read_records(path)
-    if records:
-      with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
+    if path.exists():
+      _write_records(path, records)
     self._standing = {(r["method"], r["fold"], r["epoch"]) for r in records}
     self._lines = open(path, "a")
     events = folder / method
     # Not left to the writer, which minds if another process is faster.
     events.mkdir(parents=True, exist_ok=True)
-    self._events = SummaryWriter(str(events))
+    # Their names hold a whole second and the host: not enough for processes.
+    self._events = SummaryWriter(
+      str(events), filename_suffix=f".process-{process}"
+    )
 
   def __enter__(self) -> "EpochLog":
     return self
@@ -87,23 +89,25 @@ def read_records(path: pathlib.Path) -> list[dict]:
   return records
 
 
-def join_logs(folder: pathlib.Path, n_processes: int) -> None:
-  """Moves the lines of all processes into `metrics.jsonl`.
+def join_logs(folder: pathlib.Path) -> None:
+  """Moves the lines of all processes into `metrics.jsonl`, each once.
 
   Args:
     folder: of the files.
-    n_processes: how many there are.
   """
-  others = [log_file(folder, process) for process in range(1, n_processes)]
-  others = [path for path in others if path.exists()]
+  others = sorted(folder.glob("metrics-*.jsonl"))
   if not others:
     return
-  records = [
-    record
-    for path in (log_file(folder), *others)
+  records = {
+    (record["method"], record["fold"], record["epoch"]): record
+    for path in (*others, log_file(folder))
     for record in read_records(path)
-  ]
-  with replacing(log_file(folder)) as temporary:
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
+  }
+  _write_records(log_file(folder), list(records.values()))
   for path in others:
     path.unlink()
+
+
+def _write_records(path: pathlib.Path, records: list[dict]) -> None:
+  with replacing(path) as temporary:
+    temporary.write_text("".join(json.dumps(r) + "\n" for r in records))

@@ -51,9 +51,10 @@ class LiveLine:
       losses: mean loss of each fold in this epoch so far.
     """
     rate = steps * self._estimates / seconds
-    self._bar.update(steps)
-    epoch = min(-(-self._bar.n // self._per_epoch), self._n_epochs)
+    epoch = -(-(self._bar.n + steps) // self._per_epoch)
     self._bar.set_postfix_str(
       f"epoch {epoch}/{self._n_epochs}, {rate:,.0f} patches/s, loss "
-      + " ".join(f"{loss:.4f}" for loss in losses)
+      + " ".join(f"{loss:.4f}" for loss in losses),
+      refresh=False,
     )
+    self._bar.update(steps)

@@ -105,7 +105,18 @@ def train_folds(
     raise UserError(
       f"training: {len(masks)} subject; leave-one-out wants at least two"
     )
-  check_choices(schedule=schedule, storage=storage, precision=precision)
+  check_options(
+    epochs=epochs,
+    batch=batch,
+    tile=tile,
+    learning_rate=learning_rate,
+    schedule=schedule,
+    folds_at_once=folds_at_once,
+    storage=storage,
+    precision=precision,
+    input_noise=input_noise,
+    watched_voxels=watched_voxels,
+  )
   left_out = list(range(len(masks)) if left_out is None else left_out)
   folds, ranges = make_folds(
     masks, maps, left_out, seed=seed, watched_voxels=watched_voxels
@@ -134,8 +145,9 @@ def train_folds(
       key=np.asarray(jax.random.key_data(fold.key)),
       map_range=map_range,
       seconds=0.0,
+      basis=signals.bases.get(number),
     )
-    for fold, map_range in zip(folds, ranges, strict=True)
+    for number, fold, map_range in zip(left_out, folds, ranges, strict=True)
   ]
   if saving is not None:
     moments = saving.checkpoints.newest(left_out, moments)
@@ -169,6 +181,8 @@ def train_folds(
     )
     for k, moment in zip(behind, trained, strict=True):
       moments[k] = moment
+    # Not beside those of a next turn.
+    del placed, table
   return [
     TrainedFold(
       {
@@ -182,25 +196,44 @@ def train_folds(
   ]
 
 
-def check_choices(*, schedule: str, storage: str, precision: str) -> None:
-  """Refuses names that `train_folds` does not know.
-
-  Args:
-    schedule: of the learning rate.
-    storage: of the signals on the devices.
-    precision: of activations and products.
+def check_options(
+  *,
+  epochs: int,
+  batch: int,
+  tile: int,
+  learning_rate: float,
+  schedule: str,
+  folds_at_once: int | None,
+  storage: str,
+  precision: str,
+  input_noise: float,
+  watched_voxels: int,
+) -> None:
+  """Refuses options that `train_folds` cannot take; see there.
 
   Raises:
-    UserError: one is unknown.
+    UserError: one is out of its range or unknown.
   """
-  for name, value, choices in (
+  for name, value, least in (
+    ("epochs", epochs, 1),
+    ("batch", batch, 1),
+    ("tile", tile, 1),
+    ("folds_at_once", folds_at_once, 1),
+    ("input_noise", input_noise, 0),
+    ("watched_voxels", watched_voxels, 0),
+  ):
+    if value is not None and value < least:
+      raise UserError(f"training.{name}: {value} is not at least {least}")
+  if not learning_rate > 0:
+    raise UserError(f"training.learning_rate: {learning_rate} is not above 0")
+  for name, choice, choices in (
     ("schedule", schedule, SCHEDULES),
     ("storage", storage, STORAGE),
     ("precision", precision, PRECISIONS),
   ):
-    if value not in choices:
+    if choice not in choices:
       raise UserError(
-        f"training.{name}: {value!r} is not one of {', '.join(choices)}"
+        f"training.{name}: {choice!r} is not one of {', '.join(choices)}"
       )
 
 

@@ -1,7 +1,7 @@
 """What the folds of a training begin with."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +28,14 @@ class Signals:
       one's signals, float32 [voxel, channel].
     per_fold: whether they depend on who is left out; else the second argument
       makes no difference, and all folds share one table.
+    bases: temporal components that each fold's signals are projected on, by the
+      number of the left-out subject; empty where they are not.
   """
 
   n_channels: int
   of: Callable[[int, int], np.ndarray]
   per_fold: bool = False
+  bases: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def held(cls, signals: Sequence[np.ndarray]) -> "Signals":

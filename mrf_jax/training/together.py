@@ -107,7 +107,8 @@ def train_together(
   ordered = None
   step, count = moments[0].step, 1
   saved_step, saved_at = step, time.perf_counter()
-  seconds, began = moments[0].seconds, time.perf_counter()
+  seconds = max(moment.seconds for moment in moments)
+  began = time.perf_counter()
 
   def now() -> list[Checkpoint]:
     spent = seconds + time.perf_counter() - began
@@ -127,7 +128,8 @@ def train_together(
       estimates=len(numbers) * plan.batch * plan.tile**2,
     ) as line,
   ):
-    while step < until and stop.number is None:
+    ended = False
+    while step < until and not ended:
       if ordered is None or step % plan.steps_per_epoch == 0:
         orders = shuffle_all(states, folds, table)
         ordered = dataclasses.replace(folds, order=orders)
@@ -148,9 +150,10 @@ def train_together(
           watched = watch_all(states, folds, table)
           metrics["watched_mae"] = runner.flatten(watched)
         on_epoch(step // plan.steps_per_epoch, metrics)
+      ended = stop.number is not None
       if saving is not None and (
         step == until
-        or stop.number is not None
+        or ended
         or step - saved_step >= saving.every_epochs * plan.steps_per_epoch
         or time.perf_counter() - saved_at >= 60 * saving.every_minutes
       ):
@@ -191,5 +194,6 @@ def _check_finite(losses, numbers, step: int, plan: Plan) -> None:
     raise UserError(
       f"training: the loss of fold {numbers[int(np.argmin(finite))]} is not "
       f"finite in epoch {-(-step // plan.steps_per_epoch)} (learning rate "
-      f"{rate:.3g}); a smaller learning rate may help"
+      f"{rate:.3g}); a smaller learning rate, in "
+      "another --workdir, may help"
     )

@@ -1,4 +1,4 @@
-"""Trees of arrays in folders, by orbax (the only module that knows it)."""
+"""Arrays in folders, by orbax."""
 
 import dataclasses
 import pathlib
@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 
 
 def save_tree(path: pathlib.Path, tree) -> None:
-  """Writes a tree of arrays to a new folder; for process 0 only.
+  """Writes a tree of arrays to a new folder; orbax lets process 0 only.
 
   Args:
     path: the folder; it does not exist yet.

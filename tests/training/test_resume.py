@@ -183,13 +183,17 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     train(saving=other)
 
 
-@pytest.mark.usefixtures("broken_off")
-def test_checkpoints_of_another_seed_are_left_aside(tmp_path):
+def test_checkpoints_of_another_seed_are_left_aside(tmp_path, broken_off):
   warnings: list[str] = []
   saving = Saving(checkpoints(tmp_path, warnings))
   train(saving=saving, seed=1, epochs=1)
   assert warnings
   assert all("key is not that" in warning for warning in warnings)
+  # The new one stands, and not because it has more steps than the stale ones.
+  assert checkpoints(tmp_path).steps(0) == [broken_off[0]]
+  again: list[str] = []
+  train(saving=Saving(checkpoints(tmp_path, again)), seed=1, epochs=1)
+  assert not again
 
 
 def test_a_full_disk_is_said_and_the_last_good_one_stays(
