@@ -3,9 +3,15 @@
   python launch.py --config=configs/paper.py --workdir=runs/paper
 
 Numbers are those of Balsiger et al. 2018 unless a comment says otherwise.
-Simulation takes about ten minutes and 3 GiB a head on two cores; training is
-107,000 steps of 600 patches a fold, wants accelerators, and has not been run
-yet.
+Simulation takes about ten minutes and 3 GiB a head on two cores. Training is
+115,000 steps of 600 patches a fold: an estimated 80 hours on two cores for all
+folds of the spatiotemporal network, 17 with
+
+  --config.training.sampling=tiles --config.training.tile=8 \
+  --config.training.batch=10
+
+and minutes on a data-centre GPU, where it has not been run yet; see
+docs/training.md.
 """
 
 import ml_collections
