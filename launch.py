@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
       _NUM_PROCESSES.value,
       _PROCESS_ID.value,
       timeout_s=_TIMEOUT.value,
-      fail=_say_error,
+      say_error=_say_error,
     )
     # After JAX's own handlers.
     stop_at_once()

@@ -21,6 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import jax
 import numpy as np
+from devices import torch_device
 
 from mrf_jax.parallel import map_threads
 from mrf_jax.signal.fingerprints import simulate_echoes
@@ -68,6 +69,8 @@ def build_blochsim(sequence, n_states, *, package="blochsim"):
   device = torch_device()
   import torch
 
+  # What torchsim calls in torch calls what torch deprecates.
+  warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated")
   train = importlib.import_module(f"{package}.simulators").MRFSimulator(
     flip=torch.tensor(sequence.flip_angles_deg, dtype=torch.float32).to(device),
     TR=float(sequence.tr_ms[0]),
@@ -117,16 +120,6 @@ def build_mrpro(sequence, n_states):
     return torch.cat(parts).cpu().numpy()
 
   return simulate
-
-
-def torch_device() -> str:
-  """Where the peers compute: on the device that we use, with all cores."""
-  import torch
-
-  # What torchsim calls in torch calls what torch deprecates.
-  warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated")
-  torch.set_num_threads(os.cpu_count() or 1)
-  return "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
 OURS = Simulator("mrf_jax", build_ours)

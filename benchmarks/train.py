@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import app, flags, logging
+from devices import torch_device
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -175,20 +176,16 @@ def compare_losses(table, fold) -> None:
     batch=_BATCH.value,
     rng=np.random.default_rng(1),
   )
-  rows = np.asarray(
-    table.grid.neighbours(centres, before=REACH, after=REACH), np.int64
-  )
+  rows = peer_rows(table, centres)
   found = [ours() for _ in range(3)]
   for form in ("linear", "conv"):
-    theirs = torch_network.make_step(
-      np.asarray(table.signals),
-      np.asarray(table.maps),
+    theirs = peer_step(
+      table,
       params[0],
       form=form,
       dropout=0.0,
       compiled=False,
       bfloat16=False,
-      device=torch_device(),
     )
     expected = [theirs(rows) for _ in range(3)]
     print(
@@ -198,10 +195,21 @@ def compare_losses(table, fold) -> None:
     )
 
 
-def torch_device() -> str:
-  """Where PyTorch computes: on the device that we use, with all cores."""
-  torch.set_num_threads(os.cpu_count() or 1)
-  return "cuda" if jax.default_backend() == "gpu" else "cpu"
+def peer_rows(table, centres) -> np.ndarray:
+  """Rows of the patches around some centres, as PyTorch wants them."""
+  rows = table.grid.neighbours(centres, before=REACH, after=REACH)
+  return np.asarray(rows, np.int64)
+
+
+def peer_step(table, params, **options):
+  """A function that makes one step after another in PyTorch."""
+  return torch_network.make_step(
+    np.asarray(table.signals),
+    np.asarray(table.maps),
+    params,
+    device=torch_device(),
+    **options,
+  )
 
 
 def our_runs(table, fold, params) -> list[Run]:
@@ -236,24 +244,20 @@ def peer_runs(table, params) -> list[Run]:
   centres = inner_centres(
     table, count=batch, margin=REACH + 1, rng=np.random.default_rng(1)
   )
-  rows = np.asarray(
-    table.grid.neighbours(centres, before=REACH, after=REACH), np.int64
-  )
+  rows = peer_rows(table, centres)
   gflop = gflop_of(n_voxels=25 * batch, n_estimates=batch)
   runs = []
   for form in ("linear", "conv"):
     for compiled in (False, True):
       for precision in ("float32", "bfloat16"):
         name = f"torch {'compiled' if compiled else 'eager'}, {form}"
-        step = torch_network.make_step(
-          np.asarray(table.signals),
-          np.asarray(table.maps),
+        step = peer_step(
+          table,
           params[0],
           form=form,
           dropout=0.2,
           compiled=compiled,
           bfloat16=precision == "bfloat16",
-          device=torch_device(),
         )
         try:
           step(rows)

@@ -165,11 +165,14 @@ def design(config: ml_collections.ConfigDict, root) -> None:
 
 def _open_workdir(config, root) -> Workdir:
   """The workdir of all processes; the first one makes it."""
-  if processes.is_first():
-    # Here, since nobody else writes there yet.
-    join_logs(Workdir(root, config.to_dict()).root / "metrics")
+  if not processes.is_first():
+    processes.barrier("workdir")
+    return Workdir(root, config.to_dict(), join=True)
+  workdir = Workdir(root, config.to_dict())
+  # Here, since nobody else writes there yet.
+  join_logs(workdir.root / "metrics")
   processes.barrier("workdir")
-  return Workdir(root, config.to_dict(), join=not processes.is_first())
+  return workdir
 
 
 def _check_count(config) -> None:
@@ -194,7 +197,7 @@ def _check_methods(config) -> None:
     )
   sequence, scan = _sequence(config.sequence), config.scan
   _check_window(scan, sequence)
-  n_windows = (sequence.n_frames - scan.window) // scan.stride + 1
+  n_windows = sequence.n_windows(window=scan.window, stride=scan.stride)
   for method in config.methods:
     check_options(config, method, n_windows=n_windows)
 

@@ -1,8 +1,9 @@
-"""Files that appear under their name only when they are complete."""
+"""Files and folders that appear under their name only when complete."""
 
 import contextlib
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 
 
@@ -26,3 +27,28 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Temporary folder beside `path`, renamed to it when the block succeeds.
+
+  A failed block leaves the old folder as it was; what killed processes left
+  behind is removed.
+
+  Args:
+    path: the folder to write; folders above it are made.
+
+  Yields:
+    An empty folder to write to.
+  """
+  for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+    shutil.rmtree(leftover, ignore_errors=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    temporary.mkdir(parents=True)
+    yield temporary
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(temporary, path)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)

@@ -127,19 +127,15 @@ def estimate(
     mask: the voxels, [slice, y, x].
     reach: voxels on each side of a patch's centre.
   """
-  # Accelerators would multiply float32 with fewer bits.
-  with jax.default_matmul_precision("highest"):
-    return _estimate(network, variables, table, mask, reach)
-
-
-def _estimate(network, variables, table, mask, reach):
   n_voxels = int(np.count_nonzero(mask))
   n_blocks = -(-(1 + n_voxels) // _BLOCK)
-  if not reach:
-    found = _by_voxel(network, variables, table, n_blocks)
-    return np.asarray(found).reshape(-1, found.shape[-1])[1 : 1 + n_voxels]
-  tiles, n_tile_blocks = _tiles(mask, reach)
-  found = _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks)
+  # Accelerators would multiply float32 with fewer bits.
+  with jax.default_matmul_precision("highest"):
+    if not reach:
+      found = _by_voxel(network, variables, table, n_blocks)
+      return np.asarray(found).reshape(-1, found.shape[-1])[1 : 1 + n_voxels]
+    tiles, n_tile_blocks = _tiles(mask, reach)
+    found = _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks)
   centres = tiles[..., reach:-reach, reach:-reach]
   there = centres > 0
   estimates = np.empty((n_voxels, found.shape[-1]), np.float32)

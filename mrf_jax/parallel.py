@@ -11,6 +11,20 @@ from tqdm import tqdm
 
 def progress(items: Iterable, *, total: int, text: str) -> Iterable:
   """Passes items through; shows a bar once the work takes a while."""
+  return bar(items, total=total, text=text)
+
+
+def bar(
+  items: Iterable | None = None, *, total: int, text: str, **options
+) -> tqdm:
+  """A bar that is shown once the work takes a while, and leaves no trace.
+
+  Args:
+    items: passed through; None is for a bar that is updated by hand.
+    total: of what is counted.
+    text: what is being done.
+    **options: of `tqdm`.
+  """
   return tqdm(
     items,
     total=total,
@@ -19,6 +33,7 @@ def progress(items: Iterable, *, total: int, text: str) -> Iterable:
     leave=False,
     dynamic_ncols=True,
     file=sys.stderr,
+    **options,
   )
 
 

@@ -4,7 +4,6 @@ Each has devices of its own and the workdir in common. Nothing crosses between
 them but barriers: folds do not talk to each other.
 """
 
-import functools
 import os
 import sys
 import threading
@@ -15,7 +14,7 @@ from typing import Any, NoReturn
 import jax
 from orbax.checkpoint import multihost
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 
 # Process 0 may evaluate for long while the others wait for the end.
 _BARRIER_MS = 7 * 24 * 3600 * 1000
@@ -32,7 +31,7 @@ def start(
   process_id: int | None,
   *,
   timeout_s: int,
-  fail: Callable[[str], Any],
+  say_error: Callable[[str], Any],
 ) -> None:
   """Joins the other processes, if there are any.
 
@@ -42,7 +41,7 @@ def start(
     num_processes: how many there are; None asks the cluster's environment.
     process_id: which this is, from 0; None asks the cluster's environment.
     timeout_s: how long to wait for the others, s.
-    fail: ends the program with one line.
+    say_error: tells the user one line; the program ends then.
 
   Raises:
     UserError: some but not all of the three are given, or they make no sense.
@@ -69,7 +68,7 @@ def start(
   # JAX aborts the process with a trace when its own time is up.
   def give_up():
     where = coordinator or "the cluster's coordinator"
-    fail(
+    say_error(
       f"--coordinator: {where} and all processes have not met within "
       f"{timeout_s} s; is process 0 running, and its port open?"
     )
@@ -87,7 +86,7 @@ def start(
       heartbeat_timeout_seconds=_HEARTBEAT_S,
     )
   except (RuntimeError, ValueError) as error:
-    raise UserError(f"--coordinator: {' '.join(str(error).split())}") from error
+    raise UserError(f"--coordinator: {one_line(error)}") from error
   finally:
     timer.cancel()
 
@@ -129,14 +128,13 @@ def barrier(name: str) -> None:
   Raises:
     UserError: another process has ended.
   """
-  wait = functools.partial(
-    multihost.get_barrier_sync_fn(), key=name, timeout_ms=_BARRIER_MS
-  )
+  if jax.process_count() == 1:
+    return
   errors = []
 
   def wait_for_others():
     try:
-      wait()
+      multihost.get_barrier_sync_fn()(key=name, timeout_ms=_BARRIER_MS)
     except RuntimeError as error:
       errors.append(error)
 
@@ -148,7 +146,7 @@ def barrier(name: str) -> None:
   for error in errors:
     raise UserError(
       f"process {jax.process_index()}: another process has ended "
-      f"({' '.join(str(error).split())[:200]})"
+      f"({one_line(error)[:200]})"
     ) from error
 
 

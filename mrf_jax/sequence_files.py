@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 from mrf_jax.pulseq import load_pulseq
 from mrf_jax.sequence import FRAME_FIELDS, Sequence, make_sequence
 
@@ -296,8 +296,7 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
     NotImplementedError,
     zlib.error,
   ) as error:
-    text = " ".join(str(error).split())
-    raise UserError(f"{path}: not a MATLAB file, or cut short ({text})") from (
-      error
-    )
+    raise UserError(
+      f"{path}: not a MATLAB file, or cut short ({one_line(error)})"
+    ) from error
   return {k: v for k, v in loaded.items() if not k.startswith("__")}

@@ -182,7 +182,7 @@ def simulate_subject(
   made = make_phantom(rng, grid, **phantom)
   scan_rng, reference_rng = rng.spawn(2)
   mask = made.anatomy.mask
-  n_windows = (sequence.n_frames - window) // stride + 1
+  n_windows = sequence.n_windows(window=window, stride=stride)
   signals = np.empty((int(mask.sum()), n_windows), np.complex64)
   noise_sd = np.empty(len(signals), np.float32)
   noise_rngs = scan_rng.spawn(grid.n_slices)

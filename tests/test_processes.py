@@ -27,7 +27,8 @@ TRAIN = textwrap.dedent("""
   from mrf_jax import processes
   target, at_once, *address = sys.argv[1:]
   if address:
-    processes.start(address[0], 2, int(address[1]), timeout_s=60, fail=print)
+    processes.start(
+      address[0], 2, int(address[1]), timeout_s=60, say_error=print)
   left_out = processes.own_share(range(6))
   trained = t.train_folds(
     t.network(0.2), *t.tiny_study(6, size=7), **t.OPTIONS | {
@@ -81,7 +82,7 @@ def test_six_folds_on_any_devices_and_processes_are_the_same(tmp_path):
   """Float32 rounding, and what 2 × 4 steps of Adam make of it: 1e-3."""
   ways = {
     "in turn": (1, 1, 1),
-    "vectorised": (1, 0 + 6, 1),
+    "vectorised": (1, 6, 1),
     "six devices": (6, 0, 1),
     "two processes": (3, 0, 2),
   }

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from jaxtyping import Complex64, Float32
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
 _NOISE_FLAG = 1 << 18
@@ -78,9 +78,8 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
   except FileNotFoundError as error:
     raise UserError(f"{path}: there is no such file") from error
   except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-    message = " ".join(str(error).split())
     raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({message})"
+      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
     ) from error
   return RawData(samples=samples, trajectory=trajectory, **header)
 

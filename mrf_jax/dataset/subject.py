@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence import (
@@ -74,6 +74,11 @@ class Subject:
     """Number of masked voxels."""
     return int(np.count_nonzero(self.mask))
 
+  @property
+  def n_windows(self) -> int:
+    """Number of sliding windows, T."""
+    return self.sequence.n_windows(window=self.window, stride=self.stride)
+
 
 def save_subject(subject: Subject, path: str | os.PathLike) -> None:
   """Writes a subject file, complete or not at all.
@@ -107,7 +112,7 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
         os.fsync(stream.fileno())
   # HDF5 reports some failed writes, and a bad string, by the other two.
   except (OSError, RuntimeError, ValueError) as error:
-    raise UserError(f"{path}: cannot be written ({_line(error)})") from error
+    raise UserError(f"{path}: cannot be written ({one_line(error)})") from error
 
 
 def load_subject(
@@ -141,7 +146,7 @@ def load_subject(
     raise UserError(f"{path}: there is no such file") from error
   except (OSError, RuntimeError, ValueError, KeyError) as error:
     raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({_line(error)})"
+      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
     ) from error
   return subject
 
@@ -326,7 +331,7 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
     raise UserError(
       f"signals have shape {signals_shape}, but the mask has {n_voxels} voxels"
     )
-  n_windows = (n_frames - window) // stride + 1
+  n_windows = subject.n_windows
   if signals_shape[1] != n_windows:
     raise UserError(
       f"signals have {signals_shape[1]} columns, but {n_frames} frames in "
@@ -361,8 +366,3 @@ def _check_finite(name: str, values: np.ndarray) -> None:
     n_bad += block.size - int(np.count_nonzero(np.isfinite(block)))
   if n_bad:
     raise UserError(f"{name}: {n_bad} values are NaN or infinite")
-
-
-def _line(error: BaseException) -> str:
-  """The message of an error in one line."""
-  return " ".join(str(error).split())

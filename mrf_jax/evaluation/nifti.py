@@ -12,7 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import replacing
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -114,5 +114,6 @@ def read_volume(
   except FileNotFoundError as error:
     raise UserError(f"{path}: no such file") from error
   except _DAMAGE as error:
-    reason = " ".join(str(error).split())
-    raise UserError(f"{path}: damaged or no NIfTI file: {reason}") from error
+    raise UserError(
+      f"{path}: damaged or no NIfTI file: {one_line(error)}"
+    ) from error

@@ -35,9 +35,12 @@ def network(method: str, study: Study) -> Estimates:
   """
   numbers = range(len(study.subjects))
   bundles = [study.workdir.model(method, fold) for fold in numbers]
-  _save_bundles(study, method, bundles, _missing(study, method))
+  missing = _missing(study, method)
+  if missing:
+    _save_bundles(study, method, missing)
+  checkpoints = _checkpoints(study, method)
   for fold in numbers:
-    _checkpoints(study, method).remove(fold)
+    checkpoints.remove(fold)
   models = []
   for bundle in bundles:
     model = load_model(bundle)
@@ -71,15 +74,15 @@ def train_own_folds(method: str, study: Study) -> None:
 
 def _missing(study: Study, method: str) -> list[int]:
   """Folds that have no bundle."""
-  numbers = range(len(study.subjects))
-  bundles = [study.workdir.model(method, fold) for fold in numbers]
-  return [k for k in numbers if not (bundles[k] / "model.json").exists()]
+  return [
+    fold
+    for fold in range(len(study.subjects))
+    if not (study.workdir.model(method, fold) / "model.json").exists()
+  ]
 
 
-def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
+def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
   """Trains folds as far as they are not, and writes their bundles."""
-  if not folds:
-    return
   config, scan = study.config, study.subjects[0]
   module, reach = make_network(config, method)
   trained, bases = _train(study, method, folds)
@@ -96,10 +99,9 @@ def _save_bundles(study: Study, method: str, bundles, folds: list[int]) -> None:
       stride=scan.stride,
       basis=bases.get(number),
     )
-    bundles[number].parent.mkdir(parents=True, exist_ok=True)
     save_model(
       model,
-      bundles[number],
+      study.workdir.model(method, number),
       config=config.to_dict(),
       training={"seconds": fold.seconds, "left_out": number},
     )
@@ -113,7 +115,7 @@ def _train(
   Returns:
     The folds, and the basis of each where they see compressed signals.
   """
-  options = dict(training_options(study.config, method))
+  options = training_options(study.config, method)
   rank = options.pop("rank")
   signals = _signals(study)
   if rank is not None:
@@ -221,9 +223,7 @@ def _signals(study: Study) -> Signals:
     del left_out
     return normalise_signals(study.signals(subject), per=per)
 
-  scan = study.subjects[0]
-  n_windows = (scan.sequence.n_frames - scan.window) // scan.stride + 1
-  return Signals(2 * n_windows, of)
+  return Signals(2 * study.subjects[0].n_windows, of)
 
 
 def _compressed(

@@ -1,17 +1,15 @@
 """Model bundles: a trained network in a folder."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
-import shutil
 from typing import Any
 
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError
+from mrf_jax.files import replacing_folder
 from mrf_jax.inference import Model
 from mrf_jax.models import NETWORKS
 from mrf_jax.sequence import make_sequence
@@ -36,7 +34,6 @@ def save_model(
     UserError: the folder cannot be written.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   description = {
     "format": _FORMAT,
     "version": _VERSION,
@@ -58,24 +55,16 @@ def save_model(
     "config": config,
     "training": training or {},
   }
+  arrays = dict(model.variables)
+  if model.basis is not None:
+    arrays["basis"] = model.basis
   try:
-    # Also those of processes that were killed.
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-      shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    arrays = dict(model.variables)
-    if model.basis is not None:
-      arrays["basis"] = model.basis
-    save_tree(temporary / "variables", arrays)
-    text = json.dumps(description, indent=1)
-    (temporary / "model.json").write_text(text + "\n")
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(temporary, path)
+    with replacing_folder(path) as folder:
+      save_tree(folder / "variables", arrays)
+      text = json.dumps(description, indent=1)
+      (folder / "model.json").write_text(text + "\n")
   except OSError as error:
     raise UserError(f"{path}: cannot be written ({error})") from error
-  finally:
-    with contextlib.suppress(OSError):
-      shutil.rmtree(temporary)
 
 
 def load_model(path) -> Model:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -14,7 +13,8 @@ import jax
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
+from mrf_jax.files import replacing_folder
 from mrf_jax.training.step import TrainState
 from mrf_jax.training.trees import load_arrays, save_arrays
 
@@ -63,12 +63,12 @@ class Checkpoints:
 
     Args:
       folder: of the method.
-      config: the configuration that the training depends on.
+      config: the configuration that the training depends on, as JSON has it.
       differences: what sets one configuration apart from another, in words.
       warn: told what went wrong and was got over.
     """
     self._folder = folder
-    self._config = json.loads(json.dumps(config))
+    self._config = config
     self._differences = differences
     self._warn = warn
 
@@ -82,7 +82,6 @@ class Checkpoints:
       checkpoint: the moment.
     """
     path = self._path(fold, checkpoint.step)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     leaves = _leaves(checkpoint)
     description = {
       "format": _FORMAT,
@@ -94,12 +93,10 @@ class Checkpoints:
       "config": self._config,
     }
     try:
-      temporary.mkdir(parents=True, exist_ok=True)
-      save_arrays(temporary / "arrays", leaves)
-      text = json.dumps(description, indent=1)
-      (temporary / "checkpoint.json").write_text(text + "\n")
-      shutil.rmtree(path, ignore_errors=True)
-      os.replace(temporary, path)
+      with replacing_folder(path) as folder:
+        save_arrays(folder / "arrays", leaves)
+        text = json.dumps(description, indent=1)
+        (folder / "checkpoint.json").write_text(text + "\n")
     # Storage has errors of many types.
     except Exception as error:
       newest = max(self.steps(fold), default=None)
@@ -111,8 +108,6 @@ class Checkpoints:
         "and the training goes on"
       )
       return
-    finally:
-      shutil.rmtree(temporary, ignore_errors=True)
     # This one and the one before it, which is for the case that this one gets
     # damaged; later ones were left aside when the training began.
     before = [step for step in self.steps(fold) if step < checkpoint.step]
@@ -219,15 +214,23 @@ class Saving:
 
 def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
   """All arrays under the names of their places."""
-  tree = {
-    "state": checkpoint.state,
+  leaves = _state_leaves(checkpoint.state) | {
     "key": checkpoint.key,
     "maps_low": checkpoint.map_range.low,
     "maps_high": checkpoint.map_range.high,
-    "basis": checkpoint.basis,
   }
-  pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
-  return {_name(path): np.asarray(leaf) for path, leaf in pairs}
+  if checkpoint.basis is not None:
+    leaves["basis"] = checkpoint.basis
+  return leaves
+
+
+def _state_leaves(state: TrainState) -> dict[str, np.ndarray]:
+  """Those of the state, in the order of its tree."""
+  pairs, _ = jax.tree_util.tree_flatten_with_path(state)
+  return {
+    "state" + jax.tree_util.keystr(path): np.asarray(leaf)
+    for path, leaf in pairs
+  }
 
 
 def _restored(
@@ -248,19 +251,11 @@ def _restored(
     leaves["basis"], wanted["basis"], atol=1e-4
   ):
     raise ValueError("the temporal basis is not that of this machine")
-  pairs, structure = jax.tree_util.tree_flatten_with_path(like.state)
   state = jax.tree.unflatten(
-    structure, [leaves["state" + _name(path)] for path, _ in pairs]
+    jax.tree.structure(like.state),
+    [leaves[name] for name in _state_leaves(like.state)],
   )
   return dataclasses.replace(like, state=state, seconds=seconds)
-
-
-def _name(path) -> str:
-  """Place of a leaf, without the brackets of the topmost dictionary."""
-  first, *rest = path
-  if isinstance(first, jax.tree_util.DictKey):
-    return str(first.key) + jax.tree_util.keystr(tuple(rest))
-  return jax.tree_util.keystr(path)
 
 
 def _checksum(leaves: dict[str, np.ndarray]) -> str:
@@ -274,5 +269,5 @@ def _checksum(leaves: dict[str, np.ndarray]) -> str:
 
 def _line(error: BaseException) -> str:
   """The message of an error in one line of bearable length."""
-  text = " ".join(str(error).split()) or type(error).__name__
+  text = one_line(error) or type(error).__name__
   return text if len(text) < 200 else text[:200] + " …"

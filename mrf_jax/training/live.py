@@ -1,9 +1,8 @@
 """What a person sees of a training: one line that tells how it goes."""
 
-import sys
-
 import numpy as np
-from tqdm import tqdm
+
+from mrf_jax.parallel import bar
 
 
 class LiveLine:
@@ -21,14 +20,10 @@ class LiveLine:
       per_epoch: steps of an epoch.
       estimates: estimates of one step, all folds together.
     """
-    self._bar = tqdm(
+    self._bar = bar(
       total=total,
       initial=done,
-      desc=text,
-      delay=1.0,
-      leave=False,
-      dynamic_ncols=True,
-      file=sys.stderr,
+      text=text,
       bar_format="{desc} {percentage:3.0f}%|{bar:12}| {remaining} left"
       "{postfix}",
     )

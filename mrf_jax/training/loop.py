@@ -13,13 +13,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
-from mrf_jax.training.setup import (
-  STORAGE,
-  Signals,
-  longest_fold,
-  make_folds,
-  place,
-)
+from mrf_jax.training.setup import STORAGE, Signals, make_folds, place
 from mrf_jax.training.step import init_state
 from mrf_jax.training.together import PRECISIONS, Plan, train_together
 
@@ -121,7 +115,8 @@ def train_folds(
   folds, ranges = make_folds(
     masks, maps, left_out, seed=seed, watched_voxels=watched_voxels
   )
-  steps_per_epoch = max(1, round(longest_fold(masks) / (batch * tile**2)))
+  # All folds have as many centres.
+  steps_per_epoch = max(1, round(len(folds[0].rows) / (batch * tile**2)))
   plan = Plan(
     total=steps_per_epoch * epochs,
     steps_per_epoch=steps_per_epoch,

@@ -73,7 +73,7 @@ def make_folds(
     for count, end in zip(counts, ends, strict=True)
   ]
   keys = jax.random.split(jax.random.key(seed), len(masks))
-  longest = longest_fold(masks)
+  longest = sum(counts) - min(counts)
   folds, ranges = [], []
   for out in left_out:
     training = [k for k in range(len(masks)) if k != out]
@@ -120,7 +120,6 @@ def place(
     All folds and the table, as `FoldRunner.compile` wants them.
   """
   dtype = jnp.dtype(storage)
-  n_rows = 1 + sum(int(mask.sum()) for mask in masks)
   subjects = range(len(masks))
   labels = np.concatenate(
     [np.zeros((1, 3), np.float32)] + [m.stack() for m in maps]
@@ -141,7 +140,7 @@ def place(
     progress(subjects, total=len(subjects), text="loading signals"),
   )
   shared = runner.table(
-    parts, n_rows=n_rows, n_columns=signals.n_channels, dtype=dtype
+    parts, n_rows=len(labels), n_columns=signals.n_channels, dtype=dtype
   )
   return runner.spread(folds), dataclasses.replace(table, signals=shared)
 
@@ -150,12 +149,6 @@ def _table(signals: Signals, subjects, left_out: int) -> np.ndarray:
   """Signals of all subjects under a row of zeros, [row, channel]."""
   parts = [signals.of(subject, left_out) for subject in subjects]
   return np.concatenate([np.zeros_like(parts[0][:1]), *parts])
-
-
-def longest_fold(masks: Sequence[np.ndarray]) -> int:
-  """Training voxels of the fold that has most of them."""
-  counts = [int(mask.sum()) for mask in masks]
-  return sum(counts) - min(counts)
 
 
 def _spread_over(rows: np.ndarray, count: int) -> np.ndarray:

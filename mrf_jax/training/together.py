@@ -194,6 +194,6 @@ def _check_finite(losses, numbers, step: int, plan: Plan) -> None:
     raise UserError(
       f"training: the loss of fold {numbers[int(np.argmin(finite))]} is not "
       f"finite in epoch {-(-step // plan.steps_per_epoch)} (learning rate "
-      f"{rate:.3g}); a smaller learning rate, in "
-      "another --workdir, may help"
+      f"{rate:.3g}); a smaller learning rate, in another --workdir, "
+      "may help"
     )

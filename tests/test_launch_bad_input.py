@@ -1,0 +1,103 @@
+"""What a person gets wrong ends with one line, and nothing is half written."""
+
+import os
+import pathlib
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from test_launch import SMOKE, fails_in_one_line
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    (["--config.training.epoch=3"], ["epoch"]),
+    (["--config.nothing=3"], ["nothing"]),
+    (["--config.seed=one"], ["seed"]),
+    (["--mode=dance"], ["dance"]),
+    (["--no_such_flag=1"], ["no_such_flag"]),
+    (["stray"], ["stray"]),
+    (["--config.methods=('spatiotemporal','magic')"], ["magic", "dictionary"]),
+    (["--config.scan.window=97"], ["window 97"]),
+    (
+      ["--config.hoppe.network.strides=(1,9,1,1)"],
+      ["hoppe", "7 windows", "convolution 3", "(1, 9)"],
+    ),
+    (["--config.cohen.network.output=cubic"], ["cubic", "sigmoid"]),
+    (["--config.training.sampling=lines"], ["lines", "patches, tiles"]),
+    (["--config.training.precision=int8"], ["int8", "bfloat16"]),
+    (["--config.training.storage=int8"], ["int8", "float16"]),
+    (["--config.training.rank=99"], ["rank 99", "7 frames"]),
+    (["--config.training.batch=0"], ["training.batch", "0", "1"]),
+    (["--config.training.checkpoint_epochs=0"], ["checkpoint_epochs"]),
+    (["--config.preprocessing.normalise_signals_per=map"], ["map", "frame"]),
+    (["--config.data.n_subjects=1"], ["n_subjects is 1", "at least two"]),
+    (["--config.gomez.window=(4,5,3)"], ["window", "odd"]),
+    (["--config.gomez.rank=99"], ["rank 99", "7 frames"]),
+    (["--config.dictionary.svd_rank=0"], ["rank 0", "7 frames"]),
+    (["--config.data.n_subjects=0"], ["n_subjects is 0"]),
+    (["--config.data.grid.centre_z_mm=300.0"], ["no brain"]),
+  ],
+)
+def test_bad_flags_end_with_one_line(launch, tmp_path, flags, words):
+  done = launch(SMOKE, f"--workdir={tmp_path / 'run'}", *flags)
+  fails_in_one_line(done, *words)
+
+
+def test_missing_config_and_workdir_are_named(launch, tmp_path):
+  fails_in_one_line(launch(f"--workdir={tmp_path}"), "--config is missing")
+  fails_in_one_line(launch(SMOKE), "--workdir is missing")
+  gone = tmp_path / "gone.py"
+  done = launch(f"--config={gone}", f"--workdir={tmp_path}")
+  fails_in_one_line(done, gone)
+
+
+def test_a_workdir_that_cannot_be_written_is_named(launch, tmp_path):
+  blocked = tmp_path / "file"
+  blocked.write_text("in the way")
+  done = launch(SMOKE, f"--workdir={blocked / 'run'}")
+  fails_in_one_line(done, blocked / "run", "cannot be written")
+
+
+def damage(how, path: pathlib.Path):
+  """A subject file that a user might bring."""
+  if how == "truncated":
+    size = path.stat().st_size
+    os.truncate(path, size // 2)
+    return
+  with h5py.File(path, "r+") as file:
+    if how == "nan":
+      file["signals"][3, 2] = np.nan
+    elif how == "empty mask":
+      file["mask"][...] = False
+    elif how == "no maps":
+      del file["maps"]
+
+
+@pytest.mark.parametrize(
+  ("how", "words"),
+  [
+    ("truncated", []),
+    ("nan", ["NaN"]),
+    ("empty mask", ["mask"]),
+    ("no maps", ["reference maps"]),
+  ],
+)
+def test_a_damaged_subject_is_named_and_nothing_written(
+  smoke, launch, tmp_path, how, words
+):
+  workdir = tmp_path / "run"
+  shutil.copytree(smoke, workdir)
+  for name in ("maps", "models"):
+    shutil.rmtree(workdir / name)
+  for name in ("table1.csv", "table1.md", "figure3.png", "timing.csv"):
+    (workdir / name).unlink()
+  path = workdir / "data/subject-01.h5"
+  damage(how, path)
+  done = launch(SMOKE, f"--workdir={workdir}")
+  fails_in_one_line(done, path, *words)
+  results = [p for p in (workdir / "maps").rglob("*") if p.is_file()]
+  assert not results
+  assert not (workdir / "table1.csv").exists()
