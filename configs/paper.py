@@ -21,6 +21,10 @@ def get_config() -> ml_collections.ConfigDict:
   """Every value of the experiment."""
   config = ml_collections.ConfigDict()
   config.seed = 0
+  # Of the products of training, reconstruction and matching, and of the
+  # networks' activations: float32, tf32 or bfloat16, of which the latter two
+  # want an accelerator. Parameters, statistics and sums stay float32.
+  config.precision = "float32"
   config.methods = (
     "spatiotemporal",
     "cohen",
@@ -104,9 +108,6 @@ def get_config() -> ml_collections.ConfigDict:
   # How the signals lie on the devices: 16 bits, of which float16 leaves more
   # behind the point (error 5e-4; signals have unit variance), halve 8.9 GB.
   config.training.storage = "float16"
-  # Of activations and products: float32, tf32 or bfloat16, of which the latter
-  # two want an accelerator. Parameters, statistics and sums stay float32.
-  config.training.precision = "float32"
   config.training.folds_at_once = ml_collections.config_dict.placeholder(int)
   config.training.checkpoint_epochs = 1
   config.training.checkpoint_minutes = 10.0
@@ -162,6 +163,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.dictionary.t2_ms = (10.0, 2460.0)
   config.dictionary.step_percent = 3.0
   config.dictionary.b1 = (1.0,)
+  # "exhaustive" scores every atom; "groups" finds the same atoms (in float32)
+  # without those that a bound excludes, which pays from some 10,000 on.
+  config.dictionary.search = "exhaustive"
   config.dictionary.svd_rank = 25  # of dictionary_svd, McGivney 2014
 
   # The plane over which --mode=design shows bounds.

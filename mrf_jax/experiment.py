@@ -27,6 +27,7 @@ from mrf_jax.methods import (
 )
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
+from mrf_jax.precision import check_precision
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence import Sequence, tailored
 from mrf_jax.sequence_files import load_sequence
@@ -195,6 +196,7 @@ def _check_methods(config) -> None:
       f"data.n_subjects is {config.data.n_subjects}; leave-one-out wants at "
       "least two"
     )
+  check_precision(config.precision)
   sequence, scan = _sequence(config.sequence), config.scan
   _check_window(scan, sequence)
   n_windows = sequence.n_windows(window=scan.window, stride=scan.stride)

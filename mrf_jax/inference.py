@@ -18,6 +18,7 @@ from mrf_jax.dataset.patches import make_grid
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
+from mrf_jax.precision import PRECISIONS, check_precision
 from mrf_jax.sequence import Sequence
 
 # Voxels that a network sees at once.
@@ -58,7 +59,9 @@ class Model:
   basis: Complex64[np.ndarray, "frame rank"] | None = None
 
 
-def reconstruct(model: Model, subject: Subject) -> Maps:
+def reconstruct(
+  model: Model, subject: Subject, *, precision: str = "float32"
+) -> Maps:
   """Maps of a scan, all slices in one compiled call.
 
   Layers that see one voxel run once for each masked voxel, those that see its
@@ -67,13 +70,14 @@ def reconstruct(model: Model, subject: Subject) -> Maps:
   Args:
     model: the trained network.
     subject: a scan of the model's sequence and window, with its signals.
+    precision: of activations and products, one of `PRECISIONS`.
 
   Returns:
     Maps in physical units, [voxel] each.
 
   Raises:
-    UserError: the scan's sequence or window is not the model's, or its signals
-      were not loaded.
+    UserError: the scan's sequence or window is not the model's, its signals
+      were not loaded, or the precision is unknown.
   """
   _check_scan(model, subject)
   if subject.signals is None:
@@ -84,7 +88,12 @@ def reconstruct(model: Model, subject: Subject) -> Maps:
   # On the device before the call, so that the host's copy is freed.
   table = jax.device_put(signal_table(signals, per=model.normalise_signals_per))
   scaled = estimate(
-    model.network, model.variables, table, subject.mask, reach=model.reach
+    model.network,
+    model.variables,
+    table,
+    subject.mask,
+    reach=model.reach,
+    precision=precision,
   )
   return Maps.unstack(
     model.map_range.unscale(scaled.astype(np.float64)).astype(np.float32)
@@ -116,6 +125,7 @@ def estimate(
   mask: Bool[np.ndarray, "slice y x"],
   *,
   reach: int,
+  precision: str = "float32",
 ) -> Float32[np.ndarray, "voxel 3"]:
   """Maps of a scan on the scale of [0, 1].
 
@@ -126,11 +136,19 @@ def estimate(
     table: of `signal_table`.
     mask: the voxels, [slice, y, x].
     reach: voxels on each side of a patch's centre.
+    precision: of activations and products, one of `PRECISIONS`.
+
+  Raises:
+    UserError: the precision is unknown.
   """
+  check_precision(precision)
+  dtype, products = PRECISIONS[precision]
+  params = jax.tree.map(lambda x: x.astype(dtype), variables["params"])
+  variables = {**variables, "params": params}
   n_voxels = int(np.count_nonzero(mask))
   n_blocks = -(-(1 + n_voxels) // _BLOCK)
   # Accelerators would multiply float32 with fewer bits.
-  with jax.default_matmul_precision("highest"):
+  with jax.default_matmul_precision(products):
     if not reach:
       found = _by_voxel(network, variables, table, n_blocks)
       return np.asarray(found).reshape(-1, found.shape[-1])[1 : 1 + n_voxels]
@@ -146,9 +164,12 @@ def estimate(
 @functools.partial(jax.jit, static_argnames="network")
 def _by_voxel(network, variables, table, n_blocks):
   """Estimates of a fingerprint-wise network, [block, voxel, 3]."""
+  dtype = _dtype_of(variables)
 
   def voxels(block):
-    return network.apply(variables, block[:, None, None], train=False)[:, 0, 0]
+    x = block[:, None, None].astype(dtype)
+    found = network.apply(variables, x, train=False)[:, 0, 0]
+    return found.astype(jnp.float32)
 
   return _map_blocks(voxels, table, n_blocks)
 
@@ -156,9 +177,10 @@ def _by_voxel(network, variables, table, n_blocks):
 @functools.partial(jax.jit, static_argnames="network")
 def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks):
   """Estimates of a network with patches, [block, tile, y, x, 3]."""
+  dtype = _dtype_of(variables)
 
   def temporal(block):
-    x = block[:, None, None]
+    x = block[:, None, None].astype(dtype)
     return network.apply(variables, x, method="temporal", train=False)[:, 0, 0]
 
   features = _map_blocks(temporal, table, n_blocks)
@@ -166,9 +188,15 @@ def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks):
 
   def spatial(block):
     x = features[block]
-    return network.apply(variables, x, method="spatial", train=False)
+    found = network.apply(variables, x, method="spatial", train=False)
+    return found.astype(jnp.float32)
 
   return _map_blocks(spatial, tiles, n_tile_blocks)
+
+
+def _dtype_of(variables):
+  """Type of the parameters, and so of activations."""
+  return jax.tree.leaves(variables["params"])[0].dtype
 
 
 def _map_blocks(

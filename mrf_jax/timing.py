@@ -16,7 +16,8 @@ class StageTime:
 
   Attributes:
     method: name of the method.
-    stage: `train`, `simulate` (a dictionary), `compress` or `reconstruct`.
+    stage: `train`, `simulate` (a dictionary), `compress`, `group` or
+      `reconstruct`.
     seconds: wall time; reconstruction excludes compilation.
     voxels: voxels estimated or trained on, or None.
     atoms: atoms of the dictionary, or None.

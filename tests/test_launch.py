@@ -291,7 +291,7 @@ def test_networks_can_see_components_and_compute_in_16_bits(
     f"--workdir={tmp_path}",
     "--config.methods=('cohen',)",
     "--config.training.rank=4",
-    "--config.training.precision=bfloat16",
+    "--config.precision=bfloat16",
     "--config.training.storage=bfloat16",
   )
   assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ from test_launch import SMOKE, fails_in_one_line
     ),
     (["--config.cohen.network.output=cubic"], ["cubic", "sigmoid"]),
     (["--config.training.sampling=lines"], ["lines", "patches, tiles"]),
-    (["--config.training.precision=int8"], ["int8", "bfloat16"]),
+    (["--config.precision=int8"], ["int8", "bfloat16"]),
     (["--config.training.storage=int8"], ["int8", "float16"]),
     (["--config.training.rank=99"], ["rank 99", "7 frames"]),
     (["--config.training.batch=0"], ["training.batch", "0", "1"]),

@@ -1,20 +1,32 @@
 """Standard dictionary matching: the atom of largest inner product (Ma 2013)."""
 
+import collections
+import functools
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex64, Float32, Int32
+from jax import lax
+from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary
+from mrf_jax.precision import PRECISIONS, check_precision
 
-# Sizes of one tile of the similarity matrix, which never exists as a whole.
-_VOXEL_BLOCK = 2048
-_ATOM_BLOCK = 2048
+# Voxels and atoms of one tile of the similarity matrix, which never exists as a
+# whole: on a CPU a tile stays in the caches from its product to its maxima.
+_CPU_TILE = (512, 1024)
+_ACCELERATOR_TILE = (4096, 4096)
+# Atoms on the device at once: what matching takes beside its inputs.
+_CPU_CHUNK_BYTES = 2**26
+_ACCELERATOR_CHUNK_BYTES = 2**30
 
 
-def match(dictionary: Dictionary, signals) -> Maps:
+def match(
+  dictionary: Dictionary, signals, *, precision: str = "float32"
+) -> Maps:
   """Maps of the atoms that fit best, arg max |⟨atom, signal⟩|.
 
   Proton density is the factor between atom and signal, |⟨atom, signal⟩| over
@@ -23,17 +35,30 @@ def match(dictionary: Dictionary, signals) -> Maps:
   Args:
     dictionary: full or compressed.
     signals: fingerprints through the same window, complex [voxel, frame].
+    precision: of the products, one of `PRECISIONS`.
 
   Returns:
     Maps, [voxel] each.
 
   Raises:
-    UserError: the number of frames differs, or signals are not finite.
+    UserError: the number of frames differs, signals are not finite, or the
+      precision is unknown.
   """
-  best, score = best_atoms(dictionary, signals)
-  norms = np.asarray(dictionary.norms)
+  return maps_of(
+    dictionary, *best_atoms(dictionary, signals, precision=precision)
+  )
+
+
+def maps_of(dictionary: Dictionary, best, score) -> Maps:
+  """Maps of chosen atoms.
+
+  Args:
+    dictionary: full or compressed.
+    best: their indices, [voxel].
+    score: |⟨atom, signal⟩|, [voxel].
+  """
   return Maps(
-    pd=score / norms[best],
+    pd=score / np.asarray(dictionary.norms)[best],
     t1_ms=np.asarray(dictionary.t1_ms)[best],
     t2_ms=np.asarray(dictionary.t2_ms)[best],
   )
@@ -43,22 +68,68 @@ def best_atoms(
   dictionary: Dictionary,
   signals,
   *,
-  voxel_block: int = _VOXEL_BLOCK,
-  atom_block: int = _ATOM_BLOCK,
+  precision: str = "float32",
+  voxel_block: int | None = None,
+  atom_block: int | None = None,
+  chunk_bytes: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Index and score |⟨atom, signal⟩| of each voxel's best atom.
 
   Args:
     dictionary: full or compressed.
     signals: complex [voxel, frame].
-    voxel_block: voxels of one compiled call.
+    precision: of the products, one of `PRECISIONS`.
+    voxel_block: voxels of one compiled call; None suits the device.
     atom_block: atoms scored at once within it.
+    chunk_bytes: of atoms that are on the device at once.
 
   Returns:
     Atom indices [voxel] and scores [voxel]; of equal scores the first atom.
 
   Raises:
-    UserError: the number of frames differs, or signals are not finite.
+    UserError: the number of frames differs, signals are not finite, or the
+      precision is unknown.
+  """
+  check_precision(precision)
+  signals = check_signals(dictionary, signals)
+  on_cpu = jax.default_backend() == "cpu"
+  tile = _CPU_TILE if on_cpu else _ACCELERATOR_TILE
+  voxel_block, atom_block = voxel_block or tile[0], atom_block or tile[1]
+  if chunk_bytes is None:
+    chunk_bytes = _CPU_CHUNK_BYTES if on_cpu else _ACCELERATOR_CHUNK_BYTES
+  best = np.zeros(len(signals), np.int32)
+  squared = np.full(len(signals), -1, np.float32)
+  voxel_block = min(voxel_block, max(1, len(signals)))
+  for first, atoms in _chunks(dictionary.atoms, chunk_bytes):
+    search = functools.partial(
+      _match_block,
+      atoms,
+      dictionary.basis,
+      np.int32(first),
+      atom_block=_even(len(atoms), atom_block),
+      precision=precision,
+    )
+    for rows, found in _blockwise(search, voxel_block, signals, best, squared):
+      if not found[2]:
+        raise UserError(
+          f"match: {count_not_finite(signals)} voxels have signals that are "
+          "not finite"
+        )
+      best[rows], squared[rows] = (x[: len(best[rows])] for x in found[:2])
+    # Not beside the next ones.
+    del atoms, search
+  return best, np.sqrt(squared)
+
+
+def check_signals(dictionary: Dictionary, signals) -> np.ndarray:
+  """The signals, if they have the frames that the dictionary wants.
+
+  Args:
+    dictionary: full or compressed.
+    signals: complex [voxel, frame].
+
+  Raises:
+    UserError: they have not.
   """
   signals = np.asarray(signals)
   basis = dictionary.basis
@@ -68,70 +139,172 @@ def best_atoms(
       f"match: signals have shape {signals.shape}, the dictionary wants "
       f"[voxel, {frames}]"
     )
-  bad = np.count_nonzero(~np.isfinite(signals).all(1))
-  if bad:
-    raise UserError(f"match: {bad} voxels have signals that are not finite")
-  atom_block = min(atom_block, dictionary.n_atoms)
-  atoms = _pad_atoms(jnp.asarray(dictionary.atoms), atom_block)
-  best = np.empty(len(signals), np.int32)
-  score = np.empty(len(signals), np.float32)
-  voxel_block = min(voxel_block, max(1, len(signals)))
-  for start in range(0, len(signals), voxel_block):
-    stop = min(start + voxel_block, len(signals))
-    block = signals[np.minimum(np.arange(start, start + voxel_block), stop - 1)]
-    index, squared = _match_block(atoms, block, basis)
-    best[start:stop] = np.asarray(index)[: stop - start]
-    score[start:stop] = np.sqrt(np.asarray(squared)[: stop - start])
-  return best, score
+  return signals
 
 
-def _pad_atoms(atoms, atom_block: int):
-  """Atoms in blocks, [block, atom, frame]; the padding repeats atom zero."""
-  n_blocks = -(-len(atoms) // atom_block)
-  padding = n_blocks * atom_block - len(atoms)
-  filled = jnp.concatenate([atoms, jnp.repeat(atoms[:1], padding, 0)])
-  return filled.reshape(n_blocks, atom_block, -1)
+def real_signals(signals, basis, *, is_complex: bool, precision: str):
+  """Real rows whose products with real atoms are the parts of ⟨atom, signal⟩.
 
+  A real dictionary costs two real products, of the signal's real and of its
+  imaginary part; a complex one has its two parts side by side in twice the
+  columns.
 
-@jax.jit
-def _match_block(
-  atoms: Float32[Array, "block atom frame"],
-  signals: Complex64[Array, "voxel frame"],
-  basis: Array | None,
-) -> tuple[Int32[Array, "voxel"], Float32[Array, "voxel"]]:
-  """Best atom and its squared score, with a running maximum over blocks.
+  Args:
+    signals: [voxel, frame].
+    basis: temporal basis that they are projected on, or None.
+    is_complex: whether the atoms are.
+    precision: of the projection.
 
-  A real dictionary costs two real products, ⟨d, Re s⟩² + ⟨d, Im s⟩².
+  Returns:
+    The rows of all real parts, then of all imaginary parts, [2 voxel, column].
   """
-  if basis is not None:
-    signals = signals @ basis.astype(signals.dtype)
-  n_voxels = len(signals)
-  if _is_complex(atoms):
-    parts = jnp.conj(signals)
-  else:
-    parts = jnp.concatenate([signals.real, signals.imag])
+  products = PRECISIONS[precision].products
+  if is_complex:
+    if basis is not None:
+      basis = basis.astype(signals.dtype)
+      signals = jnp.matmul(signals, basis, precision=products)
+    real, imag = signals.real, signals.imag
+    return jnp.concatenate(
+      [
+        jnp.concatenate([real, imag], 1),
+        jnp.concatenate([imag, -real], 1),
+      ]
+    )
+  rows = jnp.concatenate([signals.real, signals.imag])
+  if basis is None:
+    return rows
+  return jnp.matmul(rows, basis.astype(rows.dtype), precision=products)
 
-  def score_block(best, numbered):
-    number, block = numbered
-    product = parts @ block.T
-    if _is_complex(atoms):
-      squared = product.real**2 + product.imag**2
-    else:
-      squared = product[:n_voxels] ** 2 + product[n_voxels:] ** 2
-    index = jnp.argmax(squared, axis=1)
-    highest = jnp.max(squared, axis=1)
-    better = highest > best[1]
-    index = index.astype(jnp.int32) + number * len(block)
+
+def best_of_tile(
+  rows: Float32[Array, "2*voxel column"],
+  atoms: Float32[Array, "atom column"],
+  *,
+  precision: str,
+) -> tuple[Float32[Array, "voxel"], Int32[Array, "voxel"]]:
+  """Highest |⟨atom, signal⟩|² of each voxel, and the first atom that has it.
+
+  Args:
+    rows: of `real_signals`.
+    atoms: real atoms.
+    precision: of the products.
+  """
+  dtype, products = PRECISIONS[precision]
+  n_voxels = len(rows) // 2
+  parts = jnp.matmul(
+    rows.astype(dtype),
+    atoms.astype(dtype).T,
+    precision=products,
+    preferred_element_type=jnp.float32,
+  )
+  squared = parts[:n_voxels] ** 2 + parts[n_voxels:] ** 2
+  highest = jnp.max(squared, axis=1)
+  # `argmax` is a loop of single numbers on a CPU; two plain reductions are
+  # three times as fast.
+  numbers = lax.broadcasted_iota(jnp.int32, squared.shape, 1)
+  there = squared == highest[:, None]
+  index = jnp.min(jnp.where(there, numbers, atoms.shape[0] - 1), axis=1)
+  return highest, index
+
+
+@functools.partial(jax.jit, static_argnames=("atom_block", "precision"))
+def _match_block(
+  atoms: Float32[Array, "atom column"],
+  basis: Array | None,
+  first: Int32[Array, ""],
+  signals: Complex64[Array, "voxel frame"],
+  best: Int32[Array, "voxel"],
+  squared: Float32[Array, "voxel"],
+  *,
+  atom_block: int,
+  precision: str,
+) -> tuple[Int32[Array, "voxel"], Float32[Array, "voxel"], Bool[Array, ""]]:
+  """Best atoms and squared scores, those so far included; whether finite."""
+  n_atoms, n_columns = atoms.shape
+  n_frames = signals.shape[1] if basis is None else basis.shape[1]
+  rows = real_signals(
+    signals, basis, is_complex=n_columns > n_frames, precision=precision
+  )
+
+  def score_block(i, so_far):
+    best, squared = so_far
+    # The last block ends with the last atom; those it repeats change nothing.
+    start = jnp.minimum(i * atom_block, n_atoms - atom_block)
+    block = lax.dynamic_slice_in_dim(atoms, start, atom_block)
+    highest, index = best_of_tile(rows, block, precision=precision)
+    better = highest > squared
     return (
-      jnp.where(better, index, best[0]),
-      jnp.where(better, highest, best[1]),
-    ), None
+      jnp.where(better, first + start + index, best),
+      jnp.where(better, highest, squared),
+    )
 
-  start = jnp.zeros(n_voxels, jnp.int32), jnp.full(n_voxels, -1.0)
-  numbers = jnp.arange(len(atoms), dtype=jnp.int32)
-  best, _ = jax.lax.scan(score_block, start, (numbers, atoms))
-  return best
+  n_blocks = -(-n_atoms // atom_block)
+  found = lax.fori_loop(0, n_blocks, score_block, (best, squared))
+  return *found, jnp.isfinite(rows).all()
 
 
-def _is_complex(array) -> bool:
-  return jnp.issubdtype(array.dtype, jnp.complexfloating)
+def _chunks(atoms, chunk_bytes: int) -> Iterator[tuple[int, Array]]:
+  """Parts of the atoms as real numbers on the device, all of one size.
+
+  Yields:
+    The first atom's number and the atoms, [atom, column].
+  """
+  size = max(1, chunk_bytes // (atoms.shape[1] * atoms.dtype.itemsize))
+  size = _even(len(atoms), size)
+  for start in range(0, len(atoms), size):
+    first = min(start, len(atoms) - size)
+    yield first, real_atoms(jnp.asarray(atoms[first : first + size]))
+
+
+def _even(total: int, most: int) -> int:
+  """Size of parts that are alike, so that little is done twice at the end."""
+  size = -(-total // -(-total // most))
+  return min(total, most, -(-size // 64) * 64)
+
+
+def real_atoms(atoms):
+  """Real atoms as they are, complex ones as both parts side by side.
+
+  Args:
+    atoms: [atom, column].
+  """
+  if jnp.iscomplexobj(atoms):
+    return jnp.concatenate([atoms.real, atoms.imag], 1)
+  return atoms
+
+
+def _blockwise(function, size: int, *arrays: np.ndarray):
+  """Results of a compiled function for blocks of rows, one call ahead.
+
+  Yields:
+    The rows and the results, on the host.
+  """
+  n_rows = len(arrays[0])
+  pending: collections.deque = collections.deque()
+  for start in range(0, n_rows, size):
+    rows = slice(start, min(start + size, n_rows))
+    blocks = [array[rows] for array in arrays]
+    if (missing := start + size - n_rows) > 0:
+      # The last block repeats its last row.
+      blocks = [
+        np.pad(b, [(0, missing)] + [(0, 0)] * (b.ndim - 1), "edge")
+        for b in blocks
+      ]
+    pending.append((rows, function(*blocks)))
+    if len(pending) > 1:
+      done, results = pending.popleft()
+      yield done, [np.asarray(x) for x in results]
+  for done, results in pending:
+    yield done, [np.asarray(x) for x in results]
+
+
+def count_not_finite(signals) -> int:
+  """How many voxels have a signal that is not finite.
+
+  Args:
+    signals: [voxel, frame].
+  """
+  return sum(
+    int(np.count_nonzero(~np.isfinite(signals[start : start + 4096]).all(1)))
+    for start in range(0, len(signals), 4096)
+  )

@@ -10,7 +10,11 @@ from collections.abc import Callable
 
 import ml_collections
 
-from mrf_jax.methods.dictionary import check_svd, dictionary, dictionary_svd
+from mrf_jax.methods.dictionary import (
+  check_dictionary,
+  dictionary,
+  dictionary_svd,
+)
 from mrf_jax.methods.gomez import check_gomez, gomez
 from mrf_jax.methods.network import check_network, network, train_own_folds
 from mrf_jax.methods.study import Estimates, Study
@@ -58,5 +62,5 @@ def check_options(
     check_network(config, method, n_windows=n_windows)
   elif method == "gomez":
     check_gomez(config, n_windows=n_windows)
-  elif method == "dictionary_svd":
-    check_svd(config, n_windows=n_windows)
+  else:
+    check_dictionary(config, method, n_windows=n_windows)

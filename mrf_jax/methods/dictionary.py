@@ -1,16 +1,21 @@
 """Dictionary matching (Ma 2013), full and SVD-compressed (McGivney 2014)."""
 
 import dataclasses
+import functools
 import time
 
 import jax
 import ml_collections
 
+from mrf_jax.errors import UserError
 from mrf_jax.matching.compress import check_rank, compress
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
+from mrf_jax.matching.groups import group_atoms, match_groups
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.timing import StageTime
+
+SEARCHES = ("exhaustive", "groups")
 
 
 def dictionary(study: Study) -> Estimates:
@@ -24,17 +29,26 @@ def dictionary_svd(study: Study) -> Estimates:
   return _match_all("dictionary_svd", study, rank=rank)
 
 
-def check_svd(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
-  """Refuses a rank that the fingerprints do not have.
+def check_dictionary(
+  config: ml_collections.ConfigDict, method: str, *, n_windows: int
+) -> None:
+  """Refuses an unknown search, or a rank that the fingerprints do not have.
 
   Args:
     config: the experiment's configuration.
+    method: `dictionary` or `dictionary_svd`.
     n_windows: T.
 
   Raises:
-    UserError: it is not between 1 and T.
+    UserError: the search is none, or the rank is not between 1 and T.
   """
-  check_rank(config.dictionary.svd_rank, n_frames=n_windows)
+  search = config.dictionary.search
+  if search not in SEARCHES:
+    raise UserError(
+      f"dictionary.search: {search!r} is not one of {', '.join(SEARCHES)}"
+    )
+  if method == "dictionary_svd":
+    check_rank(config.dictionary.svd_rank, n_frames=n_windows)
 
 
 def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
@@ -58,8 +72,16 @@ def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
     atoms = compress(atoms, rank=rank)
     seconds = time.perf_counter() - start
     times.append(StageTime(method, "compress", seconds, atoms=n_atoms))
-  atoms = jax.device_put(atoms)
+  if options.search == "groups":
+    start = time.perf_counter()
+    groups = group_atoms(atoms)
+    seconds = time.perf_counter() - start
+    times.append(StageTime(method, "group", seconds, atoms=n_atoms))
+    find = functools.partial(match_groups, jax.device_put(groups))
+  else:
+    precision = study.config.precision
+    find = functools.partial(match, jax.device_put(atoms), precision=precision)
   maps, matched = reconstruct_all(
-    method, study, lambda k, subject: match(atoms, subject.signals)
+    method, study, lambda k, subject: find(subject.signals)
   )
   return maps, [*times, dataclasses.replace(matched, atoms=n_atoms)]

@@ -55,7 +55,11 @@ def network(method: str, study: Study) -> Estimates:
     voxels=voxels * (len(bundles) - 1) * epochs,
   )
   maps, seconds = reconstruct_all(
-    method, study, lambda k, subject: reconstruct(models[k], subject)
+    method,
+    study,
+    lambda k, subject: reconstruct(
+      models[k], subject, precision=study.config.precision
+    ),
   )
   return maps, [training, seconds]
 
@@ -205,6 +209,7 @@ def training_options(config: ml_collections.ConfigDict, method: str) -> dict:
     UserError: the sampling is unknown.
   """
   options = {**config.training, **config[method].training}
+  options["precision"] = config.precision
   sampling = options.pop("sampling")
   if sampling not in SAMPLINGS:
     raise UserError(

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from mrf_jax.models import winograd
 from mrf_jax.models.block import DropoutNormRelu
 from mrf_jax.models.layers import product
+from mrf_jax.precision import multiplies_exactly
 
 # Voxels on each side of a patch's centre: the network sees 5 × 5.
 REACH = 2
@@ -97,8 +98,8 @@ class ValidConv(nn.Module):
   One matrix product where the output is a single voxel (a training patch), and
   one for each line of the kernel where it is an image to learn from: XLA's own
   convolution needs five to ten times as long for its gradient on a CPU. Where
-  nothing is learned, fewer multiplications are needed. Sums are float32, the
-  output is of the input's type.
+  nothing is learned, and float32 not rounded, fewer multiplications are needed.
+  Sums are float32, the output is of the input's type.
 
   Attributes:
     features: output channels.
@@ -129,7 +130,7 @@ class ValidConv(nn.Module):
     if n > 1 and height == width == 1:
       # A training patch: all lines of the kernel in one product.
       x, n = x.reshape(len(x), 1, 1, -1), 1
-    elif n > 1 and not train:
+    elif n > 1 and not train and multiplies_exactly(x.dtype):
       return winograd.convolve(x, kernel) + bias[None, None, None]
     # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)

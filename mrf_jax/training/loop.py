@@ -11,11 +11,12 @@ import optax
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
+from mrf_jax.precision import check_precision
 from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.setup import STORAGE, Signals, make_folds, place
 from mrf_jax.training.step import init_state
-from mrf_jax.training.together import PRECISIONS, Plan, train_together
+from mrf_jax.training.together import Plan, train_together
 
 SCHEDULES = ("constant", "cosine")
 
@@ -224,12 +225,12 @@ def check_options(
   for name, choice, choices in (
     ("schedule", schedule, SCHEDULES),
     ("storage", storage, STORAGE),
-    ("precision", precision, PRECISIONS),
   ):
     if choice not in choices:
       raise UserError(
         f"training.{name}: {choice!r} is not one of {', '.join(choices)}"
       )
+  check_precision(precision)
 
 
 def _rate(learning_rate: float, schedule: str, total: int) -> optax.Schedule:

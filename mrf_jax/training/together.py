@@ -8,11 +8,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from mrf_jax.errors import UserError
+from mrf_jax.precision import PRECISIONS
 from mrf_jax.stopping import Stopped, stop_later
 from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
@@ -24,13 +24,6 @@ from mrf_jax.training.step import (
   train_steps,
   watched_errors,
 )
-
-# Type of activations and factors, and JAX's name for how float32 is multiplied.
-PRECISIONS = {
-  "float32": (jnp.float32, "highest"),
-  "tf32": (jnp.float32, "tensorfloat32"),
-  "bfloat16": (jnp.bfloat16, "highest"),
-}
 
 # How long the devices are left to themselves: signals, the live line and
 # checkpoints wait for them.
@@ -118,7 +111,7 @@ def train_together(
     ]
 
   with (
-    jax.default_matmul_precision(PRECISIONS[plan.precision][1]),
+    jax.default_matmul_precision(PRECISIONS[plan.precision].products),
     stop_later() as stop,
     LiveLine(
       f"training {len(numbers)} folds",
@@ -175,7 +168,7 @@ def _compiled(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
     optimizer=plan.optimizer,
     tile=plan.tile,
     input_noise=plan.input_noise,
-    compute_dtype=PRECISIONS[plan.precision][0],
+    compute_dtype=PRECISIONS[plan.precision].dtype,
   )
   return (
     runner.compile(

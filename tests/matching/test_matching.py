@@ -14,6 +14,7 @@ from mrf_jax.matching.dictionary import (
   grid_axis,
 )
 from mrf_jax.matching.dot_product import best_atoms, match
+from mrf_jax.memory import PeakMemory
 from mrf_jax.scanner.mrf import sliding_window
 from mrf_jax.sequence import make_sequence, tailored
 from mrf_jax.signal.fingerprints import simulate_fingerprints
@@ -217,3 +218,49 @@ def test_axis_steps_stay_below_the_bound():
   assert axis[-1] == pytest.approx(6000)
   assert ratios.max() <= 1.03 + 1e-5
   assert isinstance(build_dictionary(TRAIN, [500.0], [50.0]), Dictionary)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 50_000])
+def test_chunks_of_atoms_do_not_matter(dictionary, chunk_bytes):
+  few = Dictionary(
+    *(getattr(dictionary, name)[:300] for name in ("atoms", "norms")),
+    *(getattr(dictionary, name)[:300] for name in ("t1_ms", "t2_ms", "b1")),
+  )
+  signals = noisy(few, n=100)
+  found, score = best_atoms(few, signals, chunk_bytes=chunk_bytes)
+  expected, exact, clear = by_loop(few, signals)
+  np.testing.assert_allclose(score, exact, rtol=1e-5)
+  np.testing.assert_array_equal(found[clear], expected[clear])
+
+
+def test_of_equal_scores_the_first_atom(dictionary):
+  twice = np.repeat(np.asarray(dictionary.atoms)[:9], 3, 0)
+  ones = np.ones(27, np.float32)
+  repeated = Dictionary(twice, ones, ones, ones, ones)
+  signals = twice[::3].astype(np.complex64)
+  found, _ = best_atoms(repeated, signals, atom_block=4)
+  np.testing.assert_array_equal(found, np.arange(0, 27, 3))
+
+
+def test_bfloat16_chooses_alike_atoms(dictionary):
+  signals = noisy(dictionary, n=500)
+  _, exact = best_atoms(dictionary, signals)
+  found, score = best_atoms(dictionary, signals, precision="bfloat16")
+  np.testing.assert_allclose(score, exact, rtol=0.01)
+  atoms = np.asarray(dictionary.atoms)[found]
+  chosen = np.abs(np.einsum("vf,vf->v", atoms, signals))
+  np.testing.assert_allclose(chosen, exact, rtol=0.01)
+  with pytest.raises(UserError, match="'half' is not one of float32"):
+    best_atoms(dictionary, signals, precision="half")
+
+
+def test_memory_beside_the_inputs_is_bounded():
+  rng = np.random.default_rng(0)
+  atoms = rng.standard_normal((300_000, 200), np.float32)  # 240 MB
+  rows = np.arange(len(atoms), dtype=np.float32)
+  signals = rng.standard_normal((2048, 400), np.float32).view(np.complex64)
+  large = Dictionary(atoms, rows, rows, rows, rows)
+  best_atoms(large, signals[:8])
+  with PeakMemory() as memory:
+    best_atoms(large, signals)
+  assert memory.peak_bytes < 2**28

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from mrf_jax.errors import UserError
+from mrf_jax.matching import groups as grouping
+from mrf_jax.matching.compress import compress
+from mrf_jax.matching.dictionary import build_dictionary
+from mrf_jax.matching.dot_product import best_atoms, match
+from mrf_jax.matching.groups import (
+  best_atoms_of_groups,
+  group_atoms,
+  match_groups,
+)
+from mrf_jax.sequence import make_sequence, tailored
+
+AXES = np.geomspace(300, 5000, 40), np.geomspace(20, 2000, 40)
+
+
+@pytest.fixture(scope="module")
+def full():
+  return build_dictionary(tailored(96), *AXES, window=48)
+
+
+def signals_of(dictionary, n=3000, noise=0.02, seed=0):
+  rng = np.random.default_rng(seed)
+  atoms = np.asarray(dictionary.atoms)[rng.integers(0, dictionary.n_atoms, n)]
+  parts = rng.normal(size=(2, *atoms.shape)) * noise
+  phase = np.exp(2j * np.pi * rng.random((n, 1)))
+  signals = (atoms + parts[0] + 1j * parts[1]) * phase
+  return (signals * rng.uniform(0.1, 9, (n, 1))).astype(np.complex64)
+
+
+def assert_nothing_missed(dictionary, signals, **options):
+  groups = group_atoms(dictionary, **options)
+  found, score, searched = best_atoms_of_groups(groups, signals)
+  expected, best = best_atoms(dictionary, signals)
+  np.testing.assert_allclose(score, best, rtol=2e-6)
+  assert np.mean(found == expected) > 0.9  # others are ties in float32
+  return searched
+
+
+@pytest.mark.parametrize("size", [1, 3, 64, 5000])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 1.0])
+def test_no_better_atom_is_missed(full, size, noise):
+  signals = signals_of(full, n=500, noise=noise)
+  assert_nothing_missed(compress(full, rank=8), signals, size=size)
+
+
+def test_most_groups_are_left_out(full):
+  signals = signals_of(full, noise=0.002)
+  searched = assert_nothing_missed(compress(full, rank=8), signals, size=16)
+  assert searched < 0.2
+
+
+def test_all_frames_and_odd_numbers_of_voxels(full, monkeypatch):
+  monkeypatch.setattr(grouping, "_VOXEL_BLOCK", 100)
+  monkeypatch.setattr(grouping, "_TASKS", 7)
+  assert_nothing_missed(full, signals_of(full, n=333), size=50)
+
+
+def test_complex_atoms():
+  rng = np.random.default_rng(0)
+  train = make_sequence(
+    rng.uniform(10, 60, 40), 12.0, 2.0, rng.uniform(0, 360, 40), 20.0
+  )
+  full = build_dictionary(train, AXES[0][::3], AXES[1][::3])
+  assert np.iscomplexobj(full.atoms)
+  signals = signals_of(full, n=300)
+  assert_nothing_missed(full, signals, size=20)
+  assert_nothing_missed(compress(full, rank=15), signals, size=20)
+
+
+def test_every_atom_is_in_a_group_and_within_its_angle(full):
+  groups = group_atoms(compress(full, rank=8), size=30)
+  np.testing.assert_array_equal(
+    np.unique(groups.members), np.arange(full.n_atoms)
+  )
+  assert groups.members.shape[1] <= 30
+  cosines = np.einsum(
+    "gmc,gc->gm", groups.atoms.astype(float), groups.centres.astype(float)
+  )
+  assert np.all(cosines >= groups.cos_angle[:, None] - 1e-6)
+
+
+def test_maps_are_those_of_match(full):
+  short = compress(full, rank=8)
+  signals = signals_of(full, n=200)
+  signals[7] = 0
+  one, two = match(short, signals), match_groups(group_atoms(short), signals)
+  np.testing.assert_allclose(one.pd, two.pd, rtol=1e-4)
+  assert np.mean(one.t1_ms == two.t1_ms) > 0.9
+  assert two.pd[7] == 0 and two.t1_ms[7] == one.t1_ms[7]
+  assert match_groups(group_atoms(short), signals[:0]).pd.shape == (0,)
+
+
+def test_bad_input_is_refused(full):
+  groups = group_atoms(full)
+  with pytest.raises(UserError, match=r"\[voxel, 49\]"):
+    match_groups(groups, np.zeros((3, 48), np.complex64))
+  bad = np.zeros((3, 49), np.complex64)
+  bad[1, 5] = np.inf
+  with pytest.raises(UserError, match="1 voxels have signals"):
+    match_groups(groups, bad)
+  with pytest.raises(UserError, match="size 0"):
+    group_atoms(full, size=0)
