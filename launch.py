@@ -9,7 +9,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-_MODES = ("crossval", "simulate", "design")
+_MODES = ("crossval", "simulate", "design", "benchmark")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Configuration file; its values: --config.key=value."

@@ -168,6 +168,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.dictionary.search = "exhaustive"
   config.dictionary.svd_rank = 25  # of dictionary_svd, McGivney 2014
 
+  # Of --mode=benchmark: sizes of dictionaries, and about how long the repeats
+  # of each row take. The largest wants 6 GB; the whole takes about a quarter
+  # of an hour on two cores.
+  config.benchmark = ml_collections.ConfigDict()
+  config.benchmark.atoms = (1_000, 10_000, 100_000, 1_000_000)
+  config.benchmark.seconds = 10.0
+
   # The plane over which --mode=design shows bounds.
   config.design = ml_collections.ConfigDict()
   config.design.t1_ms = (200.0, 5400.0)

@@ -29,5 +29,6 @@ def get_config() -> ml_collections.ConfigDict:
     dense=(16,),
   )
   config.gomez.update(window=(5, 5, 3), rank=5)
+  config.benchmark.update(atoms=(100, 1000), seconds=0.0)
   config.dictionary.update(step_percent=30.0, svd_rank=5)
   return config

@@ -16,9 +16,8 @@ from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import Study
-from mrf_jax.timing import collect_times
+from mrf_jax.timing import write_timing
 from mrf_jax.training.epoch_log import log_file, read_records
-from mrf_jax.workdir import Workdir
 
 # Method, or row that stands beside the methods, to the maps of each subject.
 Estimates = Mapping[str, Sequence[Maps]]
@@ -70,10 +69,7 @@ def evaluate(study: Study) -> None:
   _write_differences({m: errors[m] for m in config.methods}, study)
   _draw_figures(study, estimates)
   trained = _draw_learning_curves(study)
-  collect_times(
-    [times_file(study.workdir, method) for method in config.methods],
-    root / "timing.csv",
-  )
+  write_timing(root, config.methods)
   print(table.format_text(rows))
   print(f"\nTable 1      {root / 'table1.md'}, table1.csv")
   if simulated:
@@ -85,11 +81,6 @@ def evaluate(study: Study) -> None:
   print(f"Timing       {root / 'timing.csv'}")
   print(f"Maps         {root / 'maps'} (NIfTI)")
   print(f"Models       {root / 'models'}")
-
-
-def times_file(workdir: Workdir, method: str) -> pathlib.Path:
-  """JSON file of the times of a method's stages."""
-  return workdir.root / "maps" / method / "timing.json"
 
 
 def _load_maps(study: Study, method: str) -> list[Maps]:

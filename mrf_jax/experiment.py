@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import shlex
 import sys
 
 import jax
@@ -10,11 +11,18 @@ import ml_collections
 import numpy as np
 
 from mrf_jax import processes
+from mrf_jax.benchmark.report import load_benchmark
+from mrf_jax.benchmark.run import (
+  check_benchmark,
+  run_benchmark,
+  same_benchmark,
+  write_files,
+)
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.design import evaluate_design, write_design
 from mrf_jax.errors import UserError
-from mrf_jax.evaluate import evaluate, times_file
+from mrf_jax.evaluate import evaluate
 from mrf_jax.evaluation import figures, nifti
 from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.maps import MAP_NAMES, Maps
@@ -37,7 +45,7 @@ from mrf_jax.simulate import (
   simulate_subject,
   true_signals,
 )
-from mrf_jax.timing import save_times
+from mrf_jax.timing import benchmark_file, save_times, times_file
 from mrf_jax.training.epoch_log import join_logs
 from mrf_jax.workdir import Workdir
 
@@ -162,6 +170,40 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   )
   print(text)
   say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")
+
+
+def benchmark(config: ml_collections.ConfigDict, root) -> None:
+  """The timing comparison: every stage of every method, on one scan.
+
+  Args:
+    config: the experiment's configuration.
+    root: the workdir; gets `benchmark.json`, `timing.csv`, `timing.md` and
+      `timing.png`.
+  """
+  _check_methods(config)
+  if jax.process_count() > 1:
+    raise UserError("benchmark: is for one process, not for several")
+  sequence = _sequence(config.sequence)
+  check_benchmark(config, sequence)
+  workdir = Workdir(root, config.to_dict())
+  path = benchmark_file(workdir.root)
+  stands = path.exists() and load_benchmark(path)
+  if stands and same_benchmark(config, stands):
+    say(f"{path} stands already; remove it to measure again")
+    text = write_files(workdir.root, stands, config.methods)
+  else:
+    say("Timing every stage on one simulated scan ...")
+    text = run_benchmark(
+      config,
+      workdir.root,
+      sequence,
+      phantom=_phantom_options(config.data),
+      command="python " + shlex.join(sys.argv),
+    )
+  print(text)
+  say(
+    f"Timing: {workdir.root / 'timing.md'}, timing.csv, timing.png, {path.name}"
+  )
 
 
 def _open_workdir(config, root) -> Workdir:
@@ -316,7 +358,9 @@ def _maps_stand(study: Study, method: str) -> bool:
     for k in range(len(study.subjects))
     for name in MAP_NAMES
   ]
-  return all(file.exists() for file in [*files, times_file(workdir, method)])
+  return all(
+    file.exists() for file in [*files, times_file(workdir.root, method)]
+  )
 
 
 def _estimate(study: Study, method: str) -> None:
@@ -331,4 +375,4 @@ def _estimate(study: Study, method: str) -> None:
       nifti.save_map(
         path, getattr(estimate, name), subject.mask, subject.affine
       )
-  save_times(times, times_file(study.workdir, method))
+  save_times(times, times_file(study.workdir.root, method))

@@ -25,6 +25,11 @@ def available_bytes() -> int:
   return max(0, available)
 
 
+def gib(n_bytes: float) -> str:
+  """A size in words."""
+  return f"{n_bytes / 2**30:.1f} GiB"
+
+
 class PeakMemory:
   """Most memory that the process held within the block, beyond its start.
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 
 import jax
 
@@ -30,6 +31,8 @@ class StageTime:
   atoms: int | None = None
 
 
+# The first seven are what others rely on; `source` is `crossval` or
+# `benchmark`, which alone fills the rest.
 COLUMNS = (
   "method",
   "stage",
@@ -38,6 +41,19 @@ COLUMNS = (
   "voxels",
   "atoms",
   "voxels_per_s",
+  "source",
+  "precision",
+  "jax",
+  "cold_s",
+  "spread",
+  "noisy",
+  "repeats",
+  "timed_voxels",
+  "gflop",
+  "gbyte",
+  "product_share",
+  "copy_share",
+  "peak_mib",
 )
 
 
@@ -49,14 +65,37 @@ def save_times(times: list[StageTime], path) -> None:
     rate = row["voxels"] / row["seconds"] if row["voxels"] else None
     row["voxels_per_s"] = rate and round(rate, 1)
     row["seconds"] = round(row["seconds"], 6)
+    row["source"] = "crossval"
   with replacing(path) as temporary:
     temporary.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def collect_times(paths: list[pathlib.Path], table: pathlib.Path) -> None:
-  """Writes `timing.csv` from the methods' JSON files."""
+def times_file(root: pathlib.Path, method: str) -> pathlib.Path:
+  """JSON file of the times of a method's stages."""
+  return root / "maps" / method / "timing.json"
+
+
+def benchmark_file(root: pathlib.Path) -> pathlib.Path:
+  """JSON file of the timing comparison."""
+  return root / "benchmark.json"
+
+
+def write_timing(root: pathlib.Path, methods: Sequence[str]) -> None:
+  """Writes `timing.csv` of all that was timed in a workdir.
+
+  Args:
+    root: the workdir.
+    methods: in their order.
+  """
+  rows = []
+  for method in methods:
+    path = times_file(root, method)
+    if path.exists():
+      rows += json.loads(path.read_text())
+  if benchmark_file(root).exists():
+    rows += json.loads(benchmark_file(root).read_text())["rows"]
+  table = root / "timing.csv"
   with replacing(table) as temporary, open(temporary, "w", newline="") as file:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for path in paths:
-      writer.writerows(json.loads(path.read_text()))
+    writer.writerows(rows)

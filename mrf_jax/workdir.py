@@ -14,11 +14,12 @@ from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
 
 # Methods stand beside each other in a workdir, so their choice may change; the
-# bounds of `design` are computed anew each time; and on another machine folds
+# results of `design` and `benchmark` stand apart; and on another machine folds
 # may be spread, and checkpoints written, in another way.
 _FREE_KEYS = (
   "methods",
   "design",
+  "benchmark",
   "training.folds_at_once",
   "training.checkpoint_epochs",
   "training.checkpoint_minutes",
@@ -69,7 +70,7 @@ class Workdir:
       if stored is not None:
         self._refuse_other(stored, self.config)
       self._write_json("config.json", config)
-      self._write_json("environment.json", _environment(config))
+      self._write_json("environment.json", environment(config))
       for folder in ("data", "maps", "models", "metrics", "figures"):
         (self.root / folder).mkdir(exist_ok=True)
     except OSError as error:
@@ -156,7 +157,7 @@ def _flat(tree: dict, prefix: str = "") -> dict:
   return flat
 
 
-def _environment(config: dict) -> dict:
+def environment(config: dict) -> dict:
   """What the results depend on besides the configuration."""
   versions: dict[str, str | None] = {}
   for package in _PACKAGES:

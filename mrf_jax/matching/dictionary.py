@@ -9,6 +9,7 @@ from jaxtyping import Complex64, Float32
 from mrf_jax.arrays import AnyArray
 from mrf_jax.errors import UserError
 from mrf_jax.matching.compress import compress
+from mrf_jax.memory import available_bytes, gib
 from mrf_jax.scanner.mrf import sliding_window
 from mrf_jax.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_echoes
@@ -75,8 +76,8 @@ def build_dictionary(
     The dictionary, atoms ordered by B1, then T1, then T2.
 
   Raises:
-    UserError: an axis is empty, no pair has T2 ≤ T1, or the sequence is
-      shorter than the window.
+    UserError: an axis is empty, no pair has T2 ≤ T1, the sequence is shorter
+      than the window, or memory is too small.
   """
   if sequence.n_frames < window:
     raise UserError(
@@ -91,14 +92,44 @@ def build_dictionary(
   if not physical.any():
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
   t1, t2, factor = t1[physical], t2[physical], factor[physical]
+  check_memory(len(t1), sequence, window=window, stride=stride)
   echoes = simulate_echoes(
     sequence, t1, t2, b1=factor, n_states=n_states, text=text
   )
   atoms = sliding_window(echoes, window=window, stride=stride)
-  norms = np.linalg.norm(atoms, axis=1)
+  del echoes
+  # Without squares of all atoms beside them.
+  norms = np.sqrt(np.einsum("ij,ij->i", atoms, atoms.conj()).real)
   atoms /= norms[:, None]
   dictionary = Dictionary(atoms, norms, t1, t2, factor)
   return dictionary if rank is None else compress(dictionary, rank=rank)
+
+
+def check_memory(
+  n_atoms: int, sequence: Sequence, *, window: int, stride: int
+) -> None:
+  """Refuses a dictionary that memory cannot hold while it is made.
+
+  Args:
+    n_atoms: fingerprints.
+    sequence: the train.
+    window: frames of the sliding window.
+    stride: frames from one window to the next.
+
+  Raises:
+    UserError: memory is too small; it says which size would fit.
+  """
+  n_windows = sequence.n_windows(window=window, stride=stride)
+  real = sequence.has_constant_phase and not sequence.balanced
+  # Echoes and windows stand beside each other.
+  per_atom = (sequence.n_frames + n_windows) * (4 if real else 8)
+  free = available_bytes()
+  if n_atoms * per_atom > free:
+    raise UserError(
+      f"dictionary: {n_atoms:,} atoms of {sequence.n_frames} frames want "
+      f"{gib(n_atoms * per_atom)} of memory, {gib(free)} are free; "
+      f"{int(0.9 * free) // per_atom:,} atoms would fit"
+    )
 
 
 def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:

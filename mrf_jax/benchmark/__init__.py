@@ -1,0 +1,1 @@
+"""The timing comparison: every stage of every method on one scan."""

@@ -1,0 +1,54 @@
+"""Time of a scan over the size of the dictionary."""
+
+import os
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from mrf_jax.benchmark.report import MATCHING
+from mrf_jax.evaluation.panels import save
+
+
+def timing_figure(
+  path: str | os.PathLike, rows: Sequence[dict], *, title: str
+) -> None:
+  """Log-log: matching grows with the atoms, networks do not have any.
+
+  Args:
+    path: PNG file, replaced as a whole.
+    rows: of a `benchmark.json`.
+    title: of the figure.
+  """
+  figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+  axis = figure.subplots()
+  axis.set_title(title, fontsize=10)
+  whole = [r for r in rows if r["stage"].startswith("reconstruct")]
+  atoms = [r["atoms"] for r in whole if r["method"].startswith("dictionary")]
+  low, high = min(atoms, default=1e3), max(atoms, default=1e6)
+  for (method, stage), label in MATCHING.items():
+    found = [r for r in whole if (r["method"], r["stage"]) == (method, stage)]
+    axis.plot(
+      *([r[name] for r in found] for name in ("atoms", "seconds")),
+      "o-",
+      label=label,
+    )
+  for row, style in zip(
+    [r for r in whole if not r["method"].startswith("dictionary")],
+    ("-", "--", "-.", ":"),
+    strict=False,
+  ):
+    label = row["method"]
+    if row["atoms"]:
+      label += f" ({row['atoms']:,} atlas voxels)"
+    axis.plot(
+      [low, high], [row["seconds"]] * 2, style, color="black", label=label
+    )
+  axis.set(
+    xscale="log",
+    yscale="log",
+    xlabel="atoms of the dictionary",
+    ylabel="seconds a scan, warm",
+  )
+  axis.grid(which="major", alpha=0.3)
+  axis.legend(fontsize=8)
+  save(figure, path)

@@ -1,0 +1,77 @@
+"""What a machine can do: its matrix products and its copies."""
+
+import dataclasses
+import os
+import platform
+import time
+
+import jax
+import jax.numpy as jnp
+
+from mrf_jax.precision import PRECISIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+  """Measured peaks, the better of several runs.
+
+  Attributes:
+    products: multiplications and additions of a large matrix product, FLOP/s.
+    copies: bytes read and written by a copy that no cache holds, B/s.
+  """
+
+  products: float
+  copies: float
+
+
+def measure_rates(precision: str) -> Rates:
+  """Peaks of the device that JAX computes on.
+
+  Args:
+    precision: of the product, one of `PRECISIONS`.
+  """
+  on_cpu = jax.default_backend() == "cpu"
+  side = 4096 if on_cpu else 16384
+  dtype, products = PRECISIONS[precision]
+  matrix = jnp.ones((side, side), dtype)
+  long = jnp.ones(2**26 if on_cpu else 2**29, jnp.float32)
+  multiply = jax.jit(
+    lambda a: jnp.matmul(
+      a, a, precision=products, preferred_element_type=jnp.float32
+    )
+  )
+  copy = jax.jit(lambda a: a + 1)
+  return Rates(
+    products=2 * side**3 / _fastest(multiply, matrix),
+    copies=2 * long.nbytes / _fastest(copy, long),
+  )
+
+
+def processor() -> str:
+  """Name of the machine's processor."""
+  try:
+    with open("/proc/cpuinfo") as file:
+      for line in file:
+        if line.startswith("model name"):
+          return line.split(":", 1)[1].strip()
+  except OSError:
+    pass
+  return platform.processor() or platform.machine()
+
+
+def device_name() -> str:
+  """The device that JAX computes on, in words."""
+  if jax.default_backend() == "cpu":
+    return f"{os.cpu_count()} × {processor()}"
+  return jax.devices()[0].device_kind
+
+
+def _fastest(function, argument, repeats: int = 7) -> float:
+  """Seconds of the fastest of several calls."""
+  function(argument).block_until_ready()
+  seconds = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    function(argument).block_until_ready()
+    seconds.append(time.perf_counter() - start)
+  return min(seconds)

@@ -1,0 +1,232 @@
+"""The timing comparison from a configuration to its files."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import ml_collections
+
+from mrf_jax.benchmark.figure import timing_figure
+from mrf_jax.benchmark.machine import Rates, device_name, measure_rates
+from mrf_jax.benchmark.measure import Task, Timing, measure
+from mrf_jax.benchmark.report import FORMAT, format_benchmark
+from mrf_jax.benchmark.scan import Scene, make_scene
+from mrf_jax.benchmark.tasks import (
+  axes_of,
+  count_atoms,
+  dictionary_tasks,
+  gomez_tasks,
+  network_tasks,
+)
+from mrf_jax.errors import UserError
+from mrf_jax.files import replacing
+from mrf_jax.matching.dictionary import check_memory
+from mrf_jax.models import NETWORKS
+from mrf_jax.parallel import bar, notice
+from mrf_jax.sequence import Sequence
+from mrf_jax.timing import benchmark_file, write_timing
+from mrf_jax.workdir import environment
+
+
+def check_benchmark(
+  config: ml_collections.ConfigDict, sequence: Sequence
+) -> None:
+  """Refuses what cannot be timed, before anything is.
+
+  Args:
+    config: the experiment's configuration.
+    sequence: the train.
+
+  Raises:
+    UserError: an option is out of its range, or the largest dictionary does
+      not fit into memory.
+  """
+  options = config.benchmark
+  if options.seconds < 0:
+    raise UserError(f"benchmark.seconds is {options.seconds}, less than 0")
+  if not options.atoms or min(options.atoms) < 1:
+    raise UserError(f"benchmark.atoms is {tuple(options.atoms)}, not sizes")
+  if _wants_dictionaries(config):
+    check_memory(
+      count_atoms(*axes_of(config, max(options.atoms))),
+      sequence,
+      window=config.scan.window,
+      stride=config.scan.stride,
+    )
+
+
+def run_benchmark(
+  config: ml_collections.ConfigDict,
+  root: pathlib.Path,
+  sequence: Sequence,
+  *,
+  phantom: dict,
+  command: str,
+) -> str:
+  """Times every stage of every method and writes the comparison's files.
+
+  Args:
+    config: the experiment's configuration.
+    root: the workdir; gets `benchmark.json`, `timing.csv`, `timing.md` and
+      `timing.png`.
+    sequence: the train.
+    phantom: arguments of `make_phantom`.
+    command: that asked for it.
+
+  Returns:
+    The table in Markdown.
+  """
+  scene = make_scene(
+    sequence,
+    seed=config.seed,
+    n_subjects=config.data.n_subjects if "gomez" in config.methods else 1,
+    grid=config.data.grid.to_dict(),
+    phantom=phantom,
+    window=config.scan.window,
+    stride=config.scan.stride,
+    noise_level=config.scan.noise_level,
+  )
+  before = measure_rates(config.precision)
+  timings = []
+  with bar(total=_count_tasks(config), text="timing") as shown:
+    for task in _tasks(config, scene, before):
+      shown.set_postfix_str(task.label)
+      timings.append(measure(task, before, seconds=config.benchmark.seconds))
+      shown.update()
+  after = measure_rates(config.precision)
+  drift = after.products / before.products - 1
+  if abs(drift) > 0.1:
+    notice(
+      f"warning: matrix products ran {drift:+.0%} differently at the end: the "
+      "machine was not quiet"
+    )
+  content = _content(config, scene, before, timings, command)
+  with replacing(benchmark_file(root)) as path:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+  return write_files(root, content, config.methods)
+
+
+def write_files(root: pathlib.Path, content: dict, methods) -> str:
+  """Table and figure of a `benchmark.json`.
+
+  Args:
+    root: the workdir.
+    content: of the file.
+    methods: of the workdir.
+
+  Returns:
+    The table in Markdown.
+  """
+  write_timing(root, methods)
+  text = format_benchmark(content)
+  with replacing(root / "timing.md") as path:
+    path.write_text(text)
+  scan = content["scan"]
+  timing_figure(
+    root / "timing.png",
+    content["rows"],
+    title=f"One simulated scan, {scan['voxels']:,} voxels × {scan['windows']} "
+    f"windows; {content['machine']['device']}, {content['precision']}",
+  )
+  return text
+
+
+def same_benchmark(config: ml_collections.ConfigDict, content: dict) -> bool:
+  """Whether a `benchmark.json` is what this configuration would measure here.
+
+  Args:
+    config: the experiment's configuration.
+    content: of the file.
+  """
+  return content["options"] == _options(config) and content[
+    "machine"
+  ] == _machine(config)
+
+
+def _tasks(config, scene: Scene, rates: Rates) -> Iterator[Task]:
+  """All tasks; each is prepared when the one before is done."""
+  for method in config.methods:
+    if method in NETWORKS:
+      yield from network_tasks(config, method, scene)
+  if "gomez" in config.methods:
+    yield from gomez_tasks(config, scene)
+  if _wants_dictionaries(config):
+    for n_atoms in config.benchmark.atoms:
+      yield from dictionary_tasks(
+        config, scene, n_atoms, rates, seconds=config.benchmark.seconds
+      )
+
+
+def _count_tasks(config) -> int:
+  """How many `_tasks` there are."""
+  methods = config.methods
+  networks = sum(method in NETWORKS for method in methods)
+  per_size = (
+    _wants_dictionaries(config)
+    + ("dictionary" in methods)
+    + 4 * ("dictionary_svd" in methods)
+  )
+  return (
+    2 * networks
+    + 3 * ("gomez" in methods)
+    + per_size * len(config.benchmark.atoms)
+  )
+
+
+def _wants_dictionaries(config) -> bool:
+  return bool({"dictionary", "dictionary_svd"} & set(config.methods))
+
+
+def _options(config) -> dict:
+  """What decides which rows there are."""
+  options = {**config.benchmark.to_dict(), "methods": list(config.methods)}
+  return json.loads(json.dumps(options))
+
+
+def _machine(config) -> dict:
+  """What the times depend on besides the configuration."""
+  found = environment(config.to_dict())
+  return {
+    "device": device_name(),
+    "n_devices": jax.device_count(),
+    **{k: found[k] for k in ("cores", "python", "git_commit")},
+    "versions": {k: found["versions"][k] for k in ("jax", "jaxlib", "numpy")},
+  }
+
+
+def _content(
+  config, scene: Scene, rates: Rates, timings: list[Timing], command
+):
+  """What `benchmark.json` holds."""
+  machine, scan = _machine(config), scene.subjects[0]
+  return {
+    "format": FORMAT,
+    "version": 1,
+    "command": command,
+    "machine": machine,
+    "precision": config.precision,
+    "options": _options(config),
+    "scan": {
+      "slices": scan.mask.shape[0],
+      "matrix": scan.mask.shape[1],
+      "voxels": scan.n_voxels,
+      "windows": scan.n_windows,
+    },
+    "rates": {
+      "products_gflop_per_s": rates.products / 1e9,
+      "copies_gb_per_s": rates.copies / 1e9,
+    },
+    "rows": [
+      {
+        **dataclasses.asdict(timing),
+        "noisy": timing.noisy,
+        "voxels_per_s": timing.voxels_per_s,
+        "device": machine["device"],
+        "jax": machine["versions"]["jax"],
+        "source": "benchmark",
+      }
+      for timing in timings
+    ],
+  }

@@ -1,0 +1,157 @@
+"""A simulated scan to time methods on: any size, in seconds."""
+
+import dataclasses
+
+import numpy as np
+
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.maps import Maps
+from mrf_jax.matching.dictionary import Dictionary, build_dictionary, grid_axis
+from mrf_jax.phantom import tissue
+from mrf_jax.phantom.anatomy import SliceGrid
+from mrf_jax.scanner.mrf import sliding_window
+from mrf_jax.sequence import Sequence
+from mrf_jax.simulate import make_phantom
+
+# Steps of the T1 and T2 that fingerprints are simulated at, percent.
+_STEP_PERCENT = 10.0
+_ROWS = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """Heads and the fingerprints of what is in them.
+
+  Attributes:
+    subjects: the first with signals, all with maps and mask.
+    signals: of the first, [voxel, window].
+    maps: of all.
+    atoms: fingerprints at steps of T1 and T2.
+    nearest: the atom of each voxel, of each subject.
+  """
+
+  subjects: list[Subject]
+  signals: np.ndarray
+  maps: list[Maps]
+  atoms: Dictionary
+  nearest: list[np.ndarray]
+
+  def compressed(self, number: int, basis, *, noise: float) -> np.ndarray:
+    """Signals of a subject in temporal components, [voxel, rank]."""
+    rows = self.nearest[number]
+    table = np.asarray(self.atoms.atoms) @ basis
+    signals = (self.maps[number].pd * self.atoms.norms[rows])[:, None] * table[
+      rows
+    ]
+    rng = np.random.default_rng([number, 1])
+    white = rng.standard_normal((*signals.shape, 2), np.float32)
+    scale = np.float32(noise * np.abs(signals).mean())
+    return signals + scale * white.view(np.complex64)[..., 0]
+
+
+def make_scene(
+  sequence: Sequence,
+  *,
+  seed: int,
+  n_subjects: int,
+  grid: dict,
+  phantom: dict,
+  window: int,
+  stride: int,
+  noise_level: float,
+) -> Scene:
+  """Heads whose voxels give the nearest simulated fingerprint, with noise.
+
+  No k-space, no coils, no B1: time does not depend on these.
+
+  Args:
+    sequence: the train.
+    seed: of the heads and of the noise.
+    n_subjects: heads.
+    grid: arguments of `SliceGrid`.
+    phantom: arguments of `make_phantom`.
+    window: frames of the sliding window.
+    stride: frames from one window to the next.
+    noise_level: as of `simulate_subject`.
+  """
+  slices = SliceGrid(**grid)
+  heads = [
+    make_phantom(np.random.default_rng([seed, k]), slices, **phantom)
+    for k in range(n_subjects)
+  ]
+  truths = [tissue.mix(head.fractions, head.tissues) for head in heads]
+  axes = [
+    grid_axis(
+      min(float(getattr(t, name).min()) for t in truths),
+      max(float(getattr(t, name).max()) for t in truths),
+      step_percent=_STEP_PERCENT,
+    )
+    for name in ("t1_ms", "t2_ms")
+  ]
+  atoms = build_dictionary(sequence, *axes, window=window, stride=stride)
+  nearest = [_nearest(atoms, axes, truth) for truth in truths]
+  signals = _signals(
+    np.random.default_rng([seed, n_subjects]),
+    atoms,
+    nearest[0],
+    truths[0].pd,
+    sequence.n_frames,
+    window=window,
+    stride=stride,
+    noise_level=noise_level,
+  )
+  return Scene(
+    [
+      Subject(
+        subject=f"benchmark-{k:02d}",
+        mask=head.anatomy.mask,
+        signals=None if k else signals,
+        affine=slices.affine,
+        sequence=sequence,
+        window=window,
+        stride=stride,
+        field_strength_t=1.5,
+        provenance="simulated for timing",
+        maps=truth,
+        head_to_atlas=head.anatomy.head_to_atlas,
+      )
+      for k, (head, truth) in enumerate(zip(heads, truths, strict=True))
+    ],
+    signals,
+    truths,
+    atoms,
+    nearest,
+  )
+
+
+def _nearest(atoms: Dictionary, axes, truth: Maps) -> np.ndarray:
+  """Number of the atom of the nearest T1 and, up to this T1, T2."""
+  t1, t2 = (
+    np.searchsorted(np.sqrt(axis[1:] * axis[:-1]), values)
+    for axis, values in zip(axes, (truth.t1_ms, truth.t2_ms), strict=True)
+  )
+  numbers = np.full((len(axes[0]), len(axes[1])), -1)
+  physical = axes[1][None] <= axes[0][:, None]
+  numbers[physical] = np.arange(physical.sum())
+  # Where T2 would exceed T1, the longest T2 that does not.
+  longest = np.maximum(physical.sum(1) - 1, 0)
+  return numbers[t1, np.minimum(t2, longest[t1])]
+
+
+def _signals(
+  rng, atoms, rows, pd, n_frames: int, *, window, stride, noise_level
+) -> np.ndarray:
+  """Fingerprints with the noise that a sliding window leaves."""
+  table = np.asarray(atoms.atoms) * np.asarray(atoms.norms)[:, None]
+  signals = np.empty((len(rows), table.shape[1]), np.complex64)
+  level = noise_level * float((np.abs(table).mean(1)[rows] * pd).mean())
+  for start in range(0, len(rows), _ROWS):
+    part = slice(start, start + _ROWS)
+    count = len(rows[part])
+    white = rng.standard_normal((count, n_frames, 2), np.float32)
+    noise = sliding_window(
+      white.view(np.complex64)[..., 0], window=window, stride=stride
+    )
+    noise *= np.float32(level * np.sqrt(window))
+    signals[part] = pd[part, None] * table[rows[part]] + noise
+  return signals
