@@ -9,12 +9,15 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-_MODES = ("crossval", "simulate", "design", "benchmark")
+_STAGES = ("crossval", "simulate", "design", "benchmark")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Configuration file; its values: --config.key=value."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
+_MODE = flags.DEFINE_enum("mode", "crossval", (*_STAGES, "report"), "Stage.")
+_COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
+_PROFILE = flags.DEFINE_boolean("profile", False, "Trace to WORKDIR/profile.")
 _COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "host:port of the first of several processes."
 )
@@ -23,7 +26,6 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
 _TIMEOUT = flags.DEFINE_integer(
   "coordinator_timeout_s", 300, "How long to wait for the others."
 )
-_MODE = flags.DEFINE_enum("mode", "crossval", _MODES, "Stage to run.")
 
 
 def main(argv: list[str]) -> None:
@@ -33,19 +35,14 @@ def main(argv: list[str]) -> None:
   # JAX starts here, after the flags are known to be good.
   from mrf_jax import experiment, processes
   from mrf_jax.errors import UserError
+  from mrf_jax.profiling import profiled
   from mrf_jax.stopping import Stopped, stop_at_once
 
-  if len(argv) > 1:
-    _fail(f"unknown argument {argv[1]!r}")
-  if not flags.FLAGS["config"].present:
-    _fail("--config is missing")
-  path = config_flags.get_config_filename(flags.FLAGS["config"])
-  if not os.path.isfile(path):
-    _fail(f"{path}: there is no such configuration file")
-  if not _WORKDIR.value:
-    _fail("--workdir is missing")
-  stage = getattr(experiment, _MODE.value)
   try:
+    _check_flags(argv)
+    if _MODE.value == "report":
+      experiment.report(_COMPARE.value, _WORKDIR.value)
+      return
     processes.start(
       _COORDINATOR.value,
       _NUM_PROCESSES.value,
@@ -55,13 +52,29 @@ def main(argv: list[str]) -> None:
     )
     # After JAX's own handlers.
     stop_at_once()
-    stage(_CONFIG.value, _WORKDIR.value)
+    with profiled(_WORKDIR.value if _PROFILE.value else None):
+      getattr(experiment, _MODE.value)(_CONFIG.value, _WORKDIR.value)
   except UserError as error:
     _say_error(str(error))
     processes.leave(1)
   except Stopped as stop:
     _say_error(f"stopped by {stop}; the same command goes on where it stopped")
     processes.leave(128 + stop.number)
+
+
+def _check_flags(argv: list[str]) -> None:
+  """Refuses flags that do not make a command."""
+  if len(argv) > 1:
+    _fail(f"unknown argument {argv[1]!r}")
+  if _MODE.value == "report":
+    return
+  if not flags.FLAGS["config"].present:
+    _fail("--config is missing")
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  if not os.path.isfile(path):
+    _fail(f"{path}: there is no such configuration file")
+  if not _WORKDIR.value:
+    _fail("--workdir is missing")
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from mrf_jax import processes
-from mrf_jax.benchmark.report import load_benchmark
+from mrf_jax.benchmark.report import compare_benchmarks, load_benchmark
 from mrf_jax.benchmark.run import (
   check_benchmark,
   run_benchmark,
@@ -25,6 +25,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate
 from mrf_jax.evaluation import figures, nifti
 from mrf_jax.evaluation.bound_figure import bound_figure
+from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import (
   LEARNING_METHODS,
@@ -204,6 +205,29 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
   say(
     f"Timing: {workdir.root / 'timing.md'}, timing.csv, timing.png, {path.name}"
   )
+
+
+def report(compare: list[str], root) -> None:
+  """Tables from results that stand: machines beside each other.
+
+  Args:
+    compare: `benchmark.json` files of `--mode=benchmark`.
+    root: gets `comparison.md`; None prints it only.
+  """
+  if not compare:
+    raise UserError("--compare is missing: benchmark.json files to report on")
+  text = compare_benchmarks(compare)
+  print(text)
+  if root:
+    folder = pathlib.Path(root)
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      with replacing(folder / "comparison.md") as path:
+        path.write_text(text)
+    except OSError as error:
+      raise UserError(
+        f"{root}: cannot be written ({error.strerror or error})"
+      ) from error
 
 
 def _open_workdir(config, root) -> Workdir:

@@ -44,7 +44,8 @@ def start(
     say_error: tells the user one line; the program ends then.
 
   Raises:
-    UserError: some but not all of the three are given, or they make no sense.
+    UserError: some but not all of the three are given, they make no sense, or
+      JAX finds no device.
   """
   given = {
     "--coordinator": coordinator,
@@ -54,6 +55,7 @@ def start(
   missing = [name for name, value in given.items() if value is None]
   if len(missing) == len(given):
     if not _in_cluster():
+      _check_device()
       return
   elif missing:
     raise UserError(f"{', '.join(missing)} missing beside the other flags")
@@ -89,6 +91,7 @@ def start(
     raise UserError(f"--coordinator: {one_line(error)}") from error
   finally:
     timer.cancel()
+  _check_device()
 
 
 def leave(code: int) -> NoReturn:
@@ -100,7 +103,7 @@ def leave(code: int) -> NoReturn:
   Args:
     code: exit status.
   """
-  if jax.process_count() > 1:
+  if jax.distributed.is_initialized():
     if is_first():
       time.sleep(_LAST_WORDS_S)
     sys.stdout.flush()
@@ -147,6 +150,18 @@ def barrier(name: str) -> None:
     raise UserError(
       f"process {jax.process_index()}: another process has ended "
       f"({one_line(error)[:200]})"
+    ) from error
+
+
+def _check_device() -> None:
+  """Raises `UserError` where JAX has no device to compute on."""
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:
+    asked = os.environ.get("JAX_PLATFORMS")
+    reason = one_line(error) or "its backend did not start"
+    raise UserError(
+      f"JAX_PLATFORMS={asked}: there is no such device here ({reason[:200]})"
     ) from error
 
 

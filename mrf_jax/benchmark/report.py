@@ -113,7 +113,7 @@ def conclusions(content: dict) -> list[str]:
   return lines
 
 
-def compare(paths: Sequence[str | os.PathLike]) -> str:
+def compare_benchmarks(paths: Sequence[str | os.PathLike]) -> str:
   """Rows of several machines in one Markdown table.
 
   Args:

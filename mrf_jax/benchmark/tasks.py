@@ -106,13 +106,20 @@ def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
       return network.apply(variables, x, method=method, train=False)
 
     x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-    cost = jax.jit(apply).lower(variables, x).cost_analysis()
-    return cost["flops"], jax.eval_shape(apply, variables, x).shape[-1]
+    lowered = jax.jit(apply).lower(variables, x)
+    return _flop(lowered), jax.eval_shape(apply, variables, x).shape[-1]
 
   if not reach:
     return count(None, 1, n_channels)[0]
   temporal, features = count("temporal", 1, n_channels)
   return temporal + count("spatial", 2 * reach + 1, features)[0]
+
+
+def _flop(lowered: jax.stages.Lowered) -> float:
+  """Arithmetic as the compiler counts it."""
+  cost = lowered.cost_analysis()
+  assert cost is not None
+  return cost["flops"]
 
 
 def _training_task(
@@ -157,7 +164,6 @@ def _training_task(
 
   compiled = jax.jit(step, donate_argnums=0)
   arguments = jax.device_put(fold), voxels, jax.device_put(centres)
-  cost = compiled.lower(state, *arguments).cost_analysis()
   states = [state]
 
   def run():
@@ -170,7 +176,7 @@ def _training_task(
     stage="train_step",
     run=run,
     voxels=batch * tile**2,
-    flop=cost["flops"],
+    flop=_flop(compiled.lower(state, *arguments)),
     n_bytes=batch * side**2 * table.shape[1] * stored.itemsize
     + 6 * sum(x.nbytes for x in jax.tree.leaves(state.params)),
   )
