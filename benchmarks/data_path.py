@@ -10,7 +10,6 @@ training. The limit is 16 GiB of host memory; on a CPU, whose device memory is
 the host's, the table is part of it.
 """
 
-import json
 import pathlib
 import resource
 import sys
@@ -22,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import jax
 import numpy as np
 from absl import app, flags, logging
+from common import print_ratio
 
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
@@ -88,17 +88,11 @@ def main(argv: list[str]) -> None:
   print(f"table            {table:.2f} GiB, {_STORAGE.value}")
   print(f"reading to table {seconds:.1f} s")
   print(f"peak memory      {peak:.2f} GiB ({before:.2f} before)")
-  print(
-    json.dumps(
-      {
-        "question": "peak host memory of loading the scans; limit 16 GiB",
-        "ours": round(peak, 2),
-        "peer": _LIMIT_GIB,
-        "unit": "GiB",
-        "ratio": round(_LIMIT_GIB / peak, 2),
-        "device": jax.devices()[0].device_kind,
-      }
-    )
+  print_ratio(
+    "peak host memory of loading the scans; limit 16 GiB",
+    peak,
+    _LIMIT_GIB,
+    "GiB",
   )
 
 

@@ -7,7 +7,6 @@ One left-out subject against all others of the workdir, stage by stage, and the
 same search by direct gather of patches on some of its voxels.
 """
 
-import json
 import pathlib
 import resource
 import sys
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
+from common import print_ratio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -111,17 +111,11 @@ def main(argv):
   )
   print(f"direct gather, extrapolated         {gathering:8.1f} s")
   print(f"peak memory                         {peak:8.2f} GiB")
-  print(
-    json.dumps(
-      {
-        "question": "spatiotemporal matching, box sums against direct gather",
-        "ours": round(matching, 2),
-        "peer": round(gathering, 2),
-        "unit": "s",
-        "ratio": round(gathering / matching, 2),
-        "device": jax.devices()[0].device_kind,
-      }
-    )
+  print_ratio(
+    "spatiotemporal matching, box sums against direct gather",
+    matching,
+    gathering,
+    "s",
   )
 
 

@@ -25,8 +25,6 @@ share is of the products' rate. The peak of memory is that of the process behind
 its first reconstruction of a `Subject`, signals and imports included.
 """
 
-import json
-import os
 import pathlib
 import resource
 import sys
@@ -36,6 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
+from common import print_ratio, take_turns
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -44,6 +43,7 @@ try:
 except ImportError:
   torch = None
 
+from mrf_jax.benchmark.machine import device_name
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference import Model, estimate, reconstruct, signal_table
@@ -194,17 +194,6 @@ def peer(model: Model, table, mask):
   return run, sum(there.size for there in places)
 
 
-def take_turns(runs: dict) -> dict[str, np.ndarray]:
-  """Seconds of each function, [repeat]."""
-  seconds = {name: np.empty(_REPEATS.value) for name in runs}
-  for repeat in range(_REPEATS.value):
-    for name, run in runs.items():
-      start = time.perf_counter()
-      run()
-      seconds[name][repeat] = time.perf_counter() - start
-  return seconds
-
-
 def print_table(seconds, gflop: float) -> None:
   """One line a contender; the spread is from fastest to slowest run."""
   rate = gflop / np.median(seconds["products"])
@@ -222,7 +211,7 @@ def main(argv):
   """Memory, then the three in turns."""
   del argv
   logging.set_verbosity(logging.WARNING)
-  device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+  device = device_name()
   rng = np.random.default_rng(0)
   scan = make_scan(rng)
   model = make_model(scan, rng)
@@ -262,7 +251,7 @@ def main(argv):
     )
   for run in runs.values():
     run()
-  seconds = take_turns(runs)
+  seconds = take_turns(runs, repeats=_REPEATS.value)
   gflop = 2e-9 * n_voxels * sum(a * b for a, b in product_shapes(model))
   print_table(seconds, gflop)
   print()
@@ -271,15 +260,9 @@ def main(argv):
   beside = [("bare matrix products", bare)]
   beside += [("PyTorch", other) for other in others]
   for name, theirs in beside:
-    line = {
-      "question": f"spatiotemporal network on {scan_size}, beside {name}",
-      "ours": round(mine, 3),
-      "peer": round(theirs, 3),
-      "unit": "s",
-      "ratio": round(theirs / mine, 2),
-      "device": device,
-    }
-    print(json.dumps(line))
+    print_ratio(
+      f"spatiotemporal network on {scan_size}, beside {name}", mine, theirs, "s"
+    )
 
 
 if __name__ == "__main__":

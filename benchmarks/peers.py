@@ -21,7 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import jax
 import numpy as np
-from devices import torch_device
+from common import torch_device
 
 from mrf_jax.parallel import map_threads
 from mrf_jax.signal.fingerprints import simulate_echoes

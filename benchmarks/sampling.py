@@ -14,16 +14,15 @@ that of all cores together (CPU seconds, compilation included), so that other
 work on the machine does not count.
 """
 
-import json
 import pathlib
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-import jax
 import numpy as np
 from absl import app, flags, logging
+from common import print_ratio
 
 from configs import paper
 from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
@@ -103,17 +102,11 @@ def main(argv: list[str]) -> None:
   limit = 1.05 * np.array(found[first])
   as_good = [way for way, rmse in found.items() if np.all(rmse <= limit)]
   best = min(as_good, key=seconds.__getitem__)
-  print(
-    json.dumps(
-      {
-        "question": f"cost of the error of {first}: {best}",
-        "ours": round(seconds[best], 1),
-        "peer": round(seconds[first], 1),
-        "unit": "CPU s",
-        "ratio": round(seconds[first] / seconds[best], 2),
-        "device": jax.devices()[0].device_kind,
-      }
-    )
+  print_ratio(
+    f"cost of the error of {first}: {best}",
+    seconds[best],
+    seconds[first],
+    "CPU s",
   )
 
 

@@ -26,7 +26,6 @@ FLOP: rotation 5 + 5 + 4, decay 3. The peak is a float32 matrix product.
 
 import bisect
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -36,11 +35,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
+from common import print_ratio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from peers import OURS, PEERS, Simulator, reference_echoes
 
+from mrf_jax.benchmark.machine import device_name
 from mrf_jax.sequence import make_sequence
 
 _ATOMS = flags.DEFINE_integer("atoms", 16384, "Atoms of the first table.")
@@ -180,12 +181,12 @@ def measured_peak() -> float:
 
 def print_table(title: str, rows: list[Row], missing, peak: float) -> None:
   """One line a simulator; the spread is from fastest to slowest run."""
-  print(f"\n{title}")
+  print(f"\n{title}\n")
   print(
-    f"{'simulator':<10} {'version':<14} {'states':>7} {'atoms':>6} "
-    f"{'seconds':>8} {'spread':>7} {'cores':>6} {'atoms/s':>8} "
-    f"{'GFLOP/s':>8} {'of peak':>8} {'difference':>11}"
+    "| simulator | version | states | atoms | seconds | spread | cores | "
+    "atoms/s | GFLOP/s | of peak | ours is faster by | difference |"
   )
+  print("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
   for row in rows:
     spread = np.ptp(row.seconds) / np.median(row.seconds)
     cores = np.median(row.cpu_seconds / row.seconds)
@@ -193,36 +194,35 @@ def print_table(title: str, rows: list[Row], missing, peak: float) -> None:
     gflops, share = "–", "–"
     if row.gflops is not None:
       gflops, share = f"{row.gflops:.1f}", f"{row.gflops / peak:.1%}"
+    faster = f"{rows[0].atoms_per_s / row.atoms_per_s:.1f} ×"
     print(
-      f"{row.simulator.package:<10} {row.simulator.version:<14} {states:>7} "
-      f"{row.n_atoms:>6} {np.median(row.seconds):>8.3f} {spread:>7.0%} "
-      f"{cores:>6.1f} {row.atoms_per_s:>8.0f} {gflops:>8} {share:>8} "
-      f"{row.difference:>11.1e}"
+      f"| {row.simulator.package} | {row.simulator.version} | {states} "
+      f"| {row.n_atoms} | {np.median(row.seconds):.3f} | {spread:.0%} "
+      f"| {cores:.1f} | {row.atoms_per_s:,.0f} | {gflops} | {share} "
+      f"| {'' if row is rows[0] else faster} | {row.difference:.1e} |"
     )
   for simulator in missing:
-    print(f"{simulator.package:<10} not installed")
+    print(f"\n{simulator.package} is not installed")
 
 
-def print_ratios(question: str, rows: list[Row], device: str) -> None:
+def print_ratios(question: str, rows: list[Row]) -> None:
   """The contract's line for each peer; the first row is ours."""
   ours, *peers = rows
   for peer in peers:
-    line = {
-      "question": f"{question}, beside {peer.simulator.package}",
-      "ours": round(ours.atoms_per_s),
-      "peer": round(peer.atoms_per_s),
-      "unit": "atoms/s",
-      "ratio": round(ours.atoms_per_s / peer.atoms_per_s, 2),
-      "device": device,
-    }
-    print(json.dumps(line))
+    print_ratio(
+      f"{question}, beside {peer.simulator.package}",
+      ours.atoms_per_s,
+      peer.atoms_per_s,
+      "atoms/s",
+      digits=0,
+    )
 
 
 def main(argv):
   """Both tables."""
   del argv
   logging.set_verbosity(logging.WARNING)
-  device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+  device = device_name()
   if jax.default_backend() == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or blochsim would use a GPU
   installed = [peer for peer in PEERS if peer.is_installed]
@@ -258,8 +258,8 @@ def main(argv):
     print("mrf_jax misses the tolerance: this table is not at equal accuracy")
   print()
   train = f"EPG of {_FRAMES} frames"
-  print_ratios(f"{train}, {n_states} states", equal_states, device)
-  print_ratios(f"{train}, dictionary to {_TOLERANCE:g}", equal_accuracy, device)
+  print_ratios(f"{train}, {n_states} states", equal_states)
+  print_ratios(f"{train}, dictionary to {_TOLERANCE:g}", equal_accuracy)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ for bfloat16 where the machine has instructions for it.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -36,10 +35,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import app, flags, logging
-from devices import torch_device
+from common import print_ratio, torch_device
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+from mrf_jax.benchmark.machine import device_name
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
@@ -328,23 +328,21 @@ def print_table(runs: list[Run], peak: float) -> None:
     )
 
 
-def print_ratios(runs: list[Run], device: str) -> None:
+def print_ratios(runs: list[Run]) -> None:
   """The contract's lines, float32; the last is the paper's step."""
   peer = best_peer(runs, "float32")
   tiles_and_patches = [r for r in runs if r.is_ours][::-1]
   for run in tiles_and_patches:
     if run.precision != "float32":
       continue
-    line = {
-      "question": f"training step, {run.name.removeprefix('mrf_jax, ')} beside "
+    print_ratio(
+      f"training step, {run.name.removeprefix('mrf_jax, ')} beside "
       f"{peer.name if peer else 'torch'}, T = {_FRAMES.value}",
-      "ours": round(run.rate),
-      "peer": peer and round(peer.rate),
-      "unit": "patches/s",
-      "ratio": peer and round(run.rate / peer.rate, 2),
-      "device": device,
-    }
-    print(json.dumps(line, ensure_ascii=False))
+      run.rate,
+      peer and peer.rate,
+      "patches/s",
+      digits=0,
+    )
 
 
 def main(argv):
@@ -353,7 +351,7 @@ def main(argv):
   logging.set_verbosity(logging.WARNING)
   # As PyTorch does: an accelerator's default is fewer bits.
   jax.config.update("jax_default_matmul_precision", "highest")
-  device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+  device = device_name()
   versions = f"jax {jax.__version__}"
   with_peers = torch is not None and _PEERS.value
   if with_peers:
@@ -378,7 +376,7 @@ def main(argv):
     print(f"float32 {run.name}: {run.gflop / run.median:.0f} GFLOP/s")
   print_table(runs, max(run.gflop / run.median for run in peaks))
   print()
-  print_ratios(runs, device)
+  print_ratios(runs)
 
 
 if __name__ == "__main__":

@@ -170,12 +170,12 @@ def environment(config: dict) -> dict:
     "versions": versions,
     "devices": [device.device_kind for device in jax.devices()],
     "cores": os.cpu_count(),
-    "git_commit": _git_commit(),
+    "git_commit": git_commit(),
     "seed": config.get("seed"),
   }
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
   """Commit of the code that runs; `-dirty` if the tree was changed since."""
   try:
     described = subprocess.run(

@@ -1,0 +1,148 @@
+"""Runs the benchmarks and writes what they found into the documents.
+
+  pip install -r benchmarks/requirements.txt
+  python benchmarks/run.py  # a quarter of an hour on two idle cores
+  python benchmarks/run.py --scripts=match  # one of them, the others stay
+
+Writes `docs/benchmarks.md` and the table of speeds in README.md. What each
+script printed is kept in `docs/benchmarks.json`, so that one can be run again
+alone; a commit and a machine stand beside each.
+"""
+
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+
+from absl import app, flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from mrf_jax.files import replacing
+from mrf_jax.workdir import git_commit
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_ALL = ("match", "infer", "train", "simulate")
+_SCRIPTS = flags.DEFINE_list("scripts", list(_ALL), "Which to run.")
+_WRITE_ONLY = flags.DEFINE_boolean(
+  "write_only", False, "Write the documents from what stands; run nothing."
+)
+
+_RECORD = _ROOT / "docs" / "benchmarks.json"
+_PACKAGES = ("jax", "numpy", "torch", "mrpro", "blochsim", "torchsim")
+_BEGIN, _END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+
+
+def run_script(name: str) -> dict:
+  """What one script printed, and what it ran on."""
+  command = [sys.executable, str(_ROOT / "benchmarks" / f"{name}.py")]
+  print(f"{name} ...", file=sys.stderr, flush=True)
+  done = subprocess.run(
+    command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=False
+  )
+  if done.returncode:
+    sys.exit(f"error: benchmarks/{name}.py ended with {done.returncode}")
+  lines = done.stdout.rstrip().splitlines()
+  ratios = [json.loads(line) for line in lines if line.startswith("{")]
+  return {
+    "text": "\n".join(x for x in lines if not x.startswith("{")).strip(),
+    "ratios": ratios,
+    "commit": git_commit(),
+    "python": platform.python_version(),
+    "versions": _versions(),
+  }
+
+
+def _versions() -> dict[str, str]:
+  """Of the packages that are installed."""
+  found = {}
+  for package in _PACKAGES:
+    try:
+      found[package] = metadata.version(package)
+    except metadata.PackageNotFoundError:
+      continue
+  return found
+
+
+def ratio_table(record: dict) -> list[str]:
+  """The last lines of all scripts as one table."""
+  lines = [
+    "| question | ours | peer | unit | ratio |",
+    "| :-- | --: | --: | :-- | --: |",
+  ]
+  for name in _ALL:
+    for line in record.get(name, {}).get("ratios", []):
+      peer, ratio = line["peer"], line["ratio"]
+      lines.append(
+        f"| {line['question']} | {line['ours']:,} "
+        f"| {'' if peer is None else f'{peer:,}'} | {line['unit']} "
+        f"| {'' if ratio is None else f'**{ratio}**'} |"
+      )
+  return lines
+
+
+def write_documents(record: dict) -> None:
+  """`docs/benchmarks.md`, and the table in README.md."""
+  lines = [
+    "# Benchmarks",
+    "",
+    "Written by `python benchmarks/run.py`, not by hand. Each script asks one "
+    "question and takes turns with its peers in one run; a ratio above one is "
+    "better.",
+    "",
+    *ratio_table(record),
+  ]
+  for name in _ALL:
+    if name in record:
+      found = record[name]
+      lines += ["", f"## {name}", "", _origin(name, found), "", found["text"]]
+  with replacing(_ROOT / "docs" / "benchmarks.md") as path:
+    path.write_text("\n".join(lines) + "\n")
+  readme = (_ROOT / "README.md").read_text()
+  before, rest = readme.split(_BEGIN)
+  _, after = rest.split(_END)
+  origins = {
+    (found["commit"], found["python"], line["device"])
+    for found in record.values()
+    for line in found["ratios"]
+  }
+  said = "; ".join(
+    f"commit {commit[:12]}, {device}, Python {python}"
+    for commit, python, device in sorted(origins)
+  )
+  table = "\n".join(ratio_table(record))
+  text = f"{before}{_BEGIN}\n{table}\n\n({said})\n{_END}{after}"
+  with replacing(_ROOT / "README.md") as path:
+    path.write_text(text)
+
+
+def _origin(name: str, found: dict) -> str:
+  """Command, commit, machine and versions of a script's output."""
+  versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items())
+  return (
+    f"`python benchmarks/{name}.py`, commit {found['commit']}, Python "
+    f"{found['python']}, {versions}."
+  )
+
+
+def main(argv):
+  """Runs, keeps and writes."""
+  del argv
+  unknown = set(_SCRIPTS.value) - set(_ALL)
+  if unknown:
+    sys.exit(
+      f"error: --scripts: {', '.join(sorted(unknown))}; {_ALL} are known"
+    )
+  record = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
+  if not _WRITE_ONLY.value:
+    for name in _SCRIPTS.value:
+      record[name] = run_script(name)
+      with replacing(_RECORD) as path:
+        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+  write_documents(record)
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from mrf_jax import memory
+from mrf_jax.errors import UserError
+from mrf_jax.matching import dictionary
+from mrf_jax.sequence import tailored
+
+
+def test_peak_is_what_the_block_held():
+  with memory.PeakMemory() as peak:
+    held = np.ones(2**25)  # 256 MiB
+    del held
+  assert 200 < peak.peak_bytes / 2**20 < 400
+
+
+def test_available_memory_is_that_of_the_machine():
+  assert 2**20 < memory.available_bytes() < 2**50
+
+
+def test_a_dictionary_that_does_not_fit_is_refused_with_what_would(monkeypatch):
+  monkeypatch.setattr(dictionary, "available_bytes", lambda: 2**20)
+  axes = np.geomspace(300, 4000, 60), np.geomspace(20, 300, 60)
+  monkeypatch.setattr(
+    dictionary, "simulate_echoes", lambda *a, **k: pytest.fail("allocated")
+  )
+  with pytest.raises(UserError) as refused:
+    dictionary.build_dictionary(tailored(96), *axes, window=48)
+  text = str(refused.value)
+  assert "3,600 atoms of 96 frames want" in text and "are free" in text
+  fits = int(text.split(";")[1].split()[0].replace(",", ""))
+  # (96 + 49) numbers of four bytes an atom.
+  assert 0.85 * 2**20 < fits * 145 * 4 <= 0.9 * 2**20
