@@ -198,7 +198,7 @@ def test_learning_curves_of_training_and_left_out_subjects(smoke):
 def test_timing_counts_voxels_and_atoms(smoke):
   with open(smoke / "timing.csv", newline="") as file:
     rows = list(csv.DictReader(file))
-  assert list(rows[0]) == [
+  assert list(rows[0])[:7] == [
     "method",
     "stage",
     "device",
@@ -207,6 +207,7 @@ def test_timing_counts_voxels_and_atoms(smoke):
     "atoms",
     "voxels_per_s",
   ]
+  assert {row["source"] for row in rows} == {"crossval"}
   stages = {(r["method"], r["stage"]) for r in rows}
   trained = ("spatiotemporal", "cohen", "hoppe")
   assert stages == {

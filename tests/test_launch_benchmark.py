@@ -1,0 +1,144 @@
+"""`--mode=benchmark`, `--mode=report` and `--profile` through `launch.py`."""
+
+import csv
+import gzip
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from test_launch import SMOKE, fails_in_one_line
+
+METHODS = "('spatiotemporal','cohen','gomez','dictionary','dictionary_svd')"
+
+
+@pytest.fixture(scope="module")
+def benchmark(launch, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("benchmark")
+  flags = [
+    SMOKE,
+    "--mode=benchmark",
+    f"--workdir={workdir}",
+    f"--config.methods={METHODS}",
+  ]
+  done = launch(*flags, "--profile")
+  assert done.returncode == 0, done.stderr
+  return workdir, flags, done
+
+
+def test_every_stage_of_every_method_is_timed(benchmark):
+  workdir, _, done = benchmark
+  content = json.loads((workdir / "benchmark.json").read_text())
+  assert content["command"].startswith("python launch.py")
+  assert content["rates"]["products_gflop_per_s"] > 1
+  sizes = {108, 1041}
+  assert {(r["method"], r["stage"], r["atoms"]) for r in content["rows"]} == {
+    *((m, "reconstruct", None) for m in ("spatiotemporal", "cohen")),
+    *((m, "train_step", None) for m in ("spatiotemporal", "cohen")),
+    ("gomez", "compress", None),
+    *(("gomez", s, 636) for s in ("align", "reconstruct")),
+    *(("dictionary", s, n) for s in ("simulate", "reconstruct") for n in sizes),
+    *(
+      ("dictionary_svd", stage, n)
+      for stage in ("compress", "reconstruct", "group", "reconstruct_groups")
+      for n in sizes
+    ),
+  }
+  for row in content["rows"]:
+    assert 0 < row["seconds"] < 60
+    assert row["cold_s"] > 0 and row["repeats"] >= 2
+    assert row["precision"] == "float32" and row["jax"] and row["device"]
+    assert row["noisy"] == (row["spread"] > 0.1)
+  assert done.stdout.startswith("# Timing comparison on a simulated scan")
+  assert (workdir / "timing.md").read_text() == done.stdout[:-1]
+  assert (workdir / "timing.png").stat().st_size > 10_000
+
+
+def test_timing_csv_begins_with_the_columns_others_rely_on(benchmark):
+  with open(benchmark[0] / "timing.csv", newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert list(rows[0])[:7] == [
+    "method",
+    "stage",
+    "device",
+    "seconds",
+    "voxels",
+    "atoms",
+    "voxels_per_s",
+  ]
+  assert {row["source"] for row in rows} == {"benchmark"}
+
+
+def test_a_profile_names_the_tasks(benchmark):
+  (trace,) = (benchmark[0] / "profile").rglob("perfetto_trace.json.gz")
+  events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+  names = {event.get("name") for event in events}
+  assert "cohen reconstruct" in names
+  assert "dictionary reconstruct, 108 atoms" in names
+  assert list((benchmark[0] / "profile").rglob("*.xplane.pb"))
+
+
+def test_what_stands_is_not_measured_again(benchmark, launch):
+  workdir, flags, _ = benchmark
+  before = (workdir / "benchmark.json").read_bytes()
+  done = launch(*flags)
+  assert done.returncode == 0, done.stderr
+  assert "stands already" in done.stderr
+  assert (workdir / "benchmark.json").read_bytes() == before
+
+
+def test_files_are_compared(benchmark, launch, tmp_path):
+  path = benchmark[0] / "benchmark.json"
+  done = launch(
+    "--mode=report", f"--compare={path},{path}", f"--workdir={tmp_path}"
+  )
+  assert done.returncode == 0, done.stderr
+  text = (tmp_path / "comparison.md").read_text()
+  assert text in done.stdout
+  rows = [x for x in text.splitlines() if x.startswith("| cohen | reconstruct")]
+  assert len(rows) == 2 and all(x.endswith("| 1 |") for x in rows)
+
+
+def test_both_searches_find_the_same_maps(launch, tmp_path):
+  maps = []
+  for search in ("exhaustive", "groups"):
+    workdir = tmp_path / search
+    done = launch(
+      SMOKE,
+      f"--workdir={workdir}",
+      "--config.data.n_subjects=1",
+      "--config.methods=('dictionary_svd',)",
+      "--config.dictionary.step_percent=10.0",
+      f"--config.dictionary.search={search}",
+    )
+    assert done.returncode == 0, done.stderr
+    path = workdir / "maps/dictionary_svd/subject-00_t1.nii.gz"
+    maps.append(nibabel.load(path).get_fdata())
+  assert np.mean(maps[0] == maps[1]) > 0.99
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    (["--config.benchmark.atoms=(100000000,)"], ["want", "atoms would fit"]),
+    (["--config.benchmark.atoms=(0,)"], ["benchmark.atoms", "0"]),
+    (["--config.benchmark.seconds=-1.0"], ["benchmark.seconds"]),
+    (["--config.precision=half"], ["half", "tf32"]),
+    (["--config.dictionary.search=tree"], ["tree", "exhaustive, groups"]),
+  ],
+)
+def test_bad_benchmarks_are_refused(launch, tmp_path, flags, words):
+  done = launch(SMOKE, "--mode=benchmark", f"--workdir={tmp_path}", *flags)
+  fails_in_one_line(done, *words)
+  assert not (tmp_path / "benchmark.json").exists()
+
+
+def test_bad_reports_are_refused(launch, tmp_path):
+  fails_in_one_line(launch("--mode=report"), "--compare is missing")
+  gone = tmp_path / "gone.json"
+  fails_in_one_line(launch("--mode=report", f"--compare={gone}"), gone)
+
+
+def test_a_device_that_is_not_there_is_named(launch, tmp_path):
+  done = launch(SMOKE, f"--workdir={tmp_path}", JAX_PLATFORMS="rocm")
+  fails_in_one_line(done, "JAX_PLATFORMS=rocm", "no such device")
