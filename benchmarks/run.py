@@ -3,10 +3,12 @@
   pip install -r benchmarks/requirements.txt
   python benchmarks/run.py  # a quarter of an hour on two idle cores
   python benchmarks/run.py --scripts=match  # one of them, the others stay
+  python benchmarks/run.py --scripts= --timing=WORKDIR  # of --mode=benchmark
 
 Writes `docs/benchmarks.md` and the table of speeds in README.md. What each
 script printed is kept in `docs/benchmarks.json`, so that one can be run again
-alone; a commit and a machine stand beside each.
+alone; a commit and a machine stand beside each. A workdir of `--mode=benchmark`
+gives its table and figure, too.
 """
 
 import json
@@ -20,15 +22,18 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+from mrf_jax.benchmark.report import (
+  conclusions,
+  format_benchmark,
+  load_benchmark,
+)
 from mrf_jax.files import replacing
 from mrf_jax.workdir import git_commit
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ALL = ("match", "infer", "train", "simulate")
 _SCRIPTS = flags.DEFINE_list("scripts", list(_ALL), "Which to run.")
-_WRITE_ONLY = flags.DEFINE_boolean(
-  "write_only", False, "Write the documents from what stands; run nothing."
-)
+_TIMING = flags.DEFINE_string("timing", None, "Workdir of --mode=benchmark.")
 
 _RECORD = _ROOT / "docs" / "benchmarks.json"
 _PACKAGES = ("jax", "numpy", "torch", "mrpro", "blochsim", "torchsim")
@@ -53,6 +58,15 @@ def run_script(name: str) -> dict:
     "python": platform.python_version(),
     "versions": _versions(),
   }
+
+
+def read_timing(workdir: pathlib.Path) -> dict:
+  """Table and sentences of a workdir of `--mode=benchmark`."""
+  content = load_benchmark(workdir / "benchmark.json")
+  with replacing(_ROOT / "docs" / "timing.png") as path:
+    path.write_bytes((workdir / "timing.png").read_bytes())
+  _, *table = format_benchmark(content).splitlines()
+  return {"text": "\n".join(table).strip(), "says": conclusions(content)}
 
 
 def _versions() -> dict[str, str]:
@@ -98,6 +112,10 @@ def write_documents(record: dict) -> None:
     if name in record:
       found = record[name]
       lines += ["", f"## {name}", "", _origin(name, found), "", found["text"]]
+  timing = record.get("timing", {"text": "", "says": []})
+  if timing["text"]:
+    lines += ["", "## Every stage on one scan", "", timing["text"], ""]
+    lines += ["![Seconds of a scan over the atoms](timing.png)"]
   with replacing(_ROOT / "docs" / "benchmarks.md") as path:
     path.write_text("\n".join(lines) + "\n")
   readme = (_ROOT / "README.md").read_text()
@@ -106,14 +124,17 @@ def write_documents(record: dict) -> None:
   origins = {
     (found["commit"], found["python"], line["device"])
     for found in record.values()
-    for line in found["ratios"]
+    for line in found.get("ratios", [])
   }
   said = "; ".join(
     f"commit {commit[:12]}, {device}, Python {python}"
     for commit, python, device in sorted(origins)
   )
-  table = "\n".join(ratio_table(record))
-  text = f"{before}{_BEGIN}\n{table}\n\n({said})\n{_END}{after}"
+  # The network that this project is about.
+  says = [x for x in timing["says"] if x.startswith("- spatiotemporal")]
+  parts = ["\n".join(ratio_table(record)), f"({said})", "\n".join(says)]
+  text = "\n\n".join(part for part in parts if part)
+  text = f"{before}{_BEGIN}\n{text}\n{_END}{after}"
   with replacing(_ROOT / "README.md") as path:
     path.write_text(text)
 
@@ -130,18 +151,26 @@ def _origin(name: str, found: dict) -> str:
 def main(argv):
   """Runs, keeps and writes."""
   del argv
-  unknown = set(_SCRIPTS.value) - set(_ALL)
+  scripts = [name for name in _SCRIPTS.value if name]
+  unknown = set(scripts) - set(_ALL)
   if unknown:
     sys.exit(
       f"error: --scripts: {', '.join(sorted(unknown))}; {_ALL} are known"
     )
   record = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
-  if not _WRITE_ONLY.value:
-    for name in _SCRIPTS.value:
-      record[name] = run_script(name)
-      with replacing(_RECORD) as path:
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+  for name in scripts:
+    record[name] = run_script(name)
+    save_record(record)
+  if _TIMING.value:
+    record["timing"] = read_timing(pathlib.Path(_TIMING.value))
+    save_record(record)
   write_documents(record)
+
+
+def save_record(record: dict) -> None:
+  """Keeps what was printed."""
+  with replacing(_RECORD) as path:
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

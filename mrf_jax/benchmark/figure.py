@@ -19,7 +19,7 @@ def timing_figure(
     rows: of a `benchmark.json`.
     title: of the figure.
   """
-  figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+  figure = Figure(figsize=(9, 4.8), layout="constrained")
   axis = figure.subplots()
   axis.set_title(title, fontsize=10)
   whole = [r for r in rows if r["stage"].startswith("reconstruct")]
@@ -50,5 +50,5 @@ def timing_figure(
     ylabel="seconds a scan, warm",
   )
   axis.grid(which="major", alpha=0.3)
-  axis.legend(fontsize=8)
+  figure.legend(loc="outside right upper", fontsize=8)
   save(figure, path)

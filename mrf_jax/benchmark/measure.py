@@ -109,6 +109,7 @@ def measure(task: Task, rates: Rates, *, seconds: float) -> Timing:
     seconds: of warm runs; at least five are made, or two of long ones.
   """
   jax.clear_caches()
+  gc.collect()
   cold = _seconds(task)
   with PeakMemory() as memory:
     warm = [_seconds(task)]
@@ -153,7 +154,6 @@ def measure(task: Task, rates: Rates, *, seconds: float) -> Timing:
 
 def _seconds(task: Task) -> float:
   """Seconds of one run."""
-  gc.collect()
   with jax.profiler.TraceAnnotation(task.label):
     start = time.perf_counter()
     jax.block_until_ready(task.run())
