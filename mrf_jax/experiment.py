@@ -28,18 +28,20 @@ from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import (
-  LEARNING_METHODS,
   METHODS,
   TRAINING,
   Study,
-  check_options,
 )
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
-from mrf_jax.precision import check_precision
 from mrf_jax.scanner.spiral import make_spiral
-from mrf_jax.sequence import Sequence, tailored
-from mrf_jax.sequence_files import load_sequence
+from mrf_jax.settings import (
+  check_count,
+  check_methods,
+  check_window,
+  make_train,
+  phantom_options,
+)
 from mrf_jax.simulate import (
   make_phantom,
   mean_magnitude,
@@ -77,7 +79,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir.
   """
-  _check_methods(config)
+  check_methods(config)
   n_processes, n_folds = jax.process_count(), config.data.n_subjects
   if n_processes > n_folds:
     raise UserError(
@@ -125,10 +127,10 @@ def design(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir; gets `design.md`, `design.csv` and `design.png`.
   """
-  _check_count(config)
+  check_count(config)
   data, scan, options = config.data, config.scan, config.design
-  sequence = _sequence(config.sequence)
-  _check_window(scan, sequence)
+  sequence = make_train(config.sequence)
+  check_window(scan, sequence)
   if not scan.noise_level > 0:
     raise UserError(
       f"scan.noise_level is {scan.noise_level}; a bound wants noise"
@@ -137,7 +139,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   phantom = make_phantom(
     np.random.default_rng([config.seed, 0]),
     SliceGrid(**data.grid),
-    **_phantom_options(data),
+    **phantom_options(data),
   )
   middle = phantom.by_distance_from_the_middle()[0]
   signals = true_signals(phantom, sequence, middle)
@@ -181,10 +183,10 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
     root: the workdir; gets `benchmark.json`, `timing.csv`, `timing.md` and
       `timing.png`.
   """
-  _check_methods(config)
+  check_methods(config)
   if jax.process_count() > 1:
     raise UserError("benchmark: is for one process, not for several")
-  sequence = _sequence(config.sequence)
+  sequence = make_train(config.sequence)
   check_benchmark(config, sequence)
   workdir = Workdir(root, config.to_dict())
   path = benchmark_file(workdir.root)
@@ -198,7 +200,7 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
       config,
       workdir.root,
       sequence,
-      phantom=_phantom_options(config.data),
+      phantom=phantom_options(config.data),
       command="python " + shlex.join(sys.argv),
     )
   print(text)
@@ -242,37 +244,9 @@ def _open_workdir(config, root) -> Workdir:
   return workdir
 
 
-def _check_count(config) -> None:
-  if config.data.n_subjects < 1:
-    n_subjects = config.data.n_subjects
-    raise UserError(f"data.n_subjects is {n_subjects}, not at least 1")
-
-
-def _check_methods(config) -> None:
-  _check_count(config)
-  if not config.methods:
-    raise UserError("methods: none is named; known are " + ", ".join(METHODS))
-  for method in config.methods:
-    if method not in METHODS:
-      raise UserError(
-        f"methods: {method!r} is unknown; known are {', '.join(METHODS)}"
-      )
-  if config.data.n_subjects < 2 and set(config.methods) & LEARNING_METHODS:
-    raise UserError(
-      f"data.n_subjects is {config.data.n_subjects}; leave-one-out wants at "
-      "least two"
-    )
-  check_precision(config.precision)
-  sequence, scan = _sequence(config.sequence), config.scan
-  _check_window(scan, sequence)
-  n_windows = sequence.n_windows(window=scan.window, stride=scan.stride)
-  for method in config.methods:
-    check_options(config, method, n_windows=n_windows)
-
-
 def _simulate_missing(config, workdir: Workdir) -> None:
   data = config.data
-  _check_count(config)
+  check_count(config)
   missing = [
     k for k in range(data.n_subjects) if not workdir.subject(k).exists()
   ]
@@ -288,9 +262,9 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   data = config.data
   say(f"Simulating {len(missing)} subjects ...")
   grid = SliceGrid(**data.grid)
-  sequence = _sequence(config.sequence)
+  sequence = make_train(config.sequence)
   scan = config.scan
-  _check_window(scan, sequence)
+  check_window(scan, sequence)
   spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
   for k in missing:
     subject = simulate_subject(
@@ -299,7 +273,7 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       grid=grid,
       sequence=sequence,
       spiral=spiral,
-      phantom=_phantom_options(data),
+      phantom=phantom_options(data),
       n_coils=scan.n_coils,
       noise_level=scan.noise_level,
       window=scan.window,
@@ -309,39 +283,6 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
     )
     _picture_of_signals(subject, workdir, k)
     save_subject(subject, workdir.subject(k))
-
-
-def _phantom_options(data) -> dict:
-  """Arguments of `make_phantom`."""
-  names = ("between_subjects", "within_tissue", "b1_deviation")
-  return {
-    "head": data.head.to_dict(),
-    **{name: data[name] for name in names},
-  }
-
-
-def _sequence(options) -> Sequence:
-  """The schedule of the configuration: our own, or one from a file."""
-  if options.path is None:
-    return tailored(options.n_frames)
-  return load_sequence(
-    options.path,
-    tr_path=options.tr_path,
-    te_ms=options.te_ms,
-    inversion_time_ms=options.inversion_time_ms,
-    n_frames=options.n_frames,
-    time_unit=options.time_unit,
-    angle_unit=options.angle_unit,
-    echo=options.echo,
-  )
-
-
-def _check_window(scan, sequence: Sequence) -> None:
-  if not 1 <= scan.window <= sequence.n_frames or scan.stride < 1:
-    raise UserError(
-      f"scan: window {scan.window} and stride {scan.stride} do not fit "
-      f"{sequence.n_frames} frames"
-    )
 
 
 def _picture_of_signals(subject: Subject, workdir: Workdir, k: int) -> None:

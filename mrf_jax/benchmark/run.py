@@ -10,16 +10,16 @@ import ml_collections
 
 from mrf_jax.benchmark.figure import timing_figure
 from mrf_jax.benchmark.machine import Rates, device_name, measure_rates
-from mrf_jax.benchmark.measure import Task, Timing, measure
-from mrf_jax.benchmark.report import FORMAT, format_benchmark
-from mrf_jax.benchmark.scan import Scene, make_scene
-from mrf_jax.benchmark.tasks import (
+from mrf_jax.benchmark.matching_tasks import (
   axes_of,
   count_atoms,
   dictionary_tasks,
   gomez_tasks,
-  network_tasks,
 )
+from mrf_jax.benchmark.measure import Task, Timing, measure
+from mrf_jax.benchmark.network_tasks import network_tasks
+from mrf_jax.benchmark.report import FORMAT, format_benchmark
+from mrf_jax.benchmark.scan import Scene, make_scene
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
 from mrf_jax.matching.dictionary import check_memory

@@ -97,7 +97,7 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       reach=reach,
       variables=fold.variables,
       map_range=fold.map_range,
-      normalise_signals_per=_standardised(study, compressed=number in bases),
+      normalise_signals_per=standardised(config, compressed=number in bases),
       sequence=scan.sequence,
       window=scan.window,
       stride=scan.stride,
@@ -222,7 +222,7 @@ def training_options(config: ml_collections.ConfigDict, method: str) -> dict:
 
 def _signals(study: Study) -> Signals:
   """Normalised signals of all subjects, all frames."""
-  per = _standardised(study, compressed=False)
+  per = standardised(study.config, compressed=False)
 
   def of(subject: int, left_out: int) -> np.ndarray:
     del left_out
@@ -235,7 +235,7 @@ def _compressed(
   study: Study, scans: dict[int, CompressedScans], rank: int
 ) -> Signals:
   """Normalised signals of all subjects in each fold's components."""
-  per = _standardised(study, compressed=True)
+  per = standardised(study.config, compressed=True)
 
   def of(subject: int, left_out: int) -> np.ndarray:
     return normalise_signals(scans[left_out].signals[subject], per=per)
@@ -244,11 +244,15 @@ def _compressed(
   return Signals(2 * rank, of, per_fold=True, bases=bases)
 
 
-def _standardised(study: Study, *, compressed: bool) -> str:
+def standardised(config: ml_collections.ConfigDict, *, compressed: bool) -> str:
   """What of the signals is standardised by itself; see `normalise_signals`.
 
   Not a component: the noise of the weak ones would weigh as much as the signal
   of the strong ones.
+
+  Args:
+    config: the experiment's configuration.
+    compressed: whether a network sees temporal components.
   """
-  per = study.config.preprocessing.normalise_signals_per
+  per = config.preprocessing.normalise_signals_per
   return "subject" if compressed and per == "frame" else per

@@ -1,20 +1,15 @@
-"""The stages of every method as tasks to be timed, on one scene."""
+"""Matching with dictionaries and atlases as tasks to be timed."""
 
 import functools
 from collections.abc import Callable, Iterator
 
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 
 from mrf_jax.benchmark.machine import Rates
 from mrf_jax.benchmark.measure import Task
 from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.dataset.patches import make_grid
-from mrf_jax.inference import Model, reconstruct, signal_table
 from mrf_jax.matching.atlas import match_atlas
 from mrf_jax.matching.compress import compress, gram_matrix, temporal_basis
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary
@@ -25,161 +20,10 @@ from mrf_jax.matching.groups import (
   match_groups,
 )
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid
-from mrf_jax.methods.network import make_network, training_options
-from mrf_jax.precision import PRECISIONS
-from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 
 # Matching is timed on a multiple of so many voxels.
 _VOXEL_STEP = 4096
 _BYTES = np.dtype(np.float32).itemsize
-
-
-def network_tasks(
-  config: ml_collections.ConfigDict, method: str, scene: Scene
-) -> Iterator[Task]:
-  """Reconstruction of the scan, and one step of training.
-
-  Args:
-    config: the experiment's configuration.
-    method: name of the network.
-    scene: the scan.
-  """
-  scan = scene.subjects[0]
-  network, reach = make_network(config, method)
-  options = training_options(config, method)
-  n_channels = 2 * (options["rank"] or scan.n_windows)
-  state = init_state(
-    network,
-    optimizer := optax.adam(options["learning_rate"]),
-    jax.random.key(config.seed),
-    n_channels=n_channels,
-    reach=reach,
-  )
-  variables = {"params": state.params, "batch_stats": state.batch_stats}
-  per = config.preprocessing.normalise_signals_per
-  signals: np.ndarray = scene.signals
-  basis = None
-  if options["rank"] is not None:
-    basis = temporal_basis(gram_matrix(signals[:8192]), rank=options["rank"])
-    signals = signals @ (basis := basis.astype(np.complex64))
-    per = "subject" if per == "frame" else per
-  model = Model(
-    method=method,
-    network=network,
-    reach=reach,
-    variables=variables,
-    map_range=MapRange.of(scene.maps[:1]),
-    normalise_signals_per=per,
-    sequence=scan.sequence,
-    window=scan.window,
-    stride=scan.stride,
-    basis=basis,
-  )
-  common = {"method": method, "precision": config.precision}
-  weights = sum(x.nbytes for x in jax.tree.leaves(variables))
-  yield Task(
-    **common,
-    stage="reconstruct",
-    run=lambda: reconstruct(model, scan, precision=config.precision).stack(),
-    voxels=scan.n_voxels,
-    flop=scan.n_voxels * flop_of_voxel(network, variables, reach, n_channels),
-    n_bytes=scene.signals.nbytes + weights + 12 * scan.n_voxels,
-  )
-  table = signal_table(signals, per=per).reshape(-1, n_channels)
-  yield _training_task(
-    common, network, optimizer, state, table, scene, options, reach=reach
-  )
-
-
-def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
-  """Arithmetic of one voxel's estimate, as the compiler counts it.
-
-  Args:
-    network: the Flax module.
-    variables: its parameters and statistics.
-    reach: voxels on each side of a patch's centre.
-    n_channels: 2T.
-  """
-
-  def count(method, size, channels):
-    def apply(variables, x):
-      return network.apply(variables, x, method=method, train=False)
-
-    x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
-    lowered = jax.jit(apply).lower(variables, x)
-    return _flop(lowered), jax.eval_shape(apply, variables, x).shape[-1]
-
-  if not reach:
-    return count(None, 1, n_channels)[0]
-  temporal, features = count("temporal", 1, n_channels)
-  return temporal + count("spatial", 2 * reach + 1, features)[0]
-
-
-def _flop(lowered: jax.stages.Lowered) -> float:
-  """Arithmetic as the compiler counts it."""
-  cost = lowered.cost_analysis()
-  assert cost is not None
-  return cost["flops"]
-
-
-def _training_task(
-  common, network, optimizer, state, table, scene: Scene, options, *, reach: int
-) -> Task:
-  """One step after another, as folds are trained."""
-  scan = scene.subjects[0]
-  tile, batch = options["tile"], options["batch"]
-  rows = np.arange(1, 1 + scan.n_voxels, dtype=np.int32)
-  maps = np.zeros((len(table), 3), np.float32)
-  maps[rows] = scene.maps[0].stack()
-  fold = Fold(
-    rows=rows,
-    low=maps[rows].min(0),
-    high=maps[rows].max(0),
-    watched=np.zeros((2, 0), np.int32),
-    key=jax.random.key(0),
-  )
-  stored = table.astype(jnp.dtype(options["storage"]), copy=False)
-  voxels = VoxelTable(
-    jax.device_put(stored),
-    jax.device_put(maps),
-    jax.device_put(make_grid([scan.mask], padding=reach + tile)),
-  )
-  centres = np.random.default_rng(0).choice(rows, batch).astype(np.int32)
-  dtype, products = PRECISIONS[common["precision"]]
-
-  def step(state, fold, table, centres):
-    with jax.default_matmul_precision(products):
-      return train_step(
-        state,
-        fold,
-        table,
-        centres,
-        model=network,
-        optimizer=optimizer,
-        reach=reach,
-        tile=tile,
-        input_noise=options["input_noise"],
-        compute_dtype=dtype,
-      )
-
-  compiled = jax.jit(step, donate_argnums=0)
-  arguments = jax.device_put(fold), voxels, jax.device_put(centres)
-  states = [state]
-
-  def run():
-    states[0], loss = compiled(states[0], *arguments)
-    return states[0], loss
-
-  side = tile + 2 * reach
-  return Task(
-    **common,
-    stage="train_step",
-    run=run,
-    voxels=batch * tile**2,
-    flop=_flop(compiled.lower(state, *arguments)),
-    n_bytes=batch * side**2 * table.shape[1] * stored.itemsize
-    + 6 * sum(x.nbytes for x in jax.tree.leaves(state.params)),
-  )
 
 
 def dictionary_tasks(
@@ -277,9 +121,10 @@ def _matching_task(
   rows = np.linspace(0, scan.n_voxels - 1, timed).astype(int)
   signals = scene.signals if timed == scan.n_voxels else scene.signals[rows]
   if table is dictionary:
-    run = lambda: find(table, signals, precision=precision).stack()  # noqa: E731
+    find = functools.partial(find, precision=precision)
   else:
-    run, precision = lambda: find(table, signals).stack(), "float32"
+    # Its bounds want all digits.
+    precision = "float32"
     share = best_atoms_of_groups(table, signals[:: max(1, timed // 4096)])[2]
     per_voxel = (
       products
@@ -289,7 +134,7 @@ def _matching_task(
   return Task(
     method,
     stage,
-    run,
+    lambda: find(table, signals).stack(),
     voxels=scan.n_voxels,
     timed=timed,
     atoms=dictionary.n_atoms,

@@ -1,0 +1,107 @@
+"""What a configuration says: its train and its phantoms, and whether it can."""
+
+import ml_collections
+
+from mrf_jax.errors import UserError
+from mrf_jax.methods import LEARNING_METHODS, METHODS, check_options
+from mrf_jax.precision import check_precision
+from mrf_jax.sequence import Sequence, tailored
+from mrf_jax.sequence_files import load_sequence
+
+
+def check_count(config: ml_collections.ConfigDict) -> None:
+  """Refuses an experiment without subjects.
+
+  Args:
+    config: the experiment's configuration.
+
+  Raises:
+    UserError: there is none.
+  """
+  if config.data.n_subjects < 1:
+    n_subjects = config.data.n_subjects
+    raise UserError(f"data.n_subjects is {n_subjects}, not at least 1")
+
+
+def check_methods(config: ml_collections.ConfigDict) -> None:
+  """Refuses methods, and options of theirs, before anything is computed.
+
+  Args:
+    config: the experiment's configuration.
+
+  Raises:
+    UserError: a method is unknown, or an option is out of its range or does
+      not suit the scan.
+  """
+  check_count(config)
+  if not config.methods:
+    raise UserError("methods: none is named; known are " + ", ".join(METHODS))
+  for method in config.methods:
+    if method not in METHODS:
+      raise UserError(
+        f"methods: {method!r} is unknown; known are {', '.join(METHODS)}"
+      )
+  if config.data.n_subjects < 2 and set(config.methods) & LEARNING_METHODS:
+    raise UserError(
+      f"data.n_subjects is {config.data.n_subjects}; leave-one-out wants at "
+      "least two"
+    )
+  check_precision(config.precision)
+  sequence, scan = make_train(config.sequence), config.scan
+  check_window(scan, sequence)
+  n_windows = sequence.n_windows(window=scan.window, stride=scan.stride)
+  for method in config.methods:
+    check_options(config, method, n_windows=n_windows)
+
+
+def phantom_options(data: ml_collections.ConfigDict) -> dict:
+  """Arguments of `make_phantom`.
+
+  Args:
+    data: section `data` of a configuration.
+  """
+  names = ("between_subjects", "within_tissue", "b1_deviation")
+  return {
+    "head": data.head.to_dict(),
+    **{name: data[name] for name in names},
+  }
+
+
+def make_train(options: ml_collections.ConfigDict) -> Sequence:
+  """The schedule of the configuration: our own, or one from a file.
+
+  Args:
+    options: section `sequence` of a configuration.
+
+  Raises:
+    UserError: the file does not hold a schedule.
+  """
+  if options.path is None:
+    return tailored(options.n_frames)
+  return load_sequence(
+    options.path,
+    tr_path=options.tr_path,
+    te_ms=options.te_ms,
+    inversion_time_ms=options.inversion_time_ms,
+    n_frames=options.n_frames,
+    time_unit=options.time_unit,
+    angle_unit=options.angle_unit,
+    echo=options.echo,
+  )
+
+
+def check_window(scan: ml_collections.ConfigDict, sequence: Sequence) -> None:
+  """Refuses a sliding window that does not fit the train.
+
+  Args:
+    scan: section `scan` of a configuration.
+    sequence: the train.
+
+  Raises:
+    UserError: it does not.
+  """
+  if not 1 <= scan.window <= sequence.n_frames or scan.stride < 1:
+    raise UserError(
+      f"scan: window {scan.window} and stride {scan.stride} do not fit "
+      f"{sequence.n_frames} frames"
+    )
