@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -21,8 +22,13 @@ from mrf_jax.matching.groups import (
 )
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid
 
-# Matching is timed on a multiple of so many voxels.
-_VOXEL_STEP = 4096
+# Matching is timed on a multiple of so many voxels: whole tiles, or blocks of a
+# search in groups.
+_CPU_STEP, _STEP = 512, 4096
+# A search in groups gets less than this share of the products' rate.
+_GROUPS_RATE = 0.1
+# Voxels that tell which share of the groups is searched.
+_PROBES = 4096
 _BYTES = np.dtype(np.float32).itemsize
 
 
@@ -112,25 +118,27 @@ def _matching_task(
   n_frames, n_columns = scan.n_windows, dictionary.atoms.shape[1]
   # Two real products for each number of a real dictionary, four of a complex.
   products = 8 if np.iscomplexobj(dictionary.atoms) else 4
-  per_voxel = products * dictionary.n_atoms * n_columns
-  if dictionary.basis is not None:
-    per_voxel += products * n_frames * n_columns
-  timed = seconds / 5 * rates.products / per_voxel
-  timed = max(1, int(timed // _VOXEL_STEP)) * _VOXEL_STEP
-  timed = min(scan.n_voxels, timed)
-  rows = np.linspace(0, scan.n_voxels - 1, timed).astype(int)
-  signals = scene.signals if timed == scan.n_voxels else scene.signals[rows]
+  rate, step = rates.products, _STEP
   if table is dictionary:
     find = functools.partial(find, precision=precision)
+    scores = float(dictionary.n_atoms)
+    if jax.default_backend() == "cpu":
+      step = _CPU_STEP
   else:
     # Its bounds want all digits.
     precision = "float32"
-    share = best_atoms_of_groups(table, signals[:: max(1, timed // 4096)])[2]
-    per_voxel = (
-      products
-      * n_columns
-      * (n_frames + len(table.members) + share * table.members.size)
-    )
+    some = _evenly(scene.signals, min(_PROBES, scan.n_voxels))
+    share = best_atoms_of_groups(table, some)[2]
+    scores = len(table.members) + share * table.members.size
+    rate *= _GROUPS_RATE
+  if dictionary.basis is not None:
+    scores += n_frames
+  per_voxel = products * n_columns * scores
+  timed = max(1, int(seconds / 5 * rate / per_voxel / step)) * step
+  timed = min(scan.n_voxels, timed)
+  signals = scene.signals
+  if timed < scan.n_voxels:
+    signals = _evenly(signals, timed)
   return Task(
     method,
     stage,
@@ -138,10 +146,15 @@ def _matching_task(
     voxels=scan.n_voxels,
     timed=timed,
     atoms=dictionary.n_atoms,
-    flop=float(per_voxel) * scan.n_voxels,
+    flop=per_voxel * scan.n_voxels,
     n_bytes=scene.signals.nbytes + dictionary.atoms.nbytes + 12 * scan.n_voxels,
     precision=precision,
   )
+
+
+def _evenly(signals, count: int) -> np.ndarray:
+  """Some of the voxels, from all over the scan."""
+  return signals[np.linspace(0, len(signals) - 1, count).astype(int)]
 
 
 def gomez_tasks(
