@@ -97,8 +97,12 @@ def ratio_table(record: dict) -> list[str]:
   return lines
 
 
-def write_documents(record: dict) -> None:
-  """`docs/benchmarks.md`, and the table in README.md."""
+def benchmarks_page(record: dict) -> str:
+  """`docs/benchmarks.md` of what was measured.
+
+  Args:
+    record: of `docs/benchmarks.json`.
+  """
   lines = [
     "# Benchmarks",
     "",
@@ -112,13 +116,19 @@ def write_documents(record: dict) -> None:
     if name in record:
       found = record[name]
       lines += ["", f"## {name}", "", _origin(name, found), "", found["text"]]
-  timing = record.get("timing", {"text": "", "says": []})
-  if timing["text"]:
-    lines += ["", "## Every stage on one scan", "", timing["text"], ""]
-    lines += ["![Seconds of a scan over the atoms](timing.png)"]
-  with replacing(_ROOT / "docs" / "benchmarks.md") as path:
-    path.write_text("\n".join(lines) + "\n")
-  readme = (_ROOT / "README.md").read_text()
+  if "timing" in record:
+    lines += ["", "## Every stage on one scan", "", record["timing"]["text"]]
+    lines += ["", "![Seconds of a scan over the atoms](timing.png)"]
+  return "\n".join(lines) + "\n"
+
+
+def readme_with_speeds(readme: str, record: dict) -> str:
+  """README.md with the table of speeds between its two marks.
+
+  Args:
+    readme: its text.
+    record: of `docs/benchmarks.json`.
+  """
   before, rest = readme.split(_BEGIN)
   _, after = rest.split(_END)
   origins = {
@@ -131,12 +141,23 @@ def write_documents(record: dict) -> None:
     for commit, python, device in sorted(origins)
   )
   # The network that this project is about.
-  says = [x for x in timing["says"] if x.startswith("- spatiotemporal")]
+  says = [
+    line
+    for line in record.get("timing", {}).get("says", [])
+    if line.startswith("- spatiotemporal")
+  ]
   parts = ["\n".join(ratio_table(record)), f"({said})", "\n".join(says)]
   text = "\n\n".join(part for part in parts if part)
-  text = f"{before}{_BEGIN}\n{text}\n{_END}{after}"
-  with replacing(_ROOT / "README.md") as path:
-    path.write_text(text)
+  return f"{before}{_BEGIN}\n{text}\n{_END}{after}"
+
+
+def write_documents(record: dict) -> None:
+  """Both documents of what was measured."""
+  readme = _ROOT / "README.md"
+  with replacing(_ROOT / "docs" / "benchmarks.md") as path:
+    path.write_text(benchmarks_page(record))
+  with replacing(readme) as path:
+    path.write_text(readme_with_speeds(readme.read_text(), record))
 
 
 def _origin(name: str, found: dict) -> str:

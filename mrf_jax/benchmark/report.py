@@ -107,7 +107,7 @@ def conclusions(content: dict) -> list[str]:
       even = _break_even(atoms, seconds, network["seconds"])
       lines.append(
         f"- {network['method']} ({_seconds(network['seconds'])} s) beside "
-        f"{name}: {quoted / network['seconds']:.2g} × as fast at "
+        f"{name}: {_rounded(quoted / network['seconds'])} × as fast at "
         f"{quoted_atoms:,.0f} atoms; they break even at {even}."
       )
   return lines
@@ -218,7 +218,12 @@ def _break_even(atoms, seconds, wanted: float) -> str:
   x, y = np.log(atoms[k - 1 : k + 1]), np.log(seconds[k - 1 : k + 1])
   share = (np.log(wanted) - y[0]) / (y[1] - y[0])
   even = np.exp(x[0] + share * (x[1] - x[0]))
-  return f"about {float(f'{even:.2g}'):,.0f} atoms"
+  return f"about {_rounded(even)} atoms"
+
+
+def _rounded(value: float) -> str:
+  """Two digits that count."""
+  return f"{float(f'{value:.2g}'):,.10g}"
 
 
 def _seconds(value: float) -> str:
