@@ -40,7 +40,7 @@ _PACKAGES = ("jax", "numpy", "torch", "mrpro", "blochsim", "torchsim")
 _BEGIN, _END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
-def run_script(name: str) -> dict:
+def run_script(name: str, commit: str | None) -> dict:
   """What one script printed, and what it ran on."""
   command = [sys.executable, str(_ROOT / "benchmarks" / f"{name}.py")]
   print(f"{name} ...", file=sys.stderr, flush=True)
@@ -54,7 +54,7 @@ def run_script(name: str) -> dict:
   return {
     "text": "\n".join(x for x in lines if not x.startswith("{")).strip(),
     "ratios": ratios,
-    "commit": git_commit(),
+    "commit": commit,
     "python": platform.python_version(),
     "versions": _versions(),
   }
@@ -179,8 +179,10 @@ def main(argv):
       f"error: --scripts: {', '.join(sorted(unknown))}; {_ALL} are known"
     )
   record = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
+  # Before the documents change.
+  commit = git_commit()
   for name in scripts:
-    record[name] = run_script(name)
+    record[name] = run_script(name, commit)
     save_record(record)
   if _TIMING.value:
     record["timing"] = read_timing(pathlib.Path(_TIMING.value))

@@ -22,8 +22,8 @@ from mrf_jax.matching.groups import (
 )
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid
 
-# Matching is timed on a multiple of so many voxels, so that atoms are brought to
-# the device for many of them, and a search in groups has whole blocks.
+# Matching is timed on a multiple of so many voxels, so that atoms come to the
+# device for many of them, and a search in groups has whole blocks.
 _CPU_STEP, _STEP = 2048, 4096
 # A search in groups gets less than this share of the products' rate.
 _GROUPS_RATE = 0.1
