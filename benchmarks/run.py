@@ -90,8 +90,8 @@ def ratio_table(record: dict) -> list[str]:
     for line in record.get(name, {}).get("ratios", []):
       peer, ratio = line["peer"], line["ratio"]
       lines.append(
-        f"| {line['question']} | {line['ours']:,} "
-        f"| {'' if peer is None else f'{peer:,}'} | {line['unit']} "
+        f"| {line['question']} | {line['ours']:,.6g} "
+        f"| {'' if peer is None else f'{peer:,.6g}'} | {line['unit']} "
         f"| {'' if ratio is None else f'**{ratio}**'} |"
       )
   return lines
