@@ -14,6 +14,7 @@ gives its table and figure, too.
 import json
 import pathlib
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -63,6 +64,10 @@ def run_script(name: str, commit: str | None) -> dict:
 def read_timing(workdir: pathlib.Path) -> dict:
   """Table and sentences of a workdir of `--mode=benchmark`."""
   content = load_benchmark(workdir / "benchmark.json")
+  # The reader's own folder.
+  content["command"] = re.sub(
+    r"--workdir=\S+", "--workdir=runs/timing", content["command"]
+  )
   with replacing(_ROOT / "docs" / "timing.png") as path:
     path.write_bytes((workdir / "timing.png").read_bytes())
   _, *table = format_benchmark(content).splitlines()

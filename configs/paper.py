@@ -164,7 +164,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.dictionary.step_percent = 3.0
   config.dictionary.b1 = (1.0,)
   # "exhaustive" scores every atom; "groups" finds the same atoms (in float32)
-  # without those that a bound excludes, which pays from some 10,000 on.
+  # without those that a bound excludes, which pays from some 2,000 on (CPU).
   config.dictionary.search = "exhaustive"
   config.dictionary.svd_rank = 25  # of dictionary_svd, McGivney 2014
 
