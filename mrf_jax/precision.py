@@ -20,6 +20,9 @@ class Precision(NamedTuple):
   products: str
 
 
+# Not every version of JAX declares it as an attribute.
+_DEFAULT = "jax_default_matmul_precision"
+
 # Accelerators have TF32 and bfloat16 in their matrix units; a CPU multiplies
 # TF32 as float32.
 PRECISIONS = {
@@ -50,6 +53,6 @@ def multiplies_exactly(dtype) -> bool:
   Args:
     dtype: of the factors.
   """
-  products = jax.config.jax_default_matmul_precision
+  products = getattr(jax.config, _DEFAULT)
   on_cpu = jax.default_backend() == "cpu"
   return dtype == jnp.float32 and (on_cpu or products == "highest")
