@@ -151,6 +151,8 @@ def readme_with_speeds(readme: str, record: dict) -> str:
     for line in record.get("timing", {}).get("says", [])
     if line.startswith("- spatiotemporal")
   ]
+  if says:
+    says = ["A whole simulated scan, warm (`--mode=benchmark`):", "", *says]
   parts = ["\n".join(ratio_table(record)), f"({said})", "\n".join(says)]
   text = "\n\n".join(part for part in parts if part)
   return f"{before}{_BEGIN}\n{text}\n{_END}{after}"
