@@ -27,11 +27,7 @@ from mrf_jax.evaluation import figures, nifti
 from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.methods import (
-  METHODS,
-  TRAINING,
-  Study,
-)
+from mrf_jax.methods import METHODS, TRAINING, Study
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.scanner.spiral import make_spiral

@@ -7,7 +7,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from test_launch import SMOKE, fails_in_one_line
+from test_launch import SMOKE, TIMING_COLUMNS, fails_in_one_line
 
 METHODS = "('spatiotemporal','cohen','gomez','dictionary','dictionary_svd')"
 
@@ -57,15 +57,7 @@ def test_every_stage_of_every_method_is_timed(benchmark):
 def test_timing_csv_begins_with_the_columns_others_rely_on(benchmark):
   with open(benchmark[0] / "timing.csv", newline="") as file:
     rows = list(csv.DictReader(file))
-  assert list(rows[0])[:7] == [
-    "method",
-    "stage",
-    "device",
-    "seconds",
-    "voxels",
-    "atoms",
-    "voxels_per_s",
-  ]
+  assert list(rows[0])[:7] == TIMING_COLUMNS
   assert {row["source"] for row in rows} == {"benchmark"}
 
 

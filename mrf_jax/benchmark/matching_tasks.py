@@ -20,7 +20,7 @@ from mrf_jax.matching.groups import (
   group_atoms,
   match_groups,
 )
-from mrf_jax.methods.gomez import aligned_scan, on_own_grid
+from mrf_jax.methods.gomez import aligned_scan, on_own_grid, search_options
 
 # Matching is timed on a multiple of so many voxels, so that atoms come to the
 # device for many of them, and a search in groups has whole blocks.
@@ -215,11 +215,7 @@ def gomez_tasks(
       query,
       fixed.mask,
       atlas,
-      window=tuple(options.window),
-      patch=tuple(options.patch),
-      n_neighbours=options.n_neighbours,
-      alpha=options.alpha,
-      n_iterations=options.n_iterations,
+      **search_options(config),
     ),
     voxels=fixed.n_voxels,
     atoms=atoms,

@@ -199,12 +199,9 @@ def _curve(rows, key) -> list[tuple[float, float]]:
   )
 
 
-def _at(atoms, seconds, wanted: float) -> float:
-  """Seconds at a number of atoms, between and beyond the measured ones."""
-  k = int(np.clip(np.searchsorted(atoms, wanted), 1, len(atoms) - 1))
-  x, y = np.log(atoms[k - 1 : k + 1]), np.log(seconds[k - 1 : k + 1])
-  slope = (y[1] - y[0]) / (x[1] - x[0])
-  return float(np.exp(y[0] + slope * (np.log(wanted) - x[0])))
+def _at(x, y, wanted: float) -> float:
+  """`y` at an `x` between the measured ones, on straight log-log lines."""
+  return float(np.exp(np.interp(np.log(wanted), np.log(x), np.log(y))))
 
 
 def _break_even(atoms, seconds, wanted: float) -> str:
@@ -214,11 +211,9 @@ def _break_even(atoms, seconds, wanted: float) -> str:
     return f"more than {atoms[-1]:,.0f} atoms"
   if above[0] == 0:
     return f"fewer than {atoms[0]:,.0f} atoms"
-  k = above[0]
-  x, y = np.log(atoms[k - 1 : k + 1]), np.log(seconds[k - 1 : k + 1])
-  share = (np.log(wanted) - y[0]) / (y[1] - y[0])
-  even = np.exp(x[0] + share * (x[1] - x[0]))
-  return f"about {_rounded(even)} atoms"
+  # Between the first that takes as long and the one before.
+  there = slice(above[0] - 1, above[0] + 1)
+  return f"about {_rounded(_at(seconds[there], atoms[there], wanted))} atoms"
 
 
 def _rounded(value: float) -> str:

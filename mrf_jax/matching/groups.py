@@ -210,9 +210,10 @@ def _bounds(groups: Groups, signals):
   )
   n_voxels = len(rows) // 2
   energy = jnp.sum(rows**2, 1)
-  energy = energy[:n_voxels]
+  # Both rows of a complex atom's signal hold all of it.
+  energy, of_imaginary = energy[:n_voxels], energy[n_voxels:]
   if not jnp.iscomplexobj(groups.dictionary.atoms):
-    energy += jnp.sum(rows[n_voxels:] ** 2, 1)
+    energy += of_imaginary
   products = jnp.matmul(rows, groups.centres.T, precision="highest")
   squared = products[:n_voxels] ** 2 + products[n_voxels:] ** 2
   inverse = jnp.where(energy > 0, 1 / jnp.where(energy > 0, energy, 1), 0)

@@ -62,15 +62,25 @@ def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
     UserError: an option is out of its range.
   """
   options = config.gomez
-  check_parameters(
-    options.window,
-    options.patch,
-    options.n_neighbours,
-    options.alpha,
-    options.n_iterations,
-  )
+  check_parameters(**search_options(config))
   if options.rank is not None:
     check_rank(options.rank, n_frames=n_windows)
+
+
+def search_options(config: ml_collections.ConfigDict) -> dict:
+  """Arguments of `match_atlas`.
+
+  Args:
+    config: the experiment's configuration.
+  """
+  options = config.gomez
+  return {
+    "window": tuple(options.window),
+    "patch": tuple(options.patch),
+    "n_neighbours": options.n_neighbours,
+    "alpha": options.alpha,
+    "n_iterations": options.n_iterations,
+  }
 
 
 def _signals(study: Study, rank: int | None) -> list[list[np.ndarray]]:
@@ -108,11 +118,7 @@ def _estimate(
     on_own_grid(subject, signals[fold][fold]),
     subject.mask,
     atlas,
-    window=tuple(options.window),
-    patch=tuple(options.patch),
-    n_neighbours=options.n_neighbours,
-    alpha=options.alpha,
-    n_iterations=options.n_iterations,
+    **search_options(study.config),
   )
   estimates = map_range.unscale(found[:, subject.mask].T.astype(np.float64))
   return Maps.unstack(estimates.astype(np.float32))
