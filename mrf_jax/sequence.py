@@ -71,6 +71,11 @@ class Sequence:
     """Whether all pulses share one phase, so that fingerprints are real."""
     return bool(np.all(self.rf_phases_deg == self.rf_phases_deg[0]))
 
+  @property
+  def has_real_echoes(self) -> bool:
+    """Whether fingerprints on resonance are real numbers."""
+    return self.has_constant_phase and not self.balanced
+
 
 def make_sequence(
   flip_angles_deg,

@@ -114,10 +114,9 @@ def true_signals(
   """
   rows = phantom.rows(z)
   fractions, b1 = phantom.fractions[:, rows], phantom.b1[rows]
-  real = sequence.has_constant_phase and not sequence.balanced
   signals = np.zeros(
     (fractions.shape[1], sequence.n_frames),
-    np.float32 if real else np.complex64,
+    np.float32 if sequence.has_real_echoes else np.complex64,
   )
   for fraction, tissue in zip(fractions, phantom.tissues.values(), strict=True):
     there = np.flatnonzero(fraction > _LEAST_FRACTION)

@@ -120,9 +120,9 @@ def check_memory(
     UserError: memory is too small; it says which size would fit.
   """
   n_windows = sequence.n_windows(window=window, stride=stride)
-  real = sequence.has_constant_phase and not sequence.balanced
   # Echoes and windows stand beside each other.
-  per_atom = (sequence.n_frames + n_windows) * (4 if real else 8)
+  n_bytes = 4 if sequence.has_real_echoes else 8
+  per_atom = (sequence.n_frames + n_windows) * n_bytes
   free = available_bytes()
   if n_atoms * per_atom > free:
     raise UserError(

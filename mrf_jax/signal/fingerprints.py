@@ -245,9 +245,7 @@ def _run(
 ) -> np.ndarray:
   """Results of a compiled function for all atoms, [result, atom, frame]."""
   t1, t2, b1, offset = atoms
-  real = (
-    not sequence.balanced and sequence.has_constant_phase and not np.any(offset)
-  )
+  real = sequence.has_real_echoes and not np.any(offset)
   if sequence.balanced:
     counts = np.zeros(t2.size, int)
   elif n_states is not None:
