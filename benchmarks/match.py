@@ -38,7 +38,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from mrf_jax.benchmark.machine import device_name, measure_rates
 from mrf_jax.matching.compress import compress
-from mrf_jax.matching.dictionary import Dictionary, build_dictionary
+from mrf_jax.matching.dictionary import (
+  Dictionary,
+  build_dictionary,
+  square_axes,
+)
 from mrf_jax.matching.dot_product import best_atoms
 from mrf_jax.matching.groups import best_atoms_of_groups, group_atoms
 from mrf_jax.memory import PeakMemory
@@ -66,13 +70,8 @@ _PEER_BATCHES = (512, 1024, 4096, 16384)
 def make_dictionary() -> Dictionary:
   """As many atoms as are asked for, T1 100-5400 ms, T2 10-2460 ms."""
   train = tailored(_FRAMES.value + _WINDOW - 1)
-  side = 2
-  while True:
-    t1, t2 = np.geomspace(100, 5400, side), np.geomspace(10, 2460, side)
-    if np.searchsorted(t2, t1, side="right").sum() >= _ATOMS.value:
-      break
-    side += 1
-  full = build_dictionary(train, t1, t2, window=_WINDOW)
+  axes = square_axes((100, 5400), (10, 2460), n_atoms=_ATOMS.value)
+  full = build_dictionary(train, *axes, window=_WINDOW)
   rows = np.linspace(0, full.n_atoms - 1, _ATOMS.value).astype(int)
   return jax.tree.map(lambda x: np.ascontiguousarray(x[rows]), full)
 

@@ -13,7 +13,12 @@ from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.matching.atlas import match_atlas
 from mrf_jax.matching.compress import compress, gram_matrix, temporal_basis
-from mrf_jax.matching.dictionary import Dictionary, build_dictionary
+from mrf_jax.matching.dictionary import (
+  Dictionary,
+  build_dictionary,
+  count_atoms,
+  square_axes,
+)
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import (
   best_atoms_of_groups,
@@ -50,7 +55,7 @@ def dictionary_tasks(
     seconds: that the warm runs of a task may take.
   """
   scan, options = scene.subjects[0], config.dictionary
-  axes = axes_of(config, n_atoms)
+  axes = square_axes(options.t1_ms, options.t2_ms, n_atoms=n_atoms)
   held: list[Dictionary] = []
 
   def simulate():
@@ -222,42 +227,3 @@ def gomez_tasks(
     flop=8.0 * fixed.n_voxels * candidates * rank * options.n_iterations,
     n_bytes=query.nbytes + sum(scan.signals.nbytes for scan in atlas),
   )
-
-
-def axes_of(
-  config: ml_collections.ConfigDict, n_atoms: int
-) -> list[np.ndarray]:
-  """T1 and T2 of the smallest dictionary that has so many atoms.
-
-  Args:
-    config: the experiment's configuration; its ranges are kept.
-    n_atoms: least number of pairs with T2 ≤ T1.
-  """
-  options = config.dictionary
-
-  def axes(side):
-    return [
-      np.geomspace(low_ms, high_ms, side).astype(np.float32)
-      for low_ms, high_ms in (options.t1_ms, options.t2_ms)
-    ]
-
-  low, high = 1, 2
-  while count_atoms(*axes(high)) < n_atoms:
-    low, high = high, 2 * high
-  while high - low > 1:
-    middle = (low + high) // 2
-    if count_atoms(*axes(middle)) < n_atoms:
-      low = middle
-    else:
-      high = middle
-  return axes(high)
-
-
-def count_atoms(t1_ms, t2_ms) -> int:
-  """Pairs with T2 ≤ T1.
-
-  Args:
-    t1_ms: ascending axis.
-    t2_ms: ascending axis.
-  """
-  return int(np.searchsorted(t2_ms, t1_ms, side="right").sum())

@@ -11,8 +11,6 @@ import ml_collections
 from mrf_jax.benchmark.figure import timing_figure
 from mrf_jax.benchmark.machine import Rates, device_name, measure_rates
 from mrf_jax.benchmark.matching_tasks import (
-  axes_of,
-  count_atoms,
   dictionary_tasks,
   gomez_tasks,
 )
@@ -22,7 +20,11 @@ from mrf_jax.benchmark.report import FORMAT, format_benchmark
 from mrf_jax.benchmark.scan import Scene, make_scene
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
-from mrf_jax.matching.dictionary import check_memory
+from mrf_jax.matching.dictionary import (
+  check_memory,
+  count_atoms,
+  square_axes,
+)
 from mrf_jax.models import NETWORKS
 from mrf_jax.parallel import bar, notice
 from mrf_jax.sequence import Sequence
@@ -49,8 +51,10 @@ def check_benchmark(
   if not options.atoms or min(options.atoms) < 1:
     raise UserError(f"benchmark.atoms is {tuple(options.atoms)}, not sizes")
   if _wants_dictionaries(config):
+    ranges = config.dictionary.t1_ms, config.dictionary.t2_ms
+    axes = square_axes(*ranges, n_atoms=max(options.atoms))
     check_memory(
-      count_atoms(*axes_of(config, max(options.atoms))),
+      count_atoms(*axes),
       sequence,
       window=config.scan.window,
       stride=config.scan.stride,

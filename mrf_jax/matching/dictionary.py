@@ -132,6 +132,48 @@ def check_memory(
     )
 
 
+def square_axes(
+  t1_ms: tuple[float, float], t2_ms: tuple[float, float], *, n_atoms: int
+) -> list[np.ndarray]:
+  """Geometric axes, alike in length, of the smallest grid of so many atoms.
+
+  Args:
+    t1_ms: first and last T1, ms.
+    t2_ms: first and last T2, ms.
+    n_atoms: least number of pairs with T2 ≤ T1.
+
+  Returns:
+    T1 and T2, [n] each, ms.
+  """
+
+  def axes(side):
+    return [
+      np.geomspace(low_ms, high_ms, side).astype(np.float32)
+      for low_ms, high_ms in (t1_ms, t2_ms)
+    ]
+
+  low, high = 1, 2
+  while count_atoms(*axes(high)) < n_atoms:
+    low, high = high, 2 * high
+  while high - low > 1:
+    middle = (low + high) // 2
+    if count_atoms(*axes(middle)) < n_atoms:
+      low = middle
+    else:
+      high = middle
+  return axes(high)
+
+
+def count_atoms(t1_ms, t2_ms) -> int:
+  """Pairs with T2 ≤ T1.
+
+  Args:
+    t1_ms: ascending axis.
+    t2_ms: ascending axis.
+  """
+  return int(np.searchsorted(t2_ms, t1_ms, side="right").sum())
+
+
 def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:
   """A geometric axis from low to high with steps of at most step_percent."""
   ratio = np.log(high / low) / np.log1p(step_percent / 100)
