@@ -47,9 +47,11 @@ from mrf_jax.benchmark.machine import device_name
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference import Model, estimate, reconstruct, signal_table
-from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal
+from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.phantom.anatomy import SliceGrid, make_head
 from mrf_jax.sequence import tailored
+
+REACH = Spatiotemporal().reach
 
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of the scan.")
 _MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along x and along y.")

@@ -31,9 +31,11 @@ from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.inference import Model, reconstruct
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
-from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal
+from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.training.loop import train_folds
 from mrf_jax.training.setup import Signals
+
+REACH = Spatiotemporal().reach
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Holds the subjects.")
 _WAYS = flags.DEFINE_list(

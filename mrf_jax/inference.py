@@ -17,7 +17,7 @@ from mrf_jax.dataset.normalise import MapRange, normalise_signals
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.maps import Maps
+from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.precision import PRECISIONS, check_precision
 from mrf_jax.sequence import Sequence
 
@@ -95,9 +95,8 @@ def reconstruct(
     reach=model.reach,
     precision=precision,
   )
-  return Maps.unstack(
-    model.map_range.unscale(scaled.astype(np.float64)).astype(np.float32)
-  )
+  maps = scaled[:, : len(MAP_NAMES)].astype(np.float64)
+  return Maps.unstack(model.map_range.unscale(maps).astype(np.float32))
 
 
 def signal_table(

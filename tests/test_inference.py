@@ -11,11 +11,16 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference import Model, reconstruct
 from mrf_jax.models.cohen import Cohen
 from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.models.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.sequence import tailored
 
 N_FRAMES = 18
 NETWORKS = {
   "spatiotemporal": (Spatiotemporal(widths=(12, 8), branch_width=4), 2),
+  "spatiotemporal_plus": (
+    SpatiotemporalPlus(widths=(12, 8), depth=2, n_outputs=3),
+    2,
+  ),
   "cohen": (Cohen(widths=(16,)), 0),
 }
 
@@ -80,11 +85,8 @@ def test_blocks_do_not_change_the_maps(monkeypatch, method):
 def test_scans_of_alike_heads_share_one_program(monkeypatch, caplog, method):
   monkeypatch.setattr(inference, "_BLOCK", 64)
   network, reach = NETWORKS[method]
-  # Four maps, so that no other test has compiled it.
-  model = make_model(network.clone(n_maps=4), reach)
-  model = dataclasses.replace(
-    model, map_range=MapRange(np.zeros(4), np.ones(4))
-  )
+  # With deviations, so that no other test has compiled it.
+  model = make_model(network.clone(n_outputs=6), reach)
 
   def programs(subject):
     caplog.clear()

@@ -86,39 +86,86 @@ def _mean_square(values: np.ndarray, per: str) -> np.ndarray:
   return sums / n_voxels if per == "frame" else sums.mean() / n_voxels
 
 
+def to_scale(maps, *, log_times: bool):
+  """Maps [..., 3] on the scale on which a network learns them.
+
+  Args:
+    maps: PD, T1 and T2, physical units, NumPy's or JAX's.
+    log_times: whether T1 and T2 are learned as natural logarithms, of at least
+      a millisecond; else all maps are learned as they are.
+  """
+  if not log_times:
+    return maps
+  xp = maps.__array_namespace__()
+  times = xp.log(xp.maximum(maps[..., 1:], xp.ones_like(maps[..., 1:])))
+  return xp.concatenate([maps[..., :1], times], -1)
+
+
+def from_scale(values, *, log_times: bool):
+  """The inverse of `to_scale`."""
+  if not log_times:
+    return values
+  xp = values.__array_namespace__()
+  return xp.concatenate([values[..., :1], xp.exp(values[..., 1:])], -1)
+
+
 @dataclasses.dataclass(frozen=True)
 class MapRange:
   """Lowest and highest value of each map over the training subjects.
 
   Attributes:
-    low: [3], in the order of `MAP_NAMES`.
+    low: [3], in the order of `MAP_NAMES`; of `to_scale`.
     high: [3].
+    log_times: see `to_scale`.
   """
 
   low: Float64[np.ndarray, "3"]
   high: Float64[np.ndarray, "3"]
+  log_times: bool = False
 
   @classmethod
-  def of(cls, training_maps: Sequence[Maps]) -> "MapRange":
+  def of(
+    cls, training_maps: Sequence[Maps], *, log_times: bool = False
+  ) -> "MapRange":
     """The range of the training subjects' maps, never of the left-out one's.
 
     Args:
       training_maps: clipped maps of the training subjects.
+      log_times: see `to_scale`.
 
     Raises:
       UserError: a map is constant.
     """
     values = np.concatenate([m.stack() for m in training_maps])
+    values = to_scale(values, log_times=log_times)
     low, high = values.min(0).astype(float), values.max(0).astype(float)
     for name, lowest, highest in zip(MAP_NAMES, low, high, strict=True):
       if not highest > lowest:
         raise UserError(f"training maps: {name} is {lowest:g} in every voxel")
-    return cls(low, high)
+    return cls(low, high, log_times)
 
   def scale(self, values):
     """Maps [..., 3] in physical units to the range [0, 1]."""
+    values = to_scale(values, log_times=self.log_times)
     return (values - self.low) / (self.high - self.low)
 
   def unscale(self, values):
     """Network outputs [..., 3] back to physical units."""
-    return values * (self.high - self.low) + self.low
+    values = values * (self.high - self.low) + self.low
+    return from_scale(values, log_times=self.log_times)
+
+  def unscale_deviations(self, deviations, values):
+    """Deviations of network outputs [..., 3] in physical units.
+
+    Args:
+      deviations: standard deviations of `values`.
+      values: the outputs themselves, whose logarithms have the slope that
+        physical deviations depend on.
+    """
+    deviations = deviations * (self.high - self.low)
+    if not self.log_times:
+      return deviations
+    maps = self.unscale(values)
+    return np.concatenate(
+      [deviations[..., :1], deviations[..., 1:] * maps[..., 1:]], -1
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
 from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct
+from mrf_jax.maps import MAP_NAMES
 from mrf_jax.matching.compress import check_rank
 from mrf_jax.methods.compression import CompressedScans, compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
@@ -22,6 +23,7 @@ from mrf_jax.training.bundle import load_model, load_training, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.epoch_log import EpochLog
 from mrf_jax.training.loop import TrainedFold, check_options, train_folds
+from mrf_jax.training.losses import LOSSES
 from mrf_jax.training.setup import Signals
 from mrf_jax.workdir import config_differences
 
@@ -161,8 +163,8 @@ def make_network(
   config: ml_collections.ConfigDict, method: str
 ) -> tuple[nn.Module, int]:
   """The Flax module that the configuration describes, and its reach."""
-  network_type, reach = NETWORKS[method]
-  return network_type(**config[method].network), reach
+  module = NETWORKS[method](**config[method].network)
+  return module, module.reach
 
 
 def check_network(
@@ -187,13 +189,20 @@ def check_network(
   check_normalisation(config.preprocessing.normalise_signals_per)
   if rank is not None:
     check_rank(rank, n_frames=n_windows)
+  loss = options["loss"]
   module, reach = make_network(config, method)
   size = 2 * reach + 1
   n_channels = 2 * (rank or n_windows)
   patch = jax.ShapeDtypeStruct((1, size, size, n_channels), np.float32)
-  jax.eval_shape(
-    lambda x: module.init(jax.random.key(0), x, train=False), patch
+  outputs, _ = jax.eval_shape(
+    lambda x: module.init_with_output(jax.random.key(0), x, train=False), patch
   )
+  wanted = len(MAP_NAMES) * LOSSES[loss][1]
+  if outputs.shape[-1] != wanted:
+    raise UserError(
+      f"{method}: the network has {outputs.shape[-1]} outputs, the loss "
+      f"{loss} wants {wanted}"
+    )
 
 
 def training_options(config: ml_collections.ConfigDict, method: str) -> dict:

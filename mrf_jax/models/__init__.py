@@ -1,10 +1,14 @@
 """The networks, one Flax module and its defaults a file."""
 
-from mrf_jax.models import cohen, hoppe, spatiotemporal
+from mrf_jax.models.cohen import Cohen
+from mrf_jax.models.hoppe import Hoppe
+from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.models.spatiotemporal_plus import SpatiotemporalPlus
 
-# Method name to its Flax module and the reach of its patches.
+# Method name to its Flax module, whose `reach` is that of its patches.
 NETWORKS = {
-  "spatiotemporal": (spatiotemporal.Spatiotemporal, spatiotemporal.REACH),
-  "cohen": (cohen.Cohen, cohen.REACH),
-  "hoppe": (hoppe.Hoppe, hoppe.REACH),
+  "spatiotemporal": Spatiotemporal,
+  "spatiotemporal_plus": SpatiotemporalPlus,
+  "cohen": Cohen,
+  "hoppe": Hoppe,
 }

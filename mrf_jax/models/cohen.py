@@ -5,9 +5,6 @@ from jaxtyping import Array, Float
 
 from mrf_jax.models.layers import activation, dense
 
-# Fingerprint-wise: the network sees the voxel itself.
-REACH = 0
-
 
 class Cohen(nn.Module):
   """Two hidden layers from one fingerprint to its maps.
@@ -20,13 +17,18 @@ class Cohen(nn.Module):
     activation: of the hidden layers.
     output: activation of the maps; `sigmoid` keeps them within the range of
       the training maps.
-    n_maps: outputs.
+    n_outputs: maps; or maps and logarithms of their deviations.
   """
 
   widths: tuple[int, ...] = (300, 300)
   activation: str = "tanh"
   output: str = "sigmoid"
-  n_maps: int = 3
+  n_outputs: int = 3
+
+  @property
+  def reach(self) -> int:
+    """Fingerprint-wise: the network sees the voxel itself."""
+    return 0
 
   @nn.compact
   def __call__(
@@ -48,4 +50,4 @@ class Cohen(nn.Module):
     x = signals
     for i, width in enumerate(self.widths):
       x = activation(self.activation)(dense(width, name=f"hidden_{i}")(x))
-    return activation(self.output)(dense(self.n_maps, name="maps")(x))
+    return activation(self.output)(dense(self.n_outputs, name="maps")(x))

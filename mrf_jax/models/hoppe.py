@@ -8,9 +8,6 @@ from jaxtyping import Array, Float
 from mrf_jax.errors import UserError
 from mrf_jax.models.layers import activation, dense
 
-# Fingerprint-wise: the network sees the voxel itself.
-REACH = 0
-
 
 class Hoppe(nn.Module):
   """Four convolutions over time, then a perceptron, fingerprint by fingerprint.
@@ -27,7 +24,7 @@ class Hoppe(nn.Module):
     pool: samples of the average pooling.
     dense: features of the fully connected layers.
     output: activation of the maps.
-    n_maps: outputs.
+    n_outputs: maps; or maps and logarithms of their deviations.
   """
 
   features: tuple[int, ...] = (30, 60, 120, 240)
@@ -36,7 +33,12 @@ class Hoppe(nn.Module):
   pool: int = 2
   dense: tuple[int, ...] = (1000, 500, 300)
   output: str = "linear"
-  n_maps: int = 3
+  n_outputs: int = 3
+
+  @property
+  def reach(self) -> int:
+    """Fingerprint-wise: the network sees the voxel itself."""
+    return 0
 
   @nn.compact
   def __call__(
@@ -69,8 +71,8 @@ class Hoppe(nn.Module):
     x = x.mean(2).reshape(len(x), -1)
     for i, width in enumerate(self.dense):
       x = nn.relu(dense(width, name=f"dense_{i}")(x))
-    x = activation(self.output)(dense(self.n_maps, name="maps")(x))
-    return x.reshape(*signals.shape[:-1], self.n_maps)
+    x = activation(self.output)(dense(self.n_outputs, name="maps")(x))
+    return x.reshape(*signals.shape[:-1], self.n_outputs)
 
   def lengths(self, n_frames: int) -> list[int]:
     """Samples after each convolution and after the pooling.

@@ -1,17 +1,11 @@
 """The spatiotemporal network of Balsiger 2018."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mrf_jax.models import winograd
 from mrf_jax.models.block import DropoutNormRelu
-from mrf_jax.models.layers import product
-from mrf_jax.precision import multiplies_exactly
-
-# Voxels on each side of a patch's centre: the network sees 5 × 5.
-REACH = 2
+from mrf_jax.models.layers import ValidConv
 
 
 class Spatiotemporal(nn.Module):
@@ -29,13 +23,18 @@ class Spatiotemporal(nn.Module):
       second and shows, but does not name, the first.
     branch_width: features of each spatial block; not named in the paper.
     dropout: share of activations dropped in training.
-    n_maps: outputs.
+    n_outputs: maps; or maps and logarithms of their deviations.
   """
 
   widths: tuple[int, ...] = (512, 256)
   branch_width: int = 128
   dropout: float = 0.2
-  n_maps: int = 3
+  n_outputs: int = 3
+
+  @property
+  def reach(self) -> int:
+    """Voxels on each side of a patch's centre: the network sees 5 × 5."""
+    return 2
 
   def setup(self):
     """The layers, by the names that stand in saved bundles."""
@@ -52,7 +51,7 @@ class Spatiotemporal(nn.Module):
     ]
     self.wide = block(n, self.branch_width, 5, "spatial_5x5")
     self.narrow = block(n + 1, self.branch_width, 3, "spatial_3x3")
-    self.maps = ValidConv(self.n_maps, 1, name="maps")
+    self.maps = ValidConv(self.n_outputs, 1, name="maps")
 
   def __call__(
     self, signals: Float[Array, "batch y x 2T"], *, train: bool
@@ -90,50 +89,3 @@ def _apply_block(block, x, *, train: bool):
   """Convolution, dropout, batch normalisation, ReLU."""
   convolution, norm = block
   return norm(convolution(x, train=train), train=train)
-
-
-class ValidConv(nn.Module):
-  """A convolution with valid padding.
-
-  One matrix product where the output is a single voxel (a training patch), and
-  one for each line of the kernel where it is an image to learn from: XLA's own
-  convolution needs five to ten times as long for its gradient on a CPU. Where
-  nothing is learned, and float32 not rounded, fewer multiplications are needed.
-  Sums are float32, the output is of the input's type.
-
-  Attributes:
-    features: output channels.
-    size: voxels along y and x.
-  """
-
-  features: int
-  size: int
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "batch y x channel"], *, train: bool = True
-  ) -> Float[Array, "batch y x feature"]:
-    """Output of `size` − 1 fewer voxels along y and x.
-
-    Args:
-      x: images.
-      train: whether a gradient will be taken.
-    """
-    n = self.size
-    kernel = self.param(
-      "kernel",
-      jax.nn.initializers.glorot_uniform(),
-      (n, n, x.shape[-1], self.features),
-    )
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
-    if n > 1 and height == width == 1:
-      # A training patch: all lines of the kernel in one product.
-      x, n = x.reshape(len(x), 1, 1, -1), 1
-    elif n > 1 and not train and multiplies_exactly(x.dtype):
-      return winograd.convolve(x, kernel) + bias[None, None, None]
-    # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
-    lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
-    kernel = kernel.reshape(n, -1, self.features)
-    products = (product(lines[:, i : i + height], kernel[i]) for i in range(n))
-    return sum(products, start=bias[None, None, None]).astype(x.dtype)

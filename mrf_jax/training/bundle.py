@@ -45,6 +45,7 @@ def save_model(
     },
     "maps_low": list(map(float, model.map_range.low)),
     "maps_high": list(map(float, model.map_range.high)),
+    "maps_log_times": model.map_range.log_times,
     "normalise_signals_per": model.normalise_signals_per,
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
@@ -84,20 +85,22 @@ def load_model(path) -> Model:
   try:
     if text["method"] not in NETWORKS:
       raise ValueError(f"unknown method {text['method']!r}")
-    network_type, reach = NETWORKS[text["method"]]
     options: dict[str, Any] = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in text["network"].items()
     }
+    network = NETWORKS[text["method"]](**options)
     variables = load_tree(path / "variables")
     basis = variables.pop("basis", None)
     return Model(
       method=text["method"],
-      network=network_type(**options),
-      reach=reach,
+      network=network,
+      reach=network.reach,
       variables=variables,
       map_range=MapRange(
-        np.array(text["maps_low"]), np.array(text["maps_high"])
+        np.array(text["maps_low"]),
+        np.array(text["maps_high"]),
+        log_times=text.get("maps_log_times", False),
       ),
       normalise_signals_per=text["normalise_signals_per"],
       sequence=make_sequence(**text["sequence"]),

@@ -14,6 +14,7 @@ from mrf_jax.maps import Maps
 from mrf_jax.precision import check_precision
 from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
+from mrf_jax.training.losses import check_loss
 from mrf_jax.training.setup import STORAGE, Signals, make_folds, place
 from mrf_jax.training.step import init_state
 from mrf_jax.training.together import Plan, train_together
@@ -50,6 +51,10 @@ def train_folds(
   learning_rate: float,
   schedule: str,
   left_out: Sequence[int] | None = None,
+  loss: str = "squared_error",
+  map_weights: tuple[float, ...] = (1.0, 1.0, 1.0),
+  log_times: bool = False,
+  flips: bool = False,
   folds_at_once: int | None = None,
   storage: str = "float32",
   precision: str = "float32",
@@ -75,6 +80,10 @@ def train_folds(
     learning_rate: of Adam.
     schedule: `constant`, or `cosine` to zero at the end.
     left_out: the subject that each fold leaves out; None is each once.
+    loss: one of `LOSSES`.
+    map_weights: weights of PD, T1 and T2 in it.
+    log_times: whether T1 and T2 are learned as logarithms; see `MapRange`.
+    flips: whether each tile is mirrored along y, x or both, by chance.
     folds_at_once: see `FoldRunner`.
     storage: type of the signals on the devices, one of `STORAGE`.
     precision: of activations and products, one of `PRECISIONS`; parameters,
@@ -106,6 +115,10 @@ def train_folds(
     tile=tile,
     learning_rate=learning_rate,
     schedule=schedule,
+    loss=loss,
+    map_weights=map_weights,
+    log_times=log_times,
+    flips=flips,
     folds_at_once=folds_at_once,
     storage=storage,
     precision=precision,
@@ -114,7 +127,12 @@ def train_folds(
   )
   left_out = list(range(len(masks)) if left_out is None else left_out)
   folds, ranges = make_folds(
-    masks, maps, left_out, seed=seed, watched_voxels=watched_voxels
+    masks,
+    maps,
+    left_out,
+    seed=seed,
+    watched_voxels=watched_voxels,
+    log_times=log_times,
   )
   # All folds have as many centres.
   steps_per_epoch = max(1, round(len(folds[0].rows) / (batch * tile**2)))
@@ -126,6 +144,10 @@ def train_folds(
     network=network,
     reach=reach,
     tile=tile,
+    loss=loss,
+    map_weights=tuple(map_weights),
+    log_times=log_times,
+    flips=flips,
     input_noise=input_noise,
     precision=precision,
   )
@@ -199,6 +221,10 @@ def check_options(
   tile: int,
   learning_rate: float,
   schedule: str,
+  loss: str,
+  map_weights: tuple[float, ...],
+  log_times: bool,
+  flips: bool,
   folds_at_once: int | None,
   storage: str,
   precision: str,
@@ -230,6 +256,10 @@ def check_options(
       raise UserError(
         f"training.{name}: {choice!r} is not one of {', '.join(choices)}"
       )
+  for name, switch in (("log_times", log_times), ("flips", flips)):
+    if not isinstance(switch, bool):
+      raise UserError(f"training.{name}: {switch!r} is not True or False")
+  check_loss(loss, map_weights)
   check_precision(precision)
 
 

@@ -50,6 +50,7 @@ def make_folds(
   *,
   seed: int,
   watched_voxels: int,
+  log_times: bool = False,
 ) -> tuple[list[Fold], list[MapRange]]:
   """Centres, map ranges and random keys of some folds.
 
@@ -62,6 +63,7 @@ def make_folds(
     seed: of initial weights, order and dropout.
     watched_voxels: voxels of the training subjects, and as many of the
       left-out one, whose errors every epoch reports.
+    log_times: see `MapRange`.
 
   Returns:
     One of each for every fold.
@@ -77,7 +79,7 @@ def make_folds(
   folds, ranges = [], []
   for out in left_out:
     training = [k for k in range(len(masks)) if k != out]
-    ranges.append(MapRange.of([maps[k] for k in training]))
+    ranges.append(MapRange.of([maps[k] for k in training], log_times=log_times))
     own = np.concatenate([rows[k] for k in training])
     folds.append(
       Fold(

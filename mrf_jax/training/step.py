@@ -10,8 +10,10 @@ import optax
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from mrf_jax.arrays import AnyArray
+from mrf_jax.dataset.normalise import from_scale, to_scale
 from mrf_jax.dataset.patches import VoxelGrid
-from mrf_jax.hashing import hashed_normal, key_words
+from mrf_jax.hashing import hashed_bits, hashed_normal, key_words
+from mrf_jax.training.losses import LOSSES, weighted_mean
 
 
 @jax.tree_util.register_dataclass
@@ -117,10 +119,14 @@ def train_step(
   optimizer: optax.GradientTransformation,
   reach: int,
   tile: int,
+  loss: str = "squared_error",
+  map_weights: tuple[float, ...] = (1.0, 1.0, 1.0),
+  log_times: bool = False,
+  flips: bool = False,
   input_noise: float = 0.0,
   compute_dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> tuple[TrainState, Float32[Array, ""]]:
-  """One step of the mean squared error on maps scaled to [0, 1].
+  """One step of a loss of maps scaled to [0, 1].
 
   Each centre stands for a tile of `tile` × `tile` neighbouring estimates; the
   patches of a tile overlap, so that the network's 1 × 1 layers run once per
@@ -135,6 +141,10 @@ def train_step(
     optimizer: the optimiser.
     reach: voxels on each side of a patch's centre.
     tile: estimates along y and x.
+    loss: one of `LOSSES`.
+    map_weights: weights of the maps in it.
+    log_times: see `MapRange`.
+    flips: whether each tile is mirrored along y, x or both, by chance.
     input_noise: standard deviation of Gaussian noise on the inputs, which are
       of unit variance (Cohen 2018).
     compute_dtype: of activations and factors of matrix products; parameters,
@@ -144,16 +154,22 @@ def train_step(
     The state after the step and the loss.
   """
   before, after = (tile - 1) // 2, tile // 2
-  inputs = _signals(fold, table)[
-    table.grid.neighbours(centres, before=before + reach, after=after + reach)
-  ].astype(compute_dtype)  # [tile, y + 4, x + 4, 2T]
-  outputs = table.grid.neighbours(centres, before=before, after=after)
-  low, high = (x[None, None, None] for x in (fold.low, fold.high))
-  targets = (table.maps[outputs] - low) / (high - low)
-  inside = (outputs > 0)[..., None]  # [tile, y, x, 1]
   dropout_key, noise_key = jax.random.split(
     jax.random.fold_in(fold.key, state.step)
   )
+  rows = table.grid.neighbours(
+    centres, before=before + reach, after=after + reach
+  )
+  if flips:
+    rows = _flipped(rows, jax.random.fold_in(noise_key, 1))
+  inputs = _signals(fold, table)[rows].astype(
+    compute_dtype
+  )  # [tile, y + 2 reach, x + 2 reach, 2T]
+  outputs = rows[:, reach : reach + tile, reach : reach + tile]
+  low, high = (x[None, None, None] for x in (fold.low, fold.high))
+  maps = to_scale(table.maps[outputs], log_times=log_times)
+  targets = (maps - low) / (high - low)
+  inside = (outputs > 0)[..., None]  # [tile, y, x, 1]
   if input_noise:
     noise = hashed_normal(key_words(noise_key), inputs.shape)
     inputs += (input_noise * noise).astype(compute_dtype)
@@ -170,24 +186,33 @@ def train_step(
       rngs={"dropout": dropout_key},
       mutable=["batch_stats"],
     )
-    error = estimates.astype(jnp.float32) - targets
-    squared = jnp.where(inside, jnp.square(error), 0)
-    loss = squared.sum() / (inside.sum() * targets.shape[-1])
-    return loss, updated.get("batch_stats", {})
+    losses = loss_of_maps(estimates.astype(jnp.float32), targets)
+    mean = weighted_mean(losses, inside, map_weights)
+    return mean, updated.get("batch_stats", {})
 
-  (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-    state.params
-  )
+  loss_of_maps, _ = LOSSES[loss]
+  (mean_loss, batch_stats), gradients = jax.value_and_grad(
+    loss_of, has_aux=True
+  )(state.params)
   updates, opt_state = optimizer.update(
     gradients, state.opt_state, state.params
   )
   params = optax.apply_updates(state.params, updates)
   return (
     TrainState(
-      params, batch_stats, opt_state, state.step + 1, state.loss_sum + loss
+      params, batch_stats, opt_state, state.step + 1, state.loss_sum + mean_loss
     ),
-    loss,
+    mean_loss,
   )
+
+
+def _flipped(
+  rows: Int32[Array, "tile y x"], key: PRNGKeyArray
+) -> Int32[Array, "tile y x"]:
+  """Each tile mirrored along y, x, both or neither."""
+  bits = hashed_bits(key_words(key), (len(rows), 1, 1))
+  rows = jnp.where(bits & 1 > 0, rows[:, ::-1], rows)
+  return jnp.where(bits & 2 > 0, rows[:, :, ::-1], rows)
 
 
 def fast_key(key: PRNGKeyArray) -> PRNGKeyArray:
@@ -262,7 +287,7 @@ def watched_errors(
     state: after any step.
     fold: its watched voxels and ranges.
     table: signals and maps.
-    **network_options: `model` and `reach` of `train_step`.
+    **network_options: `model`, `reach` and `log_times` of `train_step`.
 
   Returns:
     Errors in the training subjects and in the left-out one.
@@ -283,13 +308,16 @@ def _mean_absolute_error(
   *,
   model: nn.Module,
   reach: int,
+  log_times: bool = False,
 ) -> Float32[Array, "3"]:
   """Error of the maps of some voxels, as reconstruction would give them."""
   patches = table.grid.neighbours(rows, before=reach, after=reach)
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   signals = _signals(fold, table)[patches].astype(jnp.float32)
   scaled: Any = model.apply(variables, signals, train=False)
-  estimates = scaled[:, 0, 0] * (fold.high - fold.low)[None] + fold.low[None]
+  scaled = scaled[:, 0, 0, : table.maps.shape[-1]]
+  estimates = scaled * (fold.high - fold.low)[None] + fold.low[None]
+  estimates = from_scale(estimates, log_times=log_times)
   return jnp.abs(estimates - table.maps[rows]).mean(0)
 
 

@@ -42,6 +42,10 @@ class Plan:
     network: the Flax module.
     reach: voxels on each side of a patch's centre.
     tile: estimates of a tile along y and x.
+    loss: one of `LOSSES`.
+    map_weights: weights of the maps in it.
+    log_times: see `MapRange`.
+    flips: whether tiles are mirrored by chance.
     input_noise: standard deviation of noise on the normalised signals.
     precision: one of `PRECISIONS`.
   """
@@ -53,6 +57,10 @@ class Plan:
   network: nn.Module
   reach: int
   tile: int
+  loss: str
+  map_weights: tuple[float, ...]
+  log_times: bool
+  flips: bool
   input_noise: float
   precision: str
 
@@ -160,13 +168,20 @@ def train_together(
 
 def _compiled(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
   """The order of an epoch, steps, and watched errors, of all folds."""
-  network: dict[str, Any] = {"model": plan.network, "reach": plan.reach}
+  network: dict[str, Any] = {
+    "model": plan.network,
+    "reach": plan.reach,
+    "log_times": plan.log_times,
+  }
   order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
   steps = functools.partial(
     train_steps,
     **network,
     optimizer=plan.optimizer,
     tile=plan.tile,
+    loss=plan.loss,
+    map_weights=plan.map_weights,
+    flips=plan.flips,
     input_noise=plan.input_noise,
     compute_dtype=PRECISIONS[plan.precision].dtype,
   )

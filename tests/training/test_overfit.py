@@ -11,6 +11,7 @@ from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 
 NETWORK_OPTIONS = {
   "spatiotemporal": dict(widths=(64, 64), branch_width=64, dropout=0.0),
+  "spatiotemporal_plus": dict(widths=(64, 64), depth=1, n_outputs=3),
   "cohen": {},
   "hoppe": dict(
     features=(16, 16, 32, 32), strides=(2, 1, 1, 1), dense=(64, 64, 64)
@@ -20,8 +21,8 @@ NETWORK_OPTIONS = {
 
 @pytest.mark.parametrize("method", NETWORKS)
 def test_overfits_64_voxels(method):
-  network_type, reach = NETWORKS[method]
-  network = network_type(**NETWORK_OPTIONS[method])
+  network = NETWORKS[method](**NETWORK_OPTIONS[method])
+  reach = network.reach
   rng = np.random.default_rng(0)
   mask = np.ones((1, 12, 12), bool)
   signals = rng.normal(size=(1 + mask.sum(), 2 * 50)).astype(np.float32)

@@ -13,10 +13,12 @@ import pytest
 from test_training import OPTIONS, tiny_study
 
 from mrf_jax.errors import UserError
-from mrf_jax.models.cohen import REACH, Cohen
+from mrf_jax.models.cohen import Cohen
 from mrf_jax.stopping import Stopped
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.loop import train_folds
+
+REACH = Cohen().reach
 
 # A network that compiles fast; the noise makes the random key count.
 NETWORK = Cohen(widths=(8,))

@@ -8,12 +8,15 @@ import pytest
 
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.models import NETWORKS
-from mrf_jax.models.spatiotemporal import REACH, Spatiotemporal
+from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+
+REACH = Spatiotemporal().reach
 
 N_CHANNELS = 2 * 40
 NETWORK_OPTIONS = {
   "spatiotemporal": dict(widths=(32, 16), branch_width=16, dropout=0.2),
+  "spatiotemporal_plus": dict(widths=(32, 16), depth=1, n_outputs=3),
   "cohen": {},
   "hoppe": dict(
     features=(8, 8, 8, 8), kernels=(5, 4, 3, 3), strides=(2, 1, 1, 1)
@@ -41,8 +44,8 @@ def study():
 
 def make_step(fold, *, method="spatiotemporal", optimizer=None, **options):
   """A fresh state, and a step of 64 estimates."""
-  network_type, reach = NETWORKS[method]
-  network = network_type(**NETWORK_OPTIONS[method])
+  network = NETWORKS[method](**NETWORK_OPTIONS[method])
+  reach = network.reach
   optimizer = optimizer or optax.adam(1e-3)
   state = init_state(
     network, optimizer, fold.key, n_channels=N_CHANNELS, reach=reach

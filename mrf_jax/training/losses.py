@@ -1,0 +1,108 @@
+"""What a network's training makes small."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32
+
+from mrf_jax.errors import UserError
+from mrf_jax.maps import MAP_NAMES
+
+# Below this natural logarithm a predicted deviation, of maps on the scale of
+# [0, 1], hardly falls: e^-7 of T2's range of a second or two is a ms or two,
+# and a network that knew a voxel by heart would divide by zero.
+_LEAST_LOG_DEVIATION = -7.0
+
+Loss = Callable[
+  [Float32[Array, "*voxel output"], Float32[Array, "*voxel map"]],
+  Float32[Array, "*voxel map"],
+]
+
+
+def squared_error(
+  outputs: Float32[Array, "*voxel map"], maps: Float32[Array, "*voxel map"]
+) -> Float32[Array, "*voxel map"]:
+  """(q^ - q)², the paper's.
+
+  Args:
+    outputs: estimated maps, on the scale of [0, 1].
+    maps: reference maps.
+  """
+  return jnp.square(outputs - maps)
+
+
+def negative_log_likelihood(
+  outputs: Float32[Array, "*voxel output"], maps: Float32[Array, "*voxel map"]
+) -> Float32[Array, "*voxel map"]:
+  """Of a normal distribution whose deviation the network predicts too.
+
+  log s + (q^ - q)² / 2 s²
+
+  A voxel counts by the inverse of its own variance: the milliseconds of white
+  matter's T2 are not drowned by the hundreds of cerebrospinal fluid's, and the
+  best estimate is the mean all the same (Nix and Weigend 1994).
+
+  Args:
+    outputs: estimated maps, then the logarithms of their deviations.
+    maps: reference maps.
+  """
+  estimates, log_deviations = split_deviations(outputs)
+  standardised = (estimates - maps) * jnp.exp(-log_deviations)
+  return log_deviations + jnp.square(standardised) / 2
+
+
+def split_deviations(
+  outputs: Float[Array, "*voxel output"],
+) -> tuple[Float[Array, "*voxel map"], Float[Array, "*voxel map"]]:
+  """Maps, and the logarithms of their deviations, of a likelihood's network.
+
+  Args:
+    outputs: of the network, on the scale of [0, 1].
+  """
+  maps, log_deviations = jnp.split(outputs, 2, -1)
+  return maps, jnp.logaddexp(log_deviations, _LEAST_LOG_DEVIATION)
+
+
+# Name to the loss of each map of each voxel, and outputs of a network per map.
+LOSSES: dict[str, tuple[Loss, int]] = {
+  "squared_error": (squared_error, 1),
+  "likelihood": (negative_log_likelihood, 2),
+}
+
+
+def weighted_mean(
+  losses: Float32[Array, "*voxel map"],
+  inside: Bool[Array, "*voxel 1"],
+  weights: tuple[float, ...],
+) -> Float32[Array, ""]:
+  """Mean over the voxels inside the mask, and over maps by their weights.
+
+  Args:
+    losses: of each map of each voxel.
+    inside: whether a voxel is in the mask.
+    weights: of the maps; only their proportions count.
+  """
+  share = jnp.array(weights) / sum(weights)
+  sums = jnp.where(inside, losses, 0).sum(tuple(range(losses.ndim - 1)))
+  return (sums * share).sum() / inside.sum()
+
+
+def check_loss(name: str, weights: tuple[float, ...]) -> None:
+  """Refuses a loss that is unknown, or weights that are not of the maps.
+
+  Args:
+    name: one of `LOSSES`.
+    weights: of the maps.
+
+  Raises:
+    UserError: they are refused.
+  """
+  if name not in LOSSES:
+    raise UserError(
+      f"training.loss: {name!r} is not one of {', '.join(LOSSES)}"
+    )
+  if len(weights) != len(MAP_NAMES) or not min(weights) > 0:
+    raise UserError(
+      f"training.map_weights: {tuple(weights)} are not {len(MAP_NAMES)} "
+      f"numbers above 0, of {', '.join(MAP_NAMES)}"
+    )
