@@ -9,13 +9,14 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-_STAGES = ("crossval", "simulate", "design", "benchmark")
+_STAGES = ("crossval", "sweep", "simulate", "design", "benchmark")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Configuration file; its values: --config.key=value."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
 _MODE = flags.DEFINE_enum("mode", "crossval", (*_STAGES, "report"), "Stage.")
+_QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 _COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
 _PROFILE = flags.DEFINE_boolean("profile", False, "Trace to WORKDIR/profile.")
 _COORDINATOR = flags.DEFINE_string(
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> None:
     # After JAX's own handlers.
     stop_at_once()
     with profiled(_WORKDIR.value if _PROFILE.value else None):
-      getattr(experiment, _MODE.value)(_CONFIG.value, _WORKDIR.value)
+      chosen = {"questions": _QUESTIONS.value} if _MODE.value == "sweep" else {}
+      getattr(experiment, _MODE.value)(_CONFIG.value, _WORKDIR.value, **chosen)
   except UserError as error:
     _say_error(str(error))
     processes.leave(1)

@@ -27,12 +27,20 @@ def get_config() -> ml_collections.ConfigDict:
   config.precision = "float32"
   config.methods = (
     "spatiotemporal",
+    "spatiotemporal_plus",
     "cohen",
     "hoppe",
     "gomez",
     "dictionary",
     "dictionary_svd",
   )
+
+  # Subjects to leave out, one a fold; None is each once.
+  config.folds = ml_collections.config_dict.placeholder(tuple)
+  # Another workdir whose subjects are used, and one whose trained networks are;
+  # None makes them here.
+  config.subjects_from = ml_collections.config_dict.placeholder(str)
+  config.models_from = ml_collections.config_dict.placeholder(str)
 
   config.data = ml_collections.ConfigDict()
   config.data.n_subjects = 6
@@ -51,10 +59,14 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.between_subjects = 0.03
   config.data.within_tissue = 0.04
   config.data.b1_deviation = 0.15
+  # Spheres inside white matter; none in the paper's volunteers.
+  config.data.lesions = dict(count=0, radius_mm=6.0, t1_ms=1200.0, t2_ms=200.0)
 
   config.sequence = ml_collections.ConfigDict()
   config.sequence.n_frames = 720
-  # None plays our own tailored train; or a text, MATLAB or Pulseq file, with
+  # Our own trains: "tailored", or "jiang_type".
+  config.sequence.kind = "tailored"
+  # None plays that one; or a text, MATLAB or Pulseq file, with
   # another text file of TRs where they stand apart.
   config.sequence.path = ml_collections.config_dict.placeholder(str)
   config.sequence.tr_path = ml_collections.config_dict.placeholder(str)
@@ -92,6 +104,8 @@ def get_config() -> ml_collections.ConfigDict:
   # Of all networks; what a network has of its own stands in its `training`.
   config.training = ml_collections.ConfigDict()
   config.training.epochs = 50
+  # Of initial weights, order and dropout; None is the experiment's.
+  config.training.seed = ml_collections.config_dict.placeholder(int)
   # The paper draws patches, each with its own neighbours. "tiles" draws squares
   # of neighbouring estimates (`tile` along y and x, `batch` of them a step),
   # which share the layers that see one voxel at a time.
@@ -194,6 +208,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.benchmark = ml_collections.ConfigDict()
   config.benchmark.atoms = (1_000, 10_000, 100_000, 1_000_000)
   config.benchmark.seconds = 10.0
+
+  # Of --mode=sweep; see configs/study.py.
+  config.questions = ml_collections.ConfigDict()
 
   # The plane over which --mode=design shows bounds.
   config.design = ml_collections.ConfigDict()

@@ -20,6 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.training.update(epochs=2, batch=32, watched_voxels=50)
   config.spatiotemporal.network.update(widths=(32, 16), branch_width=8)
   config.spatiotemporal.training = dict(sampling="tiles", batch=8, tile=4)
+  config.spatiotemporal_plus.network.update(widths=(16, 8), depth=2)
+  config.spatiotemporal_plus.training.update(batch=4, tile=6, rank=5)
   config.cohen.network.widths = (16, 16)
   # (96 - 48) // 8 + 1 = 7 windows.
   config.hoppe.network.update(

@@ -13,6 +13,7 @@ from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
 from mrf_jax.relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from mrf_jax.sequence import (
   Sequence,
+  jiang_type,
   make_sequence,
   rf_spoiling_phases_deg,
   tailored,
@@ -44,6 +45,7 @@ __all__ = [
   "fingerprint_derivatives",
   "fit_t2",
   "fit_vfa_t1",
+  "jiang_type",
   "load_model",
   "load_raw_data",
   "load_sequence",

@@ -36,12 +36,14 @@ def evaluate(study: Study) -> None:
   estimates = {m: _load_maps(study, m) for m in config.methods}
   means = {}
   if len(study.subjects) > 1:
-    means = {"training_mean": _training_means(study.references)}
-  truths = [s.truth for s in study.subjects if s.truth is not None]
-  simulated = len(truths) == len(study.subjects)
+    means = {"training_mean": _training_means(study)}
+  left_out = [study.subjects[k] for k in study.folds]
+  references = [study.references[k] for k in study.folds]
+  truths = [s.truth for s in left_out if s.truth is not None]
+  simulated = len(truths) == len(left_out)
   truth = {"truth": truths} if simulated else {}
 
-  errors = _errors(study, {**estimates, **means, **truth}, study.references)
+  errors = _errors(study, {**estimates, **means, **truth}, references)
   rows = _write_table(
     errors,
     root / "table1",
@@ -50,9 +52,9 @@ def evaluate(study: Study) -> None:
     + " truth: the simulated subjects' true parameters, judged like a method.",
   )
   if simulated:
-    acquired = {"acquired": study.references}
+    acquired = {"acquired": references}
     against_truth = _errors(study, {**estimates, **means, **acquired}, truths)
-    if all(s.true_b1 is not None for s in study.subjects):
+    if all(s.true_b1 is not None for s in left_out):
       against_truth["bound"] = _bounds(study)
     _write_table(
       against_truth,
@@ -88,28 +90,27 @@ def _load_maps(study: Study, method: str) -> list[Maps]:
     path = study.workdir.map_file(method, k, name)
     return nifti.load_map(path, study.subjects[k].mask)
 
-  return [
-    Maps(*(read(k, name) for name in MAP_NAMES))
-    for k in range(len(study.subjects))
-  ]
+  return [Maps(*(read(k, name) for name in MAP_NAMES)) for k in study.folds]
 
 
-def _training_means(references) -> list[Maps]:
+def _training_means(study: Study) -> list[Maps]:
   """For each left-out subject, the mean of the others' maps everywhere."""
   means = []
-  for left_out, reference in enumerate(references):
+  for left_out in study.folds:
     training = np.concatenate(
-      [m.stack() for k, m in enumerate(references) if k != left_out]
+      [m.stack() for k, m in enumerate(study.references) if k != left_out]
     )
     mean = training.mean(0, dtype=np.float64)
-    means.append(Maps.unstack(np.tile(mean, (len(reference.pd), 1))))
+    n_voxels = study.subjects[left_out].n_voxels
+    means.append(Maps.unstack(np.tile(mean, (n_voxels, 1))))
   return means
 
 
 def _bounds(study: Study) -> list[SubjectErrors]:
   """Cramér–Rao bounds of evenly spaced voxels of each subject."""
   errors = []
-  for subject, masks in zip(study.subjects, _masks(study), strict=True):
+  left_out = (study.subjects[k] for k in study.folds)
+  for subject, masks in zip(left_out, _masks(study), strict=True):
     truth, b1, noise = subject.truth, subject.true_b1, subject.noise_sd
     assert truth is not None and b1 is not None and noise is not None
     count = min(_BOUND_VOXELS, subject.n_voxels)
@@ -132,12 +133,18 @@ def _bounds(study: Study) -> list[SubjectErrors]:
 
 
 def _masks(study: Study) -> list[dict[str, np.ndarray]]:
-  """Tissues of each subject, by its acquired T1."""
+  """Tissues of each left-out subject, by its acquired T1; and lesions."""
   thresholds = study.config.evaluation.thresholds_ms.to_dict()
-  return [
-    tissue_masks(reference.t1_ms, thresholds_ms=thresholds)
-    for reference in study.references
-  ]
+  all_masks = []
+  for k in study.folds:
+    masks = tissue_masks(study.references[k].t1_ms, thresholds_ms=thresholds)
+    lesion = study.subjects[k].lesion
+    if lesion is not None:
+      # Where they are, the thresholds name no tissue.
+      masks = {name: mask & (lesion == 0) for name, mask in masks.items()}
+      masks["lesion"] = lesion > 0.5
+    all_masks.append(masks)
+  return all_masks
 
 
 def _errors(
@@ -200,8 +207,9 @@ def _draw_learning_curves(study: Study) -> bool:
 
 
 def _draw_figures(study: Study, estimates: Estimates) -> None:
-  """The middle slice of the first subject, as in the paper's Figure 3."""
-  subject = study.subjects[0]
+  """The middle slice of the first left-out subject, as in Figure 3."""
+  number = study.folds[0]
+  subject = study.subjects[number]
   middle = len(subject.mask) // 2
 
   def middle_slice(maps: Maps) -> Maps:
@@ -209,10 +217,10 @@ def _draw_figures(study: Study, estimates: Estimates) -> None:
     volumes[:, subject.mask] = maps.stack().T
     return Maps(*volumes[:, middle])
 
-  reference = middle_slice(study.references[0])
+  reference = middle_slice(study.references[number])
   shown = {m: middle_slice(maps[0]) for m, maps in estimates.items()}
   mask = subject.mask[middle]
-  title = "simulated subject 0, left out of training"
+  title = f"simulated subject {number}, left out of training"
   figures.figure3(
     study.workdir.root / "figure3.png",
     reference=reference,

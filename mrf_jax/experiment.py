@@ -5,6 +5,7 @@ import functools
 import pathlib
 import shlex
 import sys
+from collections.abc import Sequence
 
 import jax
 import ml_collections
@@ -30,11 +31,13 @@ from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import METHODS, TRAINING, Study
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
+from mrf_jax.questions import ways
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.settings import (
   check_count,
   check_methods,
   check_window,
+  find_folds,
   make_train,
   phantom_options,
 )
@@ -46,7 +49,11 @@ from mrf_jax.simulate import (
 )
 from mrf_jax.timing import benchmark_file, save_times, times_file
 from mrf_jax.training.epoch_log import join_logs
-from mrf_jax.workdir import Workdir
+from mrf_jax.workdir import OF_SUBJECTS, Workdir, config_differences
+
+# Parts of a configuration that trained networks depend on, beside the scans:
+# scans of another kind may be given to them.
+_OF_MODELS = ("seed", "sequence", "preprocessing", "precision", "training")
 
 
 def say(text: str) -> None:
@@ -76,7 +83,8 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     root: the workdir.
   """
   check_methods(config)
-  n_processes, n_folds = jax.process_count(), config.data.n_subjects
+  folds = find_folds(config)
+  n_processes, n_folds = jax.process_count(), len(folds)
   if n_processes > n_folds:
     raise UserError(
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
@@ -100,6 +108,8 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     hidden,
     lambda k: _without_truth(load(k)),
     references,
+    folds,
+    _models_of(config, workdir),
   )
   missing = [m for m in config.methods if not _maps_stand(study, m)]
   if n_processes > 1:
@@ -114,6 +124,37 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
       _estimate(study, method)
     evaluate(dataclasses.replace(study, subjects=full))
   processes.barrier("end")
+
+
+def sweep(
+  config: ml_collections.ConfigDict, root, *, questions: Sequence[str] = ()
+) -> None:
+  """Cross-validation of the changed configurations that questions name.
+
+  Each has a workdir of its own, `questions/QUESTION/WAY`, and takes its
+  subjects from this one where the change leaves them as they are.
+
+  Args:
+    config: the experiment's configuration.
+    root: its workdir, whose subjects, and networks, are used.
+    questions: which ones; none is all.
+  """
+  found = list(ways(config, questions))
+  if not found:
+    raise UserError("questions: the configuration has none")
+  for way in found:
+    check_methods(way.config)
+  workdir = _open_workdir(config, root)
+  _simulate_missing(config, workdir)
+  for number, way in enumerate(found, 1):
+    say(f"{number}/{len(found)} {way.question}, {way.name}: {way.changes}")
+    if way.config.models_from is not None:
+      way.config.models_from = str(workdir.root)
+    if not config_differences(
+      config.to_dict(), way.config.to_dict(), parts=OF_SUBJECTS
+    ):
+      way.config.subjects_from = str(workdir.root)
+    crossval(way.config, workdir.way(way.question, way.name))
 
 
 def design(config: ml_collections.ConfigDict, root) -> None:
@@ -230,14 +271,29 @@ def report(compare: list[str], root) -> None:
 
 def _open_workdir(config, root) -> Workdir:
   """The workdir of all processes; the first one makes it."""
+  subjects = None
+  if config.subjects_from is not None:
+    subjects = Workdir.existing(config.subjects_from)
+    subjects.refuse_other(config.to_dict(), parts=OF_SUBJECTS)
   if not processes.is_first():
     processes.barrier("workdir")
-    return Workdir(root, config.to_dict(), join=True)
-  workdir = Workdir(root, config.to_dict())
+    return Workdir(root, config.to_dict(), join=True, subjects=subjects)
+  workdir = Workdir(root, config.to_dict(), subjects=subjects)
   # Here, since nobody else writes there yet.
   join_logs(workdir.root / "metrics")
   processes.barrier("workdir")
   return workdir
+
+
+def _models_of(config, workdir: Workdir) -> Workdir:
+  """The workdir that holds the trained networks: its own, or another's."""
+  if config.models_from is None:
+    return workdir
+  models = Workdir.existing(config.models_from)
+  models.refuse_other(
+    config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
+  )
+  return models
 
 
 def _simulate_missing(config, workdir: Workdir) -> None:
@@ -246,6 +302,11 @@ def _simulate_missing(config, workdir: Workdir) -> None:
   missing = [
     k for k in range(data.n_subjects) if not workdir.subject(k).exists()
   ]
+  if missing and config.subjects_from is not None:
+    raise UserError(
+      f"{workdir.subject(missing[0])}: is not there; subjects_from wants a "
+      "workdir whose subjects are simulated"
+    )
   # Before the first new one can stand, all must have looked.
   processes.barrier("subjects found")
   missing = processes.own_share(missing)
@@ -303,7 +364,9 @@ def _load_numbered(
 
 def _without_truth(subject: Subject) -> Subject:
   """What a method may know of it."""
-  return dataclasses.replace(subject, truth=None, true_b1=None, noise_sd=None)
+  return dataclasses.replace(
+    subject, truth=None, true_b1=None, noise_sd=None, lesion=None
+  )
 
 
 def _reference_of(subject: Subject, path) -> Maps:
@@ -315,9 +378,7 @@ def _reference_of(subject: Subject, path) -> Maps:
 def _maps_stand(study: Study, method: str) -> bool:
   workdir = study.workdir
   files = [
-    workdir.map_file(method, k, name)
-    for k in range(len(study.subjects))
-    for name in MAP_NAMES
+    workdir.map_file(method, k, name) for k in study.folds for name in MAP_NAMES
   ]
   return all(
     file.exists() for file in [*files, times_file(workdir.root, method)]
@@ -327,9 +388,8 @@ def _maps_stand(study: Study, method: str) -> bool:
 def _estimate(study: Study, method: str) -> None:
   """Runs a method and writes its maps and times."""
   maps, times = METHODS[method](study)
-  for k, (estimate, subject) in enumerate(
-    zip(maps, study.subjects, strict=True)
-  ):
+  for k, estimate in zip(study.folds, maps, strict=True):
+    subject = study.subjects[k]
     for name in MAP_NAMES:
       path = study.workdir.map_file(method, k, name)
       path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import ml_collections
 from mrf_jax.errors import UserError
 from mrf_jax.methods import LEARNING_METHODS, METHODS, check_options
 from mrf_jax.precision import check_precision
-from mrf_jax.sequence import Sequence, tailored
+from mrf_jax.sequence import TRAINS, Sequence
 from mrf_jax.sequence_files import load_sequence
 
 
@@ -34,6 +34,7 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
       not suit the scan.
   """
   check_count(config)
+  find_folds(config)
   if not config.methods:
     raise UserError("methods: none is named; known are " + ", ".join(METHODS))
   for method in config.methods:
@@ -54,6 +55,26 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
     check_options(config, method, n_windows=n_windows)
 
 
+def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+  """The subjects that are left out, one a fold.
+
+  Args:
+    config: the experiment's configuration.
+
+  Raises:
+    UserError: one is not among the subjects, or named twice, or none is named.
+  """
+  numbers = range(config.data.n_subjects)
+  if config.folds is None:
+    return tuple(numbers)
+  folds = tuple(config.folds)
+  if not folds or len(set(folds)) < len(folds) or not set(folds) <= {*numbers}:
+    raise UserError(
+      f"folds: {folds} are not different ones of the {len(numbers)} subjects"
+    )
+  return folds
+
+
 def phantom_options(data: ml_collections.ConfigDict) -> dict:
   """Arguments of `make_phantom`.
 
@@ -61,8 +82,10 @@ def phantom_options(data: ml_collections.ConfigDict) -> dict:
     data: section `data` of a configuration.
   """
   names = ("between_subjects", "within_tissue", "b1_deviation")
+  lesions = data.lesions.to_dict()
   return {
     "head": data.head.to_dict(),
+    "lesions": lesions if lesions["count"] else None,
     **{name: data[name] for name in names},
   }
 
@@ -77,7 +100,11 @@ def make_train(options: ml_collections.ConfigDict) -> Sequence:
     UserError: the file does not hold a schedule.
   """
   if options.path is None:
-    return tailored(options.n_frames)
+    if options.kind not in TRAINS:
+      raise UserError(
+        f"sequence.kind: {options.kind!r} is not one of {', '.join(TRAINS)}"
+      )
+    return TRAINS[options.kind](options.n_frames)
   return load_sequence(
     options.path,
     tr_path=options.tr_path,

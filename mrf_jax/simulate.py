@@ -11,6 +11,7 @@ from mrf_jax.parallel import progress
 from mrf_jax.phantom import tissue as tissues
 from mrf_jax.phantom.anatomy import Head, SliceGrid, make_head
 from mrf_jax.phantom.fields import b1_field, coil_sensitivities
+from mrf_jax.phantom.lesions import add_lesions
 from mrf_jax.scanner import mrf
 from mrf_jax.scanner.reference import acquire_reference
 from mrf_jax.scanner.spiral import Spiral
@@ -33,6 +34,7 @@ class Phantom:
     fractions: volume share of each tissue, [tissue, voxel].
     tissues: each tissue's own maps, [voxel].
     b1: factor on the flip angles, [voxel].
+    lesion: volume share of lesion, [voxel], or None.
   """
 
   anatomy: Head
@@ -41,6 +43,7 @@ class Phantom:
   fractions: Float32[np.ndarray, "tissue voxel"]
   tissues: dict[str, Maps]
   b1: Float32[np.ndarray, "voxel"]
+  lesion: Float32[np.ndarray, "voxel"] | None = None
 
   def rows(self, z: int) -> slice:
     """The masked voxels of a slice."""
@@ -62,6 +65,7 @@ def make_phantom(
   between_subjects: float,
   within_tissue: float,
   b1_deviation: float,
+  lesions: dict | None = None,
 ) -> Phantom:
   """A subject's head with its tissue values and B1.
 
@@ -72,6 +76,7 @@ def make_phantom(
     between_subjects: relative standard deviation of T1 and T2 over subjects.
     within_tissue: relative standard deviation inside a tissue.
     b1_deviation: largest deviation of B1 from one.
+    lesions: arguments of `add_lesions`; None adds none.
 
   Returns:
     The phantom.
@@ -82,19 +87,22 @@ def make_phantom(
   points = grid.points_mm()
   positions = points - points.reshape(-1, 3).mean(0)
   inside = positions[anatomy.mask]
-  return Phantom(
-    anatomy,
-    grid,
-    positions,
-    fractions=anatomy.fractions[:, anatomy.mask],
-    tissues=tissues.tissue_maps(
-      tissue_rng,
-      inside,
-      between_subjects=between_subjects,
-      within_tissue=within_tissue,
-    ),
-    b1=b1_field(field_rng, inside, deviation=b1_deviation),
+  fractions = anatomy.fractions[:, anatomy.mask]
+  made = tissues.tissue_maps(
+    tissue_rng,
+    inside,
+    between_subjects=between_subjects,
+    within_tissue=within_tissue,
   )
+  b1 = b1_field(field_rng, inside, deviation=b1_deviation)
+  lesion = None
+  if lesions is not None:
+    (lesion_rng,) = tissue_rng.spawn(1)
+    white = fractions[tissues.TISSUES.index("wm")]
+    made["wm"], lesion = add_lesions(
+      lesion_rng, inside, white, made["wm"], **lesions
+    )
+  return Phantom(anatomy, grid, positions, fractions, made, b1, lesion)
 
 
 def true_signals(
@@ -225,4 +233,5 @@ def simulate_subject(
     head_to_atlas=made.anatomy.head_to_atlas,
     true_b1=made.b1,
     noise_sd=noise_sd,
+    lesion=made.lesion,
   )

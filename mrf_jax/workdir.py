@@ -20,10 +20,15 @@ _FREE_KEYS = (
   "methods",
   "design",
   "benchmark",
+  "questions",
+  "subjects_from",
+  "models_from",
   "training.folds_at_once",
   "training.checkpoint_epochs",
   "training.checkpoint_minutes",
 )
+# Parts of a configuration that the subjects depend on.
+OF_SUBJECTS = ("seed", "data", "sequence", "scan", "reference")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
 
 
@@ -35,13 +40,21 @@ class Workdir:
     config: the configuration, as JSON holds it.
   """
 
-  def __init__(self, root, config: dict, *, join: bool = False):
+  def __init__(
+    self,
+    root,
+    config: dict,
+    *,
+    join: bool = False,
+    subjects: "Workdir | None" = None,
+  ):
     """Opens a workdir, or makes a new one.
 
     Args:
       root: the folder.
       config: the whole configuration, plain dictionaries and values.
       join: another process has made the workdir; nothing is written.
+      subjects: another workdir that holds the subjects.
 
     Raises:
       UserError: it cannot be written, holds the results of another
@@ -49,6 +62,7 @@ class Workdir:
     """
     self.root = pathlib.Path(root)
     self.config = json.loads(json.dumps(config))
+    self._subjects = subjects or self
     if join:
       stored = self._stored_config()
       if stored is None:
@@ -68,7 +82,7 @@ class Workdir:
       self.root.mkdir(parents=True, exist_ok=True)
       stored = self._stored_config()
       if stored is not None:
-        self._refuse_other(stored, self.config)
+        self._refuse(config_differences(stored, self.config))
       self._write_json("config.json", config)
       self._write_json("environment.json", environment(config))
       for folder in ("data", "maps", "models", "metrics", "figures"):
@@ -80,11 +94,15 @@ class Workdir:
 
   def subject(self, number: int) -> pathlib.Path:
     """File of a subject."""
-    return self.root / "data" / f"subject-{number:02d}.h5"
+    return self._subjects.root / "data" / f"subject-{number:02d}.h5"
 
   def model(self, method: str, fold: int) -> pathlib.Path:
     """Bundle of the model that left subject `fold` out."""
     return self.root / "models" / method / f"fold-{fold}"
+
+  def way(self, question: str, name: str) -> pathlib.Path:
+    """Workdir of a changed configuration, one way to answer a question."""
+    return self.root / "questions" / question / name
 
   def checkpoints(self, method: str) -> pathlib.Path:
     """Folder of the checkpoints of a method while it is trained."""
@@ -108,8 +126,38 @@ class Workdir:
     except ValueError as error:
       raise UserError(f"{path}: not JSON ({error})") from error
 
-  def _refuse_other(self, stored: dict, asked: dict) -> None:
-    different = config_differences(stored, asked)
+  @classmethod
+  def existing(cls, root) -> "Workdir":
+    """A workdir that stands, to be read.
+
+    Args:
+      root: the folder.
+
+    Raises:
+      UserError: it is none.
+    """
+    workdir = cls.__new__(cls)
+    workdir.root = pathlib.Path(root)
+    workdir._subjects = workdir
+    stored = workdir._stored_config()
+    if stored is None:
+      raise UserError(f"{root}: is no workdir (it has no config.json)")
+    workdir.config = stored
+    return workdir
+
+  def refuse_other(self, asked: dict, *, parts: Sequence[str]) -> None:
+    """Refuses to lend what another configuration has made.
+
+    Args:
+      asked: the configuration of who wants it.
+      parts: keys of the highest level that must be the same.
+
+    Raises:
+      UserError: one differs.
+    """
+    self._refuse(config_differences(self.config, asked, parts=parts))
+
+  def _refuse(self, different: list[str]) -> None:
     if different:
       shown = ", ".join(different[:3])
       more = f" and {len(different) - 3} more" if len(different) > 3 else ""
@@ -124,7 +172,11 @@ class Workdir:
 
 
 def config_differences(
-  stored: dict, asked: dict, *, free: Sequence[str] = _FREE_KEYS
+  stored: dict,
+  asked: dict,
+  *,
+  free: Sequence[str] = _FREE_KEYS,
+  parts: Sequence[str] | None = None,
 ) -> list[str]:
   """What sets the results of two configurations apart, in words.
 
@@ -132,8 +184,13 @@ def config_differences(
     stored: the configuration of results that stand.
     asked: the one asked for now.
     free: keys, or beginnings of keys, that may differ.
+    parts: keys of the highest level to look at; None is all.
   """
-  stored, asked = _flat(stored), _flat(asked)
+  # As JSON holds them: without tuples.
+  stored, asked = (
+    _flat(json.loads(json.dumps(_some(tree, parts))))
+    for tree in (stored, asked)
+  )
   missing = object()
 
   def is_free(key: str) -> bool:
@@ -144,6 +201,12 @@ def config_differences(
     for key in sorted({*stored, *asked})
     if stored.get(key, missing) != asked.get(key, missing) and not is_free(key)
   ]
+
+
+def _some(tree: dict, parts: Sequence[str] | None) -> dict:
+  if parts is None:
+    return tree
+  return {key: value for key, value in tree.items() if key in parts}
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:

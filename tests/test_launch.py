@@ -185,7 +185,7 @@ def test_differences_are_those_of_the_table(smoke):
   }
   with open(smoke / "differences.csv", newline="") as file:
     rows = [r for r in csv.DictReader(file) if r["error"] == "rmse"]
-  assert len(rows) == 15 * 4 * 3  # pairs of six methods, tissues, maps
+  assert len(rows) == 21 * 4 * 3  # pairs of seven methods, tissues, maps
   for row in rows:
     key = row["tissue"], row["map"]
     expected = means[row["method"], *key] - means[row["other"], *key]

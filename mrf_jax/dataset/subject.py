@@ -23,7 +23,11 @@ from mrf_jax.sequence import (
 _FORMAT = "mrf-subject"
 _VERSION = 1
 # Fields of a subject beside its true maps, and their names in the file.
-_TRUE_FIELDS = {"true_b1": "truth/b1", "noise_sd": "truth/noise_sd"}
+_TRUE_FIELDS = {
+  "true_b1": "truth/b1",
+  "noise_sd": "truth/noise_sd",
+  "lesion": "truth/lesion",
+}
 # Bytes of signals that are searched for NaN at once.
 _CHECK_BYTES = 1 << 24
 
@@ -52,6 +56,8 @@ class Subject:
       None.
     noise_sd: standard deviation of the noise on the real and on the imaginary
       part of the signals, [voxel]; simulated subjects only, or None.
+    lesion: volume share of lesion, [voxel]; simulated subjects that have some
+      only, or None.
   """
 
   subject: str
@@ -68,6 +74,7 @@ class Subject:
   head_to_atlas: Float64[np.ndarray, "4 4"] | None = None
   true_b1: Float32[np.ndarray, "voxel"] | None = None
   noise_sd: Float32[np.ndarray, "voxel"] | None = None
+  lesion: Float32[np.ndarray, "voxel"] | None = None
 
   @property
   def n_voxels(self) -> int:
@@ -223,8 +230,8 @@ def _read(file: h5py.File) -> Subject:
   atlas = None
   if "truth/head_to_atlas" in file:
     atlas = _dataset(file, "truth/head_to_atlas", np.float64)[()]
-  # A transform, or B1 and noise, alone make no true maps.
-  others = {"head_to_atlas", "b1", "noise_sd"}
+  # A transform, or B1, noise and lesions, alone make no true maps.
+  others = {"head_to_atlas", "b1", "noise_sd", "lesion"}
   has_truth = "truth" in file and not set(file["truth"]) <= others
   return Subject(
     subject=_attribute(file, "subject", str),

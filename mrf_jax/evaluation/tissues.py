@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
 
-# White matter, grey matter, cerebrospinal fluid, and all masked voxels.
-TISSUES = ("wm", "gm", "csf", "brain")
+# White matter, grey matter, cerebrospinal fluid, lesions of simulated subjects
+# that have some, and all masked voxels.
+TISSUES = ("wm", "gm", "csf", "lesion", "brain")
 
 
 def tissue_masks(
@@ -31,7 +32,7 @@ def tissue_masks(
   Raises:
     UserError: an unknown tissue, or a range without content.
   """
-  known = TISSUES[:-1]
+  known = ("wm", "gm", "csf")
   for tissue, limits in thresholds_ms.items():
     if tissue not in known:
       raise UserError(

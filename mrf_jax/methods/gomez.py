@@ -27,26 +27,28 @@ def gomez(study: Study) -> Estimates:
   temporal basis and the maps' ranges come from the training scans.
   """
   options = study.config.gomez
-  n_folds = len(study.subjects)
-  if n_folds < 2:
-    raise UserError(f"gomez: {n_folds} subject; leave-one-out wants two")
+  n_subjects = len(study.subjects)
+  if n_subjects < 2:
+    raise UserError(f"gomez: {n_subjects} subject; leave-one-out wants two")
   start = time.perf_counter()
   signals = _signals(study, options.rank)
   seconds = time.perf_counter() - start
   voxels = sum(subject.n_voxels for subject in study.subjects)
   times = [StageTime("gomez", "compress", seconds, voxels=voxels)]
-  maps, seconds = [], 0.0
-  for fold in progress(range(n_folds), total=n_folds, text="gomez maps"):
-    if fold == 0:
+  maps, seconds, matched = [], 0.0, 0
+  folds = study.folds
+  for fold in progress(folds, total=len(folds), text="gomez maps"):
+    others = [k for k in range(n_subjects) if k != fold]
+    if fold == folds[0]:
       # Compiles on one atlas scan, so that compilation is not counted.
-      _estimate(study, signals, fold, others=[1])
+      _estimate(study, signals[fold], fold, others=others[:1])
     start = time.perf_counter()
-    others = [k for k in range(n_folds) if k != fold]
-    maps.append(_estimate(study, signals, fold, others=others))
+    maps.append(_estimate(study, signals[fold], fold, others=others))
     seconds += time.perf_counter() - start
-  atoms = voxels * (n_folds - 1) // n_folds
+    matched += study.subjects[fold].n_voxels
+  atoms = voxels * (n_subjects - 1) // n_subjects
   times.append(
-    StageTime("gomez", "reconstruct", seconds, voxels=voxels, atoms=atoms)
+    StageTime("gomez", "reconstruct", seconds, voxels=matched, atoms=atoms)
   )
   return maps, times
 
@@ -83,21 +85,23 @@ def search_options(config: ml_collections.ConfigDict) -> dict:
   }
 
 
-def _signals(study: Study, rank: int | None) -> list[list[np.ndarray]]:
+def _signals(study: Study, rank: int | None) -> dict[int, list[np.ndarray]]:
   """Signals of every subject in every fold's basis, [fold][subject].
 
   Subjects are read one at a time; without compression all stay in memory.
   """
   numbers = range(len(study.subjects))
   if rank is not None:
-    scans = compress_scans(study, rank=rank, left_out=numbers)
-    return [scan.signals for scan in scans]
+    scans = compress_scans(study, rank=rank, left_out=study.folds)
+    return {
+      fold: scan.signals for fold, scan in zip(study.folds, scans, strict=True)
+    }
   whole = [study.signals(k) for k in numbers]
-  return [whole for _ in numbers]
+  return {fold: whole for fold in study.folds}
 
 
 def _estimate(
-  study: Study, signals: list[list[np.ndarray]], fold: int, *, others: list[int]
+  study: Study, signals: list[np.ndarray], fold: int, *, others: list[int]
 ) -> Maps:
   """Maps of the left-out subject from the atlas of some others."""
   options = study.config.gomez
@@ -107,7 +111,7 @@ def _estimate(
     aligned_scan(
       subject,
       study.subjects[k],
-      signals[fold][k],
+      signals[k],
       map_range.scale(study.references[k].stack()),
       known=options.align,
       shift_mm=options.shift_mm,
@@ -115,7 +119,7 @@ def _estimate(
     for k in others
   ]
   found = match_atlas(
-    on_own_grid(subject, signals[fold][fold]),
+    on_own_grid(subject, signals[fold]),
     subject.mask,
     atlas,
     **search_options(study.config),

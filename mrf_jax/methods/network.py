@@ -35,27 +35,16 @@ def network(method: str, study: Study) -> Estimates:
 
   What `train_own_folds` has trained in other processes is not trained again.
   """
-  numbers = range(len(study.subjects))
-  bundles = [study.workdir.model(method, fold) for fold in numbers]
   missing = _missing(study, method)
   if missing:
     _save_bundles(study, method, missing)
   checkpoints = _checkpoints(study, method)
-  for fold in numbers:
+  models, times = {}, []
+  for fold in study.folds:
     checkpoints.remove(fold)
-  models = []
-  for bundle in bundles:
-    model = load_model(bundle)
+    model = load_model(study.models.model(method, fold))
     variables = jax.device_put(model.variables)
-    models.append(dataclasses.replace(model, variables=variables))
-  voxels = sum(subject.n_voxels for subject in study.subjects)
-  epochs = training_options(study.config, method)["epochs"]
-  training = StageTime(
-    method,
-    "train",
-    max(load_training(bundle)["seconds"] for bundle in bundles),
-    voxels=voxels * (len(bundles) - 1) * epochs,
-  )
+    models[fold] = dataclasses.replace(model, variables=variables)
   maps, seconds = reconstruct_all(
     method,
     study,
@@ -63,7 +52,22 @@ def network(method: str, study: Study) -> Estimates:
       models[k], subject, precision=study.config.precision
     ),
   )
-  return maps, [training, seconds]
+  if study.models is study.workdir:
+    times.append(_training_time(study, method))
+  return maps, [*times, seconds]
+
+
+def _training_time(study: Study, method: str) -> StageTime:
+  """Seconds of all folds, and the estimates that their epochs made."""
+  bundles = [study.workdir.model(method, fold) for fold in study.folds]
+  voxels = [subject.n_voxels for subject in study.subjects]
+  epochs = training_options(study.config, method)["epochs"]
+  return StageTime(
+    method,
+    "train",
+    max(load_training(bundle)["seconds"] for bundle in bundles),
+    voxels=epochs * sum(sum(voxels) - voxels[fold] for fold in study.folds),
+  )
 
 
 def train_own_folds(method: str, study: Study) -> None:
@@ -79,12 +83,22 @@ def train_own_folds(method: str, study: Study) -> None:
 
 
 def _missing(study: Study, method: str) -> list[int]:
-  """Folds that have no bundle."""
-  return [
+  """Folds that have no bundle.
+
+  Raises:
+    UserError: it should stand in another workdir, and does not.
+  """
+  missing = [
     fold
-    for fold in range(len(study.subjects))
-    if not (study.workdir.model(method, fold) / "model.json").exists()
+    for fold in study.folds
+    if not (study.models.model(method, fold) / "model.json").exists()
   ]
+  if missing and study.models is not study.workdir:
+    raise UserError(
+      f"{study.models.model(method, missing[0])}: is not there; models_from "
+      "wants a workdir whose networks are trained"
+    )
+  return missing
 
 
 def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
@@ -123,6 +137,7 @@ def _train(
   """
   options = training_options(study.config, method)
   rank = options.pop("rank")
+  seed = options.pop("seed")
   signals = _signals(study)
   if rank is not None:
     scans = compress_scans(study, rank=rank, left_out=folds)
@@ -141,7 +156,7 @@ def _train(
       [subject.mask for subject in study.subjects],
       study.references,
       reach=reach,
-      seed=study.config.seed,
+      seed=study.config.seed if seed is None else seed,
       left_out=folds,
       saving=saving,
       on_epoch=log,
@@ -185,6 +200,7 @@ def check_network(
     if not options.pop(name) > 0:
       raise UserError(f"training.{name} is not above 0")
   rank = options.pop("rank")
+  del options["seed"]
   check_options(**options)
   check_normalisation(config.preprocessing.normalise_signals_per)
   if rank is not None:

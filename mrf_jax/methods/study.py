@@ -25,6 +25,9 @@ class Study:
     subjects: subjects without their signals and without their truth.
     load: reads a subject with its signals.
     references: clipped reference maps of each subject.
+    folds: the subjects that are left out, one a fold; estimates are of these.
+    models: the workdir whose trained networks are used, which is another one's
+      where nothing is to be trained here.
   """
 
   config: ml_collections.ConfigDict
@@ -32,6 +35,8 @@ class Study:
   subjects: Sequence[Subject]
   load: Callable[[int], Subject]
   references: Sequence[Maps]
+  folds: Sequence[int]
+  models: Workdir
 
   def signals(self, number: int) -> Complex64[np.ndarray, "voxel window"]:
     """Signals of a subject, read from its file."""
@@ -40,7 +45,7 @@ class Study:
     return signals
 
 
-# The maps of every subject, each from a fold that left this subject out, and
+# The maps of every left-out subject, each from the fold that left it out, and
 # the time that the method's stages took.
 Estimates = tuple[list[Maps], list[StageTime]]
 
@@ -48,7 +53,7 @@ Estimates = tuple[list[Maps], list[StageTime]]
 def reconstruct_all(
   method: str, study: Study, estimate: Callable[[int, Subject], Maps]
 ) -> tuple[list[Maps], StageTime]:
-  """Every subject's maps and the seconds of all of them together.
+  """Every left-out subject's maps, and the seconds of all of them together.
 
   The first subject is estimated twice, so that compilation is not counted.
 
@@ -58,10 +63,10 @@ def reconstruct_all(
     estimate: maps from a subject's number and the subject with its signals.
   """
   maps, seconds, voxels = [], 0.0, 0
-  numbers = range(len(study.subjects))
-  for k in progress(numbers, total=len(numbers), text=f"{method} maps"):
+  folds = study.folds
+  for k in progress(folds, total=len(folds), text=f"{method} maps"):
     subject = study.load(k)
-    if k == 0:
+    if k == folds[0]:
       estimate(k, subject)
     start = time.perf_counter()
     maps.append(estimate(k, subject))

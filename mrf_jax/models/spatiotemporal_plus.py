@@ -52,9 +52,7 @@ class SpatiotemporalPlus(nn.Module):
       block(self.widths[-1], 3, f"spatial_{i}") for i in range(self.depth)
     ]
     # From zero on: a deviation that begins far off takes long to come back.
-    self.maps = ValidConv(
-      self.n_outputs, 1, nn.initializers.zeros, name="maps"
-    )
+    self.maps = ValidConv(self.n_outputs, 1, nn.initializers.zeros, name="maps")
 
   def __call__(
     self, signals: Float[Array, "batch y x channel"], *, train: bool

@@ -58,6 +58,8 @@ def study(subjects, **change):
     subjects=[dataclasses.replace(s, signals=None) for s in subjects],
     load=lambda k: subjects[k],
     references=[s.maps for s in subjects],
+    folds=tuple(range(len(subjects))),
+    models=None,
   )
 
 
