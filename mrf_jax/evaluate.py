@@ -7,6 +7,11 @@ import numpy as np
 
 from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.evaluation import differences, figures, nifti, table
+from mrf_jax.evaluation.calibration import (
+  calibrate,
+  format_calibration,
+  write_calibration,
+)
 from mrf_jax.evaluation.errors import (
   SubjectErrors,
   expected_errors,
@@ -69,6 +74,7 @@ def evaluate(study: Study) -> None:
       "are the voxels of Table 1.",
     )
   _write_differences({m: errors[m] for m in config.methods}, study)
+  _write_calibration(study, estimates, references)
   _draw_figures(study, estimates)
   trained = _draw_learning_curves(study)
   write_timing(root, config.methods)
@@ -85,9 +91,11 @@ def evaluate(study: Study) -> None:
   print(f"Models       {root / 'models'}")
 
 
-def _load_maps(study: Study, method: str) -> list[Maps]:
+def _load_maps(
+  study: Study, method: str, *, deviation: bool = False
+) -> list[Maps]:
   def read(k, name):
-    path = study.workdir.map_file(method, k, name)
+    path = study.workdir.map_file(method, k, name, deviation=deviation)
     return nifti.load_map(path, study.subjects[k].mask)
 
   return [Maps(*(read(k, name) for name in MAP_NAMES)) for k in study.folds]
@@ -180,6 +188,33 @@ def _write_differences(errors, study: Study) -> None:
     note=f"Simulated subjects, noise level {study.config.scan.noise_level:g}.",
   )
   table.write_text(text, root / "differences.md")
+
+
+def _write_calibration(study: Study, estimates: Estimates, references) -> None:
+  """Of the methods that predict deviations, if there are any."""
+  rows, masks = [], _masks(study)
+  for method, maps in estimates.items():
+    files = (
+      study.workdir.map_file(method, k, name, deviation=True)
+      for k in study.folds
+      for name in MAP_NAMES
+    )
+    if all(file.exists() for file in files):
+      deviations = _load_maps(study, method, deviation=True)
+      rows += calibrate(method, maps, deviations, references, masks)
+  if rows:
+    root = study.workdir.root
+    write_calibration(rows, root / "calibration.csv")
+    note = (
+      " Root mean squares; share of voxels that err by no more than one, and "
+      "two, predicted deviations (0.68 and 0.95 of normal errors)."
+    )
+    parts = (
+      "# Predicted deviations beside errors against the acquired maps",
+      _note(study.config) + note,
+      format_calibration(rows),
+    )
+    table.write_text("\n\n".join(parts) + "\n", root / "calibration.md")
 
 
 def _note(config) -> str:

@@ -387,13 +387,12 @@ def _maps_stand(study: Study, method: str) -> bool:
 
 def _estimate(study: Study, method: str) -> None:
   """Runs a method and writes its maps and times."""
-  maps, times = METHODS[method](study)
-  for k, estimate in zip(study.folds, maps, strict=True):
-    subject = study.subjects[k]
-    for name in MAP_NAMES:
-      path = study.workdir.map_file(method, k, name)
-      path.parent.mkdir(parents=True, exist_ok=True)
-      nifti.save_map(
-        path, getattr(estimate, name), subject.mask, subject.affine
-      )
-  save_times(times, times_file(study.workdir.root, method))
+  found = METHODS[method](study)
+  for deviation, all_maps in ((False, found.maps), (True, found.deviations)):
+    for k, maps in zip(study.folds, all_maps or (), strict=False):
+      subject = study.subjects[k]
+      for name in MAP_NAMES:
+        path = study.workdir.map_file(method, k, name, deviation=deviation)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nifti.save_map(path, getattr(maps, name), subject.mask, subject.affine)
+  save_times(list(found.times), times_file(study.workdir.root, method))

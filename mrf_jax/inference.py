@@ -20,6 +20,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.precision import PRECISIONS, check_precision
 from mrf_jax.sequence import Sequence
+from mrf_jax.training.losses import split_deviations
 
 # Voxels that a network sees at once.
 _BLOCK = 4096
@@ -62,7 +63,14 @@ class Model:
 def reconstruct(
   model: Model, subject: Subject, *, precision: str = "float32"
 ) -> Maps:
-  """Maps of a scan, all slices in one compiled call.
+  """Maps of a scan; see `reconstruct_with_deviations`."""
+  return reconstruct_with_deviations(model, subject, precision=precision)[0]
+
+
+def reconstruct_with_deviations(
+  model: Model, subject: Subject, *, precision: str = "float32"
+) -> tuple[Maps, Maps | None]:
+  """Maps of a scan and how far off they may be, all slices in one call.
 
   Layers that see one voxel run once for each masked voxel, those that see its
   neighbours on all slices, without their tiles that hold no brain.
@@ -73,7 +81,8 @@ def reconstruct(
     precision: of activations and products, one of `PRECISIONS`.
 
   Returns:
-    Maps in physical units, [voxel] each.
+    Maps in physical units, [voxel] each, and their predicted standard
+    deviations from the reference maps; None where the network has none.
 
   Raises:
     UserError: the scan's sequence or window is not the model's, its signals
@@ -95,8 +104,16 @@ def reconstruct(
     reach=model.reach,
     precision=precision,
   )
-  maps = scaled[:, : len(MAP_NAMES)].astype(np.float64)
-  return Maps.unstack(model.map_range.unscale(maps).astype(np.float32))
+  deviations = None
+  if scaled.shape[-1] > len(MAP_NAMES):
+    halves = map(np.asarray, split_deviations(jnp.asarray(scaled)))
+    scaled, deviations = next(halves), np.exp(next(halves))
+  scaled = scaled.astype(np.float64)
+  maps = Maps.unstack(model.map_range.unscale(scaled).astype(np.float32))
+  if deviations is None:
+    return maps, None
+  deviations = model.map_range.unscale_deviations(deviations, scaled)
+  return maps, Maps.unstack(deviations.astype(np.float32))
 
 
 def signal_table(

@@ -108,9 +108,18 @@ class Workdir:
     """Folder of the checkpoints of a method while it is trained."""
     return self.root / "checkpoints" / method
 
-  def map_file(self, method: str, number: int, name: str) -> pathlib.Path:
-    """NIfTI file of one estimated map (`pd`, `t1_ms` or `t2_ms`)."""
-    short = name.removesuffix("_ms")
+  def map_file(
+    self, method: str, number: int, name: str, *, deviation: bool = False
+  ) -> pathlib.Path:
+    """NIfTI file of one estimated map (`pd`, `t1_ms` or `t2_ms`).
+
+    Args:
+      method: name of the method.
+      number: of the subject.
+      name: of the map.
+      deviation: its predicted standard deviation instead.
+    """
+    short = name.removesuffix("_ms") + ("_sd" if deviation else "")
     return self.root / "maps" / method / f"subject-{number:02d}_{short}.nii.gz"
 
   def figure(self, name: str) -> pathlib.Path:

@@ -11,6 +11,7 @@ import pytest
 from mrf_jax import load_model, load_subject
 from mrf_jax.experiment import METHODS
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
+from mrf_jax.models import NETWORKS
 
 SMOKE = "--config=configs/smoke.py"
 MAPS = ("pd", "t1_ms", "t2_ms")
@@ -50,6 +51,8 @@ def test_every_result_of_the_workdir_stands(smoke):
     "truth_table.md",
     "differences.csv",
     "differences.md",
+    "calibration.csv",
+    "calibration.md",
     "figure3.png",
     "errors.png",
     "learning_curves.png",
@@ -196,7 +199,7 @@ def test_differences_are_those_of_the_table(smoke):
 def test_learning_curves_of_training_and_left_out_subjects(smoke):
   lines = (smoke / "metrics/metrics.jsonl").read_text().splitlines()
   records = [json.loads(line) for line in lines]
-  trained = ("spatiotemporal", "cohen", "hoppe")
+  trained = NETWORKS
   assert {(r["method"], r["fold"], r["epoch"]) for r in records} == {
     (m, fold, epoch) for m in trained for fold in (0, 1) for epoch in (1, 2)
   }
@@ -211,7 +214,7 @@ def test_timing_counts_voxels_and_atoms(smoke):
   assert list(rows[0])[:7] == TIMING_COLUMNS
   assert {row["source"] for row in rows} == {"crossval"}
   stages = {(r["method"], r["stage"]) for r in rows}
-  trained = ("spatiotemporal", "cohen", "hoppe")
+  trained = NETWORKS
   assert stages == {
     *((method, "reconstruct") for method in METHODS),
     *((method, "train") for method in trained),

@@ -84,4 +84,5 @@ def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
   maps, matched = reconstruct_all(
     method, study, lambda k, subject: find(subject.signals)
   )
-  return maps, [*times, dataclasses.replace(matched, atoms=n_atoms)]
+  matched = dataclasses.replace(matched, atoms=n_atoms)
+  return Estimates(maps, [*times, matched])

@@ -50,7 +50,7 @@ def gomez(study: Study) -> Estimates:
   times.append(
     StageTime("gomez", "reconstruct", seconds, voxels=matched, atoms=atoms)
   )
-  return maps, times
+  return Estimates(maps, times)
 
 
 def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
 from mrf_jax.errors import UserError
-from mrf_jax.inference import Model, reconstruct
+from mrf_jax.inference import Model, reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.matching.compress import check_rank
 from mrf_jax.methods.compression import CompressedScans, compress_scans
@@ -45,16 +45,18 @@ def network(method: str, study: Study) -> Estimates:
     model = load_model(study.models.model(method, fold))
     variables = jax.device_put(model.variables)
     models[fold] = dataclasses.replace(model, variables=variables)
-  maps, seconds = reconstruct_all(
+  found, seconds = reconstruct_all(
     method,
     study,
-    lambda k, subject: reconstruct(
+    lambda k, subject: reconstruct_with_deviations(
       models[k], subject, precision=study.config.precision
     ),
   )
+  deviations = [deviation for _, deviation in found if deviation is not None]
   if study.models is study.workdir:
     times.append(_training_time(study, method))
-  return maps, [*times, seconds]
+  maps = [estimate for estimate, _ in found]
+  return Estimates(maps, [*times, seconds], deviations or None)
 
 
 def _training_time(study: Study, method: str) -> StageTime:

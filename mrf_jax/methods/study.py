@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import ml_collections
 import numpy as np
@@ -13,6 +14,8 @@ from mrf_jax.maps import Maps
 from mrf_jax.parallel import progress
 from mrf_jax.timing import StageTime
 from mrf_jax.workdir import Workdir
+
+_Found = TypeVar("_Found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +48,25 @@ class Study:
     return signals
 
 
-# The maps of every left-out subject, each from the fold that left it out, and
-# the time that the method's stages took.
-Estimates = tuple[list[Maps], list[StageTime]]
+@dataclasses.dataclass(frozen=True)
+class Estimates:
+  """What a method gives back.
+
+  Attributes:
+    maps: of every left-out subject, each from the fold that left it out.
+    times: what the method's stages took.
+    deviations: standard deviations of the maps, where the method predicts
+      them; or None.
+  """
+
+  maps: Sequence[Maps]
+  times: Sequence[StageTime]
+  deviations: Sequence[Maps] | None = None
 
 
 def reconstruct_all(
-  method: str, study: Study, estimate: Callable[[int, Subject], Maps]
-) -> tuple[list[Maps], StageTime]:
+  method: str, study: Study, estimate: Callable[[int, Subject], _Found]
+) -> tuple[list[_Found], StageTime]:
   """Every left-out subject's maps, and the seconds of all of them together.
 
   The first subject is estimated twice, so that compilation is not counted.
@@ -61,6 +75,9 @@ def reconstruct_all(
     method: name of the method.
     study: the subjects.
     estimate: maps from a subject's number and the subject with its signals.
+
+  Returns:
+    What `estimate` gives of each, and the seconds.
   """
   maps, seconds, voxels = [], 0.0, 0
   folds = study.folds
