@@ -226,4 +226,15 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluation.thresholds_ms = dict(
     wm=(487.0, 877.0), gm=(877.0, 1425.0), csf=(2704.0, float("inf"))
   )
+  # Tables of their own, to see what the choice does: the ranges of the
+  # literature themselves, which leave mixed voxels out, and limits that take
+  # in as many of these as can be.
+  config.evaluation.other_thresholds_ms = dict(
+    literature=dict(
+      wm=(608.0, 756.0), gm=(998.0, 1304.0), csf=(4103.0, 5400.0)
+    ),
+    touching=dict(
+      wm=(300.0, 877.0), gm=(877.0, 2704.0), csf=(2704.0, float("inf"))
+    ),
+  )
   return config

@@ -56,6 +56,7 @@ def evaluate(study: Study) -> None:
     note=_note(config)
     + " truth: the simulated subjects' true parameters, judged like a method.",
   )
+  _write_other_tissues(study, estimates, references)
   if simulated:
     acquired = {"acquired": references}
     against_truth = _errors(study, {**estimates, **means, **acquired}, truths)
@@ -140,9 +141,9 @@ def _bounds(study: Study) -> list[SubjectErrors]:
   return errors
 
 
-def _masks(study: Study) -> list[dict[str, np.ndarray]]:
+def _masks(study: Study, thresholds_ms=None) -> list[dict[str, np.ndarray]]:
   """Tissues of each left-out subject, by its acquired T1; and lesions."""
-  thresholds = study.config.evaluation.thresholds_ms.to_dict()
+  thresholds = thresholds_ms or study.config.evaluation.thresholds_ms.to_dict()
   all_masks = []
   for k in study.folds:
     masks = tissue_masks(study.references[k].t1_ms, thresholds_ms=thresholds)
@@ -155,11 +156,29 @@ def _masks(study: Study) -> list[dict[str, np.ndarray]]:
   return all_masks
 
 
+def _write_other_tissues(study: Study, estimates: Estimates, references):
+  """Table 1 in tissues of other thresholds."""
+  others = study.config.evaluation.other_thresholds_ms
+  for name, thresholds_ms in others.to_dict().items():
+    masks = _masks(study, thresholds_ms)
+    _write_table(
+      _errors(study, estimates, references, masks),
+      study.workdir.root / f"table1_{name}",
+      title=f"Table 1 with other tissue thresholds: {name}",
+      note=_note(study.config)
+      + " T1 in ms: "
+      + ", ".join(
+        f"{t} {low:g} to {high:g}" for t, (low, high) in thresholds_ms.items()
+      )
+      + ".",
+    )
+
+
 def _errors(
-  study: Study, estimates: Estimates, targets: Sequence[Maps]
+  study: Study, estimates: Estimates, targets: Sequence[Maps], masks=None
 ) -> dict[str, list[SubjectErrors]]:
   """Errors against the targets, in tissues of the acquired T1."""
-  masks = _masks(study)
+  masks = masks or _masks(study)
   return {
     method: [
       map_errors(*triple) for triple in zip(maps, targets, masks, strict=True)

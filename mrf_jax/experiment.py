@@ -132,7 +132,8 @@ def sweep(
   """Cross-validation of the changed configurations that questions name.
 
   Each has a workdir of its own, `questions/QUESTION/WAY`, and takes its
-  subjects from this one where the change leaves them as they are.
+  subjects from this one where the change leaves them as they are, or from
+  another way that it names, `subjects_from='questions/QUESTION/WAY'`.
 
   Args:
     config: the experiment's configuration.
@@ -150,7 +151,10 @@ def sweep(
     say(f"{number}/{len(found)} {way.question}, {way.name}: {way.changes}")
     if way.config.models_from is not None:
       way.config.models_from = str(workdir.root)
-    if not config_differences(
+    if way.config.subjects_from is not None:
+      # Those of another way.
+      way.config.subjects_from = str(workdir.root / way.config.subjects_from)
+    elif not config_differences(
       config.to_dict(), way.config.to_dict(), parts=OF_SUBJECTS
     ):
       way.config.subjects_from = str(workdir.root)

@@ -84,7 +84,9 @@ class Workdir:
       if stored is not None:
         self._refuse(config_differences(stored, self.config))
       self._write_json("config.json", config)
-      self._write_json("environment.json", environment(config))
+      found = environment(config)
+      found["git_commits"] = self._commits(found["git_commit"])
+      self._write_json("environment.json", found)
       for folder in ("data", "maps", "models", "metrics", "figures"):
         (self.root / folder).mkdir(exist_ok=True)
     except OSError as error:
@@ -125,6 +127,15 @@ class Workdir:
   def figure(self, name: str) -> pathlib.Path:
     """A picture among the lesser ones."""
     return self.root / "figures" / name
+
+  def _commits(self, now: str | None) -> list[str | None]:
+    """Commits of all code that has opened the workdir, this one the last."""
+    try:
+      stored = json.loads((self.root / "environment.json").read_text())
+      before = stored["git_commits"]
+    except (OSError, ValueError, KeyError):
+      before = []
+    return [*(commit for commit in before if commit != now), now]
 
   def _stored_config(self) -> dict | None:
     path = self.root / "config.json"

@@ -47,6 +47,8 @@ def test_every_result_of_the_workdir_stands(smoke):
     "environment.json",
     "table1.csv",
     "table1.md",
+    "table1_literature.csv",
+    "table1_touching.md",
     "truth_table.csv",
     "truth_table.md",
     "differences.csv",

@@ -21,6 +21,13 @@ def get_config():
       base="folds=(1,) methods=('cohen',)",
       ways=dict(one="cohen.training.epochs=1", two="cohen.training.epochs=2"),
     ),
+    heads=dict(
+      base="seed=1 folds=(0,) methods=('dictionary_svd',)",
+      ways=dict(
+        one="",
+        two="dictionary.svd_rank=3 subjects_from='questions/heads/one'",
+      ),
+    ),
     scans=dict(
       base="folds=(1,) methods=('cohen','dictionary_svd') models_from='here'",
       ways=dict(
@@ -49,10 +56,20 @@ def test_ways_have_workdirs_of_their_own(smoke, config, launch):
   done = launch("--mode=sweep", f"--config={config}", f"--workdir={smoke}")
   assert done.returncode == 0, done.stderr
   found = smoke / "questions"
-  for way in ("epochs/one", "epochs/two", "scans/noisy", "scans/lesions"):
+  for way, fold in (
+    ("epochs/one", 1),
+    ("epochs/two", 1),
+    ("heads/one", 0),
+    ("heads/two", 0),
+    ("scans/noisy", 1),
+    ("scans/lesions", 1),
+  ):
     table = rows(found / way)
     assert {row["n"] for row in table if row["tissue"] == "brain"} == {"1"}
-    assert json.loads((found / way / "config.json").read_text())["folds"] == [1]
+    stored = json.loads((found / way / "config.json").read_text())
+    assert stored["folds"] == [fold]
+  assert len(list((found / "heads/one/data").iterdir())) == 2
+  assert not list((found / "heads/two/data").iterdir())
   # Subjects are the workdir's own where a change leaves them as they are.
   assert not list((found / "epochs/one/data").iterdir())
   assert len(list((found / "scans/noisy/data").iterdir())) == 2
@@ -89,7 +106,7 @@ def test_bad_questions_end_in_one_line(smoke, config, launch):
   )
   assert done.returncode == 1
   (line,) = done.stderr.splitlines()
-  assert "x" in line and "epochs, scans" in line
+  assert "x" in line and "epochs, heads, scans" in line
 
 
 @pytest.mark.parametrize(
