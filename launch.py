@@ -16,6 +16,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
 _MODE = flags.DEFINE_enum("mode", "crossval", (*_STAGES, "report"), "Stage.")
+_OUTPUT = flags.DEFINE_string("output", None, "Of report; None is the workdir.")
 _QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 _COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
 _PROFILE = flags.DEFINE_boolean("profile", False, "Trace to WORKDIR/profile.")
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
   try:
     _check_flags(argv)
     if _MODE.value == "report":
-      experiment.report(_COMPARE.value, _WORKDIR.value)
+      experiment.report(_COMPARE.value, _WORKDIR.value, _OUTPUT.value)
       return
     processes.start(
       _COORDINATOR.value,

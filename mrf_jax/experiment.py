@@ -32,6 +32,7 @@ from mrf_jax.methods import METHODS, TRAINING, Study
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.questions import ways
+from mrf_jax.report.write import write_report
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.settings import (
   check_count,
@@ -250,15 +251,24 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
   )
 
 
-def report(compare: list[str], root) -> None:
-  """Tables from results that stand: machines beside each other.
+def report(compare: list[str], root, output=None) -> None:
+  """Tables from results that stand: a study's, or machines beside each other.
 
   Args:
-    compare: `benchmark.json` files of `--mode=benchmark`.
-    root: gets `comparison.md`; None prints it only.
+    compare: `benchmark.json` files of `--mode=benchmark`; none is a study.
+    root: workdir of the study, or where `comparison.md` goes; None prints the
+      latter only.
+    output: folder of the study's report; None is the workdir itself.
   """
   if not compare:
-    raise UserError("--compare is missing: benchmark.json files to report on")
+    if root is None:
+      raise UserError(
+        "--workdir is missing: a study's, or --compare: benchmark.json files"
+      )
+    folder = pathlib.Path(output or root)
+    write_report(root, folder)
+    say(f"Results: {folder / 'results.md'}, results.json, results/")
+    return
   text = compare_benchmarks(compare)
   print(text)
   if root:

@@ -126,7 +126,9 @@ def test_bad_benchmarks_are_refused(launch, tmp_path, flags, words):
 
 
 def test_bad_reports_are_refused(launch, tmp_path):
-  fails_in_one_line(launch("--mode=report"), "--compare is missing")
+  fails_in_one_line(
+    launch("--mode=report"), "--workdir is missing", "--compare"
+  )
   gone = tmp_path / "gone.json"
   fails_in_one_line(launch("--mode=report", f"--compare={gone}"), gone)
 

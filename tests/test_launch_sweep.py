@@ -8,6 +8,8 @@ import pytest
 from configs import smoke as smoke_config
 from mrf_jax import UserError, load_subject
 from mrf_jax.questions import changed, ways
+from mrf_jax.report.page import results_page
+from mrf_jax.report.write import read_notes
 from mrf_jax.settings import find_folds
 from mrf_jax.workdir import Workdir
 
@@ -149,3 +151,61 @@ def test_others_lend_only_what_fits(tmp_path, smoke):
     stands.refuse_other(asked, parts=("seed", "data"))
   with pytest.raises(UserError, match=r"config\.json"):
     Workdir.existing(tmp_path)
+
+
+def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
+  sweep = launch("--mode=sweep", f"--config={config}", f"--workdir={smoke}")
+  assert sweep.returncode == 0, sweep.stderr
+  (tmp_path / "results_notes.md").write_text("## table1\n\nWhat surprised.\n")
+  report = ("--mode=report", f"--workdir={smoke}", f"--output={tmp_path}")
+  done = launch(*report)
+  assert done.returncode == 0, done.stderr
+  page = (tmp_path / "results.md").read_text()
+  record = json.loads((tmp_path / "results.json").read_text())
+  assert page == results_page(record, read_notes(tmp_path / "results_notes.md"))
+  for words in (
+    "simulated",
+    "What surprised.",
+    "The paper's ranking",
+    "159.4 / 242.7",
+    "spatiotemporal_plus beside spatiotemporal",
+    "true RMSE / bound",
+    "Question: epochs",
+    "LESION T1",
+    "literature T1",
+  ):
+    assert words in page, words
+  for picture in ("figure3", "errors", "learning_curves"):
+    assert f"results/{picture}.png" in page
+    assert (tmp_path / f"results/{picture}.png").stat().st_size > 0
+  # A cell of the table, as the run itself wrote it.
+  row = next(
+    r
+    for r in rows(smoke)
+    if (r["method"], r["tissue"], r["map"]) == ("cohen", "wm", "t1_ms")
+  )
+  cell = f"{float(row['mae_mean']):.1f} ± {float(row['mae_std']):.1f}"
+  assert cell in page
+
+  # What does not belong together is not one table.
+  way = smoke / "questions/epochs/one"
+  for name, change, words in (
+    ("environment.json", {"git_commits": ["a1b2"]}, ("epochs/one", "a1b2")),
+    ("config.json", {"seed": 9}, ("epochs/one", "seed=9")),
+    ("environment.json", {"git_commits": ["a", "b"]}, ("several", "a, b")),
+  ):
+    stored = (way / name).read_text()
+    (way / name).write_text(json.dumps({**json.loads(stored), **change}))
+    before = (tmp_path / "results.md").read_bytes()
+    done = launch(*report)
+    (way / name).write_text(stored)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and all(word in line for word in words)
+    assert (tmp_path / "results.md").read_bytes() == before
+
+
+def test_a_report_wants_a_finished_study(tmp_path, launch):
+  done = launch("--mode=report", f"--workdir={tmp_path}")
+  assert done.returncode == 1
+  assert "no workdir" in done.stderr.splitlines()[-1]

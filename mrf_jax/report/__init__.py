@@ -1,0 +1,1 @@
+"""A study's results in one page, from the workdirs that its commands left."""

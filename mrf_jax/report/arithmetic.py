@@ -1,0 +1,46 @@
+"""Multiplications and additions that a network spends on a voxel."""
+
+import jax
+import ml_collections
+import numpy as np
+
+from mrf_jax.methods.network import make_network, training_options
+from mrf_jax.models import NETWORKS
+from mrf_jax.settings import make_train
+
+
+def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
+  """Of each network of a configuration: products with its kernels, per voxel.
+
+  On whole slices, where every layer runs once for each voxel, without the
+  tricks of fast convolutions.
+
+  Args:
+    config: an experiment's configuration.
+  """
+  scan = config.scan
+  train = make_train(config.sequence)
+  n_windows = train.n_windows(window=scan.window, stride=scan.stride)
+  counts = {}
+  for method in config.methods:
+    if method not in NETWORKS:
+      continue
+    module, reach = make_network(config, method)
+    rank = training_options(config, method)["rank"]
+    n_channels = 2 * (rank or n_windows)
+    patch = jax.ShapeDtypeStruct(
+      (1, 2 * reach + 1, 2 * reach + 1, n_channels), np.float32
+    )
+    shapes = jax.eval_shape(
+      lambda x, module=module: module.init(jax.random.key(0), x, train=False),
+      patch,
+    )["params"]
+    # A convolution over time runs once for each of its samples.
+    lengths = module.lengths(n_windows) if method == "hoppe" else []
+    samples = {f"temporal_{i}": length for i, length in enumerate(lengths)}
+    counts[method] = sum(
+      int(np.prod(layer["kernel"].shape)) * samples.get(name, 1)
+      for name, layer in shapes.items()
+      if "kernel" in layer
+    )
+  return counts

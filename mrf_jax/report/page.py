@@ -1,0 +1,326 @@
+"""The page of a study's results, in Markdown, from its record."""
+
+from collections.abc import Mapping, Sequence
+
+from mrf_jax.evaluation.calibration import Calibration, format_calibration
+from mrf_jax.evaluation.differences import Difference, format_differences
+from mrf_jax.evaluation.table import (
+  ABSENT,
+  DECIMALS,
+  Row,
+  column_headings,
+  format_markdown,
+  markdown_table,
+  tissue_heading,
+)
+from mrf_jax.maps import MAP_NAMES
+from mrf_jax.report import paper
+from mrf_jax.report.record import rows_of
+
+_TISSUES = ("wm", "gm", "csf")
+_ERRORS = ("mae", "rmse")
+OURS = "spatiotemporal_plus"
+PROPOSED = "spatiotemporal"
+
+
+def results_page(record: dict, notes: Mapping[str, str]) -> str:
+  """The page.
+
+  Args:
+    record: of `study_record`.
+    notes: what a person says about a section, by its name; `intro` first.
+  """
+  rows = rows_of(record["table1"])
+  truth = rows_of(record["truth_table"])
+  sections = [
+    "# Results of the study",
+    "Written by `python launch.py --mode=report`, words between tables by "
+    "hand. **All scans are simulated.** " + _made_by(record),
+    notes.get("intro", ""),
+    "## Table 1",
+    _body(format_markdown(rows, title="Table 1")),
+    _ranking(rows),
+    notes.get("table1", ""),
+    "### Beside the paper's",
+    "MAE / RMSE; the paper's are of in-vivo scans, so that only ranking and "
+    "margins compare.",
+    _beside_the_paper(rows),
+    notes.get("paper", ""),
+    _section_of_ours(rows, truth, record),
+    notes.get("plus", ""),
+    "## Against the true parameters",
+    "*acquired*: the reference maps. *bound*: Cramér-Rao, the least error of "
+    "an unbiased estimate from one fingerprint.",
+    _body(format_markdown(truth, title="Truth")),
+    notes.get("truth", ""),
+    "## Differences, subject by subject",
+    _differences(record),
+    "## Predicted deviations",
+    _calibration(record),
+    notes.get("calibration", ""),
+    "## Maps and errors",
+    "![Reference, estimates and difference](results/figure3.png)",
+    "![Estimate minus reference of every method](results/errors.png)",
+    notes.get("maps", ""),
+    "## Learning curves",
+    "![Loss and errors in watched voxels](results/learning_curves.png)",
+    notes.get("learning", ""),
+    "## Thresholds of the tissues",
+    _thresholds(record),
+    notes.get("thresholds", ""),
+    *_questions(record, notes),
+    _missing(record),
+  ]
+  return "\n\n".join(part.strip() for part in sections if part.strip()) + "\n"
+
+
+def _made_by(record) -> str:
+  environment, config = record["environment"], record["config"]
+  seconds = sum(sum(stages.values()) for stages in record["times"].values())
+  return (
+    f"Commit {environment['git_commit']}, Python {environment['python']}, jax "
+    f"{environment['versions']['jax']}, {environment['cores']} cores "
+    f"({', '.join(sorted(set(environment['devices'])))}), noise level "
+    f"{config['scan']['noise_level']:g}, {config['data']['n_subjects']} "
+    "subjects; training and reconstruction of all folds took "
+    f"{seconds / 3600:.1f} hours."
+  )
+
+
+def _body(text: str) -> str:
+  """A formatted table without its heading."""
+  return text.partition("\n\n")[2]
+
+
+def _errors(rows: Sequence[Row]) -> dict[tuple, tuple[float, float]]:
+  return {(r.method, r.tissue, r.map): (r.mae_mean, r.rmse_mean) for r in rows}
+
+
+def _ranking(rows: Sequence[Row]) -> str:
+  """In how many cells the paper's ranking holds."""
+  errors = _errors(rows)
+  methods = [m for m in paper.METHODS if (m, "wm", "pd") in errors]
+  cells = [(t, m) for t in _TISSUES for m in MAP_NAMES]
+  if PROPOSED not in methods:
+    return ""
+
+  def wins(rivals):
+    return sum(
+      all(
+        errors[(PROPOSED, *cell)][0] < errors[(rival, *cell)][0]
+        for rival in rivals
+      )
+      for cell in cells
+    )
+
+  rivals = [m for m in methods if m != PROPOSED]
+  said = [f"lowest MAE of the paper's methods in {wins(rivals)} of 9 cells"]
+  said += [f"lower than {r} in {wins([r])}" for r in rivals]
+  return f"**The paper's ranking:** {PROPOSED} has the " + ", ".join(said) + "."
+
+
+def _cells(errors, method, tissue) -> list[str]:
+  cells = []
+  for name in MAP_NAMES:
+    mae, rmse = errors[method, tissue, name]
+    digits = DECIMALS[name]
+    cells.append(f"{mae:.{digits}f} / {rmse:.{digits}f}")
+  return cells
+
+
+def _beside_the_paper(rows: Sequence[Row]) -> str:
+  errors = _errors(rows)
+  head = ["tissue", "method"]
+  for name in ("PD", "T1 (ms)", "T2 (ms)"):
+    head += [f"{name} here", f"{name} paper"]
+  body = []
+  for tissue in _TISSUES:
+    for method in paper.METHODS:
+      if (method, tissue, "pd") not in errors:
+        continue
+      values = paper.TABLE_1[tissue, method]
+      theirs = [
+        f"{values[2 * i]:g} / {values[2 * i + 1]:g}"
+        for i in range(len(MAP_NAMES))
+      ]
+      pairs = zip(_cells(errors, method, tissue), theirs, strict=True)
+      cells = [cell for pair in pairs for cell in pair]
+      body.append([tissue_heading(tissue), method, *cells])
+  return markdown_table(head, body)
+
+
+def _section_of_ours(rows, truth, record) -> str:
+  """Our network beside the paper's: errors, arithmetic, time, bound."""
+  errors, true_errors = _errors(rows), _errors(truth)
+  if not {(OURS, "wm", "pd"), (PROPOSED, "wm", "pd")} <= set(errors):
+    return ""
+  body = []
+  for tissue in (*_TISSUES, "brain"):
+    cells = [tissue_heading(tissue), "change of error"]
+    for name in MAP_NAMES:
+      for i in range(2):
+        ours, theirs = (errors[m, tissue, name][i] for m in (OURS, PROPOSED))
+        cells.append(f"{100 * (ours / theirs - 1):+.0f} %")
+    body.append(cells)
+    if ("bound", tissue, "pd") in true_errors:
+      cells = [tissue_heading(tissue), "true RMSE / bound"]
+      for name in MAP_NAMES:
+        ratio = (
+          true_errors[OURS, tissue, name][1]
+          / true_errors["bound", tissue, name][1]
+        )
+        cells += ["", f"{ratio:.2f}"]
+      body.append(cells)
+  adds, times = record["multiply_adds"], record["times"]
+  cost = markdown_table(
+    ["network", "", "multiply-adds per voxel", "training, all folds (s)"],
+    [
+      [m, "", f"{adds[m]:,}", f"{times.get(m, {}).get('train', 0):,.0f}"]
+      for m in (PROPOSED, OURS)
+    ],
+  )
+  return "\n\n".join(
+    [
+      f"## {OURS} beside {PROPOSED}",
+      markdown_table(
+        ["tissue", "", *column_headings(MAP_NAMES)],
+        body,
+      ),
+      cost,
+    ]
+  )
+
+
+def _differences(record) -> str:
+  """All methods against the paper's network."""
+  numbers = ("mean", "low", "high")
+  rows = [
+    Difference(
+      **{
+        **line,
+        **{name: float(line[name]) for name in numbers},
+        "n": int(line["n"]),
+      }
+    )
+    for line in record["differences"]
+  ]
+  methods = record["config"]["methods"]
+  if len(methods) < 2:
+    return ""
+  against = PROPOSED if PROPOSED in methods else methods[0]
+  return _body(format_differences(rows, against=against, title="Differences"))
+
+
+def _calibration(record) -> str:
+  rows = [
+    Calibration(
+      method=line["method"],
+      tissue=line["tissue"],
+      map=line["map"],
+      rmse=float(line["rmse"]),
+      predicted=float(line["predicted"]),
+      within_one=float(line["within_one"]),
+      within_two=float(line["within_two"]),
+      n=int(line["n"]),
+    )
+    for line in record["calibration"]
+  ]
+  if not rows:
+    return "No method predicts them."
+  return (
+    "Root mean squares over voxels; share of voxels that err by no more than "
+    "one, and two, predicted deviations (0.68 and 0.95 of normal errors).\n\n"
+    + format_calibration(rows)
+  )
+
+
+def _thresholds(record) -> str:
+  """MAE of the methods in tissues of other thresholds."""
+  evaluation = record["config"]["evaluation"]
+  all_thresholds = {
+    "default": evaluation["thresholds_ms"],
+    **evaluation["other_thresholds_ms"],
+  }
+  tables = {"default": record["table1"], **record["thresholds"]}
+  head = [
+    "tissue",
+    "method",
+    *(f"{n} {m}" for n in tables for m in ("T1", "T2")),
+  ]
+  errors = {name: _errors(rows_of(rows)) for name, rows in tables.items()}
+  body = []
+  for tissue in _TISSUES:
+    for method in record["config"]["methods"]:
+      cells = [tissue_heading(tissue), method]
+      for found in errors.values():
+        for name in ("t1_ms", "t2_ms"):
+          mae, rmse = found[method, tissue, name]
+          cells.append(f"{mae:.1f} / {rmse:.1f}" if mae == mae else ABSENT)
+      body.append(cells)
+  said = "; ".join(
+    f"{name}: "
+    + ", ".join(f"{t} {low:g} to {high:g}" for t, (low, high) in limits.items())
+    for name, limits in all_thresholds.items()
+  )
+  return f"MAE / RMSE, ms. T1 in ms, {said}.\n\n{markdown_table(head, body)}"
+
+
+def _questions(record, notes) -> list[str]:
+  """A section for each question."""
+  parts = []
+  for question in record["config"]["questions"]:
+    found = [w for w in record["ways"] if w["question"] == question]
+    if not found:
+      continue
+    base = record["config"]["questions"][question]["base"]
+    parts += [
+      f"## Question: {question}",
+      f"All of it with `{base}`. MAE / RMSE against the acquired maps.",
+      _ways_table(found),
+    ]
+    if question in ("noise", "steps"):
+      parts.append(f"![Error of each method](results/{question}.png)")
+    parts.append(notes.get(question, ""))
+  return parts
+
+
+def _ways_table(found: Sequence[dict]) -> str:
+  """A line for each method of each way."""
+  head = ["way", "method", "steps", "training (s)"]
+  tissues = [
+    t
+    for t in (*_TISSUES, "lesion", "brain")
+    if any(t in errors for w in found for errors in w["errors"].values())
+  ]
+  head += [
+    f"{tissue_heading(t)} {m}" for t in tissues for m in ("PD", "T1", "T2")
+  ]
+  body = []
+  for way in found:
+    for method, errors in way["errors"].items():
+      if method == "training_mean":
+        continue
+      steps = way["steps"].get(method)
+      seconds = way["times"].get(method, {}).get("train")
+      cells = [
+        way["name"],
+        method,
+        ABSENT if steps is None else f"{steps:,}",
+        ABSENT if seconds is None else f"{seconds:,.0f}",
+      ]
+      for tissue in tissues:
+        for name in MAP_NAMES:
+          pair = errors.get(tissue, {}).get(name)
+          digits = DECIMALS[name] - (name != "pd")
+          known = pair is not None and pair[0] == pair[0]
+          cells.append(
+            f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}" if known else ABSENT
+          )
+      body.append(cells)
+  return markdown_table(head, body)
+
+
+def _missing(record) -> str:
+  if not record["missing"]:
+    return ""
+  return "## Not run\n\n" + ", ".join(record["missing"])

@@ -1,0 +1,150 @@
+"""What the workdirs of a study hold, as one record."""
+
+import csv
+import json
+import os
+import pathlib
+
+import ml_collections
+
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation.table import Row, read_csv
+from mrf_jax.questions import Way, ways
+from mrf_jax.report.arithmetic import multiply_adds
+from mrf_jax.workdir import Workdir, config_differences
+
+
+def study_record(root: str | os.PathLike) -> dict:
+  """Tables, times and machine of a study and of the questions asked in it.
+
+  Args:
+    root: workdir of a finished cross-validation; the questions of its
+      configuration that a sweep has answered stand below it.
+
+  Returns:
+    A record that JSON can hold, of which the page is written.
+
+  Raises:
+    UserError: it is not finished, or workdirs were made by configurations that
+      do not belong together or by different commits of the code.
+  """
+  main = Workdir.existing(root)
+  config = ml_collections.ConfigDict(main.config)
+  environment = _environment(main.root)
+  record = {
+    "config": main.config,
+    "environment": environment,
+    "table1": _table(main.root / "table1.csv"),
+    "truth_table": _table(main.root / "truth_table.csv"),
+    "thresholds": {
+      name: _table(main.root / f"table1_{name}.csv")
+      for name in config.evaluation.other_thresholds_ms
+    },
+    "differences": _lines(main.root / "differences.csv"),
+    "calibration": _lines(main.root / "calibration.csv"),
+    "times": _times(main.root),
+    "multiply_adds": multiply_adds(config),
+    "ways": [],
+    "missing": [],
+  }
+  for way in ways(config):
+    path = main.way(way.question, way.name)
+    if (path / "table1.csv").exists():
+      record["ways"].append(_answer(way, path, environment))
+    else:
+      record["missing"].append(f"{way.question}/{way.name}")
+  return record
+
+
+def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:
+  """What one way has found."""
+  stored = Workdir.existing(path).config
+  different = config_differences(stored, way.config.to_dict())
+  if different:
+    raise UserError(
+      f"{path}: belongs to another configuration than the study: "
+      + ", ".join(different[:3])
+    )
+  own = _environment(path)
+  if own["git_commits"] != environment["git_commits"]:
+    raise UserError(
+      f"{path}: was made by commit {own['git_commits'][0]}, the study by "
+      f"{environment['git_commits'][0]}; one table wants one commit"
+    )
+  return {
+    "question": way.question,
+    "name": way.name,
+    "changes": way.changes,
+    "errors": _nested(read_csv(path / "table1.csv")),
+    "true_errors": _nested(read_csv(path / "truth_table.csv")),
+    "times": _times(path),
+    "steps": _steps(way.config, path),
+    "multiply_adds": multiply_adds(way.config),
+    "n_folds": len(way.config.folds or range(way.config.data.n_subjects)),
+  }
+
+
+def _environment(root: pathlib.Path) -> dict:
+  """Machine and commit of a workdir, of which there must be one."""
+  path = root / "environment.json"
+  try:
+    environment = json.loads(path.read_text())
+    commits = environment["git_commits"]
+  except (OSError, ValueError, KeyError) as error:
+    raise UserError(f"{path}: does not say what made it ({error})") from error
+  if len(commits) > 1:
+    raise UserError(
+      f"{root}: several commits wrote there: {', '.join(map(str, commits))}; "
+      "one table wants one commit"
+    )
+  return environment
+
+
+def _table(path: pathlib.Path) -> list[list]:
+  """Rows of a table of errors, each as a list."""
+  return [list(vars(row).values()) for row in read_csv(path)]
+
+
+def rows_of(lists: list[list]) -> list[Row]:
+  """The rows of a table in a record."""
+  return [Row(*values) for values in lists]
+
+
+def _nested(rows: list[Row]) -> dict:
+  """Method, tissue and map to MAE and RMSE."""
+  nested: dict = {}
+  for row in rows:
+    tissues = nested.setdefault(row.method, {})
+    tissues.setdefault(row.tissue, {})[row.map] = [row.mae_mean, row.rmse_mean]
+  return nested
+
+
+def _lines(path: pathlib.Path) -> list[dict]:
+  """Lines of a CSV file; none where it is not there."""
+  if not path.exists():
+    return []
+  with open(path, newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+def _times(root: pathlib.Path) -> dict:
+  """Method and stage to seconds."""
+  times: dict = {}
+  for line in _lines(root / "timing.csv"):
+    if line["source"] == "crossval":
+      stages = times.setdefault(line["method"], {})
+      stages[line["stage"]] = float(line["seconds"])
+  return times
+
+
+def _steps(config: ml_collections.ConfigDict, root: pathlib.Path) -> dict:
+  """Networks to the steps that each fold was trained for, about."""
+  steps = {}
+  n_folds = len(config.folds or range(config.data.n_subjects))
+  for line in _lines(root / "timing.csv"):
+    if line["stage"] == "train" and line["source"] == "crossval":
+      options = {**config.training, **config[line["method"]].training}
+      tile = options["tile"] if options["sampling"] == "tiles" else 1
+      estimates = options["batch"] * tile**2 * n_folds
+      steps[line["method"]] = round(int(line["voxels"]) / estimates)
+  return steps

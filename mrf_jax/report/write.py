@@ -1,0 +1,101 @@
+"""The report's files: page, record and pictures."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import ml_collections
+
+from mrf_jax.errors import UserError
+from mrf_jax.files import replacing
+from mrf_jax.questions import ways
+from mrf_jax.report.curves import error_curves
+from mrf_jax.report.page import results_page
+from mrf_jax.report.record import study_record
+
+_PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
+NOTES = "results_notes.md"
+
+
+def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
+  """Writes `results.md`, `results.json` and `results/*.png`.
+
+  Args:
+    root: workdir of a finished cross-validation.
+    output: folder; a `results_notes.md` that stands there has what a person
+      says about each section, under headings with the sections' names.
+
+  Returns:
+    The page.
+
+  Raises:
+    UserError: see `study_record`, or the folder cannot be written.
+  """
+  record = study_record(root)
+  # As a reader of the file gets it.
+  record = json.loads(json.dumps(record))
+  output = pathlib.Path(output)
+  page = results_page(record, read_notes(output / NOTES))
+  try:
+    (output / "results").mkdir(parents=True, exist_ok=True)
+    for name in _PICTURES:
+      source = pathlib.Path(root) / name
+      if source.exists():
+        with replacing(output / "results" / name) as path:
+          shutil.copyfile(source, path)
+    _draw(record, output / "results")
+    with replacing(output / "results.json") as path:
+      path.write_text(json.dumps(record, indent=0, sort_keys=True) + "\n")
+    with replacing(output / "results.md") as path:
+      path.write_text(page)
+  except OSError as error:
+    raise UserError(
+      f"{output}: cannot be written ({error.strerror or error})"
+    ) from error
+  return page
+
+
+def read_notes(path: pathlib.Path) -> dict[str, str]:
+  """Paragraphs under the headings `## NAME` of a file; none where it is not.
+
+  Args:
+    path: Markdown.
+  """
+  if not path.exists():
+    return {}
+  _, *parts = ("\n" + path.read_text()).split("\n## ")
+  pairs = (part.partition("\n") for part in parts)
+  return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def _draw(record: dict, folder: pathlib.Path) -> None:
+  """Curves of the questions that have one."""
+  config = ml_collections.ConfigDict(record["config"])
+  levels = {
+    (way.question, way.name): way.config.scan.noise_level
+    for way in ways(config)
+  }
+  for question, label in (
+    ("noise", "noise level"),
+    ("steps", "training steps"),
+  ):
+    points = []
+    for way in record["ways"]:
+      if way["question"] != question:
+        continue
+      for method, errors in way["errors"].items():
+        if method == "truth":
+          continue
+        x = levels[question, way["name"]]
+        if question == "steps":
+          x = way["steps"].get(method)
+        if x is not None:
+          points.append((method, float(x), errors))
+    if points:
+      error_curves(
+        folder / f"{question}.png",
+        points,
+        label=label,
+        title=f"Errors against the acquired maps, simulated: {question}",
+      )
