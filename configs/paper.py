@@ -148,7 +148,8 @@ def get_config() -> ml_collections.ConfigDict:
       batch=4,
       rank=32,
       schedule="cosine",
-      loss="likelihood",
+      loss="weighted_likelihood",
+      log_times=True,
       flips=True,
     ),
   )
