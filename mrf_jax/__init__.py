@@ -4,7 +4,7 @@ from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.dataset.raw_data import RawData, load_raw_data
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
-from mrf_jax.inference import Model, reconstruct
+from mrf_jax.inference import Model, reconstruct, reconstruct_with_deviations
 from mrf_jax.maps import Maps
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary
@@ -54,6 +54,7 @@ __all__ = [
   "match",
   "match_atlas",
   "reconstruct",
+  "reconstruct_with_deviations",
   "rf_spoiling_phases_deg",
   "save_model",
   "save_subject",
