@@ -118,6 +118,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.training.rank = ml_collections.config_dict.placeholder(int)
   config.training.learning_rate = 1e-3
   config.training.schedule = "constant"
+  config.training.weight_decay = 0.0
   # "squared_error" is the paper's; "likelihood" wants a network that predicts
   # deviations too. Weights of PD, T1 and T2 in it; logarithms of T1 and T2
   # instead of themselves; tiles mirrored by chance.

@@ -51,6 +51,7 @@ def train_folds(
   learning_rate: float,
   schedule: str,
   left_out: Sequence[int] | None = None,
+  weight_decay: float = 0.0,
   loss: str = "squared_error",
   map_weights: tuple[float, ...] = (1.0, 1.0, 1.0),
   log_times: bool = False,
@@ -80,6 +81,8 @@ def train_folds(
     learning_rate: of Adam.
     schedule: `constant`, or `cosine` to zero at the end.
     left_out: the subject that each fold leaves out; None is each once.
+    weight_decay: share of each kernel that a step at a rate of one would take
+      away, apart from its gradient (Loshchilov 2019).
     loss: one of `LOSSES`.
     map_weights: weights of PD, T1 and T2 in it.
     log_times: whether T1 and T2 are learned as logarithms; see `MapRange`.
@@ -115,6 +118,7 @@ def train_folds(
     tile=tile,
     learning_rate=learning_rate,
     schedule=schedule,
+    weight_decay=weight_decay,
     loss=loss,
     map_weights=map_weights,
     log_times=log_times,
@@ -141,6 +145,7 @@ def train_folds(
     steps_per_epoch=steps_per_epoch,
     batch=batch,
     rate=_rate(learning_rate, schedule, steps_per_epoch * epochs),
+    weight_decay=weight_decay,
     network=network,
     reach=reach,
     tile=tile,
@@ -221,6 +226,7 @@ def check_options(
   tile: int,
   learning_rate: float,
   schedule: str,
+  weight_decay: float,
   loss: str,
   map_weights: tuple[float, ...],
   log_times: bool,
@@ -242,6 +248,7 @@ def check_options(
     ("tile", tile, 1),
     ("folds_at_once", folds_at_once, 1),
     ("input_noise", input_noise, 0),
+    ("weight_decay", weight_decay, 0),
     ("watched_voxels", watched_voxels, 0),
   ):
     if value is not None and value < least:

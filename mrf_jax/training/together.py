@@ -39,6 +39,7 @@ class Plan:
     steps_per_epoch: steps of an epoch.
     batch: tiles of one step.
     rate: learning rate of each step.
+    weight_decay: see `train_folds`.
     network: the Flax module.
     reach: voxels on each side of a patch's centre.
     tile: estimates of a tile along y and x.
@@ -54,6 +55,7 @@ class Plan:
   steps_per_epoch: int
   batch: int
   rate: optax.Schedule
+  weight_decay: float
   network: nn.Module
   reach: int
   tile: int
@@ -67,7 +69,13 @@ class Plan:
   @property
   def optimizer(self) -> optax.GradientTransformation:
     """Adam at this plan's rate."""
-    return optax.adam(self.rate)
+    if not self.weight_decay:
+      return optax.adam(self.rate)
+    return optax.adamw(
+      self.rate,
+      weight_decay=self.weight_decay,
+      mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+    )
 
 
 def train_together(

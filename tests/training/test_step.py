@@ -1,5 +1,7 @@
+import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from mrf_jax.dataset.patches import make_grid
 from mrf_jax.models import NETWORKS
 from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+from mrf_jax.training.together import Plan
 
 REACH = Spatiotemporal().reach
 
@@ -168,3 +171,55 @@ def test_network_without_dropout_ignores_the_key(study):
     )
     losses.append(loss)
   assert losses[0] == losses[1]
+
+
+class _Centre(nn.Module):
+  """Knows the maps: they are a function of the voxel's own signals."""
+
+  slope: float = 0.0
+
+  @nn.compact
+  def __call__(self, signals, *, train):
+    del train
+    unused = self.param("unused", nn.initializers.zeros, (1,))
+    inner = signals[:, REACH:-REACH, REACH:-REACH, :3]
+    # What stands on the right of the centre, where mirrors change it.
+    right = signals[:, REACH:-REACH, REACH + 1 : -REACH + 1 or None, :3]
+    scaled = (jnp.tanh(inner) + self.slope * right + 1) / 2
+    return scaled + unused.reshape(1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_mirrored_tile_has_the_maps_of_its_voxels(study, flips):
+  """Signals and maps are mirrored together."""
+  table, fold = study
+  options = {"optimizer": optax.sgd(0.0), "reach": REACH, "tile": 4}
+
+  def loss_of(network):
+    state = init_state(
+      network, optax.sgd(0.0), fold.key, n_channels=N_CHANNELS, reach=REACH
+    )
+    step = functools.partial(train_step, model=network, **options)
+    return [
+      float(step(state, fold, table, centres_of(4)[:n], flips=f)[1])
+      for n, f in ((4, flips), (4, False))
+    ]
+
+  assert max(loss_of(_Centre())) < 1e-10
+  one, other = loss_of(_Centre(slope=0.5))
+  assert (abs(one - other) > 1e-4) == flips
+
+
+def test_weight_decay_is_apart_from_the_gradient():
+  options = dict.fromkeys(
+    (f.name for f in dataclasses.fields(Plan) if f.init), None
+  )
+  params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+  none = jax.tree.map(jnp.zeros_like, params)
+  for decay, kernel in ((0.0, 1.0), (0.5, 1 - 0.1 * 0.5)):
+    plan = Plan(**{**options, "rate": lambda step: 0.1, "weight_decay": decay})
+    optimizer = plan.optimizer
+    updates, _ = optimizer.update(none, optimizer.init(params), params)
+    after = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(after["kernel"], kernel, rtol=1e-6)
+    np.testing.assert_allclose(after["bias"], 1.0)
