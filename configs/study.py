@@ -134,6 +134,11 @@ def _questions() -> dict:
         "spatiotemporal.training.batch=600 spatiotemporal.training.epochs=8",
       ),
     ),
+    scaling=dict(
+      base=f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}' "
+      "methods=('spatiotemporal','cohen','hoppe')",
+      ways=dict(logarithms="training.log_times=True"),
+    ),
     noise=dict(
       base="folds=(0,)",
       ways=dict(

@@ -15,6 +15,7 @@ from mrf_jax.evaluation.table import (
 )
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report import paper
+from mrf_jax.report.answers import answers
 from mrf_jax.report.record import rows_of
 
 _TISSUES = ("wm", "gm", "csf")
@@ -68,7 +69,7 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     "## Thresholds of the tissues",
     _thresholds(record),
     notes.get("thresholds", ""),
-    *_questions(record, notes),
+    *answers(record, notes),
     _missing(record),
   ]
   return "\n\n".join(part.strip() for part in sections if part.strip()) + "\n"
@@ -263,61 +264,6 @@ def _thresholds(record) -> str:
     for name, limits in all_thresholds.items()
   )
   return f"MAE / RMSE, ms. T1 in ms, {said}.\n\n{markdown_table(head, body)}"
-
-
-def _questions(record, notes) -> list[str]:
-  """A section for each question."""
-  parts = []
-  for question in record["config"]["questions"]:
-    found = [w for w in record["ways"] if w["question"] == question]
-    if not found:
-      continue
-    base = record["config"]["questions"][question]["base"]
-    parts += [
-      f"## Question: {question}",
-      f"All of it with `{base}`. MAE / RMSE against the acquired maps.",
-      _ways_table(found),
-    ]
-    if question in ("noise", "steps"):
-      parts.append(f"![Error of each method](results/{question}.png)")
-    parts.append(notes.get(question, ""))
-  return parts
-
-
-def _ways_table(found: Sequence[dict]) -> str:
-  """A line for each method of each way."""
-  head = ["way", "method", "steps", "training (s)"]
-  tissues = [
-    t
-    for t in (*_TISSUES, "lesion", "brain")
-    if any(t in errors for w in found for errors in w["errors"].values())
-  ]
-  head += [
-    f"{tissue_heading(t)} {m}" for t in tissues for m in ("PD", "T1", "T2")
-  ]
-  body = []
-  for way in found:
-    for method, errors in way["errors"].items():
-      if method == "training_mean":
-        continue
-      steps = way["steps"].get(method)
-      seconds = way["times"].get(method, {}).get("train")
-      cells = [
-        way["name"],
-        method,
-        ABSENT if steps is None else f"{steps:,}",
-        ABSENT if seconds is None else f"{seconds:,.0f}",
-      ]
-      for tissue in tissues:
-        for name in MAP_NAMES:
-          pair = errors.get(tissue, {}).get(name)
-          digits = DECIMALS[name] - (name != "pd")
-          known = pair is not None and pair[0] == pair[0]
-          cells.append(
-            f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}" if known else ABSENT
-          )
-      body.append(cells)
-  return markdown_table(head, body)
 
 
 def _missing(record) -> str:

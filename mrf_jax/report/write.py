@@ -10,6 +10,7 @@ import ml_collections
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
 from mrf_jax.questions import ways
+from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import error_curves
 from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
@@ -76,10 +77,7 @@ def _draw(record: dict, folder: pathlib.Path) -> None:
     (way.question, way.name): way.config.scan.noise_level
     for way in ways(config)
   }
-  for question, label in (
-    ("noise", "noise level"),
-    ("steps", "training steps"),
-  ):
+  for question, label in CURVES.items():
     points = []
     for way in record["ways"]:
       if way["question"] != question:

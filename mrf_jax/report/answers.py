@@ -1,0 +1,155 @@
+"""What a sweep has found, question by question, in Markdown."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mrf_jax.evaluation.table import (
+  ABSENT,
+  DECIMALS,
+  markdown_table,
+  tissue_heading,
+)
+from mrf_jax.evaluation.tissues import TISSUES
+from mrf_jax.maps import MAP_NAMES
+
+# Questions whose errors are drawn against a number.
+CURVES = {"noise": "noise level", "steps": "training steps"}
+# A way of this name changes nothing that matters; others are held against it.
+_SAME = "same"
+_SHORT = {"pd": "PD", "t1_ms": "T1", "t2_ms": "T2"}
+_RMSE = 1
+
+
+def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
+  """A section for each question that has been asked.
+
+  Args:
+    record: of `study_record`.
+    notes: what a person says about a section, by its name.
+  """
+  parts = []
+  for question, content in record["config"]["questions"].items():
+    found = [w for w in record["ways"] if w["question"] == question]
+    if not found:
+      continue
+    parts += [
+      f"## Question: {question}",
+      f"All of it with `{content['base']}`. MAE / RMSE against the acquired "
+      "maps, times in ms, PD in a.u.",
+      _absolute(found),
+    ]
+    if any(way["name"] == _SAME for way in found) and len(found) > 1:
+      parts += [f"RMSE relative to *{_SAME}*:", _relative(found)]
+    if question == "seeds":
+      parts.append("Mean ± standard deviation of the RMSE over seeds:")
+      parts.append(_spread(found))
+    if question in CURVES:
+      parts.append(f"![Error of each method](results/{question}.png)")
+    parts.append(notes.get(question, ""))
+  return parts
+
+
+def _absolute(found: Sequence[dict]) -> str:
+  """A line for each method of each way."""
+  tissues = _tissues(found)
+  head = ["way", "method", "steps", "training (s)", *_headings(tissues)]
+  body = []
+  for way in found:
+    for method, errors in _methods(way):
+      steps = way["steps"].get(method)
+      seconds = way["times"].get(method, {}).get("train")
+      cells = [
+        way["name"],
+        method,
+        ABSENT if steps is None else f"{steps:,}",
+        ABSENT if seconds is None else f"{seconds:,.0f}",
+      ]
+      for tissue in tissues:
+        for name in MAP_NAMES:
+          pair = _pair(errors, tissue, name)
+          digits = DECIMALS[name]
+          cells.append(
+            f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}" if pair else ABSENT
+          )
+      body.append(cells)
+  return markdown_table(head, body)
+
+
+def _relative(found: Sequence[dict]) -> str:
+  """RMSE of each way over that of the way that changes nothing."""
+  (same,) = (dict(_methods(way)) for way in found if way["name"] == _SAME)
+  tissues = _tissues(found)
+  body = []
+  for way in found:
+    if way["name"] == _SAME:
+      continue
+    for method, errors in _methods(way):
+      if method not in same:
+        continue
+      cells = [way["name"], method]
+      for tissue in tissues:
+        for name in MAP_NAMES:
+          now = _pair(errors, tissue, name)
+          before = _pair(same[method], tissue, name)
+          ratio = ABSENT
+          if now and before:
+            ratio = f"{now[_RMSE] / before[_RMSE]:.2f}"
+          cells.append(ratio)
+      body.append(cells)
+  return markdown_table(["way", "method", *_headings(tissues)], body)
+
+
+def _spread(found: Sequence[dict]) -> str:
+  """Of each method over ways that are alike but for chance."""
+  tissues = _tissues(found)
+  body = []
+  for method in dict.fromkeys(m for way in found for m, _ in _methods(way)):
+    cells = [method, str(len(found))]
+    for tissue in tissues:
+      for name in MAP_NAMES:
+        pairs = [
+          _pair(dict(_methods(way)).get(method, {}), tissue, name)
+          for way in found
+        ]
+        values = [pair[_RMSE] for pair in pairs if pair]
+        digits = DECIMALS[name]
+        cells.append(
+          f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+          if len(values) > 1
+          else ABSENT
+        )
+    body.append(cells)
+  return markdown_table(["method", "seeds", *_headings(tissues)], body)
+
+
+def _methods(way: dict) -> list[tuple[str, dict]]:
+  """Methods of a way and their errors, without what it shares with others."""
+  return [
+    (method, errors)
+    for method, errors in way["errors"].items()
+    if method not in ("training_mean", "truth")
+  ]
+
+
+def _tissues(found: Sequence[dict]) -> list[str]:
+  """Those that a way has."""
+  return [
+    tissue
+    for tissue in TISSUES
+    if any(tissue in errors for way in found for _, errors in _methods(way))
+  ]
+
+
+def _headings(tissues: Sequence[str]) -> list[str]:
+  return [
+    f"{tissue_heading(tissue)} {_SHORT[name]}"
+    for tissue in tissues
+    for name in MAP_NAMES
+  ]
+
+
+def _pair(errors: dict, tissue: str, name: str) -> list[float] | None:
+  """MAE and RMSE; None where the tissue has no voxels."""
+  pair = errors.get(tissue, {}).get(name)
+  return pair if pair and pair[0] == pair[0] else None
