@@ -106,8 +106,8 @@ def reconstruct_with_deviations(
   )
   deviations = None
   if scaled.shape[-1] > len(MAP_NAMES):
-    halves = map(np.asarray, split_deviations(jnp.asarray(scaled)))
-    scaled, deviations = next(halves), np.exp(next(halves))
+    scaled, log_deviations = split_deviations(scaled)
+    deviations = np.exp(log_deviations)
   scaled = scaled.astype(np.float64)
   maps = Maps.unstack(model.map_range.unscale(scaled).astype(np.float32))
   if deviations is None:

@@ -1,11 +1,13 @@
 """What a network's training makes small."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
 
+from mrf_jax.arrays import AnyArray
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
 
@@ -73,15 +75,17 @@ def weighted_likelihood(
 
 
 def split_deviations(
-  outputs: Float[Array, "*voxel output"],
-) -> tuple[Float[Array, "*voxel map"], Float[Array, "*voxel map"]]:
+  outputs: Float[AnyArray, "*voxel output"],
+) -> tuple[Float[AnyArray, "*voxel map"], Float[AnyArray, "*voxel map"]]:
   """Maps, and the logarithms of their deviations, of a likelihood's network.
 
   Args:
-    outputs: of the network, on the scale of [0, 1].
+    outputs: of the network, on the scale of [0, 1], NumPy's or JAX's.
   """
-  maps, log_deviations = jnp.split(outputs, 2, -1)
-  return maps, jnp.logaddexp(log_deviations, _LEAST_LOG_DEVIATION)
+  xp: Any = outputs.__array_namespace__()
+  half = outputs.shape[-1] // 2
+  least = outputs.dtype.type(_LEAST_LOG_DEVIATION)
+  return outputs[..., :half], xp.logaddexp(outputs[..., half:], least)
 
 
 # Name to the loss of each map of each voxel, and outputs of a network per map.

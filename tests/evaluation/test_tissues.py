@@ -10,7 +10,8 @@ THRESHOLDS = {"csf": (4103, 5400), "wm": (608, 756), "gm": (756, 1304)}
 def test_ranges_are_half_open_and_brain_is_everything():
   t1_ms = np.array([607.9, 608, 755.9, 756, 1304, 4103, 5400, np.nan])
   masks = tissue_masks(t1_ms, thresholds_ms=THRESHOLDS)
-  assert tuple(masks) == TISSUES
+  # A lesion is known by where it was put, not by its T1.
+  assert tuple(masks) == tuple(t for t in TISSUES if t != "lesion")
   assert np.flatnonzero(masks["wm"]).tolist() == [1, 2]
   assert np.flatnonzero(masks["gm"]).tolist() == [3]
   assert np.flatnonzero(masks["csf"]).tolist() == [5]
