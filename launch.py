@@ -84,13 +84,12 @@ def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a bad one ends the program with one line."""
   try:
     return flags.FLAGS(argv)
-  except (
-    flags.Error,
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-  ) as error:
+  except (AttributeError, KeyError) as error:
+    # ml_collections quotes what is quoted already.
+    name = str(error.args[0]).replace("\\n", " ").replace("\\", "")
+    name = " ".join(name.strip("\"'").split())
+    _fail(f"--config has no value {name}")
+  except (flags.Error, TypeError, ValueError) as error:
     _fail(" ".join(str(error).split()))
   except OSError as error:
     _fail(f"{error.filename}: {error.strerror}")

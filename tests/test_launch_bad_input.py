@@ -14,7 +14,8 @@ from test_launch import SMOKE, fails_in_one_line
   ("flags", "words"),
   [
     (["--config.training.epoch=3"], ["epoch"]),
-    (["--config.nothing=3"], ["nothing"]),
+    (["--config.nothing=3"], ["--config has no value nothing"]),
+    (["--config.nothing.at_all=3"], ["--config has no value nothing"]),
     (["--config.seed=one"], ["seed"]),
     (["--mode=dance"], ["dance"]),
     (["--no_such_flag=1"], ["no_such_flag"]),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -186,6 +187,23 @@ def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
   )
   cell = f"{float(row['mae_mean']):.1f} ± {float(row['mae_std']):.1f}"
   assert cell in page
+
+  # What another workdir has found stays.
+  elsewhere = tmp_path / "elsewhere"
+  elsewhere.mkdir()
+  for name in ("config.json", "environment.json"):
+    shutil.copy(smoke / name, elsewhere / name)
+  report_elsewhere = ("--mode=report", f"--workdir={elsewhere}")
+  done = launch(*report_elsewhere, f"--output={tmp_path}")
+  assert done.returncode == 0, done.stderr
+  assert json.loads((tmp_path / "results.json").read_text()) == record
+  assert (tmp_path / "results.md").read_text() == page
+  other = json.loads((elsewhere / "environment.json").read_text())
+  other["git_commits"] = ["a1b2"]
+  (elsewhere / "environment.json").write_text(json.dumps(other))
+  done = launch(*report_elsewhere, f"--output={tmp_path}")
+  assert done.returncode == 1 and "table1.csv" in done.stderr
+  assert (tmp_path / "results.md").read_text() == page
 
   # What does not belong together is not one table.
   way = smoke / "questions/epochs/one"

@@ -14,12 +14,17 @@ from mrf_jax.report.arithmetic import multiply_adds
 from mrf_jax.workdir import Workdir, config_differences
 
 
-def study_record(root: str | os.PathLike) -> dict:
+def study_record(
+  root: str | os.PathLike, *, earlier: dict | None = None
+) -> dict:
   """Tables, times and machine of a study and of the questions asked in it.
 
   Args:
     root: workdir of a finished cross-validation; the questions of its
       configuration that a sweep has answered stand below it.
+    earlier: a record written before, from which comes what the workdir does
+      not hold, such as a part of the study that ran elsewhere; left alone
+      where it is of another configuration or commit.
 
   Returns:
     A record that JSON can hold, of which the page is written.
@@ -31,7 +36,41 @@ def study_record(root: str | os.PathLike) -> dict:
   main = Workdir.existing(root)
   config = ml_collections.ConfigDict(main.config)
   environment = _environment(main.root)
-  record = {
+  if earlier and not _same_study(earlier, main.config, environment):
+    earlier = None
+  stands = {
+    (way["question"], way["name"], way["changes"]): way
+    for way in (earlier["ways"] if earlier else ())
+  }
+  record: dict
+  if earlier and not (main.root / "table1.csv").exists():
+    record = {**earlier, "config": main.config}
+  else:
+    record = _tables(main, config, environment)
+  record["ways"], record["missing"] = [], []
+  for way in ways(config):
+    path = main.way(way.question, way.name)
+    found = stands.get((way.question, way.name, way.changes))
+    if (path / "table1.csv").exists():
+      found = _answer(way, path, environment)
+    if found:
+      record["ways"].append(found)
+    else:
+      record["missing"].append(f"{way.question}/{way.name}")
+  return record
+
+
+def _same_study(earlier: dict, config: dict, environment: dict) -> bool:
+  """Whether a record and a workdir belong together."""
+  return (
+    not config_differences(earlier["config"], config)
+    and earlier["environment"]["git_commits"] == environment["git_commits"]
+  )
+
+
+def _tables(main: Workdir, config, environment: dict) -> dict:
+  """What the cross-validation itself has found."""
+  return {
     "config": main.config,
     "environment": environment,
     "table1": _table(main.root / "table1.csv"),
@@ -44,16 +83,7 @@ def study_record(root: str | os.PathLike) -> dict:
     "calibration": _lines(main.root / "calibration.csv"),
     "times": _times(main.root),
     "multiply_adds": multiply_adds(config),
-    "ways": [],
-    "missing": [],
   }
-  for way in ways(config):
-    path = main.way(way.question, way.name)
-    if (path / "table1.csv").exists():
-      record["ways"].append(_answer(way, path, environment))
-    else:
-      record["missing"].append(f"{way.question}/{way.name}")
-  return record
 
 
 def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:

@@ -17,6 +17,7 @@ from mrf_jax.report.record import study_record
 
 _PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
 NOTES = "results_notes.md"
+RECORD = "results.json"
 
 
 def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
@@ -25,7 +26,9 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
   Args:
     root: workdir of a finished cross-validation.
     output: folder; a `results_notes.md` that stands there has what a person
-      says about each section, under headings with the sections' names.
+      says about each section, under headings with the sections' names, and a
+      `results.json` of the same configuration and commit what the workdir
+      does not hold.
 
   Returns:
     The page.
@@ -33,10 +36,10 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
   Raises:
     UserError: see `study_record`, or the folder cannot be written.
   """
-  record = study_record(root)
+  output = pathlib.Path(output)
+  record = study_record(root, earlier=_read_record(output / RECORD))
   # As a reader of the file gets it.
   record = json.loads(json.dumps(record))
-  output = pathlib.Path(output)
   page = results_page(record, read_notes(output / NOTES))
   try:
     (output / "results").mkdir(parents=True, exist_ok=True)
@@ -46,7 +49,7 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
         with replacing(output / "results" / name) as path:
           shutil.copyfile(source, path)
     _draw(record, output / "results")
-    with replacing(output / "results.json") as path:
+    with replacing(output / RECORD) as path:
       path.write_text(json.dumps(record, indent=0, sort_keys=True) + "\n")
     with replacing(output / "results.md") as path:
       path.write_text(page)
@@ -55,6 +58,18 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
       f"{output}: cannot be written ({error.strerror or error})"
     ) from error
   return page
+
+
+def _read_record(path: pathlib.Path) -> dict | None:
+  """A record written before, if one stands there."""
+  if not path.exists():
+    return None
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise UserError(
+      f"{path}: not JSON ({error}); remove it to write a new one"
+    ) from error
 
 
 def read_notes(path: pathlib.Path) -> dict[str, str]:

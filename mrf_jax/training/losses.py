@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Bool, Float32
 
-from mrf_jax.arrays import AnyArray
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
 
@@ -74,15 +73,17 @@ def weighted_likelihood(
   return deviations * negative_log_likelihood(outputs, maps)
 
 
-def split_deviations(
-  outputs: Float[AnyArray, "*voxel output"],
-) -> tuple[Float[AnyArray, "*voxel map"], Float[AnyArray, "*voxel map"]]:
+def split_deviations(outputs: Any) -> tuple[Any, Any]:
   """Maps, and the logarithms of their deviations, of a likelihood's network.
 
   Args:
-    outputs: of the network, on the scale of [0, 1], NumPy's or JAX's.
+    outputs: of the network, on the scale of [0, 1], [..., output], NumPy's or
+      JAX's.
+
+  Returns:
+    [..., map] each.
   """
-  xp: Any = outputs.__array_namespace__()
+  xp = outputs.__array_namespace__()
   half = outputs.shape[-1] // 2
   least = outputs.dtype.type(_LEAST_LOG_DEVIATION)
   return outputs[..., :half], xp.logaddexp(outputs[..., half:], least)
