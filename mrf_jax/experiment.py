@@ -20,20 +20,18 @@ from mrf_jax.benchmark.run import (
   write_files,
 )
 from mrf_jax.dataset.normalise import clip_outliers
-from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.design import evaluate_design, write_design
 from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate
-from mrf_jax.evaluation import figures, nifti
+from mrf_jax.evaluation import nifti
 from mrf_jax.evaluation.bound_figure import bound_figure
-from mrf_jax.files import replacing
-from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.files import replacing, writing_to
+from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, TRAINING, Study
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.questions import ways
 from mrf_jax.report.write import write_report
-from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.settings import (
   check_count,
   check_methods,
@@ -45,8 +43,13 @@ from mrf_jax.settings import (
 from mrf_jax.simulate import (
   make_phantom,
   mean_magnitude,
-  simulate_subject,
   true_signals,
+)
+from mrf_jax.subjects import (
+  load_numbered,
+  reference_of,
+  simulate_missing,
+  without_truth,
 )
 from mrf_jax.timing import benchmark_file, save_times, times_file
 from mrf_jax.training.epoch_log import join_logs
@@ -57,12 +60,6 @@ from mrf_jax.workdir import OF_SUBJECTS, Workdir, config_differences
 _OF_MODELS = ("seed", "sequence", "preprocessing", "precision", "training")
 
 
-def say(text: str) -> None:
-  """Tells the user what is being done; of several processes the first does."""
-  if processes.is_first():
-    print(text, file=sys.stderr, flush=True)
-
-
 def simulate(config: ml_collections.ConfigDict, root) -> None:
   """Makes the simulated subjects that the workdir does not hold yet.
 
@@ -70,8 +67,8 @@ def simulate(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir.
   """
-  _simulate_missing(config, _open_workdir(config, root))
-  say(f"Subject files: {pathlib.Path(root) / 'data'}")
+  simulate_missing(config, _open_workdir(config, root))
+  processes.say(f"Subject files: {pathlib.Path(root) / 'data'}")
 
 
 def crossval(config: ml_collections.ConfigDict, root) -> None:
@@ -91,23 +88,23 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
     )
   workdir = _open_workdir(config, root)
-  _simulate_missing(config, workdir)
+  simulate_missing(config, workdir)
 
-  load = functools.partial(_load_numbered, workdir)
+  load = functools.partial(load_numbered, workdir)
   full = [load(k, with_signals=False) for k in range(config.data.n_subjects)]
   references = [
     clip_outliers(
-      _reference_of(subject, workdir.subject(k)),
+      reference_of(subject, workdir.subject(k)),
       percentiles=config.preprocessing.clip_percentiles,
     )
     for k, subject in enumerate(full)
   ]
-  hidden = [_without_truth(subject) for subject in full]
+  hidden = [without_truth(subject) for subject in full]
   study = Study(
     config,
     workdir,
     hidden,
-    lambda k: _without_truth(load(k)),
+    lambda k: without_truth(load(k)),
     references,
     folds,
     _models_of(config, workdir),
@@ -115,13 +112,13 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   missing = [m for m in config.methods if not _maps_stand(study, m)]
   if n_processes > 1:
     for method in filter(TRAINING.__contains__, missing):
-      say(f"Training {method} in {n_processes} processes ...")
+      processes.say(f"Training {method} in {n_processes} processes ...")
       TRAINING[method](study)
     processes.barrier("training")
   if processes.is_first():
     join_logs(workdir.root / "metrics")
     for method in missing:
-      say(f"Estimating maps by {method} ...")
+      processes.say(f"Estimating maps by {method} ...")
       _estimate(study, method)
     evaluate(dataclasses.replace(study, subjects=full))
   processes.barrier("end")
@@ -147,9 +144,11 @@ def sweep(
   for way in found:
     check_methods(way.config)
   workdir = _open_workdir(config, root)
-  _simulate_missing(config, workdir)
+  simulate_missing(config, workdir)
   for number, way in enumerate(found, 1):
-    say(f"{number}/{len(found)} {way.question}, {way.name}: {way.changes}")
+    processes.say(
+      f"{number}/{len(found)} {way.question}, {way.name}: {way.changes}"
+    )
     if way.config.models_from is not None:
       way.config.models_from = str(workdir.root)
     if way.config.subjects_from is not None:
@@ -214,7 +213,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
     title=f"Cramér-Rao bounds, noise level {scan.noise_level:g}, PD 1",
   )
   print(text)
-  say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")
+  processes.say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")
 
 
 def benchmark(config: ml_collections.ConfigDict, root) -> None:
@@ -234,10 +233,10 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
   path = benchmark_file(workdir.root)
   stands = path.exists() and load_benchmark(path)
   if stands and same_benchmark(config, stands):
-    say(f"{path} stands already; remove it to measure again")
+    processes.say(f"{path} stands already; remove it to measure again")
     text = write_files(workdir.root, stands, config.methods)
   else:
-    say("Timing every stage on one simulated scan ...")
+    processes.say("Timing every stage on one simulated scan ...")
     text = run_benchmark(
       config,
       workdir.root,
@@ -246,7 +245,7 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
       command="python " + shlex.join(sys.argv),
     )
   print(text)
-  say(
+  processes.say(
     f"Timing: {workdir.root / 'timing.md'}, timing.csv, timing.png, {path.name}"
   )
 
@@ -267,20 +266,16 @@ def report(compare: list[str], root, output=None) -> None:
       )
     folder = pathlib.Path(output or root)
     write_report(root, folder)
-    say(f"Results: {folder / 'results.md'}, results.json, results/")
+    processes.say(f"Results: {folder / 'results.md'}, results.json, results/")
     return
   text = compare_benchmarks(compare)
   print(text)
   if root:
-    folder = pathlib.Path(root)
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-      with replacing(folder / "comparison.md") as path:
-        path.write_text(text)
-    except OSError as error:
-      raise UserError(
-        f"{root}: cannot be written ({error.strerror or error})"
-      ) from error
+    with (
+      writing_to(root) as folder,
+      replacing(folder / "comparison.md") as path,
+    ):
+      path.write_text(text)
 
 
 def _open_workdir(config, root) -> Workdir:
@@ -308,85 +303,6 @@ def _models_of(config, workdir: Workdir) -> Workdir:
     config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
   )
   return models
-
-
-def _simulate_missing(config, workdir: Workdir) -> None:
-  data = config.data
-  check_count(config)
-  missing = [
-    k for k in range(data.n_subjects) if not workdir.subject(k).exists()
-  ]
-  if missing and config.subjects_from is not None:
-    raise UserError(
-      f"{workdir.subject(missing[0])}: is not there; subjects_from wants a "
-      "workdir whose subjects are simulated"
-    )
-  # Before the first new one can stand, all must have looked.
-  processes.barrier("subjects found")
-  missing = processes.own_share(missing)
-  if missing:
-    _simulate(config, workdir, missing)
-  processes.barrier("subjects")
-
-
-def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
-  data = config.data
-  say(f"Simulating {len(missing)} subjects ...")
-  grid = SliceGrid(**data.grid)
-  sequence = make_train(config.sequence)
-  scan = config.scan
-  check_window(scan, sequence)
-  spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
-  for k in missing:
-    subject = simulate_subject(
-      f"simulated-{k:02d}",
-      np.random.default_rng([config.seed, k]),
-      grid=grid,
-      sequence=sequence,
-      spiral=spiral,
-      phantom=phantom_options(data),
-      n_coils=scan.n_coils,
-      noise_level=scan.noise_level,
-      window=scan.window,
-      stride=scan.stride,
-      subspace_tolerance=scan.subspace_tolerance,
-      reference=config.reference.to_dict(),
-    )
-    _picture_of_signals(subject, workdir, k)
-    save_subject(subject, workdir.subject(k))
-
-
-def _picture_of_signals(subject: Subject, workdir: Workdir, k: int) -> None:
-  """The middle slice in the window that begins at frame 300, or half-way."""
-  assert subject.signals is not None
-  column = min(300 // subject.stride, subject.signals.shape[1] // 2)
-  volume = np.zeros(subject.mask.shape, np.complex64)
-  volume[subject.mask] = subject.signals[:, column]
-  frame = column * subject.stride
-  figures.signal_figure(
-    workdir.figure(f"subject-{k:02d}_frame-{frame}.png"),
-    volume[len(volume) // 2],
-    title=f"simulated subject {k}, window from frame {frame}",
-  )
-
-
-def _load_numbered(
-  workdir: Workdir, number: int, *, with_signals: bool = True
-) -> Subject:
-  return load_subject(workdir.subject(number), with_signals=with_signals)
-
-
-def _without_truth(subject: Subject) -> Subject:
-  """What a method may know of it."""
-  return dataclasses.replace(
-    subject, truth=None, true_b1=None, noise_sd=None, lesion=None
-  )
-
-
-def _reference_of(subject: Subject, path) -> Maps:
-  if subject.maps is None:
-    raise UserError(f"{path}: has no reference maps")
-  return subject.maps
 
 
 def _maps_stand(study: Study, method: str) -> bool:

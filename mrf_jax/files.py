@@ -6,6 +6,31 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
+from mrf_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def writing_to(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """The folder, made if it is not there; what fails in the block is named.
+
+  Args:
+    folder: where the block writes.
+
+  Yields:
+    The folder.
+
+  Raises:
+    UserError: the operating system refuses to write there.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+  except OSError as error:
+    raise UserError(
+      f"{folder}: cannot be written ({error.strerror or error})"
+    ) from error
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:

@@ -117,6 +117,12 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
+def say(text: str) -> None:
+  """Tells the user what is being done; of several processes the first does."""
+  if is_first():
+    print(text, file=sys.stderr, flush=True)
+
+
 def own_share(items: Sequence) -> list:
   """Those of the items that fall to this process."""
   return list(items)[jax.process_index() :: jax.process_count()]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Iterable
 
 import nibabel
@@ -11,7 +10,7 @@ from jaxtyping import Bool, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.nifti import read_volume
-from mrf_jax.files import replacing
+from mrf_jax.files import replacing, writing_to
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
 
 # B1 maps come as factors or in per cent, and no coil reaches ten times its
@@ -302,14 +301,10 @@ def _image(values, inside, like: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
 
 def _save(folder, images: dict[str, nibabel.Nifti1Image]) -> None:
   """Writes each image as `{name}.nii.gz`."""
-  folder = pathlib.Path(folder)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
+  with writing_to(folder) as folder:
     for name, image in images.items():
       with replacing(folder / f"{name}.nii.gz") as temporary:
         nibabel.save(image, temporary)
-  except OSError as error:
-    raise UserError(f"{folder}: cannot be written ({error})") from error
 
 
 def _rows(affine: np.ndarray) -> str:

@@ -8,7 +8,7 @@ import shutil
 import ml_collections
 
 from mrf_jax.errors import UserError
-from mrf_jax.files import replacing
+from mrf_jax.files import replacing, writing_to
 from mrf_jax.questions import ways
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import error_curves
@@ -41,8 +41,8 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
   # As a reader of the file gets it.
   record = json.loads(json.dumps(record))
   page = results_page(record, read_notes(output / NOTES))
-  try:
-    (output / "results").mkdir(parents=True, exist_ok=True)
+  with writing_to(output):
+    (output / "results").mkdir(exist_ok=True)
     for name in _PICTURES:
       source = pathlib.Path(root) / name
       if source.exists():
@@ -53,10 +53,6 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
       path.write_text(json.dumps(record, indent=0, sort_keys=True) + "\n")
     with replacing(output / "results.md") as path:
       path.write_text(page)
-  except OSError as error:
-    raise UserError(
-      f"{output}: cannot be written ({error.strerror or error})"
-    ) from error
   return page
 
 

@@ -1,0 +1,126 @@
+"""The subjects of a workdir: simulated where they are missing, and read."""
+
+import dataclasses
+import os
+
+import ml_collections
+import numpy as np
+
+from mrf_jax import processes
+from mrf_jax.dataset.subject import Subject, load_subject, save_subject
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation import figures
+from mrf_jax.maps import Maps
+from mrf_jax.phantom.anatomy import SliceGrid
+from mrf_jax.scanner.spiral import make_spiral
+from mrf_jax.settings import (
+  check_count,
+  check_window,
+  make_train,
+  phantom_options,
+)
+from mrf_jax.simulate import simulate_subject
+from mrf_jax.workdir import Workdir
+
+
+def simulate_missing(
+  config: ml_collections.ConfigDict, workdir: Workdir
+) -> None:
+  """Makes the subjects that the workdir does not hold yet.
+
+  Of several processes each makes its share; all wait for all.
+
+  Args:
+    config: the experiment's configuration.
+    workdir: where they stand.
+
+  Raises:
+    UserError: the configuration makes no subjects, or they should stand in
+      another workdir and do not.
+  """
+  data = config.data
+  check_count(config)
+  missing = [
+    k for k in range(data.n_subjects) if not workdir.subject(k).exists()
+  ]
+  if missing and config.subjects_from is not None:
+    raise UserError(
+      f"{workdir.subject(missing[0])}: is not there; subjects_from wants a "
+      "workdir whose subjects are simulated"
+    )
+  # Before the first new one can stand, all must have looked.
+  processes.barrier("subjects found")
+  missing = processes.own_share(missing)
+  if missing:
+    _simulate(config, workdir, missing)
+  processes.barrier("subjects")
+
+
+def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
+  data = config.data
+  processes.say(f"Simulating {len(missing)} subjects ...")
+  grid = SliceGrid(**data.grid)
+  sequence = make_train(config.sequence)
+  scan = config.scan
+  check_window(scan, sequence)
+  spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
+  for k in missing:
+    subject = simulate_subject(
+      f"simulated-{k:02d}",
+      np.random.default_rng([config.seed, k]),
+      grid=grid,
+      sequence=sequence,
+      spiral=spiral,
+      phantom=phantom_options(data),
+      n_coils=scan.n_coils,
+      noise_level=scan.noise_level,
+      window=scan.window,
+      stride=scan.stride,
+      subspace_tolerance=scan.subspace_tolerance,
+      reference=config.reference.to_dict(),
+    )
+    _picture_of_signals(subject, workdir, k)
+    save_subject(subject, workdir.subject(k))
+
+
+def _picture_of_signals(subject: Subject, workdir: Workdir, k: int) -> None:
+  """The middle slice in the window that begins at frame 300, or half-way."""
+  assert subject.signals is not None
+  column = min(300 // subject.stride, subject.signals.shape[1] // 2)
+  volume = np.zeros(subject.mask.shape, np.complex64)
+  volume[subject.mask] = subject.signals[:, column]
+  frame = column * subject.stride
+  figures.signal_figure(
+    workdir.figure(f"subject-{k:02d}_frame-{frame}.png"),
+    volume[len(volume) // 2],
+    title=f"simulated subject {k}, window from frame {frame}",
+  )
+
+
+def load_numbered(
+  workdir: Workdir, number: int, *, with_signals: bool = True
+) -> Subject:
+  """A subject of the workdir; see `load_subject`."""
+  return load_subject(workdir.subject(number), with_signals=with_signals)
+
+
+def without_truth(subject: Subject) -> Subject:
+  """What a method may know of it."""
+  return dataclasses.replace(
+    subject, truth=None, true_b1=None, noise_sd=None, lesion=None
+  )
+
+
+def reference_of(subject: Subject, path: str | os.PathLike) -> Maps:
+  """Its reference maps.
+
+  Args:
+    subject: the subject.
+    path: its file, for the error.
+
+  Raises:
+    UserError: it has none.
+  """
+  if subject.maps is None:
+    raise UserError(f"{path}: has no reference maps")
+  return subject.maps
