@@ -120,12 +120,14 @@ def get_config() -> ml_collections.ConfigDict:
   config.training.schedule = "constant"
   config.training.weight_decay = 0.0
   # "squared_error" is the paper's; "likelihood" wants a network that predicts
-  # deviations too. Weights of PD, T1 and T2 in it; logarithms of T1 and T2
-  # instead of themselves; tiles mirrored by chance.
+  # deviations too. Weights of PD, T1 and T2 in it; powers of them to learn,
+  # 0 is the logarithm; tiles mirrored by chance; weights of voxels, from all
+  # the same (0) to all T1 the same (1).
   config.training.loss = "squared_error"
   config.training.map_weights = (1.0, 1.0, 1.0)
-  config.training.log_times = False
+  config.training.map_powers = (1.0, 1.0, 1.0)
   config.training.flips = False
+  config.training.balance = 0.0
   config.training.input_noise = 0.0
   # How the signals lie on the devices: 16 bits, of which float16 leaves more
   # behind the point (error 5e-4; signals have unit variance), halve 8.9 GB.
@@ -150,7 +152,7 @@ def get_config() -> ml_collections.ConfigDict:
       rank=32,
       schedule="cosine",
       loss="weighted_likelihood",
-      log_times=True,
+      map_powers=(1.0, 0.0, 0.5),
       flips=True,
     ),
   )

@@ -71,18 +71,24 @@ def _questions() -> dict:
       base=_TUNED,
       ways=dict(
         squared_error="spatiotemporal_plus.training.loss='squared_error' "
-        "spatiotemporal_plus.training.log_times=False "
         "spatiotemporal_plus.network.n_outputs=3",
-        weighted_maps="spatiotemporal_plus.training.loss='squared_error' "
-        "spatiotemporal_plus.training.log_times=False "
-        "spatiotemporal_plus.training.map_weights=(1.0,1.0,10.0) "
-        "spatiotemporal_plus.network.n_outputs=3",
-        log_squared_error="spatiotemporal_plus.training.loss='squared_error' "
-        "spatiotemporal_plus.network.n_outputs=3",
-        likelihood="spatiotemporal_plus.training.loss='likelihood' "
-        "spatiotemporal_plus.training.log_times=False",
-        log_likelihood="spatiotemporal_plus.training.loss='likelihood'",
+        likelihood="spatiotemporal_plus.training.loss='likelihood'",
+        weighted_maps="spatiotemporal_plus.training.map_weights=(1.0,1.0,10.0)",
       ),
+    ),
+    scale=dict(
+      base=_TUNED,
+      ways=dict(
+        linear="spatiotemporal_plus.training.map_powers=(1.0,1.0,1.0)",
+        roots="spatiotemporal_plus.training.map_powers=(1.0,0.5,0.5)",
+        logarithms="spatiotemporal_plus.training.map_powers=(1.0,0.0,0.0)",
+        all_voxels_alike="spatiotemporal_plus.training.balance=0.0",
+        all_t1_alike="spatiotemporal_plus.training.balance=1.0",
+      ),
+    ),
+    slices=dict(
+      base=_TUNED,
+      ways=dict(one="spatiotemporal_plus.network.slices=1"),
     ),
     receptive_field=dict(
       base=_TUNED,
@@ -137,7 +143,7 @@ def _questions() -> dict:
     scaling=dict(
       base=f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}' "
       "methods=('spatiotemporal','cohen','hoppe')",
-      ways=dict(logarithms="training.log_times=True"),
+      ways=dict(logarithms="training.map_powers=(1.0,0.0,0.0)"),
     ),
     noise=dict(
       base="folds=(0,)",

@@ -168,9 +168,9 @@ def estimate(
     if not reach:
       found = _by_voxel(network, variables, table, n_blocks)
       return np.asarray(found).reshape(-1, found.shape[-1])[1 : 1 + n_voxels]
-    tiles, n_tile_blocks = _tiles(mask, reach)
+    tiles, n_tile_blocks = _tiles(mask, reach, network.slices)
     found = _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks)
-  centres = tiles[..., reach:-reach, reach:-reach]
+  centres = _centres(tiles, reach, network.slices)
   there = centres > 0
   estimates = np.empty((n_voxels, found.shape[-1]), np.float32)
   estimates[centres[there] - 1] = np.asarray(found)[there]
@@ -232,25 +232,39 @@ def _map_blocks(
   return jax.lax.fori_loop(0, n_blocks, step, results)
 
 
-def _tiles(mask, reach: int) -> tuple[np.ndarray, int]:
+def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
   """Row numbers of the tiles that hold brain, and how many blocks they fill.
 
   Returns:
-    [block, tile, y, x], each with the voxels around it that its estimates see.
+    [block, tile, y, x], each with the voxels around it that its estimates see;
+    [block, tile, slice, y, x] where they see several slices.
   """
   # Room for the rounding up to whole tiles.
   grid = make_grid([mask], padding=reach + _TILE)
-  planes = np.asarray(grid.rows).reshape(len(mask), -1, int(grid.width))
-  planes = planes[:, _TILE:, _TILE:]
+  height = int(grid.area) // int(grid.width)
+  planes = np.asarray(grid.rows).reshape(-1, height, int(grid.width))
+  beside = slices // 2
+  # A void slice stands on either side.
+  planes = planes[1 - beside : len(planes) - 1 + beside, _TILE:, _TILE:]
   size = _TILE + 2 * reach
-  tiles = np.lib.stride_tricks.sliding_window_view(planes, (size, size), (1, 2))
-  tiles = tiles[:, ::_TILE, ::_TILE].reshape(-1, size, size)
-  tiles = tiles[tiles[:, reach:-reach, reach:-reach].any((1, 2))]
+  shape = (slices, size, size)
+  tiles = np.lib.stride_tricks.sliding_window_view(planes, shape)
+  tiles = tiles[:, ::_TILE, ::_TILE].reshape(-1, *shape)
+  inner = slice(reach, -reach)
+  tiles = tiles[tiles[:, beside, inner, inner].any((1, 2))]
   per_block = _BLOCK // _TILE**2
   n_blocks = -(-len(tiles) // per_block)
-  blocks = np.zeros((_rounded(n_blocks) * per_block, size, size), np.int32)
+  blocks = np.zeros((_rounded(n_blocks) * per_block, *shape), np.int32)
   blocks[: len(tiles)] = tiles
-  return blocks.reshape(-1, per_block, size, size), n_blocks
+  blocks = blocks.reshape(-1, per_block, *shape)
+  return (blocks if slices > 1 else blocks[:, :, 0]), n_blocks
+
+
+def _centres(tiles: np.ndarray, reach: int, slices: int) -> np.ndarray:
+  """Row numbers of the voxels that tiles estimate, [block, tile, y, x]."""
+  if slices > 1:
+    tiles = tiles[:, :, slices // 2]
+  return tiles[..., reach:-reach, reach:-reach]
 
 
 def _rounded(count: int) -> int:

@@ -5,6 +5,7 @@ import pytest
 
 from mrf_jax import inference
 from mrf_jax.dataset.normalise import MapRange, normalise_signals
+from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference import Model, reconstruct
 from mrf_jax.models.cohen import Cohen
@@ -17,6 +18,10 @@ NETWORKS = {
   "spatiotemporal": (Spatiotemporal(widths=(12, 8), branch_width=4), 2),
   "spatiotemporal_plus": (
     SpatiotemporalPlus(widths=(12, 8), depth=2, n_outputs=3),
+    2,
+  ),
+  "one_slice": (
+    SpatiotemporalPlus(widths=(12, 8), depth=2, slices=1, n_outputs=3),
     2,
   ),
   "cohen": (Cohen(widths=(16,)), 0),
@@ -39,7 +44,7 @@ def make_subject(mask, seed=0):
 
 
 def make_model(network, reach):
-  patch = jnp.zeros((1, 2 * reach + 1, 2 * reach + 1, 2 * N_FRAMES))
+  patch = jnp.zeros((1, *patch_shape(reach, network.slices), 2 * N_FRAMES))
   shapes = jax.eval_shape(
     lambda: network.init(jax.random.key(0), patch, train=False)
   )
@@ -67,6 +72,24 @@ def head(radius=15.0):
   y, x = np.mgrid[:40, :40]
   disc = (y - 20) ** 2 + (x - 20) ** 2 < radius**2
   return disc & (np.random.default_rng(1).random((3, 40, 40)) < 0.9)
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_maps_are_those_of_every_voxels_patch(method):
+  network, reach = NETWORKS[method]
+  model, subject = make_model(network, reach), make_subject(head())
+  signals = normalise_signals(subject.signals, per="frame")
+  table = np.concatenate([np.zeros_like(signals[:1]), signals])
+  # As in training: another head's slices stand beside.
+  grid = make_grid([subject.mask, subject.mask], padding=reach)
+  chosen = np.arange(1, len(table), 7)
+  patches = grid.neighbours(
+    chosen, before=reach, after=reach, slices=network.slices
+  )
+  assert int(patches.max()) < len(table)
+  expected = network.apply(model.variables, table[patches], train=False)
+  found = reconstruct(model, subject).stack()[chosen - 1]
+  np.testing.assert_allclose(found, expected[:, 0, 0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", NETWORKS)

@@ -11,7 +11,7 @@ import optax
 from mrf_jax.benchmark.measure import Task
 from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.dataset.patches import make_grid
+from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.inference import Model, reconstruct, signal_table
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import (
@@ -95,18 +95,19 @@ def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
     n_channels: 2T.
   """
 
-  def count(method, size, channels):
+  def count(method, shape, channels):
     def apply(variables, x):
       return network.apply(variables, x, method=method, train=False)
 
-    x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
     lowered = jax.jit(apply).lower(variables, x)
     return _flop(lowered), jax.eval_shape(apply, variables, x).shape[-1]
 
   if not reach:
-    return count(None, 1, n_channels)[0]
-  temporal, features = count("temporal", 1, n_channels)
-  return temporal + count("spatial", 2 * reach + 1, features)[0]
+    return count(None, (1, 1), n_channels)[0]
+  temporal, features = count("temporal", (1, 1), n_channels)
+  around = patch_shape(reach, network.slices)
+  return temporal + count("spatial", around, features)[0]
 
 
 def _flop(lowered: jax.stages.Lowered) -> float:
@@ -165,12 +166,13 @@ def _training_task(
     return states[0], loss
 
   side = tile + 2 * reach
+  patch = network.slices * side**2
   return Task(
     **common,
     stage="train_step",
     run=run,
     voxels=batch * tile**2,
     flop=_flop(compiled.lower(state, *arguments)),
-    n_bytes=batch * side**2 * table.shape[1] * stored.itemsize
+    n_bytes=batch * patch * table.shape[1] * stored.itemsize
     + 6 * sum(x.nbytes for x in jax.tree.leaves(state.params)),
   )

@@ -12,6 +12,9 @@ from mrf_jax.maps import MAP_NAMES, Maps
 # Rows that are squared at once.
 _ROWS = 1024
 
+# What PD, T1 and T2 are no less than before a power or a logarithm is taken.
+_LEAST = (1e-3, 1.0, 1.0)
+
 SIGNAL_NORMALISATIONS = ("frame", "subject", "voxel")
 
 
@@ -86,27 +89,59 @@ def _mean_square(values: np.ndarray, per: str) -> np.ndarray:
   return sums / n_voxels if per == "frame" else sums.mean() / n_voxels
 
 
-def to_scale(maps, *, log_times: bool):
+def check_powers(powers: Sequence[float]) -> None:
+  """Raises `UserError` for powers that `to_scale` cannot take."""
+  if len(powers) != len(MAP_NAMES) or not all(0 <= p <= 1 for p in powers):
+    raise UserError(
+      f"training.map_powers: {tuple(powers)} are not {len(MAP_NAMES)} numbers "
+      f"from 0 to 1, of {', '.join(MAP_NAMES)}"
+    )
+
+
+def to_scale(maps, *, powers: Sequence[float]):
   """Maps [..., 3] on the scale on which a network learns them.
 
+  q^p, or log q where p is zero
+
+  An error of T1 or T2 counts the less the longer they are, the smaller the
+  power: by itself with one, in proportion with zero.
+
   Args:
-    maps: PD, T1 and T2, physical units, NumPy's or JAX's.
-    log_times: whether T1 and T2 are learned as natural logarithms, of at least
-      a millisecond; else all maps are learned as they are.
+    maps: PD, T1 and T2, physical units, NumPy's or JAX's; but for a power of
+      one, T1 and T2 below a millisecond count as one, PD below 0.001 as that.
+    powers: of each map.
   """
-  if not log_times:
+  if set(powers) == {1}:
     return maps
   xp = maps.__array_namespace__()
-  times = xp.log(xp.maximum(maps[..., 1:], xp.ones_like(maps[..., 1:])))
-  return xp.concatenate([maps[..., :1], times], -1)
+
+  def power(values, p, least):
+    if p == 1:
+      return values
+    values = xp.maximum(values, xp.full_like(values, least))
+    return values**p if p else xp.log(values)
+
+  scaled = [
+    power(maps[..., i], p, least)
+    for i, (p, least) in enumerate(zip(powers, _LEAST, strict=True))
+  ]
+  return xp.stack(scaled, -1)
 
 
-def from_scale(values, *, log_times: bool):
+def from_scale(values, *, powers: Sequence[float]):
   """The inverse of `to_scale`."""
-  if not log_times:
+  if set(powers) == {1}:
     return values
   xp = values.__array_namespace__()
-  return xp.concatenate([values[..., :1], xp.exp(values[..., 1:])], -1)
+
+  def root(values, p):
+    if p == 1:
+      return values
+    if not p:
+      return xp.exp(values)
+    return xp.maximum(values, xp.zeros_like(values)) ** (1 / p)
+
+  return xp.stack([root(values[..., i], p) for i, p in enumerate(powers)], -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,56 +151,58 @@ class MapRange:
   Attributes:
     low: [3], in the order of `MAP_NAMES`; of `to_scale`.
     high: [3].
-    log_times: see `to_scale`.
+    powers: see `to_scale`.
   """
 
   low: Float64[np.ndarray, "3"]
   high: Float64[np.ndarray, "3"]
-  log_times: bool = False
+  powers: tuple[float, ...] = (1.0, 1.0, 1.0)
 
   @classmethod
   def of(
-    cls, training_maps: Sequence[Maps], *, log_times: bool = False
+    cls,
+    training_maps: Sequence[Maps],
+    *,
+    powers: tuple[float, ...] = (1.0, 1.0, 1.0),
   ) -> "MapRange":
     """The range of the training subjects' maps, never of the left-out one's.
 
     Args:
       training_maps: clipped maps of the training subjects.
-      log_times: see `to_scale`.
+      powers: see `to_scale`.
 
     Raises:
       UserError: a map is constant.
     """
     values = np.concatenate([m.stack() for m in training_maps])
-    values = to_scale(values, log_times=log_times)
+    values = to_scale(values, powers=powers)
     low, high = values.min(0).astype(float), values.max(0).astype(float)
     for name, lowest, highest in zip(MAP_NAMES, low, high, strict=True):
       if not highest > lowest:
         raise UserError(f"training maps: {name} is {lowest:g} in every voxel")
-    return cls(low, high, log_times)
+    return cls(low, high, tuple(powers))
 
   def scale(self, values):
     """Maps [..., 3] in physical units to the range [0, 1]."""
-    values = to_scale(values, log_times=self.log_times)
+    values = to_scale(values, powers=self.powers)
     return (values - self.low) / (self.high - self.low)
 
   def unscale(self, values):
     """Network outputs [..., 3] back to physical units."""
     values = values * (self.high - self.low) + self.low
-    return from_scale(values, log_times=self.log_times)
+    return from_scale(values, powers=self.powers)
 
   def unscale_deviations(self, deviations, values):
     """Deviations of network outputs [..., 3] in physical units.
 
     Args:
       deviations: standard deviations of `values`.
-      values: the outputs themselves, whose logarithms have the slope that
+      values: the outputs themselves: the slope of maps over them is what
         physical deviations depend on.
     """
     deviations = deviations * (self.high - self.low)
-    if not self.log_times:
-      return deviations
     maps = self.unscale(values)
-    return np.concatenate(
-      [deviations[..., :1], deviations[..., 1:] * maps[..., 1:]], -1
-    )
+    slopes = [
+      maps[..., i] ** (1 - p) / (p or 1) for i, p in enumerate(self.powers)
+    ]
+    return deviations * np.stack(slopes, -1)

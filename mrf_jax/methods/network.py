@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 
 from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
+from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
 from mrf_jax.inference import Model, reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
@@ -209,9 +210,10 @@ def check_network(
     check_rank(rank, n_frames=n_windows)
   loss = options["loss"]
   module, reach = make_network(config, method)
-  size = 2 * reach + 1
   n_channels = 2 * (rank or n_windows)
-  patch = jax.ShapeDtypeStruct((1, size, size, n_channels), np.float32)
+  patch = jax.ShapeDtypeStruct(
+    (1, *patch_shape(reach, module.slices), n_channels), np.float32
+  )
   outputs, _ = jax.eval_shape(
     lambda x: module.init_with_output(jax.random.key(0), x, train=False), patch
   )

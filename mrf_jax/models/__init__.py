@@ -5,7 +5,8 @@ from mrf_jax.models.hoppe import Hoppe
 from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.models.spatiotemporal_plus import SpatiotemporalPlus
 
-# Method name to its Flax module, whose `reach` is that of its patches.
+# Method name to its Flax module, whose `reach` and `slices` are those of its
+# patches.
 NETWORKS = {
   "spatiotemporal": Spatiotemporal,
   "spatiotemporal_plus": SpatiotemporalPlus,

@@ -40,6 +40,11 @@ class Hoppe(nn.Module):
     """Fingerprint-wise: the network sees the voxel itself."""
     return 0
 
+  @property
+  def slices(self) -> int:
+    """It sees one slice."""
+    return 1
+
   @nn.compact
   def __call__(
     self, signals: Float[Array, "batch y x 2T"], *, train: bool

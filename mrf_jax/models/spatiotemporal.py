@@ -36,6 +36,11 @@ class Spatiotemporal(nn.Module):
     """Voxels on each side of a patch's centre: the network sees 5 × 5."""
     return 2
 
+  @property
+  def slices(self) -> int:
+    """It sees one slice."""
+    return 1
+
   def setup(self):
     """The layers, by the names that stand in saved bundles."""
 

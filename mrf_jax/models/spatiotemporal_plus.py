@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mrf_jax.errors import UserError
 from mrf_jax.models.block import DropoutNormRelu
 from mrf_jax.models.layers import ValidConv
 
@@ -11,7 +12,9 @@ from mrf_jax.models.layers import ValidConv
 class SpatiotemporalPlus(nn.Module):
   """Temporal components, then residual 3 × 3 convolutions: maps and deviations.
 
-  Two 1 × 1 blocks see the fingerprint's temporal components. Each spatial block
+  Two 1 × 1 blocks see the fingerprint's temporal components, and a third the
+  features that they found in the voxel and in those of the slices beside; these
+  are zero where there is none. Each spatial block
   is a 3 × 3 convolution (valid), batch normalisation and ReLU beside which its
   input passes by, so that the field of view grows by one voxel on each side
   per block and the centre's own features arrive unmixed. A linear 1 × 1
@@ -23,12 +26,14 @@ class SpatiotemporalPlus(nn.Module):
     widths: features of the two 1 × 1 blocks; the second is that of the
       spatial blocks too.
     depth: spatial blocks; the network sees 2 `depth` + 1 voxels along y and x.
+    slices: that it sees, 3, or 1 without those beside.
     n_outputs: maps and logarithms of deviations; the number of maps is
       without deviations.
   """
 
   widths: tuple[int, ...] = (256, 128)
   depth: int = 4
+  slices: int = 3
   n_outputs: int = 6
 
   @property
@@ -38,6 +43,10 @@ class SpatiotemporalPlus(nn.Module):
 
   def setup(self):
     """The layers, by the names that stand in saved bundles."""
+    if self.slices not in (1, 3):
+      raise UserError(
+        f"spatiotemporal_plus: slices is {self.slices}; it sees 1 or 3"
+      )
 
     def block(width, size, name):
       return (
@@ -48,6 +57,8 @@ class SpatiotemporalPlus(nn.Module):
     self.temporal_blocks = [
       block(width, 1, f"temporal_{i}") for i, width in enumerate(self.widths)
     ]
+    if self.slices > 1:
+      self.across = block(self.widths[-1], 1, "across")
     self.spatial_blocks = [
       block(self.widths[-1], 3, f"spatial_{i}") for i in range(self.depth)
     ]
@@ -55,7 +66,7 @@ class SpatiotemporalPlus(nn.Module):
     self.maps = ValidConv(self.n_outputs, 1, nn.initializers.zeros, name="maps")
 
   def __call__(
-    self, signals: Float[Array, "batch y x channel"], *, train: bool
+    self, signals: Float[Array, "batch *slice y x channel"], *, train: bool
   ) -> Float[Array, "batch y' x' output"]:
     """Normalised maps of all voxels whose whole patch is inside the input.
 
@@ -69,19 +80,24 @@ class SpatiotemporalPlus(nn.Module):
     return self.spatial(self.temporal(signals, train=train), train=train)
 
   def temporal(
-    self, signals: Float[Array, "batch y x channel"], *, train: bool
-  ) -> Float[Array, "batch y x feature"]:
+    self, signals: Float[Array, "batch *slice y x channel"], *, train: bool
+  ) -> Float[Array, "batch *slice y x feature"]:
     """Features of every voxel from its fingerprint alone."""
-    x = signals
+    *batch, height, width, n_channels = signals.shape
+    x = signals.reshape(-1, height, width, n_channels)
     for convolution, norm in self.temporal_blocks:
       x = norm(convolution(x, train=train), train=train)
-    return x
+    return x.reshape(*batch, height, width, -1)
 
   def spatial(
-    self, features: Float[Array, "batch y x feature"], *, train: bool
+    self, features: Float[Array, "batch *slice y x feature"], *, train: bool
   ) -> Float[Array, "batch y' x' output"]:
     """Outputs from what `temporal` found in the voxels around."""
     x = features
+    if self.slices > 1:
+      convolution, norm = self.across
+      x = jnp.concatenate([x[:, i] for i in range(self.slices)], -1)
+      x = norm(convolution(x, train=train), train=train)
     for convolution, norm in self.spatial_blocks:
       around = norm(convolution(x, train=train), train=train)
       x = x[:, 1:-1, 1:-1] + around

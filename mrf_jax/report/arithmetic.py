@@ -4,6 +4,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.methods.network import make_network, training_options
 from mrf_jax.models import NETWORKS
 from mrf_jax.settings import make_train
@@ -29,7 +30,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
     rank = training_options(config, method)["rank"]
     n_channels = 2 * (rank or n_windows)
     patch = jax.ShapeDtypeStruct(
-      (1, 2 * reach + 1, 2 * reach + 1, n_channels), np.float32
+      (1, *patch_shape(reach, module.slices), n_channels), np.float32
     )
     shapes = jax.eval_shape(
       lambda x, module=module: module.init(jax.random.key(0), x, train=False),

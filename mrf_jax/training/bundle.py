@@ -45,7 +45,7 @@ def save_model(
     },
     "maps_low": list(map(float, model.map_range.low)),
     "maps_high": list(map(float, model.map_range.high)),
-    "maps_log_times": model.map_range.log_times,
+    "maps_powers": list(map(float, model.map_range.powers)),
     "normalise_signals_per": model.normalise_signals_per,
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
@@ -100,7 +100,7 @@ def load_model(path) -> Model:
       map_range=MapRange(
         np.array(text["maps_low"]),
         np.array(text["maps_high"]),
-        log_times=text.get("maps_log_times", False),
+        powers=tuple(text.get("maps_powers", (1.0, 1.0, 1.0))),
       ),
       normalise_signals_per=text["normalise_signals_per"],
       sequence=make_sequence(**text["sequence"]),

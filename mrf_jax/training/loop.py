@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.normalise import MapRange, check_powers
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.precision import check_precision
@@ -54,8 +54,9 @@ def train_folds(
   weight_decay: float = 0.0,
   loss: str = "squared_error",
   map_weights: tuple[float, ...] = (1.0, 1.0, 1.0),
-  log_times: bool = False,
+  map_powers: tuple[float, ...] = (1.0, 1.0, 1.0),
   flips: bool = False,
+  balance: float = 0.0,
   folds_at_once: int | None = None,
   storage: str = "float32",
   precision: str = "float32",
@@ -85,8 +86,12 @@ def train_folds(
       away, apart from its gradient (Loshchilov 2019).
     loss: one of `LOSSES`.
     map_weights: weights of PD, T1 and T2 in it.
-    log_times: whether T1 and T2 are learned as logarithms; see `MapRange`.
-    flips: whether each tile is mirrored along y, x or both, by chance.
+    map_powers: powers as which PD, T1 and T2 are learned, 0 is the logarithm;
+      see `to_scale`.
+    flips: whether each tile is mirrored along y, x or both, by chance; of
+      several slices also end for end.
+    balance: from 0, all voxels weigh the same in the loss, to 1, all T1 do;
+      see `balancing_weights`.
     folds_at_once: see `FoldRunner`.
     storage: type of the signals on the devices, one of `STORAGE`.
     precision: of activations and products, one of `PRECISIONS`; parameters,
@@ -121,8 +126,9 @@ def train_folds(
     weight_decay=weight_decay,
     loss=loss,
     map_weights=map_weights,
-    log_times=log_times,
+    map_powers=map_powers,
     flips=flips,
+    balance=balance,
     folds_at_once=folds_at_once,
     storage=storage,
     precision=precision,
@@ -136,7 +142,8 @@ def train_folds(
     left_out,
     seed=seed,
     watched_voxels=watched_voxels,
-    log_times=log_times,
+    map_powers=map_powers,
+    balance=balance,
   )
   # All folds have as many centres.
   steps_per_epoch = max(1, round(len(folds[0].rows) / (batch * tile**2)))
@@ -151,7 +158,7 @@ def train_folds(
     tile=tile,
     loss=loss,
     map_weights=tuple(map_weights),
-    log_times=log_times,
+    map_powers=tuple(map_powers),
     flips=flips,
     input_noise=input_noise,
     precision=precision,
@@ -229,8 +236,9 @@ def check_options(
   weight_decay: float,
   loss: str,
   map_weights: tuple[float, ...],
-  log_times: bool,
+  map_powers: tuple[float, ...],
   flips: bool,
+  balance: float,
   folds_at_once: int | None,
   storage: str,
   precision: str,
@@ -253,6 +261,8 @@ def check_options(
   ):
     if value is not None and value < least:
       raise UserError(f"training.{name}: {value} is not at least {least}")
+  if not 0 <= balance <= 1:
+    raise UserError(f"training.balance: {balance} is not from 0 to 1")
   if not learning_rate > 0:
     raise UserError(f"training.learning_rate: {learning_rate} is not above 0")
   for name, choice, choices in (
@@ -263,9 +273,9 @@ def check_options(
       raise UserError(
         f"training.{name}: {choice!r} is not one of {', '.join(choices)}"
       )
-  for name, switch in (("log_times", log_times), ("flips", flips)):
-    if not isinstance(switch, bool):
-      raise UserError(f"training.{name}: {switch!r} is not True or False")
+  if not isinstance(flips, bool):
+    raise UserError(f"training.flips: {flips!r} is not True or False")
+  check_powers(map_powers)
   check_loss(loss, map_weights)
   check_precision(precision)
 

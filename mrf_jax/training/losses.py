@@ -58,19 +58,19 @@ def weighted_likelihood(
 ) -> Float32[Array, "*voxel map"]:
   """The negative log-likelihood, each voxel weighted by its own deviation.
 
-  s (log s + (q^ - q)² / 2 s²), s in front taken as a number
+  s² (log s + (q^ - q)² / 2 s²), s² in front taken as a number
 
-  Voxels count by the inverse of their deviation, half-way between the squared
-  error, which the widest rule, and the likelihood, under which these, and all
-  that is not learned yet, count for next to nothing (Seitzer 2022, β = 0.5).
+  The maps learn by the squared error, the deviations by the likelihood: under
+  the likelihood alone, voxels that are uncertain, and all that is not learned
+  yet, count for next to nothing (Seitzer 2022, β = 1).
 
   Args:
     outputs: estimated maps, then the logarithms of their deviations.
     maps: reference maps.
   """
   _, log_deviations = split_deviations(outputs)
-  deviations = jax.lax.stop_gradient(jnp.exp(log_deviations))
-  return deviations * negative_log_likelihood(outputs, maps)
+  variances = jax.lax.stop_gradient(jnp.exp(2 * log_deviations))
+  return variances * negative_log_likelihood(outputs, maps)
 
 
 def split_deviations(outputs: Any) -> tuple[Any, Any]:

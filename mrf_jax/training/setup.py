@@ -11,6 +11,7 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import Maps
 from mrf_jax.parallel import prefetched, progress
+from mrf_jax.training.balance import balancing_weights
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.step import Fold, VoxelTable
 
@@ -50,7 +51,8 @@ def make_folds(
   *,
   seed: int,
   watched_voxels: int,
-  log_times: bool = False,
+  map_powers: tuple[float, ...] = (1.0, 1.0, 1.0),
+  balance: float = 0.0,
 ) -> tuple[list[Fold], list[MapRange]]:
   """Centres, map ranges and random keys of some folds.
 
@@ -63,7 +65,8 @@ def make_folds(
     seed: of initial weights, order and dropout.
     watched_voxels: voxels of the training subjects, and as many of the
       left-out one, whose errors every epoch reports.
-    log_times: see `MapRange`.
+    map_powers: `powers` of `MapRange`.
+    balance: how far rare T1 are made up for; see `balancing_weights`.
 
   Returns:
     One of each for every fold.
@@ -79,8 +82,14 @@ def make_folds(
   folds, ranges = [], []
   for out in left_out:
     training = [k for k in range(len(masks)) if k != out]
-    ranges.append(MapRange.of([maps[k] for k in training], log_times=log_times))
+    ranges.append(MapRange.of([maps[k] for k in training], powers=map_powers))
     own = np.concatenate([rows[k] for k in training])
+    weights = None
+    if balance:
+      weights = np.zeros(ends[-1], np.float32)
+      weights[own] = balancing_weights(
+        np.concatenate([maps[k].t1_ms for k in training]), exponent=balance
+      )
     folds.append(
       Fold(
         rows=np.resize(own, longest),
@@ -90,6 +99,7 @@ def make_folds(
           [_spread_over(r, watched_voxels) for r in (own, rows[out])]
         ),
         key=keys[out],
+        weights=weights,
       )
     )
   return folds, ranges

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from mrf_jax.arrays import AnyArray
 from mrf_jax.dataset.normalise import from_scale, to_scale
-from mrf_jax.dataset.patches import VoxelGrid
+from mrf_jax.dataset.patches import VoxelGrid, patch_shape
 from mrf_jax.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.training.losses import LOSSES, weighted_mean
 
@@ -52,6 +52,7 @@ class Fold:
     order: centres of each step of the epoch, of `shuffle`; None before it.
     signals: signals of its own instead of the shared table's, [row, channel],
       where what the network sees depends on the training subjects; or None.
+    weights: of the rows in the loss, [row]; None is one each.
   """
 
   rows: Int32[AnyArray, "centre"]
@@ -61,6 +62,7 @@ class Fold:
   key: PRNGKeyArray
   order: Int32[AnyArray, "step centre"] | None = None
   signals: Float[AnyArray, "row channel"] | None = None
+  weights: Float32[AnyArray, "row"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -97,8 +99,7 @@ def init_state(
     n_channels: 2T.
     reach: voxels on each side of a patch's centre.
   """
-  size = 2 * reach + 1
-  example = jnp.zeros((1, size, size, n_channels))
+  example = jnp.zeros((1, *patch_shape(reach, model.slices), n_channels))
   variables = model.init(fast_key(key), example, train=False)
   return TrainState(
     variables["params"],
@@ -121,7 +122,7 @@ def train_step(
   tile: int,
   loss: str = "squared_error",
   map_weights: tuple[float, ...] = (1.0, 1.0, 1.0),
-  log_times: bool = False,
+  map_powers: tuple[float, ...] = (1.0, 1.0, 1.0),
   flips: bool = False,
   input_noise: float = 0.0,
   compute_dtype: jax.typing.DTypeLike = jnp.float32,
@@ -143,7 +144,7 @@ def train_step(
     tile: estimates along y and x.
     loss: one of `LOSSES`.
     map_weights: weights of the maps in it.
-    log_times: see `MapRange`.
+    map_powers: `powers` of `MapRange`.
     flips: whether each tile is mirrored along y, x or both, by chance.
     input_noise: standard deviation of Gaussian noise on the inputs, which are
       of unit variance (Cohen 2018).
@@ -158,16 +159,17 @@ def train_step(
     jax.random.fold_in(fold.key, state.step)
   )
   rows = table.grid.neighbours(
-    centres, before=before + reach, after=after + reach
+    centres, before=before + reach, after=after + reach, slices=model.slices
   )
   if flips:
     rows = _flipped(rows, jax.random.fold_in(noise_key, 1))
   inputs = _signals(fold, table)[rows].astype(
     compute_dtype
-  )  # [tile, y + 2 reach, x + 2 reach, 2T]
-  outputs = rows[:, reach : reach + tile, reach : reach + tile]
+  )  # [tile, y + 2 reach, x + 2 reach, 2T], of several slices [tile, slice, …]
+  middle = rows[:, model.slices // 2] if model.slices > 1 else rows
+  outputs = middle[:, reach : reach + tile, reach : reach + tile]
   low, high = (x[None, None, None] for x in (fold.low, fold.high))
-  maps = to_scale(table.maps[outputs], log_times=log_times)
+  maps = to_scale(table.maps[outputs], powers=map_powers)
   targets = (maps - low) / (high - low)
   inside = (outputs > 0)[..., None]  # [tile, y, x, 1]
   if input_noise:
@@ -187,6 +189,8 @@ def train_step(
       mutable=["batch_stats"],
     )
     losses = loss_of_maps(estimates.astype(jnp.float32), targets)
+    if fold.weights is not None:
+      losses *= jnp.asarray(fold.weights)[outputs][..., None]
     mean = weighted_mean(losses, inside, map_weights)
     return mean, updated.get("batch_stats", {})
 
@@ -207,12 +211,15 @@ def train_step(
 
 
 def _flipped(
-  rows: Int32[Array, "tile y x"], key: PRNGKeyArray
-) -> Int32[Array, "tile y x"]:
-  """Each tile mirrored along y, x, both or neither."""
-  bits = hashed_bits(key_words(key), (len(rows), 1, 1))
-  rows = jnp.where(bits & 1 > 0, rows[:, ::-1], rows)
-  return jnp.where(bits & 2 > 0, rows[:, :, ::-1], rows)
+  rows: Int32[Array, "tile *slice y x"], key: PRNGKeyArray
+) -> Int32[Array, "tile *slice y x"]:
+  """Each tile mirrored along y, x, both or neither, and end for end."""
+  bits = hashed_bits(key_words(key), (len(rows), *[1] * (rows.ndim - 1)))
+  rows = jnp.where(bits & 1 > 0, rows[..., ::-1, :], rows)
+  rows = jnp.where(bits & 2 > 0, rows[..., ::-1], rows)
+  if rows.ndim == 4:
+    rows = jnp.where(bits & 4 > 0, rows[:, ::-1], rows)
+  return rows
 
 
 def fast_key(key: PRNGKeyArray) -> PRNGKeyArray:
@@ -287,7 +294,7 @@ def watched_errors(
     state: after any step.
     fold: its watched voxels and ranges.
     table: signals and maps.
-    **network_options: `model`, `reach` and `log_times` of `train_step`.
+    **network_options: `model`, `reach` and `map_powers` of `train_step`.
 
   Returns:
     Errors in the training subjects and in the left-out one.
@@ -308,16 +315,18 @@ def _mean_absolute_error(
   *,
   model: nn.Module,
   reach: int,
-  log_times: bool = False,
+  map_powers: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> Float32[Array, "3"]:
   """Error of the maps of some voxels, as reconstruction would give them."""
-  patches = table.grid.neighbours(rows, before=reach, after=reach)
+  patches = table.grid.neighbours(
+    rows, before=reach, after=reach, slices=model.slices
+  )
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   signals = _signals(fold, table)[patches].astype(jnp.float32)
   scaled: Any = model.apply(variables, signals, train=False)
   scaled = scaled[:, 0, 0, : table.maps.shape[-1]]
   estimates = scaled * (fold.high - fold.low)[None] + fold.low[None]
-  estimates = from_scale(estimates, log_times=log_times)
+  estimates = from_scale(estimates, powers=map_powers)
   return jnp.abs(estimates - table.maps[rows]).mean(0)
 
 

@@ -45,7 +45,7 @@ class Plan:
     tile: estimates of a tile along y and x.
     loss: one of `LOSSES`.
     map_weights: weights of the maps in it.
-    log_times: see `MapRange`.
+    map_powers: `powers` of `MapRange`.
     flips: whether tiles are mirrored by chance.
     input_noise: standard deviation of noise on the normalised signals.
     precision: one of `PRECISIONS`.
@@ -61,7 +61,7 @@ class Plan:
   tile: int
   loss: str
   map_weights: tuple[float, ...]
-  log_times: bool
+  map_powers: tuple[float, ...]
   flips: bool
   input_noise: float
   precision: str
@@ -179,7 +179,7 @@ def _compiled(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
   network: dict[str, Any] = {
     "model": plan.network,
     "reach": plan.reach,
-    "log_times": plan.log_times,
+    "map_powers": plan.map_powers,
   }
   order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
   steps = functools.partial(

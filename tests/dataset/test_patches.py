@@ -28,6 +28,24 @@ def test_neighbours_equal_a_padded_volume():
     np.testing.assert_array_equal(found, expected)
 
 
+def test_slices_beside_are_those_of_the_same_subject():
+  rng = np.random.default_rng(0)
+  masks = [rng.random((2, 7, 9)) < 0.6, rng.random((3, 8, 5)) < 0.6]
+  grid = make_grid(masks, padding=1)
+  row = 1
+  for mask in masks:
+    volume = np.zeros(mask.shape, int)
+    volume[mask] = np.arange(row, row + mask.sum())
+    padded = np.pad(volume, 1)
+    centres = np.arange(row, row + mask.sum())
+    found = grid.neighbours(centres, before=1, after=1, slices=3)
+    expected = [
+      padded[z : z + 3, y : y + 3, x : x + 3] for z, y, x in np.argwhere(mask)
+    ]
+    np.testing.assert_array_equal(found, expected)
+    row += mask.sum()
+
+
 def test_row_zero_has_no_neighbours_in_reach():
   grid = make_grid([np.ones((1, 4, 4), bool)], padding=2)
   assert grid.rows[0] == 0

@@ -1,5 +1,7 @@
 """Losses against their formulas, and what they are for."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,15 +9,20 @@ import optax
 import pytest
 
 from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.patches import make_grid
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
+from mrf_jax.models.cohen import Cohen
+from mrf_jax.training.balance import balancing_weights
 from mrf_jax.training.losses import (
   check_loss,
   negative_log_likelihood,
   split_deviations,
   squared_error,
+  weighted_likelihood,
   weighted_mean,
 )
+from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 
 
 def test_likelihood_is_that_of_a_normal_distribution():
@@ -98,7 +105,7 @@ def test_logarithms_of_times_and_back():
     )
   )
   values = maps.stack().astype(np.float64)
-  ranges = MapRange.of([maps], log_times=True)
+  ranges = MapRange.of([maps], powers=(1.0, 0.0, 0.5))
   scaled = ranges.scale(values)
   assert scaled.min() == pytest.approx(0, abs=1e-6)
   assert scaled.max() == pytest.approx(1)
@@ -108,3 +115,79 @@ def test_logarithms_of_times_and_back():
   moved = ranges.unscale(scaled + step) - ranges.unscale(scaled)
   found = ranges.unscale_deviations(step, scaled)
   np.testing.assert_allclose(found, moved, rtol=1e-3)
+
+
+def test_rare_tissues_weigh_what_frequent_ones_do():
+  rng = np.random.default_rng(0)
+  counts = {700.0: 9000, 1100.0: 900, 4300.0: 90}
+  t1_ms = np.concatenate([np.full(n, t1) for t1, n in counts.items()])
+  t1_ms *= np.exp(0.02 * rng.normal(size=len(t1_ms)))
+  one = balancing_weights(t1_ms, exponent=1.0)
+  assert one.mean() == pytest.approx(1)
+  sums = [one[np.abs(t1_ms / t1 - 1) < 0.2].sum() for t1 in counts]
+  assert max(sums) < 1.2 * min(sums)
+  half = balancing_weights(t1_ms, exponent=0.5)
+  np.testing.assert_allclose(half**2 / one, (half**2 / one)[0])
+  assert np.ptp(balancing_weights(t1_ms, exponent=0.0)) == 0
+
+
+def test_weights_of_voxels_are_those_of_their_losses():
+  """Voxels without weight leave no trace in a step."""
+  signals = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+  maps = np.full((9, 3), 0.5, np.float32)
+  network = Cohen(widths=(5,))
+  table = VoxelTable(
+    jnp.array(signals),
+    jnp.array(maps),
+    make_grid([np.ones((1, 2, 4), bool)], padding=1),
+  )
+
+  def params(weights, changed):
+    fold = Fold(
+      rows=jnp.arange(1, 9),
+      low=jnp.zeros(3),
+      high=jnp.ones(3),
+      watched=jnp.zeros((2, 0), jnp.int32),
+      key=jax.random.key(0),
+      weights=weights,
+    )
+    other = table.maps.at[3].add(changed)
+    optimizer = optax.sgd(0.1)
+    state = init_state(network, optimizer, fold.key, n_channels=4, reach=0)
+    state, _ = train_step(
+      state,
+      fold,
+      dataclasses.replace(table, maps=other),
+      jnp.arange(1, 9),
+      model=network,
+      optimizer=optimizer,
+      reach=0,
+      tile=1,
+    )
+    return jax.tree.leaves(state.params)
+
+  weights = jnp.ones(9).at[3].set(0)
+  for one, other in zip(
+    params(weights, 0.0), params(weights, 0.4), strict=True
+  ):
+    np.testing.assert_array_equal(one, other)
+  pairs = zip(params(None, 0.0), params(None, 0.4), strict=True)
+  assert any((one != other).any() for one, other in pairs)
+
+
+def test_weighted_likelihood_has_the_squared_errors_gradient_of_maps():
+  rng = np.random.default_rng(0)
+  estimates, maps, log_deviations = rng.normal(size=(3, 5, 3))
+
+  def gradient(loss, deviations):
+    def total(x):
+      outputs = jnp.concatenate([x, deviations], -1) if loss else x
+      losses = weighted_likelihood if loss else squared_error
+      return losses(outputs, maps).sum()
+
+    return jax.grad(total)(jnp.array(estimates))
+
+  for scale in (0.1, 1.0):
+    found = gradient(True, jnp.array(scale * log_deviations))
+    expected = gradient(False, None)
+    np.testing.assert_allclose(found, expected / 2, rtol=1e-5)

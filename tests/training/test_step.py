@@ -177,6 +177,7 @@ class _Centre(nn.Module):
   """Knows the maps: they are a function of the voxel's own signals."""
 
   slope: float = 0.0
+  slices = 1
 
   @nn.compact
   def __call__(self, signals, *, train):

@@ -83,6 +83,8 @@ def test_tile_of_estimates_has_the_loss_of_its_patches():
 class _Plain(nn.Module):
   """One convolution: no statistics of the batch."""
 
+  slices = 1
+
   @nn.compact
   def __call__(self, signals, *, train):
     del train
