@@ -144,7 +144,7 @@ def get_config() -> ml_collections.ConfigDict:
   )
   # Ours; docs/results.md says where every choice comes from.
   config.spatiotemporal_plus = dict(
-    network=dict(widths=(256, 128), depth=4, n_outputs=6),
+    network=dict(widths=(192, 96), depth=4, slices=3, n_outputs=6),
     training=dict(
       sampling="tiles",
       tile=16,
@@ -153,6 +153,7 @@ def get_config() -> ml_collections.ConfigDict:
       schedule="cosine",
       loss="weighted_likelihood",
       map_powers=(1.0, 0.0, 0.5),
+      balance=0.4,
       flips=True,
     ),
   )

@@ -31,7 +31,7 @@ class SpatiotemporalPlus(nn.Module):
       without deviations.
   """
 
-  widths: tuple[int, ...] = (256, 128)
+  widths: tuple[int, ...] = (192, 96)
   depth: int = 4
   slices: int = 3
   n_outputs: int = 6

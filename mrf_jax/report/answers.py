@@ -1,5 +1,6 @@
 """What a sweep has found, question by question, in Markdown."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,8 +36,8 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
       continue
     parts += [
       f"## Question: {question}",
-      f"All of it with `{content['base']}`. MAE / RMSE against the acquired "
-      "maps, times in ms, PD in a.u.",
+      f"All of it with `{content['base']}`. {_heads(content['base'])}MAE / "
+      "RMSE against the acquired maps, times in ms, PD in a.u.",
       _absolute(found),
     ]
     if any(way["name"] == _SAME for way in found) and len(found) > 1:
@@ -48,6 +49,14 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
       parts.append(f"![Error of each method](results/{question}.png)")
     parts.append(notes.get(question, ""))
   return parts
+
+
+def _heads(base: str) -> str:
+  """Says so where a question was asked of other heads than the study's."""
+  seed = re.search(r"(?:^|\s)seed=(\d+)", base)
+  if not seed:
+    return ""
+  return f"**Development heads (seed {seed[1]}), none of the study's.** "
 
 
 def _absolute(found: Sequence[dict]) -> str:

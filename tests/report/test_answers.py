@@ -37,6 +37,16 @@ def test_a_line_for_each_way_and_note():
   assert "| r8 | cohen | 1,234 | 57 | 0.010 / 0.020 | 50.0 / 80.0 |" in text
   assert "training_mean" not in text and "nan" not in text
   assert "relative" not in text and text.endswith("As expected.")
+  assert "Development heads" not in text
+
+
+def test_questions_of_other_heads_are_marked():
+  asked = record(way("rank", "r8", 1.0))
+  asked["config"]["questions"]["rank"]["base"] = "seed=1 folds=(0,)"
+  assert "Development heads (seed 1)" in "\n".join(answers(asked, {}))
+  # Of the training alone.
+  asked["config"]["questions"]["rank"]["base"] = "training.seed=1"
+  assert "Development heads" not in "\n".join(answers(asked, {}))
 
 
 def test_relative_to_what_is_the_same():
