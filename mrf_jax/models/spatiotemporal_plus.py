@@ -19,7 +19,7 @@ class SpatiotemporalPlus(nn.Module):
   input passes by, so that the field of view grows by one voxel on each side
   per block and the centre's own features arrive unmixed. A linear 1 × 1
   convolution gives the maps and the logarithms of their deviations, which are
-  trained together by likelihood. No dropout: in front of batch normalisation
+  trained together. No dropout: in front of batch normalisation
   it makes training and reconstruction differ in variance.
 
   Attributes:
