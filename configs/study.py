@@ -22,11 +22,13 @@ import ml_collections
 
 from configs import paper
 
-# Heads that are not in the study, on which choices were made.
-_DEVELOPMENT = "questions/development/networks"
+# Heads that are not in the study, on which choices were made; those of our
+# network with half its steps.
+_DEVELOPMENT = "questions/development/same"
+_FIRST = f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}'"
 _TUNED = (
   f"seed=1 folds=(0,1,2) subjects_from='{_DEVELOPMENT}' "
-  "methods=('spatiotemporal_plus',)"
+  "methods=('spatiotemporal_plus',) spatiotemporal_plus.training.epochs=20"
 )
 _NETWORKS = "('spatiotemporal','spatiotemporal_plus','cohen','hoppe')"
 
@@ -62,14 +64,29 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def _questions() -> dict:
-  """By what they may win; the last are about what the study says, not how."""
+  """By what they may win; the last are about what the study says, not how.
+
+  A way `same` changes nothing but its question's base, and `against` names
+  another question's, beside which the ways are put.
+  """
   quarter, half, double = (
     f"scan.noise_level={0.6 * factor:g}" for factor in (0.25, 0.5, 2.0)
   )
   return dict(
-    development=dict(base="seed=1 folds=(0,1,2)", ways=dict(networks="")),
+    development=dict(base="seed=1 folds=(0,)", ways=dict(same="")),
+    schedule=dict(
+      base=_TUNED,
+      ways=dict(
+        same="",
+        constant="spatiotemporal_plus.training.schedule='constant'",
+        slower="spatiotemporal_plus.training.learning_rate=1e-3",
+        twice_as_long="spatiotemporal_plus.training.epochs=40",
+        no_flips="spatiotemporal_plus.training.flips=False",
+      ),
+    ),
     loss=dict(
       base=_TUNED,
+      against="schedule",
       ways=dict(
         squared_error="spatiotemporal_plus.training.loss='squared_error' "
         "spatiotemporal_plus.network.n_outputs=3",
@@ -79,27 +96,37 @@ def _questions() -> dict:
     ),
     scale=dict(
       base=_TUNED,
+      against="schedule",
       ways=dict(
         linear="spatiotemporal_plus.training.map_powers=(1.0,1.0,1.0)",
         roots="spatiotemporal_plus.training.map_powers=(1.0,0.5,0.5)",
         logarithms="spatiotemporal_plus.training.map_powers=(1.0,0.0,0.0)",
-        all_voxels_alike="spatiotemporal_plus.training.balance=0.0",
-        all_t1_alike="spatiotemporal_plus.training.balance=1.0",
+      ),
+    ),
+    balance=dict(
+      base=_TUNED,
+      against="schedule",
+      ways=dict(
+        voxels_alike="spatiotemporal_plus.training.balance=0.0",
+        t1_alike="spatiotemporal_plus.training.balance=1.0",
       ),
     ),
     slices=dict(
       base=_TUNED,
+      against="schedule",
       ways=dict(one="spatiotemporal_plus.network.slices=1"),
     ),
     receptive_field=dict(
       base=_TUNED,
+      against="schedule",
       ways={
         f"voxels_{2 * depth + 1}": f"spatiotemporal_plus.network.depth={depth}"
-        for depth in (0, 1, 2, 6)
+        for depth in (0, 1, 2, 3, 6)
       },
     ),
     rank=dict(
       base=_TUNED,
+      against="schedule",
       ways={
         **{
           f"rank_{rank}": f"spatiotemporal_plus.training.rank={rank}"
@@ -110,41 +137,37 @@ def _questions() -> dict:
     ),
     width=dict(
       base=_TUNED,
+      against="schedule",
       ways={
         f"width_{width}": "spatiotemporal_plus.network.widths="
         f"({2 * width},{width})"
         for width in (48, 128)
       },
     ),
-    schedule=dict(
-      base=_TUNED,
-      ways=dict(
-        constant="spatiotemporal_plus.training.schedule='constant'",
-        slower="spatiotemporal_plus.training.learning_rate=1e-3",
-        half_as_long="spatiotemporal_plus.training.epochs=20",
-        no_flips="spatiotemporal_plus.training.flips=False",
-      ),
-    ),
     normalisation=dict(
-      base=f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}' "
-      "methods=('spatiotemporal','cohen')",
+      base=f"{_FIRST} methods=('spatiotemporal','cohen')",
+      against="development",
       ways=dict(
         subject="preprocessing.normalise_signals_per='subject'",
         voxel="preprocessing.normalise_signals_per='voxel'",
       ),
     ),
     dropout=dict(
-      base=f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}' "
-      "methods=('spatiotemporal',)",
+      base=f"{_FIRST} methods=('spatiotemporal',)",
+      against="development",
+      ways=dict(rate_20_percent="spatiotemporal.network.dropout=0.2"),
+    ),
+    sampling=dict(
+      base=f"{_FIRST} methods=('spatiotemporal',)",
+      against="development",
       ways=dict(
-        rate_20_percent="spatiotemporal.network.dropout=0.2",
         patches="spatiotemporal.training.sampling='patches' "
         "spatiotemporal.training.batch=600 spatiotemporal.training.epochs=8",
       ),
     ),
-    scaling=dict(
-      base=f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}' "
-      "methods=('spatiotemporal','cohen','hoppe')",
+    baselines=dict(
+      base=f"{_FIRST} methods=('spatiotemporal','cohen','hoppe')",
+      against="development",
       ways=dict(logarithms="training.map_powers=(1.0,0.0,0.0)"),
     ),
     noise=dict(
@@ -156,6 +179,7 @@ def _questions() -> dict:
     steps=dict(
       base=f"folds=(0,) methods={_NETWORKS}",
       ways=dict(
+        same="models_from='here'",
         quarter="spatiotemporal.training.epochs=10 "
         "spatiotemporal_plus.training.epochs=10 cohen.training.epochs=3 "
         "hoppe.training.epochs=1",

@@ -138,7 +138,11 @@ def sweep(
     root: its workdir, whose subjects, and networks, are used.
     questions: which ones; none is all.
   """
-  found = list(ways(config, questions))
+  # Those that take subjects from another way last.
+  found = sorted(
+    ways(config, questions),
+    key=lambda way: way.config.subjects_from is not None,
+  )
   if not found:
     raise UserError("questions: the configuration has none")
   for way in found:

@@ -3,6 +3,8 @@
 A configuration's section `questions` holds, by the question's name, `base`,
 changes that all its answers share, and `ways`, changes by name, each written as
 on the command line without `--config.`, such as `training.epochs=5 folds=(0,)`.
+A way named `same` changes nothing that matters: others are held against it. A
+question without may name another that has one, `against`.
 """
 
 import ast
@@ -13,6 +15,8 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.models import NETWORKS
+
+SAME = "same"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,9 @@ def ways(
   for question, content in config.questions.items():
     if only and question not in only:
       continue
+    against = content.get("against", question)
+    if against not in config.questions:
+      raise UserError(f"questions: {question}: against {against!r}, unknown")
     for name, own in content.ways.items():
       changes = f"{content.base} {own}".strip()
       yield Way(question, name, changes, changed(config, changes))

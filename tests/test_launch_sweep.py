@@ -27,8 +27,8 @@ def get_config():
     heads=dict(
       base="seed=1 folds=(0,) methods=('dictionary_svd',)",
       ways=dict(
-        one="",
-        two="dictionary.svd_rank=3 subjects_from='questions/heads/one'",
+        borrowing="dictionary.svd_rank=3 subjects_from='questions/heads/own'",
+        own="",
       ),
     ),
     scans=dict(
@@ -62,8 +62,8 @@ def test_ways_have_workdirs_of_their_own(smoke, config, launch):
   for way, fold in (
     ("epochs/one", 1),
     ("epochs/two", 1),
-    ("heads/one", 0),
-    ("heads/two", 0),
+    ("heads/own", 0),
+    ("heads/borrowing", 0),
     ("scans/noisy", 1),
     ("scans/lesions", 1),
   ):
@@ -71,8 +71,8 @@ def test_ways_have_workdirs_of_their_own(smoke, config, launch):
     assert {row["n"] for row in table if row["tissue"] == "brain"} == {"1"}
     stored = json.loads((found / way / "config.json").read_text())
     assert stored["folds"] == [fold]
-  assert len(list((found / "heads/one/data").iterdir())) == 2
-  assert not list((found / "heads/two/data").iterdir())
+  assert len(list((found / "heads/own/data").iterdir())) == 2
+  assert not list((found / "heads/borrowing/data").iterdir())
   # Subjects are the workdir's own where a change leaves them as they are.
   assert not list((found / "epochs/one/data").iterdir())
   assert len(list((found / "scans/noisy/data").iterdir())) == 2
@@ -127,6 +127,13 @@ def test_changes_that_do_not_fit(changes):
     changed(smoke_config.get_config(), changes)
 
 
+def test_against_a_question_that_there_is_not():
+  config = smoke_config.get_config()
+  config.questions = {"rank": {"base": "", "against": "x", "ways": {"a": ""}}}
+  with pytest.raises(UserError, match="rank: against 'x'"):
+    list(ways(config))
+
+
 def test_a_networks_own_training_takes_what_all_have():
   config = smoke_config.get_config()
   found = changed(config, "hoppe.training.epochs=7 training.batch=9")
@@ -176,6 +183,12 @@ def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
     "literature T1",
   ):
     assert words in page, words
+  # Networks that a way took from the study, with what they took to train.
+  noisy = next(w for w in record["ways"] if w["name"] == "noisy")
+  assert noisy["steps"] == {"cohen": record["steps"]["cohen"]}
+  assert noisy["n_folds"] == 1 and record["n_folds"] == 2
+  seconds = record["times"]["cohen"]["train"]
+  assert noisy["times"]["cohen"]["train"] == pytest.approx(seconds / 2)
   for picture in ("figure3", "errors", "learning_curves"):
     assert f"results/{picture}.png" in page
     assert (tmp_path / f"results/{picture}.png").stat().st_size > 0

@@ -13,11 +13,10 @@ from mrf_jax.evaluation.table import (
 )
 from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.maps import MAP_NAMES
+from mrf_jax.questions import SAME
 
 # Questions whose errors are drawn against a number.
 CURVES = {"noise": "noise level", "steps": "training steps"}
-# A way of this name changes nothing that matters; others are held against it.
-_SAME = "same"
 _SHORT = {"pd": "PD", "t1_ms": "T1", "t2_ms": "T2"}
 _RMSE = 1
 
@@ -30,18 +29,21 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     notes: what a person says about a section, by its name.
   """
   parts = []
-  for question, content in record["config"]["questions"].items():
+  questions = record["config"]["questions"]
+  for question in sorted(questions, key=lambda q: _position(q, questions[q])):
+    content = questions[question]
     found = [w for w in record["ways"] if w["question"] == question]
     if not found:
       continue
+    found = _put_against(found, content.get("against"), record["ways"])
     parts += [
       f"## Question: {question}",
       f"All of it with `{content['base']}`. {_heads(content['base'])}MAE / "
       "RMSE against the acquired maps, times in ms, PD in a.u.",
       _absolute(found),
     ]
-    if any(way["name"] == _SAME for way in found) and len(found) > 1:
-      parts += [f"RMSE relative to *{_SAME}*:", _relative(found)]
+    if any(way["name"] == SAME for way in found) and len(found) > 1:
+      parts += [f"RMSE relative to *{SAME}*:", _relative(found)]
     if question == "seeds":
       parts.append("Mean ± standard deviation of the RMSE over seeds:")
       parts.append(_spread(found))
@@ -49,6 +51,25 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
       parts.append(f"![Error of each method](results/{question}.png)")
     parts.append(notes.get(question, ""))
   return parts
+
+
+def _position(question: str, content: Mapping) -> tuple[str, bool, str]:
+  """Sorts questions behind the ones they are held against."""
+  against = content.get("against")
+  return against or question, bool(against), question
+
+
+def _put_against(
+  found: Sequence[dict], against: str | None, everything: Sequence[dict]
+) -> list[dict]:
+  """Adds what another question leaves the same, of the same methods."""
+  asked = {method for way in found for method, _ in _methods(way)}
+  others = [
+    {**way, "errors": {m: e for m, e in _methods(way) if m in asked}}
+    for way in everything
+    if (way["question"], way["name"]) == (against, SAME)
+  ]
+  return [*others, *found]
 
 
 def _heads(base: str) -> str:
@@ -62,7 +83,7 @@ def _heads(base: str) -> str:
 def _absolute(found: Sequence[dict]) -> str:
   """A line for each method of each way."""
   tissues = _tissues(found)
-  head = ["way", "method", "steps", "training (s)", *_headings(tissues)]
+  head = ["way", "method", "steps", "training, a fold (s)", *_headings(tissues)]
   body = []
   for way in found:
     for method, errors in _methods(way):
@@ -72,7 +93,7 @@ def _absolute(found: Sequence[dict]) -> str:
         way["name"],
         method,
         ABSENT if steps is None else f"{steps:,}",
-        ABSENT if seconds is None else f"{seconds:,.0f}",
+        ABSENT if seconds is None else f"{seconds / way['n_folds']:,.0f}",
       ]
       for tissue in tissues:
         for name in MAP_NAMES:
@@ -87,11 +108,11 @@ def _absolute(found: Sequence[dict]) -> str:
 
 def _relative(found: Sequence[dict]) -> str:
   """RMSE of each way over that of the way that changes nothing."""
-  (same,) = (dict(_methods(way)) for way in found if way["name"] == _SAME)
+  (same,) = (dict(_methods(way)) for way in found if way["name"] == SAME)
   tissues = _tissues(found)
   body = []
   for way in found:
-    if way["name"] == _SAME:
+    if way["name"] == SAME:
       continue
     for method, errors in _methods(way):
       if method not in same:

@@ -53,6 +53,8 @@ def study_record(
     found = stands.get((way.question, way.name, way.changes))
     if (path / "table1.csv").exists():
       found = _answer(way, path, environment)
+      if way.config.models_from is not None:
+        _lend_training(found, record)
     if found:
       record["ways"].append(found)
     else:
@@ -82,6 +84,8 @@ def _tables(main: Workdir, config, environment: dict) -> dict:
     "differences": _lines(main.root / "differences.csv"),
     "calibration": _lines(main.root / "calibration.csv"),
     "times": _times(main.root),
+    "steps": _steps(config, main.root),
+    "n_folds": _n_folds(config),
     "multiply_adds": multiply_adds(config),
   }
 
@@ -110,8 +114,18 @@ def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:
     "times": _times(path),
     "steps": _steps(way.config, path),
     "multiply_adds": multiply_adds(way.config),
-    "n_folds": len(way.config.folds or range(way.config.data.n_subjects)),
+    "n_folds": _n_folds(way.config),
   }
+
+
+def _lend_training(answer: dict, record: dict) -> None:
+  """Adds what it took to train the study's networks, where a way used them."""
+  for method, number in record["steps"].items():
+    if method in answer["errors"]:
+      seconds = record["times"][method]["train"]
+      seconds *= answer["n_folds"] / record["n_folds"]
+      answer["steps"].setdefault(method, number)
+      answer["times"].setdefault(method, {}).setdefault("train", seconds)
 
 
 def _environment(root: pathlib.Path) -> dict:
@@ -167,10 +181,14 @@ def _times(root: pathlib.Path) -> dict:
   return times
 
 
+def _n_folds(config: ml_collections.ConfigDict) -> int:
+  return len(config.folds or range(config.data.n_subjects))
+
+
 def _steps(config: ml_collections.ConfigDict, root: pathlib.Path) -> dict:
   """Networks to the steps that each fold was trained for, about."""
   steps = {}
-  n_folds = len(config.folds or range(config.data.n_subjects))
+  n_folds = _n_folds(config)
   for line in _lines(root / "timing.csv"):
     if line["stage"] == "train" and line["source"] == "crossval":
       options = {**config.training, **config[line["method"]].training}

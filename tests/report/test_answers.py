@@ -19,7 +19,8 @@ def way(question, name, factor, *, lesion=False):
       "truth": errors,
     },
     "steps": {"cohen": 1234},
-    "times": {"cohen": {"train": 56.7}},
+    "times": {"cohen": {"train": 113.4}},
+    "n_folds": 2,
   }
 
 
@@ -63,3 +64,15 @@ def test_spread_over_seeds(factors):
   found = (way("seeds", f"seed_{f:g}", f) for f in factors)
   text = "\n\n".join(answers(record(*found), {}))
   assert "160.0 ± 80.0" in text
+
+
+def test_what_another_question_leaves_the_same():
+  same = way("schedule", "same", 2.0)
+  same["errors"]["hoppe"] = same["errors"]["cohen"]
+  asked = record(same, way("loss", "likelihood", 1.0))
+  asked["config"]["questions"]["loss"]["against"] = "schedule"
+  sections = "\n\n".join(answers(asked, {})).split("## Question: ")
+  assert [part.split("\n")[0] for part in sections[1:]] == ["schedule", "loss"]
+  loss = sections[2]
+  assert "| same | cohen |" in loss and "hoppe" not in loss
+  assert loss.count("| likelihood | cohen | 0.50 |") == 1
