@@ -30,7 +30,7 @@ _TUNED = (
   f"seed=1 folds=(0,1,2) subjects_from='{_DEVELOPMENT}' "
   "methods=('spatiotemporal_plus',) spatiotemporal_plus.training.epochs=20"
 )
-_NETWORKS = "('spatiotemporal','spatiotemporal_plus','cohen','hoppe')"
+_NETWORKS = "'spatiotemporal','spatiotemporal_plus','cohen','hoppe'"
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -48,17 +48,18 @@ def get_config() -> ml_collections.ConfigDict:
   config.training.update(
     schedule="cosine", storage="float32", checkpoint_epochs=5
   )
-  # Tiles of 6 × 6 estimates, 17 a step, are as many as 600 patches.
+  # Four tiles of 12 × 12 estimates are about as many as 600 patches.
   config.spatiotemporal.training = dict(
-    sampling="tiles", batch=17, tile=6, epochs=40, learning_rate=2e-3
+    sampling="tiles", batch=4, tile=12, epochs=40, learning_rate=2e-3
   )
   # Dropout in front of batch normalisation wants more steps than these; see
   # question `dropout`.
   config.spatiotemporal.network.dropout = 0.0
   config.spatiotemporal_plus.training.update(epochs=40, learning_rate=2e-3)
-  # Fingerprint-wise networks learn the noise by heart from here on.
+  # Fingerprint-wise networks learn the noise by heart from here on; see
+  # question `steps`.
   config.cohen.training.update(epochs=12, batch=256, learning_rate=2e-3)
-  config.hoppe.training = dict(epochs=4, batch=128, learning_rate=1e-3)
+  config.hoppe.training = dict(epochs=2, batch=128, learning_rate=1e-3)
   config.questions = _questions()
   return config
 
@@ -177,18 +178,19 @@ def _questions() -> dict:
       ),
     ),
     steps=dict(
-      base=f"folds=(0,) methods={_NETWORKS}",
+      base=f"folds=(0,) methods=({_NETWORKS})",
       ways=dict(
         same="models_from='here'",
         quarter="spatiotemporal.training.epochs=10 "
         "spatiotemporal_plus.training.epochs=10 cohen.training.epochs=3 "
-        "hoppe.training.epochs=1",
+        # Half an epoch there is none.
+        "methods=('spatiotemporal','spatiotemporal_plus','cohen')",
         half="spatiotemporal.training.epochs=20 "
         "spatiotemporal_plus.training.epochs=20 cohen.training.epochs=6 "
-        "hoppe.training.epochs=2",
+        "hoppe.training.epochs=1",
         double="spatiotemporal.training.epochs=80 "
         "spatiotemporal_plus.training.epochs=80 cohen.training.epochs=24 "
-        "hoppe.training.epochs=8",
+        "hoppe.training.epochs=4",
       ),
     ),
     seeds=dict(
@@ -205,7 +207,7 @@ def _questions() -> dict:
       ),
     ),
     generalisation=dict(
-      base=f"models_from='here' methods={_NETWORKS[:-1]},'dictionary_svd')",
+      base=f"models_from='here' methods=({_NETWORKS},'dictionary_svd')",
       ways=dict(
         same="",
         half_the_noise=half,
@@ -217,7 +219,7 @@ def _questions() -> dict:
       ),
     ),
     other_train=dict(
-      base=f"methods={_NETWORKS[:-1]},'dictionary_svd') folds=(0,)",
+      base=f"methods=({_NETWORKS},'dictionary_svd') folds=(0,)",
       ways=dict(jiang_type="sequence.kind='jiang_type'"),
     ),
   )
