@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mrf_jax import nifti
 from mrf_jax.cramer_rao import cramer_rao_bounds
-from mrf_jax.evaluation import differences, figures, nifti, table
+from mrf_jax.evaluation import differences, figures, table
 from mrf_jax.evaluation.calibration import (
   calibrate,
   format_calibration,

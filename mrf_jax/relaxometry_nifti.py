@@ -9,15 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.nifti import read_volume
 from mrf_jax.files import replacing, writing_to
+from mrf_jax.nifti import read_volume, same_places
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
 
 # B1 maps come as factors or in per cent, and no coil reaches ten times its
 # nominal flip angle.
 _LARGEST_MEDIAN_B1 = 10.0
-# Two grids are one if their corners lie this close, in voxels.
-_GRID_TOLERANCE = 0.01
 # Background below this share of the brightest voxel is as good as zero.
 _FLOOR = 1e-3
 
@@ -199,13 +197,7 @@ def _load_on_grid(path, like: nibabel.Nifti1Image, like_path) -> np.ndarray:
     raise UserError(
       f"{path}: shape {volume.shape}, but {like_path} has {shape}"
     )
-  corners = np.stack(np.meshgrid(*((0, n - 1) for n in shape)), -1)
-  places, wanted = (
-    nibabel.affines.apply_affine(affine, corners.reshape(-1, 3))
-    for affine in (image.affine, like.affine)
-  )
-  tolerance_mm = _GRID_TOLERANCE * nibabel.affines.voxel_sizes(like.affine)
-  if not np.all(np.abs(places - wanted) <= tolerance_mm.min()):
+  if not same_places(shape, image.affine, like.affine):
     raise UserError(
       f"{path}: affine {_rows(image.affine)}, but {like_path} has "
       f"{_rows(like.affine)}"

@@ -15,6 +15,8 @@ from nibabel.wrapstruct import WrapStructError
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import replacing
 
+# Two grids are one if their corners lie this close, in voxels.
+_GRID_TOLERANCE = 0.01
 _GZIP_MAGIC = b"\x1f\x8b"
 _DAMAGE = (
   ImageFileError,
@@ -117,3 +119,24 @@ def read_volume(
     raise UserError(
       f"{path}: damaged or no NIfTI file: {one_line(error)}"
     ) from error
+
+
+def same_places(
+  shape: tuple[int, ...],
+  affine: Float[np.ndarray, "4 4"],
+  other: Float[np.ndarray, "4 4"],
+) -> bool:
+  """Whether two affines put the voxels of a grid to the same places.
+
+  Args:
+    shape: voxels along x, y and slices.
+    affine: voxel index to RAS mm.
+    other: likewise.
+  """
+  corners = np.stack(np.meshgrid(*((0, n - 1) for n in shape)), -1)
+  places, wanted = (
+    nibabel.affines.apply_affine(a, corners.reshape(-1, 3))
+    for a in (affine, other)
+  )
+  tolerance_mm = _GRID_TOLERANCE * nibabel.affines.voxel_sizes(other).min()
+  return bool(np.all(np.abs(places - wanted) <= tolerance_mm))

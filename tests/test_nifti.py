@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.nifti import load_map, save_map
+from mrf_jax.nifti import load_map, save_map
 
 # Voxels of 2 x 2 x 5 mm with an origin, turned by 30 degrees about x.
 _C, _S = np.cos(np.pi / 6), np.sin(np.pi / 6)

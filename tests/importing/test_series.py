@@ -1,0 +1,280 @@
+"""Complex series of every format, and what is wrong with damaged ones."""
+
+import gzip
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import scipy.io
+
+from mrf_jax import UserError
+from mrf_jax.importing.series import open_series
+
+SHAPE = (4, 5, 3, 7)
+AFFINE = np.array(
+  [[-2.0, 0, 0.3, 10], [0, 1.5, 0, -20], [0.1, 0, 5, 30], [0, 0, 0, 1]]
+)
+
+
+@pytest.fixture
+def images():
+  rng = np.random.default_rng(0)
+  pairs = rng.standard_normal((*SHAPE, 2), np.float32)
+  return pairs.view(np.complex64)[..., 0]
+
+
+def nifti(path, values, affine=AFFINE, kind=nibabel.Nifti1Image):
+  nibabel.save(kind(values, affine), path)
+  return path
+
+
+def matlab73(path, **variables):
+  """As MATLAB writes: axes reversed, complex numbers as pairs."""
+  with h5py.File(path, "w", userblock_size=512) as file:
+    for name, values in variables.items():
+      pair = np.dtype([("real", "f4"), ("imag", "f4")])
+      if values.dtype.kind == "c":
+        values = np.ascontiguousarray(values.T).view(pair)
+      else:
+        values = values.T
+      file.create_dataset(name, data=values, chunks=True, compression="gzip")
+  return path
+
+
+def write(kind, folder, images):
+  """Arguments of `open_series` for the images in one format."""
+  real, imaginary = images.real.copy(), images.imag.copy()
+  if kind in ("scan.nii", "scan.nii.gz"):
+    return {"path": nifti(folder / kind, images)}
+  if kind == "nifti2":
+    return {"path": nifti(folder / "b.nii", images, kind=nibabel.Nifti2Image)}
+  if kind == "pair.nii":
+    return {
+      "path": nifti(folder / "real.nii", real),
+      "imaginary_path": nifti(folder / "imaginary.nii", imaginary),
+    }
+  if kind == "five axes":
+    return {"path": nifti(folder / "s.nii", np.stack([real, imaginary], -1))}
+  if kind == "scaled":
+    # 16 bits of a range, as converters of scanner images write.
+    paths = []
+    for name, values in (("re", real), ("im", imaginary)):
+      image = nibabel.Nifti1Image(values, AFFINE)
+      image.set_data_dtype(np.int16)
+      nibabel.save(image, folder / f"{name}.nii.gz")
+      paths.append(folder / f"{name}.nii.gz")
+    return {"path": paths[0], "imaginary_path": paths[1]}
+  if kind == "mat5":
+    scipy.io.savemat(folder / "a.mat", {"scan": images, "fa": np.arange(9.0)})
+    return {"path": folder / "a.mat"}
+  if kind == "mat73":
+    found = {"scan": images, "other": np.zeros((3, 1))}
+    return {"path": matlab73(folder / "a.mat", **found)}
+  if kind == "mat73 pair":
+    found = {"re": real, "im": imaginary}
+    path = matlab73(folder / "a.mat", **found)
+    return {"path": path, "variable": "re", "imaginary_variable": "im"}
+  if kind == "npz":
+    np.savez_compressed(folder / "a.npz", scan=images, tr=np.ones(3))
+    return {"path": folder / "a.npz"}
+  order = "F" if kind == "fortran" else "C"
+  np.save(folder / "a.npy", np.asarray(images, order=order))
+  return {"path": folder / "a.npy"}
+
+
+KINDS = [
+  "scan.nii",
+  "scan.nii.gz",
+  "nifti2",
+  "pair.nii",
+  "five axes",
+  "scaled",
+  "mat5",
+  "mat73",
+  "mat73 pair",
+  "npz",
+  "npy",
+  "fortran",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_format_gives_the_same_signals(
+  kind, images, tmp_path, monkeypatch
+):
+  # Several pieces, the last one shorter.
+  monkeypatch.setattr("mrf_jax.importing.series._PIECE", 4 * 5 * 3 * 8 * 2)
+  series = open_series(**write(kind, tmp_path, images))
+  assert series.shape == SHAPE
+  has_affine = kind in KINDS[:6]
+  assert (series.affine is not None) == has_affine
+  if has_affine:
+    np.testing.assert_allclose(series.affine, AFFINE, atol=1e-5)
+  mask = np.random.default_rng(1).random(SHAPE[2::-1]) < 0.4
+  atol = 2e-4 if kind == "scaled" else 0
+  found = series.signals(mask)
+  assert found.dtype == np.complex64
+  wanted = images.transpose(2, 1, 0, 3)[mask]
+  np.testing.assert_allclose(found, wanted, atol=atol)
+  np.testing.assert_allclose(
+    series.mean_magnitude(), np.abs(images).mean(-1), rtol=1e-4, atol=atol
+  )
+
+
+@pytest.mark.parametrize("axes", ["tzyx", "xtyz", "zxyt"])
+def test_axes_in_any_order(axes, images, tmp_path):
+  order = ["xyzt".index(letter) for letter in axes]
+  np.save(tmp_path / "a.npy", images.transpose(order))
+  series = open_series(tmp_path / "a.npy", axes=axes)
+  assert series.shape == SHAPE
+  mask = np.ones(SHAPE[2::-1], bool)
+  np.testing.assert_array_equal(
+    series.signals(mask), images.transpose(2, 1, 0, 3)[mask]
+  )
+
+
+def test_voxels_stay_where_the_file_puts_them(images, tmp_path):
+  """A coronal series: slices along the file's second axis."""
+  path = nifti(tmp_path / "a.nii", images)
+  series = open_series(path, axes="xzyt")
+  assert series.shape == (4, 3, 5, 7)
+  there = AFFINE @ [1, 2, 0, 1]
+  np.testing.assert_allclose(series.affine @ [1, 0, 2, 1], there)
+
+
+def test_a_single_slice(images, tmp_path):
+  np.save(tmp_path / "a.npy", images[:, :, 0])
+  series = open_series(tmp_path / "a.npy")
+  assert series.shape == (4, 5, 1, 7)
+  mask = np.ones((1, 5, 4), bool)
+  found = series.signals(mask)
+  np.testing.assert_array_equal(
+    found, images[:, :, 0].transpose(1, 0, 2)[mask[0]]
+  )
+
+
+def test_metres_become_millimetres(images, tmp_path):
+  image = nibabel.Nifti1Image(images, np.diag([0.002, 0.002, 0.005, 1]))
+  image.header.set_xyzt_units(xyz="meter")
+  nibabel.save(image, tmp_path / "a.nii")
+  affine = open_series(tmp_path / "a.nii").affine
+  np.testing.assert_allclose(np.diag(affine), [2, 2, 5, 1], rtol=1e-6)
+
+
+class Evil:
+  """Pickled, it would write a file where it is read."""
+
+  def __reduce__(self):
+    return open, ("evil", "w")
+
+
+@pytest.mark.parametrize(
+  "kind", ["scan.nii", "scan.nii.gz", "mat5", "mat73", "npz", "npy"]
+)
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
+def test_a_file_cut_short_is_one_line(kind, share, images, tmp_path):
+  asked = write(kind, tmp_path, images)
+  data = asked["path"].read_bytes()
+  asked["path"].write_bytes(data[: int(share * len(data))])
+  with pytest.raises(UserError) as caught:
+    open_series(**asked).signals(np.ones(SHAPE[2::-1], bool))
+  message = str(caught.value)
+  assert str(asked["path"]) in message and "\n" not in message
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_nothing_is_unpickled(suffix, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  array = np.empty((2, 2, 2, 2), object)
+  array[:] = Evil()
+  path = tmp_path / f"a.{suffix}"
+  save = np.save if suffix == "npy" else np.savez
+  save(path, array, allow_pickle=True)
+  assert not (tmp_path / "evil").exists()
+  with pytest.raises(UserError, match=r"a\.np"):
+    open_series(path, **({"variable": "arr_0"} if suffix == "npz" else {}))
+  assert not (tmp_path / "evil").exists()
+
+
+def test_a_header_that_claims_too_much(images, tmp_path):
+  path = nifti(tmp_path / "a.nii", images)
+  data = bytearray(path.read_bytes())
+  data[42:50] = np.array([32767] * 4, "<i2").tobytes()
+  for name, packed in (
+    ("a.nii", bytes(data)),
+    ("b.nii.gz", gzip.compress(data)),
+  ):
+    (tmp_path / name).write_bytes(packed)
+    with pytest.raises(UserError, match="more than the file can hold"):
+      open_series(tmp_path / name)
+  with h5py.File(tmp_path / "c.mat", "w") as file:
+    file.create_dataset("scan", (1 << 20, 1 << 10, 9, 9), "f4", chunks=True)
+  with pytest.raises(UserError, match="more than the file can hold"):
+    open_series(tmp_path / "c.mat")
+
+
+def test_not_a_number_is_counted(images, tmp_path):
+  images[1, 2, 0, 3] = np.nan
+  np.save(tmp_path / "a.npy", images)
+  with pytest.raises(UserError, match="1 voxels"):
+    open_series(tmp_path / "a.npy").mean_magnitude()
+
+
+@pytest.mark.parametrize(
+  ("values", "options", "words"),
+  [
+    (np.zeros((3, 4, 5, 6)), {}, "imaginary part is needed"),
+    (np.zeros((3, 4), np.complex64), {}, "three to five axes"),
+    (np.zeros((0, 4, 5), np.complex64), {}, "empty"),
+    (np.zeros((3, 4, 5), "U3"), {}, "not real or complex"),
+    (np.zeros((3, 4, 5), bool), {}, "not real or complex"),
+    (np.zeros((3, 4, 5), np.complex64), {"axes": "xy"}, "does not fit"),
+    (np.zeros((3, 4, 5), np.complex64), {"axes": "xyy"}, "does not fit"),
+    (np.zeros((3, 4, 5), np.complex64), {"axes": "xyq"}, "does not fit"),
+    (np.zeros((3, 4, 5, 6, 3)), {}, "axis c"),
+    (np.zeros((3, 4, 5, 6, 2), np.complex64), {}, "one too many"),
+    (np.zeros((3, 4, 5), np.complex64), {"variable": "x"}, "no variable"),
+  ],
+)
+def test_arrays_that_are_no_series(values, options, words, tmp_path):
+  np.save(tmp_path / "a.npy", values)
+  with pytest.raises(UserError, match=words):
+    open_series(tmp_path / "a.npy", **options)
+
+
+def test_parts_that_are_not_alike(images, tmp_path):
+  np.save(tmp_path / "re.npy", images.real)
+  for values, words in (
+    (images.imag[..., :5], "shape"),
+    (images, "complex"),
+    (np.asarray(images.imag, order="F"), "another order"),
+  ):
+    np.save(tmp_path / "im.npy", values)
+    with pytest.raises(UserError, match=words):
+      open_series(tmp_path / "re.npy", imaginary_path=tmp_path / "im.npy")
+
+
+def test_which_variable(images, tmp_path):
+  scipy.io.savemat(
+    tmp_path / "a.mat", {"a": images, "b": images, "c": {"x": 1}}
+  )
+  for options, words in (
+    ({}, "2 of its arrays"),
+    ({"variable": "d"}, "no array 'd'"),
+    ({"variable": "c"}, "struct"),
+  ):
+    with pytest.raises(UserError, match=words):
+      open_series(tmp_path / "a.mat", **options)
+  assert open_series(tmp_path / "a.mat", variable="b").shape == SHAPE
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.mat", "a.npy", "a.npz", "a.dcm"])
+def test_no_such_file_and_other_files(name, tmp_path):
+  with pytest.raises(UserError, match="no such file"):
+    open_series(tmp_path / name)
+  (tmp_path / name).write_text(
+    "nothing of the kind, but longer than a header\n" * 20
+  )
+  with pytest.raises(UserError, match=name):
+    open_series(tmp_path / name)
