@@ -217,7 +217,7 @@ def _mask_of(scan: _Series, path) -> Bool[np.ndarray, "x y slice"]:
         f"{scan.paths[0]}: the mean image spans {least:g} to {greatest:g}, "
         "which shows no object; a mask is needed"
       )
-    return mean >= _otsu_threshold(mean)
+    return mean >= otsu_threshold(mean)
   values = _load_on_grid(path, scan.image, scan.paths[0])
   n_bad = np.count_nonzero(~np.isfinite(values))
   if n_bad:
@@ -259,7 +259,7 @@ def _load_b1(path, scan: _Series, inside) -> Float32[np.ndarray, "voxel"]:
   return volume[inside]
 
 
-def _otsu_threshold(image: np.ndarray) -> float:
+def otsu_threshold(image: np.ndarray) -> float:
   """The grey value that parts an image into background and object.
 
   It has the largest variance between the two classes, w0 w1 (m0 - m1)², over

@@ -1,0 +1,146 @@
+"""Maps and masks of other people, on the grid of the scan."""
+
+import dataclasses
+import os
+
+import nibabel
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Bool, Float32, Float64
+from nibabel.processing import resample_from_to
+
+from mrf_jax.errors import UserError
+from mrf_jax.nifti import read_volume, same_places
+from mrf_jax.relaxometry_nifti import otsu_threshold
+
+# Of a default mask: structures thinner than this many voxels are cut off (eye
+# muscles, noise), and holes are filled, slice by slice.
+_OPENING = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """Where the voxels of a scan lie.
+
+  Attributes:
+    shape: voxels along x, y and slices.
+    affine: voxel index (x, y, slice) to RAS, [4, 4], mm.
+  """
+
+  shape: tuple[int, int, int]
+  affine: Float64[np.ndarray, "4 4"]
+
+
+def read_on_grid(
+  path: str | os.PathLike, grid: Grid, *, nearest: bool = False
+) -> tuple[Float32[np.ndarray, "x y slice"], bool]:
+  """A volume where the scan's voxels are; NaN where the file ends.
+
+  Args:
+    path: NIfTI, [x, y, slice].
+    grid: of the scan.
+    nearest: the nearest voxel; else linear between them.
+
+  Returns:
+    The values, and whether they were resampled because the affines differ.
+
+  Raises:
+    UserError: the file is missing, damaged, no volume, or lies elsewhere.
+  """
+  volume, image = read_volume(path)
+  # A series of one.
+  volume = (
+    volume.reshape(volume.shape[:3]) if volume[0, 0, 0].size == 1 else volume
+  )
+  if volume.ndim != 3:
+    raise UserError(f"{path}: shape {volume.shape}, not [x, y, slice]")
+  if volume.shape == grid.shape and same_places(
+    grid.shape, image.affine, grid.affine
+  ):
+    return volume, False
+  # A rim of their own, so that linear weights reach the edge of the voxels.
+  padded = np.pad(volume, 1, mode="edge")
+  affine = image.affine.copy()
+  affine[:3, 3] -= image.affine[:3, :3].sum(1)
+  there = resample_from_to(
+    nibabel.Nifti1Image(padded, affine),
+    (grid.shape, grid.affine),
+    order=0 if nearest else 1,
+    mode="constant",
+    cval=np.nan,
+  ).get_fdata(dtype=np.float32)
+  places = np.linalg.inv(image.affine) @ grid.affine
+  index = np.indices(grid.shape).reshape(3, -1)
+  index = places[:3, :3] @ index + places[:3, 3:]
+  size = np.array(volume.shape)[:, None]
+  inside = np.all((index >= -0.5) & (index <= size - 0.5), 0)
+  there[~inside.reshape(grid.shape)] = np.nan
+  if not inside.any():
+    raise UserError(
+      f"{path}: lies {_range(image.affine, volume.shape)}, the scan "
+      f"{_range(grid.affine, grid.shape)}: they do not overlap"
+    )
+  return there, True
+
+
+def _range(affine: np.ndarray, shape: tuple[int, ...]) -> str:
+  """The box that a volume fills, in words."""
+  corners = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in shape)), -1)
+  places = nibabel.affines.apply_affine(affine, corners.reshape(-1, 3))
+  sides = zip("RAS", places.min(0), places.max(0), strict=True)
+  return "at " + ", ".join(
+    f"{s} {low:.0f}…{high:.0f} mm" for s, low, high in sides
+  )
+
+
+def read_mask(
+  path: str | os.PathLike, grid: Grid
+) -> tuple[Bool[np.ndarray, "slice y x"], bool]:
+  """Voxels that are not 0 in a NIfTI file, and whether it was resampled.
+
+  Raises:
+    UserError: see `read_on_grid`; it has no voxels, or is not finite.
+  """
+  values, resampled = read_on_grid(path, grid, nearest=True)
+  if not resampled and not np.isfinite(values).all():
+    raise UserError(f"{path}: the mask has values that are NaN or infinite")
+  mask = (np.nan_to_num(values) != 0).transpose(2, 1, 0)
+  if not mask.any():
+    raise UserError(f"{path}: the mask has no voxels in the scan")
+  return mask, resampled
+
+
+def default_mask(
+  magnitude: Float32[np.ndarray, "x y slice"],
+) -> Bool[np.ndarray, "slice y x"]:
+  """The largest bright object of a mean image.
+
+  Above the threshold of Otsu (1979) in the logarithm of the magnitude, opened
+  by a voxel in the plane, its largest connected part, holes of each slice
+  filled. Of a head this is the head, skin and all: a brain mask of one's own
+  is better.
+
+  Args:
+    magnitude: mean magnitude of the series.
+
+  Returns:
+    The mask.
+
+  Raises:
+    UserError: the image shows no object.
+  """
+  least, greatest = float(magnitude.min()), float(magnitude.max())
+  if not 0 <= least < greatest:
+    raise UserError(
+      f"the mean image spans {least:g} to {greatest:g}, which shows no object; "
+      "a mask is needed"
+    )
+  bright = (magnitude >= otsu_threshold(magnitude)).transpose(2, 1, 0)
+  cross = scipy.ndimage.generate_binary_structure(2, 1)[None]
+  opened = scipy.ndimage.binary_opening(bright, cross, iterations=_OPENING)
+  labels, n_parts = scipy.ndimage.label(opened if opened.any() else bright)
+  sizes = np.bincount(labels.ravel(), minlength=n_parts + 1)[1:]
+  mask = labels == 1 + np.argmax(sizes)
+  for plane in mask:
+    scipy.ndimage.binary_fill_holes(plane, output=plane)
+  return mask

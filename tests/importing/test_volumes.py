@@ -1,0 +1,154 @@
+"""Maps and masks on another grid, the default mask, and what is implausible."""
+
+import nibabel
+import numpy as np
+import pytest
+
+from mrf_jax import Maps, UserError
+from mrf_jax.importing.plausible import check_mask, check_times
+from mrf_jax.importing.volumes import (
+  Grid,
+  default_mask,
+  read_mask,
+  read_on_grid,
+)
+
+# Oblique, with a flipped axis.
+TURN = np.deg2rad(20)
+AFFINE = np.array(
+  [
+    [-2 * np.cos(TURN), -2 * np.sin(TURN), 0, 20.0],
+    [-2 * np.sin(TURN), 2 * np.cos(TURN), 0, -30.0],
+    [0, 0, 5.0, 10.0],
+    [0, 0, 0, 1],
+  ]
+)
+GRID = Grid((20, 24, 4), AFFINE)
+
+
+def plane_of_places(affine, shape):
+  """A linear function of the RAS position at every voxel."""
+  index = np.indices(shape).reshape(3, -1).T
+  places = nibabel.affines.apply_affine(affine, index)
+  return (places @ [3.0, -2.0, 1.0] + 500).reshape(shape).astype(np.float32)
+
+
+def save(path, values, affine):
+  nibabel.save(nibabel.Nifti1Image(values, affine), path)
+  return path
+
+
+def test_the_same_grid_is_read_as_it_is(tmp_path):
+  values = np.random.default_rng(0).random(GRID.shape, np.float32)
+  path = save(tmp_path / "a.nii", values, AFFINE)
+  found, resampled = read_on_grid(path, GRID)
+  assert not resampled
+  np.testing.assert_array_equal(found, values)
+
+
+@pytest.mark.parametrize("flips", [(), (0,), (1, 2)])
+def test_another_grid_gives_the_same_places(flips, tmp_path):
+  """Linear interpolation gives a linear function back, wherever it lies."""
+  shape = (80, 90, 30)
+  affine = np.diag([1.5, 1.2, 2.0, 1.0])
+  affine[:3, 3] = -60, -60, -10
+  values = plane_of_places(affine, shape)
+  for axis in flips:
+    values = np.flip(values, axis)
+    mirror = np.eye(4)
+    mirror[axis, axis], mirror[axis, 3] = -1, shape[axis] - 1
+    affine = affine @ mirror
+  path = save(tmp_path / "a.nii.gz", np.ascontiguousarray(values), affine)
+  found, resampled = read_on_grid(path, GRID)
+  assert resampled
+  np.testing.assert_allclose(
+    found, plane_of_places(AFFINE, GRID.shape), atol=1e-2
+  )
+
+
+def test_voxels_beyond_the_file_are_marked(tmp_path):
+  values = np.ones((20, 24, 2), np.float32)
+  found, _ = read_on_grid(save(tmp_path / "a.nii", values, AFFINE), GRID)
+  assert np.isfinite(found[:, :, :2]).all()
+  assert np.isnan(found[:, :, 2:]).all()
+
+
+def test_a_volume_elsewhere_is_refused(tmp_path):
+  affine = AFFINE.copy()
+  affine[2, 3] += 500
+  path = save(tmp_path / "a.nii", np.ones(GRID.shape, np.float32), affine)
+  with pytest.raises(UserError, match=r"S 508…528 mm.*do not overlap"):
+    read_on_grid(path, GRID)
+
+
+def test_masks(tmp_path):
+  values = np.zeros(GRID.shape, np.uint8)
+  values[5:15, 6:18, 1:3] = 7
+  mask, resampled = read_mask(save(tmp_path / "m.nii", values, AFFINE), GRID)
+  assert not resampled
+  np.testing.assert_array_equal(mask, values.transpose(2, 1, 0) > 0)
+  path = save(tmp_path / "n.nii", values * 0, AFFINE)
+  with pytest.raises(UserError, match="no voxels"):
+    read_mask(path, GRID)
+  broken = np.where(values > 0, np.nan, 0).astype(np.float32)
+  with pytest.raises(UserError, match="NaN"):
+    read_mask(save(tmp_path / "o.nii", broken, AFFINE), GRID)
+  with pytest.raises(UserError, match=r"not \[x, y, slice\]"):
+    read_on_grid(
+      save(tmp_path / "p.nii", np.ones((2, 3, 4, 5), "f4"), AFFINE), GRID
+    )
+
+
+def head(shape=(40, 48, 3)):
+  """A bright ball with dark fluid in it, above noise, and a bright dot."""
+  rng = np.random.default_rng(3)
+  x, y, _ = np.indices(shape)
+  ball = (x - 16) ** 2 + (y - 26) ** 2 < 12**2
+  hole = (x - 16) ** 2 + (y - 26) ** 2 < 3**2
+  image = rng.rayleigh(0.02, shape) + ball - 0.97 * hole
+  image[37, 5] = 1.0
+  return image.astype(np.float32), ball.transpose(2, 1, 0)
+
+
+def test_the_default_mask_is_the_object():
+  image, ball = head()
+  mask = default_mask(image)
+  assert np.count_nonzero(mask ^ ball) < 0.02 * np.count_nonzero(ball)
+  assert not mask[:, 5, 37].any()
+  with pytest.raises(UserError, match="shows no object"):
+    default_mask(np.zeros((4, 4, 1), np.float32))
+
+
+def test_masks_that_do_not_belong_to_the_scan():
+  image, ball = head()
+  bright = default_mask(image)
+  check_mask(ball, image, bright)
+  with pytest.raises(UserError, match="darker"):
+    check_mask(~ball, image, bright)
+  with pytest.raises(UserError, match=r"mirrored along x|x and y|y and x"):
+    check_mask(np.flip(ball, 2), image, bright)
+  dot = np.zeros_like(ball)
+  dot[0, 26, 20] = True
+  for mask in (dot, np.ones_like(ball)):
+    with pytest.raises(UserError, match="of the volume"):
+      check_mask(mask, image, bright)
+
+
+@pytest.mark.parametrize(
+  ("t1", "t2", "units", "words"),
+  [
+    (0.8, 80.0, ("ms", "ms"), r"t1.*0\.8 ms.*800 ms.*--t1_unit=s"),
+    (800.0, 0.08, ("ms", "ms"), r"t2.*80 ms.*--t2_unit=s"),
+    (8e5, 80.0, ("s", "ms"), r"t1.*800 ms.*--t1_unit=ms"),
+    (8e5, 80.0, ("ms", "ms"), r"t1.*800 ms.*--t1_unit=us"),
+    (1e9, 80.0, ("ms", "ms"), r"t1.*1e\+09 ms"),
+    (80.0, 800.0, ("ms", "ms"), "exchanged"),
+  ],
+)
+def test_times_that_no_body_has(t1, t2, units, words):
+  ones = np.ones(9, np.float32)
+  maps = Maps(pd=ones, t1_ms=ones * t1, t2_ms=ones * t2)
+  with pytest.raises(UserError, match=words):
+    check_times(maps, dict(zip(("t1_ms", "t2_ms"), units, strict=True)))
+  maps = Maps(pd=ones, t1_ms=ones * 800, t2_ms=ones * 80)
+  check_times(maps, {"t1_ms": "ms", "t2_ms": "ms"})
