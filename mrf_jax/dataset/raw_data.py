@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import h5py
 import numpy as np
-from jaxtyping import Complex64, Float32
+from jaxtyping import Complex64, Float32, Float64, Int
 
+from mrf_jax.dataset.raw_geometry import affine_of_slices, slice_numbers
 from mrf_jax.errors import UserError, one_line
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
@@ -40,6 +41,8 @@ class RawData:
       the standard (KomaMRI writes metres); None if absent.
     matrix: voxels of the image (x, y, z) as the header has it; None if
       absent.
+    slices: number of the slice of each acquisition; 0 if absent.
+    affine: voxel index (x, y, slice) to RAS, [4, 4], mm; None if absent.
     vendor: maker of the scanner, or the simulator; None if absent.
     field_strength_t: main magnetic field, tesla; None if absent.
   """
@@ -48,6 +51,8 @@ class RawData:
   trajectory: Float32[np.ndarray, "acquisition sample dimension"] | None
   fov_mm: tuple[float, float, float] | None
   matrix: tuple[int, int, int] | None
+  slices: Int[np.ndarray, "acquisition"]
+  affine: Float64[np.ndarray, "4 4"] | None
   vendor: str | None
   field_strength_t: float | None
 
@@ -72,7 +77,10 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
   try:
     with h5py.File(path, "r") as file:
       header = _read_header(file)
-      samples, trajectory = _read_acquisitions(file)
+      samples, trajectory, heads = _read_acquisitions(file)
+      affine = affine_of_slices(
+        heads, fov_mm=header["fov_mm"], matrix=header["matrix"]
+      )
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
   except FileNotFoundError as error:
@@ -81,11 +89,17 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
     raise UserError(
       f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
     ) from error
-  return RawData(samples=samples, trajectory=trajectory, **header)
+  return RawData(
+    samples=samples,
+    trajectory=trajectory,
+    slices=slice_numbers(heads),
+    affine=affine,
+    **header,
+  )
 
 
 def _read_acquisitions(file: h5py.File):
-  """Samples and trajectory (or None) of all acquisitions but noise."""
+  """Samples, trajectory (or None) and headers of all but noise."""
   dataset = file.get("dataset/data")
   if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
     raise UserError("no acquisitions in dataset/data")
@@ -147,7 +161,7 @@ def _read_acquisitions(file: h5py.File):
   assert samples is not None and trajectories is not None
   used = slice(pre, n_samples - post)
   trajectory = trajectories[:, used] if n_dimensions else None
-  return samples[..., used], trajectory
+  return samples[..., used], trajectory, heads[kept]
 
 
 def _check_fields(dtype: np.dtype) -> None:
