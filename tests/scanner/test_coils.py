@@ -1,0 +1,88 @@
+"""Sensitivities from images, and windows that are combined with them."""
+
+import numpy as np
+import pytest
+
+from mrf_jax.phantom.fields import coil_sensitivities
+from mrf_jax.scanner.coils import estimate_sensitivities
+from mrf_jax.scanner.spiral import make_spiral
+from mrf_jax.scanner.windowed import combined_windows, window_images
+
+MATRIX = 32
+
+
+def noise(rng, *shape):
+  return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype("c8")
+
+
+def coils(n_coils=4):
+  axis = (np.arange(MATRIX) - MATRIX // 2) / (MATRIX / 2)
+  angles = np.arange(n_coils) * 2 * np.pi / n_coils
+  near = (axis - np.cos(angles)[:, None, None]) ** 2
+  near = near + (axis[:, None] - np.sin(angles)[:, None, None]) ** 2
+  phase = np.exp(1j * (angles[:, None, None] + axis * axis[:, None]))
+  return (np.exp(-near) * phase).astype(np.complex64)
+
+
+def test_the_coils_are_found_in_what_they_saw():
+  rng = np.random.default_rng(0)
+  sensitivities = coils()
+  axis = np.arange(MATRIX) - MATRIX // 2
+  disc = np.hypot(axis, axis[:, None]) < 13
+  objects = disc * (1 + 0.3 * rng.random((6, MATRIX, MATRIX)))
+  images = objects[:, None] * sensitivities
+  images = images.astype("c8") + 0.01 * noise(rng, 6, 4, MATRIX, MATRIX)
+  found = estimate_sensitivities(images)
+  np.testing.assert_allclose(np.linalg.norm(found, axis=0), 1, rtol=1e-5)
+  inside = np.hypot(axis, axis[:, None]) < 12
+  true = sensitivities / np.linalg.norm(sensitivities, axis=0)
+  overlap = np.abs(np.sum(true.conj() * found, 0))[inside]
+  assert overlap.min() > 0.995
+  # Combined, an object comes back, shaded by all coils together.
+  combined = np.sum(found.conj() * images[0], 0)[inside]
+  wanted = (objects[0] * np.linalg.norm(sensitivities, axis=0))[inside]
+  assert np.abs(np.abs(combined) / wanted - 1).max() < 0.05
+
+
+def test_where_no_coil_sees_anything():
+  images = np.zeros((2, 3, MATRIX, MATRIX), np.complex64)
+  found = estimate_sensitivities(images)
+  assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("together", [1, 3, 16])
+def test_combined_windows_are_combinations_of_the_windows(
+  together, monkeypatch
+):
+  monkeypatch.setattr("mrf_jax.scanner.windowed._TOGETHER", together)
+  rng = np.random.default_rng(1)
+  arms = make_spiral(
+    matrix=MATRIX, n_arms=6, samples_per_arm=96, density_power=1.25
+  ).trajectory
+  trajectory = arms[np.arange(20) % 6]
+  samples = noise(rng, 20, 4, 96)
+  phases = rng.uniform(0, 360, 20)
+  options = {"window": 6, "stride": 2, "phases_deg": phases}
+  sensitivities = coils()
+  mask = rng.random((MATRIX, MATRIX)) < 0.5
+  found = combined_windows(samples, trajectory, sensitivities, mask, **options)
+  images = window_images(samples, trajectory, matrix=MATRIX, **options)
+  power = np.sum(np.abs(sensitivities) ** 2, 0)
+  wanted = np.sum(sensitivities.conj() * images, 1) / power
+  wanted = wanted[:, mask].T
+  assert found.shape == (np.count_nonzero(mask), 8)
+  scale = np.abs(wanted).max()
+  np.testing.assert_allclose(found, wanted, atol=2e-4 * scale)
+
+
+def test_the_phantoms_coils_are_found_too():
+  axis = 6.0 * (np.arange(MATRIX) - MATRIX // 2)
+  y, x = np.meshgrid(axis, axis, indexing="ij")
+  points = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+  sensitivities = coil_sensitivities(points, n_coils=8)
+  sensitivities = sensitivities.reshape(8, MATRIX, MATRIX)
+  images = np.ones((2, 1, 1, 1), "c8") * sensitivities
+  found = estimate_sensitivities(images)
+  norm = np.linalg.norm(sensitivities, axis=0)
+  overlap = np.abs(np.sum(sensitivities.conj() * found, 0)) / norm
+  assert overlap.min() > 0.98
