@@ -31,6 +31,20 @@ class Grid:
   affine: Float64[np.ndarray, "4 4"]
 
 
+def plain_affine(
+  shape: tuple[int, int, int], voxel_mm: Float64[np.ndarray, "3"]
+) -> Float64[np.ndarray, "4 4"]:
+  """Axes to the right, front and top, the middle of the volume at 0.
+
+  Args:
+    shape: voxels along x, y and slices.
+    voxel_mm: their sizes.
+  """
+  affine = np.diag([*voxel_mm, 1.0])
+  affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+  return affine
+
+
 def read_on_grid(
   path: str | os.PathLike, grid: Grid, *, nearest: bool = False
 ) -> tuple[Float32[np.ndarray, "x y slice"], bool]:

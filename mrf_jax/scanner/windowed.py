@@ -137,6 +137,57 @@ def combined_windows(
   return sliding_window(frames, window=window, stride=stride)
 
 
+def separate_windows(
+  samples: Complex64[np.ndarray, "frame coil sample"],
+  trajectory: Float32[np.ndarray, "frame sample 2"],
+  *,
+  matrix: int,
+  window: int,
+  phases_deg: Float[np.ndarray, "frame"] | None = None,
+  weights: Float32[np.ndarray, "frame sample"] | None = None,
+) -> Complex64[np.ndarray, "window coil y x"]:
+  """Images of windows that do not overlap, each transformed as a whole.
+
+  Those of `window_images` with the window as stride, at a fraction of the
+  time and memory.
+
+  Args:
+    samples: see `window_images`, as for the rest.
+    trajectory: likewise.
+    matrix: voxels along x and y.
+    window: frames of one window.
+    phases_deg: phase of each RF pulse, or None.
+    weights: density compensation, or None.
+
+  Returns:
+    frames // window images of each coil.
+
+  Raises:
+    UserError: the parts do not fit together, or a value is not finite.
+  """
+  scan = _checked_scan(
+    samples, trajectory, matrix, window, 1, phases_deg, weights
+  )
+  n_frames, n_coils, _ = scan.samples.shape
+  images = np.empty((n_frames // window, n_coils, matrix, matrix), np.complex64)
+
+  def transform(number: int) -> None:
+    frames = np.arange(number * window, (number + 1) * window)
+    operator = nufft(
+      scan.trajectory[frames].reshape(-1, 2),
+      matrix,
+      n_coils=n_coils,
+      n_batches=1,
+      n_threads=1,
+    )
+    k_space = scan.weighted(frames).swapaxes(0, 1).reshape(1, n_coils, -1)
+    image = operator.adj_op(np.ascontiguousarray(k_space))[0]
+    images[number] = image.transpose(0, 2, 1) / window
+
+  map_threads(transform, range(len(images)))
+  return images
+
+
 def _alike(trajectory: np.ndarray) -> list[np.ndarray]:
   """Numbers of the frames in groups of one trajectory, none too large."""
   rows = trajectory.reshape(len(trajectory), -1)

@@ -6,7 +6,11 @@ import pytest
 from mrf_jax.phantom.fields import coil_sensitivities
 from mrf_jax.scanner.coils import estimate_sensitivities
 from mrf_jax.scanner.spiral import make_spiral
-from mrf_jax.scanner.windowed import combined_windows, window_images
+from mrf_jax.scanner.windowed import (
+  combined_windows,
+  separate_windows,
+  window_images,
+)
 
 MATRIX = 32
 
@@ -71,6 +75,12 @@ def test_combined_windows_are_combinations_of_the_windows(
   wanted = np.sum(sensitivities.conj() * images, 1) / power
   wanted = wanted[:, mask].T
   assert found.shape == (np.count_nonzero(mask), 8)
+  apart = separate_windows(
+    samples, trajectory, matrix=MATRIX, window=6, phases_deg=phases
+  )
+  np.testing.assert_allclose(
+    apart, images[::3], atol=2e-4 * np.abs(images).max()
+  )
   scale = np.abs(wanted).max()
   np.testing.assert_allclose(found, wanted, atol=2e-4 * scale)
 

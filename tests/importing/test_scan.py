@@ -1,0 +1,153 @@
+"""A subject from files, and files that make none."""
+
+import nibabel
+import numpy as np
+import pytest
+
+from mrf_jax import UserError, load_subject, make_sequence, save_subject
+from mrf_jax.importing.scan import align_phases, import_scan
+from mrf_jax.importing.series import open_series
+
+SHAPE = (16, 18, 3)
+N_FRAMES = 10
+AFFINE = np.array(
+  [[0, 2.0, 0, -15], [-2.0, 0, 0.5, 17], [0, 0.1, 5.0, -9], [0, 0, 0, 1]]
+)
+SEQUENCE = make_sequence(np.full(N_FRAMES, 30.0), 12.0, 2.0)
+OPTIONS = {"name": "A", "window": 1, "stride": 1, "field_strength_t": 1.5}
+UNITS = {"t1_ms": "s", "t2_ms": "ms"}
+
+
+def inside():
+  x, y, z = np.indices(SHAPE)
+  return (x - 6) ** 2 + (y - 8) ** 2 + 3 * (z - 1) ** 2 < 30
+
+
+@pytest.fixture
+def files(tmp_path):
+  """A series, a mask and maps, T1 in seconds."""
+  rng = np.random.default_rng(0)
+  noise = rng.standard_normal((*SHAPE, N_FRAMES, 2)).view(complex)[..., 0]
+  curve = (1 - 1.8 * np.exp(-np.arange(N_FRAMES) / 3)) * np.exp(0.4j)
+  images = inside()[..., None] * curve + 0.02 * noise
+  volumes = {
+    "scan": images.astype(np.complex64),
+    "mask": inside().astype(np.uint8),
+    "pd": rng.uniform(0.5, 1, SHAPE),
+    "t1_ms": rng.uniform(0.6, 1.2, SHAPE),
+    "t2_ms": rng.uniform(50, 120, SHAPE),
+  }
+  paths = {}
+  for name, values in volumes.items():
+    if values.dtype == float:
+      values = values.astype(np.float32)
+    volumes[name] = values
+    paths[name] = tmp_path / f"{name}.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), paths[name])
+  return paths, volumes
+
+
+def run(paths, **options):
+  series = open_series(paths["scan"])
+  maps = {name: paths[name] for name in ("pd", "t1_ms", "t2_ms")}
+  options = {"mask_path": paths["mask"], "map_paths": maps, **options}
+  options.setdefault("units", UNITS)
+  return import_scan(series, series.affine, SEQUENCE, **OPTIONS, **options)
+
+
+def test_what_goes_in_comes_out_of_the_subject_file(files, tmp_path):
+  paths, volumes = files
+  done = run(paths)
+  assert done.said == ()
+  save_subject(done.subject, tmp_path / "a.h5")
+  subject = load_subject(tmp_path / "a.h5")
+  mask = inside().transpose(2, 1, 0)
+  np.testing.assert_array_equal(subject.mask, mask)
+  np.testing.assert_array_equal(
+    subject.signals, volumes["scan"].transpose(2, 1, 0, 3)[mask]
+  )
+  np.testing.assert_allclose(
+    subject.maps.t1_ms,
+    1000 * volumes["t1_ms"].transpose(2, 1, 0)[mask],
+    rtol=1e-6,
+  )
+  np.testing.assert_allclose(
+    subject.maps.t2_ms, volumes["t2_ms"].transpose(2, 1, 0)[mask], rtol=1e-6
+  )
+  np.testing.assert_allclose(subject.affine, AFFINE, atol=1e-5)
+  assert subject.provenance.startswith(f"imported from {paths['scan']}")
+
+
+def test_without_mask_and_maps(files):
+  paths, _ = files
+  done = run(paths, mask_path=None, map_paths=None)
+  assert done.subject.maps is None
+  (said,) = done.said
+  assert "no mask" in said and said in done.subject.provenance
+  wrong = done.subject.mask ^ inside().transpose(2, 1, 0)
+  assert np.count_nonzero(wrong) < 0.15 * np.count_nonzero(inside())
+
+
+def test_maps_and_mask_of_another_grid(files):
+  paths, volumes = files
+  finer = AFFINE @ np.diag([0.5, 0.5, 1, 1])
+  finer[:3, 3] = AFFINE[:3, 3] - 0.25 * (AFFINE[:3, 0] + AFFINE[:3, 1])
+  for name in ("mask", "t1_ms"):
+    doubled = volumes[name].repeat(2, 0).repeat(2, 1)
+    nibabel.save(nibabel.Nifti1Image(doubled, finer), paths[name])
+  done = run(paths)
+  mask = inside().transpose(2, 1, 0)
+  np.testing.assert_array_equal(done.subject.mask, mask)
+  np.testing.assert_allclose(
+    done.subject.maps.t1_ms,
+    1000 * volumes["t1_ms"].transpose(2, 1, 0)[mask],
+    rtol=1e-4,
+  )
+  assert len(done.said) == 2 and all("resampled" in s for s in done.said)
+
+
+def test_voxels_without_a_valid_map(files):
+  paths, volumes = files
+  volumes["t1_ms"][6, 8, 1] = np.nan
+  volumes["t1_ms"][7, 8, 1] = 0
+  nibabel.save(nibabel.Nifti1Image(volumes["t1_ms"], AFFINE), paths["t1_ms"])
+  with pytest.raises(UserError, match=r"2 of .*no valid t1_ms.*\[6, 8, 1\]"):
+    run(paths)
+  done = run(paths, leave_out_invalid=True)
+  assert np.count_nonzero(done.subject.mask) == np.count_nonzero(inside()) - 2
+  assert any("2 of" in said for said in done.said)
+
+
+def test_a_wrong_unit_is_named(files):
+  with pytest.raises(UserError, match=r"--t1_unit=s"):
+    run(files[0], units={})
+
+
+def test_a_mirrored_mask_is_named(files):
+  paths, volumes = files
+  mirrored = volumes["mask"][::-1].copy()
+  nibabel.save(nibabel.Nifti1Image(mirrored, AFFINE), paths["mask"])
+  with pytest.raises(UserError, match="mirrored along x"):
+    run(paths)
+
+
+def test_frames_must_be_those_of_the_train(files):
+  series = open_series(files[0]["scan"])
+  for window, stride in ((3, 1), (1, 2)):
+    options = {**OPTIONS, "window": window, "stride": stride}
+    with pytest.raises(UserError, match="10 images, but 10 frames"):
+      import_scan(series, series.affine, SEQUENCE, **options)
+
+
+def test_some_maps_are_missing(files):
+  paths, _ = files
+  with pytest.raises(UserError, match="t2_ms missing"):
+    run(paths, map_paths={"pd": paths["pd"], "t1_ms": paths["t1_ms"]})
+
+
+def test_phases_are_aligned():
+  rng = np.random.default_rng(0)
+  real = np.sort(rng.normal(size=(50, 40)), 1) + 0.5
+  turned = real * np.exp(2j * np.pi * rng.random((50, 1)))
+  found = align_phases(turned.astype(np.complex64))
+  np.testing.assert_allclose(found, real, atol=1e-5)
