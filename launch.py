@@ -15,8 +15,12 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Configuration file; its values: --config.key=value."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
-_MODE = flags.DEFINE_enum("mode", "crossval", (*_STAGES, "report"), "Stage.")
-_OUTPUT = flags.DEFINE_string("output", None, "Of report; None is the workdir.")
+_MODE = flags.DEFINE_enum(
+  "mode", "crossval", (*_STAGES, "report", "import"), "Stage."
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "Folder of report; None is the workdir. File of import."
+)
 _QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 _COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
 _PROFILE = flags.DEFINE_boolean("profile", False, "Trace to WORKDIR/profile.")
@@ -28,6 +32,50 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
 _TIMEOUT = flags.DEFINE_integer(
   "coordinator_timeout_s", 300, "How long to wait for the others."
 )
+
+# Of import; docs/your-own-data.md shows them at work.
+_IMPORT = {
+  "scan": "Series (.nii, .nii.gz, .mat, .npy, .npz) or raw data (.mrd, .h5).",
+  "imaginary": "Imaginary part of the series where it is a file of its own.",
+  "variable": "Of a .mat or .npz file.",
+  "imaginary_variable": "Imaginary part where it is a variable of its own.",
+  "axes": "Letter of each stored axis, such as xyzt; c is real, imaginary.",
+  "affine_from": "NIfTI file of the same shape that says where voxels lie.",
+  "voxel_mm": "Sizes of a voxel, such as 1,1,5, where nothing says where.",
+  "mask": "NIfTI; None is the largest bright object.",
+  "pd": "NIfTI map of the proton density.",
+  "t1": "NIfTI map of T1.",
+  "t2": "NIfTI map of T2.",
+  "t1_unit": "s, ms or us; None is ms.",
+  "t2_unit": "s, ms or us; None is ms.",
+  "schedule": "Flip angles and times: text, .mat or .seq (Pulseq).",
+  "schedule_tr": "Text file of TRs where they stand apart.",
+  "time_unit": "Of the schedule: ms or s.",
+  "angle_unit": "Of the schedule: deg or rad.",
+  "inversion_time_ms": "Where the schedule does not say: a number, or none.",
+  "trajectory_unit": "Of raw data; None finds the one that fills the band.",
+  "subject": "Name of the subject; None is that of the file.",
+}
+for _name, _help in _IMPORT.items():
+  flags.DEFINE_string(_name, None, f"Of import. {_help}")
+for _name, _help in {
+  "tr_ms": "Where the schedule does not say.",
+  "te_ms": "Where the schedule does not say.",
+  "field_strength_t": "Where the scan does not say.",
+}.items():
+  flags.DEFINE_float(_name, None, f"Of import. {_help}")
+for _name, _help in {
+  "n_frames": "Of the schedule, the first ones; None is all.",
+  "window": "Frames that an image averages; None is 1.",
+  "stride": "Frames from one image to the next; None is 1.",
+}.items():
+  flags.DEFINE_integer(_name, None, f"Of import. {_help}")
+for _name, _help in {
+  "leave_out_invalid": "Take voxels without valid maps out of the mask.",
+  "align_phases": "Make the largest part of a fingerprint real; None: of raw.",
+  "demodulate": "Take the phases of the pulses off raw data.",
+}.items():
+  flags.DEFINE_boolean(_name, None, f"Of import. {_help}")
 
 
 def main(argv: list[str]) -> None:
@@ -44,6 +92,11 @@ def main(argv: list[str]) -> None:
     _check_flags(argv)
     if _MODE.value == "report":
       experiment.report(_COMPARE.value, _WORKDIR.value, _OUTPUT.value)
+      return
+    if _MODE.value == "import":
+      from mrf_jax.importing.command import import_files
+
+      import_files(flags.FLAGS.flag_values_dict())
       return
     processes.start(
       _COORDINATOR.value,
@@ -69,7 +122,7 @@ def _check_flags(argv: list[str]) -> None:
   """Refuses flags that do not make a command."""
   if len(argv) > 1:
     _fail(f"unknown argument {argv[1]!r}")
-  if _MODE.value == "report":
+  if _MODE.value in ("report", "import"):
     return
   if not flags.FLAGS["config"].present:
     _fail("--config is missing")

@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
@@ -12,11 +12,33 @@ from mrf_jax.maps import Maps
 UNITS_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3}
 # Medians over any part of a body at 0.05 to 7 T, and of phantoms, lie here.
 _MEDIANS_MS = {"t1_ms": (50.0, 6000.0), "t2_ms": (5.0, 3000.0)}
+# Of a voxel's sides.
+_SIZES_MM = (0.05, 50.0)
 # Share of the volume that a mask may fill.
 _SHARES = (0.002, 0.98)
 # A mirrored mask that overlaps so much better with the bright voxels is the
 # right one.
 _MIRROR_GAIN = 0.1
+
+
+def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
+  """Refuses voxels that no scan has.
+
+  Args:
+    affine: voxel index to RAS, mm.
+
+  Raises:
+    UserError: a voxel is smaller or larger than any, a factor of 1000 named.
+  """
+  sizes = np.linalg.norm(affine[:3, :3], axis=0)
+  low, high = _SIZES_MM
+  if np.all((sizes >= low) & (sizes <= high)):
+    return
+  message = f"voxels of {' × '.join(f'{size:.3g}' for size in sizes)} mm"
+  for factor, unit in ((1e3, "metres"), (1e-3, "micrometres")):
+    if np.all((sizes * factor >= low) & (sizes * factor <= high)):
+      message += f": are these {unit}?"
+  raise UserError(message)
 
 
 def check_times(maps: Maps, units: dict[str, str]) -> None:

@@ -72,6 +72,8 @@ class RawSeries:
     self._numbers = _frames_of_slices(raw, sequence, self.path)
     self._trajectory = self._cycles(raw, matrix, fov_mm, trajectory_unit)
     self.affine = raw.affine
+    if self.affine is not None and fov_mm != raw.fov_mm:
+      self.affine = _in_plane(self.affine, matrix, 1e3)
     if self.affine is None and fov_mm is not None:
       self.affine = plain_affine(
         (matrix, matrix, len(self._numbers)),
@@ -222,9 +224,17 @@ def _frames_of_slices(
     if len(numbers) != sequence.n_frames:
       raise UserError(
         f"{path}: slice {k} has {len(numbers)} acquisitions, but the sequence "
-        f"has {sequence.n_frames} frames"
+        f"has {sequence.n_frames} frames (--n_frames keeps its first ones)"
       )
   return found
+
+
+def _in_plane(affine: np.ndarray, matrix: int, factor: float) -> np.ndarray:
+  """The affine of voxels so many times as large, about the middle."""
+  middle = np.array([matrix // 2, matrix // 2, 0, 1.0])
+  larger = affine @ np.diag([factor, factor, 1, 1])
+  larger[:3, 3] += (affine @ middle - larger @ middle)[:3]
+  return larger
 
 
 def _weights_of(

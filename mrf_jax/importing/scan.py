@@ -10,7 +10,12 @@ from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.importing.plausible import UNITS_MS, check_mask, check_times
+from mrf_jax.importing.plausible import (
+  UNITS_MS,
+  check_mask,
+  check_times,
+  check_voxels,
+)
 from mrf_jax.importing.volumes import (
   Grid,
   default_mask,
@@ -99,6 +104,7 @@ def import_scan(
       f"{images.path}: {images.shape[3]} images, but {sequence.n_frames} "
       f"frames in windows of {window} with stride {stride} make {n_windows}"
     )
+  check_voxels(affine)
   grid = Grid(images.shape[:3], affine)
   magnitude = images.mean_magnitude()
   bright = default_mask(magnitude)

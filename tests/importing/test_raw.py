@@ -170,3 +170,7 @@ def test_metres_are_noticed(samples, trajectory, tmp_path):
   )
   raw = RawSeries(path, SEQUENCE, window=WINDOW)
   assert any("metres" in words for words in raw.assumptions)
+  steps = np.linalg.norm(raw.affine[:3, :3], axis=0)
+  np.testing.assert_allclose(steps, [220 / MATRIX, 220 / MATRIX, 6], rtol=1e-5)
+  centre = raw.affine @ [MATRIX // 2, MATRIX // 2, 0, 1]
+  np.testing.assert_allclose(centre[:3], 0, atol=1e-4)

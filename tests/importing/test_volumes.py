@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrf_jax import Maps, UserError
-from mrf_jax.importing.plausible import check_mask, check_times
+from mrf_jax.importing.plausible import check_mask, check_times, check_voxels
 from mrf_jax.importing.volumes import (
   Grid,
   default_mask,
@@ -117,6 +117,16 @@ def test_the_default_mask_is_the_object():
   assert not mask[:, 5, 37].any()
   with pytest.raises(UserError, match="shows no object"):
     default_mask(np.zeros((4, 4, 1), np.float32))
+
+
+@pytest.mark.parametrize(
+  ("size", "words"),
+  [(0.002, "metres"), (2000.0, "micrometres"), (1e7, "1e\\+07")],
+)
+def test_voxels_that_no_scan_has(size, words):
+  check_voxels(np.diag([2.0, 2, 5, 1]))
+  with pytest.raises(UserError, match=words):
+    check_voxels(np.diag([size, size, size, 1]))
 
 
 def test_masks_that_do_not_belong_to_the_scan():

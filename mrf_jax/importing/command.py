@@ -1,0 +1,215 @@
+"""The import stage: files of a scan in, a subject file out."""
+
+import pathlib
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from mrf_jax.dataset.subject import save_subject
+from mrf_jax.errors import UserError
+from mrf_jax.importing.plausible import UNITS_MS
+from mrf_jax.importing.raw import RawSeries
+from mrf_jax.importing.scan import import_scan
+from mrf_jax.importing.series import open_series
+from mrf_jax.importing.volumes import plain_affine
+from mrf_jax.nifti import read_volume
+from mrf_jax.sequence import Sequence
+from mrf_jax.sequence_files import load_sequence
+
+_RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
+
+
+def import_files(options: dict[str, Any]) -> pathlib.Path:
+  """Imports a scan and says what was assumed.
+
+  Args:
+    options: values of the flags of `--mode=import` by name, None where not
+      given; see `launch.py`.
+
+  Returns:
+    The subject file.
+
+  Raises:
+    UserError: something is missing, damaged, does not fit or cannot be right;
+      nothing is written then.
+  """
+  for name in ("scan", "schedule", "output"):
+    if not options[name]:
+      raise UserError(f"--{name} is missing")
+  output = pathlib.Path(options["output"])
+  if output.suffix != ".h5":
+    raise UserError(f"--output: {output} is no name of a subject file (….h5)")
+  if not output.parent.is_dir():
+    raise UserError(f"--output: there is no folder {output.parent}")
+  for name in ("t1_unit", "t2_unit"):
+    if options[name] is not None and options[name] not in UNITS_MS:
+      raise UserError(
+        f"--{name}: {options[name]!r} is not one of {', '.join(UNITS_MS)}"
+      )
+  sequence = _sequence(options)
+  said = [_summary(sequence, options["schedule"])]
+  window, stride = options["window"] or 1, options["stride"] or 1
+  if not 1 <= window <= sequence.n_frames or stride < 1:
+    raise UserError(
+      f"--window={window} and --stride={stride} do not fit "
+      f"{sequence.n_frames} frames"
+    )
+  path = pathlib.Path(options["scan"])
+  is_raw = path.suffix.lower() in _RAW_SUFFIXES
+  field_t = options["field_strength_t"]
+  images: Any
+  if is_raw:
+    _refuse(options, path, ("imaginary", "imaginary_variable", "axes"))
+    images = RawSeries(
+      path,
+      sequence,
+      window=window,
+      stride=stride,
+      trajectory_unit=options["trajectory_unit"],
+      demodulate=bool(options["demodulate"]),
+    )
+    said += images.assumptions
+    field_t = field_t or images.field_strength_t
+  else:
+    _refuse(options, path, ("trajectory_unit", "demodulate"))
+    images = open_series(
+      path,
+      imaginary_path=options["imaginary"],
+      variable=options["variable"],
+      imaginary_variable=options["imaginary_variable"],
+      axes=options["axes"],
+    )
+  if field_t is None:
+    raise UserError(
+      f"{path}: does not say its field strength; --field_strength_t does"
+    )
+  align = options["align_phases"]
+  done = import_scan(
+    images,
+    _affine(images, options, said),
+    sequence,
+    name=options["subject"] or path.name.split(".")[0],
+    window=window,
+    stride=stride,
+    field_strength_t=field_t,
+    mask_path=options["mask"],
+    map_paths={
+      name: options[flag]
+      for name, flag in (("pd", "pd"), ("t1_ms", "t1"), ("t2_ms", "t2"))
+      if options[flag] is not None
+    },
+    units={
+      name: options[flag]
+      for name, flag in (("t1_ms", "t1_unit"), ("t2_ms", "t2_unit"))
+      if options[flag] is not None
+    },
+    leave_out_invalid=bool(options["leave_out_invalid"]),
+    # Estimated coils leave a phase of their own.
+    align=is_raw if align is None else align,
+    said=said,
+  )
+  save_subject(done.subject, output)
+  for sentence in done.said:
+    print(f"- {sentence}")
+  print(_report(done.subject))
+  print(f"Subject      {output}")
+  return output
+
+
+def _refuse(options: dict[str, Any], path, names: tuple[str, ...]) -> None:
+  """Options that say nothing about such a file."""
+  for name in names:
+    if options[name]:
+      raise UserError(f"{path}: --{name} is not for a file of this kind")
+
+
+def _sequence(options: dict[str, Any]) -> Sequence:
+  """The schedule, from its file and what the flags add."""
+  given = {
+    name: options[name]
+    for name in ("tr_ms", "te_ms", "time_unit", "angle_unit", "n_frames")
+    if options[name] is not None
+  }
+  inversion = options["inversion_time_ms"]
+  if inversion is not None:
+    try:
+      value = None if inversion == "none" else float(inversion)
+    except ValueError:
+      raise UserError(
+        f"--inversion_time_ms: {inversion!r} is neither a number nor none"
+      ) from None
+    given["inversion_time_ms"] = value
+  return load_sequence(
+    options["schedule"], tr_path=options["schedule_tr"], **given
+  )
+
+
+def _summary(sequence: Sequence, path) -> str:
+  """The train in a sentence."""
+
+  def span(values, unit):
+    low, high = float(np.min(values)), float(np.max(values))
+    shown = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{shown}{unit}"
+
+  inversion = sequence.inversion_time_ms
+  return (
+    f"schedule {path}: {sequence.n_frames} frames, flip angles "
+    f"{span(sequence.flip_angles_deg, '°')}, TR {span(sequence.tr_ms, ' ms')}, "
+    f"TE {span(sequence.te_ms, ' ms')}, "
+    + ("no inversion" if inversion is None else f"inversion {inversion:g} ms")
+    + " before the first pulse"
+  )
+
+
+def _affine(images, options: dict[str, Any], said: list[str]) -> np.ndarray:
+  """Where the voxels lie, from the file, another one, or their size."""
+  shape = images.shape[:3]
+  if options["affine_from"]:
+    other, image = read_volume(options["affine_from"])
+    if other.shape[:3] != shape:
+      raise UserError(
+        f"{options['affine_from']}: shape {other.shape[:3]}, but "
+        f"{images.path} has {shape}"
+      )
+    said.append(f"voxels lie where those of {options['affine_from']} do")
+    return np.asarray(image.affine, np.float64)
+  if options["voxel_mm"]:
+    sizes = options["voxel_mm"].split(",")
+    try:
+      voxel_mm = np.array([float(size) for size in sizes])
+    except ValueError:
+      voxel_mm = np.empty(0)
+    if voxel_mm.shape != (3,) or not np.all(voxel_mm > 0):
+      raise UserError(
+        f"--voxel_mm: {options['voxel_mm']!r} is not three sizes in mm, such "
+        "as 1,1,5"
+      )
+    said.append("x to the right, y to the front, slices upwards, centred")
+    return plain_affine(shape, voxel_mm)
+  if images.affine is None:
+    raise UserError(
+      f"{images.path}: does not say where its voxels lie; --affine_from=FILE "
+      "(a NIfTI file of the same shape) or --voxel_mm=1,1,5 does"
+    )
+  return images.affine
+
+
+def _report(subject) -> str:
+  """Medians, share of the mask and axes, for the eye."""
+  axes = "".join(nibabel.aff2axcodes(subject.affine))
+  sizes = np.linalg.norm(subject.affine[:3, :3], axis=0)
+  lines = [
+    f"Voxels       {subject.n_voxels:,}, {subject.mask.mean():.0%} of "
+    f"{' × '.join(map(str, subject.mask.shape[::-1]))}, "
+    f"{' × '.join(f'{size:.3g}' for size in sizes)} mm, axes towards {axes}",
+    f"Images       {subject.n_windows}, windows of {subject.window} frames",
+  ]
+  if subject.maps is not None:
+    lines.append(
+      f"Medians      T1 {np.median(subject.maps.t1_ms):.0f} ms, "
+      f"T2 {np.median(subject.maps.t2_ms):.0f} ms, "
+      f"PD {np.median(subject.maps.pd):.3g}"
+    )
+  return "\n".join(lines)
