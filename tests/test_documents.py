@@ -3,8 +3,12 @@
 import importlib.util
 import json
 import pathlib
+import re
 
 import pytest
+
+from mrf_jax.report.page import results_page
+from mrf_jax.report.write import read_notes
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -34,3 +38,15 @@ def test_the_readme_shows_the_same_speeds(run, record):
   readme = (ROOT / "README.md").read_text()
   assert readme == run.readme_with_speeds(readme, record)
   assert "beside mrpro" in readme
+
+
+def test_the_results_are_their_record_and_notes():
+  docs = ROOT / "docs"
+  record = json.loads((docs / "results.json").read_text())
+  page = results_page(record, read_notes(docs / "results_notes.md"))
+  assert (docs / "results.md").read_text() == page
+  for picture in re.findall(r"\((results/.*?\.png)\)", page):
+    assert (docs / picture).stat().st_size > 0
+  # A note under a heading that no section has would be lost.
+  for name, words in read_notes(docs / "results_notes.md").items():
+    assert words in page, name
