@@ -39,7 +39,7 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
   output = pathlib.Path(output)
   record = study_record(root, earlier=_read_record(output / RECORD))
   # As a reader of the file gets it.
-  record = json.loads(json.dumps(record))
+  record = json.loads(json.dumps(record, sort_keys=True))
   page = results_page(record, read_notes(output / NOTES))
   with writing_to(output):
     (output / "results").mkdir(exist_ok=True)
