@@ -56,26 +56,29 @@ _IMPORT = {
   "trajectory_unit": "Of raw data; None finds the one that fills the band.",
   "subject": "Name of the subject; None is that of the file.",
 }
-for _name, _help in _IMPORT.items():
-  flags.DEFINE_string(_name, None, f"Of import. {_help}")
-for _name, _help in {
+_IMPORT_NUMBERS = {
   "tr_ms": "Where the schedule does not say.",
   "te_ms": "Where the schedule does not say.",
   "field_strength_t": "Where the scan does not say.",
-}.items():
-  flags.DEFINE_float(_name, None, f"Of import. {_help}")
-for _name, _help in {
+}
+_IMPORT_COUNTS = {
   "n_frames": "Of the schedule, the first ones; None is all.",
   "window": "Frames that an image averages; None is 1.",
   "stride": "Frames from one image to the next; None is 1.",
-}.items():
-  flags.DEFINE_integer(_name, None, f"Of import. {_help}")
-for _name, _help in {
+}
+_IMPORT_CHOICES = {
   "leave_out_invalid": "Take voxels without valid maps out of the mask.",
   "align_phases": "Make the largest part of a fingerprint real; None: of raw.",
   "demodulate": "Take the phases of the pulses off raw data.",
-}.items():
-  flags.DEFINE_boolean(_name, None, f"Of import. {_help}")
+}
+for _define, _flags in (
+  (flags.DEFINE_string, _IMPORT),
+  (flags.DEFINE_float, _IMPORT_NUMBERS),
+  (flags.DEFINE_integer, _IMPORT_COUNTS),
+  (flags.DEFINE_boolean, _IMPORT_CHOICES),
+):
+  for _name, _help in _flags.items():
+    _define(_name, None, f"Of import. {_help}")
 
 
 def main(argv: list[str]) -> None:

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 from mrf_jax.errors import UserError
 
+# Bytes that deflate, the compression of gzip, zip and HDF5, can make of one at
+# the most: a header that claims more than the file can hold is damaged.
+COMPRESSION = 1032
+
 
 @contextlib.contextmanager
 def writing_to(folder: str | os.PathLike) -> Iterator[pathlib.Path]:

@@ -17,7 +17,7 @@ from mrf_jax.files import replacing
 
 # Two grids are one if their corners lie this close, in voxels.
 _GRID_TOLERANCE = 0.01
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _DAMAGE = (
   ImageFileError,
   HeaderDataError,
@@ -102,7 +102,7 @@ def read_volume(
   try:
     data = pathlib.Path(path).read_bytes()
     # nibabel.load stops before the checksum at the end of a gzip file.
-    if data[:2] == _GZIP_MAGIC:
+    if data[:2] == GZIP_MAGIC:
       data = gzip.decompress(data)
     sizes = [int.from_bytes(data[:4], order) for order in ("little", "big")]
     second = nibabel.Nifti2Header.sizeof_hdr in sizes

@@ -11,6 +11,7 @@ from jaxtyping import Complex64, Float32, Float64, Int
 
 from mrf_jax.dataset.raw_geometry import affine_of_slices, slice_numbers
 from mrf_jax.errors import UserError, one_line
+from mrf_jax.files import COMPRESSION
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
 _NOISE_FLAG = 1 << 18
@@ -24,8 +25,6 @@ _SIZES = (
 )
 # Acquisitions whose variable-length fields are in memory at once.
 _BLOCK = 256
-# Bytes that deflate, HDF5's compression, can make of one at the most.
-_COMPRESSION = 1032
 _NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
 
 
@@ -105,7 +104,7 @@ def _read_acquisitions(file: h5py.File):
     raise UserError("no acquisitions in dataset/data")
   # A damaged count may ask for any amount of memory.
   stored = len(dataset) * dataset.dtype.itemsize
-  if stored > _COMPRESSION * os.path.getsize(file.filename):
+  if stored > COMPRESSION * os.path.getsize(file.filename):
     raise UserError(
       f"dataset/data claims {len(dataset)} acquisitions, more than the file "
       "can hold"

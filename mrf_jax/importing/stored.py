@@ -20,11 +20,9 @@ from nibabel.wrapstruct import WrapStructError
 from scipy.io.matlab import MatReadError
 
 from mrf_jax.errors import UserError, one_line
+from mrf_jax.files import COMPRESSION
+from mrf_jax.nifti import GZIP_MAGIC
 
-# Bytes that deflate can make of one at the most: a header that claims more
-# than the file can hold is damaged.
-_COMPRESSION = 1032
-_GZIP_MAGIC = b"\x1f\x8b"
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 _DAMAGE = (
   OSError,
@@ -146,7 +144,7 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
   """A volume series; its axes are x, y, slice, frame as the format has them."""
   del variable
   with open(path, "rb") as file:
-    packed = file.read(2) == _GZIP_MAGIC
+    packed = file.read(2) == GZIP_MAGIC
   opened = gzip.open if packed else open
   with opened(path, "rb") as stream:
     start = stream.read(4)
@@ -162,7 +160,7 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
       raise UserError(f"{path}: not a NIfTI file")
   shape = tuple(map(int, header.get_data_shape()))
   dtype = header.get_data_dtype()
-  held = path.stat().st_size * (_COMPRESSION if packed else 1)
+  held = path.stat().st_size * (COMPRESSION if packed else 1)
   _refuse_absurd(path, shape, dtype.itemsize, held)
   offset = header.get_data_offset()
   slope, intercept = header.get_slope_inter()
@@ -218,7 +216,7 @@ def _open_npz(path: pathlib.Path, variable: str | None) -> Stored:
         shape, _, dtype = header(member)
       name = info.filename.removesuffix(".npy")
       shapes[name] = (shape, dtype)
-      held = min(info.file_size, _COMPRESSION * path.stat().st_size)
+      held = min(info.file_size, COMPRESSION * path.stat().st_size)
       _refuse_absurd(f"{path}: {name}", shape, dtype.itemsize, held)
   name = _choose(path, variable, shapes)
   with np.load(path, allow_pickle=False) as loaded:
@@ -239,7 +237,7 @@ def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
     )
   name = _choose(path, variable, numbers)
   shape, dtype = numbers[name]
-  held = _COMPRESSION * path.stat().st_size
+  held = COMPRESSION * path.stat().st_size
   _refuse_absurd(f"{path}: {name}", shape, dtype.itemsize, held)
   loaded = scipy.io.loadmat(path, variable_names=[name])[name]
   return _in_memory(f"{path}: {name}", loaded)
@@ -255,7 +253,7 @@ def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
     }
   name = _choose(path, variable, known)
   shape, dtype = known[name]
-  held = _COMPRESSION * path.stat().st_size
+  held = COMPRESSION * path.stat().st_size
   _refuse_absurd(f"{path}: {name}", shape, dtype.itemsize, held)
 
   def pieces(step: int) -> Iterator[np.ndarray]:
