@@ -46,7 +46,8 @@ except ImportError:
 from mrf_jax.benchmark.machine import device_name
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
-from mrf_jax.inference import Model, estimate, reconstruct, signal_table
+from mrf_jax.inference import estimate, signal_table
+from mrf_jax.model import Model, reconstruct
 from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.phantom.anatomy import SliceGrid, make_head
 from mrf_jax.sequence import tailored

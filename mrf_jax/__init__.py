@@ -4,11 +4,16 @@ from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.dataset.raw_data import RawData, load_raw_data
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
-from mrf_jax.inference import Model, reconstruct, reconstruct_with_deviations
 from mrf_jax.maps import Maps
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary
 from mrf_jax.matching.dot_product import match
+from mrf_jax.model import (
+  Model,
+  reconstruct,
+  reconstruct_ensemble,
+  reconstruct_with_deviations,
+)
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
 from mrf_jax.relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from mrf_jax.sequence import (
@@ -54,6 +59,7 @@ __all__ = [
   "match",
   "match_atlas",
   "reconstruct",
+  "reconstruct_ensemble",
   "reconstruct_with_deviations",
   "rf_spoiling_phases_deg",
   "save_model",

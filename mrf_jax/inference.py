@@ -1,6 +1,5 @@
-"""Maps of a scan from a trained network."""
+"""What a network says of all voxels of a scan, in one compiled call."""
 
-import dataclasses
 import functools
 import mmap
 from collections.abc import Callable
@@ -10,16 +9,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex64, Float32, Int32
+from jaxtyping import (
+  Array,
+  Bool,
+  Complex64,
+  Float32,
+  Int32,
+  PRNGKeyArray,
+)
 
 from mrf_jax.arrays import AnyArray
-from mrf_jax.dataset.normalise import MapRange, normalise_signals
+from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import make_grid
-from mrf_jax.dataset.subject import Subject
-from mrf_jax.errors import UserError
-from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.maps import MAP_NAMES
 from mrf_jax.precision import PRECISIONS, check_precision
-from mrf_jax.sequence import Sequence
 from mrf_jax.training.losses import split_deviations
 
 # Voxels that a network sees at once.
@@ -28,92 +31,6 @@ _BLOCK = 4096
 # brain are left out: smaller ones waste less on the rim of the brain, larger
 # ones share more of their neighbours' features.
 _TILE = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-  """A trained network and all that a reconstruction with it needs.
-
-  Attributes:
-    method: name of the method.
-    network: the Flax module.
-    reach: voxels on each side of a patch's centre.
-    variables: parameters and batch statistics.
-    map_range: of the maps it was trained on.
-    normalise_signals_per: how its inputs were standardised.
-    sequence: the train of its scans.
-    window: frames of their sliding window.
-    stride: frames from one window to the next.
-    basis: temporal components that its inputs are projected on,
-      [window image, rank], or None.
-  """
-
-  method: str
-  network: nn.Module
-  reach: int
-  variables: Any
-  map_range: MapRange
-  normalise_signals_per: str
-  sequence: Sequence
-  window: int
-  stride: int
-  basis: Complex64[np.ndarray, "frame rank"] | None = None
-
-
-def reconstruct(
-  model: Model, subject: Subject, *, precision: str = "float32"
-) -> Maps:
-  """Maps of a scan; see `reconstruct_with_deviations`."""
-  return reconstruct_with_deviations(model, subject, precision=precision)[0]
-
-
-def reconstruct_with_deviations(
-  model: Model, subject: Subject, *, precision: str = "float32"
-) -> tuple[Maps, Maps | None]:
-  """Maps of a scan and how far off they may be, all slices in one call.
-
-  Layers that see one voxel run once for each masked voxel, those that see its
-  neighbours on all slices, without their tiles that hold no brain.
-
-  Args:
-    model: the trained network.
-    subject: a scan of the model's sequence and window, with its signals.
-    precision: of activations and products, one of `PRECISIONS`.
-
-  Returns:
-    Maps in physical units, [voxel] each, and their predicted standard
-    deviations from the reference maps; None where the network has none.
-
-  Raises:
-    UserError: the scan's sequence or window is not the model's, its signals
-      were not loaded, or the precision is unknown.
-  """
-  _check_scan(model, subject)
-  if subject.signals is None:
-    raise UserError(f"{subject.subject}: was loaded without its signals")
-  signals = subject.signals
-  if model.basis is not None:
-    signals = signals @ model.basis
-  # On the device before the call, so that the host's copy is freed.
-  table = jax.device_put(signal_table(signals, per=model.normalise_signals_per))
-  scaled = estimate(
-    model.network,
-    model.variables,
-    table,
-    subject.mask,
-    reach=model.reach,
-    precision=precision,
-  )
-  deviations = None
-  if scaled.shape[-1] > len(MAP_NAMES):
-    scaled, log_deviations = split_deviations(scaled)
-    deviations = np.exp(log_deviations)
-  scaled = scaled.astype(np.float64)
-  maps = Maps.unstack(model.map_range.unscale(scaled).astype(np.float32))
-  if deviations is None:
-    return maps, None
-  deviations = model.map_range.unscale_deviations(deviations, scaled)
-  return maps, Maps.unstack(deviations.astype(np.float32))
 
 
 def signal_table(
@@ -142,8 +59,8 @@ def estimate(
   *,
   reach: int,
   precision: str = "float32",
-) -> Float32[np.ndarray, "voxel 3"]:
-  """Maps of a scan on the scale of [0, 1].
+) -> Float32[np.ndarray, "voxel output"]:
+  """What a network says of every voxel of a scan, on the scale of [0, 1].
 
   Args:
     network: the Flax module; where it reaches beyond a voxel it has the halves
@@ -157,6 +74,51 @@ def estimate(
   Raises:
     UserError: the precision is unknown.
   """
+  found, _ = _estimate(network, variables, table, mask, reach, precision, None)
+  return found
+
+
+def estimate_passes(
+  network: nn.Module,
+  variables: Any,
+  table: Float32[AnyArray, "block voxel 2T"],
+  mask: Bool[np.ndarray, "slice y x"],
+  *,
+  reach: int,
+  keys: PRNGKeyArray,
+  precision: str = "float32",
+) -> tuple[
+  Float32[np.ndarray, "voxel output"], Float32[np.ndarray, "voxel output"]
+]:
+  """Mean and variance of passes with dropout, all in one compiled call.
+
+  Monte Carlo dropout (Gal 2016). Every pass drops other activations, the same
+  of a voxel's own features for all neighbours that see them.
+
+  Args:
+    network: the Flax module, with dropout.
+    variables: its parameters and batch statistics.
+    table: of `signal_table`.
+    mask: the voxels, [slice, y, x].
+    reach: voxels on each side of a patch's centre.
+    keys: a random key for each pass, at least two.
+    precision: of activations and products, one of `PRECISIONS`.
+
+  Returns:
+    Mean over the passes, on the scale of [0, 1], and the variance from pass to
+    pass. Where the network predicts logarithms of deviations, variances stand
+    in their place.
+
+  Raises:
+    UserError: the precision is unknown.
+  """
+  if len(keys) < 2:
+    raise ValueError(f"{len(keys)} passes have no variance")
+  return _estimate(network, variables, table, mask, reach, precision, keys)
+
+
+def _estimate(network, variables, table, mask, reach, precision, keys):
+  """Outputs [voxel, output], and their variance where there are keys."""
   check_precision(precision)
   dtype, products = PRECISIONS[precision]
   params = jax.tree.map(lambda x: x.astype(dtype), variables["params"])
@@ -166,48 +128,100 @@ def estimate(
   # Accelerators would multiply float32 with fewer bits.
   with jax.default_matmul_precision(products):
     if not reach:
-      found = _by_voxel(network, variables, table, n_blocks)
-      return np.asarray(found).reshape(-1, found.shape[-1])[1 : 1 + n_voxels]
+      found = _by_voxel(network, variables, table, n_blocks, keys)
+      return jax.tree.map(
+        lambda x: np.asarray(x).reshape(-1, x.shape[-1])[1 : 1 + n_voxels],
+        found,
+      )
     tiles, n_tile_blocks = _tiles(mask, reach, network.slices)
-    found = _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks)
+    found = _by_tile(
+      network, variables, table, n_blocks, tiles, n_tile_blocks, keys
+    )
   centres = _centres(tiles, reach, network.slices)
   there = centres > 0
-  estimates = np.empty((n_voxels, found.shape[-1]), np.float32)
-  estimates[centres[there] - 1] = np.asarray(found)[there]
-  return estimates
+
+  def by_voxel(outputs):
+    estimates = np.empty((n_voxels, outputs.shape[-1]), np.float32)
+    estimates[centres[there] - 1] = np.asarray(outputs)[there]
+    return estimates
+
+  return jax.tree.map(by_voxel, found)
 
 
 @functools.partial(jax.jit, static_argnames="network")
-def _by_voxel(network, variables, table, n_blocks):
-  """Estimates of a fingerprint-wise network, [block, voxel, 3]."""
+def _by_voxel(network, variables, table, n_blocks, keys):
+  """Outputs of a fingerprint-wise network, [block, voxel, output]."""
   dtype = _dtype_of(variables)
 
-  def voxels(block):
-    x = block[:, None, None].astype(dtype)
-    found = network.apply(variables, x, train=False)[:, 0, 0]
-    return found.astype(jnp.float32)
+  def once(key):
+    def voxels(block, i):
+      x = block[:, None, None].astype(dtype)
+      found = network.apply(variables, x, train=False, rngs=_rngs(key, i))
+      return found[:, 0, 0].astype(jnp.float32)
 
-  return _map_blocks(voxels, table, n_blocks)
+    return _map_blocks(voxels, table, n_blocks)
+
+  return _moments(once, keys)
 
 
 @functools.partial(jax.jit, static_argnames="network")
-def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks):
-  """Estimates of a network with patches, [block, tile, y, x, 3]."""
+def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
+  """Outputs of a network with patches, [block, tile, y, x, output]."""
   dtype = _dtype_of(variables)
 
-  def temporal(block):
-    x = block[:, None, None].astype(dtype)
-    return network.apply(variables, x, method="temporal", train=False)[:, 0, 0]
+  def apply(half, x, key, i):
+    return network.apply(
+      variables, x, method=half, train=False, rngs=_rngs(key, i)
+    )
 
-  features = _map_blocks(temporal, table, n_blocks)
-  features = features.reshape(-1, features.shape[-1])
+  def once(key):
+    def temporal(block, i):
+      x = block[:, None, None].astype(dtype)
+      return apply("temporal", x, key, i)[:, 0, 0]
 
-  def spatial(block):
-    x = features[block]
-    found = network.apply(variables, x, method="spatial", train=False)
-    return found.astype(jnp.float32)
+    features = _map_blocks(temporal, table, n_blocks)
+    features = features.reshape(-1, features.shape[-1])
 
-  return _map_blocks(spatial, tiles, n_tile_blocks)
+    def spatial(block, i):
+      # Numbers of their own, behind those of the first half's blocks.
+      found = apply("spatial", features[block], key, len(table) + i)
+      return found.astype(jnp.float32)
+
+    return _map_blocks(spatial, tiles, n_tile_blocks)
+
+  return _moments(once, keys)
+
+
+def _rngs(key, number):
+  """Of the blocks of a pass, or none where nothing is dropped."""
+  return None if key is None else {"dropout": jax.random.fold_in(key, number)}
+
+
+def _moments(once: Callable, keys):
+  """Mean and variance of what `once` says for each key; once without keys."""
+  if keys is None:
+    return once(None), None
+
+  def outputs(key):
+    found = once(key)
+    if found.shape[-1] == len(MAP_NAMES):
+      return found
+    maps, log_deviations = split_deviations(found)
+    return jnp.concatenate([maps, jnp.exp(2 * log_deviations)], -1)
+
+  # Sums of differences from the first: those of squares would lose digits.
+  first = outputs(keys[0])
+
+  def add(sums, key):
+    difference = outputs(key) - first
+    return (sums[0] + difference, sums[1] + jnp.square(difference)), None
+
+  zero = jnp.zeros_like(first)
+  (total, squares), _ = jax.lax.scan(add, (zero, zero), keys[1:])
+  shift = total / len(keys)
+  mean = first + shift
+  variance = (squares - len(keys) * jnp.square(shift)) / (len(keys) - 1)
+  return mean, jnp.maximum(variance, 0)
 
 
 def _dtype_of(variables):
@@ -218,15 +232,15 @@ def _dtype_of(variables):
 def _map_blocks(
   function: Callable, blocks: Array, n_blocks: Int32[Array, ""]
 ) -> Array:
-  """`function` of the first blocks, one after another; zeros behind them.
+  """`function` of the first blocks and their numbers; zeros behind them.
 
   The count is no constant, so that scans of alike heads share one program and
   none of them pays for the blocks that fill its table up.
   """
-  one = jax.eval_shape(function, blocks[0])
+  one = jax.eval_shape(function, blocks[0], 0)
 
   def step(i, results):
-    return results.at[i].set(function(blocks[i]))
+    return results.at[i].set(function(blocks[i], i))
 
   results = jnp.zeros((len(blocks), *one.shape), one.dtype)
   return jax.lax.fori_loop(0, n_blocks, step, results)
@@ -271,27 +285,3 @@ def _rounded(count: int) -> int:
   """The next count of at most three binary digits and zeros behind them."""
   step = 1 << max(0, count.bit_length() - 3)
   return -(-count // step) * step
-
-
-def _check_scan(model: Model, subject: Subject) -> None:
-  """Refuses a scan that the model was not trained for, naming both values."""
-  for name in ("window", "stride"):
-    wanted, found = getattr(model, name), getattr(subject, name)
-    if wanted != found:
-      raise UserError(
-        f"{subject.subject}: {name} is {found}, the model wants {wanted}"
-      )
-  if subject.sequence.n_frames != model.sequence.n_frames:
-    raise UserError(
-      f"{subject.subject}: {subject.sequence.n_frames} frames, the model "
-      f"wants {model.sequence.n_frames}"
-    )
-  played, wanted = subject.sequence, model.sequence
-  # The structure says which preparations are played and how it is spoiled.
-  kinds = {jax.tree.structure(train) for train in (played, wanted)}
-  pairs = zip(jax.tree.leaves(played), jax.tree.leaves(wanted), strict=False)
-  if len(kinds) > 1 or not all(np.allclose(a, b, atol=1e-3) for a, b in pairs):
-    raise UserError(
-      f"{subject.subject}: its sequence is not the one the model was trained "
-      "for (flip angles, timing, phases, preparation or spoiling differ)"
-    )

@@ -7,7 +7,7 @@ from mrf_jax import inference
 from mrf_jax.dataset.normalise import MapRange, normalise_signals
 from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.dataset.subject import Subject
-from mrf_jax.inference import Model, reconstruct
+from mrf_jax.model import Model, reconstruct
 from mrf_jax.models.cohen import Cohen
 from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.models.spatiotemporal_plus import SpatiotemporalPlus

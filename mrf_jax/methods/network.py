@@ -11,11 +11,11 @@ import numpy as np
 from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
-from mrf_jax.inference import Model, reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.matching.compress import check_rank
 from mrf_jax.methods.compression import CompressedScans, compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
+from mrf_jax.model import Model, reconstruct_with_deviations
 from mrf_jax.models import NETWORKS
 from mrf_jax.parallel import notice
 from mrf_jax.processes import own_share

@@ -47,7 +47,8 @@ class DropoutNormRelu(nn.Module):
     Args:
       x: activations.
       train: whether to drop some and use the batch's statistics, which then
-        move the running ones, or to use the latter.
+        move the running ones, or to use the latter; these drop some too where
+        a key `dropout` is given (Monte Carlo dropout, Gal 2016).
     """
     shape = x.shape[-1:]
     mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
@@ -55,6 +56,8 @@ class DropoutNormRelu(nn.Module):
     scale = self.param("scale", nn.initializers.ones, shape)
     bias = self.param("bias", nn.initializers.zeros, shape)
     if not train:
+      if self.rate and self.has_rng("dropout"):
+        x = _drop(x, key_words(self.make_rng("dropout")), self.rate)
       factor = jax.lax.rsqrt(var.value + EPSILON) * scale
       y = (x - _row(mean.value, x)) * _row(factor, x) + _row(bias, x)
       return nn.relu(y).astype(x.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing_folder
-from mrf_jax.inference import Model
+from mrf_jax.model import Model
 from mrf_jax.models import NETWORKS
 from mrf_jax.sequence import make_sequence
 from mrf_jax.training.trees import load_tree, save_tree
