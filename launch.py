@@ -15,11 +15,15 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Configuration file; its values: --config.key=value."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
+# Of files, not of a configuration's workdir.
+_FILE_STAGES = ("report", "import", "reconstruct")
 _MODE = flags.DEFINE_enum(
-  "mode", "crossval", (*_STAGES, "report", "import"), "Stage."
+  "mode", "crossval", (*_STAGES, *_FILE_STAGES), "Stage."
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "Folder of report; None is the workdir. File of import."
+  "output",
+  None,
+  "Folder of report (None is the workdir) and reconstruct. File of import.",
 )
 _QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 _COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
@@ -33,7 +37,23 @@ _TIMEOUT = flags.DEFINE_integer(
   "coordinator_timeout_s", 300, "How long to wait for the others."
 )
 
-# Of import; docs/your-own-data.md shows them at work.
+_MODEL = flags.DEFINE_list(
+  "model",
+  [],
+  "Of reconstruct: folder of a bundle, or of several, comma-separated, whose "
+  "mean is taken; or dictionary or dictionary_svd, with --config.",
+)
+_UNCERTAINTY = flags.DEFINE_boolean(
+  "uncertainty", False, "Of reconstruct: deviations of the maps, too."
+)
+_PASSES = flags.DEFINE_integer(
+  "passes", None, "Of reconstruct: with dropout, for deviations; None is 16."
+)
+_PASSES_SEED = flags.DEFINE_integer(
+  "passes_seed", None, "Of reconstruct: of what is dropped; None is 0."
+)
+
+# Of import, and of reconstruct where the scan is no subject file.
 _IMPORT = {
   "scan": "Series (.nii, .nii.gz, .mat, .npy, .npz) or raw data (.mrd, .h5).",
   "imaginary": "Imaginary part of the series where it is a file of its own.",
@@ -101,6 +121,11 @@ def main(argv: list[str]) -> None:
 
       import_files(flags.FLAGS.flag_values_dict())
       return
+    if _MODE.value == "reconstruct":
+      from mrf_jax.reconstruction.command import reconstruct_files
+
+      reconstruct_files(flags.FLAGS.flag_values_dict(), _CONFIG.value)
+      return
     processes.start(
       _COORDINATOR.value,
       _NUM_PROCESSES.value,
@@ -125,7 +150,7 @@ def _check_flags(argv: list[str]) -> None:
   """Refuses flags that do not make a command."""
   if len(argv) > 1:
     _fail(f"unknown argument {argv[1]!r}")
-  if _MODE.value in ("report", "import"):
+  if _MODE.value in _FILE_STAGES:
     return
   if not flags.FLAGS["config"].present:
     _fail("--config is missing")

@@ -44,6 +44,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.data = ml_collections.ConfigDict()
   config.data.n_subjects = 6
+  # The k-space too, as ISMRMRD: raw/subject-NN.mrd, 1.6 GB each at this size.
+  config.data.keep_raw = False
   config.data.grid = dict(
     n_slices=16,
     matrix=256,

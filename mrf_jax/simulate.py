@@ -1,10 +1,12 @@
 """A simulated subject: head, scan, reference maps."""
 
 import dataclasses
+import os
 
 import numpy as np
 from jaxtyping import Float32, Inexact
 
+from mrf_jax.dataset.raw_writer import write_raw_data
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
 from mrf_jax.parallel import progress
@@ -163,6 +165,7 @@ def simulate_subject(
   subspace_tolerance: float,
   reference: dict,
   field_strength_t: float = 1.5,
+  raw_path: str | os.PathLike | None = None,
 ) -> Subject:
   """Makes, scans and measures one head.
 
@@ -182,6 +185,7 @@ def simulate_subject(
     subspace_tolerance: relative error of the forward model's subspace.
     reference: arguments of `acquire_reference`.
     field_strength_t: main field, tesla; relaxation times are those of 1.5 T.
+    raw_path: ISMRMRD file that the k-space goes to; None keeps none.
 
   Returns:
     The subject with signals, reference maps and truth.
@@ -195,6 +199,11 @@ def simulate_subject(
   noise_rngs = scan_rng.spawn(grid.n_slices)
   order = made.by_distance_from_the_middle()
   unit_sd = None
+  raw = None
+  if raw_path is not None:
+    n_samples = spiral.trajectory.shape[1]
+    shape = (grid.n_slices, sequence.n_frames, n_coils, n_samples)
+    raw = np.zeros(shape, np.complex64)
   for z in progress(order, total=len(order), text=f"scanning {name}"):
     rows = made.rows(z)
     true = true_signals(made, sequence, z)
@@ -213,9 +222,20 @@ def simulate_subject(
       window=window,
       stride=stride,
       tolerance=subspace_tolerance,
+      samples=None if raw is None else raw[z],
     )
     power = np.sum(np.abs(sensitivities[:, mask[z]]) ** 2, 0)
     noise_sd[rows] = unit_sd / np.sqrt(power)
+  if raw_path is not None and raw is not None:
+    arms = np.arange(sequence.n_frames) % spiral.n_arms
+    write_raw_data(
+      raw_path,
+      raw,
+      spiral.trajectory[arms],
+      matrix=grid.matrix,
+      affine=grid.affine,
+      field_strength_t=field_strength_t,
+    )
   return Subject(
     subject=name,
     mask=mask,

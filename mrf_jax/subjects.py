@@ -41,7 +41,10 @@ def simulate_missing(
   data = config.data
   check_count(config)
   missing = [
-    k for k in range(data.n_subjects) if not workdir.subject(k).exists()
+    k
+    for k in range(data.n_subjects)
+    if not workdir.subject(k).exists()
+    or (data.keep_raw and not workdir.raw_data(k).exists())
   ]
   if missing and config.subjects_from is not None:
     raise UserError(
@@ -64,6 +67,8 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   scan = config.scan
   check_window(scan, sequence)
   spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
+  if data.keep_raw:
+    workdir.raw_data(0).parent.mkdir(exist_ok=True)
   for k in missing:
     subject = simulate_subject(
       f"simulated-{k:02d}",
@@ -78,6 +83,7 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       stride=scan.stride,
       subspace_tolerance=scan.subspace_tolerance,
       reference=config.reference.to_dict(),
+      raw_path=workdir.raw_data(k) if data.keep_raw else None,
     )
     _picture_of_signals(subject, workdir, k)
     save_subject(subject, workdir.subject(k))

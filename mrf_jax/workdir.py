@@ -21,6 +21,7 @@ _FREE_KEYS = (
   "design",
   "benchmark",
   "questions",
+  "data.keep_raw",
   "subjects_from",
   "models_from",
   "training.folds_at_once",
@@ -97,6 +98,10 @@ class Workdir:
   def subject(self, number: int) -> pathlib.Path:
     """File of a subject."""
     return self._subjects.root / "data" / f"subject-{number:02d}.h5"
+
+  def raw_data(self, number: int) -> pathlib.Path:
+    """ISMRMRD file of a subject's k-space, where it is kept."""
+    return self.root / "raw" / f"subject-{number:02d}.mrd"
 
   def model(self, method: str, fold: int) -> pathlib.Path:
     """Bundle of the model that left subject `fold` out."""

@@ -18,6 +18,8 @@ from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 
+_NAMES = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
@@ -95,6 +97,72 @@ def calibrate(
   return rows
 
 
+@dataclasses.dataclass(frozen=True)
+class Bin:
+  """Voxels of like predicted deviation, and how far off they are.
+
+  Attributes:
+    map: one of `MAP_NAMES`.
+    predicted: root mean square of their deviations, unit of the map.
+    rmse: root mean square error, likewise.
+    n_voxels: their number.
+  """
+
+  map: str
+  predicted: float
+  rmse: float
+  n_voxels: int
+
+
+def errors_by_deviation(
+  estimate: Maps, deviations: Maps, reference: Maps, *, n_bins: int = 10
+) -> list[Bin]:
+  """The error of voxels that are ordered by their predicted deviation.
+
+  Args:
+    estimate: maps, [voxel].
+    deviations: their predicted standard deviations.
+    reference: what they are held against.
+    n_bins: bins of as many voxels each, give or take one.
+
+  Returns:
+    Of each map, the bins from the surest to the least sure.
+  """
+  bins = []
+  for name in MAP_NAMES:
+    predicted = np.asarray(getattr(deviations, name), np.float64)
+    error = np.asarray(getattr(estimate, name), np.float64)
+    error = error - np.asarray(getattr(reference, name), np.float64)
+    for part in np.array_split(np.argsort(predicted, kind="stable"), n_bins):
+      if part.size:
+        typical, rmse = (
+          float(np.sqrt(np.mean(values[part] ** 2)))
+          for values in (predicted, error)
+        )
+        bins.append(Bin(name, typical, rmse, len(part)))
+  return bins
+
+
+def format_bins(bins: Sequence[Bin]) -> str:
+  """The bins in Markdown, a row each, predicted deviation and error.
+
+  Args:
+    bins: of `errors_by_deviation`.
+  """
+  by_map = [[b for b in bins if b.map == name] for name in MAP_NAMES]
+  head = ["voxels"]
+  for name in _NAMES.values():
+    head += [f"{name} predicted", "RMSE"]
+  body = []
+  for row in zip(*by_map, strict=True):
+    cells = [f"{row[0].n_voxels:,}"]
+    for found in row:
+      digits = DECIMALS[found.map]
+      cells += [f"{found.predicted:.{digits}f}", f"{found.rmse:.{digits}f}"]
+    body.append(cells)
+  return markdown_table(head, body)
+
+
 def write_calibration(
   rows: Sequence[Calibration], path: str | os.PathLike
 ) -> None:
@@ -117,9 +185,8 @@ def format_calibration(rows: Sequence[Calibration]) -> str:
   Args:
     rows: of `calibrate`.
   """
-  names = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
   head = ["tissue", "method"]
-  for name in names.values():
+  for name in _NAMES.values():
     head += [f"{name} RMSE / predicted", "within 1, 2"]
   found = {(r.method, r.tissue, r.map): r for r in rows}
   body = []

@@ -24,8 +24,8 @@ from mrf_jax.evaluation.panels import (
 from mrf_jax.maps import MAP_NAMES, Maps
 
 # Lipari for T1 and Navia for T2 are the relaxometry community's colour maps.
-_COLOURS = {"pd": colormaps["gray"], "t1_ms": cm.lipari, "t2_ms": cm.navia}
-_LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
+COLOURS = {"pd": colormaps["gray"], "t1_ms": cm.lipari, "t2_ms": cm.navia}
+LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
 
 
 def figure3(
@@ -82,14 +82,14 @@ def figure3(
   )
   for row, name in enumerate(MAP_NAMES):
     for axis, maps in zip(axes[row][:last], columns.values(), strict=True):
-      shown = show(axis, maps[name], _COLOURS[name], 0, limits[name])
-    colour_bar(figure, shown, bars[row][0], _LABELS[name], extend="max")
+      shown = show(axis, maps[name], COLOURS[name], 0, limits[name])
+    colour_bar(figure, shown, bars[row][0], LABELS[name], extend="max")
     _show_differences(
       figure,
       axes[row][last:],
       bars[row][1],
       [columns[difference_of][name] - columns["reference"][name]],
-      label=_LABELS[name],
+      label=LABELS[name],
       end=difference_limits.get(name),
     )
   names = [*columns, f"{difference_of}\n− reference"]
@@ -147,7 +147,7 @@ def error_figure(
       axes[row],
       bars[row][0],
       [maps[name] - target[name] for maps in columns.values()],
-      label=_LABELS[name],
+      label=LABELS[name],
       end=difference_limits.get(name),
     )
   for axis, text in zip(axes[0], columns, strict=True):

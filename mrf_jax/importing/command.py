@@ -6,18 +6,18 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from mrf_jax.dataset.subject import save_subject
+from mrf_jax.dataset.subject import Subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.importing.plausible import UNITS_MS
 from mrf_jax.importing.raw import RawSeries
-from mrf_jax.importing.scan import import_scan
+from mrf_jax.importing.scan import Imported, import_scan
 from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.nifti import read_volume
 from mrf_jax.sequence import Sequence
 from mrf_jax.sequence_files import load_sequence
 
-_RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
+RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 
 
 def import_files(options: dict[str, Any]) -> pathlib.Path:
@@ -34,7 +34,7 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
     UserError: something is missing, damaged, does not fit or cannot be right;
       nothing is written then.
   """
-  for name in ("scan", "schedule", "output"):
+  for name in ("scan", "output"):
     if not options[name]:
       raise UserError(f"--{name} is missing")
   output = pathlib.Path(options["output"])
@@ -42,22 +42,68 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
     raise UserError(f"--output: {output} is no name of a subject file (….h5)")
   if not output.parent.is_dir():
     raise UserError(f"--output: there is no folder {output.parent}")
-  for name in ("t1_unit", "t2_unit"):
-    if options[name] is not None and options[name] not in UNITS_MS:
-      raise UserError(
-        f"--{name}: {options[name]!r} is not one of {', '.join(UNITS_MS)}"
-      )
+  sequence, window, stride, said = read_schedule(options)
+  done = read_scan(options, sequence, window=window, stride=stride, said=said)
+  save_subject(done.subject, output)
+  for sentence in done.said:
+    print(f"- {sentence}")
+  print(describe(done.subject))
+  print(f"Subject      {output}")
+  return output
+
+
+def read_schedule(
+  options: dict[str, Any],
+) -> tuple[Sequence, int, int, list[str]]:
+  """The train, window and stride that the flags say, and a sentence on them.
+
+  Args:
+    options: values of the flags by name, None where not given.
+
+  Raises:
+    UserError: the file is missing or damaged, or does not fit the flags.
+  """
+  if not options["schedule"]:
+    raise UserError("--schedule is missing")
   sequence = _sequence(options)
-  said = [_summary(sequence, options["schedule"])]
   window, stride = options["window"] or 1, options["stride"] or 1
   if not 1 <= window <= sequence.n_frames or stride < 1:
     raise UserError(
       f"--window={window} and --stride={stride} do not fit "
       f"{sequence.n_frames} frames"
     )
+  return sequence, window, stride, [_summary(sequence, options["schedule"])]
+
+
+def read_scan(
+  options: dict[str, Any],
+  sequence: Sequence,
+  *,
+  window: int,
+  stride: int,
+  said: list[str],
+) -> Imported:
+  """A subject of the files that the flags name.
+
+  Args:
+    options: values of the flags by name, None where not given.
+    sequence: the train.
+    window: frames that one image averages.
+    stride: frames from one image to the next.
+    said: what was assumed before.
+
+  Raises:
+    UserError: something is missing, damaged, does not fit or cannot be right.
+  """
+  for name in ("t1_unit", "t2_unit"):
+    if options[name] is not None and options[name] not in UNITS_MS:
+      raise UserError(
+        f"--{name}: {options[name]!r} is not one of {', '.join(UNITS_MS)}"
+      )
   path = pathlib.Path(options["scan"])
-  is_raw = path.suffix.lower() in _RAW_SUFFIXES
+  is_raw = path.suffix.lower() in RAW_SUFFIXES
   field_t = options["field_strength_t"]
+  said = list(said)
   images: Any
   if is_raw:
     _refuse(options, path, ("imaginary", "imaginary_variable", "axes"))
@@ -85,7 +131,7 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
       f"{path}: does not say its field strength; --field_strength_t does"
     )
   align = options["align_phases"]
-  done = import_scan(
+  return import_scan(
     images,
     _affine(images, options, said),
     sequence,
@@ -109,12 +155,6 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
     align=is_raw if align is None else align,
     said=said,
   )
-  save_subject(done.subject, output)
-  for sentence in done.said:
-    print(f"- {sentence}")
-  print(_report(done.subject))
-  print(f"Subject      {output}")
-  return output
 
 
 def _refuse(options: dict[str, Any], path, names: tuple[str, ...]) -> None:
@@ -196,7 +236,7 @@ def _affine(images, options: dict[str, Any], said: list[str]) -> np.ndarray:
   return images.affine
 
 
-def _report(subject) -> str:
+def describe(subject: Subject) -> str:
   """Medians, share of the mask and axes, for the eye."""
   axes = "".join(nibabel.aff2axcodes(subject.affine))
   sizes = np.linalg.norm(subject.affine[:3, :3], axis=0)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Float32
 
 from mrf_jax.dataset.raw_data import RawData, load_raw_data
+from mrf_jax.dataset.raw_writer import VENDOR
 from mrf_jax.errors import UserError
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.scanner.coils import estimate_sensitivities
@@ -17,6 +18,8 @@ from mrf_jax.scanner.windowed import (
 )
 from mrf_jax.sequence import Sequence
 
+# Vendors that are none.
+_SIMULATORS = (VENDOR, "KomaMRI.jl")
 # A trajectory fills the band up to its edge, or nearly.
 _FILLED = (0.7, 1.0 + 1e-3)
 # Fields of view below this are metres.
@@ -33,6 +36,7 @@ class RawSeries:
       has none.
     assumptions: what the file did not say, in words.
     field_strength_t: of the file, or None.
+    simulated_by: name of the simulator that wrote the file, or None.
   """
 
   def __init__(
@@ -65,6 +69,7 @@ class RawSeries:
     self.path = str(path)
     self.assumptions: list[str] = []
     self.field_strength_t = raw.field_strength_t
+    self.simulated_by = raw.vendor if raw.vendor in _SIMULATORS else None
     self._window, self._stride = window, stride
     self._phases_deg = sequence.rf_phases_deg if demodulate else None
     self._raw = raw

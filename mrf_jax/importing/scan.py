@@ -32,6 +32,10 @@ class Images(Protocol):
   path: str
   shape: tuple[int, int, int, int]
 
+  @property
+  def simulated_by(self) -> str | None:
+    """Name of the simulator that made it, if one did."""
+
   def mean_magnitude(self) -> Float32[np.ndarray, "x y slice"]:
     """Mean magnitude of the images."""
 
@@ -129,6 +133,9 @@ def import_scan(
   if align:
     signals = align_phases(signals)
     said.append("every fingerprint is turned so that its largest part is real")
+  origin = f"imported from {images.path}"
+  if images.simulated_by:
+    origin = f"simulated by {images.simulated_by}, {origin}"
   subject = Subject(
     subject=name,
     mask=mask,
@@ -138,7 +145,7 @@ def import_scan(
     window=window,
     stride=stride,
     field_strength_t=field_strength_t,
-    provenance="; ".join([f"imported from {images.path}", *said]),
+    provenance="; ".join([origin, *said]),
     maps=maps,
   )
   return Imported(subject, tuple(said))

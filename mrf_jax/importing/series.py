@@ -36,6 +36,8 @@ class Series:
   path: str
   parts: tuple[Stored, ...]
   axes: str
+  # No format of images says so.
+  simulated_by: None = None
 
   def pieces(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     """Parts of the series, [x, y, slice, image], and where they belong."""

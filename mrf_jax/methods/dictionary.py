@@ -3,16 +3,19 @@
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 
 import jax
 import ml_collections
 
 from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
 from mrf_jax.matching.compress import check_rank, compress
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
+from mrf_jax.sequence import Sequence
 from mrf_jax.timing import StageTime
 
 SEARCHES = ("exhaustive", "groups")
@@ -52,16 +55,56 @@ def check_dictionary(
 
 
 def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
-  options = study.config.dictionary
   scan = study.subjects[0]
+  find, times = make_matcher(
+    study.config.dictionary,
+    method,
+    scan.sequence,
+    window=scan.window,
+    stride=scan.stride,
+    rank=rank,
+    precision=study.config.precision,
+  )
+  maps, matched = reconstruct_all(
+    method, study, lambda k, subject: find(subject.signals)
+  )
+  matched = dataclasses.replace(matched, atoms=times[0].atoms)
+  return Estimates(maps, [*times, matched])
+
+
+def make_matcher(
+  options: ml_collections.ConfigDict,
+  method: str,
+  sequence: Sequence,
+  *,
+  window: int,
+  stride: int,
+  rank: int | None,
+  precision: str,
+) -> tuple[Callable[..., Maps], list[StageTime]]:
+  """What finds the maps of signals in a dictionary that it simulates.
+
+  Args:
+    options: section `dictionary` of a configuration.
+    method: name of the method, for the times.
+    sequence: the train.
+    window: frames of the sliding window.
+    stride: frames from one window to the next.
+    rank: temporal components; None is all windows.
+    precision: of the products, one of `PRECISIONS`.
+
+  Returns:
+    Maps from signals [voxel, window], and what the stages took, of which the
+    first knows the number of atoms.
+  """
   start = time.perf_counter()
   atoms = build_dictionary(
-    scan.sequence,
+    sequence,
     grid_axis(*options.t1_ms, step_percent=options.step_percent),
     grid_axis(*options.t2_ms, step_percent=options.step_percent),
     b1=options.b1,
-    window=scan.window,
-    stride=scan.stride,
+    window=window,
+    stride=stride,
     text="simulating the dictionary",
   )
   n_atoms = atoms.n_atoms
@@ -77,12 +120,6 @@ def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
     groups = group_atoms(atoms)
     seconds = time.perf_counter() - start
     times.append(StageTime(method, "group", seconds, atoms=n_atoms))
-    find = functools.partial(match_groups, jax.device_put(groups))
-  else:
-    precision = study.config.precision
-    find = functools.partial(match, jax.device_put(atoms), precision=precision)
-  maps, matched = reconstruct_all(
-    method, study, lambda k, subject: find(subject.signals)
-  )
-  matched = dataclasses.replace(matched, atoms=n_atoms)
-  return Estimates(maps, [*times, matched])
+    return functools.partial(match_groups, jax.device_put(groups)), times
+  atoms = jax.device_put(atoms)
+  return functools.partial(match, atoms, precision=precision), times

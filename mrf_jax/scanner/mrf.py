@@ -45,6 +45,7 @@ def scan_slice(
   window: int,
   stride: int,
   tolerance: float,
+  samples: Complex64[np.ndarray, "frame coil sample"] | None = None,
 ) -> Complex64[np.ndarray, "voxel window"]:
   """Scans one slice and reconstructs it with a sliding window.
 
@@ -64,6 +65,7 @@ def scan_slice(
     window: frames of one window.
     stride: frames from one window to the next.
     tolerance: relative error of the temporal subspace.
+    samples: is filled with the k-space, where it is wanted too.
 
   Returns:
     One complex image value for each masked voxel and window.
@@ -89,6 +91,8 @@ def scan_slice(
     if noise_sd:
       pairs = noise.standard_normal((*shape, 2), dtype=np.float32)
       k_space += np.float32(noise_sd) * pairs.view(np.complex64)[..., 0]
+    if samples is not None:
+      samples[times] = k_space
     images = spirals.adjoint_of_arm(spiral, arm, k_space, sensitivities)
     frames[:, times] = (images[:, mask] * combine[mask]).T
 

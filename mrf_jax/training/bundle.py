@@ -132,6 +132,22 @@ def load_training(path) -> dict:
   return training
 
 
+def load_config(path) -> dict:
+  """The configuration of the experiment that a bundle comes from.
+
+  Args:
+    path: the folder.
+
+  Raises:
+    UserError: there is no sound bundle.
+  """
+  path = pathlib.Path(path)
+  config = _description(path).get("config")
+  if not isinstance(config, dict):
+    raise UserError(f"{path}: damaged model bundle (no configuration)")
+  return config
+
+
 def _description(path: pathlib.Path) -> dict:
   """The checked text of a bundle."""
   try:

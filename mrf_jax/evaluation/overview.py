@@ -1,0 +1,94 @@
+"""Some slices of a scan's maps at a glance."""
+
+import os
+
+import nibabel
+import numpy as np
+from cmcrameri import cm
+from jaxtyping import Bool, Float64
+
+from mrf_jax.evaluation.figures import COLOURS, LABELS, default_limits
+from mrf_jax.evaluation.panels import (
+  bounding_box,
+  colour_bar,
+  panel_grid,
+  save,
+  show,
+  write_heading,
+)
+from mrf_jax.maps import MAP_NAMES, Maps
+
+_MOST_SLICES = 6
+_MARGIN = 2
+
+
+def overview(
+  path: str | os.PathLike,
+  maps: Maps,
+  mask: Bool[np.ndarray, "slice y x"],
+  affine: Float64[np.ndarray, "4 4"],
+  *,
+  title: str,
+  deviations: Maps | None = None,
+) -> None:
+  """PD, T1 and T2 of evenly spaced slices, and their deviations below.
+
+  Rows of voxels run as the head lies: what is to the right, to the front or
+  further up by the affine is further to the right or further up in the panel.
+
+  Args:
+    path: PNG file, replaced as a whole.
+    maps: [voxel] each, PD in arbitrary units, times in ms.
+    mask: the voxels, [slice, y, x].
+    affine: voxel index (x, y, slice, 1) to RAS position in mm, [4, 4].
+    title: says what is seen.
+    deviations: standard deviations of the maps, or None.
+  """
+  inside = np.flatnonzero(mask.any((1, 2)))
+  count = min(_MOST_SLICES, len(inside))
+  # Not the first and the last, if there are others.
+  places = (np.arange(count) + 0.5) * len(inside) / count
+  slices = inside[places.astype(int)]
+  upright = _upright(affine)
+  seen = upright(mask)
+  box = bounding_box(seen[slices].any(0), _MARGIN)
+  rows = [(maps, name, COLOURS[name], LABELS[name]) for name in MAP_NAMES]
+  everywhere = np.ones(len(maps.pd), bool)
+  ends = list(default_limits(maps, everywhere).values())
+  if deviations is not None:
+    rows += [
+      (deviations, name, cm.oslo, f"SD of {LABELS[name]}") for name in MAP_NAMES
+    ]
+    ends += default_limits(deviations, everywhere).values()
+  figure, axes, bars = panel_grid(
+    seen[0][box].shape,
+    n_rows=len(rows),
+    n_columns=count,
+    bars_after=(count - 1,),
+    title=title,
+  )
+  for row, (found, name, colours, label) in enumerate(rows):
+    volume = np.zeros(mask.shape, np.float32)
+    volume[mask] = np.asarray(getattr(found, name))
+    volume = np.ma.masked_array(upright(volume), ~seen)
+    for axis, number in zip(axes[row], slices, strict=True):
+      shown = show(axis, volume[number][box], colours, 0, ends[row])
+    colour_bar(figure, shown, bars[row][0], label, extend="max")
+  for axis, number in zip(axes[0], slices, strict=True):
+    write_heading(axis, f"slice {number}")
+  save(figure, path)
+
+
+def _upright(affine):
+  """Turns [slice, y, x] so that x and y grow as the body's axes do."""
+  axes, signs = nibabel.orientations.io_orientation(affine)[:2].T
+  swapped = axes[0] > axes[1]
+
+  def turned(volume):
+    if signs[0] < 0:
+      volume = volume[:, :, ::-1]
+    if signs[1] < 0:
+      volume = volume[:, ::-1]
+    return volume.swapaxes(1, 2) if swapped else volume
+
+  return turned

@@ -1,0 +1,1 @@
+"""Maps of one scan, from files to files."""

@@ -1,0 +1,173 @@
+"""What turns a scan into maps: model bundles, or a dictionary."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import ml_collections
+import numpy as np
+
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.methods.dictionary import check_dictionary, make_matcher
+from mrf_jax.model import Model, check_scan, reconstruct_ensemble
+from mrf_jax.sequence import Sequence as Train
+from mrf_jax.training.bundle import load_config, load_model, load_training
+
+DICTIONARIES = ("dictionary", "dictionary_svd")
+
+Found = tuple[Maps, Maps | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator:
+  """A way to the maps.
+
+  Attributes:
+    name: of the method.
+    about: what it is, in words, for the record.
+    scan: train, window and stride of its scans; None takes any.
+    estimate: maps of a subject, and deviations or None.
+    thresholds_ms: tissue to T1, for errors where a scan has references.
+  """
+
+  name: str
+  about: tuple[str, ...]
+  scan: tuple[Train, int, int] | None
+  estimate: Callable[[Subject], Found]
+  thresholds_ms: dict[str, tuple[float, float]]
+
+
+def model_estimator(
+  paths: Sequence[str | os.PathLike],
+  *,
+  uncertainty: bool = False,
+  n_passes: int = 16,
+  seed: int = 0,
+) -> Estimator:
+  """One bundle, or the mean of several.
+
+  Args:
+    paths: folders of the bundles.
+    uncertainty: whether deviations are wanted.
+    n_passes: with dropout of each network that has some, for deviations.
+    seed: of what is dropped.
+
+  Raises:
+    UserError: a bundle is missing or damaged, bundles do not belong together,
+      or deviations are wanted and there are none.
+  """
+  models = [load_model(path) for path in paths]
+  for path, model in zip(paths[1:], models[1:], strict=True):
+    _refuse_other_scans(models[0], model, paths[0], path)
+  first = models[0]
+  if uncertainty and len(models) == 1 and not _has_deviations(first):
+    raise UserError(
+      f"{paths[0]}: its network predicts no deviations and has no dropout; "
+      "--uncertainty wants one that does, or several bundles (--model=A,B,C)"
+    )
+  if uncertainty and n_passes < 2:
+    raise UserError(f"--passes is {n_passes}; a spread wants at least two")
+  models = [
+    dataclasses.replace(m, variables=jax.device_put(m.variables))
+    for m in models
+  ]
+
+  def estimate(subject: Subject) -> Found:
+    maps, deviations = reconstruct_ensemble(
+      models, subject, n_passes=n_passes if uncertainty else 0, seed=seed
+    )
+    return maps, deviations if uncertainty else None
+
+  methods = dict.fromkeys(model.method for model in models)
+  thresholds = load_config(paths[0])["evaluation"]["thresholds_ms"]
+  return Estimator(
+    name=" and ".join(methods),
+    about=tuple(_about(path) for path in paths),
+    scan=(first.sequence, first.window, first.stride),
+    estimate=estimate,
+    thresholds_ms={
+      tissue: tuple(limits) for tissue, limits in thresholds.items()
+    },
+  )
+
+
+def _has_deviations(model: Model) -> bool:
+  return model.has_dropout or getattr(model.network, "n_outputs", 3) > 3
+
+
+def _about(path) -> str:
+  training = load_training(path)
+  return f"{path} (left out: subject {training['left_out']})"
+
+
+def _refuse_other_scans(first: Model, other: Model, first_path, path) -> None:
+  """Bundles of one ensemble want the same scans."""
+  example = Subject(
+    subject=str(path),
+    mask=np.ones((1, 1, 1), bool),
+    signals=None,
+    affine=np.eye(4),
+    sequence=other.sequence,
+    window=other.window,
+    stride=other.stride,
+    field_strength_t=1.5,
+    provenance="",
+  )
+  try:
+    check_scan(first, example)
+  except UserError as error:
+    raise UserError(
+      f"{error} of {first_path}; models of one ensemble want the same scans"
+    ) from error
+
+
+def dictionary_estimator(
+  config: ml_collections.ConfigDict, method: str
+) -> Estimator:
+  """Matching in a dictionary of the scan's own train.
+
+  Args:
+    config: a configuration; its section `dictionary` is used.
+    method: one of `DICTIONARIES`.
+  """
+  options = config.dictionary
+
+  def estimate(subject: Subject) -> Found:
+    check_dictionary(config, method, n_windows=subject.n_windows)
+    find, _ = make_matcher(
+      options,
+      method,
+      subject.sequence,
+      window=subject.window,
+      stride=subject.stride,
+      rank=options.svd_rank if method == "dictionary_svd" else None,
+      precision=config.precision,
+    )
+    assert subject.signals is not None
+    return find(subject.signals), None
+
+  return Estimator(
+    name=method,
+    about=(
+      f"T1 {options.t1_ms[0]:g} to {options.t1_ms[1]:g} ms, T2 "
+      f"{options.t2_ms[0]:g} to {options.t2_ms[1]:g} ms, steps of "
+      f"{options.step_percent:g} %, B1 "
+      + ", ".join(f"{factor:g}" for factor in options.b1),
+    ),
+    scan=None,
+    estimate=estimate,
+    thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
+  )
+
+
+def is_dictionary(names: Sequence[str]) -> bool:
+  """Whether a dictionary is meant, not the folder of a model."""
+  return (
+    len(names) == 1
+    and names[0] in DICTIONARIES
+    and not pathlib.Path(names[0]).exists()
+  )

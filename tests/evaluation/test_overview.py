@@ -1,0 +1,63 @@
+"""The overview shows a head the same way whatever the order of its voxels."""
+
+import numpy as np
+import pytest
+
+from mrf_jax.evaluation.overview import overview
+from mrf_jax.maps import Maps
+
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+
+
+@pytest.fixture
+def head():
+  """Mask and maps [slice, y, x], alike in no direction."""
+  z, y, x = np.indices((5, 24, 20))
+  mask = (x - 8) ** 2 + 0.7 * (y - 13) ** 2 < 60
+  mask[0] = False
+  maps = np.stack([x + 1.0, 50.0 * y + x, 10.0 * x + y + z], -1)
+  return mask, maps.astype(np.float32)
+
+
+def draw(path, mask, maps, affine, **options):
+  found = Maps.unstack(maps[mask])
+  overview(path, found, mask, affine, title="simulated", **options)
+  return path.read_bytes()
+
+
+@pytest.mark.parametrize("turn", ["x", "y", "both", "swap"])
+def test_stored_the_other_way_round_it_looks_the_same(head, turn, tmp_path):
+  mask, maps = head
+  wanted = draw(tmp_path / "a.png", mask, maps, AFFINE)
+  affine = AFFINE.copy()
+  _, height, width = mask.shape
+  if turn in ("x", "both"):
+    mask, maps = mask[:, :, ::-1], maps[:, :, ::-1]
+    affine = affine @ _flip(0, width)
+  if turn in ("y", "both"):
+    mask, maps = mask[:, ::-1], maps[:, ::-1]
+    affine = affine @ _flip(1, height)
+  if turn == "swap":
+    mask, maps = mask.swapaxes(1, 2), maps.swapaxes(1, 2)
+    affine = affine[:, [1, 0, 2, 3]]
+  assert draw(tmp_path / "b.png", mask, maps, affine) == wanted
+  # And not because it always does.
+  assert draw(tmp_path / "c.png", mask, maps, AFFINE) != wanted
+
+
+def _flip(axis, size):
+  flip = np.eye(4)
+  flip[axis, axis], flip[axis, 3] = -1, size - 1
+  return flip
+
+
+def test_deviations_get_rows_of_their_own(head, tmp_path):
+  mask, maps = head
+  plain = draw(tmp_path / "a.png", mask, maps, AFFINE)
+  deviations = Maps.unstack(0.1 * maps[mask])
+  more = draw(tmp_path / "b.png", mask, maps, AFFINE, deviations=deviations)
+
+  def height(png):
+    return int.from_bytes(png[20:24], "big")
+
+  assert height(more) > 1.7 * height(plain)

@@ -1,0 +1,94 @@
+"""A simulated head's k-space as ISMRMRD, and back to its signals."""
+
+import numpy as np
+import pytest
+
+from mrf_jax.importing.raw import RawSeries
+from mrf_jax.importing.scan import import_scan
+from mrf_jax.phantom.anatomy import SliceGrid
+from mrf_jax.scanner.spiral import make_spiral
+from mrf_jax.sequence import tailored
+from mrf_jax.simulate import simulate_subject
+
+WINDOW = 24
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+  """A head without noise, and the file of its k-space."""
+  path = tmp_path_factory.mktemp("raw") / "scan.mrd"
+  grid = SliceGrid(
+    n_slices=2,
+    matrix=48,
+    fov_mm=240.0,
+    slice_thickness_mm=5.0,
+    centre_z_mm=15.0,
+  )
+  subject = simulate_subject(
+    "simulated-00",
+    np.random.default_rng(0),
+    grid=grid,
+    sequence=tailored(48),
+    spiral=make_spiral(
+      matrix=48, n_arms=WINDOW, samples_per_arm=300, density_power=1.25
+    ),
+    phantom={
+      "head": dict(sharpness=4.0, warp_mm=3.0, rotation_deg=3.0, scaling=0.03),
+      "between_subjects": 0.03,
+      "within_tissue": 0.04,
+      "b1_deviation": 0.1,
+    },
+    n_coils=4,
+    noise_level=0.0,
+    window=WINDOW,
+    stride=4,
+    subspace_tolerance=1e-5,
+    reference=dict(
+      flip_angles_deg=(2.0, 8.0, 14.0),
+      vfa_tr_ms=5.85,
+      te_ms=(20.0, 40.0, 60.0),
+      fse_tr_ms=1626.0,
+      refocusing_deg=180.0,
+      noise_level=0.01,
+    ),
+    raw_path=path,
+  )
+  return subject, path
+
+
+def test_the_signals_are_those_of_the_scan_but_for_a_factor(scanned):
+  subject, path = scanned
+  raw = RawSeries(path, subject.sequence, window=WINDOW, stride=4)
+  found = raw.signals(subject.mask)
+  wanted = subject.signals
+  # Estimated coils leave a factor in each voxel.
+  alike = np.abs(np.einsum("vt,vt->v", found, wanted.conj()))
+  alike /= np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
+  assert np.median(alike) > 0.999
+  assert np.mean(alike > 0.99) > 0.9
+
+
+def test_the_voxels_lie_where_they_did(scanned):
+  subject, path = scanned
+  raw = RawSeries(path, subject.sequence, window=WINDOW, stride=4)
+  np.testing.assert_allclose(raw.affine, subject.affine, atol=1e-3)
+  assert raw.field_strength_t == subject.field_strength_t
+
+
+def test_simulated_it_is_called_simulated(scanned):
+  subject, path = scanned
+  raw = RawSeries(path, subject.sequence, window=WINDOW, stride=4)
+  done = import_scan(
+    raw,
+    raw.affine,
+    subject.sequence,
+    name="A",
+    window=WINDOW,
+    stride=4,
+    field_strength_t=1.5,
+    align=True,
+  )
+  assert done.subject.provenance.startswith("simulated by mrf_jax, imported")
+  # The brain is bright; its mask without a skull is about the same.
+  both = done.subject.mask & subject.mask
+  assert both.sum() > 0.9 * subject.mask.sum()

@@ -1,0 +1,295 @@
+"""From files to files: every format, what does not fit, what is written."""
+
+import collections
+import csv
+import json
+import shutil
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import scipy.io
+
+from configs import smoke as smoke_config
+from mrf_jax import (
+  UserError,
+  load_model,
+  load_subject,
+  reconstruct,
+  save_subject,
+)
+from mrf_jax.importing.command import import_files
+from mrf_jax.reconstruction.command import reconstruct_files
+from tests.importing.test_series import matlab73
+
+AFFINE = np.array(
+  [[0, -7.9, 0.6, 110], [8.0, 0.1, 0, -130], [0.1, 0.6, 5, 2], [0, 0, 0, 1]]
+)
+
+
+def flags(**given):
+  """Values of all flags: None, but for those given."""
+  values = collections.defaultdict(lambda: None, given)
+  if isinstance(values["model"], (str, bytes)):
+    values["model"] = [values["model"]]
+  return values
+
+
+@pytest.fixture(scope="module")
+def bundle(smoke):
+  return str(smoke / "models/spatiotemporal/fold-0")
+
+
+@pytest.fixture(scope="module")
+def scan(smoke, tmp_path_factory):
+  """The left-out subject, obliquely placed; its file, images and schedule."""
+  folder = tmp_path_factory.mktemp("scan")
+  subject = load_subject(smoke / "data/subject-00.h5")
+  subject = type(subject)(**{**vars(subject), "affine": AFFINE})
+  save_subject(subject, folder / "subject.h5")
+  volume = np.zeros((*subject.mask.shape, subject.n_windows), np.complex64)
+  volume[subject.mask] = subject.signals
+  train = subject.sequence
+  columns = np.stack([train.flip_angles_deg, train.tr_ms, train.te_ms], 1)
+  np.savetxt(folder / "train.txt", columns, fmt="%.9g")
+  mask = subject.mask.transpose(2, 1, 0).astype(np.uint8)
+  nibabel.save(nibabel.Nifti1Image(mask, AFFINE), folder / "mask.nii.gz")
+  return folder, subject, volume.transpose(2, 1, 0, 3)
+
+
+def write_series(kind, folder, images):
+  """A file of the images [x, y, slice, image]; flags that name it."""
+  path = folder / {"mat5": "a.mat", "mat73": "b.mat"}.get(kind, f"c.{kind}")
+  if kind.startswith("nii"):
+    nibabel.save(nibabel.Nifti1Image(images, AFFINE), path)
+  elif kind == "mat5":
+    scipy.io.savemat(path, {"scan": images})
+  elif kind == "mat73":
+    matlab73(path, scan=images)
+  else:
+    np.save(path, images)
+  where = {} if kind.startswith("nii") else {"affine_from": "mask.nii.gz"}
+  return {"scan": str(path), **where}
+
+
+@pytest.mark.parametrize("kind", ["nii.gz", "mat5", "mat73", "npy"])
+def test_a_round_trip_gives_the_same_signals_and_maps(
+  kind, scan, bundle, tmp_path
+):
+  folder, subject, images = scan
+  given = write_series(kind, tmp_path, images)
+  if "affine_from" in given:
+    given["affine_from"] = str(folder / "mask.nii.gz")
+  given |= {
+    "mask": str(folder / "mask.nii.gz"),
+    "schedule": str(folder / "train.txt"),
+    "inversion_time_ms": str(subject.sequence.inversion_time_ms),
+    "field_strength_t": 1.5,
+    "window": subject.window,
+    "stride": subject.stride,
+  }
+  imported = import_files(flags(**given, output=str(tmp_path / "s.h5")))
+  found = load_subject(imported)
+  np.testing.assert_array_equal(found.mask, subject.mask)
+  np.testing.assert_array_equal(found.signals, subject.signals)
+  np.testing.assert_allclose(found.affine, AFFINE, atol=1e-5)
+  wanted = reconstruct(load_model(bundle), subject)
+  # From the subject file, and from the series itself.
+  for name, more in (("a", {"scan": str(imported)}), ("b", given)):
+    out = tmp_path / name
+    reconstruct_files(flags(model=bundle, **more, output=str(out)))
+    for map_name in ("pd", "t1", "t2"):
+      image = nibabel.load(out / f"{map_name}.nii.gz")
+      np.testing.assert_allclose(image.affine, AFFINE, atol=1e-4)
+      field = map_name if map_name == "pd" else f"{map_name}_ms"
+      np.testing.assert_allclose(
+        np.asarray(image.dataobj).transpose(2, 1, 0)[subject.mask],
+        getattr(wanted, field),
+        rtol=1e-5,
+        atol=1e-5,
+      )
+
+
+def test_all_that_is_written(scan, bundle, tmp_path, capsys):
+  folder, subject, _ = scan
+  out = tmp_path / "new" / "out"
+  given = flags(
+    model=bundle,
+    scan=str(folder / "subject.h5"),
+    output=str(out),
+    uncertainty=True,
+    passes=4,
+  )
+  assert reconstruct_files(given) == out
+  assert {path.name for path in out.iterdir()} == {
+    *(f"{n}{s}.nii.gz" for n in ("pd", "t1", "t2") for s in ("", "_sd")),
+    "overview.png",
+    "errors.csv",
+    "errors.md",
+    "calibration.csv",
+    "calibration.md",
+    "reconstruction.json",
+  }
+  record = json.loads((out / "reconstruction.json").read_text())
+  assert record["flags"]["passes"] == 4
+  assert record["provenance"].startswith("simulated")
+  assert "left out: subject 0" in record["estimators"][0]
+  assert set(record["seconds"]) == {"read", "reconstruct", "write"}
+  with open(out / "errors.csv", newline="") as file:
+    rows = {(r["tissue"], r["map"]): r for r in csv.DictReader(file)}
+  t1 = np.asarray(nibabel.load(out / "t1.nii.gz").dataobj)
+  error = t1.transpose(2, 1, 0)[subject.mask] - subject.maps.t1_ms
+  row = rows["brain", "t1_ms"]
+  assert float(row["mae"]) == pytest.approx(np.abs(error).mean(), rel=1e-4)
+  assert int(row["voxels"]) == subject.n_voxels
+  assert "simulated" in (out / "errors.md").read_text()
+  said = capsys.readouterr().out
+  assert "Seconds" in said and "spatiotemporal" in said
+
+
+def test_a_dictionary_is_built_for_the_scans_own_train(scan, tmp_path):
+  folder, subject, _ = scan
+  config = smoke_config.get_config()
+  given = {"scan": str(folder / "subject.h5"), "output": str(tmp_path)}
+  for name in ("dictionary", "dictionary_svd"):
+    reconstruct_files(flags(model=name, **given), config)
+    t1 = np.asarray(nibabel.load(tmp_path / "t1.nii.gz").dataobj)
+    inside = t1.transpose(2, 1, 0)[subject.mask]
+    assert 100 <= inside.min() < inside.max() <= 5400
+
+
+def test_several_bundles_are_averaged(scan, smoke, tmp_path):
+  folder, subject, _ = scan
+  paths = [str(smoke / f"models/cohen/fold-{k}") for k in range(2)]
+  reconstruct_files(
+    flags(
+      model=paths,
+      scan=str(folder / "subject.h5"),
+      output=str(tmp_path),
+      uncertainty=True,
+    )
+  )
+  both = [reconstruct(load_model(path), subject).t1_ms for path in paths]
+  for name, wanted in (
+    ("t1", np.mean(both, 0)),
+    ("t1_sd", np.std(both, 0, ddof=1)),
+  ):
+    volume = np.asarray(nibabel.load(tmp_path / f"{name}.nii.gz").dataobj)
+    np.testing.assert_allclose(
+      volume.transpose(2, 1, 0)[subject.mask], wanted, rtol=1e-4, atol=1e-2
+    )
+
+
+def damaged(folder, bundle, tmp_path):
+  """Name of a mistake to its flags and the words that name it."""
+  subject = str(folder / "subject.h5")
+  cut = tmp_path / "cut.h5"
+  cut.write_bytes((folder / "subject.h5").read_bytes()[:3000])
+  empty = tmp_path / "empty"
+  empty.mkdir()
+  broken = tmp_path / "broken"
+  shutil.copytree(bundle, broken)
+  text = (broken / "model.json").read_text()
+  (broken / "model.json").write_text(text[: len(text) // 2])
+  with h5py.File(tmp_path / "other.h5", "w") as file:
+    file["something"] = 1
+  cohen = bundle.replace("spatiotemporal", "cohen")
+  return {
+    "no model": ({"scan": subject}, "--model is missing"),
+    "no scan": ({"model": bundle}, "--scan is missing"),
+    "scan is not there": (
+      {"model": bundle, "scan": str(tmp_path / "gone.h5")},
+      "gone.h5: there is no such file",
+    ),
+    "scan is cut short": ({"model": bundle, "scan": str(cut)}, "cut.h5"),
+    "scan is another file": (
+      {"model": bundle, "scan": str(tmp_path / "other.h5")},
+      "other.h5",
+    ),
+    "model is not there": (
+      {"model": str(tmp_path / "gone"), "scan": subject},
+      "no model bundle",
+    ),
+    "model is an empty folder": (
+      {"model": str(empty), "scan": subject},
+      "no model bundle",
+    ),
+    "model is damaged": (
+      {"model": str(broken), "scan": subject},
+      "damaged model bundle",
+    ),
+    "no deviations": (
+      {"model": cohen, "scan": subject, "uncertainty": True},
+      "predicts no deviations and has no dropout",
+    ),
+    "one pass": (
+      {"model": bundle, "scan": subject, "uncertainty": True, "passes": 1},
+      "--passes is 1",
+    ),
+    "dictionary without a configuration": (
+      {"model": "dictionary", "scan": subject},
+      "--config is missing",
+    ),
+    "mask of a subject file": (
+      {"model": bundle, "scan": subject, "mask": str(folder / "mask.nii.gz")},
+      "--mask: .* is a subject file",
+    ),
+  }
+
+
+MISTAKES = (
+  "no model",
+  "no scan",
+  "scan is not there",
+  "scan is cut short",
+  "scan is another file",
+  "model is not there",
+  "model is an empty folder",
+  "model is damaged",
+  "no deviations",
+  "one pass",
+  "dictionary without a configuration",
+  "mask of a subject file",
+)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_and_nothing_written(
+  mistake, scan, bundle, tmp_path
+):
+  given, words = damaged(scan[0], bundle, tmp_path)[mistake]
+  out = tmp_path / "out"
+  with pytest.raises(UserError, match=words):
+    reconstruct_files(flags(**given, output=str(out)))
+  assert not out.exists()
+
+
+def test_a_scan_of_another_window_is_refused(scan, bundle, tmp_path):
+  folder, subject, _ = scan
+  path = tmp_path / "other.h5"
+  shutil.copy(folder / "subject.h5", path)
+  with h5py.File(path, "r+") as file:
+    # Windows of 41 with this stride are as many.
+    file["sequence"].attrs["window"] = 41
+  assert load_subject(path).n_windows == subject.n_windows
+  with pytest.raises(UserError, match="window is 41, the model wants 48"):
+    reconstruct_files(
+      flags(model=bundle, scan=str(path), output=str(tmp_path / "out"))
+    )
+
+
+def test_models_of_other_scans_make_no_ensemble(scan, bundle, tmp_path):
+  other = tmp_path / "fold-9"
+  shutil.copytree(bundle, other)
+  text = json.loads((other / "model.json").read_text())
+  text["stride"] = 4
+  (other / "model.json").write_text(json.dumps(text))
+  with pytest.raises(UserError, match=r"fold-9: stride is 4.*one ensemble"):
+    reconstruct_files(
+      flags(
+        model=[bundle, str(other)],
+        scan=str(scan[0] / "subject.h5"),
+        output=str(tmp_path / "out"),
+      )
+    )

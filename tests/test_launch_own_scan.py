@@ -1,0 +1,76 @@
+"""Import and reconstruction of a scan of one's own, as a user calls them."""
+
+import nibabel
+import numpy as np
+from test_launch import SMOKE, fails_in_one_line
+
+from mrf_jax import load_subject
+
+
+def test_from_raw_data_to_maps(launch, smoke, tmp_path):
+  done = launch(
+    SMOKE,
+    "--mode=simulate",
+    "--config.data.n_subjects=1",
+    "--config.data.keep_raw=True",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode == 0, done.stderr
+  raw = tmp_path / "run/raw/subject-00.mrd"
+  done = launch(
+    "--mode=reconstruct",
+    f"--model={smoke / 'models/spatiotemporal/fold-0'}",
+    f"--scan={raw}",
+    "--uncertainty",
+    "--passes=3",
+    f"--output={tmp_path / 'maps'}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert "no mask: the largest bright object" in done.stdout
+  subject = load_subject(tmp_path / "run/data/subject-00.h5")
+  for name in ("pd", "t1", "t2", "pd_sd", "t1_sd", "t2_sd"):
+    image = nibabel.load(tmp_path / f"maps/{name}.nii.gz")
+    np.testing.assert_allclose(image.affine, subject.affine, atol=1e-3)
+    assert np.isfinite(image.get_fdata()).all()
+
+
+def test_import_names_what_is_wrong(launch, smoke, tmp_path):
+  train = tmp_path / "train.txt"
+  np.savetxt(train, np.full((96, 2), 12.0))
+  images = np.ones((8, 8, 2, 96, 2), np.float32)
+  images[0, 0, 0, 0] = np.nan
+  np.save(tmp_path / "nan.npy", images)
+  np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+  mean = tmp_path / "short.npy"
+  np.save(mean, images[..., :50, :])
+  options = [
+    "--mode=import",
+    f"--schedule={train}",
+    "--field_strength_t=1.5",
+    "--voxel_mm=2,2,5",
+    f"--output={tmp_path / 's.h5'}",
+  ]
+  for name, words in (
+    ("nan.npy", ["nan.npy", "finite"]),
+    ("objects.npy", ["objects.npy"]),
+    ("short.npy", ["50 images", "96"]),
+    ("gone.npy", ["gone.npy"]),
+  ):
+    done = launch(*options, f"--scan={tmp_path / name}")
+    fails_in_one_line(done, *words)
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_reconstruct_names_what_is_wrong(launch, smoke, tmp_path):
+  scan = smoke / "data/subject-00.h5"
+  out = tmp_path / "out"
+  model = smoke / "models/cohen/fold-0"
+  for given, words in (
+    ([f"--scan={scan}"], ["--model is missing"]),
+    ([f"--scan={scan}", f"--model={model}", "--uncertainty"], ["--model=A,B"]),
+    ([f"--scan={model}/model.json", f"--model={model}"], ["model.json"]),
+    ([f"--scan={model}", f"--model={model}"], [model]),
+  ):
+    done = launch("--mode=reconstruct", f"--output={out}", *given)
+    fails_in_one_line(done, *words)
+    assert not out.exists()
