@@ -16,14 +16,15 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
 # Of files, not of a configuration's workdir.
-_FILE_STAGES = ("report", "import", "reconstruct")
+_FILE_STAGES = ("report", "import", "reconstruct", "finetune")
 _MODE = flags.DEFINE_enum(
   "mode", "crossval", (*_STAGES, *_FILE_STAGES), "Stage."
 )
 _OUTPUT = flags.DEFINE_string(
   "output",
   None,
-  "Folder of report (None is the workdir) and reconstruct. File of import.",
+  "Folder of report (None is the workdir), reconstruct and finetune. File of "
+  "import.",
 )
 _QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 _COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
@@ -41,7 +42,17 @@ _MODEL = flags.DEFINE_list(
   "model",
   [],
   "Of reconstruct: folder of a bundle, or of several, comma-separated, whose "
-  "mean is taken; or dictionary or dictionary_svd, with --config.",
+  "mean is taken; or dictionary or dictionary_svd, with --config. Of finetune: "
+  "the bundle to begin with.",
+)
+_SUBJECTS = flags.DEFINE_list(
+  "subjects", [], "Of finetune: subject files with reference maps."
+)
+_EPOCHS = flags.DEFINE_integer(
+  "epochs", None, "Of finetune; None is a quarter of the bundle's."
+)
+_LEARNING_RATE = flags.DEFINE_float(
+  "learning_rate", None, "Of finetune; None is a quarter of the bundle's."
 )
 _UNCERTAINTY = flags.DEFINE_boolean(
   "uncertainty", False, "Of reconstruct: deviations of the maps, too."
@@ -120,6 +131,12 @@ def main(argv: list[str]) -> None:
       from mrf_jax.importing.command import import_files
 
       import_files(flags.FLAGS.flag_values_dict())
+      return
+    if _MODE.value == "finetune":
+      from mrf_jax.finetune import finetune_files
+
+      stop_at_once()
+      finetune_files(flags.FLAGS.flag_values_dict())
       return
     if _MODE.value == "reconstruct":
       from mrf_jax.reconstruction.command import reconstruct_files

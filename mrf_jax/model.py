@@ -194,43 +194,51 @@ def check_scan(model: Model, subject: Subject) -> None:
   Raises:
     UserError: its frames, window or sequence are not the model's.
   """
-  played, wanted = subject.sequence, model.sequence
-  if played.n_frames != wanted.n_frames:
-    raise UserError(
-      f"{subject.subject}: {played.n_frames} frames, the model wants "
-      f"{wanted.n_frames}"
-    )
-  for name in ("window", "stride"):
-    found, value = getattr(subject, name), getattr(model, name)
-    if found != value:
-      raise UserError(
-        f"{subject.subject}: {name} is {found}, the model wants {value}"
-      )
-  difference = _train_difference(played, wanted)
+  difference = scan_difference(
+    subject, model.sequence, model.window, model.stride
+  )
   if difference:
-    raise UserError(
-      f"{subject.subject}: its sequence is not the one the model was trained "
-      f"for: {difference}"
-    )
+    found, wanted = difference
+    raise UserError(f"{subject.subject}: {found}, the model wants {wanted}")
 
 
-def _train_difference(played: Train, wanted: Train) -> str | None:
-  """The first thing that sets two trains of one length apart, in words."""
+def scan_difference(
+  scan: Subject | Model, wanted: Train, window: int, stride: int
+) -> tuple[str, str] | None:
+  """The first thing that sets a scan apart from others, in words.
+
+  Args:
+    scan: the scan, or a model of such scans.
+    wanted: the train of the others.
+    window: frames of their sliding window.
+    stride: frames from one window to the next.
+
+  Returns:
+    What the scan has, and what the others have; None where they are alike.
+  """
+  played = scan.sequence
+  if played.n_frames != wanted.n_frames:
+    return f"{played.n_frames} frames", str(wanted.n_frames)
+  if scan.window != window:
+    return f"window is {scan.window}", str(window)
+  if scan.stride != stride:
+    return f"stride is {scan.stride}", str(stride)
   for name in (*PREPARATION_FIELDS, "balanced"):
     found, value = getattr(played, name), getattr(wanted, name)
     both = found is not None and value is not None
     if both and abs(float(found) - float(value)) <= _TRAIN_TOLERANCE:
       continue
     if both or found is not value:
-      return f"{name} is {_said(found)}, the model wants {_said(value)}"
+      return f"{name} of its sequence is {_said(found)}", _said(value)
   for name in FRAME_FIELDS:
     found, value = getattr(played, name), getattr(wanted, name)
     apart = np.flatnonzero(np.abs(found - value) > _TRAIN_TOLERANCE)
     if apart.size:
       frame = int(apart[0])
       return (
-        f"{name} of frame {frame} is {found[frame]:g}, the model wants "
-        f"{value[frame]:g} ({apart.size} frames differ)"
+        f"{name} of frame {frame} is {found[frame]:g} ({apart.size} frames "
+        "differ)",
+        f"{value[frame]:g}",
       )
   return None
 

@@ -122,9 +122,15 @@ def test_an_ensemble_is_the_mean_and_the_spread_of_its_members():
     ({"window": 2}, "window is 2, the model wants 1"),
     ({"stride": 2}, "stride is 2, the model wants 1"),
     ({"flip": 9.0}, r"flip_angles_deg of frame 5 is .*, the model wants"),
-    ({"inversion_time_ms": None}, "inversion_time_ms is none, the model wants"),
-    ({"inversion_time_ms": 31.5}, "inversion_time_ms is 31.5, the model wants"),
-    ({"balanced": True}, "balanced is 1, the model wants 0"),
+    (
+      {"inversion_time_ms": None},
+      "inversion_time_ms of its sequence is none, the model wants",
+    ),
+    (
+      {"inversion_time_ms": 31.5},
+      "inversion_time_ms of its sequence is 31.5, the model wants",
+    ),
+    ({"balanced": True}, "balanced of its sequence is 1, the model wants 0"),
     ({"n_frames": 12}, "12 frames, the model wants 18"),
   ],
 )

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 
 import jax
 import ml_collections
-import numpy as np
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.methods.dictionary import check_dictionary, make_matcher
-from mrf_jax.model import Model, check_scan, reconstruct_ensemble
+from mrf_jax.model import Model, reconstruct_ensemble, scan_difference
 from mrf_jax.sequence import Sequence as Train
 from mrf_jax.training.bundle import load_config, load_model, load_training
 
@@ -100,29 +99,24 @@ def _has_deviations(model: Model) -> bool:
 
 
 def _about(path) -> str:
-  training = load_training(path)
-  return f"{path} (left out: subject {training['left_out']})"
+  """A bundle in words."""
+  left_out = load_training(path)["left_out"]
+  if left_out is None:
+    return f"{path} (trained on all of its subjects)"
+  return f"{path} (left out: subject {left_out})"
 
 
 def _refuse_other_scans(first: Model, other: Model, first_path, path) -> None:
   """Bundles of one ensemble want the same scans."""
-  example = Subject(
-    subject=str(path),
-    mask=np.ones((1, 1, 1), bool),
-    signals=None,
-    affine=np.eye(4),
-    sequence=other.sequence,
-    window=other.window,
-    stride=other.stride,
-    field_strength_t=1.5,
-    provenance="",
+  difference = scan_difference(
+    other, first.sequence, first.window, first.stride
   )
-  try:
-    check_scan(first, example)
-  except UserError as error:
+  if difference:
+    found, wanted = difference
     raise UserError(
-      f"{error} of {first_path}; models of one ensemble want the same scans"
-    ) from error
+      f"{path}: {found}, that of {first_path} {wanted}; models of one ensemble "
+      "want the same scans"
+    )
 
 
 def dictionary_estimator(

@@ -15,8 +15,14 @@ from mrf_jax.precision import check_precision
 from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.losses import check_loss
-from mrf_jax.training.setup import STORAGE, Signals, make_folds, place
-from mrf_jax.training.step import init_state
+from mrf_jax.training.setup import (
+  NOBODY,
+  STORAGE,
+  Signals,
+  make_folds,
+  place,
+)
+from mrf_jax.training.step import TrainState, init_state
 from mrf_jax.training.together import Plan, train_together
 
 SCHEDULES = ("constant", "cosine")
@@ -64,6 +70,7 @@ def train_folds(
   watched_voxels: int = 0,
   saving: Saving | None = None,
   on_epoch: Callable[[int, dict], None] = lambda epoch, metrics: None,
+  start: TrainedFold | None = None,
 ) -> list[TrainedFold]:
   """Leaves subjects out, one a fold, and trains on the others.
 
@@ -81,7 +88,8 @@ def train_folds(
     tile: estimates of a tile along y and x; 1 is one patch an estimate.
     learning_rate: of Adam.
     schedule: `constant`, or `cosine` to zero at the end.
-    left_out: the subject that each fold leaves out; None is each once.
+    left_out: the subject that each fold leaves out, or `NOBODY`; None is each
+      once.
     weight_decay: share of each kernel that a step at a rate of one would take
       away, apart from its gradient (Loshchilov 2019).
     loss: one of `LOSSES`.
@@ -103,6 +111,8 @@ def train_folds(
     on_epoch: called with the epoch (from 1) and, of each fold, [fold, …],
       `fold`, its number, `loss`, the epoch's mean, and `watched_mae`, see
       `watched_errors`.
+    start: a trained network that all folds begin with, on its map range;
+      layers of other shapes begin fresh. None begins all of them fresh.
 
   Returns:
     One trained network for each left-out subject.
@@ -113,9 +123,15 @@ def train_folds(
       configuration.
     Stopped: a signal came.
   """
-  if len(masks) < 2:
+  left_out = list(range(len(masks)) if left_out is None else left_out)
+  if len(masks) < 2 and set(left_out) != {NOBODY}:
     raise UserError(
       f"training: {len(masks)} subject; leave-one-out wants at least two"
+    )
+  if start is not None and start.map_range.powers != tuple(map_powers):
+    raise UserError(
+      f"training.map_powers: {tuple(map_powers)}, but the network to start "
+      f"from has learned powers of {start.map_range.powers}"
     )
   check_options(
     epochs=epochs,
@@ -135,7 +151,6 @@ def train_folds(
     input_noise=input_noise,
     watched_voxels=watched_voxels,
   )
-  left_out = list(range(len(masks)) if left_out is None else left_out)
   folds, ranges = make_folds(
     masks,
     maps,
@@ -144,6 +159,7 @@ def train_folds(
     watched_voxels=watched_voxels,
     map_powers=map_powers,
     balance=balance,
+    map_range=None if start is None else start.map_range,
   )
   # All folds have as many centres.
   steps_per_epoch = max(1, round(len(folds[0].rows) / (batch * tile**2)))
@@ -165,12 +181,15 @@ def train_folds(
   )
   moments = [
     Checkpoint(
-      state=init_state(
-        network,
-        plan.optimizer,
-        fold.key,
-        n_channels=signals.n_channels,
-        reach=reach,
+      state=_begin(
+        init_state(
+          network,
+          plan.optimizer,
+          fold.key,
+          n_channels=signals.n_channels,
+          reach=reach,
+        ),
+        start,
       ),
       key=np.asarray(jax.random.key_data(fold.key)),
       map_range=map_range,
@@ -224,6 +243,23 @@ def train_folds(
     )
     for moment in moments
   ]
+
+
+def _begin(fresh: TrainState, start: TrainedFold | None) -> TrainState:
+  """The state with a trained network's leaves, where their shapes agree."""
+  if start is None:
+    return fresh
+
+  def take(own, given):
+    return given if given.shape == own.shape else own
+
+  return dataclasses.replace(
+    fresh,
+    params=jax.tree.map(take, fresh.params, start.variables["params"]),
+    batch_stats=jax.tree.map(
+      take, fresh.batch_stats, start.variables.get("batch_stats", {})
+    ),
+  )
 
 
 def check_options(

@@ -15,6 +15,8 @@ from mrf_jax.training.balance import balancing_weights
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.step import Fold, VoxelTable
 
+# The "left-out subject" of a fold that is trained on all of them.
+NOBODY = -1
 # Types that a table of signals may have on a device.
 STORAGE = ("float32", "bfloat16", "float16")
 
@@ -53,6 +55,7 @@ def make_folds(
   watched_voxels: int,
   map_powers: tuple[float, ...] = (1.0, 1.0, 1.0),
   balance: float = 0.0,
+  map_range: MapRange | None = None,
 ) -> tuple[list[Fold], list[MapRange]]:
   """Centres, map ranges and random keys of some folds.
 
@@ -61,12 +64,13 @@ def make_folds(
   Args:
     masks: each subject's mask.
     maps: each subject's clipped reference maps.
-    left_out: the subject that each fold leaves out.
+    left_out: the subject that each fold leaves out, or `NOBODY`.
     seed: of initial weights, order and dropout.
     watched_voxels: voxels of the training subjects, and as many of the
       left-out one, whose errors every epoch reports.
     map_powers: `powers` of `MapRange`.
     balance: how far rare T1 are made up for; see `balancing_weights`.
+    map_range: of all folds; None is that of each one's training subjects.
 
   Returns:
     One of each for every fold.
@@ -78,11 +82,15 @@ def make_folds(
     for count, end in zip(counts, ends, strict=True)
   ]
   keys = jax.random.split(jax.random.key(seed), len(masks))
-  longest = sum(counts) - min(counts)
+  longest = sum(counts)
+  if NOBODY not in left_out:
+    longest -= min(counts)
   folds, ranges = [], []
   for out in left_out:
     training = [k for k in range(len(masks)) if k != out]
-    ranges.append(MapRange.of([maps[k] for k in training], powers=map_powers))
+    ranges.append(
+      map_range or MapRange.of([maps[k] for k in training], powers=map_powers)
+    )
     own = np.concatenate([rows[k] for k in training])
     weights = None
     if balance:
@@ -96,7 +104,10 @@ def make_folds(
         low=ranges[-1].low.astype(np.float32),
         high=ranges[-1].high.astype(np.float32),
         watched=np.stack(
-          [_spread_over(r, watched_voxels) for r in (own, rows[out])]
+          [
+            _spread_over(r, watched_voxels)
+            for r in (own, own if out == NOBODY else rows[out])
+          ]
         ),
         key=keys[out],
         weights=weights,

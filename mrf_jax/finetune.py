@@ -1,0 +1,233 @@
+"""The finetune stage: a trained network learns from other scans."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
+from mrf_jax.dataset.subject import Subject, load_subject
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.matching.compress import gram_matrix, temporal_basis
+from mrf_jax.methods.network import training_options
+from mrf_jax.model import Model, scan_difference
+from mrf_jax.parallel import notice
+from mrf_jax.subjects import reference_of
+from mrf_jax.training.bundle import load_config, load_model, save_model
+from mrf_jax.training.checkpoint import Checkpoints, Saving
+from mrf_jax.training.loop import TrainedFold, train_folds
+from mrf_jax.training.setup import NOBODY, Signals
+from mrf_jax.workdir import config_differences
+
+# Of the training that the network comes from.
+_EPOCHS_SHARE = 0.25
+_RATE_SHARE = 0.25
+
+
+def finetune_files(options: dict[str, Any]) -> pathlib.Path:
+  """Trains a bundle further, on all of the subjects that are named.
+
+  A network that sees temporal components may go over to scans of another
+  train: its components are found anew, whatever their number of frames. Of one
+  that sees all windows the first layer begins anew, if they are not as many.
+
+  Args:
+    options: values of the flags of `--mode=finetune` by name, None where not
+      given; see `launch.py`.
+
+  Returns:
+    The folder of the new bundle.
+
+  Raises:
+    UserError: something is missing, damaged or does not fit; nothing is
+      written then.
+  """
+  for name in ("model", "subjects", "output"):
+    if not options[name]:
+      raise UserError(f"--{name} is missing")
+  if len(options["model"]) > 1:
+    raise UserError(
+      f"--model: {len(options['model'])} bundles; one is trained at a time"
+    )
+  source = options["model"][0]
+  output = pathlib.Path(options["output"])
+  if output.exists():
+    raise UserError(f"--output: {output} is there already")
+  model, config = load_model(source), load_config(source)
+  paths = options["subjects"]
+  subjects = [load_subject(path, with_signals=False) for path in paths]
+  references = _references(subjects, paths, config)
+  model, said = _for_scans_of(model, subjects[0], paths)
+  for sentence in said:
+    print(f"- {sentence}")
+  training = _training(options, config, model.method)
+  trained, losses = _train(
+    model, subjects, paths, references, training, output, source
+  )
+  save_model(
+    dataclasses.replace(model, variables=trained.variables),
+    output,
+    config=config,
+    training={
+      "seconds": trained.seconds,
+      "left_out": None,
+      "from": str(source),
+      "subjects": [subject.subject for subject in subjects],
+      "epochs": training["epochs"],
+      "learning_rate": training["learning_rate"],
+      "losses": losses,
+    },
+  )
+  voxels = sum(subject.n_voxels for subject in subjects)
+  print(
+    f"Trained      {model.method}, {training['epochs']} epochs on "
+    f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
+  )
+  print(f"Loss         {losses[0]:.4g} in the first epoch, {losses[-1]:.4g}")
+  print(f"Model        {output}")
+  return output
+
+
+def _references(subjects, paths, config) -> list[Maps]:
+  """Clipped reference maps of scans that belong together."""
+  percentiles = config["preprocessing"]["clip_percentiles"]
+  first = subjects[0]
+  references = []
+  for subject, path in zip(subjects, paths, strict=True):
+    difference = scan_difference(
+      subject, first.sequence, first.window, first.stride
+    )
+    if difference:
+      found, wanted = difference
+      raise UserError(f"{path}: {found}, but {paths[0]} has {wanted}")
+    references.append(
+      clip_outliers(reference_of(subject, path), percentiles=percentiles)
+    )
+  return references
+
+
+def _for_scans_of(
+  model: Model, scan: Subject, paths: Sequence[str]
+) -> tuple[Model, list[str]]:
+  """The model as it begins with such scans, and what that takes."""
+  difference = scan_difference(scan, model.sequence, model.window, model.stride)
+  if difference is None:
+    return model, []
+  found, wanted = difference
+  said = [f"another scan than the model's: {found}, not {wanted}"]
+  basis = model.basis
+  if basis is not None:
+    rank = basis.shape[1]
+    basis = temporal_basis(
+      sum(gram_matrix(_signals_of(path)) for path in paths), rank=rank
+    ).astype(np.complex64)
+    said.append(f"its {rank} temporal components are found anew")
+  elif scan.n_windows != model.sequence.n_windows(
+    window=model.window, stride=model.stride
+  ):
+    said.append("its first layer begins anew")
+  return (
+    dataclasses.replace(
+      model,
+      sequence=scan.sequence,
+      window=scan.window,
+      stride=scan.stride,
+      basis=basis,
+    ),
+    said,
+  )
+
+
+def _training(options, config, method) -> dict[str, Any]:
+  """Arguments of `train_folds`: those of the bundle, but shorter and slower."""
+  known = ml_collections.ConfigDict(config)
+  training = training_options(known, method)
+  del training["rank"]
+  seed = training.pop("seed")
+  training["seed"] = known.seed if seed is None else seed
+  for name, share in (
+    ("epochs", _EPOCHS_SHARE),
+    ("learning_rate", _RATE_SHARE),
+  ):
+    value = options[name]
+    if value is None:
+      value = share * training[name]
+      value = max(1, round(value)) if name == "epochs" else value
+    training[name] = value
+  return training
+
+
+def _train(
+  model: Model,
+  subjects: Sequence[Subject],
+  paths: Sequence[str],
+  references: Sequence[Maps],
+  training: dict[str, Any],
+  output: pathlib.Path,
+  source: str,
+) -> tuple[TrainedFold, list[float]]:
+  """The trained network, and the mean loss of each epoch."""
+  folder = output.with_name(f"{output.name}.training")
+  checkpoints = Checkpoints(
+    folder / model.method,
+    config={
+      **training,
+      "model": str(source),
+      "subjects": [subject.subject for subject in subjects],
+    },
+    differences=lambda stored, asked: config_differences(
+      stored, asked, free=()
+    ),
+    warn=lambda text: notice(f"warning: {text}"),
+  )
+  options = dict(training)
+  saving = Saving(
+    checkpoints,
+    every_epochs=options.pop("checkpoint_epochs"),
+    every_minutes=options.pop("checkpoint_minutes"),
+  )
+  losses: dict[int, float] = {}
+  (trained,) = train_folds(
+    model.network,
+    _normalised(model, subjects[0].n_windows, paths),
+    [subject.mask for subject in subjects],
+    references,
+    reach=model.reach,
+    left_out=[NOBODY],
+    saving=saving,
+    start=TrainedFold(model.variables, model.map_range, 0.0),
+    on_epoch=lambda epoch, metrics: losses.update(
+      {epoch: float(metrics["loss"][0])}
+    ),
+    **options,
+  )
+  checkpoints.remove(NOBODY)
+  return trained, [losses[epoch] for epoch in sorted(losses)]
+
+
+def _normalised(model: Model, n_windows: int, paths: Sequence[str]) -> Signals:
+  """Signals as reconstruction will normalise them."""
+
+  def of(subject: int, left_out: int) -> np.ndarray:
+    del left_out
+    signals = _signals_of(paths[subject])
+    if model.basis is not None:
+      signals = signals @ model.basis
+    return normalise_signals(signals, per=model.normalise_signals_per)
+
+  if model.basis is None:
+    return Signals(2 * n_windows, of)
+  return Signals(
+    2 * model.basis.shape[1], of, per_fold=True, bases={NOBODY: model.basis}
+  )
+
+
+def _signals_of(path: str) -> np.ndarray:
+  """Read when they are wanted: those of several scans fill the memory."""
+  signals = load_subject(path).signals
+  assert signals is not None
+  return signals

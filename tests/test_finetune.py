@@ -1,0 +1,168 @@
+"""A bundle learns from other scans, of its own train or of another."""
+
+import collections
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from mrf_jax import (
+  UserError,
+  load_model,
+  load_subject,
+  reconstruct,
+  save_subject,
+)
+from mrf_jax.finetune import finetune_files
+from mrf_jax.sequence import jiang_type
+from mrf_jax.training.bundle import load_training
+
+
+def flags(**given):
+  return collections.defaultdict(lambda: None, given)
+
+
+@pytest.fixture(scope="module")
+def other_scan(smoke, tmp_path_factory):
+  """Subject 0 as if another train had been played, of more frames."""
+  subject = load_subject(smoke / "data/subject-00.h5")
+  sequence = jiang_type(120)
+  n_windows = sequence.n_windows(window=48, stride=8)
+  rng = np.random.default_rng(0)
+  mixed = subject.signals @ rng.normal(size=(subject.n_windows, n_windows))
+  path = tmp_path_factory.mktemp("other") / "subject.h5"
+  fields = {**vars(subject), "sequence": sequence, "signals": mixed}
+  save_subject(type(subject)(**fields), path)
+  return str(path)
+
+
+@pytest.mark.parametrize("method", ["spatiotemporal_plus", "cohen"])
+def test_a_subject_is_learned(method, smoke, tmp_path):
+  source = smoke / f"models/{method}/fold-0"
+  path = smoke / "data/subject-00.h5"
+  out = tmp_path / "new"
+  finetune_files(
+    flags(
+      model=[str(source)],
+      subjects=[str(path)],
+      output=str(out),
+      epochs=20,
+      learning_rate=3e-3,
+    )
+  )
+  # No checkpoints are left.
+  assert [p.name for p in tmp_path.iterdir()] == ["new"]
+  subject, before, after = (
+    load_subject(path),
+    load_model(source),
+    load_model(out),
+  )
+  errors = [
+    np.abs(reconstruct(model, subject).t1_ms - subject.maps.t1_ms).mean()
+    for model in (before, after)
+  ]
+  assert errors[1] < 0.8 * errors[0]
+  np.testing.assert_array_equal(after.map_range.high, before.map_range.high)
+  if before.basis is not None:
+    np.testing.assert_array_equal(after.basis, before.basis)
+  training = load_training(out)
+  assert training["subjects"] == [subject.subject]
+  assert training["left_out"] is None
+  assert len(training["losses"]) == 20
+  assert training["losses"][-1] < training["losses"][0]
+
+
+def test_it_begins_with_the_networks_own_weights(smoke, tmp_path):
+  source = smoke / "models/spatiotemporal_plus/fold-1"
+  out = finetune_files(
+    flags(
+      model=[str(source)],
+      subjects=[str(smoke / "data/subject-00.h5")],
+      output=str(tmp_path / "new"),
+      learning_rate=1e-12,
+    )
+  )
+  before, after = load_model(source), load_model(out)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-8),
+    before.variables["params"],
+    after.variables["params"],
+  )
+  # A quarter of two epochs.
+  assert load_training(out)["epochs"] == 1
+
+
+@pytest.mark.parametrize("method", ["spatiotemporal_plus", "spatiotemporal"])
+def test_it_goes_over_to_another_train(
+  method, smoke, other_scan, tmp_path, capsys
+):
+  source = smoke / f"models/{method}/fold-0"
+  out = finetune_files(
+    flags(
+      model=[str(source)], subjects=[other_scan], output=str(tmp_path / "new")
+    )
+  )
+  said = capsys.readouterr().out
+  assert "120 frames, not 96" in said
+  before, after = load_model(source), load_model(out)
+  subject = load_subject(other_scan)
+  assert after.sequence.n_frames == 120
+  assert np.isfinite(reconstruct(after, subject).t1_ms).all()
+  if method == "spatiotemporal":
+    assert "first layer begins anew" in said
+    assert after.basis is None
+  else:
+    assert "temporal components are found anew" in said
+    assert after.basis.shape == (10, before.basis.shape[1])
+  with pytest.raises(UserError, match="120 frames, the model wants 96"):
+    reconstruct(before, subject)
+
+
+def test_mistakes_are_named_and_nothing_is_written(smoke, other_scan, tmp_path):
+  model = str(smoke / "models/cohen/fold-0")
+  subject = str(smoke / "data/subject-00.h5")
+  bare = tmp_path / "bare.h5"
+  found = load_subject(subject)
+  save_subject(type(found)(**{**vars(found), "maps": None}), bare)
+  out = tmp_path / "out"
+  for given, words in (
+    ({"subjects": [subject]}, "--model is missing"),
+    ({"model": [model]}, "--subjects is missing"),
+    ({"model": [model, model], "subjects": [subject]}, "one is trained"),
+    ({"model": [model], "subjects": [str(bare)]}, "no reference maps"),
+    (
+      {"model": [model], "subjects": [subject, other_scan]},
+      "120 frames, but .* has 96",
+    ),
+    ({"model": [model], "subjects": [subject], "epochs": 0}, "epochs: 0"),
+    (
+      {"model": [model], "subjects": [subject], "learning_rate": -1.0},
+      "learning_rate",
+    ),
+    ({"model": [str(tmp_path)], "subjects": [subject]}, "no model bundle"),
+  ):
+    with pytest.raises(UserError, match=words):
+      finetune_files(flags(**given, output=str(out)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bare.h5"]
+  out.mkdir()
+  with pytest.raises(UserError, match="is there already"):
+    finetune_files(flags(model=[model], subjects=[subject], output=str(out)))
+
+
+def test_of_another_power_it_is_refused(smoke, tmp_path):
+  source = smoke / "models/cohen/fold-0"
+  folder = tmp_path / "odd"
+  shutil.copytree(source, folder)
+  text = json.loads((folder / "model.json").read_text())
+  text["maps_powers"] = [1.0, 0.5, 0.5]
+  (folder / "model.json").write_text(json.dumps(text))
+  with pytest.raises(UserError, match="map_powers"):
+    finetune_files(
+      flags(
+        model=[str(folder)],
+        subjects=[str(smoke / "data/subject-00.h5")],
+        output=str(tmp_path / "out"),
+      )
+    )
