@@ -16,7 +16,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
 # Of files, not of a configuration's workdir.
-_FILE_STAGES = ("report", "import", "reconstruct", "finetune")
+_FILE_STAGES = ("report", "import", "reconstruct", "finetune", "export")
 _MODE = flags.DEFINE_enum(
   "mode", "crossval", (*_STAGES, *_FILE_STAGES), "Stage."
 )
@@ -24,7 +24,7 @@ _OUTPUT = flags.DEFINE_string(
   "output",
   None,
   "Folder of report (None is the workdir), reconstruct and finetune. File of "
-  "import.",
+  "import and export.",
 )
 _QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 _COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
@@ -42,8 +42,8 @@ _MODEL = flags.DEFINE_list(
   "model",
   [],
   "Of reconstruct: folder of a bundle, or of several, comma-separated, whose "
-  "mean is taken; or dictionary or dictionary_svd, with --config. Of finetune: "
-  "the bundle to begin with.",
+  "mean is taken; or dictionary or dictionary_svd, with --config. Of finetune "
+  "and export: the bundle.",
 )
 _SUBJECTS = flags.DEFINE_list(
   "subjects", [], "Of finetune: subject files with reference maps."
@@ -137,6 +137,11 @@ def main(argv: list[str]) -> None:
 
       stop_at_once()
       finetune_files(flags.FLAGS.flag_values_dict())
+      return
+    if _MODE.value == "export":
+      from mrf_jax.export import export_files
+
+      export_files(flags.FLAGS.flag_values_dict())
       return
     if _MODE.value == "reconstruct":
       from mrf_jax.reconstruction.command import reconstruct_files

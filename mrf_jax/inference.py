@@ -127,7 +127,7 @@ def _estimate(network, variables, table, mask, reach, precision, keys):
   n_blocks = -(-(1 + n_voxels) // _BLOCK)
   # Accelerators would multiply float32 with fewer bits.
   with jax.default_matmul_precision(products):
-    if not reach:
+    if not reach and network.slices == 1:
       found = _by_voxel(network, variables, table, n_blocks, keys)
       return jax.tree.map(
         lambda x: np.asarray(x).reshape(-1, x.shape[-1])[1 : 1 + n_voxels],
@@ -264,7 +264,7 @@ def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
   shape = (slices, size, size)
   tiles = np.lib.stride_tricks.sliding_window_view(planes, shape)
   tiles = tiles[:, ::_TILE, ::_TILE].reshape(-1, *shape)
-  inner = slice(reach, -reach)
+  inner = slice(reach, reach + _TILE)
   tiles = tiles[tiles[:, beside, inner, inner].any((1, 2))]
   per_block = _BLOCK // _TILE**2
   n_blocks = -(-len(tiles) // per_block)
@@ -278,7 +278,8 @@ def _centres(tiles: np.ndarray, reach: int, slices: int) -> np.ndarray:
   """Row numbers of the voxels that tiles estimate, [block, tile, y, x]."""
   if slices > 1:
     tiles = tiles[:, :, slices // 2]
-  return tiles[..., reach:-reach, reach:-reach]
+  inner = slice(reach, reach + _TILE)
+  return tiles[..., inner, inner]
 
 
 def _rounded(count: int) -> int:

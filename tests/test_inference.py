@@ -24,6 +24,10 @@ NETWORKS = {
     SpatiotemporalPlus(widths=(12, 8), depth=2, slices=1, n_outputs=3),
     2,
   ),
+  "one_voxel_of_each_slice": (
+    SpatiotemporalPlus(widths=(12, 8), depth=0, n_outputs=3),
+    0,
+  ),
   "cohen": (Cohen(widths=(16,)), 0),
 }
 

@@ -200,9 +200,10 @@ class MapRange:
       values: the outputs themselves: the slope of maps over them is what
         physical deviations depend on.
     """
+    xp = values.__array_namespace__()
     deviations = deviations * (self.high - self.low)
     maps = self.unscale(values)
     slopes = [
       maps[..., i] ** (1 - p) / (p or 1) for i, p in enumerate(self.powers)
     ]
-    return deviations * np.stack(slopes, -1)
+    return deviations * xp.stack(slopes, -1)
