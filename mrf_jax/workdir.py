@@ -152,11 +152,12 @@ class Workdir:
       raise UserError(f"{path}: not JSON ({error})") from error
 
   @classmethod
-  def existing(cls, root) -> "Workdir":
+  def existing(cls, root, *, subjects_from=None) -> "Workdir":
     """A workdir that stands, to be read.
 
     Args:
       root: the folder.
+      subjects_from: another workdir that holds its subjects, or None.
 
     Raises:
       UserError: it is none.
@@ -164,6 +165,8 @@ class Workdir:
     workdir = cls.__new__(cls)
     workdir.root = pathlib.Path(root)
     workdir._subjects = workdir
+    if subjects_from is not None:
+      workdir._subjects = cls.existing(subjects_from)
     stored = workdir._stored_config()
     if stored is None:
       raise UserError(f"{root}: is no workdir (it has no config.json)")

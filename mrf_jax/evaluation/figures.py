@@ -25,6 +25,7 @@ from mrf_jax.maps import MAP_NAMES, Maps
 
 # Lipari for T1 and Navia for T2 are the relaxometry community's colour maps.
 COLOURS = {"pd": colormaps["gray"], "t1_ms": cm.lipari, "t2_ms": cm.navia}
+DIFFERENCES = cm.vik
 LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
 
 
@@ -228,5 +229,5 @@ def _show_differences(figure, axes, bar, differences, *, label, end):
   """Differences on the same symmetric colours, which end at `end`."""
   end = end or 4 * percentile(np.abs(np.ma.stack(differences)), 50)
   for axis, difference in zip(axes, differences, strict=True):
-    shown = show(axis, difference, cm.vik, -end, end)
+    shown = show(axis, difference, DIFFERENCES, -end, end)
   colour_bar(figure, shown, bar, "Δ " + label, extend="both")

@@ -15,6 +15,7 @@ from mrf_jax.evaluation.table import (
 )
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report import paper
+from mrf_jax.report.agreement import Agreement, format_agreements
 from mrf_jax.report.answers import answers
 from mrf_jax.report.record import rows_of
 
@@ -56,6 +57,8 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     notes.get("truth", ""),
     "## Differences, subject by subject",
     _differences(record),
+    _bias(record),
+    notes.get("bias", ""),
     "## Predicted deviations",
     _calibration(record),
     notes.get("calibration", ""),
@@ -210,6 +213,22 @@ def _differences(record) -> str:
     return ""
   against = PROPOSED if PROPOSED in methods else methods[0]
   return _body(format_differences(rows, against=against, title="Differences"))
+
+
+def _bias(record) -> str:
+  """What of the errors is alike in a whole subject."""
+  rows = [Agreement(**line) for line in record.get("agreement", [])]
+  if not rows:
+    return ""
+  return "\n\n".join(
+    [
+      "## Bias and spread",
+      "Estimate minus acquired map: mean over the left-out subjects ± standard "
+      "deviation from subject to subject, and the root mean square of the "
+      "standard deviations within them.",
+      format_agreements(rows),
+    ]
+  )
 
 
 def _calibration(record) -> str:

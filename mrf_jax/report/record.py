@@ -4,18 +4,24 @@ import csv
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.table import Row, read_csv
 from mrf_jax.questions import Way, ways
+from mrf_jax.report.agreement import agreements
 from mrf_jax.report.arithmetic import multiply_adds
+from mrf_jax.report.results import LeftOut
 from mrf_jax.workdir import Workdir, config_differences
 
 
 def study_record(
-  root: str | os.PathLike, *, earlier: dict | None = None
+  root: str | os.PathLike,
+  *,
+  earlier: dict | None = None,
+  results: Sequence[LeftOut] = (),
 ) -> dict:
   """Tables, times and machine of a study and of the questions asked in it.
 
@@ -25,6 +31,7 @@ def study_record(
     earlier: a record written before, from which comes what the workdir does
       not hold, such as a part of the study that ran elsewhere; left alone
       where it is of another configuration or commit.
+    results: of `load_results`, of the same workdir.
 
   Returns:
     A record that JSON can hold, of which the page is written.
@@ -47,6 +54,9 @@ def study_record(
     record = {**earlier, "config": main.config}
   else:
     record = _tables(main, config, environment)
+    record["agreement"] = [vars(row) for row in agreements(results)]
+    if earlier and not results:
+      record["agreement"] = earlier.get("agreement", [])
   record["ways"], record["missing"] = [], []
   for way in ways(config):
     path = main.way(way.question, way.name)

@@ -12,8 +12,10 @@ from mrf_jax.files import replacing, writing_to
 from mrf_jax.questions import ways
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import error_curves
+from mrf_jax.report.html import report_html
 from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
+from mrf_jax.report.results import load_results
 
 _PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
 NOTES = "results_notes.md"
@@ -21,7 +23,7 @@ RECORD = "results.json"
 
 
 def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
-  """Writes `results.md`, `results.json` and `results/*.png`.
+  """Writes `results.md`, `results.json`, `results/*.png` and `report.html`.
 
   Args:
     root: workdir of a finished cross-validation.
@@ -37,7 +39,10 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
     UserError: see `study_record`, or the folder cannot be written.
   """
   output = pathlib.Path(output)
-  record = study_record(root, earlier=_read_record(output / RECORD))
+  results = load_results(root)
+  record = study_record(
+    root, earlier=_read_record(output / RECORD), results=results
+  )
   # As a reader of the file gets it.
   record = json.loads(json.dumps(record, sort_keys=True))
   page = results_page(record, read_notes(output / NOTES))
@@ -53,6 +58,18 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
       path.write_text(json.dumps(record, indent=0, sort_keys=True) + "\n")
     with replacing(output / "results.md") as path:
       path.write_text(page)
+    with replacing(output / "report.html") as path:
+      path.write_text(
+        report_html(
+          page,
+          results,
+          pictures=output,
+          timing=pathlib.Path(root) / "timing.csv",
+          config=record["config"],
+          environment=record["environment"],
+        ),
+        encoding="utf-8",
+      )
   return page
 
 

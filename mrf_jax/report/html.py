@@ -1,0 +1,163 @@
+"""The report as one page that works from a file, without a network."""
+
+import csv
+import html
+import json
+import pathlib
+import re
+import string
+from collections.abc import Sequence
+
+import markdown
+
+from mrf_jax.maps import MAP_NAMES
+from mrf_jax.report.agreement import agreement_figure
+from mrf_jax.report.results import LeftOut
+from mrf_jax.report.viewer import data_uri, viewer_data
+
+_HERE = pathlib.Path(__file__).parent
+_VIEWER = """
+<div id="viewer">
+<div class="controls">
+<label>subject <select name="subject"></select></label>
+<label>slice <input type="range" name="slice" min="0" max="0" value="0">
+<output name="slice_said"></output></label>
+<label>difference of <select name="method"></select></label>
+$limits
+</div>
+<table></table>
+<output name="value">Point at a voxel to read its value.</output>
+</div>
+"""
+_LIMIT = (
+  '<label>{short} up to <input type="range" name="limit_{name}" min="10" '
+  'max="300" value="100"> %</label>'
+)
+
+
+def report_html(
+  page: str,
+  results: Sequence[LeftOut],
+  *,
+  pictures: pathlib.Path,
+  timing: pathlib.Path,
+  config: dict,
+  environment: dict,
+) -> str:
+  """The page with all it shows inside.
+
+  Args:
+    page: the results in Markdown, see `results_page`.
+    results: of `load_results`; none leaves out what is made of maps.
+    pictures: folder that the page's links to pictures start from.
+    timing: the workdir's `timing.csv`.
+    config: the experiment's configuration.
+    environment: what made it.
+  """
+  simulated = bool(results) and all(
+    one.subject.provenance.startswith("simulated") for one in results
+  )
+  sections = [_markdown(_embedded(page, pictures))]
+  if results:
+    sections += [
+      "<h2 id='slices'>Slice by slice</h2>",
+      _viewer(results),
+      "<h2 id='agreement'>Estimates beside references</h2>",
+      "<p>All left-out subjects; the darker, the more voxels. Scatter plots "
+      "with the line of identity; Bland–Altman plots with bias and the limits "
+      "that hold 95 % of normal differences.</p>",
+      *(_agreement(results, method) for method in results[0].estimates),
+    ]
+  sections += [
+    "<h2 id='timing'>Timing</h2>",
+    _timing(timing),
+    "<h2 id='provenance'>Provenance</h2>",
+    _details("Machine and code", environment),
+    _details("Configuration", config),
+  ]
+  body = "\n".join(sections)
+  title = re.search(r"<h1[^>]*>(.*?)</h1>", body)
+  body = _with_contents(body, simulated=simulated)
+  template = string.Template((_HERE / "page.html").read_text())
+  data = json.dumps(viewer_data(results) if results else {})
+  return template.substitute(
+    title=title[1] if title else "Results",
+    body=body,
+    # A script ends where its closing tag stands, even in a string.
+    data=data.replace("</", "<\\/"),
+    script=(_HERE / "viewer.js").read_text(),
+  )
+
+
+def _markdown(text: str) -> str:
+  """HTML whose tables may be wider than the page."""
+  found = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
+  found = found.replace("<table>", '<div class="table"><table>')
+  return found.replace("</table>", "</table></div>")
+
+
+def _embedded(page: str, folder: pathlib.Path) -> str:
+  """The page with its pictures inside; without those that are not there."""
+
+  def picture(match):
+    path = folder / match[2]
+    if not path.is_file():
+      return ""
+    return f"![{match[1]}]({data_uri(path.read_bytes())})"
+
+  return re.sub(r"!\[([^\]]*)\]\(([^)]+\.png)\)", picture, page)
+
+
+def _with_contents(body: str, *, simulated: bool) -> str:
+  """Links to the sections, below the first heading."""
+  links = re.findall(r"<h2 id=['\"]([^'\"]+)['\"]>(.*?)</h2>", body)
+  contents = "".join(f'<a href="#{name}">{text}</a>' for name, text in links)
+  said = '<p class="simulated">Simulated data</p>' if simulated else ""
+  return body.replace("</h1>", f"</h1>{said}<nav>{contents}</nav>", 1)
+
+
+def _viewer(results: Sequence[LeftOut]) -> str:
+  limits = "\n".join(
+    _LIMIT.format(name=name, short=name.removesuffix("_ms").upper())
+    for name in MAP_NAMES
+  )
+  return string.Template(_VIEWER).substitute(limits=limits)
+
+
+def _agreement(results: Sequence[LeftOut], method: str) -> str:
+  png = agreement_figure(results, method, title=method)
+  return f'<img alt="Agreement of {method}" src="{data_uri(png)}">'
+
+
+def _timing(path: pathlib.Path) -> str:
+  """The filled columns of `timing.csv`."""
+  if not path.exists():
+    return "<p>Not measured.</p>"
+  with open(path, newline="", encoding="utf-8") as file:
+    rows = list(csv.DictReader(file))
+  columns = [name for name in rows[0] if any(row[name] for row in rows)]
+  lines = [[_number(row[name]) for name in columns] for row in rows]
+  return (
+    '<div class="table"><table><thead><tr>'
+    + "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    + "</tr></thead><tbody>"
+    + "".join(
+      "<tr>" + "".join(f"<td>{html.escape(x)}</td>" for x in line) + "</tr>"
+      for line in lines
+    )
+    + "</tbody></table></div>"
+  )
+
+
+def _number(text: str) -> str:
+  """A number as people read it; other text as it is."""
+  try:
+    value = float(text)
+  except ValueError:
+    return text
+  return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _details(title: str, content: dict) -> str:
+  text = html.escape(json.dumps(content, indent=1, sort_keys=True))
+  return f"<details><summary>{title}</summary><pre>{text}</pre></details>"

@@ -1,0 +1,84 @@
+"""Maps of a finished cross-validation, read back from its workdir."""
+
+import dataclasses
+import os
+
+import ml_collections
+import numpy as np
+from jaxtyping import Bool
+
+from mrf_jax import nifti
+from mrf_jax.dataset.normalise import clip_outliers
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.settings import find_folds
+from mrf_jax.subjects import load_numbered, reference_of
+from mrf_jax.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+  """A left-out subject and what every method made of it.
+
+  Attributes:
+    number: of the subject.
+    subject: without its signals.
+    reference: clipped reference maps, as the tables have them.
+    tissues: tissue to its voxels.
+    estimates: method to its maps.
+  """
+
+  number: int
+  subject: Subject
+  reference: Maps
+  tissues: dict[str, Bool[np.ndarray, "voxel"]]
+  estimates: dict[str, Maps]
+
+
+def load_results(root: str | os.PathLike) -> list[LeftOut]:
+  """All left-out subjects of a workdir whose maps still stand there.
+
+  Args:
+    root: workdir of a finished cross-validation.
+
+  Returns:
+    One of each fold; none where subjects or maps are not there any more.
+
+  Raises:
+    UserError: a file is damaged.
+  """
+  workdir = Workdir.existing(root)
+  config = ml_collections.ConfigDict(workdir.config)
+  if config.subjects_from is not None:
+    workdir = Workdir.existing(root, subjects_from=config.subjects_from)
+  found = []
+  for number in find_folds(config):
+    files = {
+      method: [workdir.map_file(method, number, name) for name in MAP_NAMES]
+      for method in config.methods
+    }
+    needed = [path for paths in files.values() for path in paths]
+    if not all(path.exists() for path in (workdir.subject(number), *needed)):
+      return []
+    subject = load_numbered(workdir, number, with_signals=False)
+    reference = clip_outliers(
+      reference_of(subject, workdir.subject(number)),
+      percentiles=config.preprocessing.clip_percentiles,
+    )
+    found.append(
+      LeftOut(
+        number=number,
+        subject=subject,
+        reference=reference,
+        tissues=tissue_masks(
+          reference.t1_ms,
+          thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
+        ),
+        estimates={
+          method: Maps(*(nifti.load_map(p, subject.mask) for p in paths))
+          for method, paths in files.items()
+        },
+      )
+    )
+  return found

@@ -1,0 +1,208 @@
+"""The report as one page: what it holds, and how it behaves in a browser."""
+
+import base64
+import html.parser
+import io
+import json
+import os
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrf_jax.report.agreement import agreements, format_agreements
+from mrf_jax.report.results import load_results
+from mrf_jax.report.viewer import viewer_data
+from mrf_jax.report.write import write_report
+
+
+@pytest.fixture(scope="module")
+def page(smoke, tmp_path_factory):
+  """The report of the tiny experiment, away from its workdir."""
+  folder = tmp_path_factory.mktemp("report")
+  write_report(smoke, folder)
+  return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def results(smoke):
+  return load_results(smoke)
+
+
+def test_nothing_comes_from_elsewhere(page):
+  found = []
+
+  class Links(html.parser.HTMLParser):
+    def handle_starttag(self, tag, attrs):
+      found.extend(
+        (tag, value) for name, value in attrs if name in ("src", "href")
+      )
+
+  text = page.read_text()
+  Links().feed(text)
+  assert sum(tag == "img" for tag, _ in found) > 3
+  for tag, value in found:
+    assert value.startswith(("#", "data:")), (tag, value[:80])
+  # Every link of the contents leads somewhere.
+  for tag, value in found:
+    if tag == "a":
+      assert re.search(rf"id=['\"]{re.escape(value[1:])}['\"]", text), value
+  assert not re.search(r"url\(|@import|https?://", text.split("<body>")[0])
+  assert "Simulated data" in text
+
+
+def test_images_hold_the_values_of_the_maps(results):
+  subject = viewer_data(results)["subjects"][1]
+  one = results[1]
+  for column in ("reference", "cohen"):
+    maps = one.reference if column == "reference" else one.estimates[column]
+    uri = subject["images"][column]["t1_ms"]
+    png = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    pixels = np.asarray(Image.open(io.BytesIO(png))).astype(int)
+    shape = (subject["n_slices"], subject["height"], subject["width"], 3)
+    # Slices one below the other, each from the top down.
+    pixels = pixels.reshape(shape)[:, ::-1]
+    inside = pixels[..., 2] == 255
+    assert np.count_nonzero(inside) == one.subject.n_voxels
+    low, step = subject["scales"][column]["t1_ms"]
+    levels = 256 * pixels[..., 0] + pixels[..., 1]
+    np.testing.assert_allclose(
+      low + step * levels[inside], maps.t1_ms, atol=step
+    )
+
+
+def test_pages_of_many_subjects_stay_small(results, monkeypatch):
+  monkeypatch.setattr("mrf_jax.report.viewer._MOST_BYTES", 1000)
+  assert len(viewer_data(results)["subjects"]) == 1
+
+
+def test_bias_and_spread_are_those_of_the_differences(results):
+  rows = {
+    (r.method, r.tissue, r.map, r.subject): r for r in agreements(results)
+  }
+  one = results[1]
+  mask = one.tissues["gm"]
+  difference = (one.estimates["hoppe"].t2_ms - one.reference.t2_ms)[mask]
+  row = rows["hoppe", "gm", "t2_ms", 1]
+  assert row.bias == pytest.approx(difference.mean(dtype=float), rel=1e-5)
+  assert row.deviation == pytest.approx(difference.std(dtype=float), rel=1e-5)
+  assert row.n_voxels == mask.sum()
+  text = format_agreements(list(rows.values()))
+  both = [rows["hoppe", "gm", "t2_ms", k].bias for k in range(2)]
+  said = f"{np.mean(both):+.1f} ± {np.std(both, ddof=1):.1f}"
+  (line,) = [x for x in text.splitlines() if x.startswith("| GM | hoppe")]
+  assert said in line
+
+
+def test_without_maps_the_page_is_written_without_them(smoke, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(smoke, workdir)
+  shutil.rmtree(workdir / "maps")
+  write_report(workdir, tmp_path / "out")
+  text = (tmp_path / "out/report.html").read_text()
+  assert 'id="viewer"' not in text
+  assert "Table 1" in text
+  record = json.loads((tmp_path / "out/results.json").read_text())
+  assert record["agreement"] == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+  """A headless Chromium, or a skip that says why not."""
+  selenium = pytest.importorskip("selenium.webdriver")
+  binary = shutil.which("chromium") or shutil.which("google-chrome")
+  driver = shutil.which("chromedriver")
+  if not binary or not driver:
+    pytest.skip("no Chromium with chromedriver is installed")
+  options = selenium.ChromeOptions()
+  options.binary_location = binary
+  for argument in ("--headless=new", "--disable-gpu", "--window-size=1250,900"):
+    options.add_argument(argument)
+  if os.geteuid() == 0:
+    options.add_argument("--no-sandbox")
+  options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+  service = selenium.ChromeService(driver)
+  opened = selenium.Chrome(options=options, service=service)
+  yield opened
+  opened.quit()
+
+
+def opened_page(browser, page):
+  browser.get(page.as_uri())
+  viewer = browser.find_element("id", "viewer")
+  until = time.monotonic() + 60
+  while viewer.get_attribute("data-ready") != "yes":
+    assert time.monotonic() < until, browser.get_log("browser")
+    time.sleep(0.1)
+  return viewer
+
+
+def pixels(browser, column, name="t1_ms"):
+  """What a panel shows."""
+  return browser.execute_script(
+    "return document.querySelector("
+    f"'canvas[data-map={name}][data-column={column}]').toDataURL()"
+  )
+
+
+def test_the_slider_goes_through_the_slices(browser, page):
+  viewer = opened_page(browser, page)
+  slider = viewer.find_element("name", "slice")
+  said = viewer.find_element("name", "slice_said")
+  # Of two slices the upper one is in the middle.
+  assert said.get_attribute("value") == "2 of 2"
+  before = {c: pixels(browser, c) for c in ("reference", "cohen", "difference")}
+  slider.send_keys("\ue012")  # arrow to the left
+  assert said.get_attribute("value") == "1 of 2"
+  for column, image in before.items():
+    assert pixels(browser, column) != image
+  slider.send_keys("\ue014")  # and back
+  for column, image in before.items():
+    assert pixels(browser, column) == image
+  assert not browser.get_log("browser")
+
+
+def test_subject_method_and_colours_are_chosen(browser, page):
+  viewer = opened_page(browser, page)
+  before = {c: pixels(browser, c) for c in ("reference", "difference")}
+  viewer.find_element("name", "method").send_keys("hoppe")
+  assert pixels(browser, "difference") != before["difference"]
+  assert pixels(browser, "reference") == before["reference"]
+  viewer.find_element("name", "limit_t1_ms").send_keys("\ue012")
+  assert pixels(browser, "reference") != before["reference"]
+  viewer.find_element("name", "subject").send_keys("subject 1")
+  until = time.monotonic() + 30
+  while viewer.get_attribute("data-ready") != "yes":
+    assert time.monotonic() < until
+  assert pixels(browser, "reference") != before["reference"]
+  assert not browser.get_log("browser")
+
+
+def test_a_voxel_says_its_value(browser, page, results):
+  opened_page(browser, page)
+  one, subject = results[0], viewer_data(results)["subjects"][0]
+  volume = np.full(one.subject.mask.shape, np.nan)
+  volume[one.subject.mask] = one.estimates["cohen"].t1_ms
+  inside = np.argwhere(one.subject.mask[1])
+  y, x = inside[len(inside) // 2]
+  rows, columns = (np.flatnonzero(one.subject.mask.any((0, a))) for a in (2, 1))
+  across = x - max(columns[0] - 2, 0)
+  down = subject["height"] - 1 - (y - max(rows[0] - 2, 0))
+  browser.execute_script(
+    """
+    const canvas = document.querySelector(
+      'canvas[data-map=t1_ms][data-column=cohen]');
+    const box = canvas.getBoundingClientRect();
+    canvas.dispatchEvent(new MouseEvent('mousemove', {
+      clientX: box.left + box.width * (arguments[0] + 0.5) / canvas.width,
+      clientY: box.top + box.height * (arguments[1] + 0.5) / canvas.height}));
+    """,
+    int(across),
+    int(down),
+  )
+  said = browser.find_element("name", "value").get_attribute("value")
+  assert said.startswith("cohen, T1 (ms): ")
+  assert float(said.split(": ")[1]) == pytest.approx(volume[1, y, x], rel=2e-3)
