@@ -32,7 +32,7 @@ from mrf_jax.files import replacing
 from mrf_jax.workdir import git_commit
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_ALL = ("match", "infer", "train", "simulate")
+_ALL = ("match", "infer", "train", "simulate", "reconstruct")
 _SCRIPTS = flags.DEFINE_list("scripts", list(_ALL), "Which to run.")
 _TIMING = flags.DEFINE_string("timing", None, "Workdir of --mode=benchmark.")
 

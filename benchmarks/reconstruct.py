@@ -1,0 +1,179 @@
+"""How long does a scan take from file to files, and how much memory?
+
+  pip install -r benchmarks/requirements.txt
+  python benchmarks/reconstruct.py  # three minutes on two idle cores
+  python benchmarks/reconstruct.py --slices=4 --matrix=128  # a look
+
+A subject file of 16 x 256 x 256 voxels, T = 673, signals of noise, and networks
+with random weights, each reconstructed as a user does it, by `python launch.py
+--mode=reconstruct` in a process of its own: start, compilation, reading,
+estimating, NIfTI files and the overview. The peer is dictionary matching of 25
+temporal components by the same command, its dictionary simulated on the way.
+Methods take turns. The peak is that of the process.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags, logging
+from common import print_ratio
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from configs import paper
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.patches import patch_shape
+from mrf_jax.dataset.subject import Subject, save_subject
+from mrf_jax.methods.network import make_network, standardised
+from mrf_jax.model import Model
+from mrf_jax.phantom.anatomy import SliceGrid, make_head
+from mrf_jax.sequence import tailored
+from mrf_jax.training.bundle import save_model
+
+_SLICES = flags.DEFINE_integer("slices", 16, "Slices of the scan.")
+_MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along x and along y.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs behind a median.")
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_NETWORKS = ("spatiotemporal", "spatiotemporal_plus")
+_PEER = "dictionary_svd"
+_STAGES = ("read", "reconstruct", "write")
+
+
+def make_scan(config, rng) -> Subject:
+  """A simulated head with noise for signals."""
+  grid = SliceGrid(
+    n_slices=_SLICES.value,
+    matrix=_MATRIX.value,
+    fov_mm=256.0,
+    slice_thickness_mm=80 / _SLICES.value,
+    centre_z_mm=15.0,
+  )
+  head = make_head(rng, grid, **config.data.head)
+  sequence = tailored(config.sequence.n_frames)
+  scan = config.scan
+  n_windows = sequence.n_windows(window=scan.window, stride=scan.stride)
+  signals = np.empty((head.mask.sum(), n_windows), np.complex64)
+  rng.standard_normal(dtype=np.float32, out=signals.view(np.float32))
+  return Subject(
+    subject="noise",
+    mask=head.mask,
+    signals=signals,
+    affine=grid.affine,
+    sequence=sequence,
+    window=scan.window,
+    stride=scan.stride,
+    field_strength_t=1.5,
+    provenance="simulated",
+  )
+
+
+def save_random_model(config, method: str, scan: Subject, path) -> None:
+  """A bundle of random weights."""
+  network, reach = make_network(config, method)
+  rank = config[method].training.get("rank")
+  n_channels = 2 * (rank or scan.n_windows)
+  patch = jnp.zeros((1, *patch_shape(reach, network.slices), n_channels))
+  basis = None
+  if rank:
+    columns = np.random.default_rng(0).normal(size=(scan.n_windows, rank))
+    basis = np.linalg.qr(columns)[0].astype(np.complex64)
+  model = Model(
+    method=method,
+    network=network,
+    reach=reach,
+    variables=jax.tree.map(
+      np.asarray, network.init(jax.random.key(0), patch, train=False)
+    ),
+    map_range=MapRange(np.zeros(3), np.ones(3)),
+    normalise_signals_per=standardised(config, compressed=basis is not None),
+    sequence=scan.sequence,
+    window=scan.window,
+    stride=scan.stride,
+    basis=basis,
+  )
+  training = {"seconds": 0.0, "left_out": 0}
+  save_model(model, path, config=config.to_dict(), training=training)
+
+
+def run(folder: pathlib.Path, method: str) -> dict[str, float]:
+  """Seconds of the stages and of the process, and its peak of memory, GiB."""
+  model = folder / method
+  options = [f"--model={model if model.exists() else method}"]
+  if method == _PEER:
+    options.append("--config=configs/paper.py")
+  out = folder / "maps"
+  command = [sys.executable, "launch.py", "--mode=reconstruct", *options]
+  command += [f"--scan={folder / 'scan.h5'}", f"--output={out}"]
+  start = time.perf_counter()
+  process = subprocess.Popen(
+    command,
+    cwd=_ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  _, status, usage = os.wait4(process.pid, 0)
+  seconds = time.perf_counter() - start
+  if status:
+    sys.exit(f"error: {' '.join(command)} ended with {status}")
+  record = json.loads((out / "reconstruction.json").read_text())
+  return {
+    **record["seconds"],
+    "process": seconds,
+    "peak": usage.ru_maxrss / 2**20,
+  }
+
+
+def main(argv: list[str]) -> None:
+  """Makes the scan and the models, and reconstructs."""
+  del argv
+  logging.set_verbosity(logging.WARNING)
+  config = paper.get_config()
+  methods = (*_NETWORKS, _PEER)
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    scan = make_scan(config, np.random.default_rng(0))
+    save_subject(scan, folder / "scan.h5")
+    size = (folder / "scan.h5").stat().st_size / 2**30
+    for method in _NETWORKS:
+      save_random_model(config, method, scan, folder / method)
+    print(
+      f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value}, "
+      f"{scan.n_voxels:,} voxels, T = {scan.n_windows}, {size:.1f} GiB\n"
+    )
+    del scan
+    found: dict[str, list[dict]] = {method: [] for method in methods}
+    for _ in range(_REPEATS.value):
+      for method in methods:
+        found[method].append(run(folder, method))
+  head = ["method", *(f"{s} (s)" for s in _STAGES), "process (s)", "peak (GiB)"]
+  print("| " + " | ".join(head) + " |")
+  print("| :-- " + "| --: " * (len(head) - 1) + "|")
+  medians = {
+    method: {key: float(np.median([r[key] for r in runs])) for key in runs[0]}
+    for method, runs in found.items()
+  }
+  for method, values in medians.items():
+    cells = [f"{values[key]:.1f}" for key in (*_STAGES, "process", "peak")]
+    print("| " + " | ".join([method, *cells]) + " |")
+  print()
+  for method in _NETWORKS:
+    print_ratio(
+      f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value} from file to files "
+      f"by {method}, beside SVD 25 matching",
+      medians[method]["process"],
+      medians[_PEER]["process"],
+      "s",
+    )
+
+
+if __name__ == "__main__":
+  app.run(main)
