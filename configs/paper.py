@@ -44,7 +44,11 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.data = ml_collections.ConfigDict()
   config.data.n_subjects = 6
-  # The k-space too, as ISMRMRD: raw/subject-NN.mrd, 1.6 GB each at this size.
+  # Subject files of `--mode=import` instead of simulated subjects, all of them
+  # with reference maps; what is said of sequence, window and noise is not used.
+  config.data.files = ()
+  # The k-space too, as ISMRMRD: raw/subject-NN.mrd, 1.6 GB each at this size,
+  # and the schedule, raw/train.txt.
   config.data.keep_raw = False
   config.data.grid = dict(
     n_slices=16,

@@ -53,9 +53,13 @@ def evaluate(study: Study) -> None:
   rows = _write_table(
     errors,
     root / "table1",
-    title="Table 1: errors against the acquired maps of simulated subjects",
-    note=_note(config)
-    + " truth: the simulated subjects' true parameters, judged like a method.",
+    title=f"Table 1: errors against the acquired maps of {_whose(study)}",
+    note=_note(study)
+    + (
+      " truth: the simulated subjects' true parameters, judged like a method."
+      if simulated
+      else ""
+    ),
   )
   _write_other_tissues(study, estimates, references)
   if simulated:
@@ -67,7 +71,7 @@ def evaluate(study: Study) -> None:
       against_truth,
       root / "truth_table",
       title="Errors against the true parameters of simulated subjects",
-      note=_note(config)
+      note=_note(study)
       + " acquired: the acquired reference maps, judged like a method. bound: "
       "the least error that an unbiased estimate from one voxel's fingerprint "
       "can have (Cramér-Rao; true T1 and T2 as if of one tissue, B1 known, "
@@ -166,7 +170,7 @@ def _write_other_tissues(study: Study, estimates: Estimates, references):
       _errors(study, estimates, references, masks),
       study.workdir.root / f"table1_{name}",
       title=f"Table 1 with other tissue thresholds: {name}",
-      note=_note(study.config)
+      note=_note(study)
       + " T1 in ms: "
       + ", ".join(
         f"{t} {low:g} to {high:g}" for t, (low, high) in thresholds_ms.items()
@@ -205,7 +209,7 @@ def _write_differences(errors, study: Study) -> None:
     rows,
     against=study.config.methods[0],
     title="Differences between methods in Table 1",
-    note=f"Simulated subjects, noise level {study.config.scan.noise_level:g}.",
+    note=_noise(study),
   )
   table.write_text(text, root / "differences.md")
 
@@ -231,16 +235,30 @@ def _write_calibration(study: Study, estimates: Estimates, references) -> None:
     )
     parts = (
       "# Predicted deviations beside errors against the acquired maps",
-      _note(study.config) + note,
+      _note(study) + note,
       format_calibration(rows),
     )
     table.write_text("\n\n".join(parts) + "\n", root / "calibration.md")
 
 
-def _note(config) -> str:
+def _whose(study: Study) -> str:
+  """Simulated data is called so."""
+  if all(s.provenance.startswith("simulated") for s in study.subjects):
+    return "simulated subjects"
+  return "subjects"
+
+
+def _noise(study: Study) -> str:
+  """Whose scans these are, and at what noise if that is known."""
+  whose = _whose(study).capitalize()
+  if study.config.data.files:
+    return f"{whose}."
+  return f"{whose}, noise level {study.config.scan.noise_level:g}."
+
+
+def _note(study: Study) -> str:
   return (
-    f"Simulated subjects, noise level {config.scan.noise_level:g}. "
-    "training_mean: the mean of the training subjects' maps."
+    f"{_noise(study)} training_mean: the mean of the training subjects' maps."
   )
 
 
@@ -256,7 +274,7 @@ def _draw_learning_curves(study: Study) -> bool:
     learning_curves(
       study.workdir.root / "learning_curves.png",
       records,
-      title=f"Training on {n_subjects - 1} of {n_subjects} simulated subjects",
+      title=f"Training on {n_subjects - 1} of {n_subjects} {_whose(study)}",
     )
   return bool(records)
 
@@ -275,7 +293,7 @@ def _draw_figures(study: Study, estimates: Estimates) -> None:
   reference = middle_slice(study.references[number])
   shown = {m: middle_slice(maps[0]) for m, maps in estimates.items()}
   mask = subject.mask[middle]
-  title = f"simulated subject {number}, left out of training"
+  title = f"{_whose(study)[:-1]} {number}, left out of training"
   figures.figure3(
     study.workdir.root / "figure3.png",
     reference=reference,

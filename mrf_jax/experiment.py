@@ -38,6 +38,7 @@ from mrf_jax.settings import (
   find_folds,
   make_train,
   phantom_options,
+  with_files,
 )
 from mrf_jax.simulate import (
   make_phantom,
@@ -45,6 +46,7 @@ from mrf_jax.simulate import (
   true_signals,
 )
 from mrf_jax.subjects import (
+  check_alike,
   load_numbered,
   reference_of,
   simulate_missing,
@@ -66,6 +68,8 @@ def simulate(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir.
   """
+  if config.data.files:
+    raise UserError("data.files: these subjects are not simulated")
   simulate_missing(config, _open_workdir(config, root))
   processes.say(f"Subject files: {pathlib.Path(root) / 'data'}")
 
@@ -79,6 +83,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir.
   """
+  config = with_files(config)
   check_methods(config)
   folds = find_folds(config)
   n_processes, n_folds = jax.process_count(), len(folds)
@@ -91,6 +96,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
 
   load = functools.partial(load_numbered, workdir)
   full = [load(k, with_signals=False) for k in range(config.data.n_subjects)]
+  check_alike(full, [workdir.subject(k) for k in range(len(full))])
   references = [
     clip_outliers(
       reference_of(subject, workdir.subject(k)),
@@ -137,6 +143,7 @@ def sweep(
     root: its workdir, whose subjects, and networks, are used.
     questions: which ones; none is all.
   """
+  config = with_files(config)
   # Those that take subjects from another way last.
   found = sorted(
     ways(config, questions),

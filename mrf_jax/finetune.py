@@ -16,7 +16,7 @@ from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import training_options
 from mrf_jax.model import Model, scan_difference
 from mrf_jax.parallel import notice
-from mrf_jax.subjects import reference_of
+from mrf_jax.subjects import check_alike, reference_of
 from mrf_jax.training.bundle import load_config, load_model, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.loop import TrainedFold, train_folds
@@ -95,19 +95,11 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
 def _references(subjects, paths, config) -> list[Maps]:
   """Clipped reference maps of scans that belong together."""
   percentiles = config["preprocessing"]["clip_percentiles"]
-  first = subjects[0]
-  references = []
-  for subject, path in zip(subjects, paths, strict=True):
-    difference = scan_difference(
-      subject, first.sequence, first.window, first.stride
-    )
-    if difference:
-      found, wanted = difference
-      raise UserError(f"{path}: {found}, but {paths[0]} has {wanted}")
-    references.append(
-      clip_outliers(reference_of(subject, path), percentiles=percentiles)
-    )
-  return references
+  check_alike(subjects, paths)
+  return [
+    clip_outliers(reference_of(subject, path), percentiles=percentiles)
+    for subject, path in zip(subjects, paths, strict=True)
+  ]
 
 
 def _for_scans_of(

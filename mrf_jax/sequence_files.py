@@ -13,8 +13,14 @@ import scipy.io
 from scipy.io.matlab import MatReadError
 
 from mrf_jax.errors import UserError, one_line
+from mrf_jax.files import replacing
 from mrf_jax.pulseq import load_pulseq
-from mrf_jax.sequence import FRAME_FIELDS, Sequence, make_sequence
+from mrf_jax.sequence import (
+  FRAME_FIELDS,
+  PREPARATION_FIELDS,
+  Sequence,
+  make_sequence,
+)
 
 # What columns and variables are called, in lower case.
 _NAMES = {
@@ -151,6 +157,30 @@ def load_sequence(
     return make_sequence(**fields, inversion_time_ms=inversion_time_ms)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
+
+
+def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
+  """Writes a schedule as text that `load_sequence` reads.
+
+  Preparation and balance, of which text knows nothing, are comments.
+
+  Args:
+    sequence: the train.
+    path: the file, replaced as a whole.
+  """
+  lines = [
+    f"# {name} {value:g}"
+    for name in PREPARATION_FIELDS
+    if (value := getattr(sequence, name)) is not None
+  ]
+  if sequence.balanced:
+    lines.append("# balanced")
+  lines.append(",".join(FRAME_FIELDS))
+  columns = (getattr(sequence, name) for name in FRAME_FIELDS)
+  for frame in zip(*columns, strict=True):
+    lines.append(",".join(f"{float(value):.9g}" for value in frame))
+  with replacing(path) as temporary:
+    temporary.write_text("\n".join(lines) + "\n")
 
 
 def _to_house_units(columns: Columns, path, time_unit, angle_unit) -> None:

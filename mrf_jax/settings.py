@@ -2,11 +2,48 @@
 
 import ml_collections
 
+from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.methods import LEARNING_METHODS, METHODS, check_options
 from mrf_jax.precision import check_precision
 from mrf_jax.sequence import TRAINS, Sequence
 from mrf_jax.sequence_files import load_sequence
+
+
+def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The configuration with as many subjects as files that it names, if any.
+
+  Args:
+    config: the experiment's configuration.
+  """
+  files = config.data.files
+  if not files:
+    return config
+  config = config.copy_and_resolve_references()
+  config.data.n_subjects = len(files)
+  return config
+
+
+def find_scan(
+  config: ml_collections.ConfigDict,
+) -> tuple[Sequence, int, int]:
+  """Train, window and stride of the subjects: of the first file, if any.
+
+  Args:
+    config: the experiment's configuration.
+
+  Raises:
+    UserError: the file, or the schedule of the configuration, is none, or the
+      window does not fit.
+  """
+  # Of configurations written before there were files.
+  files = config.data.get("files")
+  if files:
+    subject = load_subject(files[0], with_signals=False)
+    return subject.sequence, subject.window, subject.stride
+  sequence, scan = make_train(config.sequence), config.scan
+  check_window(scan, sequence)
+  return sequence, scan.window, scan.stride
 
 
 def check_count(config: ml_collections.ConfigDict) -> None:
@@ -48,9 +85,8 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
       "least two"
     )
   check_precision(config.precision)
-  sequence, scan = make_train(config.sequence), config.scan
-  check_window(scan, sequence)
-  n_windows = sequence.n_windows(window=scan.window, stride=scan.stride)
+  sequence, window, stride = find_scan(config)
+  n_windows = sequence.n_windows(window=window, stride=stride)
   for method in config.methods:
     check_options(config, method, n_windows=n_windows)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
@@ -11,8 +12,10 @@ from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
 from mrf_jax.maps import Maps
+from mrf_jax.model import scan_difference
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.scanner.spiral import make_spiral
+from mrf_jax.sequence_files import save_sequence
 from mrf_jax.settings import (
   check_count,
   check_window,
@@ -44,8 +47,10 @@ def simulate_missing(
     k
     for k in range(data.n_subjects)
     if not workdir.subject(k).exists()
-    or (data.keep_raw and not workdir.raw_data(k).exists())
+    or (data.keep_raw and not data.files and not workdir.raw_data(k).exists())
   ]
+  if missing and data.files:
+    raise UserError(f"data.files: {data.files[missing[0]]}: is not there")
   if missing and config.subjects_from is not None:
     raise UserError(
       f"{workdir.subject(missing[0])}: is not there; subjects_from wants a "
@@ -68,7 +73,9 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   check_window(scan, sequence)
   spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
   if data.keep_raw:
-    workdir.raw_data(0).parent.mkdir(exist_ok=True)
+    folder = workdir.raw_data(0).parent
+    folder.mkdir(exist_ok=True)
+    save_sequence(sequence, folder / "train.txt")
   for k in missing:
     subject = simulate_subject(
       f"simulated-{k:02d}",
@@ -108,6 +115,26 @@ def load_numbered(
 ) -> Subject:
   """A subject of the workdir; see `load_subject`."""
   return load_subject(workdir.subject(number), with_signals=with_signals)
+
+
+def check_alike(subjects: Sequence[Subject], paths: Sequence) -> None:
+  """Refuses subjects whose scans differ.
+
+  Args:
+    subjects: at least one.
+    paths: their files, for the error.
+
+  Raises:
+    UserError: the train, window or stride of one is not that of the first.
+  """
+  first = subjects[0]
+  for subject, path in zip(subjects, paths, strict=True):
+    difference = scan_difference(
+      subject, first.sequence, first.window, first.stride
+    )
+    if difference:
+      found, wanted = difference
+      raise UserError(f"{path}: {found}, but {paths[0]} has {wanted}")
 
 
 def without_truth(subject: Subject) -> Subject:

@@ -96,7 +96,10 @@ class Workdir:
       ) from error
 
   def subject(self, number: int) -> pathlib.Path:
-    """File of a subject."""
+    """File of a subject: one of the configuration's own, or simulated."""
+    files = self._subjects.config["data"].get("files")
+    if files:
+      return pathlib.Path(files[number])
     return self._subjects.root / "data" / f"subject-{number:02d}.h5"
 
   def raw_data(self, number: int) -> pathlib.Path:

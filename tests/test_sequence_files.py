@@ -4,7 +4,8 @@ import pytest
 import scipy.io
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence_files import load_sequence
+from mrf_jax.sequence import jiang_type
+from mrf_jax.sequence_files import load_sequence, save_sequence
 
 
 def test_text_columns_and_comments(tmp_path):
@@ -206,3 +207,18 @@ def test_damaged_matlab_files_are_named(tmp_path, save):
       load_sequence(path)
   with pytest.raises(UserError, match="no such file"):
     load_sequence(tmp_path / "missing.mat")
+
+
+def test_what_is_saved_is_read_again(tmp_path):
+  wanted = jiang_type(50)
+  save_sequence(wanted, tmp_path / "train.txt")
+  inversion_time_ms = float(wanted.inversion_time_ms)
+  found = load_sequence(
+    tmp_path / "train.txt", inversion_time_ms=inversion_time_ms
+  )
+  for name in ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg"):
+    np.testing.assert_allclose(
+      getattr(found, name), getattr(wanted, name), rtol=1e-6
+    )
+  text = (tmp_path / "train.txt").read_text()
+  assert f"# inversion_time_ms {inversion_time_ms:g}" in text

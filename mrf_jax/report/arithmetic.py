@@ -7,7 +7,7 @@ import numpy as np
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.methods.network import make_network, training_options
 from mrf_jax.models import NETWORKS
-from mrf_jax.settings import make_train
+from mrf_jax.settings import find_scan
 
 
 def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
@@ -19,9 +19,8 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
   Args:
     config: an experiment's configuration.
   """
-  scan = config.scan
-  train = make_train(config.sequence)
-  n_windows = train.n_windows(window=scan.window, stride=scan.stride)
+  train, window, stride = find_scan(config)
+  n_windows = train.n_windows(window=window, stride=stride)
   counts = {}
   for method in config.methods:
     if method not in NETWORKS:

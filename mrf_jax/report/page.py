@@ -37,7 +37,7 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
   sections = [
     "# Results of the study",
     "Written by `python launch.py --mode=report`, words between tables by "
-    "hand. **All scans are simulated.** " + _made_by(record),
+    f"hand. {_whose(record)} {_made_by(record)}",
     notes.get("intro", ""),
     "## Table 1",
     _body(format_markdown(rows, title="Table 1")),
@@ -50,10 +50,7 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     notes.get("paper", ""),
     _section_of_ours(rows, truth, record),
     notes.get("plus", ""),
-    "## Against the true parameters",
-    "*acquired*: the reference maps. *bound*: Cramér-Rao, the least error of "
-    "an unbiased estimate from one fingerprint.",
-    _body(format_markdown(truth, title="Truth")),
+    _against_truth(truth),
     notes.get("truth", ""),
     "## Differences, subject by subject",
     _differences(record),
@@ -78,14 +75,26 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
   return "\n\n".join(part.strip() for part in sections if part.strip()) + "\n"
 
 
+def _whose(record) -> str:
+  files = record["config"]["data"].get("files")
+  if files:
+    return f"The scans are {', '.join(files)}."
+  return "**All scans are simulated.**"
+
+
 def _made_by(record) -> str:
   environment, config = record["environment"], record["config"]
   seconds = sum(sum(stages.values()) for stages in record["times"].values())
   return (
     f"Commit {environment['git_commit']}, Python {environment['python']}, jax "
     f"{environment['versions']['jax']}, {environment['cores']} cores "
-    f"({', '.join(sorted(set(environment['devices'])))}), noise level "
-    f"{config['scan']['noise_level']:g}, {config['data']['n_subjects']} "
+    f"({', '.join(sorted(set(environment['devices'])))}), "
+    + (
+      ""
+      if config["data"].get("files")
+      else f"noise level {config['scan']['noise_level']:g}, "
+    )
+    + f"{config['data']['n_subjects']} "
     "subjects; training and reconstruction of all folds took "
     f"{seconds / 3600:.1f} hours."
   )
@@ -191,6 +200,20 @@ def _section_of_ours(rows, truth, record) -> str:
         body,
       ),
       cost,
+    ]
+  )
+
+
+def _against_truth(truth: Sequence[Row]) -> str:
+  """Of simulated subjects."""
+  if not truth:
+    return ""
+  return "\n\n".join(
+    [
+      "## Against the true parameters",
+      "*acquired*: the reference maps. *bound*: Cramér-Rao, the least error of "
+      "an unbiased estimate from one fingerprint.",
+      _body(format_markdown(truth, title="Truth")),
     ]
   )
 

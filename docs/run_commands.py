@@ -1,0 +1,54 @@
+"""Runs the commands of a document and writes what they print into it.
+
+python docs/run_commands.py docs/your-own-data.md
+
+Every line that begins with `$ ` inside a block ```console``` is run by bash in
+the project's root, one after another; what stood below it gives way to what it
+prints now, errors included, progress bars not.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+# A command, and the lines that it goes on over.
+_COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*$", re.MULTILINE)
+
+
+def run(command: str) -> str:
+  """What a command prints."""
+  print(command, file=sys.stderr, flush=True)
+  done = subprocess.run(
+    ["bash", "-c", command],
+    cwd=_ROOT,
+    env={**os.environ, "COLUMNS": "80"},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+  if done.returncode and not errors:
+    sys.exit(f"error: {command}\n{done.stderr}")
+  return "\n".join([*done.stdout.rstrip().splitlines(), *errors])
+
+
+def rewritten(block: re.Match) -> str:
+  """A block with fresh output."""
+  parts = []
+  for command in _COMMAND.findall(block[1]):
+    printed = run(command.removeprefix("$ "))
+    parts.append(command + "\n" + (printed + "\n" if printed else ""))
+  return "```console\n" + "\n".join(parts) + "```"
+
+
+def main(path: pathlib.Path) -> None:
+  """Rewrites the document."""
+  path.write_text(_BLOCK.sub(rewritten, path.read_text()))
+
+
+if __name__ == "__main__":
+  main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,77 @@
+"""Cross-validation on subject files of one's own, and its report."""
+
+import json
+import shutil
+
+import h5py
+import pytest
+from test_launch import SMOKE, fails_in_one_line, table
+
+from mrf_jax import load_model, load_subject, save_subject
+
+
+@pytest.fixture(scope="module")
+def files(smoke, tmp_path_factory):
+  """Both heads as if a scanner had made them."""
+  folder = tmp_path_factory.mktemp("own")
+  paths = []
+  for k in range(2):
+    subject = load_subject(smoke / f"data/subject-{k:02d}.h5")
+    known = dict.fromkeys(("truth", "head_to_atlas", "true_b1", "noise_sd"))
+    fields = {**vars(subject), **known, "provenance": "imported from a scanner"}
+    paths.append(folder / f"head-{k}.h5")
+    save_subject(type(subject)(**fields), paths[-1])
+  return paths
+
+
+def flags(files, workdir):
+  named = ",".join(f"'{path}'" for path in files)
+  return [SMOKE, f"--config.data.files=({named})", f"--workdir={workdir}"]
+
+
+def test_methods_learn_from_files_and_are_judged_by_them(
+  launch, files, tmp_path
+):
+  run = tmp_path / "run"
+  methods = "--config.methods=('spatiotemporal_plus','gomez','dictionary_svd')"
+  done = launch(*flags(files, run), methods)
+  assert done.returncode == 0, done.stderr
+  assert not (run / "data").is_dir() or not list((run / "data").iterdir())
+  assert {row["method"] for row in table(run)} == {
+    "spatiotemporal_plus",
+    "gomez",
+    "dictionary_svd",
+    "training_mean",
+  }
+  assert not (run / "truth_table.csv").exists()
+  for name in ("table1.md", "differences.md", "calibration.md"):
+    assert "simulated" not in (run / name).read_text().lower()
+  model = load_model(run / "models/spatiotemporal_plus/fold-1")
+  assert model.window == 48
+  done = launch("--mode=report", f"--workdir={run}")
+  assert done.returncode == 0, done.stderr
+  page = (run / "results.md").read_text()
+  assert "head-0.h5" in page
+  assert "simulated" not in page.lower()
+  assert 'id="viewer"' in (run / "report.html").read_text()
+  config = json.loads((run / "config.json").read_text())
+  assert config["data"]["n_subjects"] == 2
+
+
+def test_files_that_do_not_do_are_named(launch, files, tmp_path):
+  run = tmp_path / "run"
+  gone = tmp_path / "gone.h5"
+  fails_in_one_line(launch(*flags([files[0], gone], run)), gone)
+  fails_in_one_line(launch(*flags([gone, files[0]], run)), gone)
+  fails_in_one_line(launch(*flags(files[:1], run)), "at least two")
+  fails_in_one_line(
+    launch(*flags(files, run), "--mode=simulate"), "not simulated"
+  )
+  other = tmp_path / "other.h5"
+  shutil.copy(files[1], other)
+  with h5py.File(other, "r+") as file:
+    # Windows of 41 with this stride are as many.
+    file["sequence"].attrs["window"] = 41
+  fails_in_one_line(
+    launch(*flags([files[0], other], run)), other, "window is 41", "48"
+  )
