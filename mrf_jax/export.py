@@ -26,7 +26,7 @@ def export_files(options: dict[str, Any]) -> pathlib.Path:
 
   Args:
     options: values of the flags of `--mode=export` by name, None where not
-      given; see `launch.py`.
+      given; see `command_line.py`.
 
   Returns:
     The file.

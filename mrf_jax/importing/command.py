@@ -25,7 +25,7 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
 
   Args:
     options: values of the flags of `--mode=import` by name, None where not
-      given; see `launch.py`.
+      given; see `command_line.py`.
 
   Returns:
     The subject file.

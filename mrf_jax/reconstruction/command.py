@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import h5py
-import ml_collections
 import numpy as np
 
 from mrf_jax import nifti
@@ -32,16 +31,13 @@ _SUBJECT_FORMAT = "mrf-subject"
 _OF_OTHER_FILES = ("schedule", "mask", "pd", "t1", "t2", "affine_from")
 
 
-def reconstruct_files(
-  options: dict[str, Any], config: ml_collections.ConfigDict | None = None
-) -> pathlib.Path:
+def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   """Reconstructs a scan and writes its maps.
 
   Args:
     options: values of the flags of `--mode=reconstruct`, and of
       `--mode=import` for a scan that is no subject file, by name, None where
-      not given; see `launch.py`.
-    config: a configuration, whose dictionary is used; or None.
+      not given; see `command_line.py`. A configuration is for its dictionary.
 
   Returns:
     The folder of the maps.
@@ -56,7 +52,7 @@ def reconstruct_files(
   folder = pathlib.Path(options["output"])
   if folder.exists() and not folder.is_dir():
     raise UserError(f"--output: {folder} is not a folder")
-  estimator = _estimator(options, config)
+  estimator = _estimator(options)
   begin = time.perf_counter()
   subject, said = _read(options, estimator)
   read = time.perf_counter()
@@ -82,7 +78,7 @@ def reconstruct_files(
   return folder
 
 
-def _estimator(options: dict[str, Any], config) -> Estimator:
+def _estimator(options: dict[str, Any]) -> Estimator:
   names, uncertainty = options["model"], bool(options["uncertainty"])
   if not is_dictionary(names):
     passes = options["passes"]
@@ -94,6 +90,7 @@ def _estimator(options: dict[str, Any], config) -> Estimator:
     )
   if uncertainty:
     raise UserError("--uncertainty: a dictionary says nothing of it")
+  config = options["config"]
   if config is None:
     raise UserError(
       "--config is missing: its section dictionary says which T1 and T2, such "

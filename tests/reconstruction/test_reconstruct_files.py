@@ -153,7 +153,7 @@ def test_a_dictionary_is_built_for_the_scans_own_train(scan, tmp_path):
   config = smoke_config.get_config()
   given = {"scan": str(folder / "subject.h5"), "output": str(tmp_path)}
   for name in ("dictionary", "dictionary_svd"):
-    reconstruct_files(flags(model=name, **given), config)
+    reconstruct_files(flags(model=name, config=config, **given))
     t1 = np.asarray(nibabel.load(tmp_path / "t1.nii.gz").dataobj)
     inside = t1.transpose(2, 1, 0)[subject.mask]
     assert 100 <= inside.min() < inside.max() <= 5400

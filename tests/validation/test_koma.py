@@ -5,12 +5,18 @@ headers are padded; the schedule; the labels of the phantom at 0.5 mm. The
 scan shows how k-space becomes images; its signals are no truth for T1 and T2.
 """
 
+import collections
+import json
+
+import nibabel
 import numpy as np
 import pytest
 import scipy.io
 import scipy.ndimage
 
+from configs import smoke
 from mrf_jax import load_raw_data
+from mrf_jax.reconstruction.command import reconstruct_files
 from mrf_jax.scanner.windowed import density_weights, window_images
 
 # The standard says mm, but the header of this file says 0.23.
@@ -98,3 +104,33 @@ def test_windows_of_100_spokes_show_the_head(raw, phases_deg, validation_data):
 def test_without_the_phase_of_the_pulses_there_is_no_head(raw, validation_data):
   mask = head_mask(validation_data, raw.matrix[0])
   assert correlation(mean_magnitude(raw, None, None), mask) < 0.5
+
+
+def test_it_is_reconstructed_by_the_documented_command(
+  validation_data, tmp_path
+):
+  folder = validation_data / "koma"
+  flags = {
+    "model": ["dictionary_svd"],
+    "config": smoke.get_config(),
+    "scan": str(folder / "MRF_signal_dtheta23_NTRs500.mrd"),
+    "schedule": str(folder / "MRFinput.mat"),
+    "n_frames": 500,
+    "window": 100,
+    "demodulate": True,
+    "output": str(tmp_path / "maps"),
+  }
+  reconstruct_files(collections.defaultdict(lambda: None, flags))
+  record = json.loads((tmp_path / "maps/reconstruction.json").read_text())
+  assert record["provenance"].startswith("simulated by KomaMRI.jl")
+  assert "the trajectory is in cycles_per_voxel" in record["assumed"]
+  t1 = nibabel.load(tmp_path / "maps/t1.nii.gz")
+  inside = np.asarray(t1.dataobj)[:, :, 0].T > 0
+  head = head_mask(validation_data, 100) > 0.5
+  # The image is mirrored as the phantom's first axis is.
+  overlaps = [
+    (turned & head).sum() / (turned | head).sum()
+    for turned in (inside, inside[::-1], inside[:, ::-1], inside[::-1, ::-1])
+  ]
+  assert max(overlaps) > 0.85
+  assert (tmp_path / "maps/overview.png").stat().st_size > 10_000

@@ -1,0 +1,72 @@
+"""MR fingerprinting reconstruction in JAX."""
+
+from .cramer_rao import cramer_rao_bounds
+from .dataset.raw_data import RawData, load_raw_data
+from .dataset.subject import Subject, load_subject, save_subject
+from .errors import UserError
+from .maps import Maps
+from .matching.atlas import AtlasScan, match_atlas
+from .matching.dictionary import Dictionary, build_dictionary
+from .matching.dot_product import match
+from .model import (
+  Model,
+  reconstruct,
+  reconstruct_ensemble,
+  reconstruct_with_deviations,
+)
+from .relaxometry import fit_t2, fit_vfa_t1
+from .relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
+from .sequence import (
+  Sequence,
+  jiang_type,
+  make_sequence,
+  rf_spoiling_phases_deg,
+  tailored,
+)
+from .sequence_files import load_sequence
+from .signal.fingerprints import (
+  FingerprintDerivatives,
+  fingerprint_derivatives,
+  simulate_fingerprints,
+)
+from .signal.slice_profile import SliceProfile, sinc_slice_profile
+from .training.bundle import load_model, save_model
+
+__all__ = [
+  "AtlasScan",
+  "Dictionary",
+  "FingerprintDerivatives",
+  "Maps",
+  "Model",
+  "RawData",
+  "Sequence",
+  "SliceProfile",
+  "Subject",
+  "T1Maps",
+  "T2Maps",
+  "UserError",
+  "build_dictionary",
+  "cramer_rao_bounds",
+  "fingerprint_derivatives",
+  "fit_t2",
+  "fit_vfa_t1",
+  "jiang_type",
+  "load_model",
+  "load_raw_data",
+  "load_sequence",
+  "load_subject",
+  "make_sequence",
+  "match",
+  "match_atlas",
+  "reconstruct",
+  "reconstruct_ensemble",
+  "reconstruct_with_deviations",
+  "rf_spoiling_phases_deg",
+  "save_model",
+  "save_subject",
+  "simulate_fingerprints",
+  "sinc_slice_profile",
+  "t2_maps",
+  "tailored",
+  "vfa_t1_maps",
+]

@@ -1,0 +1,148 @@
+"""The flags of `launch.py`, and what of them makes no command."""
+
+import os
+import sys
+from typing import NoReturn
+
+from absl import flags
+from ml_collections import config_flags
+
+STAGES = ("crossval", "sweep", "simulate", "design", "benchmark")
+
+CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Configuration file; its values: --config.key=value."
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
+# Of a configuration, in its workdir; and of files, wherever they lie.
+FILE_STAGES = ("report", "import", "reconstruct", "finetune", "export")
+MODE = flags.DEFINE_enum("mode", "crossval", (*STAGES, *FILE_STAGES), "Stage.")
+OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "Folder of report (None is the workdir), reconstruct and finetune. File of "
+  "import and export.",
+)
+QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
+COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
+PROFILE = flags.DEFINE_boolean("profile", False, "Trace to WORKDIR/profile.")
+COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "host:port of the first of several processes."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Their number.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
+TIMEOUT = flags.DEFINE_integer(
+  "coordinator_timeout_s", 300, "How long to wait for the others."
+)
+
+flags.DEFINE_list(
+  "model",
+  [],
+  "Of reconstruct: folder of a bundle, or of several, comma-separated, whose "
+  "mean is taken; or dictionary or dictionary_svd, with --config. Of finetune "
+  "and export: the bundle.",
+)
+flags.DEFINE_list(
+  "subjects", [], "Of finetune: subject files with reference maps."
+)
+flags.DEFINE_integer(
+  "epochs", None, "Of finetune; None is a quarter of the bundle's."
+)
+flags.DEFINE_float(
+  "learning_rate", None, "Of finetune; None is a quarter of the bundle's."
+)
+flags.DEFINE_boolean(
+  "uncertainty", False, "Of reconstruct: deviations of the maps, too."
+)
+flags.DEFINE_integer(
+  "passes", None, "Of reconstruct: with dropout, for deviations; None is 16."
+)
+flags.DEFINE_integer(
+  "passes_seed", None, "Of reconstruct: of what is dropped; None is 0."
+)
+
+# Of import, and of reconstruct where the scan is no subject file.
+_IMPORT = {
+  "scan": "Series (.nii, .nii.gz, .mat, .npy, .npz) or raw data (.mrd, .h5).",
+  "imaginary": "Imaginary part of the series where it is a file of its own.",
+  "variable": "Of a .mat or .npz file.",
+  "imaginary_variable": "Imaginary part where it is a variable of its own.",
+  "axes": "Letter of each stored axis, such as xyzt; c is real, imaginary.",
+  "affine_from": "NIfTI file of the same shape that says where voxels lie.",
+  "voxel_mm": "Sizes of a voxel, such as 1,1,5, where nothing says where.",
+  "mask": "NIfTI; None is the largest bright object.",
+  "pd": "NIfTI map of the proton density.",
+  "t1": "NIfTI map of T1.",
+  "t2": "NIfTI map of T2.",
+  "t1_unit": "s, ms or us; None is ms.",
+  "t2_unit": "s, ms or us; None is ms.",
+  "schedule": "Flip angles and times: text, .mat or .seq (Pulseq).",
+  "schedule_tr": "Text file of TRs where they stand apart.",
+  "time_unit": "Of the schedule: ms or s.",
+  "angle_unit": "Of the schedule: deg or rad.",
+  "inversion_time_ms": "Where the schedule does not say: a number, or none.",
+  "trajectory_unit": "Of raw data; None finds the one that fills the band.",
+  "subject": "Name of the subject; None is that of the file.",
+}
+_IMPORT_NUMBERS = {
+  "tr_ms": "Where the schedule does not say.",
+  "te_ms": "Where the schedule does not say.",
+  "field_strength_t": "Where the scan does not say.",
+}
+_IMPORT_COUNTS = {
+  "n_frames": "Of the schedule, the first ones; None is all.",
+  "window": "Frames that an image averages; None is 1.",
+  "stride": "Frames from one image to the next; None is 1.",
+}
+_IMPORT_CHOICES = {
+  "leave_out_invalid": "Take voxels without valid maps out of the mask.",
+  "align_phases": "Make the largest part of a fingerprint real; None: of raw.",
+  "demodulate": "Take the phases of the pulses off raw data.",
+}
+for _define, _flags in (
+  (flags.DEFINE_string, _IMPORT),
+  (flags.DEFINE_float, _IMPORT_NUMBERS),
+  (flags.DEFINE_integer, _IMPORT_COUNTS),
+  (flags.DEFINE_boolean, _IMPORT_CHOICES),
+):
+  for _name, _help in _flags.items():
+    _define(_name, None, f"Of import. {_help}")
+
+
+def check(argv: list[str]) -> None:
+  """Refuses flags that do not make a command."""
+  if len(argv) > 1:
+    _fail(f"unknown argument {argv[1]!r}")
+  if MODE.value in FILE_STAGES:
+    return
+  if not flags.FLAGS["config"].present:
+    _fail("--config is missing")
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  if not os.path.isfile(path):
+    _fail(f"{path}: there is no such configuration file")
+  if not WORKDIR.value:
+    _fail("--workdir is missing")
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Parses flags; a bad one ends the program with one line."""
+  try:
+    return flags.FLAGS(argv)
+  except (AttributeError, KeyError) as error:
+    # ml_collections quotes what is quoted already.
+    name = str(error.args[0]).replace("\\n", " ").replace("\\", "")
+    name = " ".join(name.strip("\"'").split())
+    _fail(f"--config has no value {name}")
+  except (flags.Error, TypeError, ValueError) as error:
+    _fail(" ".join(str(error).split()))
+  except OSError as error:
+    _fail(f"{error.filename}: {error.strerror}")
+
+
+def _fail(message: str) -> NoReturn:
+  say_error(message)
+  sys.exit(1)
+
+
+def say_error(message: str) -> None:
+  """One line for the person at the terminal."""
+  print(f"error: {message}", file=sys.stderr, flush=True)
