@@ -45,10 +45,10 @@ flags.DEFINE_list(
   "subjects", [], "Of finetune: subject files with reference maps."
 )
 flags.DEFINE_integer(
-  "epochs", None, "Of finetune; None is a quarter of the bundle's."
+  "epochs", None, "Of finetune; None is by the bundle's number of steps."
 )
 flags.DEFINE_float(
-  "learning_rate", None, "Of finetune; None is a quarter of the bundle's."
+  "learning_rate", None, "Of finetune; None is by the bundle's own."
 )
 flags.DEFINE_boolean(
   "uncertainty", False, "Of reconstruct: deviations of the maps, too."

@@ -17,15 +17,20 @@ from mrf_jax.methods.network import training_options
 from mrf_jax.model import Model, scan_difference
 from mrf_jax.parallel import notice
 from mrf_jax.subjects import check_alike, reference_of
-from mrf_jax.training.bundle import load_config, load_model, save_model
+from mrf_jax.training.bundle import (
+  load_config,
+  load_model,
+  load_training,
+  save_model,
+)
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.loop import TrainedFold, train_folds
 from mrf_jax.training.setup import NOBODY, Signals
 from mrf_jax.workdir import config_differences
 
-# Of the training that the network comes from.
-_EPOCHS_SHARE = 0.25
-_RATE_SHARE = 0.25
+# Of steps and rate of the training that the network comes from, for scans of the
+# same train; another one takes all of them.
+_SHARE = 0.25
 
 
 def finetune_files(options: dict[str, Any]) -> pathlib.Path:
@@ -34,6 +39,8 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
   A network that sees temporal components may go over to scans of another
   train: its components are found anew, whatever their number of frames. Of one
   that sees all windows the first layer begins anew, if they are not as many.
+  Unless the flags say otherwise it then takes as many steps as the bundle was
+  trained for, at the same rate, and else a quarter of both.
 
   Args:
     options: values of the flags of `--mode=finetune` by name, None where not
@@ -64,8 +71,16 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
   model, said = _for_scans_of(model, subjects[0], paths)
   for sentence in said:
     print(f"- {sentence}")
-  training = _training(options, config, model.method)
-  trained, losses = _train(
+  voxels = sum(subject.n_voxels for subject in subjects)
+  training = _training(
+    options,
+    config,
+    model.method,
+    share=1.0 if said else _SHARE,
+    # Older bundles do not say how many they were trained on.
+    longer=load_training(source).get("voxels", voxels) / voxels,
+  )
+  trained, errors = _train(
     model, subjects, paths, references, training, output, source
   )
   save_model(
@@ -79,15 +94,17 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
       "subjects": [subject.subject for subject in subjects],
       "epochs": training["epochs"],
       "learning_rate": training["learning_rate"],
-      "losses": losses,
+      "voxels": voxels,
     },
   )
-  voxels = sum(subject.n_voxels for subject in subjects)
   print(
     f"Trained      {model.method}, {training['epochs']} epochs on "
     f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
   )
-  print(f"Loss         {losses[0]:.4g} in the first epoch, {losses[-1]:.4g}")
+  if errors:
+    print(
+      f"Error there  {_said(errors[0])} after one epoch, {_said(errors[-1])}"
+    )
   print(f"Model        {output}")
   return output
 
@@ -134,23 +151,31 @@ def _for_scans_of(
   )
 
 
-def _training(options, config, method) -> dict[str, Any]:
-  """Arguments of `train_folds`: those of the bundle, but shorter and slower."""
+def _training(
+  options: dict[str, Any], config: dict, method: str, *, share, longer
+) -> dict[str, Any]:
+  """Arguments of `train_folds`: those of the bundle, or of the flags."""
   known = ml_collections.ConfigDict(config)
   training = training_options(known, method)
   del training["rank"]
   seed = training.pop("seed")
   training["seed"] = known.seed if seed is None else seed
-  for name, share in (
-    ("epochs", _EPOCHS_SHARE),
-    ("learning_rate", _RATE_SHARE),
-  ):
-    value = options[name]
-    if value is None:
-      value = share * training[name]
-      value = max(1, round(value)) if name == "epochs" else value
-    training[name] = value
+  # As many steps where there are fewer voxels.
+  epochs = max(1, round(share * longer * training["epochs"]))
+  rate = share * training["learning_rate"]
+  given = {
+    "epochs": options["epochs"],
+    "learning_rate": options["learning_rate"],
+  }
+  for name, default in (("epochs", epochs), ("learning_rate", rate)):
+    training[name] = default if given[name] is None else given[name]
   return training
+
+
+def _said(errors: np.ndarray) -> str:
+  """Mean absolute errors of PD, T1 and T2 in words."""
+  pd, t1_ms, t2_ms = errors
+  return f"PD {pd:.3f}, T1 {t1_ms:.0f} ms, T2 {t2_ms:.1f} ms"
 
 
 def _train(
@@ -161,8 +186,8 @@ def _train(
   training: dict[str, Any],
   output: pathlib.Path,
   source: str,
-) -> tuple[TrainedFold, list[float]]:
-  """The trained network, and the mean loss of each epoch."""
+) -> tuple[TrainedFold, list[np.ndarray]]:
+  """The network, and mean absolute errors in watched voxels by epoch."""
   folder = output.with_name(f"{output.name}.training")
   checkpoints = Checkpoints(
     folder / model.method,
@@ -182,7 +207,12 @@ def _train(
     every_epochs=options.pop("checkpoint_epochs"),
     every_minutes=options.pop("checkpoint_minutes"),
   )
-  losses: dict[int, float] = {}
+  errors: dict[int, np.ndarray] = {}
+
+  def watch(epoch: int, metrics: dict) -> None:
+    if "watched_mae" in metrics:
+      errors[epoch] = metrics["watched_mae"][0, 0]
+
   (trained,) = train_folds(
     model.network,
     _normalised(model, subjects[0].n_windows, paths),
@@ -192,13 +222,11 @@ def _train(
     left_out=[NOBODY],
     saving=saving,
     start=TrainedFold(model.variables, model.map_range, 0.0),
-    on_epoch=lambda epoch, metrics: losses.update(
-      {epoch: float(metrics["loss"][0])}
-    ),
+    on_epoch=watch,
     **options,
   )
   checkpoints.remove(NOBODY)
-  return trained, [losses[epoch] for epoch in sorted(losses)]
+  return trained, [errors[epoch] for epoch in sorted(errors)]
 
 
 def _normalised(model: Model, n_windows: int, paths: Sequence[str]) -> Signals:

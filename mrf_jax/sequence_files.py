@@ -51,6 +51,9 @@ _ANGLES = ("flip_angles_deg", "rf_phases_deg")
 # pulse alone takes longer than 1 ms. No flip angle above π may be radians.
 _SHORTEST_MS = {"tr_ms": 0.5, "te_ms": 0.02, "inversion_time_ms": 1.0}
 _LARGEST_RADIAN = np.pi
+# And medians above these were multiplied by a thousand too often: no train of
+# hundreds of frames waits a second from each to the next.
+_LONGEST_MS = {"tr_ms": 1000.0, "te_ms": 500.0, "inversion_time_ms": 20000.0}
 
 Columns = dict[str, np.ndarray]
 
@@ -204,6 +207,13 @@ def _to_house_units(columns: Columns, path, time_unit, angle_unit) -> None:
       columns[name] = columns[name] * 1000
     if name in _ANGLES and angle_unit == "rad":
       columns[name] = np.rad2deg(columns[name])
+  for name, longest in _LONGEST_MS.items():
+    median = float(np.median(columns.get(name, 0.0)))
+    if median > longest:
+      raise UserError(
+        f"{path}: the median of {name} is {median:g} ms, a thousand times too "
+        f"long? time_unit is {time_unit or 'ms'}"
+      )
 
 
 def _field_of(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 import shutil
 
 import jax
@@ -39,7 +40,7 @@ def other_scan(smoke, tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", ["spatiotemporal_plus", "cohen"])
-def test_a_subject_is_learned(method, smoke, tmp_path):
+def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   source = smoke / f"models/{method}/fold-0"
   path = smoke / "data/subject-00.h5"
   out = tmp_path / "new"
@@ -70,8 +71,10 @@ def test_a_subject_is_learned(method, smoke, tmp_path):
   training = load_training(out)
   assert training["subjects"] == [subject.subject]
   assert training["left_out"] is None
-  assert len(training["losses"]) == 20
-  assert training["losses"][-1] < training["losses"][0]
+  assert training["voxels"] == subject.n_voxels
+  said = capsys.readouterr().out
+  first, last = re.findall(r"T1 (\d+) ms", said)
+  assert int(last) < int(first)
 
 
 def test_it_begins_with_the_networks_own_weights(smoke, tmp_path):
@@ -90,8 +93,31 @@ def test_it_begins_with_the_networks_own_weights(smoke, tmp_path):
     before.variables["params"],
     after.variables["params"],
   )
-  # A quarter of two epochs.
+  # A quarter of the steps of two epochs of as many voxels.
   assert load_training(out)["epochs"] == 1
+
+
+def test_another_train_takes_all_steps(smoke, other_scan, tmp_path):
+  source = smoke / "models/cohen/fold-1"
+  path = source / "model.json"
+  bundle = tmp_path / "cohen"
+  shutil.copytree(source, bundle)
+  text = json.loads(path.read_text())
+  voxels = load_subject(other_scan).n_voxels
+  text["training"]["voxels"] = 3 * voxels
+  (bundle / "model.json").write_text(json.dumps(text))
+  out = finetune_files(
+    flags(
+      model=[str(bundle)],
+      subjects=[other_scan],
+      output=str(tmp_path / "new"),
+    )
+  )
+  training = load_training(out)
+  assert training["epochs"] == 3 * text["config"]["training"]["epochs"]
+  assert (
+    training["learning_rate"] == text["config"]["training"]["learning_rate"]
+  )
 
 
 @pytest.mark.parametrize("method", ["spatiotemporal_plus", "spatiotemporal"])

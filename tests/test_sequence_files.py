@@ -222,3 +222,13 @@ def test_what_is_saved_is_read_again(tmp_path):
     )
   text = (tmp_path / "train.txt").read_text()
   assert f"# inversion_time_ms {inversion_time_ms:g}" in text
+
+
+@pytest.mark.parametrize(
+  ("text", "unit"), [("10 14\n20 15", "s"), ("10 14000\n20 15000", None)]
+)
+def test_times_a_thousand_times_too_long_are_named(text, unit, tmp_path):
+  path = tmp_path / "train.txt"
+  path.write_text(text)
+  with pytest.raises(UserError, match=r"tr_ms is 14500 ms, a thousand times"):
+    load_sequence(path, time_unit=unit)

@@ -126,7 +126,15 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       model,
       study.workdir.model(method, number),
       config=config.to_dict(),
-      training={"seconds": fold.seconds, "left_out": number},
+      training={
+        "seconds": fold.seconds,
+        "left_out": number,
+        "voxels": sum(
+          subject.n_voxels
+          for k, subject in enumerate(study.subjects)
+          if k != number
+        ),
+      },
     )
 
 
