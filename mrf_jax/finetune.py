@@ -28,8 +28,8 @@ from mrf_jax.training.loop import TrainedFold, train_folds
 from mrf_jax.training.setup import NOBODY, Signals
 from mrf_jax.workdir import config_differences
 
-# Of steps and rate of the training that the network comes from, for scans of the
-# same train; another one takes all of them.
+# Of steps and rate of the training that the network comes from; for scans of
+# the same train, while another one takes all of them.
 _SHARE = 0.25
 
 
