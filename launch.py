@@ -25,6 +25,7 @@ def main(argv: list[str]) -> None:
   # Libraries keep their diary to themselves.
   logging.set_verbosity(logging.WARNING)
   command_line.check(argv)
+  command_line.check_workdir()
   # JAX starts here, after the flags are known to be good.
   from mrf_jax import experiment, processes
   from mrf_jax.errors import UserError

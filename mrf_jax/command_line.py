@@ -7,6 +7,10 @@ from typing import NoReturn
 from absl import flags
 from ml_collections import config_flags
 
+from mrf_jax.clusters import in_cluster
+from mrf_jax.errors import UserError
+from mrf_jax.locks import check_unlocked
+
 STAGES = ("crossval", "sweep", "simulate", "design", "benchmark")
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -121,6 +125,19 @@ def check(argv: list[str]) -> None:
     _fail(f"{path}: there is no such configuration file")
   if not WORKDIR.value:
     _fail("--workdir is missing")
+
+
+def check_workdir() -> None:
+  """Refuses a workdir that another run is writing to, before JAX is awake.
+
+  Processes of one run share theirs, and look later.
+  """
+  alone = COORDINATOR.value is None and not in_cluster()
+  if alone and WORKDIR.value and MODE.value in STAGES:
+    try:
+      check_unlocked(WORKDIR.value)
+    except UserError as error:
+      _fail(str(error))
 
 
 def parse(argv: list[str]) -> list[str]:

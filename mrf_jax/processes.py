@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import jax
 from orbax.checkpoint import multihost
 
+from mrf_jax.clusters import in_cluster
 from mrf_jax.errors import UserError, one_line
 
 # Process 0 may evaluate for long while the others wait for the end.
@@ -21,8 +22,6 @@ _BARRIER_MS = 7 * 24 * 3600 * 1000
 # A process that has not been heard of for so long is taken for dead.
 _HEARTBEAT_S = 60
 _LAST_WORDS_S = 5
-# Under these, a cluster says how many processes it has started.
-_CLUSTER_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def start(
@@ -54,7 +53,7 @@ def start(
   }
   missing = [name for name, value in given.items() if value is None]
   if len(missing) == len(given):
-    if not _in_cluster():
+    if not in_cluster():
       _check_device()
       return
   elif missing:
@@ -169,12 +168,3 @@ def _check_device() -> None:
     raise UserError(
       f"JAX_PLATFORMS={asked}: there is no such device here ({reason[:200]})"
     ) from error
-
-
-def _in_cluster() -> bool:
-  """Whether a cluster has started this process as one of several."""
-  if os.environ.get("JAX_COORDINATOR_ADDRESS"):
-    return True
-  if "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
-    return True
-  return any(int(os.environ.get(n) or 1) > 1 for n in _CLUSTER_COUNTS)

@@ -12,6 +12,7 @@ import jax
 
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
+from mrf_jax.locks import lock
 
 # Methods stand beside each other in a workdir, so their choice may change; the
 # results of `design` and `benchmark` stand apart; and on another machine folds
@@ -58,8 +59,8 @@ class Workdir:
       subjects: another workdir that holds the subjects.
 
     Raises:
-      UserError: it cannot be written, holds the results of another
-        configuration, or is not there to be joined.
+      UserError: it cannot be written, another process writes there, it holds
+        the results of another configuration, or is not there to be joined.
     """
     self.root = pathlib.Path(root)
     self.config = json.loads(json.dumps(config))
@@ -81,6 +82,7 @@ class Workdir:
       return
     try:
       self.root.mkdir(parents=True, exist_ok=True)
+      lock(self.root)
       stored = self._stored_config()
       if stored is not None:
         self._refuse(config_differences(stored, self.config))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mrf_jax import load_model
+from mrf_jax.clusters import in_cluster
 from mrf_jax.errors import UserError
-from mrf_jax.processes import _in_cluster
 from mrf_jax.workdir import Workdir
 
 SMOKE = "--config=configs/smoke.py"
@@ -219,8 +219,8 @@ def test_flags_that_do_not_belong_together(launch, tmp_path, flags, words):
 def test_a_cluster_is_known_by_its_environment(monkeypatch):
   for name in ("SLURM_STEP_NUM_TASKS", "JAX_COORDINATOR_ADDRESS"):
     monkeypatch.delenv(name, raising=False)
-  assert not _in_cluster()
+  assert not in_cluster()
   monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
-  assert not _in_cluster()
+  assert not in_cluster()
   monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
-  assert _in_cluster()
+  assert in_cluster()
