@@ -18,7 +18,14 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
 # Of a configuration, in its workdir; and of files, wherever they lie.
-FILE_STAGES = ("report", "import", "reconstruct", "finetune", "export")
+FILE_STAGES = (
+  "report",
+  "verify",
+  "import",
+  "reconstruct",
+  "finetune",
+  "export",
+)
 MODE = flags.DEFINE_enum("mode", "crossval", (*STAGES, *FILE_STAGES), "Stage.")
 OUTPUT = flags.DEFINE_string(
   "output",

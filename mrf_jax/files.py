@@ -4,13 +4,36 @@ import contextlib
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mrf_jax.errors import UserError
 
 # Bytes that deflate, the compression of gzip, zip and HDF5, can make of one at
 # the most: a header that claims more than the file can hold is damaged.
 COMPRESSION = 1032
+
+# Folder to the function that is told of every file or folder completed below.
+_observers: dict[pathlib.Path, Callable[[pathlib.Path], None]] = {}
+
+
+def observe(
+  folder: pathlib.Path, function: Callable[[pathlib.Path], None]
+) -> None:
+  """Has a function told of what is completed below a folder, from now on.
+
+  Args:
+    folder: resolved; of folders inside each other the innermost is told.
+    function: takes the path; one given before for the folder gives way.
+  """
+  _observers[folder] = function
+
+
+def _completed(path: pathlib.Path) -> None:
+  path = path.resolve()
+  for folder in path.parents:
+    if folder in _observers:
+      _observers[folder](path)
+      return
 
 
 @contextlib.contextmanager
@@ -54,6 +77,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   try:
     yield temporary
     os.replace(temporary, path)
+    _completed(path)
   finally:
     temporary.unlink(missing_ok=True)
 
@@ -79,5 +103,6 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     yield temporary
     shutil.rmtree(path, ignore_errors=True)
     os.replace(temporary, path)
+    _completed(path)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)

@@ -12,6 +12,7 @@ import jax
 
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
+from mrf_jax.ledger import keep_ledger
 from mrf_jax.locks import lock
 
 # Methods stand beside each other in a workdir, so their choice may change; the
@@ -79,6 +80,7 @@ class Workdir:
           f"{self.root}: process 0 has another configuration: "
           + ", ".join(different[:3])
         )
+      keep_ledger(self.root, None)
       return
     try:
       self.root.mkdir(parents=True, exist_ok=True)
@@ -90,6 +92,7 @@ class Workdir:
       found = environment(config)
       found["git_commits"] = self._commits(found["git_commit"])
       self._write_json("environment.json", found)
+      keep_ledger(self.root, found)
       for folder in ("data", "maps", "models", "metrics", "figures"):
         (self.root / folder).mkdir(exist_ok=True)
     except OSError as error:

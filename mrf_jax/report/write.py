@@ -9,6 +9,7 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.files import replacing, writing_to
+from mrf_jax.ledger import keep_ledger
 from mrf_jax.questions import ways
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import error_curves
@@ -16,6 +17,7 @@ from mrf_jax.report.html import report_html
 from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
 from mrf_jax.report.results import load_results
+from mrf_jax.workdir import environment
 
 _PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
 NOTES = "results_notes.md"
@@ -46,6 +48,8 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
   # As a reader of the file gets it.
   record = json.loads(json.dumps(record, sort_keys=True))
   page = results_page(record, read_notes(output / NOTES))
+  if output.resolve() == pathlib.Path(root).resolve():
+    keep_ledger(root, environment(record["config"]))
   with writing_to(output):
     (output / "results").mkdir(exist_ok=True)
     for name in _PICTURES:

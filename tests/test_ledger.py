@@ -1,0 +1,118 @@
+"""What a workdir says of its files, and what happened to them since."""
+
+import json
+import shutil
+
+import pytest
+from test_launch import fails_in_one_line
+
+from mrf_jax import UserError, ledger
+from mrf_jax.files import replacing, replacing_folder
+
+ENVIRONMENT = {
+  "git_commit": "abc",
+  "python": "3",
+  "devices": ["cpu"],
+  "seed": 5,
+}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+  """A folder with a file, a folder, and one file that is written twice."""
+  root = tmp_path / "run"
+  (root / "maps").mkdir(parents=True)
+  ledger.keep_ledger(root, ENVIRONMENT)
+  write(root / "a.csv", "one")
+  write(root / "a.csv", "two")
+  write(root / "maps/b.nii", "three")
+  with replacing_folder(root / "model") as folder:
+    (folder / "x").write_text("four")
+    (folder / "deep").mkdir()
+    (folder / "deep/y").write_text("five")
+  return root
+
+
+def write(path, text):
+  with replacing(path) as temporary:
+    temporary.write_text(text)
+
+
+def test_whole_files_are_as_they_were_written(workdir):
+  said = ledger.verify(workdir)
+  assert "4 files as run 1 wrote them" in said
+  assert "commit abc" in said and "1 × cpu, seed 5" in said
+  assert "changed" not in said and "not recorded" not in said
+
+
+def test_what_was_changed_or_lost_is_named(workdir, capsys):
+  data = bytearray((workdir / "maps/b.nii").read_bytes())
+  data[2] ^= 1
+  (workdir / "maps/b.nii").write_bytes(data)
+  (workdir / "model/deep/y").unlink()
+  (workdir / "mine.txt").write_text("a user's own")
+  with pytest.raises(UserError, match="2 of 4 files are not as they were"):
+    ledger.verify(workdir)
+  said = capsys.readouterr().out
+  assert "changed: maps/b.nii (of run 1)" in said
+  assert "missing: model/deep/y (of run 1)" in said
+  assert "not recorded: mine.txt" in said
+  assert "2 files as run 1" in said
+
+
+def test_a_later_run_owns_what_it_writes(workdir):
+  ledger.keep_ledger(workdir, {**ENVIRONMENT, "git_commit": "def"})
+  write(workdir / "a.csv", "six")
+  # Another process of the same run.
+  ledger.keep_ledger(workdir, None)
+  write(workdir / "c.csv", "seven")
+  said = ledger.verify(workdir)
+  assert "3 files as run 1" in said
+  assert "2 files as run 2" in said and "commit def" in said
+
+
+def test_half_a_line_costs_its_own_file_only(workdir):
+  record = workdir / ledger.NAME
+  record.write_bytes(record.read_bytes()[:-20])
+  ledger.keep_ledger(workdir, ENVIRONMENT)
+  write(workdir / "c.csv", "seven")
+  said = ledger.verify(workdir)
+  assert said.count("not recorded") == 1
+  assert "1 files as run 2" in said
+
+
+def test_a_failed_write_is_not_recorded(workdir):
+  with pytest.raises(ZeroDivisionError), replacing(workdir / "a.csv") as path:
+    path.write_text("half")
+    _ = 1 / 0
+  assert "4 files as run 1" in ledger.verify(workdir)
+
+
+def test_no_record(tmp_path):
+  with pytest.raises(UserError, match="is no workdir with a record"):
+    ledger.verify(tmp_path)
+
+
+def test_every_file_of_an_experiment_is_recorded(launch, smoke, tmp_path):
+  done = launch("--mode=verify", f"--workdir={smoke}")
+  assert done.returncode == 0, done.stderr
+  assert "not recorded" not in done.stdout
+  lines = [
+    json.loads(x) for x in (smoke / ledger.NAME).read_text().split("\n") if x
+  ]
+  files = {line["path"] for line in lines if "path" in line}
+  assert {"table1.csv", "figure3.png", "data/subject-00.h5"} <= files
+  assert "maps/cohen/subject-01_t1.nii.gz" in files
+  assert "models/cohen/fold-0/model.json" in files
+  assert not any(name.startswith(("metrics", "checkpoints")) for name in files)
+  copy = tmp_path / "copy"
+  shutil.copytree(smoke, copy)
+  with open(copy / "data/subject-01.h5", "r+b") as file:
+    file.seek(5000)
+    byte = file.read(1)
+    file.seek(5000)
+    file.write(bytes([byte[0] ^ 4]))
+  done = launch("--mode=verify", f"--workdir={copy}")
+  fails_in_one_line(done, copy, "1 of")
+  assert "changed: data/subject-01.h5" in done.stdout
+  fails_in_one_line(launch("--mode=verify"), "--workdir is missing")
