@@ -35,6 +35,7 @@ def main(argv: list[str]) -> None:
   try:
     mode = command_line.MODE.value
     if mode in _OF_FILES:
+      processes.check_device()
       stop_at_once()
       module, name = _OF_FILES[mode].split(":")
       stage = getattr(importlib.import_module(module), name)

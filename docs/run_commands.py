@@ -23,7 +23,7 @@ def run(command: str) -> str:
   """What a command prints."""
   print(command, file=sys.stderr, flush=True)
   done = subprocess.run(
-    ["bash", "-c", command],
+    ["bash", "-o", "pipefail", "-c", command],
     cwd=_ROOT,
     env={**os.environ, "COLUMNS": "80"},
     capture_output=True,

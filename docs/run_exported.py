@@ -1,4 +1,4 @@
-"""Maps of a scan from an exported model; needs jax and numpy, nothing else.
+"""Maps of a scan from an exported model; needs jax, numpy and flatbuffers only.
 
 python run_exported.py model.stablehlo signals.npy mask.npy
 

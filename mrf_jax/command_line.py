@@ -45,32 +45,48 @@ TIMEOUT = flags.DEFINE_integer(
   "coordinator_timeout_s", 300, "How long to wait for the others."
 )
 
-flags.DEFINE_list(
-  "model",
-  [],
-  "Of reconstruct: folder of a bundle, or of several, comma-separated, whose "
-  "mean is taken; or dictionary or dictionary_svd, with --config. Of finetune "
-  "and export: the bundle.",
-)
-flags.DEFINE_list(
-  "subjects", [], "Of finetune: subject files with reference maps."
-)
-flags.DEFINE_integer(
-  "epochs", None, "Of finetune; None is by the bundle's number of steps."
-)
-flags.DEFINE_float(
-  "learning_rate", None, "Of finetune; None is by the bundle's own."
-)
-flags.DEFINE_boolean(
-  "uncertainty", False, "Of reconstruct: deviations of the maps, too."
-)
-flags.DEFINE_integer(
-  "passes", None, "Of reconstruct: with dropout, for deviations; None is 16."
-)
-flags.DEFINE_integer(
-  "passes_seed", None, "Of reconstruct: of what is dropped; None is 0."
-)
-
+# What the stages of files take, by the stage that takes most of them.
+_OF_RECONSTRUCT: dict[str, tuple] = {
+  "model": (
+    flags.DEFINE_list,
+    [],
+    "Of reconstruct: folder of a bundle, or of several, comma-separated, whose "
+    "mean is taken; or dictionary or dictionary_svd, with --config. Of "
+    "finetune and export: the bundle.",
+  ),
+  "uncertainty": (
+    flags.DEFINE_boolean,
+    False,
+    "Of reconstruct: deviations of the maps, too.",
+  ),
+  "passes": (
+    flags.DEFINE_integer,
+    None,
+    "Of reconstruct: with dropout, for deviations; None is 16.",
+  ),
+  "passes_seed": (
+    flags.DEFINE_integer,
+    None,
+    "Of reconstruct: of what is dropped; None is 0.",
+  ),
+}
+_OF_FINETUNE: dict[str, tuple] = {
+  "subjects": (
+    flags.DEFINE_list,
+    [],
+    "Of finetune: subject files with reference maps.",
+  ),
+  "epochs": (
+    flags.DEFINE_integer,
+    None,
+    "Of finetune; None is by the bundle's number of steps.",
+  ),
+  "learning_rate": (
+    flags.DEFINE_float,
+    None,
+    "Of finetune; None is by the bundle's own.",
+  ),
+}
 # Of import, and of reconstruct where the scan is no subject file.
 _IMPORT = {
   "scan": "Series (.nii, .nii.gz, .mat, .npy, .npz) or raw data (.mrd, .h5).",
@@ -117,19 +133,42 @@ for _define, _flags in (
 ):
   for _name, _help in _flags.items():
     _define(_name, None, f"Of import. {_help}")
+for _name, (_define, _default, _help) in {
+  **_OF_RECONSTRUCT,
+  **_OF_FINETUNE,
+}.items():
+  _define(_name, _default, _help)
+
+# Names of the flags of import, and of reconstruct.
+IMPORT = (*_IMPORT, *_IMPORT_NUMBERS, *_IMPORT_COUNTS, *_IMPORT_CHOICES)
+RECONSTRUCT = (*_OF_RECONSTRUCT, *IMPORT)
+# Flags that mean something to some stages only.
+_STAGES_OF = {
+  **dict.fromkeys(IMPORT, ("import", "reconstruct")),
+  **dict.fromkeys(_OF_RECONSTRUCT, ("reconstruct",)),
+  **dict.fromkeys(_OF_FINETUNE, ("finetune",)),
+  "model": ("reconstruct", "finetune", "export"),
+  "output": ("report", "import", "reconstruct", "finetune", "export"),
+  "questions": ("sweep",),
+  "compare": ("report",),
+}
 
 
 def check(argv: list[str]) -> None:
   """Refuses flags that do not make a command."""
   if len(argv) > 1:
     _fail(f"unknown argument {argv[1]!r}")
+  for name, stages in _STAGES_OF.items():
+    if flags.FLAGS[name].present and MODE.value not in stages:
+      _fail(f"--{name} is for --mode={'|'.join(stages)}, not {MODE.value}")
+  if flags.FLAGS["config"].present:
+    path = config_flags.get_config_filename(flags.FLAGS["config"])
+    if not os.path.isfile(path):
+      _fail(f"{path}: there is no such configuration file")
   if MODE.value in FILE_STAGES:
     return
   if not flags.FLAGS["config"].present:
     _fail("--config is missing")
-  path = config_flags.get_config_filename(flags.FLAGS["config"])
-  if not os.path.isfile(path):
-    _fail(f"{path}: there is no such configuration file")
   if not WORKDIR.value:
     _fail("--workdir is missing")
 

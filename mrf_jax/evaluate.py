@@ -149,16 +149,14 @@ def _bounds(study: Study) -> list[SubjectErrors]:
 def _masks(study: Study, thresholds_ms=None) -> list[dict[str, np.ndarray]]:
   """Tissues of each left-out subject, by its acquired T1; and lesions."""
   thresholds = thresholds_ms or study.config.evaluation.thresholds_ms.to_dict()
-  all_masks = []
-  for k in study.folds:
-    masks = tissue_masks(study.references[k].t1_ms, thresholds_ms=thresholds)
-    lesion = study.subjects[k].lesion
-    if lesion is not None:
-      # Where they are, the thresholds name no tissue.
-      masks = {name: mask & (lesion == 0) for name, mask in masks.items()}
-      masks["lesion"] = lesion > 0.5
-    all_masks.append(masks)
-  return all_masks
+  return [
+    tissue_masks(
+      study.references[k].t1_ms,
+      thresholds_ms=thresholds,
+      lesion=study.subjects[k].lesion,
+    )
+    for k in study.folds
+  ]
 
 
 def _write_other_tissues(study: Study, estimates: Estimates, references):

@@ -54,7 +54,7 @@ def export_files(options: dict[str, Any]) -> pathlib.Path:
     f"Takes        signals complex64 [slice, y, x, {n_windows}], mask bool "
     "[slice, y, x]"
   )
-  print(f"Runs on      {', '.join(PLATFORMS)}, without mrf_jax")
+  print(f"Runs on      {', '.join(PLATFORMS)}, with jax and flatbuffers alone")
   print(f"Exported     {output} ({len(content) / 2**20:.1f} MiB)")
   return output
 
@@ -100,10 +100,7 @@ def maps_of_volume(
     signals: sliding-window images.
     mask: the voxels that count, at least one.
   """
-  if model.basis is not None:
-    signals = signals @ jnp.asarray(model.basis)
-  inputs = _normalised(signals, mask, per=model.normalise_signals_per)
-  outputs = _estimates(model, inputs)
+  outputs = _estimates(model, signals, mask)
   deviations = None
   if outputs.shape[-1] > len(MAP_NAMES):
     outputs, log_deviations = split_deviations(outputs)
@@ -122,50 +119,86 @@ def maps_of_volume(
   }
 
 
-def _normalised(signals, mask, *, per: str):
-  """As `normalise_signals` does it; zero outside the mask."""
-  values = jnp.concatenate([signals.real, signals.imag], -1)
-  inside = mask[..., None]
-  axes = {"frame": (0, 1, 2), "subject": (0, 1, 2, 3), "voxel": (3,)}[per]
-  count = jnp.sum(inside, axes, keepdims=True).astype(jnp.float32)
-  if per == "subject":
-    count = count * values.shape[-1]
-  elif per == "voxel":
-    count = jnp.full_like(count, values.shape[-1])
+def _estimates(model: Model, signals, mask):
+  """Outputs of the network, [slice, y, x, output], slice by slice.
 
-  def mean(x):
-    return jnp.sum(jnp.where(inside, x, 0), axes, keepdims=True) / count
+  Normalised signals of one slice at a time are in memory.
+  """
+  shift, factor = _standard(model, signals, mask)
 
-  # Twice, because sums of many voxels lose digits in float32.
-  for _ in range(2):
-    values = values - mean(values)
-  deviation = jnp.sqrt(mean(values * values))
-  values = values / jnp.where(deviation > 0, deviation, 1)
-  return jnp.where(inside, values, 0)
+  def inputs(place):
+    image, inside = place
+    values = (_parts(model, image) - shift) * factor
+    if model.normalise_signals_per == "voxel":
+      values = _standardised_by_voxel(values)
+    return jnp.where(inside[..., None], values, 0)
 
-
-def _estimates(model: Model, inputs):
-  """Outputs of the network, [slice, y, x, output], slice by slice."""
   if not model.reach and model.network.slices == 1:
-
-    def voxels(block):
-      return _applied(model, block[:, None, None])[:, 0, 0]
-
-    n_slices, height, width, n_channels = inputs.shape
-    n_voxels = n_slices * height * width
-    n_blocks = -(-n_voxels // _BLOCK)
-    rows = jnp.zeros((n_blocks * _BLOCK, n_channels), inputs.dtype)
-    rows = rows.at[:n_voxels].set(inputs.reshape(n_voxels, n_channels))
-    found = jax.lax.map(voxels, rows.reshape(n_blocks, _BLOCK, n_channels))
-    found = found.reshape(n_blocks * _BLOCK, -1)[:n_voxels]
-    return found.reshape(n_slices, height, width, -1)
-
-  def temporal(image):
-    return _applied(model, image[None], "temporal")[0]
-
-  features = jax.lax.map(temporal, inputs)
+    return jax.lax.map(
+      lambda place: _by_voxel(model, inputs(place)), (signals, mask)
+    )
+  features = jax.lax.map(
+    lambda place: _applied(model, inputs(place)[None], "temporal")[0],
+    (signals, mask),
+  )
   # Features of what lies outside are those of a fingerprint of zeros.
-  void = temporal(jnp.zeros((1, 1, inputs.shape[-1]), inputs.dtype))[0, 0]
+  n_channels = 2 * (signals if model.basis is None else model.basis).shape[-1]
+  void = jnp.zeros((1, 1, 1, n_channels), jnp.float32)
+  return _by_tile(model, features, _applied(model, void, "temporal")[0, 0, 0])
+
+
+def _parts(model: Model, image):
+  """Real and imaginary parts of what the network sees, side by side."""
+  if model.basis is not None:
+    image = image @ jnp.asarray(model.basis)
+  return jnp.concatenate([image.real, image.imag], -1)
+
+
+def _standard(model: Model, signals, mask):
+  """What to take off the parts, and to multiply them by, in all voxels."""
+  per = model.normalise_signals_per
+  if per == "voxel":
+    return jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1))
+
+  def mean(function):
+    def of_slice(place):
+      image, inside = place
+      values = function(_parts(model, image))
+      return jnp.sum(jnp.where(inside[..., None], values, 0), (0, 1))
+
+    sums = jnp.sum(jax.lax.map(of_slice, (signals, mask)), 0) / jnp.sum(mask)
+    return (sums if per == "frame" else jnp.mean(sums, keepdims=True))[
+      None, None
+    ]
+
+  shift = mean(lambda values: values)
+  deviation = jnp.sqrt(mean(lambda values: jnp.square(values - shift)))
+  return shift, 1 / jnp.where(deviation > 0, deviation, 1)
+
+
+def _standardised_by_voxel(values):
+  """Every fingerprint by itself."""
+  values = values - jnp.mean(values, -1, keepdims=True)
+  deviation = jnp.sqrt(jnp.mean(jnp.square(values), -1, keepdims=True))
+  return values / jnp.where(deviation > 0, deviation, 1)
+
+
+def _by_voxel(model: Model, image):
+  """A fingerprint-wise network on one slice, some voxels at a time."""
+  height, width, n_channels = image.shape
+  n_blocks = -(-(height * width) // _BLOCK)
+  rows = jnp.zeros((n_blocks * _BLOCK, n_channels), image.dtype)
+  rows = rows.at[: height * width].set(image.reshape(-1, n_channels))
+  found = jax.lax.map(
+    lambda block: _applied(model, block[:, None, None])[:, 0, 0],
+    rows.reshape(n_blocks, _BLOCK, n_channels),
+  )
+  found = found.reshape(n_blocks * _BLOCK, -1)[: height * width]
+  return found.reshape(height, width, -1)
+
+
+def _by_tile(model: Model, features, void):
+  """A network that sees neighbours, tile by tile of features."""
   n_slices, height, width, n_features = features.shape
   reach, beside = model.reach, model.network.slices // 2
   rows, columns = -(-height // _TILE), -(-width // _TILE)
@@ -175,9 +208,8 @@ def _estimates(model: Model, inputs):
     columns * _TILE + 2 * reach,
     n_features,
   )
-  around = jnp.broadcast_to(void, shape)
   around = jax.lax.dynamic_update_slice(
-    around, features, (beside, reach, reach, 0)
+    jnp.broadcast_to(void, shape), features, (beside, reach, reach, 0)
   )
   size = _TILE + 2 * reach
 

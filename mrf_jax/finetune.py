@@ -1,6 +1,8 @@
 """The finetune stage: a trained network learns from other scans."""
 
 import dataclasses
+import hashlib
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
+from mrf_jax.files import writing_to
 from mrf_jax.maps import Maps
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import training_options
@@ -64,11 +67,18 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
   output = pathlib.Path(options["output"])
   if output.exists():
     raise UserError(f"--output: {output} is there already")
-  model, config = load_model(source), load_config(source)
+  model = load_model(source)
+  config = load_config(
+    source, wants=("seed", "preprocessing", "training", "precision")
+  )
   paths = options["subjects"]
   subjects = [load_subject(path, with_signals=False) for path in paths]
   references = _references(subjects, paths, config)
   model, said = _for_scans_of(model, subjects[0], paths)
+  # Not found out only when all is trained.
+  with writing_to(output.parent):
+    if not os.access(output.parent, os.W_OK):
+      raise UserError(f"--output: {output.parent} cannot be written")
   for sentence in said:
     print(f"- {sentence}")
   voxels = sum(subject.n_voxels for subject in subjects)
@@ -77,11 +87,14 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     config,
     model.method,
     share=1.0 if said else _SHARE,
-    # Older bundles do not say how many they were trained on.
-    longer=load_training(source).get("voxels", voxels) / voxels,
+    before=load_training(source, default={}),
+    voxels=voxels,
+  )
+  checkpoints = _checkpoints(
+    output, model.method, training, source, paths, references
   )
   trained, errors = _train(
-    model, subjects, paths, references, training, output, source
+    model, subjects, paths, references, training, checkpoints
   )
   save_model(
     dataclasses.replace(model, variables=trained.variables),
@@ -97,13 +110,16 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
       "voxels": voxels,
     },
   )
+  checkpoints.remove(NOBODY)
   print(
     f"Trained      {model.method}, {training['epochs']} epochs on "
     f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
   )
   if errors:
+    first, last = min(errors), max(errors)
     print(
-      f"Error there  {_said(errors[0])} after one epoch, {_said(errors[-1])}"
+      f"Error there  {_said(errors[first])} after epoch {first}, "
+      f"{_said(errors[last])} after epoch {last}"
     )
   print(f"Model        {output}")
   return output
@@ -152,24 +168,60 @@ def _for_scans_of(
 
 
 def _training(
-  options: dict[str, Any], config: dict, method: str, *, share, longer
+  options: dict[str, Any],
+  config: dict,
+  method: str,
+  *,
+  share: float,
+  before: dict,
+  voxels: int,
 ) -> dict[str, Any]:
   """Arguments of `train_folds`: those of the bundle, or of the flags."""
   known = ml_collections.ConfigDict(config)
   training = training_options(known, method)
-  del training["rank"]
+  training.pop("rank", None)
   seed = training.pop("seed")
   training["seed"] = known.seed if seed is None else seed
-  # As many steps where there are fewer voxels.
-  epochs = max(1, round(share * longer * training["epochs"]))
-  rate = share * training["learning_rate"]
-  given = {
-    "epochs": options["epochs"],
-    "learning_rate": options["learning_rate"],
+  # Of its last training, which may have been another than the configuration's.
+  epochs = before.get("epochs", training["epochs"])
+  rate = before.get("learning_rate", training["learning_rate"])
+  # As many steps where there are fewer voxels; older bundles do not say theirs.
+  epochs *= before.get("voxels", voxels) / voxels
+  defaults = {
+    "epochs": max(1, round(share * epochs)),
+    "learning_rate": share * rate,
   }
-  for name, default in (("epochs", epochs), ("learning_rate", rate)):
-    training[name] = default if given[name] is None else given[name]
+  for name, default in defaults.items():
+    training[name] = default if options[name] is None else options[name]
   return training
+
+
+def _checkpoints(
+  output: pathlib.Path,
+  method: str,
+  training: dict[str, Any],
+  source: str,
+  paths: Sequence[str],
+  references: Sequence[Maps],
+) -> Checkpoints:
+  """Beside the new bundle, until it stands."""
+  digest = hashlib.sha256()
+  for maps in references:
+    digest.update(maps.stack().tobytes())
+  folder = output.with_name(f"{output.name}.training")
+  return Checkpoints(
+    folder / method,
+    config={
+      **training,
+      "model": str(source),
+      "subjects": [str(path) for path in paths],
+      "references": digest.hexdigest(),
+    },
+    differences=lambda stored, asked: config_differences(
+      stored, asked, free=()
+    ),
+    warn=lambda text: notice(f"warning: {text}"),
+  )
 
 
 def _said(errors: np.ndarray) -> str:
@@ -184,23 +236,9 @@ def _train(
   paths: Sequence[str],
   references: Sequence[Maps],
   training: dict[str, Any],
-  output: pathlib.Path,
-  source: str,
-) -> tuple[TrainedFold, list[np.ndarray]]:
+  checkpoints: Checkpoints,
+) -> tuple[TrainedFold, dict[int, np.ndarray]]:
   """The network, and mean absolute errors in watched voxels by epoch."""
-  folder = output.with_name(f"{output.name}.training")
-  checkpoints = Checkpoints(
-    folder / model.method,
-    config={
-      **training,
-      "model": str(source),
-      "subjects": [subject.subject for subject in subjects],
-    },
-    differences=lambda stored, asked: config_differences(
-      stored, asked, free=()
-    ),
-    warn=lambda text: notice(f"warning: {text}"),
-  )
   options = dict(training)
   saving = Saving(
     checkpoints,
@@ -225,8 +263,7 @@ def _train(
     on_epoch=watch,
     **options,
   )
-  checkpoints.remove(NOBODY)
-  return trained, [errors[epoch] for epoch in sorted(errors)]
+  return trained, errors
 
 
 def _normalised(model: Model, n_windows: int, paths: Sequence[str]) -> Signals:

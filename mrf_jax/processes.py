@@ -54,7 +54,7 @@ def start(
   missing = [name for name, value in given.items() if value is None]
   if len(missing) == len(given):
     if not in_cluster():
-      _check_device()
+      check_device()
       return
   elif missing:
     raise UserError(f"{', '.join(missing)} missing beside the other flags")
@@ -90,7 +90,7 @@ def start(
     raise UserError(f"--coordinator: {one_line(error)}") from error
   finally:
     timer.cancel()
-  _check_device()
+  check_device()
 
 
 def leave(code: int) -> NoReturn:
@@ -158,7 +158,7 @@ def barrier(name: str) -> None:
     ) from error
 
 
-def _check_device() -> None:
+def check_device() -> None:
   """Raises `UserError` where JAX has no device to compute on."""
   try:
     jax.devices()

@@ -1,5 +1,7 @@
 """What a configuration says: its train and its phantoms, and whether it can."""
 
+import os
+
 import ml_collections
 
 from mrf_jax.dataset.subject import load_subject
@@ -20,6 +22,8 @@ def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if not files:
     return config
   config = config.copy_and_resolve_references()
+  # Results are read from anywhere.
+  config.data.files = tuple(os.path.abspath(path) for path in files)
   config.data.n_subjects = len(files)
   return config
 

@@ -109,7 +109,7 @@ class Workdir:
 
   def raw_data(self, number: int) -> pathlib.Path:
     """ISMRMRD file of a subject's k-space, where it is kept."""
-    return self.root / "raw" / f"subject-{number:02d}.mrd"
+    return self._subjects.root / "raw" / f"subject-{number:02d}.mrd"
 
   def model(self, method: str, fold: int) -> pathlib.Path:
     """Bundle of the model that left subject `fold` out."""

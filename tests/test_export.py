@@ -1,6 +1,7 @@
 """An exported model, run without mrf_jax, gives the maps of the bundle."""
 
 import collections
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -91,8 +92,21 @@ def test_one_file_serves_any_number_of_slices_and_any_matrix(
         rtol=1e-3,
         atol=1e-4 * np.abs(values).max(),
       )
-    eager = maps_of_volume(model, signals, mask)
-    assert set(eager) == set(found)
+
+
+@pytest.mark.parametrize("per", ["subject", "voxel"])
+def test_every_normalisation_is_inside(per, smoke):
+  model = load_model(smoke / "models/cohen/fold-0")
+  model = dataclasses.replace(model, normalise_signals_per=per)
+  subject = load_subject(smoke / "data/subject-00.h5")
+  found = maps_of_volume(model, volume_of(subject), subject.mask)
+  values = reconstruct(model, subject).t1_ms
+  np.testing.assert_allclose(
+    np.asarray(found["t1_ms"])[subject.mask],
+    values,
+    rtol=1e-3,
+    atol=1e-4 * np.abs(values).max(),
+  )
 
 
 def test_mistakes_are_named(smoke, tmp_path):

@@ -20,6 +20,8 @@ from test_launch import SMOKE, fails_in_one_line
     (["--mode=dance"], ["dance"]),
     (["--no_such_flag=1"], ["no_such_flag"]),
     (["stray"], ["stray"]),
+    (["--epochs=5"], ["--epochs is for --mode=finetune, not crossval"]),
+    (["--window=24"], ["--window", "import|reconstruct"]),
     (["--config.methods=('spatiotemporal','magic')"], ["magic", "dictionary"]),
     (["--config.scan.window=97"], ["window 97"]),
     (

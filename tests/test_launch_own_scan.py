@@ -28,10 +28,23 @@ def test_from_raw_data_to_maps(launch, smoke, tmp_path):
   assert done.returncode == 0, done.stderr
   assert "no mask: the largest bright object" in done.stdout
   subject = load_subject(tmp_path / "run/data/subject-00.h5")
+  found = {}
   for name in ("pd", "t1", "t2", "pd_sd", "t1_sd", "t2_sd"):
     image = nibabel.load(tmp_path / f"maps/{name}.nii.gz")
     np.testing.assert_allclose(image.affine, subject.affine, atol=1e-3)
-    assert np.isfinite(image.get_fdata()).all()
+    found[name] = image.get_fdata().transpose(2, 1, 0)
+    assert np.isfinite(found[name]).all()
+  # Anatomy, the right way round: a network of two epochs knows that much.
+  inside = subject.mask & (found["pd"] != 0)
+  reference = np.zeros(subject.mask.shape)
+  reference[subject.mask] = subject.maps.pd
+
+  def alike(values):
+    return np.corrcoef(values[inside], reference[inside])[0, 1]
+
+  assert alike(found["pd"]) > 0.3
+  for turned in (found["pd"][:, ::-1], found["pd"][:, :, ::-1]):
+    assert alike(found["pd"]) > alike(turned) + 0.1
 
 
 def test_import_names_what_is_wrong(launch, smoke, tmp_path):
@@ -68,6 +81,14 @@ def test_reconstruct_names_what_is_wrong(launch, smoke, tmp_path):
   for given, words in (
     ([f"--scan={scan}"], ["--model is missing"]),
     ([f"--scan={scan}", f"--model={model}", "--uncertainty"], ["--model=A,B"]),
+    (
+      [f"--scan={scan}", "--model=dictionary", "--config=configs/nope.py"],
+      ["configs/nope.py: there is no such"],
+    ),
+    (
+      [f"--scan={scan}", f"--model={model}", "--epochs=3"],
+      ["--epochs", "finetune"],
+    ),
     ([f"--scan={model}/model.json", f"--model={model}"], ["model.json"]),
     ([f"--scan={model}", f"--model={model}"], [model]),
   ):

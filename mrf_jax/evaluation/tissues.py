@@ -16,6 +16,7 @@ def tissue_masks(
   t1_ms: Float[np.ndarray, "voxel"],
   *,
   thresholds_ms: Mapping[str, tuple[float, float]],
+  lesion: Float[np.ndarray, "voxel"] | None = None,
 ) -> dict[str, Bool[np.ndarray, "voxel"]]:
   """Which voxels belong to which tissue.
 
@@ -24,6 +25,8 @@ def tissue_masks(
   Args:
     t1_ms: reference T1, [voxel], ms.
     thresholds_ms: tissue to (low, high), ms; `brain` needs none.
+    lesion: volume share of lesion, [voxel], or None. Where there is some, the
+      thresholds name no tissue; above a half, the tissue is `lesion`.
 
   Returns:
     One mask for each tissue of `thresholds_ms` and `brain`, in the order of
@@ -52,4 +55,7 @@ def tissue_masks(
       low, high = thresholds_ms[tissue]
       masks[tissue] = (t1_ms >= low) & (t1_ms < high)
   masks["brain"] = np.ones(t1_ms.shape, bool)
+  if lesion is not None:
+    masks = {name: mask & (lesion == 0) for name, mask in masks.items()}
+    masks["lesion"] = lesion > 0.5
   return masks

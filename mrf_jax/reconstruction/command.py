@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 
 from mrf_jax import nifti
+from mrf_jax.command_line import IMPORT, RECONSTRUCT
+from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
@@ -17,7 +19,7 @@ from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.files import replacing, writing_to
 from mrf_jax.importing.command import describe, read_scan, read_schedule
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.reconstruction.errors import write_errors, write_reliability
+from mrf_jax.reconstruction.errors import Judged, judge
 from mrf_jax.reconstruction.estimators import (
   Estimator,
   dictionary_estimator,
@@ -27,8 +29,16 @@ from mrf_jax.reconstruction.estimators import (
 from mrf_jax.workdir import environment
 
 _SUBJECT_FORMAT = "mrf-subject"
-# Flags that have no meaning for a subject file, which says all of it.
-_OF_OTHER_FILES = ("schedule", "mask", "pd", "t1", "t2", "affine_from")
+# What is written only in some cases.
+_MAY_STAND = (
+  "pd_sd.nii.gz",
+  "t1_sd.nii.gz",
+  "t2_sd.nii.gz",
+  "errors.csv",
+  "errors.md",
+  "calibration.csv",
+  "calibration.md",
+)
 
 
 def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
@@ -58,14 +68,20 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   read = time.perf_counter()
   maps, deviations = estimator.estimate(subject)
   done = time.perf_counter()
+  judged = _judged(subject, estimator, maps, deviations)
   with writing_to(folder):
+    _remove_earlier(folder)
     _write(folder, subject, estimator, maps, deviations)
+    if judged is not None:
+      judged.write(folder)
     seconds = {
       "read": read - begin,
       "reconstruct": done - read,
       "write": time.perf_counter() - done,
     }
     _write_record(folder, options, subject, estimator, said, seconds)
+  if judged is not None:
+    print(judged.table)
   for sentence in said:
     print(f"- {sentence}")
   print(describe(subject))
@@ -105,8 +121,8 @@ def _read(
   """The scan, and what was assumed where it is no subject file."""
   path = options["scan"]
   if _is_subject_file(path):
-    for name in _OF_OTHER_FILES:
-      if options[name]:
+    for name in IMPORT:
+      if options[name] and name != "scan":
         raise UserError(
           f"--{name}: {path} is a subject file and says it itself"
         )
@@ -141,7 +157,7 @@ def _write(
   maps: Maps,
   deviations: Maps | None,
 ) -> None:
-  """Maps, their picture, and errors where there are references."""
+  """Maps and their picture."""
   for found, suffix in ((maps, ""), (deviations, "_sd")):
     for name in MAP_NAMES if found is not None else ():
       path = folder / f"{name.removesuffix('_ms')}{suffix}.nii.gz"
@@ -156,31 +172,37 @@ def _write(
     title=f"{estimator.name}, {kind} {subject.subject}",
     deviations=deviations,
   )
-  if subject.maps is not None:
-    _write_errors(folder, subject, estimator, maps, deviations)
 
 
-def _write_errors(folder, subject, estimator, maps, deviations) -> None:
-  """Against the scan's own reference maps, tissue by tissue."""
+def _judged(
+  subject: Subject, estimator: Estimator, maps: Maps, deviations: Maps | None
+) -> Judged | None:
+  """Errors against the scan's own reference maps, if it has some."""
+  if subject.maps is None:
+    return None
   reference = subject.maps
-  masks = tissue_masks(reference.t1_ms, thresholds_ms=estimator.thresholds_ms)
-  kind = "simulated " if _is_simulated(subject) else ""
-  about = f"the reference maps of {kind}subject {subject.subject}"
-  print(
-    write_errors(
-      folder, maps, reference, masks, title=f"Errors against {about}"
-    )
+  if estimator.clip_percentiles is not None:
+    reference = clip_outliers(reference, percentiles=estimator.clip_percentiles)
+  masks = tissue_masks(
+    reference.t1_ms,
+    thresholds_ms=estimator.thresholds_ms,
+    lesion=subject.lesion,
   )
-  if deviations is not None:
-    write_reliability(
-      folder,
-      estimator.name,
-      maps,
-      deviations,
-      reference,
-      masks,
-      title=f"Predicted deviations beside errors against {about}",
-    )
+  kind = "simulated " if _is_simulated(subject) else ""
+  return judge(
+    maps,
+    reference,
+    masks,
+    method=estimator.name,
+    deviations=deviations,
+    about=f"the reference maps of {kind}subject {subject.subject}",
+  )
+
+
+def _remove_earlier(folder: pathlib.Path) -> None:
+  """What another reconstruction has left there."""
+  for name in _MAY_STAND:
+    (folder / name).unlink(missing_ok=True)
 
 
 def _is_simulated(subject: Subject) -> bool:
@@ -189,11 +211,12 @@ def _is_simulated(subject: Subject) -> bool:
 
 def _write_record(folder, options, subject, estimator, said, seconds) -> None:
   """All that is needed to do it again, and what it took."""
-  names = ("model", "scan", "uncertainty", "passes", "passes_seed")
+  flags = {name: options[name] for name in RECONSTRUCT if options[name]}
   record = {
-    "flags": {name: options[name] for name in names if options[name]},
+    "flags": flags,
     "method": estimator.name,
     "estimators": estimator.about,
+    **estimator.settings,
     "subject": subject.subject,
     "provenance": subject.provenance,
     "assumed": said,

@@ -1,6 +1,7 @@
 """How far the maps of one scan are from its reference maps."""
 
 import csv
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mrf_jax.evaluation.calibration import (
+  Calibration,
   calibrate,
   errors_by_deviation,
   format_bins,
@@ -29,73 +31,97 @@ from mrf_jax.maps import MAP_NAMES, Maps
 Masks = Mapping[str, Bool[np.ndarray, "voxel"]]
 
 
-def write_errors(
-  folder: pathlib.Path, maps: Maps, reference: Maps, masks: Masks, *, title: str
-) -> str:
-  """Writes `errors.csv` and `errors.md`.
+@dataclasses.dataclass(frozen=True)
+class Judged:
+  """Errors of one scan, ready to be written.
 
-  Args:
-    folder: where they go.
-    maps: the estimate, [voxel].
-    reference: the reference maps, [voxel].
-    masks: tissue to its voxels.
-    title: heading.
-
-  Returns:
-    The table in Markdown.
+  Attributes:
+    table: errors by tissue, in Markdown.
+    title: heading of the table.
+    rows: (tissue, map, MAE, RMSE, voxels).
+    shares: of `calibrate`; none without deviations.
+    reliability: text on them; empty without.
   """
-  errors = map_errors(maps, reference, masks)
-  with replacing(folder / "errors.csv") as path:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-      writer = csv.writer(file, lineterminator="\n")
-      writer.writerow(("tissue", "map", "mae", "rmse", "voxels"))
-      for (tissue, name), pair in errors.items():
-        writer.writerow((tissue, name, *pair, np.count_nonzero(masks[tissue])))
-  body = []
-  for tissue, mask in masks.items():
-    cells = [tissue_heading(tissue), f"{np.count_nonzero(mask):,}"]
-    for name in MAP_NAMES:
-      cells += [
-        f"{error:.{DECIMALS[name]}f}" if mask.any() else ABSENT
-        for error in errors[tissue, name]
-      ]
-    body.append(cells)
-  table = markdown_table(
-    ["tissue", "voxels", *column_headings(MAP_NAMES)], body
-  )
-  write_text(f"# {title}\n\n{table}\n", folder / "errors.md")
-  return table
+
+  table: str
+  title: str
+  rows: list[tuple[str, str, float, float, int]]
+  shares: list[Calibration]
+  reliability: str
+
+  def write(self, folder: pathlib.Path) -> None:
+    """Writes `errors.csv` and `.md`, and `calibration.csv` and `.md`.
+
+    Args:
+      folder: where they go.
+    """
+    with replacing(folder / "errors.csv") as path:
+      with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("tissue", "map", "mae", "rmse", "voxels"))
+        writer.writerows(self.rows)
+    write_text(f"# {self.title}\n\n{self.table}\n", folder / "errors.md")
+    if self.shares:
+      write_calibration(self.shares, folder / "calibration.csv")
+      write_text(self.reliability, folder / "calibration.md")
 
 
-def write_reliability(
-  folder: pathlib.Path,
-  method: str,
+def judge(
   maps: Maps,
-  deviations: Maps,
   reference: Maps,
   masks: Masks,
   *,
-  title: str,
-) -> None:
-  """Writes `calibration.csv` and `calibration.md`.
+  method: str,
+  deviations: Maps | None,
+  about: str,
+) -> Judged:
+  """Errors of one scan's maps, and whether its deviations are as large.
 
   Args:
-    folder: where they go.
-    method: its name.
     maps: the estimate, [voxel].
-    deviations: its predicted standard deviations, [voxel].
     reference: the reference maps, [voxel].
     masks: tissue to its voxels.
-    title: heading.
+    method: its name.
+    deviations: its predicted standard deviations, [voxel], or None.
+    about: what the maps are held against, in words.
+
+  Raises:
+    UserError: a value is not finite.
   """
-  shares = calibrate(method, [maps], [deviations], [reference], [masks])
-  write_calibration(shares, folder / "calibration.csv")
-  parts = (
-    f"# {title}",
-    "Root mean squares; share of voxels that err by no more than one, and two, "
-    "predicted deviations (0.68 and 0.95 of normal errors).",
-    format_calibration(shares),
-    "## From the surest voxels to the least sure",
-    format_bins(errors_by_deviation(maps, deviations, reference)),
+  errors = map_errors(maps, reference, masks)
+  counts = {
+    tissue: int(np.count_nonzero(mask)) for tissue, mask in masks.items()
+  }
+  body = []
+  for tissue, count in counts.items():
+    cells = [tissue_heading(tissue), f"{count:,}"]
+    for name in MAP_NAMES:
+      cells += [
+        f"{error:.{DECIMALS[name]}f}" if count else ABSENT
+        for error in errors[tissue, name]
+      ]
+    body.append(cells)
+  shares, reliability = [], ""
+  if deviations is not None:
+    shares = calibrate(method, [maps], [deviations], [reference], [masks])
+    parts = (
+      f"# Predicted deviations beside errors against {about}",
+      "Root mean squares; share of voxels that err by no more than one, and "
+      "two, predicted deviations (0.68 and 0.95 of normal errors).",
+      format_calibration(shares),
+      "## From the surest voxels to the least sure",
+      format_bins(errors_by_deviation(maps, deviations, reference)),
+    )
+    reliability = "\n\n".join(parts) + "\n"
+  return Judged(
+    table=markdown_table(
+      ["tissue", "voxels", *column_headings(MAP_NAMES)], body
+    ),
+    title=f"Errors against {about}",
+    rows=[
+      (tissue, name, *pair, counts[tissue])
+      for (tissue, name), pair in errors.items()
+    ],
+    shares=shares,
+    reliability=reliability,
   )
-  write_text("\n\n".join(parts) + "\n", folder / "calibration.md")

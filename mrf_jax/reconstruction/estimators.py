@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import ml_collections
@@ -31,6 +32,8 @@ class Estimator:
     scan: train, window and stride of its scans; None takes any.
     estimate: maps of a subject, and deviations or None.
     thresholds_ms: tissue to T1, for errors where a scan has references.
+    clip_percentiles: that these are clipped to, as in training, or None.
+    settings: all else that it depends on, for the record.
   """
 
   name: str
@@ -38,6 +41,8 @@ class Estimator:
   scan: tuple[Train, int, int] | None
   estimate: Callable[[Subject], Found]
   thresholds_ms: dict[str, tuple[float, float]]
+  clip_percentiles: tuple[float, float] | None = None
+  settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def model_estimator(
@@ -82,7 +87,9 @@ def model_estimator(
     return maps, deviations if uncertainty else None
 
   methods = dict.fromkeys(model.method for model in models)
-  thresholds = load_config(paths[0])["evaluation"]["thresholds_ms"]
+  config = load_config(paths[0])
+  thresholds = config.get("evaluation", {}).get("thresholds_ms", {})
+  clip = config.get("preprocessing", {}).get("clip_percentiles")
   return Estimator(
     name=" and ".join(methods),
     about=tuple(_about(path) for path in paths),
@@ -91,6 +98,7 @@ def model_estimator(
     thresholds_ms={
       tissue: tuple(limits) for tissue, limits in thresholds.items()
     },
+    clip_percentiles=None if clip is None else tuple(clip),
   )
 
 
@@ -100,10 +108,12 @@ def _has_deviations(model: Model) -> bool:
 
 def _about(path) -> str:
   """A bundle in words."""
-  left_out = load_training(path)["left_out"]
-  if left_out is None:
+  training = load_training(path, default={})
+  if "left_out" not in training:
+    return str(path)
+  if training["left_out"] is None:
     return f"{path} (trained on all of its subjects)"
-  return f"{path} (left out: subject {left_out})"
+  return f"{path} (left out: subject {training['left_out']})"
 
 
 def _refuse_other_scans(first: Model, other: Model, first_path, path) -> None:
@@ -155,6 +165,8 @@ def dictionary_estimator(
     scan=None,
     estimate=estimate,
     thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
+    clip_percentiles=tuple(config.preprocessing.clip_percentiles),
+    settings={"dictionary": options.to_dict(), "precision": config.precision},
   )
 
 

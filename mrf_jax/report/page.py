@@ -188,7 +188,12 @@ def _section_of_ours(rows, truth, record) -> str:
   cost = markdown_table(
     ["network", "", "multiply-adds per voxel", "training, all folds (s)"],
     [
-      [m, "", f"{adds[m]:,}", f"{times.get(m, {}).get('train', 0):,.0f}"]
+      [
+        m,
+        "",
+        f"{adds[m]:,}" if m in adds else ABSENT,
+        f"{times.get(m, {}).get('train', 0):,.0f}",
+      ]
       for m in (PROPOSED, OURS)
     ],
   )

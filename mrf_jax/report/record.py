@@ -96,8 +96,15 @@ def _tables(main: Workdir, config, environment: dict) -> dict:
     "times": _times(main.root),
     "steps": _steps(config, main.root),
     "n_folds": _n_folds(config),
-    "multiply_adds": multiply_adds(config),
+    "multiply_adds": _multiply_adds(config),
   }
+
+
+def _multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
+  """Of each network; none where the scan's files are not there any more."""
+  if not all(map(os.path.exists, config.data.get("files", ()))):
+    return {}
+  return multiply_adds(config)
 
 
 def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:
@@ -123,7 +130,7 @@ def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:
     "true_errors": _nested(rows_of(_table(path / "truth_table.csv"))),
     "times": _times(path),
     "steps": _steps(way.config, path),
-    "multiply_adds": multiply_adds(way.config),
+    "multiply_adds": _multiply_adds(way.config),
     "n_folds": _n_folds(way.config),
   }
 

@@ -74,6 +74,7 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
         tissues=tissue_masks(
           reference.t1_ms,
           thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
+          lesion=subject.lesion,
         ),
         estimates={
           method: Maps(*(nifti.load_map(p, subject.mask) for p in paths))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -114,11 +115,12 @@ def load_model(path) -> Model:
     raise UserError(f"{path}: damaged model bundle ({error})") from error
 
 
-def load_training(path) -> dict:
+def load_training(path, *, default: dict | None = None) -> dict:
   """What was kept of the training of a bundle.
 
   Args:
     path: the folder.
+    default: where it does not say; None is an error.
 
   Returns:
     `seconds` that it took, and `left_out`, the number of the subject.
@@ -127,24 +129,30 @@ def load_training(path) -> dict:
     UserError: there is no bundle, or it does not say.
   """
   training = _description(pathlib.Path(path)).get("training")
+  if not training and default is not None:
+    return default
   if not training:
     raise UserError(f"{path}: does not say how it was trained")
   return training
 
 
-def load_config(path) -> dict:
+def load_config(path, *, wants: Sequence[str] = ()) -> dict:
   """The configuration of the experiment that a bundle comes from.
 
   Args:
     path: the folder.
+    wants: sections that it must have.
 
   Raises:
-    UserError: there is no sound bundle.
+    UserError: there is no sound bundle, or a section is not there.
   """
   path = pathlib.Path(path)
-  config = _description(path).get("config")
-  if not isinstance(config, dict):
-    raise UserError(f"{path}: damaged model bundle (no configuration)")
+  config = _description(path).get("config") or {}
+  missing = [name for name in wants if name not in config]
+  if missing:
+    raise UserError(
+      f"{path}: the bundle's configuration has no {', '.join(missing)}"
+    )
   return config
 
 

@@ -19,8 +19,14 @@ from mrf_jax import (
   reconstruct,
   save_subject,
 )
+from mrf_jax.dataset.normalise import clip_outliers
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.importing.command import import_files
+from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.reconstruction.command import reconstruct_files
+from mrf_jax.report.results import load_results
+from mrf_jax.sequence import jiang_type
 from tests.importing.test_series import matlab73
 
 AFFINE = np.array(
@@ -139,7 +145,9 @@ def test_all_that_is_written(scan, bundle, tmp_path, capsys):
   with open(out / "errors.csv", newline="") as file:
     rows = {(r["tissue"], r["map"]): r for r in csv.DictReader(file)}
   t1 = np.asarray(nibabel.load(out / "t1.nii.gz").dataobj)
-  error = t1.transpose(2, 1, 0)[subject.mask] - subject.maps.t1_ms
+  # As the tables have them.
+  reference = clip_outliers(subject.maps, percentiles=(0.1, 99.9))
+  error = t1.transpose(2, 1, 0)[subject.mask] - reference.t1_ms
   row = rows["brain", "t1_ms"]
   assert float(row["mae"]) == pytest.approx(np.abs(error).mean(), rel=1e-4)
   assert int(row["voxels"]) == subject.n_voxels
@@ -148,15 +156,89 @@ def test_all_that_is_written(scan, bundle, tmp_path, capsys):
   assert "Seconds" in said and "spatiotemporal" in said
 
 
-def test_a_dictionary_is_built_for_the_scans_own_train(scan, tmp_path):
-  folder, subject, _ = scan
+@pytest.mark.parametrize("name", ["dictionary", "dictionary_svd"])
+def test_a_dictionary_is_built_for_the_scans_own_train(name, tmp_path):
+  # Another train than the configuration's, fingerprints that lie on its grid.
   config = smoke_config.get_config()
-  given = {"scan": str(folder / "subject.h5"), "output": str(tmp_path)}
-  for name in ("dictionary", "dictionary_svd"):
-    reconstruct_files(flags(model=name, config=config, **given))
-    t1 = np.asarray(nibabel.load(tmp_path / "t1.nii.gz").dataobj)
-    inside = t1.transpose(2, 1, 0)[subject.mask]
-    assert 100 <= inside.min() < inside.max() <= 5400
+  options = config.dictionary
+  sequence = jiang_type(80)
+  wanted = build_dictionary(
+    sequence,
+    grid_axis(*options.t1_ms, step_percent=options.step_percent),
+    grid_axis(*options.t2_ms, step_percent=options.step_percent),
+    window=10,
+    stride=2,
+  )
+  some = np.arange(0, wanted.n_atoms, 5)
+  mask = np.zeros((1, 8, len(some)), bool)
+  mask[0, 3] = True
+  signals = (2 * wanted.norms[:, None] * wanted.atoms)[some]
+  subject = Subject(
+    subject="grid",
+    mask=mask,
+    signals=signals.astype(np.complex64),
+    affine=AFFINE,
+    sequence=sequence,
+    window=10,
+    stride=2,
+    field_strength_t=1.5,
+    provenance="simulated",
+  )
+  save_subject(subject, tmp_path / "scan.h5")
+  out = tmp_path / "out"
+  reconstruct_files(
+    flags(
+      model=name,
+      config=config,
+      scan=str(tmp_path / "scan.h5"),
+      output=str(out),
+    )
+  )
+  found = {
+    n: np.asarray(nibabel.load(out / f"{n}.nii.gz").dataobj)[:, 3, 0]
+    for n in ("pd", "t1", "t2")
+  }
+  right = np.isclose(found["t1"], wanted.t1_ms[some]) & np.isclose(
+    found["t2"], wanted.t2_ms[some]
+  )
+  assert right.mean() == 1 if name == "dictionary" else right.mean() > 0.8
+  np.testing.assert_allclose(found["pd"][right], 2, rtol=1e-3)
+  record = json.loads((out / "reconstruction.json").read_text())
+  assert record["dictionary"]["svd_rank"] == options.svd_rank
+
+
+def test_nothing_of_another_reconstruction_stays(scan, bundle, tmp_path):
+  folder, _, _ = scan
+  out = tmp_path / "out"
+  given = {"scan": str(folder / "subject.h5"), "output": str(out)}
+  reconstruct_files(flags(model=bundle, uncertainty=True, passes=2, **given))
+  (out / "mine.txt").write_text("kept")
+  reconstruct_files(flags(model=bundle, **given))
+  names = {path.name for path in out.iterdir()}
+  assert not names & {"t1_sd.nii.gz", "calibration.md", "calibration.csv"}
+  assert {"t1.nii.gz", "errors.md", "mine.txt"} <= names
+
+
+def test_errors_are_those_of_table_1(smoke, tmp_path):
+  """Of a left-out subject: clipped references, the same tissues."""
+  out = tmp_path / "out"
+  reconstruct_files(
+    flags(
+      model=str(smoke / "models/cohen/fold-1"),
+      scan=str(smoke / "data/subject-01.h5"),
+      output=str(out),
+    )
+  )
+  with open(out / "errors.csv", newline="") as file:
+    own = {
+      (r["tissue"], r["map"]): float(r["rmse"]) for r in csv.DictReader(file)
+    }
+  results = load_results(smoke)[1]
+  wanted = map_errors(
+    results.estimates["cohen"], results.reference, results.tissues
+  )
+  for key, (_, rmse) in wanted.items():
+    assert own[key] == pytest.approx(rmse, rel=1e-4, nan_ok=True)
 
 
 def test_several_bundles_are_averaged(scan, smoke, tmp_path):
