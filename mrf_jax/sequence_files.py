@@ -14,6 +14,7 @@ from scipy.io.matlab import MatReadError
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import replacing
+from mrf_jax.hdf5 import check_dataset, check_links
 from mrf_jax.pulseq import load_pulseq
 from mrf_jax.sequence import (
   FRAME_FIELDS,
@@ -320,12 +321,14 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     if h5py.is_hdf5(path):
       with h5py.File(path) as file:
-        return {
-          name: item[()]
-          for name, item in file.items()
-          if isinstance(item, h5py.Dataset)
-        }
+        check_links(file)
+        items = {n: i for n, i in file.items() if isinstance(i, h5py.Dataset)}
+        for item in items.values():
+          check_dataset(item)
+        return {name: item[()] for name, item in items.items()}
     loaded = scipy.io.loadmat(path)
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
   except (
     OSError,
     KeyError,

@@ -11,7 +11,7 @@ from jaxtyping import Complex64, Float32, Float64, Int
 
 from mrf_jax.dataset.raw_geometry import affine_of_slices, slice_numbers
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.files import COMPRESSION
+from mrf_jax.hdf5 import check_dataset, check_links
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
 _NOISE_FLAG = 1 << 18
@@ -75,6 +75,7 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
   """
   try:
     with h5py.File(path, "r") as file:
+      check_links(file)
       header = _read_header(file)
       samples, trajectory, heads = _read_acquisitions(file)
       affine = affine_of_slices(
@@ -102,13 +103,7 @@ def _read_acquisitions(file: h5py.File):
   dataset = file.get("dataset/data")
   if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
     raise UserError("no acquisitions in dataset/data")
-  # A damaged count may ask for any amount of memory.
-  stored = len(dataset) * dataset.dtype.itemsize
-  if stored > COMPRESSION * os.path.getsize(file.filename):
-    raise UserError(
-      f"dataset/data claims {len(dataset)} acquisitions, more than the file "
-      "can hold"
-    )
+  check_dataset(dataset)
   _check_fields(dataset.dtype)
   heads = dataset.fields("head")[()]
   kept = np.flatnonzero(heads["flags"] & np.uint64(_NOISE_FLAG) == 0)
@@ -202,6 +197,7 @@ def _read_header(file: h5py.File) -> dict:
   absent = ("fov_mm", "matrix", "vendor", "field_strength_t")
   if not isinstance(file.get("dataset/xml"), h5py.Dataset):
     return dict.fromkeys(absent)
+  check_dataset(file["dataset/xml"])
   stored = np.ravel(file["dataset/xml"][()])
   if stored.size != 1 or not isinstance(stored[0], bytes):
     raise UserError("dataset/xml is not one text")

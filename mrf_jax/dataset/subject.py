@@ -12,6 +12,7 @@ from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import replacing
+from mrf_jax.hdf5 import check_dataset, check_links
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence import (
   FRAME_FIELDS,
@@ -140,6 +141,7 @@ def load_subject(
   """
   try:
     with h5py.File(path, "r") as file:
+      check_links(file)
       subject = _read(file)
       signals = _dataset(file, "signals", np.complex64)
       _check(subject, signals.shape)
@@ -288,6 +290,7 @@ def _dataset(file: h5py.File, name: str, dtype: type) -> h5py.Dataset:
     raise UserError(f"{name} is missing")
   if dataset.dtype != np.dtype(dtype):
     raise UserError(f"{name} is {dataset.dtype}, not {np.dtype(dtype)}")
+  check_dataset(dataset)
   return dataset
 
 

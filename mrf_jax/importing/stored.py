@@ -21,6 +21,7 @@ from scipy.io.matlab import MatReadError
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import COMPRESSION
+from mrf_jax.hdf5 import check_links
 from mrf_jax.nifti import GZIP_MAGIC
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -246,10 +247,14 @@ def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
 def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
   """A variable of a MATLAB file of version 7.3, whose axes are reversed."""
   with h5py.File(path) as file:
+    try:
+      check_links(file)
+    except UserError as error:
+      raise UserError(f"{path}: {error}") from error
     known = {
       name: (item.shape[::-1], _number_type(item.dtype))
       for name, item in file.items()
-      if isinstance(item, h5py.Dataset) and item.shape
+      if isinstance(item, h5py.Dataset) and item.shape and _is_own(item)
     }
   name = _choose(path, variable, known)
   shape, dtype = known[name]
@@ -271,6 +276,11 @@ def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
     slowest=len(shape) - 1,
     pieces=pieces,
   )
+
+
+def _is_own(dataset: h5py.Dataset) -> bool:
+  """Whether its values lie in the file."""
+  return not (dataset.is_virtual or dataset.external)
 
 
 def _number_type(dtype: np.dtype) -> np.dtype:

@@ -227,9 +227,8 @@ def test_a_count_that_the_file_cannot_hold_is_refused(path):
     file.create_dataset(
       "dataset/data", (1 << 40,), np.dtype(dtype), chunks=(1,)
     )
-  assert refusal(path) == (
-    f"dataset/data claims {1 << 40} acquisitions, more than the file can hold"
-  )
+  assert refusal(path).startswith("/dataset/data claims ")
+  assert "bytes, more than a file of" in refusal(path)
 
 
 def test_a_missing_header_field_is_named(path):
