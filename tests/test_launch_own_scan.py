@@ -4,7 +4,7 @@ import nibabel
 import numpy as np
 from test_launch import SMOKE, fails_in_one_line
 
-from mrf_jax import load_subject
+from mrf_jax import load_model, load_subject, reconstruct
 
 
 def test_from_raw_data_to_maps(launch, smoke, tmp_path):
@@ -17,12 +17,12 @@ def test_from_raw_data_to_maps(launch, smoke, tmp_path):
   )
   assert done.returncode == 0, done.stderr
   raw = tmp_path / "run/raw/subject-00.mrd"
+  bundle = smoke / "models/spatiotemporal_plus/fold-0"
   done = launch(
     "--mode=reconstruct",
-    f"--model={smoke / 'models/spatiotemporal/fold-0'}",
+    f"--model={bundle}",
     f"--scan={raw}",
     "--uncertainty",
-    "--passes=3",
     f"--output={tmp_path / 'maps'}",
   )
   assert done.returncode == 0, done.stderr
@@ -34,17 +34,19 @@ def test_from_raw_data_to_maps(launch, smoke, tmp_path):
     np.testing.assert_allclose(image.affine, subject.affine, atol=1e-3)
     found[name] = image.get_fdata().transpose(2, 1, 0)
     assert np.isfinite(found[name]).all()
-  # Anatomy, the right way round: a network of two epochs knows that much.
-  inside = subject.mask & (found["pd"] != 0)
-  reference = np.zeros(subject.mask.shape)
-  reference[subject.mask] = subject.maps.pd
+  # Those of the subject file, whose coils are known, the right way round.
+  wanted = np.zeros(subject.mask.shape)
+  wanted[subject.mask] = reconstruct(load_model(bundle), subject).t1_ms
+  inside = subject.mask & (found["t1"] != 0)
+  assert inside.sum() > 0.9 * subject.n_voxels
 
   def alike(values):
-    return np.corrcoef(values[inside], reference[inside])[0, 1]
+    return np.corrcoef(values[inside], wanted[inside])[0, 1]
 
-  assert alike(found["pd"]) > 0.3
-  for turned in (found["pd"][:, ::-1], found["pd"][:, :, ::-1]):
-    assert alike(found["pd"]) > alike(turned) + 0.1
+  # Voxels of 8 mm and a network of two epochs do not show much.
+  assert alike(found["t1"]) > 0.25
+  for turned in (found["t1"][:, ::-1], found["t1"][:, :, ::-1]):
+    assert alike(turned) < alike(found["t1"]) - 0.15
 
 
 def test_import_names_what_is_wrong(launch, smoke, tmp_path):

@@ -73,5 +73,8 @@ def test_files_that_do_not_do_are_named(launch, files, tmp_path):
     # Windows of 41 with this stride are as many.
     file["sequence"].attrs["window"] = 41
   fails_in_one_line(
-    launch(*flags([files[0], other], run)), other, "window is 41", "48"
+    launch(*flags([files[0], other], tmp_path / "other")),
+    other,
+    "window is 41",
+    "48",
   )

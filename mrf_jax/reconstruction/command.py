@@ -82,7 +82,7 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
     _write_record(folder, options, subject, estimator, said, seconds)
   if judged is not None:
     print(judged.table)
-  for sentence in said:
+  for sentence in (*said, *filter(None, [estimator.advice])):
     print(f"- {sentence}")
   print(describe(subject))
   print(f"Method       {estimator.name}")

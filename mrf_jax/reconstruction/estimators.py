@@ -17,6 +17,11 @@ from mrf_jax.model import Model, reconstruct_ensemble, scan_difference
 from mrf_jax.sequence import Sequence as Train
 from mrf_jax.training.bundle import load_config, load_model, load_training
 
+# See docs/results.md, question `dropout`.
+_ADVICE = (
+  "the network was trained with dropout, as its batch normalisation expects: "
+  "the mean of passes with it, --uncertainty, is the better estimate"
+)
 DICTIONARIES = ("dictionary", "dictionary_svd")
 
 Found = tuple[Maps, Maps | None]
@@ -34,6 +39,7 @@ class Estimator:
     thresholds_ms: tissue to T1, for errors where a scan has references.
     clip_percentiles: that these are clipped to, as in training, or None.
     settings: all else that it depends on, for the record.
+    advice: what would be better, or None.
   """
 
   name: str
@@ -43,6 +49,7 @@ class Estimator:
   thresholds_ms: dict[str, tuple[float, float]]
   clip_percentiles: tuple[float, float] | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+  advice: str | None = None
 
 
 def model_estimator(
@@ -99,6 +106,7 @@ def model_estimator(
       tissue: tuple(limits) for tissue, limits in thresholds.items()
     },
     clip_percentiles=None if clip is None else tuple(clip),
+    advice=_ADVICE if first.has_dropout and not uncertainty else None,
   )
 
 

@@ -207,13 +207,17 @@ def test_a_dictionary_is_built_for_the_scans_own_train(name, tmp_path):
   assert record["dictionary"]["svd_rank"] == options.svd_rank
 
 
-def test_nothing_of_another_reconstruction_stays(scan, bundle, tmp_path):
+def test_nothing_of_another_reconstruction_stays(
+  scan, bundle, tmp_path, capsys
+):
   folder, _, _ = scan
   out = tmp_path / "out"
   given = {"scan": str(folder / "subject.h5"), "output": str(out)}
   reconstruct_files(flags(model=bundle, uncertainty=True, passes=2, **given))
   (out / "mine.txt").write_text("kept")
+  assert "trained with dropout" not in capsys.readouterr().out
   reconstruct_files(flags(model=bundle, **given))
+  assert "trained with dropout" in capsys.readouterr().out
   names = {path.name for path in out.iterdir()}
   assert not names & {"t1_sd.nii.gz", "calibration.md", "calibration.csv"}
   assert {"t1.nii.gz", "errors.md", "mine.txt"} <= names
