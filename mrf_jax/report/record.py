@@ -86,7 +86,7 @@ def _tables(main: Workdir, config, environment: dict) -> dict:
     "config": main.config,
     "environment": environment,
     "table1": _table(main.root / "table1.csv"),
-    "truth_table": _table(main.root / "truth_table.csv"),
+    "truth_table": _truth_table(main.root),
     "thresholds": {
       name: _table(main.root / f"table1_{name}.csv")
       for name in config.evaluation.other_thresholds_ms
@@ -127,7 +127,7 @@ def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:
     "name": way.name,
     "changes": way.changes,
     "errors": _nested(read_csv(path / "table1.csv")),
-    "true_errors": _nested(rows_of(_table(path / "truth_table.csv"))),
+    "true_errors": _nested(rows_of(_truth_table(path))),
     "times": _times(path),
     "steps": _steps(way.config, path),
     "multiply_adds": _multiply_adds(way.config),
@@ -162,10 +162,14 @@ def _environment(root: pathlib.Path) -> dict:
 
 
 def _table(path: pathlib.Path) -> list[list]:
-  """Rows of a table of errors, each as a list; none where it is not there."""
-  if not path.exists():
-    return []
+  """Rows of a table of errors, each as a list."""
   return [list(vars(row).values()) for row in read_csv(path)]
+
+
+def _truth_table(root: pathlib.Path) -> list[list]:
+  """Of simulated subjects; none of others."""
+  path = root / "truth_table.csv"
+  return _table(path) if path.exists() else []
 
 
 def rows_of(lists: list[list]) -> list[Row]:
