@@ -241,7 +241,7 @@ def _write_calibration(study: Study, estimates: Estimates, references) -> None:
 
 def _whose(study: Study) -> str:
   """Simulated data is called so."""
-  if all(s.provenance.startswith("simulated") for s in study.subjects):
+  if all(subject.is_simulated for subject in study.subjects):
     return "simulated subjects"
   return "subjects"
 

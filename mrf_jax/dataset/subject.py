@@ -78,6 +78,11 @@ class Subject:
   lesion: Float32[np.ndarray, "voxel"] | None = None
 
   @property
+  def is_simulated(self) -> bool:
+    """Whether the data are, and are to be called, simulated."""
+    return self.provenance.startswith("simulated")
+
+  @property
   def n_voxels(self) -> int:
     """Number of masked voxels."""
     return int(np.count_nonzero(self.mask))

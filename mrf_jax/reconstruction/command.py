@@ -163,7 +163,7 @@ def _write(
       path = folder / f"{name.removesuffix('_ms')}{suffix}.nii.gz"
       values = np.asarray(getattr(found, name))
       nifti.save_map(path, values, subject.mask, subject.affine)
-  kind = "simulated subject" if _is_simulated(subject) else "subject"
+  kind = "simulated subject" if subject.is_simulated else "subject"
   overview(
     folder / "overview.png",
     maps,
@@ -188,7 +188,7 @@ def _judged(
     thresholds_ms=estimator.thresholds_ms,
     lesion=subject.lesion,
   )
-  kind = "simulated " if _is_simulated(subject) else ""
+  kind = "simulated " if subject.is_simulated else ""
   return judge(
     maps,
     reference,
@@ -203,10 +203,6 @@ def _remove_earlier(folder: pathlib.Path) -> None:
   """What another reconstruction has left there."""
   for name in _MAY_STAND:
     (folder / name).unlink(missing_ok=True)
-
-
-def _is_simulated(subject: Subject) -> bool:
-  return subject.provenance.startswith("simulated")
 
 
 def _write_record(folder, options, subject, estimator, said, seconds) -> None:

@@ -54,9 +54,7 @@ def report_html(
     config: the experiment's configuration.
     environment: what made it.
   """
-  simulated = bool(results) and all(
-    one.subject.provenance.startswith("simulated") for one in results
-  )
+  simulated = bool(results) and all(one.subject.is_simulated for one in results)
   sections = [_markdown(_embedded(page, pictures))]
   if results:
     sections += [
