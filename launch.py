@@ -4,10 +4,13 @@ python launch.py --config=configs/demo.py --workdir=runs/demo
 """
 
 import importlib
+from typing import NoReturn
 
 from absl import app, flags, logging
 
-from mrf_jax import command_line
+from mrf_jax import command_line, last_words
+from mrf_jax.errors import UserError
+from mrf_jax.stopping import Stopped, stop_at_once
 
 # So that --help lists them.
 flags.adopt_module_key_flags(command_line)
@@ -27,42 +30,48 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   command_line.check(argv)
   command_line.check_workdir()
-  # JAX starts here, after the flags are known to be good.
-  from mrf_jax import experiment, processes
-  from mrf_jax.errors import UserError
-  from mrf_jax.stopping import Stopped, stop_at_once
-
+  # JAX starts below, after the flags are known to be good.
   try:
-    mode = command_line.MODE.value
-    if mode in _OF_FILES:
-      processes.check_device()
-      stop_at_once()
-      module, name = _OF_FILES[mode].split(":")
-      stage = getattr(importlib.import_module(module), name)
-      stage(flags.FLAGS.flag_values_dict())
-    elif mode == "report":
-      experiment.report(
-        command_line.COMPARE.value,
-        command_line.WORKDIR.value,
-        command_line.OUTPUT.value,
-      )
-    else:
-      _experiment(mode)
+    stop_at_once()
+    _run(command_line.MODE.value)
   except UserError as error:
-    command_line.say_error(str(error))
-    processes.leave(1)
+    _leave(1, str(error))
   except Stopped as stop:
-    command_line.say_error(
-      f"stopped by {stop}; the same command goes on where it stopped"
+    said = f"stopped by {stop}; the same command goes on where it stopped"
+    _leave(128 + stop.number, said)
+  except Exception as error:
+    _leave(1, last_words.of(error, command_line.WORKDIR.value))
+
+
+def _run(mode: str) -> None:
+  from mrf_jax import experiment, processes
+
+  if mode in _OF_FILES:
+    processes.check_device()
+    module, name = _OF_FILES[mode].split(":")
+    stage = getattr(importlib.import_module(module), name)
+    stage(flags.FLAGS.flag_values_dict())
+  elif mode == "report":
+    experiment.report(
+      command_line.COMPARE.value,
+      command_line.WORKDIR.value,
+      command_line.OUTPUT.value,
     )
-    processes.leave(128 + stop.number)
+  else:
+    _experiment(mode)
+
+
+def _leave(code: int, said: str) -> NoReturn:
+  from mrf_jax import processes
+
+  command_line.say_error(said)
+  processes.leave(code)
 
 
 def _experiment(mode: str) -> None:
   """A stage of a configuration, in one process or several."""
   from mrf_jax import experiment, processes
   from mrf_jax.profiling import profiled
-  from mrf_jax.stopping import stop_at_once
 
   processes.start(
     command_line.COORDINATOR.value,

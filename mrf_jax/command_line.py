@@ -4,11 +4,11 @@ import os
 import sys
 from typing import NoReturn
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from mrf_jax.clusters import in_cluster
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 from mrf_jax.locks import check_unlocked
 
 STAGES = ("crossval", "sweep", "simulate", "design", "benchmark")
@@ -188,6 +188,8 @@ def check_workdir() -> None:
 
 def parse(argv: list[str]) -> list[str]:
   """Parses flags; a bad one ends the program with one line."""
+  # What a configuration does wrong is said once, below.
+  logging.set_verbosity(logging.FATAL)
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
@@ -199,6 +201,9 @@ def parse(argv: list[str]) -> list[str]:
     _fail(" ".join(str(error).split()))
   except OSError as error:
     _fail(f"{error.filename}: {error.strerror}")
+  except Exception as error:
+    # A configuration file is a program, with a program's mistakes.
+    _fail(f"--config: {type(error).__name__}: {one_line(error)}")
 
 
 def _fail(message: str) -> NoReturn:

@@ -25,6 +25,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate
 from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.files import replacing, writing_to
+from mrf_jax.ledger import check_reused
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, TRAINING, Study
 from mrf_jax.phantom.anatomy import SliceGrid
@@ -32,8 +33,8 @@ from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.questions import ways
 from mrf_jax.report.write import write_report
 from mrf_jax.settings import (
-  check_count,
   check_methods,
+  check_values,
   check_window,
   find_folds,
   make_train,
@@ -68,6 +69,7 @@ def simulate(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir.
   """
+  check_values(config)
   if config.data.files:
     raise UserError("data.files: these subjects are not simulated")
   simulate_missing(config, _open_workdir(config, root))
@@ -91,6 +93,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     raise UserError(
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
     )
+  lent = _lent_models(config)
   workdir = _open_workdir(config, root)
   simulate_missing(config, workdir)
 
@@ -112,7 +115,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     lambda k: without_truth(load(k)),
     references,
     folds,
-    _models_of(config, workdir),
+    lent or workdir,
   )
   missing = [m for m in config.methods if not _maps_stand(study, m)]
   if n_processes > 1:
@@ -178,7 +181,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
     config: the experiment's configuration.
     root: the workdir; gets `design.md`, `design.csv` and `design.png`.
   """
-  check_count(config)
+  check_values(config)
   data, scan, options = config.data, config.scan, config.design
   sequence = make_train(config.sequence)
   check_window(scan, sequence)
@@ -293,6 +296,7 @@ def _open_workdir(config, root) -> Workdir:
   subjects = None
   if config.subjects_from is not None:
     subjects = Workdir.existing(config.subjects_from)
+    check_reused(subjects.root)
     subjects.refuse_other(config.to_dict(), parts=OF_SUBJECTS)
   if not processes.is_first():
     processes.barrier("workdir")
@@ -304,11 +308,12 @@ def _open_workdir(config, root) -> Workdir:
   return workdir
 
 
-def _models_of(config, workdir: Workdir) -> Workdir:
-  """The workdir that holds the trained networks: its own, or another's."""
+def _lent_models(config) -> Workdir | None:
+  """Another workdir whose trained networks are used, or None."""
   if config.models_from is None:
-    return workdir
+    return None
   models = Workdir.existing(config.models_from)
+  check_reused(models.root)
   models.refuse_other(
     config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
   )
@@ -320,9 +325,10 @@ def _maps_stand(study: Study, method: str) -> bool:
   files = [
     workdir.map_file(method, k, name) for k in study.folds for name in MAP_NAMES
   ]
-  return all(
-    file.exists() for file in [*files, times_file(workdir.root, method)]
-  )
+  files.append(times_file(workdir.root, method))
+  if method in TRAINING and study.models is workdir:
+    files += [workdir.model(method, k) for k in study.folds]
+  return all(file.exists() for file in files)
 
 
 def _estimate(study: Study, method: str) -> None:

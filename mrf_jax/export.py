@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex64, Float32
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, reason
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.model import Model
@@ -46,9 +46,7 @@ def export_files(options: dict[str, Any]) -> pathlib.Path:
     with replacing(output) as path:
       path.write_bytes(content)
   except OSError as error:
-    raise UserError(
-      f"{output}: cannot be written ({error.strerror or error})"
-    ) from error
+    raise UserError(f"{output}: cannot be written ({reason(error)})") from error
   n_windows = model.sequence.n_windows(window=model.window, stride=model.stride)
   print(
     f"Takes        signals complex64 [slice, y, x, {n_windows}], mask bool "

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.files import writing_to
+from mrf_jax.locks import lock
 from mrf_jax.maps import Maps
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import training_options
@@ -90,12 +92,21 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     before=load_training(source, default={}),
     voxels=voxels,
   )
+  # Beside the new bundle, until it stands.
+  unfinished = output.with_name(f"{output.name}.training")
+  with writing_to(unfinished):
+    lock(unfinished)
   checkpoints = _checkpoints(
-    output, model.method, training, source, paths, references
+    unfinished / model.method, training, source, paths, references
   )
-  trained, errors = _train(
-    model, subjects, paths, references, training, checkpoints
-  )
+  try:
+    trained, errors = _train(
+      model, subjects, paths, references, training, checkpoints
+    )
+  except BaseException:
+    if not checkpoints.steps(NOBODY):
+      shutil.rmtree(unfinished, ignore_errors=True)
+    raise
   save_model(
     dataclasses.replace(model, variables=trained.variables),
     output,
@@ -110,7 +121,7 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
       "voxels": voxels,
     },
   )
-  checkpoints.remove(NOBODY)
+  shutil.rmtree(unfinished, ignore_errors=True)
   print(
     f"Trained      {model.method}, {training['epochs']} epochs on "
     f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
@@ -197,20 +208,18 @@ def _training(
 
 
 def _checkpoints(
-  output: pathlib.Path,
-  method: str,
+  folder: pathlib.Path,
   training: dict[str, Any],
   source: str,
   paths: Sequence[str],
   references: Sequence[Maps],
 ) -> Checkpoints:
-  """Beside the new bundle, until it stands."""
+  """Those of this training, or of one that was stopped."""
   digest = hashlib.sha256()
   for maps in references:
     digest.update(maps.stack().tobytes())
-  folder = output.with_name(f"{output.name}.training")
   return Checkpoints(
-    folder / method,
+    folder,
     config={
       **training,
       "model": str(source),

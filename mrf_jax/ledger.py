@@ -14,8 +14,19 @@ from mrf_jax.files import observe
 NAME = "files.jsonl"
 # Folders of workdirs of their own, and of files that come and go or grow.
 _NOT_RECORDED = ("questions", "checkpoints", "metrics", "profile")
+# What runs leave behind that come to nothing.
+OF_RUNS = (NAME, ".lock", "errors.log")
 # These change from run to run, and say so themselves.
-_FREE = (NAME, ".lock", "environment.json", "config.json")
+_FREE = (*OF_RUNS, "environment.json", "config.json")
+# What a later run reads instead of making it again.
+_REUSED = (
+  "data/",
+  "raw/",
+  "models/",
+  "maps/",
+  "figures/subject-",
+  "benchmark.json",
+)
 _CHUNK = 1 << 24
 
 
@@ -28,13 +39,16 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
       the run that another process has begun.
   """
   root = pathlib.Path(root).resolve()
-  run = sum("path" not in line for line in _lines(root))
+  run = sum("began" in line for line in _lines(root))
   if environment is not None:
     run += 1
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     _append(root, {"run": run, "began": now, **environment})
 
   def note(path: pathlib.Path) -> None:
+    if path.is_dir():
+      # Files of the folder that stood there before are gone.
+      _append(root, {"folder": str(path.relative_to(root)), "run": run})
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
       name = file.relative_to(root)
       if file.is_file() and _is_recorded(name):
@@ -93,27 +107,70 @@ def verify(root: str | os.PathLike) -> str:
   return answer
 
 
-def _verify_folder(root: pathlib.Path) -> tuple[str, int, int]:
-  """Lines on one workdir, and its numbers of bad and of recorded files."""
+def check_reused(root: str | os.PathLike) -> None:
+  """Refuses a workdir if what stands in it was damaged since it was written.
+
+  What is not there is not missed: it is made again.
+
+  Args:
+    root: the workdir.
+
+  Raises:
+    UserError: a file is not the one that was written; the line says what to
+      remove.
+  """
+  root = pathlib.Path(root)
+  _, files = _recorded(root)
+  for name, line in sorted(files.items()):
+    if not name.startswith(_REUSED):
+      continue
+    # A bundle is a folder: models/METHOD/fold-K.
+    whole = root.joinpath(*pathlib.Path(name).parts[:3])
+    if os.path.lexists(whole) and _state(root / name, line) != "whole":
+      raise UserError(
+        f"{root / name}: is not as run {line['run']} wrote it; remove {whole}, "
+        "and the same command makes it again"
+      )
+
+
+def _recorded(root: pathlib.Path) -> tuple[dict[int, dict], dict[str, dict]]:
+  """Runs by number, and the last line of each file by its name."""
   runs: dict[int, dict] = {}
   files: dict[str, dict] = {}
   for line in _lines(root):
     if "path" in line:
       files[line["path"]] = line
+    elif "folder" in line:
+      inside = line["folder"] + "/"
+      files = {k: v for k, v in files.items() if not k.startswith(inside)}
     elif "run" in line:
       runs[line["run"]] = line
+  return runs, files
+
+
+def _state(file: pathlib.Path, line: dict) -> str:
+  """`whole`, `changed` or `missing`."""
+  if not os.path.lexists(file):
+    return "missing"
+  same = (
+    file.is_file()
+    and file.stat().st_size == line["bytes"]
+    and _sha256(file) == line["sha256"]
+  )
+  return "whole" if same else "changed"
+
+
+def _verify_folder(root: pathlib.Path) -> tuple[str, int, int]:
+  """Lines on one workdir, and its numbers of bad and of recorded files."""
+  runs, files = _recorded(root)
   states: dict[str, list[str]] = {"changed": [], "missing": []}
   whole: dict[int, int] = {}
   for name, line in sorted(files.items()):
-    file = root / name
-    if not file.is_file():
-      states["missing"].append(f"{name} (of run {line['run']})")
-    elif (
-      file.stat().st_size != line["bytes"] or _sha256(file) != line["sha256"]
-    ):
-      states["changed"].append(f"{name} (of run {line['run']})")
-    else:
+    state = _state(root / name, line)
+    if state == "whole":
       whole[line["run"]] = whole.get(line["run"], 0) + 1
+    else:
+      states[state].append(f"{name} (of run {line['run']})")
   said = [f"{root}"]
   for number, run in runs.items():
     if number in whole:
@@ -166,13 +223,26 @@ def _append(root: pathlib.Path, line: dict) -> None:
 def _lines(root: pathlib.Path) -> Iterator[dict]:
   """The whole lines of a record; a killed process may have left half a one."""
   path = root / NAME
-  for text in path.read_text().splitlines() if path.exists() else ():
+  if path.is_dir():
+    raise UserError(
+      f"{path}: is a folder; remove {path}, and the same command goes on"
+    )
+  if not path.exists():
+    return
+  for text in path.read_text(errors="replace").splitlines():
     try:
       line = json.loads(text)
     except ValueError:
       continue
-    if isinstance(line, dict):
+    if isinstance(line, dict) and _is_sound(line):
       yield line
+
+
+def _is_sound(line: dict) -> bool:
+  """Whether a line of a record has what it is to say."""
+  if "path" in line:
+    return line.keys() >= {"sha256", "bytes", "run"}
+  return "run" in line
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -1,16 +1,13 @@
 """Parametric maps as NIfTI files that any viewer places correctly."""
 
+import contextlib
 import gzip
 import os
 import pathlib
-import zlib
 
 import nibabel
 import numpy as np
 from jaxtyping import Bool, Float
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import replacing
@@ -18,16 +15,6 @@ from mrf_jax.files import replacing
 # Two grids are one if their corners lie this close, in voxels.
 _GRID_TOLERANCE = 0.01
 GZIP_MAGIC = b"\x1f\x8b"
-_DAMAGE = (
-  ImageFileError,
-  HeaderDataError,
-  WrapStructError,
-  OSError,
-  EOFError,
-  ValueError,
-  OverflowError,
-  zlib.error,
-)
 
 
 def save_map(
@@ -107,18 +94,36 @@ def read_volume(
     sizes = [int.from_bytes(data[:4], order) for order in ("little", "big")]
     second = nibabel.Nifti2Header.sizeof_hdr in sizes
     format_ = nibabel.Nifti2Image if second else nibabel.Nifti1Image
-    image = format_.from_bytes(data)
+    with _quiet():
+      image = format_.from_bytes(data)
     dtype = image.get_data_dtype()
     if dtype.kind not in "iuf":
       kind = "complex" if dtype.kind == "c" else f"of type {dtype}"
       raise UserError(f"{path}: the values are {kind}; real ones are wanted")
+    if not np.isfinite(image.affine).all() or not np.linalg.det(image.affine):
+      raise UserError(f"{path}: its affine does not say where voxels lie")
     return np.asarray(image.dataobj, np.float32), image
   except FileNotFoundError as error:
     raise UserError(f"{path}: no such file") from error
-  except _DAMAGE as error:
+  except UserError:
+    raise
+  # Whatever a damaged file leads the libraries to.
+  except Exception as error:
     raise UserError(
       f"{path}: damaged or no NIfTI file: {one_line(error)}"
     ) from error
+
+
+@contextlib.contextmanager
+def _quiet():
+  """What nibabel raises it need not tell its log as well."""
+  logger = nibabel.imageglobals.logger
+  before = logger.disabled
+  logger.disabled = True
+  try:
+    yield
+  finally:
+    logger.disabled = before
 
 
 def same_places(

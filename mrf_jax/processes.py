@@ -16,6 +16,7 @@ from orbax.checkpoint import multihost
 
 from mrf_jax.clusters import in_cluster
 from mrf_jax.errors import UserError, one_line
+from mrf_jax.self_check import check_compiler
 
 # Process 0 may evaluate for long while the others wait for the end.
 _BARRIER_MS = 7 * 24 * 3600 * 1000
@@ -154,17 +155,18 @@ def barrier(name: str) -> None:
   for error in errors:
     raise UserError(
       f"process {jax.process_index()}: another process has ended "
-      f"({one_line(error)[:200]})"
+      f"({one_line(error)})"
     ) from error
 
 
 def check_device() -> None:
-  """Raises `UserError` where JAX has no device to compute on."""
+  """Raises `UserError` where JAX has no device, or computes wrongly on it."""
   try:
     jax.devices()
   except (RuntimeError, AssertionError) as error:
     asked = os.environ.get("JAX_PLATFORMS")
-    reason = one_line(error) or "its backend did not start"
+    reason = one_line(error) if str(error) else "its backend did not start"
     raise UserError(
-      f"JAX_PLATFORMS={asked}: there is no such device here ({reason[:200]})"
+      f"JAX_PLATFORMS={asked}: there is no such device here ({reason})"
     ) from error
+  check_compiler()

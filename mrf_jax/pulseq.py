@@ -1,8 +1,10 @@
 """Trains from Pulseq files, read by `pypulseq`."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
+import re
 import warnings
 from typing import Any
 
@@ -170,7 +172,7 @@ def read_events(
   # Here, because it imports a plotting library: a second for who reads none.
   import pypulseq
 
-  _refuse_cut_shape(pathlib.Path(path))
+  _check_text(pathlib.Path(path))
   pulses, readouts_ms, start = [], [], 0.0
   with warnings.catch_warnings():
     # What it says of limits of a scanner does not matter here, nor that it
@@ -196,17 +198,43 @@ def read_events(
   raise UserError(f"{path}: not a readable Pulseq file ({text})")
 
 
-def _refuse_cut_shape(path: pathlib.Path) -> None:
-  """Refuses a file that ends inside a shape, which `pypulseq` never leaves."""
+def _check_text(path: pathlib.Path) -> None:
+  """Refuses what `pypulseq` would take, or never come back from."""
   try:
-    text = path.read_text()
+    data = path.read_bytes()
+    text = data.decode()
   except FileNotFoundError as error:
     raise UserError(f"{path}: there is no such file") from error
   except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"{path}: not a readable Pulseq file ({error})") from error
+  sections = re.findall(r"^\[\w+\]", text, re.MULTILINE)
+  for section in sections:
+    if sections.count(section) > 1:
+      raise UserError(f"{path}: not a Pulseq file, it has {section} twice")
+  version = re.search(r"^major\s+(\d+)", text, re.MULTILINE)
+  if version and int(version[1]) != 1:
+    raise UserError(
+      f"{path}: of Pulseq version {version[1]}; only version 1 is known"
+    )
+  if not text.endswith("\n"):
+    raise UserError(f"{path}: not a whole Pulseq file, cut short in a line")
   last_section = text[text.rfind("\n[") :]
   if last_section.startswith("\n[SHAPES]") and not text.endswith("\n\n"):
     raise UserError(f"{path}: not a whole Pulseq file, cut short in a shape")
+  signed, mark, signature = data.rpartition(b"\n[SIGNATURE]")
+  if not mark:
+    return
+  kind = re.search(rb"^Type\s+(\w+)", signature, re.MULTILINE)
+  # Others have not been seen.
+  if kind and kind[1].lower() != b"md5":
+    return
+  found = re.search(rb"^Hash\s+(\w+)", signature, re.MULTILINE)
+  wanted = hashlib.md5(signed, usedforsecurity=False).hexdigest()
+  if not (kind and found and found[1].decode().lower() == wanted):
+    raise UserError(
+      f"{path}: its signature does not fit, it was damaged or changed after it "
+      "was written; if on purpose, delete its section [SIGNATURE]"
+    )
 
 
 def _pulse(rf: Any, start: float) -> RfEvent:

@@ -16,6 +16,8 @@ PREPARATION_FIELDS = (
   "saturation_time_ms",
   "t2_preparation_ms",
 )
+# No train waits an hour.
+_LONGEST_MS = 3.6e6
 
 
 @jax.tree_util.register_dataclass
@@ -125,6 +127,7 @@ def make_sequence(
   # Many turns would cost float32 its digits.
   np.mod(phases, 360.0, out=phases)
   _refuse_frame("tr_ms", tr, tr <= 0, "not positive")
+  _refuse_frame("tr_ms", tr, tr > _LONGEST_MS, "longer than an hour")
   _refuse_frame("te_ms", te, te < 0, "negative")
   _refuse_frame("te_ms", te, te >= tr, "not shorter than its TR")
   fields: dict[str, Any] = dict(zip(FRAME_FIELDS, columns, strict=True))
@@ -133,7 +136,7 @@ def make_sequence(
     (inversion_time_ms, saturation_time_ms, t2_preparation_ms),
     strict=True,
   ):
-    if value is not None and not 0 <= value < np.inf:
+    if value is not None and not 0 <= value <= _LONGEST_MS:
       raise UserError(f"sequence: {name} is {value}, not a time in ms")
     fields[name] = None if value is None else float(value)
   if inversion_time_ms is not None and saturation_time_ms is not None:

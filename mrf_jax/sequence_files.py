@@ -3,14 +3,12 @@
 import os
 import pathlib
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 import scipy.io
-from scipy.io.matlab import MatReadError
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import replacing
@@ -22,6 +20,7 @@ from mrf_jax.sequence import (
   Sequence,
   make_sequence,
 )
+from mrf_jax.watchdog import patience
 
 # What columns and variables are called, in lower case.
 _NAMES = {
@@ -320,7 +319,7 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise UserError(f"{path}: there is no such file")
   try:
     if h5py.is_hdf5(path):
-      with h5py.File(path) as file:
+      with patience(path), h5py.File(path) as file:
         check_links(file)
         items = {n: i for n, i in file.items() if isinstance(i, h5py.Dataset)}
         for item in items.values():
@@ -329,16 +328,8 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
     loaded = scipy.io.loadmat(path)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
-  except (
-    OSError,
-    KeyError,
-    TypeError,
-    ValueError,
-    IndexError,
-    MatReadError,
-    NotImplementedError,
-    zlib.error,
-  ) as error:
+  # Whatever a damaged file leads the library to.
+  except Exception as error:
     raise UserError(
       f"{path}: not a MATLAB file, or cut short ({one_line(error)})"
     ) from error

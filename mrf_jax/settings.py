@@ -1,6 +1,8 @@
 """What a configuration says: its train and its phantoms, and whether it can."""
 
+import math
 import os
+from typing import Any
 
 import ml_collections
 
@@ -11,13 +13,63 @@ from mrf_jax.precision import check_precision
 from mrf_jax.sequence import TRAINS, Sequence
 from mrf_jax.sequence_files import load_sequence
 
+_SECTIONS = (
+  "seed",
+  "precision",
+  "methods",
+  "data",
+  "sequence",
+  "scan",
+  "reference",
+  "preprocessing",
+  "training",
+  "gomez",
+  "dictionary",
+  "evaluation",
+)
+_LEAST = {
+  "data.n_subjects": 1,
+  "data.grid.matrix": 8,
+  "data.grid.n_slices": 1,
+  "data.between_subjects": 0,
+  "data.within_tissue": 0,
+  "data.b1_deviation": 0,
+  "data.lesions.count": 0,
+  "scan.n_coils": 1,
+  "scan.spiral.n_arms": 1,
+  "scan.spiral.samples_per_arm": 1,
+  "scan.noise_level": 0,
+  "reference.noise_level": 0,
+}
+_ABOVE_ZERO = (
+  "data.grid.fov_mm",
+  "data.grid.slice_thickness_mm",
+  "scan.subspace_tolerance",
+  "reference.vfa_tr_ms",
+  "reference.fse_tr_ms",
+)
+_FINITE = (
+  "data.grid.centre_z_mm",
+  "data.between_subjects",
+  "data.within_tissue",
+  "data.b1_deviation",
+  "scan.noise_level",
+  "reference.noise_level",
+)
+# Of the atlas, feet to head.
+_BRAIN_Z_MM = (-75.0, 85.0)
+
 
 def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The configuration with as many subjects as files that it names, if any.
 
   Args:
     config: the experiment's configuration.
+
+  Raises:
+    UserError: it is none.
   """
+  _check_sections(config)
   files = config.data.files
   if not files:
     return config
@@ -50,18 +102,48 @@ def find_scan(
   return sequence, scan.window, scan.stride
 
 
-def check_count(config: ml_collections.ConfigDict) -> None:
-  """Refuses an experiment without subjects.
+def check_values(config: ml_collections.ConfigDict) -> None:
+  """Refuses what is no experiment, or counts and sizes that nothing can have.
 
   Args:
     config: the experiment's configuration.
 
   Raises:
-    UserError: there is none.
+    UserError: a section is missing, or a value out of its range.
   """
-  if config.data.n_subjects < 1:
-    n_subjects = config.data.n_subjects
-    raise UserError(f"data.n_subjects is {n_subjects}, not at least 1")
+  _check_sections(config)
+  for name, least in _LEAST.items():
+    value = _at(config, name)
+    if not value >= least:
+      raise UserError(f"{name} is {value}, not at least {least}")
+  for name in _ABOVE_ZERO:
+    if not 0 < _at(config, name) < math.inf:
+      raise UserError(f"{name} is {_at(config, name)}, not above 0")
+  for name in _FINITE:
+    if not math.isfinite(_at(config, name)):
+      raise UserError(f"{name} is {_at(config, name)}")
+  grid = config.data.grid
+  half = grid.n_slices * grid.slice_thickness_mm / 2
+  low, high = _BRAIN_Z_MM
+  if not low - half < grid.centre_z_mm < high + half:
+    raise UserError(
+      f"data.grid: no brain in the slices around z = {grid.centre_z_mm:g} mm"
+    )
+
+
+def _check_sections(config: Any) -> None:
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise UserError(f"--config: get_config gives {type(config).__name__}")
+  missing = [name for name in _SECTIONS if name not in config]
+  if missing:
+    raise UserError(f"--config: it has no {', '.join(missing)}")
+
+
+def _at(config: ml_collections.ConfigDict, name: str) -> Any:
+  value: Any = config
+  for part in name.split("."):
+    value = value[part]
+  return value
 
 
 def check_methods(config: ml_collections.ConfigDict) -> None:
@@ -74,7 +156,7 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
     UserError: a method is unknown, or an option is out of its range or does
       not suit the scan.
   """
-  check_count(config)
+  check_values(config)
   find_folds(config)
   if not config.methods:
     raise UserError("methods: none is named; known are " + ", ".join(METHODS))

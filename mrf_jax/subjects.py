@@ -17,8 +17,8 @@ from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence_files import save_sequence
 from mrf_jax.settings import (
-  check_count,
   check_window,
+  find_scan,
   make_train,
   phantom_options,
 )
@@ -38,11 +38,9 @@ def simulate_missing(
     workdir: where they stand.
 
   Raises:
-    UserError: the configuration makes no subjects, or they should stand in
-      another workdir and do not.
+    UserError: they should stand in another workdir and do not.
   """
   data = config.data
-  check_count(config)
   missing = [
     k
     for k in range(data.n_subjects)
@@ -62,6 +60,9 @@ def simulate_missing(
   if missing:
     _simulate(config, workdir, missing)
   processes.barrier("subjects")
+  if not data.files and config.subjects_from is None:
+    for k in processes.own_share(range(data.n_subjects)):
+      _picture_of_signals(config, workdir, k)
 
 
 def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
@@ -92,19 +93,24 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       reference=config.reference.to_dict(),
       raw_path=workdir.raw_data(k) if data.keep_raw else None,
     )
-    _picture_of_signals(subject, workdir, k)
     save_subject(subject, workdir.subject(k))
 
 
-def _picture_of_signals(subject: Subject, workdir: Workdir, k: int) -> None:
+def _picture_of_signals(config, workdir: Workdir, k: int) -> None:
   """The middle slice in the window that begins at frame 300, or half-way."""
+  train, window, stride = find_scan(config)
+  n_windows = train.n_windows(window=window, stride=stride)
+  column = min(300 // stride, n_windows // 2)
+  frame = column * stride
+  path = workdir.figure(f"subject-{k:02d}_frame-{frame}.png")
+  if path.exists():
+    return
+  subject = load_numbered(workdir, k)
   assert subject.signals is not None
-  column = min(300 // subject.stride, subject.signals.shape[1] // 2)
   volume = np.zeros(subject.mask.shape, np.complex64)
   volume[subject.mask] = subject.signals[:, column]
-  frame = column * subject.stride
   figures.signal_figure(
-    workdir.figure(f"subject-{k:02d}_frame-{frame}.png"),
+    path,
     volume[len(volume) // 2],
     title=f"simulated subject {k}, window from frame {frame}",
   )

@@ -10,9 +10,9 @@ from importlib import metadata
 
 import jax
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.files import replacing
-from mrf_jax.ledger import keep_ledger
+from mrf_jax.ledger import OF_RUNS, check_reused, keep_ledger
 from mrf_jax.locks import lock
 
 # Methods stand beside each other in a workdir, so their choice may change; the
@@ -61,7 +61,8 @@ class Workdir:
 
     Raises:
       UserError: it cannot be written, another process writes there, it holds
-        the results of another configuration, or is not there to be joined.
+        the results of another configuration or damaged ones, or is not there to
+        be joined.
     """
     self.root = pathlib.Path(root)
     self.config = json.loads(json.dumps(config))
@@ -87,7 +88,10 @@ class Workdir:
       lock(self.root)
       stored = self._stored_config()
       if stored is not None:
-        self._refuse(config_differences(stored, self.config))
+        different = config_differences(stored, self.config)
+        if different and not self._is_empty():
+          self._refuse(different)
+      check_reused(self.root)
       self._write_json("config.json", config)
       found = environment(config)
       found["git_commits"] = self._commits(found["git_commit"])
@@ -97,7 +101,7 @@ class Workdir:
         (self.root / folder).mkdir(exist_ok=True)
     except OSError as error:
       raise UserError(
-        f"{self.root}: cannot be written ({error.strerror or error})"
+        f"{self.root}: cannot be written ({reason(error)})"
       ) from error
 
   def subject(self, number: int) -> pathlib.Path:
@@ -150,14 +154,25 @@ class Workdir:
       before = []
     return [*(commit for commit in before if commit != now), now]
 
+  def _is_empty(self) -> bool:
+    """Whether no run came to anything here yet."""
+    files = {p.name for p in self.root.rglob("*") if not p.is_dir()}
+    return files <= {"config.json", "environment.json", *OF_RUNS}
+
   def _stored_config(self) -> dict | None:
     path = self.root / "config.json"
     if not path.exists():
       return None
     try:
-      return json.loads(path.read_text())
-    except ValueError as error:
-      raise UserError(f"{path}: not JSON ({error})") from error
+      stored = json.loads(path.read_text())
+      if not isinstance(stored, dict):
+        raise ValueError("no configuration")
+      return stored
+    except (OSError, ValueError) as error:
+      raise UserError(
+        f"{path}: damaged ({one_line(error)}); if the results are of the same "
+        f"configuration, remove {path}, and the same command writes it again"
+      ) from error
 
   @classmethod
   def existing(cls, root, *, subjects_from=None) -> "Workdir":

@@ -117,7 +117,7 @@ def test_mistakes_are_named(smoke, tmp_path):
     ({"model": [bundle]}, "--output is missing"),
     ({"model": [bundle, bundle], "output": out}, "one is exported"),
     ({"model": [str(tmp_path)], "output": out}, "no model bundle"),
-    ({"model": [bundle], "output": str(tmp_path)}, "cannot be written"),
+    ({"model": [bundle], "output": str(tmp_path)}, "is a folder"),
     ({"model": [bundle], "output": str(tmp_path / "no/m")}, "cannot be"),
   ):
     with pytest.raises(UserError, match=words):

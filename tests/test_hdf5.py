@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, load_raw_data, load_sequence, load_subject
+from mrf_jax.hdf5 import check_dataset, check_unchanged, write_checked
 from mrf_jax.importing.series import open_series
 
 READERS = {
@@ -80,3 +81,77 @@ def test_a_group_that_holds_itself_is_no_trap(tmp_path):
     file.create_group("a")["again"] = file["/"]
   with pytest.raises(UserError, match="not an mrf-subject"):
     load_subject(tmp_path / "a.h5")
+
+
+def test_every_changed_byte_of_values_is_found(tmp_path):
+  path = tmp_path / "a.h5"
+  values = np.arange(12, dtype=np.float32).reshape(3, 4)
+  with h5py.File(path, "w") as file:
+    write_checked(file, "deep/values", values)
+  with h5py.File(path) as file:
+    check_unchanged(file["deep/values"], file["deep/values"][()])
+  data = path.read_bytes()
+  start = data.index(values.tobytes())
+  for offset in range(start, start + values.nbytes):
+    path.write_bytes(
+      data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
+    )
+    with h5py.File(path) as file:
+      dataset = file["deep/values"]
+      with pytest.raises(UserError, match="/deep/values was changed after it"):
+        check_unchanged(dataset, dataset[()])
+
+
+def test_values_of_others_have_no_checksum(tmp_path):
+  with h5py.File(tmp_path / "a.h5", "w") as file:
+    file["values"] = np.ones(3)
+    check_unchanged(file["values"], np.zeros(3))
+    file["values"].attrs["crc32"] = "text"
+    with pytest.raises(UserError, match="delete its attribute crc32"):
+      check_unchanged(file["values"], np.ones(3))
+
+
+def lists(path, kind):
+  """Lists of 5 numbers, as ISMRMRD has them, or texts of 5 letters."""
+  with h5py.File(path, "w") as file:
+    if kind == "text":
+      file["values"] = ["fives", "eight"]
+      return
+    numbers = h5py.vlen_dtype(np.float32)
+    dtype = {
+      "plain": numbers,
+      "chunked": numbers,
+      "compound": np.dtype([("head", "u2"), ("data", numbers)]),
+    }[kind]
+    chunks = None if kind == "plain" else (1,)
+    dataset = file.create_dataset("values", (2,), dtype, chunks=chunks)
+    for row in range(2):
+      values = np.ones(5, np.float32)
+      dataset[row] = (3, values) if kind == "compound" else values
+
+
+@pytest.mark.parametrize("kind", ["plain", "chunked", "compound", "text"])
+def test_lists_may_not_claim_more_than_the_file_holds(kind, tmp_path):
+  path = tmp_path / "a.h5"
+  lists(path, kind)
+  with h5py.File(path) as file:
+    check_dataset(file["values"])
+  data = path.read_bytes()
+  # A length of 5, the address of the heap, the first object in it.
+  heap = data.index(b"GCOL").to_bytes(8, "little")
+  head = (5).to_bytes(4, "little") + heap
+  assert head in data
+  path.write_bytes(data.replace(head, b"\xff\xff\xff\x7f" + heap, 1))
+  with (
+    h5py.File(path) as file,
+    pytest.raises(UserError, match=r"/values claims lists of [28],\d{3},"),
+  ):
+    check_dataset(file["values"])
+
+
+def test_lists_behind_filters_are_not_read(tmp_path):
+  with h5py.File(tmp_path / "a.h5", "w") as file:
+    numbers = h5py.vlen_dtype(np.float32)
+    file.create_dataset("a", (2,), numbers, chunks=(1,), compression="gzip")
+    with pytest.raises(UserError, match="h5repack -f NONE"):
+      check_dataset(file["a"])

@@ -71,6 +71,58 @@ def test_a_later_run_owns_what_it_writes(workdir):
   assert "2 files as run 2" in said and "commit def" in said
 
 
+def test_files_of_a_replaced_folder_are_not_missed(workdir):
+  with replacing_folder(workdir / "model") as folder:
+    (folder / "z").write_text("six")
+  said = ledger.verify(workdir)
+  assert "3 files as run 1" in said and "missing" not in said
+
+
+def flip(path):
+  data = bytearray(path.read_bytes())
+  data[1] ^= 1
+  path.write_bytes(data)
+
+
+def to_folder(path):
+  path.unlink()
+  path.mkdir()
+
+
+def to_nowhere(path):
+  path.unlink()
+  path.symlink_to("gone")
+
+
+@pytest.mark.parametrize("damage", [flip, to_folder, to_nowhere])
+def test_what_would_be_used_again_must_be_whole(workdir, damage):
+  with replacing_folder(workdir / "models/cohen/fold-0") as folder:
+    (folder / "model.json").write_text("six")
+  ledger.check_reused(workdir)
+  # Written again by each run, or not recorded at all.
+  damage(workdir / "a.csv")
+  (workdir / "maps/own.txt").write_text("a user's")
+  ledger.check_reused(workdir)
+  bundle = workdir / "models/cohen/fold-0"
+  damage(bundle / "model.json")
+  with pytest.raises(UserError, match=f"as run 1 wrote it; remove {bundle}, "):
+    ledger.check_reused(workdir)
+  shutil.rmtree(bundle)
+  ledger.check_reused(workdir)
+  damage(workdir / "maps/b.nii")
+  with pytest.raises(UserError, match=r"remove .*maps/b.nii, "):
+    ledger.check_reused(workdir)
+
+
+def test_a_bundle_without_one_of_its_files_is_not_used(workdir):
+  with replacing_folder(workdir / "models/cohen/fold-0") as folder:
+    (folder / "a").write_text("six")
+    (folder / "b").write_text("seven")
+  (workdir / "models/cohen/fold-0/b").unlink()
+  with pytest.raises(UserError, match=r"fold-0/b: is not as run 1"):
+    ledger.check_reused(workdir)
+
+
 def test_half_a_line_costs_its_own_file_only(workdir):
   record = workdir / ledger.NAME
   record.write_bytes(record.read_bytes()[:-20])

@@ -227,3 +227,48 @@ def test_damaged_files_are_named(tmp_path):
       load_sequence(path)
   with pytest.raises(UserError, match="no such file"):
     load_sequence(tmp_path / "missing.seq")
+
+
+def test_a_signature_must_fit(tmp_path):
+  path = write(tmp_path / "train.seq")
+  text = path.read_text()
+  assert "\n[SIGNATURE]\n" in text
+  before = load_sequence(path)
+  number = text.index("\n[RF]\n") + 300
+  digit = next(i for i in range(number, len(text)) if text[i].isdigit())
+  path.write_text(
+    text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :]
+  )
+  with pytest.raises(UserError, match=r"signature does not fit.*\[SIGNATURE\]"):
+    load_sequence(path)
+  # Without one nobody can say.
+  path.write_text(text.split("\n[SIGNATURE]")[0])
+  np.testing.assert_array_equal(
+    load_sequence(path).flip_angles_deg, before.flip_angles_deg
+  )
+  path.write_text(text[: text.index("Hash")])
+  with pytest.raises(UserError, match="signature does not fit"):
+    load_sequence(path)
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "words"),
+  [
+    ("major 1", "major 2", "of Pulseq version 2; only version 1"),
+    ("\n[ADC]", "\n[RF]", r"it has \[RF\] twice"),
+  ],
+)
+def test_other_texts_are_no_pulseq(tmp_path, old, new, words):
+  path = write(tmp_path / "train.seq")
+  text = path.read_text().split("\n[SIGNATURE]")[0]
+  assert old in text
+  path.write_text(text.replace(old, new, 1))
+  with pytest.raises(UserError, match=words):
+    load_sequence(path)
+
+
+def test_half_a_line_is_no_end(tmp_path):
+  path = write(tmp_path / "train.seq")
+  path.write_text(path.read_text().split("\n[SIGNATURE]")[0].rstrip()[:-1])
+  with pytest.raises(UserError, match="cut short in a line"):
+    load_sequence(path)

@@ -75,3 +75,10 @@ def test_rf_spoiling_phases_grow_by_the_increment():
   assert phases[0] == 0
   turns = np.diff(phases, 2) - 117  # the phase differences grow by 117°
   np.testing.assert_allclose(np.mod(turns + 180, 360), 180, atol=1e-9)
+
+
+def test_no_train_waits_for_hours():
+  with pytest.raises(UserError, match=r"tr_ms\[1\] is 1e\+300 ms, longer than"):
+    make_sequence([10, 20], [12.0, 1e300], 2.0)
+  with pytest.raises(UserError, match="inversion_time_ms is 1e"):
+    make_sequence([10, 20], 12.0, 2.0, inversion_time_ms=1e300)

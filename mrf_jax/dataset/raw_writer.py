@@ -7,7 +7,7 @@ import ismrmrd
 import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
-from mrf_jax.errors import UserError, one_line
+from mrf_jax.errors import UserError, reason
 from mrf_jax.files import replacing
 
 # What `systemVendor` of our files says.
@@ -104,4 +104,4 @@ def write_raw_data(
       finally:
         dataset.close()
   except (OSError, RuntimeError, ValueError) as error:
-    raise UserError(f"{path}: cannot be written ({one_line(error)})") from error
+    raise UserError(f"{path}: cannot be written ({reason(error)})") from error

@@ -10,25 +10,20 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
-from mrf_jax.errors import UserError, one_line
-from mrf_jax.files import replacing
-from mrf_jax.hdf5 import check_dataset, check_links
-from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import (
-  FRAME_FIELDS,
-  PREPARATION_FIELDS,
-  Sequence,
-  make_sequence,
+from mrf_jax.dataset.subject_file import (
+  TRUE_FIELDS,
+  find_dataset,
+  read_fields,
+  write_fields,
 )
+from mrf_jax.errors import UserError, one_line, reason
+from mrf_jax.files import check_room, replacing
+from mrf_jax.hdf5 import check_links, check_unchanged
+from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.sequence import Sequence, make_sequence
 
-_FORMAT = "mrf-subject"
-_VERSION = 1
-# Fields of a subject beside its true maps, and their names in the file.
-_TRUE_FIELDS = {
-  "true_b1": "truth/b1",
-  "noise_sd": "truth/noise_sd",
-  "lesion": "truth/lesion",
-}
+# What a file holds besides signals and maps, about.
+_OTHER_BYTES = 1 << 15
 # Bytes of signals that are searched for NaN at once.
 _CHECK_BYTES = 1 << 24
 
@@ -118,14 +113,15 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
     raise UserError(f"{path}: {error}") from error
   try:
     with replacing(path) as temporary:
-      with h5py.File(temporary, "w") as file:
-        _write(subject, file)
+      # Nearly all of it is signals.
+      check_room(temporary.parent, _OTHER_BYTES + signals.nbytes)
+      # From 1.10 on HDF5 has checksums of all that is not values.
+      with h5py.File(temporary, "w", libver="v110") as file:
+        write_fields(subject, file)
         file.flush()
-      with open(temporary, "rb+") as stream:
-        os.fsync(stream.fileno())
   # HDF5 reports some failed writes, and a bad string, by the other two.
   except (OSError, RuntimeError, ValueError) as error:
-    raise UserError(f"{path}: cannot be written ({one_line(error)})") from error
+    raise UserError(f"{path}: cannot be written ({reason(error)})") from error
 
 
 def load_subject(
@@ -147,12 +143,13 @@ def load_subject(
   try:
     with h5py.File(path, "r") as file:
       check_links(file)
-      subject = _read(file)
-      signals = _dataset(file, "signals", np.complex64)
+      subject = Subject(signals=None, **read_fields(file))
+      signals = find_dataset(file, "signals", np.complex64)
       _check(subject, signals.shape)
       if with_signals:
         values = signals[()]
         _check_finite("signals", values)
+        check_unchanged(signals, values)
         subject = dataclasses.replace(subject, signals=values)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
@@ -176,7 +173,7 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
   atlas = subject.head_to_atlas
   true_fields: dict[str, Any] = {
     field: np.asarray(getattr(subject, field), np.float32)
-    for field in _TRUE_FIELDS
+    for field in TRUE_FIELDS
     if getattr(subject, field) is not None
   }
   return dataclasses.replace(
@@ -190,129 +187,6 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     head_to_atlas=None if atlas is None else np.asarray(atlas, np.float64),
     **true_fields,
   )
-
-
-def _write(subject: Subject, file: h5py.File) -> None:
-  """Fills an empty file."""
-  file.attrs["format"] = _FORMAT
-  file.attrs["version"] = _VERSION
-  file.attrs["subject"] = subject.subject
-  file.attrs["field_strength_t"] = float(subject.field_strength_t)
-  file.attrs["provenance"] = subject.provenance
-  file["mask"] = subject.mask
-  file["affine"] = subject.affine
-  file["signals"] = subject.signals
-  group = file.create_group("sequence")
-  for name in FRAME_FIELDS:
-    group[name] = getattr(subject.sequence, name)
-  for name in PREPARATION_FIELDS:
-    time_ms = getattr(subject.sequence, name)
-    if time_ms is not None:
-      group.attrs[name] = float(time_ms)
-  group.attrs["balanced"] = int(subject.sequence.balanced)
-  group.attrs["window"] = int(subject.window)
-  group.attrs["stride"] = int(subject.stride)
-  for name in ("maps", "truth"):
-    maps = getattr(subject, name)
-    if maps is not None:
-      for map_name in MAP_NAMES:
-        file[f"{name}/{map_name}"] = getattr(maps, map_name)
-  if subject.head_to_atlas is not None:
-    file["truth/head_to_atlas"] = subject.head_to_atlas
-  for field, name in _TRUE_FIELDS.items():
-    if getattr(subject, field) is not None:
-      file[name] = getattr(subject, field)
-
-
-def _read(file: h5py.File) -> Subject:
-  """All of a file but its signals, types checked."""
-  if str(file.attrs.get("format")) != _FORMAT:
-    raise UserError(f"not an {_FORMAT} file")
-  version = _attribute(file, "version", int)
-  if version != _VERSION:
-    raise UserError(
-      f"{_FORMAT} version {version}; only version {_VERSION} is known"
-    )
-  sequence = _read_sequence(file)
-  atlas = None
-  if "truth/head_to_atlas" in file:
-    atlas = _dataset(file, "truth/head_to_atlas", np.float64)[()]
-  # A transform, or B1, noise and lesions, alone make no true maps.
-  others = {"head_to_atlas", "b1", "noise_sd", "lesion"}
-  has_truth = "truth" in file and not set(file["truth"]) <= others
-  return Subject(
-    subject=_attribute(file, "subject", str),
-    mask=_dataset(file, "mask", np.bool_)[()],
-    signals=None,
-    affine=_dataset(file, "affine", np.float64)[()],
-    sequence=sequence,
-    window=_attribute(file["sequence"], "window", int),
-    stride=_attribute(file["sequence"], "stride", int),
-    field_strength_t=_attribute(file, "field_strength_t", float),
-    provenance=_attribute(file, "provenance", str),
-    maps=_read_maps(file, "maps") if "maps" in file else None,
-    truth=_read_maps(file, "truth") if has_truth else None,
-    head_to_atlas=atlas,
-    **{
-      field: _dataset(file, name, np.float32)[()]
-      for field, name in _TRUE_FIELDS.items()
-      if name in file
-    },
-  )
-
-
-def _read_sequence(file: h5py.File) -> Sequence:
-  """The train, checked by `make_sequence`."""
-  frames: dict[str, Any] = {}
-  for name in FRAME_FIELDS:
-    values = _dataset(file, f"sequence/{name}", np.float64)[()]
-    frames[name] = values
-    if values.ndim != 1 or len(values) != len(frames[FRAME_FIELDS[0]]):
-      raise UserError(
-        f"sequence/{name} has shape {values.shape}, not one value a frame"
-      )
-  group = file["sequence"]
-  preparation = {
-    name: _attribute(group, name, float)
-    for name in PREPARATION_FIELDS
-    if name in group.attrs
-  }
-  balanced = "balanced" in group.attrs and _attribute(group, "balanced", int)
-  return make_sequence(**frames, **preparation, balanced=bool(balanced))
-
-
-def _read_maps(file: h5py.File, name: str) -> Maps:
-  """The maps of one group."""
-  return Maps(
-    *(_dataset(file, f"{name}/{n}", np.float32)[()] for n in MAP_NAMES)
-  )
-
-
-def _dataset(file: h5py.File, name: str, dtype: type) -> h5py.Dataset:
-  """A dataset of the wanted type, unread."""
-  dataset = file.get(name)
-  if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-    raise UserError(f"{name} is missing")
-  if dataset.dtype != np.dtype(dtype):
-    raise UserError(f"{name} is {dataset.dtype}, not {np.dtype(dtype)}")
-  check_dataset(dataset)
-  return dataset
-
-
-def _attribute(group: h5py.Group, name: str, kind: type):
-  """An attribute that must be text, a number (float) or a count (int)."""
-  label = f"attribute {group.name}/{name}".replace("//", "/")
-  if name not in group.attrs:
-    raise UserError(f"{label} is missing")
-  value = group.attrs[name]
-  accepted: tuple[type, ...] = {
-    str: (str,),
-    float: (int, float, np.integer, np.floating),
-    int: (int, np.integer),
-  }[kind]
-  if not isinstance(value, accepted):
-    raise UserError(f"{label} is not of type {kind.__name__}")
-  return kind(value)
 
 
 def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
@@ -332,7 +206,7 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
     maps = getattr(subject, name)
     for map_name in MAP_NAMES if maps is not None else ():
       _check_voxels(f"{name}/{map_name}", getattr(maps, map_name), n_voxels)
-  for field, name in _TRUE_FIELDS.items():
+  for field, name in TRUE_FIELDS.items():
     values = getattr(subject, field)
     if values is not None:
       _check_voxels(name, values, n_voxels)

@@ -42,7 +42,7 @@ def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
 
 
 def check_times(maps: Maps, units: dict[str, str]) -> None:
-  """Refuses relaxation times that no body has.
+  """Refuses relaxation times that no body has, and a PD that is none.
 
   Args:
     maps: in the masked voxels.
@@ -52,6 +52,9 @@ def check_times(maps: Maps, units: dict[str, str]) -> None:
     UserError: a median is out of all bounds, with the unit that would mend
       it; or T2 is longer than T1 in most voxels.
   """
+  median_pd = float(np.median(maps.pd))
+  if not median_pd > 0:
+    raise UserError(f"pd: the median in the mask is {median_pd:g}, not above 0")
   for name, (low, high) in _MEDIANS_MS.items():
     median = float(np.median(getattr(maps, name)))
     if low <= median <= high:

@@ -7,41 +7,20 @@ import math
 import os
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 
 import h5py
 import nibabel
 import numpy as np
 import scipy.io
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
-from scipy.io.matlab import MatReadError
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import COMPRESSION
 from mrf_jax.hdf5 import check_links
 from mrf_jax.nifti import GZIP_MAGIC
+from mrf_jax.watchdog import patience
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
-_DAMAGE = (
-  OSError,
-  EOFError,
-  KeyError,
-  IndexError,
-  TypeError,
-  ValueError,
-  OverflowError,
-  NotImplementedError,
-  MemoryError,
-  zlib.error,
-  zipfile.BadZipFile,
-  ImageFileError,
-  HeaderDataError,
-  WrapStructError,
-  MatReadError,
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,10 +101,12 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
   """Turns what reading a damaged file raises into one line with its name."""
   try:
     yield
-  except _DAMAGE as error:
+  except UserError:
+    raise
+  # Whatever a damaged file leads the libraries to.
+  except Exception as error:
     raise UserError(
-      f"{path}: cannot be read, damaged or cut short "
-      f"({one_line(error) or type(error).__name__})"
+      f"{path}: cannot be read, damaged or cut short ({one_line(error)})"
     ) from error
 
 
@@ -246,7 +227,7 @@ def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
 
 def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
   """A variable of a MATLAB file of version 7.3, whose axes are reversed."""
-  with h5py.File(path) as file:
+  with patience(path), h5py.File(path) as file:
     try:
       check_links(file)
     except UserError as error:
@@ -264,7 +245,8 @@ def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
   def pieces(step: int) -> Iterator[np.ndarray]:
     with h5py.File(path) as file:
       for start, stop in _steps(shape[-1], step):
-        values = file[name][start:stop]
+        with patience(path):
+          values = file[name][start:stop]
         if values.dtype.names:
           values = values["real"] + 1j * values["imag"]
         yield values.astype(dtype, copy=False).T

@@ -63,9 +63,8 @@ def read_on_grid(
   """
   volume, image = read_volume(path)
   # A series of one.
-  volume = (
-    volume.reshape(volume.shape[:3]) if volume[0, 0, 0].size == 1 else volume
-  )
+  if volume.ndim > 3 and set(volume.shape[3:]) == {1}:
+    volume = volume.reshape(volume.shape[:3])
   if volume.ndim != 3:
     raise UserError(f"{path}: shape {volume.shape}, not [x, y, slice]")
   if volume.shape == grid.shape and same_places(

@@ -175,6 +175,19 @@ def count_atoms(t1_ms, t2_ms) -> int:
 
 
 def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:
-  """A geometric axis from low to high with steps of at most step_percent."""
+  """A geometric axis from low to high with steps of at most step_percent.
+
+  Args:
+    low: the first value, above 0.
+    high: the last one.
+    step_percent: above 0.
+
+  Raises:
+    UserError: one of them is not so.
+  """
+  if not (0 < low <= high < np.inf and 0 < step_percent < np.inf):
+    raise UserError(
+      f"no axis goes from {low:g} to {high:g} in steps of {step_percent:g} %"
+    )
   ratio = np.log(high / low) / np.log1p(step_percent / 100)
   return np.geomspace(low, high, int(np.ceil(ratio)) + 1).astype(np.float32)

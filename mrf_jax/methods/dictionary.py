@@ -50,6 +50,9 @@ def check_dictionary(
     raise UserError(
       f"dictionary.search: {search!r} is not one of {', '.join(SEARCHES)}"
     )
+  options = config.dictionary
+  for ends in (options.t1_ms, options.t2_ms):
+    grid_axis(*ends, step_percent=options.step_percent)
   if method == "dictionary_svd":
     check_rank(config.dictionary.svd_rank, n_frames=n_windows)
 

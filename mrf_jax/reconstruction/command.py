@@ -13,10 +13,11 @@ from mrf_jax import nifti
 from mrf_jax.command_line import IMPORT, RECONSTRUCT
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject
+from mrf_jax.dataset.subject_file import FORMAT
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.tissues import tissue_masks
-from mrf_jax.files import replacing, writing_to
+from mrf_jax.files import replacing, replacing_files, writing_to
 from mrf_jax.importing.command import describe, read_scan, read_schedule
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.reconstruction.errors import Judged, judge
@@ -28,8 +29,7 @@ from mrf_jax.reconstruction.estimators import (
 )
 from mrf_jax.workdir import environment
 
-_SUBJECT_FORMAT = "mrf-subject"
-# What is written only in some cases.
+# What is written only in some cases; that of another case goes.
 _MAY_STAND = (
   "pd_sd.nii.gz",
   "t1_sd.nii.gz",
@@ -69,17 +69,19 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   maps, deviations = estimator.estimate(subject)
   done = time.perf_counter()
   judged = _judged(subject, estimator, maps, deviations)
-  with writing_to(folder):
-    _remove_earlier(folder)
-    _write(folder, subject, estimator, maps, deviations)
+  with (
+    writing_to(folder),
+    replacing_files(folder, instead_of=_MAY_STAND) as new,
+  ):
+    _write(new, subject, estimator, maps, deviations)
     if judged is not None:
-      judged.write(folder)
+      judged.write(new)
     seconds = {
       "read": read - begin,
       "reconstruct": done - read,
       "write": time.perf_counter() - done,
     }
-    _write_record(folder, options, subject, estimator, said, seconds)
+    _write_record(new, options, subject, estimator, said, seconds)
   if judged is not None:
     print(judged.table)
   for sentence in (*said, *filter(None, [estimator.advice])):
@@ -142,7 +144,7 @@ def _is_subject_file(path: str | os.PathLike) -> bool:
   """Whether an HDF5 file is one of ours rather than raw data."""
   try:
     with h5py.File(path, "r") as file:
-      return str(file.attrs.get("format")) == _SUBJECT_FORMAT
+      return str(file.attrs.get("format")) == FORMAT
   except FileNotFoundError:
     raise UserError(f"{path}: there is no such file") from None
   except (OSError, RuntimeError, ValueError):
@@ -197,12 +199,6 @@ def _judged(
     deviations=deviations,
     about=f"the reference maps of {kind}subject {subject.subject}",
   )
-
-
-def _remove_earlier(folder: pathlib.Path) -> None:
-  """What another reconstruction has left there."""
-  for name in _MAY_STAND:
-    (folder / name).unlink(missing_ok=True)
 
 
 def _write_record(folder, options, subject, estimator, said, seconds) -> None:

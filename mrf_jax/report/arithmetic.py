@@ -1,12 +1,11 @@
 """Multiplications and additions that a network spends on a voxel."""
 
-import jax
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.methods.network import make_network, training_options
 from mrf_jax.models import NETWORKS
+from mrf_jax.models.shapes import variable_shapes
 from mrf_jax.settings import find_scan
 
 
@@ -28,19 +27,13 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
     module, reach = make_network(config, method)
     rank = training_options(config, method)["rank"]
     n_channels = 2 * (rank or n_windows)
-    patch = jax.ShapeDtypeStruct(
-      (1, *patch_shape(reach, module.slices), n_channels), np.float32
-    )
-    shapes = jax.eval_shape(
-      lambda x, module=module: module.init(jax.random.key(0), x, train=False),
-      patch,
-    )["params"]
+    layers = variable_shapes(module, reach=reach, n_channels=n_channels)
     # A convolution over time runs once for each of its samples.
     lengths = module.lengths(n_windows) if method == "hoppe" else []
     samples = {f"temporal_{i}": length for i, length in enumerate(lengths)}
     counts[method] = sum(
       int(np.prod(layer["kernel"].shape)) * samples.get(name, 1)
-      for name, layer in shapes.items()
+      for name, layer in layers["params"].items()
       if "kernel" in layer
     )
   return counts

@@ -1,23 +1,49 @@
 """Model bundles: a trained network in a folder."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.errors import UserError
+from mrf_jax.dataset.normalise import MapRange, check_normalisation
+from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.files import replacing_folder
+from mrf_jax.maps import MAP_NAMES
 from mrf_jax.model import Model
 from mrf_jax.models import NETWORKS
+from mrf_jax.models.shapes import variable_shapes
 from mrf_jax.sequence import make_sequence
-from mrf_jax.training.trees import load_tree, save_tree
+from mrf_jax.training.trees import (
+  load_arrays,
+  load_tree,
+  named_leaves,
+  save_arrays,
+)
 
 _FORMAT = "mrf-model"
-_VERSION = 1
+# Variables of version 1 are a tree of orbax's, which brings tensorstore along.
+_VERSION = 2
+_KEYS = (
+  "format",
+  "version",
+  "method",
+  "network",
+  "maps_low",
+  "maps_high",
+  "maps_powers",
+  "normalise_signals_per",
+  "sequence",
+  "window",
+  "stride",
+  "config",
+  "training",
+)
 
 
 def save_model(
@@ -62,11 +88,16 @@ def save_model(
     arrays["basis"] = model.basis
   try:
     with replacing_folder(path) as folder:
-      save_tree(folder / "variables", arrays)
+      save_arrays(folder / "variables", flatten_dict(arrays, sep="/"))
+      description["sha256"] = {
+        "files": _file_checksums(folder / "variables"),
+        "description": _checksum(description),
+      }
       text = json.dumps(description, indent=1)
       (folder / "model.json").write_text(text + "\n")
-  except OSError as error:
-    raise UserError(f"{path}: cannot be written ({error})") from error
+  # Storage has errors of many types.
+  except Exception as error:
+    raise UserError(f"{path}: cannot be written ({reason(error)})") from error
 
 
 def load_model(path) -> Model:
@@ -84,35 +115,91 @@ def load_model(path) -> Model:
   path = pathlib.Path(path)
   text = _description(path)
   try:
-    if text["method"] not in NETWORKS:
-      raise ValueError(f"unknown method {text['method']!r}")
-    options: dict[str, Any] = {
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in text["network"].items()
-    }
-    network = NETWORKS[text["method"]](**options)
-    variables = load_tree(path / "variables")
-    basis = variables.pop("basis", None)
-    return Model(
-      method=text["method"],
-      network=network,
-      reach=network.reach,
-      variables=variables,
-      map_range=MapRange(
-        np.array(text["maps_low"]),
-        np.array(text["maps_high"]),
-        powers=tuple(text.get("maps_powers", (1.0, 1.0, 1.0))),
-      ),
-      normalise_signals_per=text["normalise_signals_per"],
-      sequence=make_sequence(**text["sequence"]),
-      window=int(text["window"]),
-      stride=int(text["stride"]),
-      basis=basis,
-    )
+    return _model(path, text)
   except FileNotFoundError as error:
     raise UserError(f"{path}: no model bundle ({error})") from error
-  except (OSError, KeyError, TypeError, ValueError) as error:
-    raise UserError(f"{path}: damaged model bundle ({error})") from error
+  # Anything but what `save_model` wrote may lead to anything.
+  except Exception as error:
+    raise UserError(
+      f"{path}: damaged model bundle ({one_line(error)})"
+    ) from error
+
+
+def _model(path: pathlib.Path, text: dict) -> Model:
+  """The model of a description, if the variables are its own."""
+  if text["method"] not in NETWORKS:
+    raise ValueError(f"unknown method {text['method']!r}")
+  options: dict[str, Any] = {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in text["network"].items()
+  }
+  network = NETWORKS[text["method"]](**options)
+  sequence = make_sequence(**text["sequence"])
+  window, stride = int(text["window"]), int(text["stride"])
+  if not (1 <= window <= sequence.n_frames and stride >= 1):
+    raise ValueError(
+      f"window {window} and stride {stride} do not fit {sequence.n_frames} "
+      "frames"
+    )
+  check_normalisation(text["normalise_signals_per"])
+  limits = np.array([text["maps_low"], text["maps_high"]], np.float64)
+  if limits.shape != (2, len(MAP_NAMES)) or not np.isfinite(limits).all():
+    raise ValueError(f"the range of its maps is {limits.tolist()}")
+  folder = path / "variables"
+  # Bundles of earlier versions have none.
+  sums = text.get("sha256")
+  if sums is not None and sums["files"] != _file_checksums(folder):
+    raise ValueError("the files of the variables are not as they were written")
+  variables: dict[str, Any]
+  if text["version"] == 1:
+    variables = load_tree(folder)
+  else:
+    variables = unflatten_dict(load_arrays(folder), sep="/")
+  basis = variables.pop("basis", None)
+  n_images = sequence.n_windows(window=window, stride=stride)
+  if basis is not None and (basis.ndim != 2 or len(basis) != n_images):
+    raise ValueError(f"the basis has shape {basis.shape}, not for {n_images}")
+  _check_shapes(
+    variables,
+    variable_shapes(
+      network,
+      reach=network.reach,
+      n_channels=2 * (n_images if basis is None else basis.shape[1]),
+    ),
+  )
+  return Model(
+    method=text["method"],
+    network=network,
+    reach=network.reach,
+    variables=variables,
+    map_range=MapRange(
+      limits[0],
+      limits[1],
+      powers=tuple(text.get("maps_powers", (1.0, 1.0, 1.0))),
+    ),
+    normalise_signals_per=text["normalise_signals_per"],
+    sequence=sequence,
+    window=window,
+    stride=stride,
+    basis=basis,
+  )
+
+
+def _check_shapes(variables: dict, wanted) -> None:
+  """Refuses variables that are not the network's, or no numbers."""
+  pairs = jax.tree_util.tree_flatten_with_path(wanted)[0]
+  shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in pairs}
+  found = named_leaves(variables)
+  if found.keys() != shapes.keys():
+    others = sorted(found.keys() ^ shapes.keys())
+    raise ValueError(f"its variables are not the network's: {others}")
+  for name, values in found.items():
+    if values.shape != shapes[name]:
+      raise ValueError(
+        f"{name} has shape {values.shape}, the network wants {shapes[name]}"
+      )
+    if not np.isfinite(values).all():
+      raise ValueError(f"{name} has values that are NaN or infinite")
 
 
 def load_training(path, *, default: dict | None = None) -> dict:
@@ -160,10 +247,34 @@ def _description(path: pathlib.Path) -> dict:
   """The checked text of a bundle."""
   try:
     text = json.loads((path / "model.json").read_text())
-    if text["format"] != _FORMAT or text["version"] != _VERSION:
+    if text["format"] != _FORMAT or text["version"] not in (1, _VERSION):
       raise ValueError(f"{text['format']} version {text['version']}")
+    unknown = text.keys() - {*_KEYS, "sha256"}
+    if unknown:
+      raise ValueError(f"model.json has {', '.join(sorted(unknown))}")
+    sums = text.get("sha256")
+    if sums is not None and sums["description"] != _checksum(text):
+      raise ValueError("model.json was changed after it was written")
   except FileNotFoundError as error:
     raise UserError(f"{path}: no model bundle ({error})") from error
   except (OSError, KeyError, TypeError, ValueError) as error:
-    raise UserError(f"{path}: damaged model bundle ({error})") from error
+    raise UserError(
+      f"{path}: damaged model bundle ({one_line(error)})"
+    ) from error
   return text
+
+
+def _checksum(description: dict) -> str:
+  """SHA-256 of a description without its own checksums."""
+  rest = {k: v for k, v in description.items() if k != "sha256"}
+  text = json.dumps(rest, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
+  """SHA-256 of every file in a folder, by its name there."""
+  return {
+    str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+    for file in sorted(folder.rglob("*"))
+    if file.is_file()
+  }

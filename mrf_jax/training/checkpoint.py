@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import pathlib
 import re
@@ -13,10 +12,15 @@ import jax
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.errors import UserError, one_line
+from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.files import replacing_folder
 from mrf_jax.training.step import TrainState
-from mrf_jax.training.trees import load_arrays, save_arrays
+from mrf_jax.training.trees import (
+  checksum,
+  load_arrays,
+  named_leaves,
+  save_arrays,
+)
 
 _FORMAT = "mrf-checkpoint"
 _VERSION = 1
@@ -89,7 +93,7 @@ class Checkpoints:
       "fold": fold,
       "step": checkpoint.step,
       "seconds": checkpoint.seconds,
-      "sha256": _checksum(leaves),
+      "sha256": checksum(leaves),
       "config": self._config,
     }
     try:
@@ -104,8 +108,8 @@ class Checkpoints:
         f"the one of step {newest} stays" if newest else "there is none yet"
       )
       self._warn(
-        f"{path}: the checkpoint cannot be written ({_line(error)}); {kept}, "
-        "and the training goes on"
+        f"{path}: the checkpoint cannot be written ({reason(error)}); "
+        f"{kept}, and the training goes on"
       )
       return
     # This one and the one before it, which is for the case that this one gets
@@ -186,14 +190,16 @@ class Checkpoints:
           + ", ".join(different[:3])
         )
       leaves = load_arrays(path / "arrays")
-      if _checksum(leaves) != text["sha256"]:
+      if checksum(leaves) != text["sha256"]:
         raise ValueError("the arrays are not those that were written")
       return _restored(leaves, like, seconds=float(text["seconds"]))
     except UserError:
       raise
     # A damaged file may raise anything.
     except Exception as error:
-      self._warn(f"{path}: a damaged checkpoint is left aside ({_line(error)})")
+      self._warn(
+        f"{path}: a damaged checkpoint is left aside ({one_line(error)})"
+      )
       return None
 
 
@@ -214,7 +220,7 @@ class Saving:
 
 def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
   """All arrays under the names of their places."""
-  leaves = _state_leaves(checkpoint.state) | {
+  leaves = named_leaves(checkpoint.state, "state") | {
     "key": checkpoint.key,
     "maps_low": checkpoint.map_range.low,
     "maps_high": checkpoint.map_range.high,
@@ -222,15 +228,6 @@ def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
   if checkpoint.basis is not None:
     leaves["basis"] = checkpoint.basis
   return leaves
-
-
-def _state_leaves(state: TrainState) -> dict[str, np.ndarray]:
-  """Those of the state, in the order of its tree."""
-  pairs, _ = jax.tree_util.tree_flatten_with_path(state)
-  return {
-    "state" + jax.tree_util.keystr(path): np.asarray(leaf)
-    for path, leaf in pairs
-  }
 
 
 def _restored(
@@ -253,21 +250,6 @@ def _restored(
     raise ValueError("the temporal basis is not that of this machine")
   state = jax.tree.unflatten(
     jax.tree.structure(like.state),
-    [leaves[name] for name in _state_leaves(like.state)],
+    [leaves[name] for name in named_leaves(like.state, "state")],
   )
   return dataclasses.replace(like, state=state, seconds=seconds)
-
-
-def _checksum(leaves: dict[str, np.ndarray]) -> str:
-  digest = hashlib.sha256()
-  for name in sorted(leaves):
-    leaf = leaves[name]
-    digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
-    digest.update(leaf.tobytes())
-  return digest.hexdigest()
-
-
-def _line(error: BaseException) -> str:
-  """The message of an error in one line of bearable length."""
-  text = one_line(error) or type(error).__name__
-  return text if len(text) < 200 else text[:200] + " …"

@@ -6,8 +6,11 @@ import pathlib
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from mrf_jax.errors import UserError
 from mrf_jax.files import replacing
 from mrf_jax.maps import MAP_NAMES
+
+_PLACE = ("method", "fold", "epoch")
 
 
 class EpochLog:
@@ -31,7 +34,7 @@ class EpochLog:
     records = read_records(path)
     if path.exists():
       _write_records(path, records)
-    self._standing = {(r["method"], r["fold"], r["epoch"]) for r in records}
+    self._standing = {_place(record) for record in records}
     self._lines = open(path, "a")
     events = folder / method
     # Not left to the writer, which minds if another process is faster.
@@ -79,13 +82,23 @@ def read_records(path: pathlib.Path) -> list[dict]:
 
   Args:
     path: JSON lines.
+
+  Raises:
+    UserError: it is a folder.
   """
+  if path.is_dir():
+    raise UserError(
+      f"{path}: is a folder; remove {path}, and the same command goes on"
+    )
+  lines = path.read_text(errors="replace").splitlines() if path.exists() else ()
   records = []
-  for line in path.read_text().splitlines() if path.exists() else ():
+  for line in lines:
     try:
-      records.append(json.loads(line))
+      record = json.loads(line)
     except ValueError:
       continue
+    if isinstance(record, dict) and record.keys() >= {*_PLACE}:
+      records.append(record)
   return records
 
 
@@ -99,13 +112,18 @@ def join_logs(folder: pathlib.Path) -> None:
   if not others:
     return
   records = {
-    (record["method"], record["fold"], record["epoch"]): record
+    _place(record): record
     for path in (*others, log_file(folder))
     for record in read_records(path)
   }
   _write_records(log_file(folder), list(records.values()))
   for path in others:
     path.unlink()
+
+
+def _place(record: dict) -> tuple:
+  """Whose epoch it is."""
+  return tuple(record[name] for name in _PLACE)
 
 
 def _write_records(path: pathlib.Path, records: list[dict]) -> None:

@@ -1,31 +1,24 @@
 """Arrays in folders, by orbax."""
 
+import contextlib
 import dataclasses
+import hashlib
+import math
+import os
 import pathlib
+import zipfile
+from typing import BinaryIO
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
-
-def save_tree(path: pathlib.Path, tree) -> None:
-  """Writes a tree of arrays to a new folder; orbax lets process 0 only.
-
-  Args:
-    path: the folder; it does not exist yet.
-    tree: nested dictionaries of arrays.
-
-  Raises:
-    Exception: whatever orbax and its storage raise for a full disk and the
-      like.
-  """
-  with _checkpointer() as checkpointer:
-    arrays = jax.tree.map(np.asarray, tree)
-    checkpointer.save(path.absolute(), args=ocp.args.StandardSave(arrays))
+from mrf_jax.files import COMPRESSION
 
 
 def load_tree(path: pathlib.Path):
-  """The tree of a folder as NumPy arrays, whatever device wrote it.
+  """The tree of a folder of an earlier version, as NumPy arrays.
 
   Args:
     path: the folder.
@@ -33,13 +26,58 @@ def load_tree(path: pathlib.Path):
   Raises:
     Exception: whatever orbax raises for a missing or damaged folder.
   """
-  with _checkpointer() as checkpointer:
+  with _quiet(), _checkpointer() as checkpointer:
     folder = path.absolute()
     metadata = checkpointer.metadata(folder)
     tree = getattr(metadata, "item_metadata", metadata)
     tree = getattr(tree, "tree", tree)
+    _refuse_absurd(folder, jax.tree.leaves(tree))
     empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
     return checkpointer.restore(folder, args=ocp.args.StandardRestore(empty))
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Orbax raises its errors, and need not tell the log of them as well."""
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.FATAL)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(before)
+
+
+def _refuse_absurd(folder: pathlib.Path, leaves: list) -> None:
+  """Refuses sizes that the files of a folder could not hold."""
+  claimed = sum(
+    math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves
+  )
+  held = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+  if claimed > COMPRESSION * held:
+    raise ValueError(f"it claims {claimed:,} bytes, and holds {held:,}")
+
+
+def named_leaves(tree, name: str = "") -> dict[str, np.ndarray]:
+  """The arrays of a tree under the names of their places, in their order.
+
+  Args:
+    tree: any pytree of arrays.
+    name: what each place's name begins with.
+  """
+  pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {
+    name + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in pairs
+  }
+
+
+def checksum(leaves: dict[str, np.ndarray]) -> str:
+  """SHA-256 of named arrays: names, types, shapes and values."""
+  digest = hashlib.sha256()
+  for name in sorted(leaves):
+    leaf = leaves[name]
+    digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
+    digest.update(leaf.tobytes())
+  return digest.hexdigest()
 
 
 def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
@@ -52,7 +90,7 @@ def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
   Raises:
     Exception: whatever orbax and the disk raise.
   """
-  with _checkpointer(_NamedArraysHandler()) as checkpointer:
+  with _quiet(), _checkpointer(_NamedArraysHandler()) as checkpointer:
     checkpointer.save(path.absolute(), args=_NamedArrays(arrays))
 
 
@@ -65,7 +103,7 @@ def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   Raises:
     Exception: whatever orbax and NumPy raise for what is missing or damaged.
   """
-  with _checkpointer(_NamedArraysHandler()) as checkpointer:
+  with _quiet(), _checkpointer(_NamedArraysHandler()) as checkpointer:
     return checkpointer.restore(path.absolute(), args=_NamedArrays())
 
 
@@ -87,7 +125,18 @@ class _NamedArraysHandler(ocp.CheckpointHandler):
     del args
     # NumPy leaves a damaged file open.
     with open(directory / self._NAME, "rb") as file:
+      _refuse_packed(file)
       return dict(np.load(file, allow_pickle=False))
+
+
+def _refuse_packed(file: BinaryIO) -> None:
+  """Refuses an archive that is larger than its file, and goes to its start."""
+  with zipfile.ZipFile(file) as archive:
+    claimed = sum(member.file_size for member in archive.infolist())
+  held = file.seek(0, os.SEEK_END)
+  if claimed > held:
+    raise ValueError(f"it claims {claimed:,} bytes, and holds {held:,}")
+  file.seek(0)
 
 
 @ocp.args.register_with_handler(

@@ -87,7 +87,21 @@ def test_maps_are_those_of_match(full):
   signals = signals_of(full, n=200)
   signals[7] = 0
   one, two = match(short, signals), match_groups(group_atoms(short), signals)
-  np.testing.assert_allclose(one.pd, two.pd, rtol=1e-4)
+  # Of two atoms that fit equally well either may be found.
+  norms = np.asarray(short.norms).tolist()
+  pairs = zip(short.t1_ms.tolist(), short.t2_ms.tolist(), strict=True)
+  norm_of = dict(zip(pairs, norms, strict=True))
+  scores = [
+    [
+      pd * norm_of[t1, t2]
+      for pd, t1, t2 in zip(
+        maps.pd, maps.t1_ms.tolist(), maps.t2_ms.tolist(), strict=True
+      )
+    ]
+    for maps in (one, two)
+  ]
+  np.testing.assert_allclose(*scores, rtol=1e-4)
+  assert np.mean(np.isclose(one.pd, two.pd, rtol=1e-4)) > 0.98
   assert np.mean(one.t1_ms == two.t1_ms) > 0.9
   assert two.pd[7] == 0 and two.t1_ms[7] == one.t1_ms[7]
   assert match_groups(group_atoms(short), signals[:0]).pd.shape == (0,)

@@ -369,9 +369,11 @@ def test_models_of_other_scans_make_no_ensemble(scan, bundle, tmp_path):
   other = tmp_path / "fold-9"
   shutil.copytree(bundle, other)
   text = json.loads((other / "model.json").read_text())
-  text["stride"] = 4
+  # As many windows as before.
+  text["window"] = 47
+  del text["sha256"]
   (other / "model.json").write_text(json.dumps(text))
-  with pytest.raises(UserError, match=r"fold-9: stride is 4.*one ensemble"):
+  with pytest.raises(UserError, match=r"fold-9: window is 47.*one ensemble"):
     reconstruct_files(
       flags(
         model=[bundle, str(other)],

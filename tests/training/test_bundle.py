@@ -1,8 +1,11 @@
 import dataclasses
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from mrf_jax.dataset.normalise import MapRange
@@ -96,6 +99,46 @@ def test_other_scans_are_refused(model, subject, change, message):
     reconstruct(model, dataclasses.replace(subject, **change))
 
 
+def change(bundle, **changes):
+  """As another program might have written it."""
+  description = json.loads((bundle / "model.json").read_text()) | changes
+  del description["sha256"]
+  (bundle / "model.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"maps_low": [0.0, 1.0]}, "range of its maps|inhomogeneous"),
+    ({"maps_high": [1.0, np.nan, 1.0]}, "range of its maps"),
+    ({"window": 0}, "window 0 and stride 4 do not fit 20 frames"),
+    ({"stride": 2}, r"kernel.* has shape .* the network wants"),
+    ({"network": {"widths": [10**9, 8], "branch_width": 4}}, "network wants"),
+    ({"network": {"colour": "red"}}, "colour"),
+    ({"normalise_signals_per": "day"}, "day"),
+    ({"colour": "red"}, "model.json has colour"),
+  ],
+)
+def test_descriptions_of_others_must_suit_the_variables(
+  tmp_path, model, changes, words
+):
+  save_model(model, tmp_path / "fold-0", config={})
+  change(tmp_path / "fold-0")
+  load_model(tmp_path / "fold-0")
+  save_model(model, tmp_path / "fold-0", config={})
+  change(tmp_path / "fold-0", **changes)
+  with pytest.raises(UserError, match=f"damaged model bundle .*{words}"):
+    load_model(tmp_path / "fold-0")
+
+
+def test_variables_that_are_no_numbers_are_refused(tmp_path, model):
+  variables = jax.tree.map(lambda x: np.full_like(x, np.nan), model.variables)
+  broken = dataclasses.replace(model, variables=variables)
+  save_model(broken, tmp_path / "fold-0", config={})
+  with pytest.raises(UserError, match="values that are NaN or infinite"):
+    load_model(tmp_path / "fold-0")
+
+
 def test_missing_and_damaged_bundles_are_named(tmp_path, model):
   with pytest.raises(UserError, match="gone: no model bundle"):
     load_model(tmp_path / "gone")
@@ -105,6 +148,54 @@ def test_missing_and_damaged_bundles_are_named(tmp_path, model):
   (bundle / "model.json").write_text(text[: len(text) // 2])
   with pytest.raises(UserError, match="damaged model bundle"):
     load_model(bundle)
-  (bundle / "model.json").write_text(text.replace("spatiotemporal", "other"))
+  (bundle / "model.json").write_text(text.replace('"window": 4', '"window": 5'))
+  with pytest.raises(UserError, match=r"model\.json was changed after"):
+    load_model(bundle)
+  (bundle / "model.json").write_text(text)
+  change(bundle, method="other")
   with pytest.raises(UserError, match="unknown method 'other'"):
+    load_model(bundle)
+
+
+def test_other_variables_are_refused(tmp_path, model):
+  for name, factor in (("a", 1.0), ("b", 1.001)):
+    variables = jax.tree.map(lambda x, by=factor: by * x, model.variables)
+    changed = dataclasses.replace(model, variables=variables)
+    save_model(changed, tmp_path / name, config={})
+  shutil.rmtree(tmp_path / "a/variables")
+  shutil.copytree(tmp_path / "b/variables", tmp_path / "a/variables")
+  with pytest.raises(UserError, match=r"a: damaged .* are not as they were"):
+    load_model(tmp_path / "a")
+
+
+def of_version_1(bundle, variables):
+  """As orbax writes trees, without checksums."""
+  shutil.rmtree(bundle / "variables")
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save((bundle / "variables").absolute(), variables)
+  change(bundle, version=1)
+
+
+def test_bundles_of_version_1_are_read(tmp_path, model, subject):
+  bundle = tmp_path / "fold-0"
+  save_model(model, bundle, config={})
+  of_version_1(bundle, jax.tree.map(np.asarray, model.variables))
+  loaded = load_model(bundle)
+  before, after = reconstruct(model, subject), reconstruct(loaded, subject)
+  np.testing.assert_array_equal(before.stack(), after.stack())
+
+
+def test_variables_that_no_folder_could_hold_are_refused(tmp_path, model):
+  bundle = tmp_path / "fold-0"
+  save_model(model, bundle, config={})
+  # The files stay small: orbax does not store what is zero, and deflate packs
+  # it to a thousandth.
+  huge = np.zeros((4096, 8192), np.float32)
+  of_version_1(bundle, {"kernel": huge})
+  with pytest.raises(UserError, match=r"it claims 134,217,728 bytes"):
+    load_model(bundle)
+  save_model(model, bundle, config={})
+  np.savez_compressed(bundle / "variables/arrays.npz", kernel=huge)
+  change(bundle)
+  with pytest.raises(UserError, match=r"it claims 134,217,856 bytes"):
     load_model(bundle)

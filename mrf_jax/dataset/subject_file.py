@@ -1,0 +1,176 @@
+"""How a subject lies in its HDF5 file."""
+
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mrf_jax.errors import UserError
+from mrf_jax.hdf5 import check_dataset, check_unchanged, write_checked
+from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.sequence import (
+  FRAME_FIELDS,
+  PREPARATION_FIELDS,
+  Sequence,
+  make_sequence,
+)
+
+FORMAT = "mrf-subject"
+_VERSION = 1
+# Fields of a subject beside its true maps, and their names in the file.
+TRUE_FIELDS = {
+  "true_b1": "truth/b1",
+  "noise_sd": "truth/noise_sd",
+  "lesion": "truth/lesion",
+}
+
+
+def write_fields(subject, file: h5py.File) -> None:
+  """Fills an empty file.
+
+  Args:
+    subject: a `Subject` with its signals, types as stored.
+    file: open for writing.
+  """
+  file.attrs["format"] = FORMAT
+  file.attrs["version"] = _VERSION
+  file.attrs["subject"] = subject.subject
+  file.attrs["field_strength_t"] = float(subject.field_strength_t)
+  file.attrs["provenance"] = subject.provenance
+  write_checked(file, "mask", subject.mask)
+  write_checked(file, "affine", subject.affine)
+  assert subject.signals is not None
+  write_checked(file, "signals", subject.signals)
+  group = file.create_group("sequence")
+  for name in FRAME_FIELDS:
+    write_checked(group, name, getattr(subject.sequence, name))
+  for name in PREPARATION_FIELDS:
+    time_ms = getattr(subject.sequence, name)
+    if time_ms is not None:
+      group.attrs[name] = float(time_ms)
+  group.attrs["balanced"] = int(subject.sequence.balanced)
+  group.attrs["window"] = int(subject.window)
+  group.attrs["stride"] = int(subject.stride)
+  for name in ("maps", "truth"):
+    maps = getattr(subject, name)
+    if maps is not None:
+      for map_name in MAP_NAMES:
+        write_checked(file, f"{name}/{map_name}", getattr(maps, map_name))
+  if subject.head_to_atlas is not None:
+    write_checked(file, "truth/head_to_atlas", subject.head_to_atlas)
+  for field, name in TRUE_FIELDS.items():
+    if getattr(subject, field) is not None:
+      write_checked(file, name, getattr(subject, field))
+
+
+def read_fields(file: h5py.File) -> dict[str, Any]:
+  """All of a file but its signals, types checked, by the fields of `Subject`.
+
+  Args:
+    file: open for reading, its links checked.
+
+  Raises:
+    UserError: something is missing, or of another type.
+  """
+  if str(file.attrs.get("format")) != FORMAT:
+    raise UserError(f"not an {FORMAT} file")
+  version = _attribute(file, "version", int)
+  if version != _VERSION:
+    raise UserError(
+      f"{FORMAT} version {version}; only version {_VERSION} is known"
+    )
+  sequence = _read_sequence(file)
+  atlas = None
+  if "truth/head_to_atlas" in file:
+    atlas = _values(file, "truth/head_to_atlas", np.float64)
+  # A transform, or B1, noise and lesions, alone make no true maps.
+  others = {"head_to_atlas", "b1", "noise_sd", "lesion"}
+  has_truth = "truth" in file and not set(file["truth"]) <= others
+  return dict(
+    subject=_attribute(file, "subject", str),
+    mask=_values(file, "mask", np.bool_),
+    affine=_values(file, "affine", np.float64),
+    sequence=sequence,
+    window=_attribute(file["sequence"], "window", int),
+    stride=_attribute(file["sequence"], "stride", int),
+    field_strength_t=_attribute(file, "field_strength_t", float),
+    provenance=_attribute(file, "provenance", str),
+    maps=_read_maps(file, "maps") if "maps" in file else None,
+    truth=_read_maps(file, "truth") if has_truth else None,
+    head_to_atlas=atlas,
+    **{
+      field: _values(file, name, np.float32)
+      for field, name in TRUE_FIELDS.items()
+      if name in file
+    },
+  )
+
+
+def _read_sequence(file: h5py.File) -> Sequence:
+  """The train, checked by `make_sequence`."""
+  frames: dict[str, Any] = {}
+  for name in FRAME_FIELDS:
+    values = _values(file, f"sequence/{name}", np.float64)
+    frames[name] = values
+    if values.ndim != 1 or len(values) != len(frames[FRAME_FIELDS[0]]):
+      raise UserError(
+        f"sequence/{name} has shape {values.shape}, not one value a frame"
+      )
+  group = file["sequence"]
+  preparation = {
+    name: _attribute(group, name, float)
+    for name in PREPARATION_FIELDS
+    if name in group.attrs
+  }
+  balanced = "balanced" in group.attrs and _attribute(group, "balanced", int)
+  return make_sequence(**frames, **preparation, balanced=bool(balanced))
+
+
+def _read_maps(file: h5py.File, name: str) -> Maps:
+  """The maps of one group."""
+  return Maps(*(_values(file, f"{name}/{n}", np.float32) for n in MAP_NAMES))
+
+
+def find_dataset(file: h5py.File, name: str, dtype: type) -> h5py.Dataset:
+  """A dataset of the wanted type, unread.
+
+  Args:
+    file: open for reading.
+    name: of the dataset.
+    dtype: that it must have.
+
+  Raises:
+    UserError: it is not there, is of another type, or claims what it cannot
+      hold.
+  """
+  dataset = file.get(name)
+  if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+    raise UserError(f"{name} is missing")
+  if dataset.dtype != np.dtype(dtype):
+    raise UserError(f"{name} is {dataset.dtype}, not {np.dtype(dtype)}")
+  check_dataset(dataset)
+  return dataset
+
+
+def _values(file: h5py.File, name: str, dtype: type) -> np.ndarray:
+  """All of a dataset, as it was written."""
+  dataset = find_dataset(file, name, dtype)
+  values = dataset[()]
+  check_unchanged(dataset, values)
+  return values
+
+
+def _attribute(group: h5py.Group, name: str, kind: type):
+  """An attribute that must be text, a number (float) or a count (int)."""
+  label = f"attribute {group.name}/{name}".replace("//", "/")
+  if name not in group.attrs:
+    raise UserError(f"{label} is missing")
+  value = group.attrs[name]
+  accepted: tuple[type, ...] = {
+    str: (str,),
+    float: (int, float, np.integer, np.floating),
+    int: (int, np.integer),
+  }[kind]
+  if not isinstance(value, accepted):
+    raise UserError(f"{label} is not of type {kind.__name__}")
+  return kind(value)

@@ -1,0 +1,53 @@
+"""What no experiment can have is refused before anything is written."""
+
+import ml_collections
+import pytest
+
+from configs import smoke
+from mrf_jax import UserError
+from mrf_jax.settings import check_methods, check_values, with_files
+
+
+@pytest.mark.parametrize(
+  ("name", "value", "words"),
+  [
+    ("data.n_subjects", 0, "data.n_subjects is 0, not at least 1"),
+    ("data.grid.matrix", 0, "data.grid.matrix is 0, not at least 8"),
+    ("data.grid.slice_thickness_mm", float("nan"), "is nan, not above 0"),
+    ("data.grid.centre_z_mm", float("nan"), "centre_z_mm is nan"),
+    ("data.grid.centre_z_mm", -120.0, "no brain in the slices around z = -120"),
+    ("scan.noise_level", -0.1, "scan.noise_level is -0.1, not at least 0"),
+    ("scan.noise_level", float("inf"), "scan.noise_level is inf"),
+    ("reference.vfa_tr_ms", 0.0, "reference.vfa_tr_ms is 0.0, not above 0"),
+  ],
+)
+def test_values_that_nothing_can_have(name, value, words):
+  config = smoke.get_config()
+  check_values(config)
+  with config.unlocked():
+    config.update_from_flattened_dict({name: value})
+  for check in (check_values, check_methods):
+    with pytest.raises(UserError, match=words):
+      check(config)
+
+
+@pytest.mark.parametrize(
+  ("config", "words"),
+  [
+    (None, "get_config gives NoneType"),
+    (3, "get_config gives int"),
+    (ml_collections.ConfigDict({"seed": 0}), "it has no precision, methods, d"),
+  ],
+)
+def test_what_is_no_configuration(config, words):
+  for check in (check_values, with_files):
+    with pytest.raises(UserError, match=words):
+      check(config)
+
+
+def test_a_dictionary_wants_steps_and_ranges():
+  for name, value in (("step_percent", 0.0), ("t1_ms", (500.0, 100.0))):
+    config = smoke.get_config()
+    config.dictionary[name] = value
+    with pytest.raises(UserError, match="no axis goes from"):
+      check_methods(config)

@@ -1,0 +1,36 @@
+"""What never ends is ended, with one line."""
+
+import subprocess
+import sys
+
+from mrf_jax.watchdog import patience
+
+ENDLESS = """
+import re, sys
+from mrf_jax.watchdog import patience
+with patience(sys.argv[1], seconds=1):
+  # Holds the interpreter's lock, as HDF5 does.
+  re.match("(a+)+b", 60 * "a")
+"""
+
+
+def test_an_endless_block_ends_with_one_line(tmp_path):
+  path = tmp_path / "it's $HOME.h5"
+  done = subprocess.run(
+    [sys.executable, "-c", ENDLESS, path],
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert done.returncode == 1
+  assert done.stderr == (
+    f"error: {path}: reading it has no end; it must be damaged\n"
+  )
+  assert not done.stdout
+
+
+def test_a_block_that_ends_says_nothing(tmp_path, capfd):
+  for _ in range(2):
+    with patience(tmp_path / "gone"):
+      pass
+  assert capfd.readouterr() == ("", "")
