@@ -1,0 +1,111 @@
+"""What makes schedules bad: text, MATLAB, Pulseq."""
+
+import re
+
+import numpy as np
+import scipy.io
+from edits import Damage, with_one
+
+
+def of_text() -> dict[str, Damage]:
+  def rows(change):
+    def write(path):
+      lines = path.read_text().splitlines()
+      path.write_text("\n".join(change(lines)) + "\n")
+
+    return write
+
+  def words(old, new, count=1):
+    return lambda path: (
+      path.write_text(path.read_text().replace(old, new, count)) and None
+    )
+
+  damages: dict[str, Damage] = {
+    "a row missing": rows(lambda lines: lines[1:]),
+    "a row more": rows(lambda lines: [*lines, lines[0]]),
+    "a ragged row": rows(lambda lines: [lines[0][:8], *lines[1:]]),
+    "a word": rows(lambda lines: ["fifteen 12 2", *lines[1:]]),
+    "unknown names": rows(lambda lines: ["a b c", *lines]),
+    "a name twice": rows(lambda lines: ["FA FA TE", *lines]),
+    "no angles": rows(lambda lines: ["TR TE PH", *lines]),
+    "nine columns": rows(lambda lines: [f"{x} {x} {x}" for x in lines]),
+    "comments alone": rows(lambda lines: [f"# {x}" for x in lines]),
+    "a very long line": lambda path: path.write_text("1 " * (1 << 20)) and None,
+    "other letters": lambda path: (
+      path.write_bytes(b"\xff\xfe1\x002\x00") and None
+    ),
+    "in s": words("12.0000", "0.012", -1),
+    "in µs": words("12.0000", "12000", -1),
+    "in radians": rows(
+      lambda lines: [f"0.{i:02d} 12 2" for i in range(1, len(lines) + 1)]
+    ),
+  }
+  for value in ("nan", "inf", "-1", "0", "1e300", "1e999"):
+    damages[f"a TR of {value}"] = words("12.0000", value)
+  for value in ("nan", "inf", "-1", "13"):
+    damages[f"a TE of {value}"] = words(" 2.0000", f" {value}")
+  for value in ("nan", "-inf"):
+    damages[f"an angle of {value}"] = words("10.0000", value)
+  return damages
+
+
+def of_train() -> dict[str, Damage]:
+  def values(**changes):
+    def write(path):
+      found = {
+        name: value
+        for name, value in scipy.io.loadmat(path).items()
+        if not name.startswith("__")
+      }
+      for name, change in changes.items():
+        found[name] = change(found["TR"])
+      scipy.io.savemat(path, {k: v for k, v in found.items() if v is not None})
+
+    return write
+
+  return {
+    "no angles": values(FA=lambda x: None),
+    "angles of text": values(FA=lambda x: "sixty"),
+    "a matrix": values(FA=lambda x: np.ones((3, 4))),
+    "complex angles": values(FA=lambda x: x + 1j),
+    "one angle": values(FA=lambda x: 30.0),
+    "a TR less": values(TR=lambda x: x[:, 1:]),
+    "a TR of nan": values(TR=lambda x: with_one(x, np.nan)),
+    "a TR of -1": values(TR=lambda x: with_one(x, -1)),
+    "TR in s": values(TR=lambda x: x / 1000),
+    "TR in µs": values(TR=lambda x: 1000 * x),
+    "TE after TR": values(TE=lambda x: x + 1),
+    "two TR": values(tr_ms=lambda x: x),
+    "a TI of nan": values(TI=lambda x: np.nan),
+    "two TI": values(TI=lambda x: np.ones(2)),
+    "cells": values(FA=lambda x: np.array([[1, "a"]], object)),
+    "a structure": values(FA=lambda x: {"a": 3}),
+  }
+
+
+def of_pulseq() -> dict[str, Damage]:
+  def words(old, new, count=1):
+    def write(path):
+      text = path.read_text().split("\n[SIGNATURE]")[0]
+      changed = re.sub(old, new, text, count=count, flags=re.MULTILINE)
+      assert changed != text
+      path.write_text(changed)
+
+    return write
+
+  return {
+    "another version": words(r"^major \d+", "major 9"),
+    "no version": words(r"\[VERSION\]\n(.+\n)+", ""),
+    "no blocks": words(r"\[BLOCKS\]\n(.+\n)+", ""),
+    "no pulses": words(r"\[RF\]\n(.+\n)+", ""),
+    "no readouts": words(r"\[ADC\]\n(.+\n)+", ""),
+    "no shapes": words(r"\[SHAPES\]\n+((.+\n)+\n?)+", ""),
+    "words in blocks": words(r"^ *1 +\d+ ", "one ten "),
+    "an unknown event": words(r"^( *1 +\d+ +)1 ", r"\g<1>77 "),
+    "a section twice": words(r"(\[BLOCKS\]\n(?:.+\n)+)", r"\1\n\1"),
+    "an unknown section": words(r"\[ADC\]", "[ABC]"),
+    "a negative duration": words(r"^( *1 +)\d+", r"\g<1>-50"),
+    "a duration of nan": words(r"^( *1 +)\d+", r"\g<1>nan"),
+    "a huge shape": words(r"num_samples \d+", "num_samples 999999999"),
+    "one frame less": words(r"^ *24 .*\n", ""),
+  }

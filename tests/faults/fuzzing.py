@@ -1,0 +1,246 @@
+"""Coverage-guided fuzzing of the readers, by atheris.
+
+A reader may refuse what it is given, by `UserError`, and do nothing else.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+import h5py
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+# Name of the reader to the suffix of its files and what reads them.
+READERS = {
+  "text schedule": (".txt", "load_sequence"),
+  "MATLAB schedule": (".mat", "load_sequence"),
+  "Pulseq schedule": (".seq", "load_sequence"),
+  "NIfTI series": (".nii", "read_series"),
+  "npy series": (".npy", "read_series"),
+  "npz series": (".npz", "read_series"),
+  "MATLAB 5 series": (".mat", "read_series"),
+  "MATLAB 7.3 series": (".mat", "read_series"),
+  "NIfTI mask": (".nii.gz", "read_volume"),
+  "subject file": (".h5", "load_subject"),
+  "ISMRMRD": (".mrd", "load_raw_data"),
+  "model bundle": (".json", "load_model"),
+}
+
+
+class Fuzzed(NamedTuple):
+  """What came of fuzzing one reader.
+
+  Attributes:
+    reader: its name.
+    inputs: how many it was given.
+    branches: edges of our code and its readers' that were seen.
+    ended: inputs that a library never came back from, and that the watchdog
+      ends in a command.
+    found: what it raised that was no refusal; empty if nothing.
+  """
+
+  reader: str
+  inputs: int
+  branches: int
+  ended: int
+  found: str
+
+
+def fuzz(
+  reader: str, sound: pathlib.Path, *, seconds: int, keep: pathlib.Path
+) -> Fuzzed:
+  """Fuzzes a reader in processes of its own.
+
+  Args:
+    reader: one of `READERS`.
+    sound: a file that it takes, or a bundle, to begin with.
+    seconds: how long.
+    keep: folder that gets the inputs of what was found.
+  """
+  keep.mkdir(parents=True, exist_ok=True)
+  inputs = branches = ended = 0
+  end = time.monotonic() + seconds
+  while (left := end - time.monotonic()) > 1 or not inputs:
+    before = set(keep.iterdir())
+    one = _fuzz_once(reader, sound, seconds=max(1, int(left)), keep=keep)
+    inputs += one.inputs
+    branches = max(branches, one.branches)
+    new = set(keep.iterdir()) - before
+    if one.found and not (new and all(_is_ended(reader, f) for f in new)):
+      return Fuzzed(reader, inputs, branches, ended, one.found)
+    ended += bool(one.found)
+  return Fuzzed(reader, inputs, branches, ended, "")
+
+
+def _is_ended(reader: str, path: pathlib.Path) -> bool:
+  """Whether the reader, with its watchdog, comes to an end with such input."""
+  suffix, _ = READERS[reader]
+  copy = path.with_name(f"again{suffix}")
+  shutil.copyfile(path, copy)
+  done = _run(reader, copy, "--once", timeout=60)
+  copy.unlink()
+  last = done.stderr.splitlines()[-1:]
+  return done.returncode == 1 and last[0].startswith("error: ")
+
+
+def _fuzz_once(
+  reader: str, sound: pathlib.Path, *, seconds: int, keep: pathlib.Path
+) -> Fuzzed:
+  """Until something is found, or the time is up."""
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    seeds = folder / "seeds"
+    seeds.mkdir()
+    for number, data in enumerate(_seeds(sound, folder)):
+      (seeds / str(number)).write_bytes(data)
+    longest = max(path.stat().st_size for path in seeds.iterdir())
+    done = _run(
+      *(reader, sound, "--", seeds),
+      f"-max_total_time={seconds}",
+      f"-max_len={max(4096, 2 * longest)}",
+      "-timeout=20",
+      "-rss_limit_mb=2048",
+      "-print_final_stats=1",
+      f"-artifact_prefix={keep.absolute()}/{reader.replace(' ', '-')}-",
+    )
+  said = done.stdout + done.stderr
+  counts = re.findall(r"number_of_executed_units:\s*(\d+)", said)
+  edges = re.findall(r"\bcov: (\d+)", said)
+  found = ""
+  if done.returncode:
+    blamed = re.search(r"=== Uncaught Python exception: ===\n(.*)", said)
+    found = blamed[1] if blamed else said[-300:]
+  return Fuzzed(
+    reader,
+    int(counts[-1]) if counts else 0,
+    max(map(int, edges), default=0),
+    0,
+    found,
+  )
+
+
+def _run(*arguments, timeout: float | None = None):
+  return subprocess.run(
+    [sys.executable, __file__, *map(str, arguments)],
+    env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=timeout,
+  )
+
+
+def _seeds(sound: pathlib.Path, folder: pathlib.Path) -> list[bytes]:
+  """The file, and what it is without checksums: they would end every try."""
+  if sound.is_dir():
+    description = json.loads((sound / "model.json").read_text())
+    del description["sha256"]
+    return [json.dumps(description).encode()]
+  data = sound.read_bytes()
+  if sound.suffix == ".seq":
+    return [data, data.split(b"\n[SIGNATURE]")[0]]
+  if sound.suffix != ".h5":
+    return [data]
+  plain = folder / "plain.h5"
+  with h5py.File(sound) as old, h5py.File(plain, "w") as new:
+    new.attrs.update(old.attrs)
+    for name in old:
+      old.copy(name, new)
+    new.visititems(lambda name, item: item.attrs.pop("crc32", None) and None)
+  return [data, plain.read_bytes()]
+
+
+def _fuzz_here(
+  reader: str, sound: pathlib.Path, arguments: list[str], *, once: bool
+) -> None:
+  import atheris
+
+  watched = contextlib.nullcontext()
+  if not once:
+    watched = atheris.instrument_imports(
+      include=["mrf_jax", "pypulseq", "nibabel", "xml"],
+      exclude=["mrf_jax.models", "mrf_jax.training.step"],
+    )
+  with watched:
+    import pypulseq  # noqa: F401
+
+    from mrf_jax import (
+      UserError,
+      load_model,
+      load_raw_data,
+      load_sequence,
+      load_subject,
+      sequence_files,
+    )
+    from mrf_jax.dataset import raw_data
+    from mrf_jax.importing import stored
+    from mrf_jax.importing.series import open_series
+    from mrf_jax.nifti import read_volume
+
+  # Its own limit is atheris's; a process for each input would cost most of it.
+  if not once:
+    for module in (sequence_files, raw_data, stored):
+      module.patience = contextlib.nullcontext
+
+  def read_series(path):
+    open_series(path).mean_magnitude()
+
+  functions = {
+    "load_model": load_model,
+    "load_raw_data": load_raw_data,
+    "load_sequence": load_sequence,
+    "load_subject": load_subject,
+    "read_series": read_series,
+    "read_volume": read_volume,
+  }
+  suffix, name = READERS[reader]
+  function = functions[name]
+  if once:
+    try:
+      function(sound)
+    except UserError as error:
+      sys.exit(f"error: {error}")
+    return
+  folder = pathlib.Path(tempfile.mkdtemp(dir=_memory()))
+  given = path = folder / f"input{suffix}"
+  if sound.is_dir():
+    given = folder / "bundle"
+    shutil.copytree(sound, given)
+    path = given / "model.json"
+
+  astray = "MRF_FUZZ_TEST" in os.environ
+
+  def one_input(data: bytes) -> None:
+    path.write_bytes(data)
+    # For the test of the fuzzer itself.
+    if astray and data[:1] not in (b"1", b"2"):
+      raise ZeroDivisionError(data[:1])
+    with contextlib.suppress(UserError):
+      function(given)
+
+  atheris.Setup([sys.argv[0], *arguments], one_input)
+  atheris.Fuzz()
+
+
+def _memory() -> str | None:
+  """A folder in memory, where the system has one."""
+  return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+if __name__ == "__main__":
+  parser = argparse.ArgumentParser()
+  parser.add_argument("reader", choices=READERS)
+  parser.add_argument("sound", type=pathlib.Path)
+  parser.add_argument("--once", action="store_true")
+  parser.add_argument("rest", nargs="*")
+  known = parser.parse_args()
+  _fuzz_here(known.reader, known.sound, known.rest, once=known.once)

@@ -1,0 +1,87 @@
+"""Runs that are killed at random moments, and started again."""
+
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+from typing import NamedTuple
+
+from stages import Stage, check_whole, leftovers, start
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+# A machine in use is slower the next time.
+_HANGS_S = 600
+
+
+class Killed(NamedTuple):
+  """What came of the kills of one stage.
+
+  Attributes:
+    kills: how many there were.
+    whole: runs that came to their end, each after some of the kills, with the
+      results of an undisturbed one.
+  """
+
+  kills: int
+  whole: int
+
+
+def kill(
+  stage: Stage, folder: pathlib.Path, *, kills: int, seed: int = 0
+) -> Killed:
+  """Kills a stage so many times, and lets it end in between and at last.
+
+  Args:
+    stage: what is started.
+    folder: an empty one.
+    kills: how many runs are killed.
+    seed: of the moments.
+
+  Returns:
+    Kills and whole runs; every kill was followed by a start that took over.
+
+  Raises:
+    AssertionError: something was half written, a later start failed, or its
+      results are others.
+  """
+  draw = random.Random(f"{seed} {stage.name}")
+  begin = time.perf_counter()
+  expected = _whole(stage, folder / "undisturbed")
+  seconds = time.perf_counter() - begin
+  place = folder / "killed"
+  place.mkdir()
+  killed = whole = 0
+  while killed < kills:
+    number = draw.choice(SIGNALS)
+    process = start(stage, place)
+    try:
+      _, said = process.communicate(timeout=draw.uniform(0.1, 1.1) * seconds)
+    except subprocess.TimeoutExpired:
+      process.send_signal(number)
+      _, said = process.communicate(timeout=60)
+      check_whole(place)
+    if process.returncode == 0:
+      # It was faster than the signal.
+      assert stage.content(place) == expected
+      whole += 1
+      shutil.rmtree(place)
+      place.mkdir()
+      continue
+    assert process.returncode in (-number, 128 + number), said
+    assert "Traceback" not in said, said
+    killed += 1
+  assert _whole(stage, place) == expected, stage.name
+  assert not leftovers(place)
+  return Killed(killed, whole + 1)
+
+
+def _whole(stage: Stage, folder: pathlib.Path):
+  """What an undisturbed run makes, over whatever lies there."""
+  folder.mkdir(exist_ok=True)
+  process = start(stage, folder)
+  _, said = process.communicate(timeout=_HANGS_S)
+  assert process.returncode == 0, said
+  check_whole(folder)
+  return stage.content(folder)

@@ -1,0 +1,148 @@
+"""`launch.py` many times, without its imports each time.
+
+A process of its own imports what the stages want, and forks for each command:
+flags, stages and exit codes are those of `launch.py`, memory and time those of
+a process that has just begun.
+"""
+
+import importlib
+import json
+import os
+import pathlib
+import resource
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+# What is asked of bad input, and what none may reach here.
+_LIMIT_S = 60
+_LIMIT_BYTES = 12 << 30
+
+
+class Done(NamedTuple):
+  """What a command did.
+
+  Attributes:
+    returncode: its exit code, negative for a signal.
+    stdout: what it said to those who listen.
+    stderr: what it said to the user.
+    seconds: wall time.
+    peak_mib: largest resident memory, MiB.
+  """
+
+  returncode: int
+  stdout: str
+  stderr: str
+  seconds: float
+  peak_mib: float
+
+
+class Launcher:
+  """A server of commands, for a `with` block."""
+
+  def __enter__(self) -> "Launcher":
+    self._server = subprocess.Popen(
+      [sys.executable, __file__],
+      cwd=ROOT,
+      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    return self
+
+  def __exit__(self, *_):
+    # Closes its pipes, which ends it.
+    with self._server:
+      pass
+
+  def __call__(self, *arguments) -> Done:
+    """Runs `launch.py` with these arguments."""
+    self._server.stdin.write(json.dumps(list(map(str, arguments))) + "\n")
+    self._server.stdin.flush()
+    return Done(*json.loads(self._server.stdout.readline()))
+
+
+def _serve():
+  import launch
+
+  # Some libraries turn all warnings on.
+  filters = list(warnings.filters)
+  for module in (
+    "mrf_jax.experiment",
+    "mrf_jax.export",
+    "mrf_jax.finetune",
+    "mrf_jax.importing.command",
+    "mrf_jax.reconstruction.command",
+    "pypulseq",
+  ):
+    importlib.import_module(module)
+  warnings.filters[:] = filters
+  for line in sys.stdin:
+    print(json.dumps(_run(launch, json.loads(line))), flush=True)
+
+
+def _run(launch, arguments: list[str]) -> Done:
+  with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    begin = time.perf_counter()
+    pid = os.fork()
+    if not pid:
+      os.dup2(out.fileno(), 1)
+      os.dup2(err.fileno(), 2)
+      _become(launch, arguments)
+    status, usage = _wait(pid)
+    seconds = time.perf_counter() - begin
+    texts = []
+    for file in (out, err):
+      file.seek(0)
+      texts.append(file.read().decode(errors="replace"))
+  code = os.waitstatus_to_exitcode(status)
+  return Done(code, *texts, seconds, usage.ru_maxrss / 1024)
+
+
+def _become(launch, arguments: list[str]):
+  """The command itself; does not come back."""
+  from absl import app
+
+  # Where configurations look for their values.
+  sys.argv = ["launch.py", *arguments]
+  resource.setrlimit(resource.RLIMIT_AS, (_LIMIT_BYTES, _LIMIT_BYTES))
+  code = 1
+  try:
+    app.run(
+      launch.main,
+      argv=sys.argv,
+      flags_parser=launch.command_line.parse,
+    )
+  except SystemExit as end:
+    code = end.code if isinstance(end.code, int) else int(end.code is not None)
+  except BaseException:
+    traceback.print_exc()
+  finally:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _wait(pid: int):
+  """The end of a child, which is brought about if it does not come."""
+  handle = os.pidfd_open(pid)
+  try:
+    ended, _, _ = select.select([handle], [], [], _LIMIT_S)
+    if not ended:
+      os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+  finally:
+    os.close(handle)
+  return status, usage
+
+
+if __name__ == "__main__":
+  _serve()

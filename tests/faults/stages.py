@@ -1,0 +1,234 @@
+"""Stages that are interrupted, and what shows that nothing came of it."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import h5py
+import nibabel
+import numpy as np
+from launcher import ROOT
+from PIL import Image
+
+from mrf_jax import load_model
+
+SMOKE = "--config=configs/smoke.py"
+# Names of what is not finished, or not a result.
+_UNFINISHED = re.compile(r"(^|/)(\.tmp-|\.new-|\..*\.tmp(/|$)|\.lock$)")
+_OF_RUNS = ("files.jsonl", "errors.log")
+
+
+class Stage(NamedTuple):
+  """A command that may be interrupted anywhere.
+
+  Attributes:
+    name: of the stage.
+    flags: of `launch.py`; `{folder}` is where it may write.
+    content: what it has made there, to be compared.
+  """
+
+  name: str
+  flags: tuple[str, ...]
+  content: Callable[[pathlib.Path], Any]
+
+
+def make_stages(smoke: pathlib.Path, sources: dict) -> dict[str, Stage]:
+  """The stages by their names.
+
+  Args:
+    smoke: workdir of a finished `configs/smoke.py`.
+    sources: see `sources.py`.
+  """
+  series, text = sources["NIfTI series"].path, sources["text schedule"].path
+  bundle = smoke / "models/spatiotemporal_plus/fold-0"
+  subject = smoke / "data/subject-00.h5"
+  stages = (
+    Stage(
+      "simulate", (SMOKE, "--mode=simulate", "--workdir={folder}/run"), _files
+    ),
+    Stage("crossval", (SMOKE, "--workdir={folder}/run"), _results),
+    Stage(
+      "import",
+      (
+        "--mode=import",
+        "--field_strength_t=1.5",
+        f"--scan={series}",
+        f"--schedule={text}",
+        "--output={folder}/subject.h5",
+      ),
+      _files,
+    ),
+    Stage(
+      "reconstruct",
+      (
+        "--mode=reconstruct",
+        f"--model={bundle}",
+        f"--scan={subject}",
+        "--uncertainty",
+        "--output={folder}/maps",
+      ),
+      _files,
+    ),
+    Stage(
+      "finetune",
+      (
+        "--mode=finetune",
+        f"--model={bundle}",
+        f"--subjects={subject}",
+        "--epochs=20",
+        "--output={folder}/bundle",
+      ),
+      lambda folder: _bundle(folder / "bundle"),
+    ),
+    Stage(
+      "export",
+      (
+        "--mode=export",
+        f"--model={bundle}",
+        "--output={folder}/model.stablehlo",
+      ),
+      _files,
+    ),
+    Stage(
+      "report",
+      ("--mode=report", f"--workdir={smoke}", "--output={folder}/report"),
+      _files,
+    ),
+  )
+  return {stage.name: stage for stage in stages}
+
+
+def start(
+  stage: Stage, folder: pathlib.Path, *, before: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
+  """The stage as a user starts it, by a program that comes before, if any."""
+  flags = [flag.format(folder=folder) for flag in stage.flags]
+  return subprocess.Popen(
+    [*before, sys.executable, "launch.py", *flags],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def results(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Files under the names of results, whether of this run or of one before."""
+  return {
+    name: path
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+    and not _UNFINISHED.search(name := str(path.relative_to(folder)))
+    and path.name not in _OF_RUNS
+  }
+
+
+def leftovers(folder: pathlib.Path) -> list[str]:
+  """What unfinished runs have left behind, locks aside."""
+  names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+  return [
+    name
+    for name in names
+    if _UNFINISHED.search(name) and not name.endswith(".lock")
+  ]
+
+
+def check_whole(folder: pathlib.Path) -> None:
+  """Reads every result to its end.
+
+  Raises:
+    Exception: whatever its reader raises for half a file.
+  """
+  for name, path in results(folder).items():
+    # Logs grow line by line, and hold the beginning of one at worst.
+    if not name.startswith(("run/metrics/", "run/profile/")):
+      read(path)
+
+
+def read(path: pathlib.Path):
+  """What a result file says, but for times, paths and who wrote it."""
+  if path.suffix == ".h5":
+    with h5py.File(path) as file:
+      return _hdf5(file)
+  if path.name.endswith(".nii.gz"):
+    image = nibabel.load(path)
+    return image.affine.tobytes(), np.asarray(image.dataobj).tobytes()
+  if path.suffix == ".json":
+    return _without_times(json.loads(path.read_text()))
+  if path.suffix == ".png":
+    with Image.open(path) as image:
+      image.load()
+      return image.size
+  if path.suffix == ".csv":
+    with open(path, newline="") as file:
+      rows = list(csv.DictReader(file))
+    assert rows and None not in rows[-1].values(), path
+    return None if "seconds" in rows[0] else rows
+  if path.suffix in (".md", ".html"):
+    text = path.read_text()
+    assert text.endswith("\n"), path
+    # Tables with seconds in them stand beside those without.
+    return None
+  return path.read_bytes()
+
+
+def _hdf5(file: h5py.File) -> dict:
+  found = {}
+
+  def visit(name, item):
+    found[name] = {k: str(v) for k, v in item.attrs.items()}
+    if isinstance(item, h5py.Dataset):
+      found[name]["values"] = item[()].tobytes()
+
+  visit("/", file)
+  file.visititems(visit)
+  return found
+
+
+def _without_times(content):
+  """Of a JSON file, what two equal runs have in common."""
+  if isinstance(content, dict):
+    return {
+      key: _without_times(value)
+      for key, value in content.items()
+      if not re.search("second|_per_s$|environment|commit|began", key)
+    }
+  if isinstance(content, list):
+    return [_without_times(value) for value in content]
+  return content
+
+
+def _files(folder: pathlib.Path) -> dict:
+  return {name: read(path) for name, path in results(folder).items()}
+
+
+def _results(folder: pathlib.Path) -> dict:
+  """Of a cross-validation, which also trains and times."""
+  found = {
+    name: read(path)
+    for name, path in results(folder).items()
+    if name.startswith(("run/data/", "run/maps/"))
+    or path.suffix == ".csv"
+    or path.name == "config.json"
+  }
+  for path in sorted(folder.glob("run/models/*/fold-*")):
+    found[str(path.relative_to(folder))] = _bundle(path)
+  # What checkpoints were needed for is over.
+  assert not (folder / "run/checkpoints").exists()
+  return found
+
+
+def _bundle(path: pathlib.Path) -> list[bytes]:
+  import jax
+
+  model = load_model(path)
+  return [
+    np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model.variables)
+  ]

@@ -1,0 +1,84 @@
+"""Full disks, lost rights and broken files: one line, or the same results."""
+
+import random
+import shutil
+
+import disks
+import pytest
+import stages as stages_
+from stages import make_stages
+
+
+@pytest.fixture(scope="module")
+def stages(smoke, sources):
+  return make_stages(smoke, sources)
+
+
+@pytest.fixture(scope="module")
+def finished(smoke, tmp_path_factory):
+  """A folder with a finished cross-validation, to be copied."""
+  folder = tmp_path_factory.mktemp("finished")
+  shutil.copytree(smoke, folder / "run")
+  return folder
+
+
+def simulated(finished):
+  """What the first of its stages has made."""
+  names = {
+    name: path
+    for name, path in stages_.results(finished).items()
+    if name.startswith(("run/data/", "run/figures/subject-"))
+    or path.name in ("config.json", "environment.json")
+  }
+  return {name: stages_.read(path) for name, path in names.items()}
+
+
+def test_a_disk_that_fills_up(stages, finished, tmp_path):
+  if not disks.may_mount():
+    pytest.skip("this user may not mount a disk of his own (unshare -rm)")
+  expected = stages["crossval"].content(finished)
+  disks.on_a_full_disk(stages["crossval"], tmp_path, expected, size=300_000)
+
+
+def test_files_that_may_not_be_so_large(stages, finished, tmp_path):
+  expected = simulated(finished)
+  disks.with_small_files(stages["simulate"], tmp_path, expected, size=30_000)
+
+
+def test_a_workdir_that_becomes_read_only(stages, finished, tmp_path):
+  if disks.without_privileges() is None:
+    pytest.skip("root is refused nothing here, and cannot give that up")
+  expected = simulated(finished)
+  disks.where_writing_ends(stages["simulate"], tmp_path, expected, after_s=4)
+
+
+def broken(stages, finished, tmp_path, launcher, share=None):
+  expected = stages["crossval"].content(finished)
+  cases = [
+    (name, damage)
+    for name in disks.kinds_of_files(finished)
+    for damage in disks.DAMAGES
+  ]
+  if share is not None:
+    cases = random.Random(0).sample(cases, share)
+  for number, (name, damage) in enumerate(cases):
+    folder = tmp_path / str(number)
+    shutil.copytree(finished, folder)
+    disks.broken(
+      stages["crossval"],
+      folder,
+      expected,
+      name=name,
+      damage=damage,
+      launch=launcher,
+    )
+    shutil.rmtree(folder)
+
+
+def test_some_broken_files(stages, finished, tmp_path, launcher):
+  broken(stages, finished, tmp_path, launcher, share=4)
+
+
+@pytest.mark.long
+def test_every_broken_file(stages, finished, tmp_path, launcher):
+  broken(stages, finished, tmp_path, launcher)

@@ -1,0 +1,24 @@
+"""Seconds of fuzzing; `run.py` does it for hours."""
+
+import fuzzing
+import pytest
+
+
+@pytest.mark.parametrize("reader", ["text schedule", "npy series"])
+def test_a_reader_refuses_or_reads(reader, sources, tmp_path):
+  pytest.importorskip("atheris", reason="no wheel for this system")
+  found = fuzzing.fuzz(
+    reader, sources[reader].path, seconds=4, keep=tmp_path / "keep"
+  )
+  assert not found.found, found.found
+  assert found.inputs > 100 and found.branches > 20
+
+
+def test_what_is_wrong_is_found(sources, tmp_path, monkeypatch):
+  """A reader that a byte leads astray."""
+  pytest.importorskip("atheris", reason="no wheel for this system")
+  monkeypatch.setenv("MRF_FUZZ_TEST", "1")
+  path = sources["text schedule"].path
+  found = fuzzing.fuzz("text schedule", path, seconds=20, keep=tmp_path)
+  assert found.found.startswith("ZeroDivisionError"), found
+  assert list(tmp_path.iterdir())

@@ -1,0 +1,80 @@
+"""Runs that are killed at any moment end with the results of a whole one.
+
+A few kills by default; `pytest -m long` gives more, and `run.py` a hundred.
+"""
+
+import shutil
+import signal
+import time
+
+import pytest
+from kills import kill
+from stages import Stage, make_stages, start
+
+NAMES = (
+  "simulate",
+  "crossval",
+  "import",
+  "reconstruct",
+  "finetune",
+  "export",
+  "report",
+)
+
+
+@pytest.fixture(scope="module")
+def stages(smoke, sources):
+  stages = make_stages(smoke, sources)
+  assert stages.keys() == set(NAMES)
+  return stages
+
+
+@pytest.mark.parametrize("name", ["crossval", "import"])
+def test_killed_and_started_again(stages, tmp_path, name):
+  assert kill(stages[name], tmp_path, kills=2).kills == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_many_times(stages, tmp_path, name):
+  assert kill(stages[name], tmp_path, kills=5, seed=1).kills == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_training_says_so_and_leaves_checkpoints(
+  smoke, tmp_path, number
+):
+  workdir = tmp_path / "run"
+  shutil.copytree(smoke / "data", workdir / "data")
+  flags = (
+    "--config=configs/smoke.py",
+    "--workdir={folder}/run",
+    "--config.methods=('cohen',)",
+    "--config.training.epochs=100000",
+  )
+  process = start(Stage("training", flags, lambda folder: None), tmp_path)
+  folder = workdir / "checkpoints/cohen/fold-1"
+  deadline = time.monotonic() + 200
+  try:
+    while not (folder.is_dir() and any(folder.glob("step-*"))):
+      assert process.poll() is None, process.stderr.read()
+      assert time.monotonic() < deadline
+      time.sleep(0.1)
+    process.send_signal(number)
+    _, text = process.communicate(timeout=60)
+  finally:
+    process.kill()
+  assert process.returncode == 128 + number
+  assert "Traceback" not in text
+  assert (
+    text.strip()
+    .splitlines()[-1]
+    .endswith(
+      f"error: stopped by {number.name}; the same command goes on where it "
+      "stopped"
+    )
+  )
+  for fold in (0, 1):
+    steps = (workdir / f"checkpoints/cohen/fold-{fold}").glob("step-*")
+    assert 1 <= len(list(steps)) <= 2
+  assert not list(workdir.rglob("*.tmp"))
