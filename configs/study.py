@@ -23,13 +23,16 @@ import ml_collections
 from configs import paper
 
 # Heads that are not in the study, on which choices were made; those of our
-# network with half its steps.
+# network with half its steps, on three splits or on the first alone.
 _DEVELOPMENT = "questions/development/same"
 _FIRST = f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}'"
-_TUNED = (
+_HALF = "spatiotemporal_plus.training.epochs=20"
+_ON_THREE = (
   f"seed=1 folds=(0,1,2) subjects_from='{_DEVELOPMENT}' "
-  "methods=('spatiotemporal_plus',) spatiotemporal_plus.training.epochs=20"
+  f"methods=('spatiotemporal_plus',) {_HALF}"
 )
+_ON_ONE = f"{_FIRST} methods=('spatiotemporal_plus',) {_HALF}"
+_WITH_COHEN = f"{_FIRST} methods=('spatiotemporal_plus','cohen') {_HALF}"
 _NETWORKS = "'spatiotemporal','spatiotemporal_plus','cohen','hoppe'"
 
 
@@ -76,19 +79,28 @@ def _questions() -> dict:
   return dict(
     development=dict(base="seed=1 folds=(0,)", ways=dict(same="")),
     schedule=dict(
-      base=_TUNED,
+      base=_ON_THREE,
       ways=dict(
         same="",
         constant="spatiotemporal_plus.training.schedule='constant'",
-        slower="spatiotemporal_plus.training.learning_rate=1e-3",
-        twice_as_long="spatiotemporal_plus.training.epochs=40",
-        no_flips="spatiotemporal_plus.training.flips=False",
       ),
     ),
-    loss=dict(
-      base=_TUNED,
+    receptive_field=dict(
+      base=_ON_THREE,
       against="schedule",
+      ways={
+        f"voxels_{2 * depth + 1}": f"spatiotemporal_plus.network.depth={depth}"
+        for depth in (0, 1, 2, 3, 6)
+      },
+    ),
+    seeds=dict(
+      base=_WITH_COHEN,
+      ways={f"seed_{k}": f"training.seed={k}" for k in range(1, 7)},
+    ),
+    loss=dict(
+      base=_ON_ONE,
       ways=dict(
+        same="",
         squared_error="spatiotemporal_plus.training.loss='squared_error' "
         "spatiotemporal_plus.network.n_outputs=3",
         likelihood="spatiotemporal_plus.training.loss='likelihood'",
@@ -96,38 +108,29 @@ def _questions() -> dict:
       ),
     ),
     scale=dict(
-      base=_TUNED,
-      against="schedule",
+      base=_ON_ONE,
+      against="loss",
       ways=dict(
         linear="spatiotemporal_plus.training.map_powers=(1.0,1.0,1.0)",
-        roots="spatiotemporal_plus.training.map_powers=(1.0,0.5,0.5)",
         logarithms="spatiotemporal_plus.training.map_powers=(1.0,0.0,0.0)",
       ),
     ),
     balance=dict(
-      base=_TUNED,
-      against="schedule",
+      base=_ON_ONE,
+      against="loss",
       ways=dict(
         voxels_alike="spatiotemporal_plus.training.balance=0.0",
         t1_alike="spatiotemporal_plus.training.balance=1.0",
       ),
     ),
     slices=dict(
-      base=_TUNED,
-      against="schedule",
+      base=_ON_ONE,
+      against="loss",
       ways=dict(one="spatiotemporal_plus.network.slices=1"),
     ),
-    receptive_field=dict(
-      base=_TUNED,
-      against="schedule",
-      ways={
-        f"voxels_{2 * depth + 1}": f"spatiotemporal_plus.network.depth={depth}"
-        for depth in (0, 1, 2, 3, 6)
-      },
-    ),
     rank=dict(
-      base=_TUNED,
-      against="schedule",
+      base=_ON_ONE,
+      against="loss",
       ways={
         **{
           f"rank_{rank}": f"spatiotemporal_plus.training.rank={rank}"
@@ -137,8 +140,8 @@ def _questions() -> dict:
       },
     ),
     width=dict(
-      base=_TUNED,
-      against="schedule",
+      base=_ON_ONE,
+      against="loss",
       ways={
         f"width_{width}": "spatiotemporal_plus.network.widths="
         f"({2 * width},{width})"
@@ -146,9 +149,9 @@ def _questions() -> dict:
       },
     ),
     normalisation=dict(
-      base=f"{_FIRST} methods=('spatiotemporal','cohen')",
-      against="development",
+      base=_WITH_COHEN,
       ways=dict(
+        same="",
         subject="preprocessing.normalise_signals_per='subject'",
         voxel="preprocessing.normalise_signals_per='voxel'",
       ),
@@ -163,7 +166,8 @@ def _questions() -> dict:
       against="development",
       ways=dict(
         patches="spatiotemporal.training.sampling='patches' "
-        "spatiotemporal.training.batch=600 spatiotemporal.training.epochs=8",
+        # About as many seconds as tiles take.
+        "spatiotemporal.training.batch=600 spatiotemporal.training.epochs=4",
       ),
     ),
     baselines=dict(
@@ -193,10 +197,6 @@ def _questions() -> dict:
         "hoppe.training.epochs=4",
       ),
     ),
-    seeds=dict(
-      base="folds=(0,) methods=('spatiotemporal_plus','cohen')",
-      ways={f"seed_{k}": f"training.seed={k}" for k in range(1, 7)},
-    ),
     misalignment=dict(
       base="methods=('gomez',)",
       ways=dict(
@@ -219,7 +219,8 @@ def _questions() -> dict:
       ),
     ),
     other_train=dict(
-      base=f"methods=({_NETWORKS},'dictionary_svd') folds=(0,)",
+      base="methods=('spatiotemporal','spatiotemporal_plus','cohen',"
+      "'dictionary_svd') folds=(0,)",
       ways=dict(jiang_type="sequence.kind='jiang_type'"),
     ),
   )
