@@ -16,10 +16,6 @@ from configs import paper
 def get_config() -> ml_collections.ConfigDict:
   """The paper's configuration at a size for two cores."""
   config = paper.get_config()
-  # Those of the paper; our own network stands beside them in configs/study.py.
-  config.methods = tuple(
-    method for method in config.methods if method != "spatiotemporal_plus"
-  )
   # Voxels of 2.7 mm in slices of 3 mm: 21 mm³, where the paper's 1 × 1 × 5 mm
   # have 5 mm³. Slices of 5 mm would put brain and CSF into one voxel far more
   # often than in its scans.
@@ -30,8 +26,8 @@ def get_config() -> ml_collections.ConfigDict:
   # Every eighth window: neighbouring windows share 47 of 48 frames.
   # (673 - 1) // 8 + 1 = 85 window images.
   config.scan.stride = 8
-  # A quarter of the paper's widths, tiles of 6 × 6 estimates and no dropout:
-  # 80,000 voxels are too few for it in 14 epochs of 580 steps. The rate decays,
+  # A quarter of the paper's widths, tiles of 6 × 6 estimates and no dropout
+  # (docs/results.md, question dropout). The rate decays,
   # without which the error of so short a training swings from epoch to epoch.
   config.training.update(
     epochs=14,

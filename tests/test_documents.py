@@ -7,19 +7,25 @@ import re
 
 import pytest
 
+from configs.demo import get_config as demo_config
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def run():
-  path = ROOT / "benchmarks" / "run.py"
-  spec = importlib.util.spec_from_file_location("benchmarks_run", path)
+def script(name):
+  """A script that is no module of the package."""
+  path = ROOT / name
+  spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
+
+
+@pytest.fixture(scope="module")
+def run():
+  return script("benchmarks/run.py")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +44,15 @@ def test_the_readme_shows_the_same_speeds(run, record):
   readme = (ROOT / "README.md").read_text()
   assert readme == run.readme_with_speeds(readme, record)
   assert "beside mrpro" in readme
+
+
+def test_the_readme_shows_what_the_demo_wrote():
+  demo = script("docs/run_demo.py")
+  readme = (ROOT / "README.md").read_text()
+  record = json.loads((ROOT / "docs" / "demo.json").read_text())
+  assert readme == demo.readme_with_demo(readme, record)
+  for method in demo_config().methods:
+    assert f"| wm | {method} |" in readme.lower()
 
 
 def test_the_results_are_their_record_and_notes():

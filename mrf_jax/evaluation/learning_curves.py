@@ -44,7 +44,9 @@ def learning_curves(
     for (quantity, label), axis in zip(_COLUMNS.items(), row, strict=True):
       for whose, colour in _COLOURS.items():
         _curves(axis, own, f"{whose}_{quantity}", colour)
-      axis.set(yscale="log")
+      # Likelihoods fall below zero.
+      if all(np.min(line.get_ydata()) > 0 for line in axis.lines):
+        axis.set(yscale="log")
       axis.tick_params(which="both", labelsize=8)
       axis.xaxis.set_major_locator(MaxNLocator(integer=True))
       axis.grid(which="both", alpha=0.2)

@@ -30,6 +30,8 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
   """
   parts = []
   questions = record["config"]["questions"]
+  files = record["config"]["data"].get("files")
+  simulated = "" if files else "simulated "
   for question in sorted(questions, key=lambda q: _position(q, questions[q])):
     content = questions[question]
     found = [w for w in record["ways"] if w["question"] == question]
@@ -39,7 +41,7 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     parts += [
       f"## Question: {question}",
       f"All of it with `{content['base']}`. {_heads(content['base'])}MAE / "
-      "RMSE against the acquired maps, times in ms, PD in a.u.",
+      f"RMSE against the {simulated}acquired maps, times in ms, PD in a.u.",
       _absolute(found),
     ]
     if any(way["name"] == SAME for way in found) and len(found) > 1:

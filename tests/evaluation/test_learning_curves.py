@@ -21,8 +21,8 @@ def records(epochs=5, **changes):
   ]
 
 
-def draw(path, *arguments):
-  learning_curves(path, records(*arguments), title="simulated")
+def draw(path, *arguments, **changes):
+  learning_curves(path, records(*arguments, **changes), title="simulated")
   return imread(path)[..., :3]
 
 
@@ -42,3 +42,10 @@ def test_curves_of_both_kinds_of_subjects(tmp_path):
 def test_one_epoch_is_a_point(tmp_path):
   image = draw(tmp_path / "curves.png", 1)
   assert coloured(image, 0) > 20
+
+
+def test_a_loss_below_zero_is_drawn(tmp_path):
+  """Of a likelihood."""
+  nothing = draw(tmp_path / "none.png", training_loss=np.nan)
+  below = draw(tmp_path / "below.png", training_loss=-2.0)
+  assert coloured(below, 2) > coloured(nothing, 2) + 100

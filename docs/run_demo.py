@@ -1,0 +1,107 @@
+"""Runs the README's demo and writes its tables and pictures.
+
+python docs/run_demo.py
+
+What `runs/demo` then holds comes between the README's marks `demo`, and is kept
+in docs/demo.json.
+"""
+
+import json
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+_ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(_ROOT))
+
+from mrf_jax.benchmark.machine import device_name  # noqa: E402
+from mrf_jax.files import replacing  # noqa: E402
+
+_WORKDIR = "runs/demo"
+_COMMAND = ("launch.py", "--config=configs/demo.py", f"--workdir={_WORKDIR}")
+_RECORD = _ROOT / "docs/demo.json"
+_MARKS = "<!-- demo: {} -->", "<!-- /demo: {} -->"
+_TABLES = {
+  "errors": "table1.md",
+  "true errors": "truth_table.md",
+  "differences": "differences.md",
+}
+_PICTURES = ("figure3.png", "learning_curves.png")
+
+
+def run() -> dict:
+  """The demo, and what it took."""
+  begin = time.monotonic()
+  subprocess.run([sys.executable, *_COMMAND], cwd=_ROOT, check=True)
+  seconds = time.monotonic() - begin
+  peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+  return {
+    "seconds": round(seconds),
+    "peak_gib": round(peak_kib / 2**20, 1),
+    "machine": device_name(),
+  }
+
+
+def readme_with_demo(readme: str, record: dict) -> str:
+  """README.md with the demo's tables between their marks.
+
+  Args:
+    readme: its text.
+    record: of `docs/demo.json`.
+  """
+  parts = {"origin": _origin(record)}
+  for name in _TABLES:
+    parts[name] = "\n".join(record["tables"][name])
+  for name, text in parts.items():
+    begin, end = (mark.format(name) for mark in _MARKS)
+    before, rest = readme.split(begin)
+    _, after = rest.split(end)
+    readme = f"{before}{begin}\n{text}\n{end}{after}"
+  return readme
+
+
+def _origin(record: dict) -> str:
+  environment = record["environment"]
+  minutes, seconds = divmod(record["seconds"], 60)
+  return (
+    f"Commit {environment['git_commit'][:7]}, Python {environment['python']}, "
+    f"jax {environment['versions']['jax']}, {record['machine']}: {minutes} min "
+    f"{seconds} s, {record['peak_gib']} GiB."
+  )
+
+
+def _table(name: str) -> list[str]:
+  """Lines of a table; of those beside the first, of the whole brain."""
+  lines = (_ROOT / _WORKDIR / _TABLES[name]).read_text().splitlines()
+  head, rule, *rows = (line for line in lines if line.startswith("|"))
+  if name != "errors":
+    rows = [row for row in rows if row.startswith("| brain ")]
+  return [head, rule, *rows]
+
+
+def main() -> None:
+  """Runs, keeps and writes."""
+  if (_ROOT / _WORKDIR).exists():
+    sys.exit(
+      f"error: {_WORKDIR} stands there; its time would not be the demo's"
+    )
+  record = run()
+  environment = (_ROOT / _WORKDIR / "environment.json").read_text()
+  record["environment"] = json.loads(environment)
+  record["tables"] = {name: _table(name) for name in _TABLES}
+  readme = _ROOT / "README.md"
+  text = readme_with_demo(readme.read_text(), record)
+  with replacing(_RECORD) as path:
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+  with replacing(readme) as path:
+    path.write_text(text)
+  for name in _PICTURES:
+    with replacing(_ROOT / "docs" / name) as path:
+      shutil.copyfile(_ROOT / _WORKDIR / name, path)
+
+
+if __name__ == "__main__":
+  main()
