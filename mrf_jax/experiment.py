@@ -25,7 +25,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate
 from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.files import replacing, writing_to
-from mrf_jax.ledger import check_reused
+from mrf_jax.ledger import check_lent
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, TRAINING, Study
 from mrf_jax.phantom.anatomy import SliceGrid
@@ -296,7 +296,7 @@ def _open_workdir(config, root) -> Workdir:
   subjects = None
   if config.subjects_from is not None:
     subjects = Workdir.existing(config.subjects_from)
-    check_reused(subjects.root)
+    check_lent(subjects.root, "data")
     subjects.refuse_other(config.to_dict(), parts=OF_SUBJECTS)
   if not processes.is_first():
     processes.barrier("workdir")
@@ -313,7 +313,7 @@ def _lent_models(config) -> Workdir | None:
   if config.models_from is None:
     return None
   models = Workdir.existing(config.models_from)
-  check_reused(models.root)
+  check_lent(models.root, "models")
   models.refuse_other(
     config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
   )

@@ -7,6 +7,8 @@ import os
 import pathlib
 import resource
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from mrf_jax.errors import UserError, reason
@@ -15,27 +17,32 @@ from mrf_jax.errors import UserError, reason
 # the most: a header that claims more than the file can hold is damaged.
 COMPRESSION = 1032
 
+# After so long without a word from another host, what it was writing is
+# nobody's.
+_ABANDONED_S = 24 * 3600
+_HOST = socket.gethostname().replace("-", "_")
+
 # Folder to the function that is told of every file or folder completed below.
-_observers: dict[pathlib.Path, Callable[[pathlib.Path], None]] = {}
+_Observer = Callable[[pathlib.Path, pathlib.Path], None]
+_observers: dict[pathlib.Path, _Observer] = {}
 
 
-def observe(
-  folder: pathlib.Path, function: Callable[[pathlib.Path], None]
-) -> None:
+def observe(folder: pathlib.Path, function: _Observer) -> None:
   """Has a function told of what is completed below a folder, from now on.
 
   Args:
     folder: resolved; of folders inside each other the innermost is told.
-    function: takes the path; one given before for the folder gives way.
+    function: takes where the complete file or folder lies, and the path that
+      it will have in a moment; one given before for the folder gives way.
   """
   _observers[folder] = function
 
 
-def _completed(path: pathlib.Path) -> None:
+def _completes(temporary: pathlib.Path, path: pathlib.Path) -> None:
   path = path.resolve()
   for folder in path.parents:
     if folder in _observers:
-      _observers[folder](path)
+      _observers[folder](temporary, path)
       return
 
 
@@ -97,22 +104,26 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     UserError: a folder has the name.
   """
   path = pathlib.Path(path)
+  _refuse_folder(path)
+  for leftover in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
+    if not _is_written(leftover):
+      leftover.unlink(missing_ok=True)
+  temporary = path.with_name(f".tmp-{_owner()}-{path.name}")
+  try:
+    yield temporary
+    _to_disk(temporary)
+    _completes(temporary, path)
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def _refuse_folder(path: pathlib.Path) -> None:
   if path.is_dir():
     raise UserError(
       f"{path}: is a folder, where a file is to be written; remove {path}, and "
       "the same command writes it"
     )
-  for leftover in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
-    if not _is_running(leftover.name.split("-")[1]):
-      leftover.unlink(missing_ok=True)
-  temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-  try:
-    yield temporary
-    _to_disk(temporary)
-    os.replace(temporary, path)
-    _completed(path)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -127,60 +138,103 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
   Yields:
     An empty folder to write to.
+
+  Raises:
+    UserError: a file or a link has the name.
   """
-  for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+  if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+    raise UserError(
+      f"{path}: is no folder, where one is to be written; remove {path}, and "
+      "the same command writes it"
+    )
+  # Written by one process at a time, which holds a lock further up.
+  for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
     shutil.rmtree(leftover, ignore_errors=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  temporary = path.with_name(f".{path.name}.{_owner()}.tmp")
+  old = path.with_name(f".{path.name}.{_owner()}.old.tmp")
   try:
     temporary.mkdir(parents=True)
     yield temporary
     for file in temporary.rglob("*"):
       if file.is_file():
         _to_disk(file)
-    shutil.rmtree(path, ignore_errors=True)
+    _completes(temporary, path)
+    if path.exists():
+      os.replace(path, old)
     os.replace(temporary, path)
-    _completed(path)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+    if old.exists() and not path.exists():
+      os.replace(old, path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def replacing_files(
-  folder: pathlib.Path, *, instead_of: Iterable[str] = ()
+  folder: pathlib.Path, *, record: str, instead_of: Iterable[str] = ()
 ) -> Iterator[pathlib.Path]:
   """Temporary folder whose files move into `folder` when the block succeeds.
 
-  A failed block leaves the old files as they were.
+  A failed block leaves the old files as they were. A process that is killed
+  while they move, which takes an instant, leaves a mixture without a record.
 
   Args:
     folder: it exists; other files in it stay.
+    record: the file that says what the others are: the first of the old ones
+      to go, the last of the new ones to come.
     instead_of: files in it that do not belong to the new ones.
 
   Yields:
     An empty folder to write to.
+
+  Raises:
+    UserError: a folder has the name of a file.
   """
   for leftover in folder.glob(".new-*"):
-    if not _is_running(leftover.name.split("-")[1]):
+    if not _is_written(leftover):
       shutil.rmtree(leftover, ignore_errors=True)
-  temporary = folder / f".new-{os.getpid()}"
+  temporary = folder / f".new-{_owner()}"
   try:
     temporary.mkdir()
     yield temporary
-    for name in instead_of:
-      (folder / name).unlink(missing_ok=True)
-    for file in sorted(temporary.iterdir()):
+    new = sorted(temporary.iterdir(), key=lambda f: (f.name == record, f.name))
+    gone = [folder / name for name in (record, *instead_of)]
+    for path in (*gone, *(folder / file.name for file in new)):
+      _refuse_folder(path)
+    for file in new:
+      _to_disk(file)
+    for path in gone:
+      path.unlink(missing_ok=True)
+    for file in new:
       os.replace(file, folder / file.name)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _is_running(pid: str) -> bool:
-  """Whether a process lives, or may live: names of others are no numbers."""
+def _owner() -> str:
+  """This process, in the names of what it has not finished."""
+  return f"{os.getpid()}@{_HOST}"
+
+
+def _is_written(unfinished: pathlib.Path) -> bool:
+  """Whether a process writes there, or may: `.tmp-OWNER` or `.new-OWNER`."""
+  pid, at, host = unfinished.name.split("-")[1].partition("@")
+  if at and host != _HOST:
+    with contextlib.suppress(OSError):
+      return time.time() - unfinished.stat().st_mtime < _ABANDONED_S
+    return False
+  if not pid.isdecimal():
+    return True
+  # An earlier process may have had our number, as all do in some containers.
+  return int(pid) != os.getpid() and _is_running(int(pid))
+
+
+def _is_running(pid: int) -> bool:
   try:
-    os.kill(int(pid), 0)
+    os.kill(pid, 0)
   except ProcessLookupError:
     return False
-  except (ValueError, OverflowError, PermissionError):
+  except (OverflowError, PermissionError):
     return True
   return True
 

@@ -1,10 +1,10 @@
 """The finetune stage: a trained network learns from other scans."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +15,7 @@ from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.files import writing_to
-from mrf_jax.locks import lock
+from mrf_jax.locks import lock, release
 from mrf_jax.maps import Maps
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import training_options
@@ -96,6 +96,10 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
   unfinished = output.with_name(f"{output.name}.training")
   with writing_to(unfinished):
     lock(unfinished)
+  # By another run, which has ended since.
+  if output.exists():
+    _remove(unfinished)
+    raise UserError(f"--output: {output} is there already")
   checkpoints = _checkpoints(
     unfinished / model.method, training, source, paths, references
   )
@@ -105,7 +109,8 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     )
   except BaseException:
     if not checkpoints.steps(NOBODY):
-      shutil.rmtree(unfinished, ignore_errors=True)
+      checkpoints.remove(NOBODY)
+      _remove(unfinished)
     raise
   save_model(
     dataclasses.replace(model, variables=trained.variables),
@@ -121,7 +126,8 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
       "voxels": voxels,
     },
   )
-  shutil.rmtree(unfinished, ignore_errors=True)
+  checkpoints.remove(NOBODY)
+  _remove(unfinished)
   print(
     f"Trained      {model.method}, {training['epochs']} epochs on "
     f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
@@ -134,6 +140,13 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     )
   print(f"Model        {output}")
   return output
+
+
+def _remove(unfinished: pathlib.Path) -> None:
+  """The folder of a training that has come to its end, if nothing is in it."""
+  release(unfinished)
+  with contextlib.suppress(OSError):
+    unfinished.rmdir()
 
 
 def _references(subjects, paths, config) -> list[Maps]:

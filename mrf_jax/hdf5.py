@@ -82,21 +82,11 @@ def _listed_bytes(dataset: h5py.Dataset) -> int:
   the length before it looks there.
   """
   kind = dataset.id.get_type()
-  if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
-    size, lists = _LIST.itemsize, [(0, 1)]
-  elif isinstance(kind, h5py.h5t.TypeVlenID):
-    size, lists = _LIST.itemsize, [(0, kind.get_super().get_size())]
-  elif isinstance(kind, h5py.h5t.TypeCompoundID):
-    size, lists = kind.get_size(), []
-    for number in range(kind.get_nmembers()):
-      member = kind.get_member_type(number)
-      if isinstance(member, h5py.h5t.TypeVlenID):
-        place = kind.get_member_offset(number)
-        lists.append((place, member.get_super().get_size()))
-  else:
-    return 0
+  lists = _lists(dataset.name, kind)
   if not lists:
     return 0
+  whole = isinstance(kind, h5py.h5t.TypeCompoundID)
+  size = kind.get_size() if whole else _LIST.itemsize
   settings = dataset.file.id.get_create_plist()
   if settings.get_sizes()[0] != 8:
     raise UserError(f"{dataset.name}: addresses of 8 bytes are wanted")
@@ -108,11 +98,50 @@ def _listed_bytes(dataset: h5py.Dataset) -> int:
   return total
 
 
+def _lists(
+  name: str, kind: h5py.h5t.TypeID, place: int = 0
+) -> list[tuple[int, int]]:
+  """Where the lists and texts of an element begin, and bytes of their items."""
+  if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
+    return [(place, 1)]
+  if isinstance(kind, h5py.h5t.TypeVlenID):
+    item = kind.get_super()
+    if item.detect_class(h5py.h5t.VLEN) or _has_texts(item):
+      raise UserError(f"{name} holds lists of lists, which are not read")
+    return [(place, item.get_size())]
+  if isinstance(kind, h5py.h5t.TypeCompoundID):
+    return [
+      found
+      for number in range(kind.get_nmembers())
+      for found in _lists(
+        name,
+        kind.get_member_type(number),
+        place + kind.get_member_offset(number),
+      )
+    ]
+  if kind.detect_class(h5py.h5t.VLEN) or _has_texts(kind):
+    raise UserError(f"{name} holds arrays of lists, which are not read")
+  return []
+
+
+def _has_texts(kind: h5py.h5t.TypeID) -> bool:
+  """Whether texts of any length are in a type, apart from its members."""
+  if isinstance(kind, h5py.h5t.TypeArrayID):
+    kind = kind.get_super()
+  return isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+
+
 def _stored_elements(dataset: h5py.Dataset, size: int) -> list[np.ndarray]:
   """Elements of a dataset as they lie in the file, [element, byte] each."""
   places: list[tuple[int, int]] = []
   if dataset.chunks is None:
+    layout = dataset.id.get_create_plist().get_layout()
     offset = dataset.id.get_offset()
+    if layout == h5py.h5d.COMPACT and dataset.size:
+      raise UserError(
+        f"{dataset.name}: lists within a header are not read; "
+        "h5repack -l CONTI puts them elsewhere"
+      )
     if offset is not None:
       places.append((offset, dataset.size * size))
   else:

@@ -1,6 +1,7 @@
 """Which run wrote which file of a workdir, with checksums."""
 
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -45,12 +46,13 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     _append(root, {"run": run, "began": now, **environment})
 
-  def note(path: pathlib.Path) -> None:
-    if path.is_dir():
-      # Files of the folder that stood there before are gone.
+  def note(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    is_folder = temporary.is_dir()
+    if is_folder:
+      # Files of the folder that stands there will be gone.
       _append(root, {"folder": str(path.relative_to(root)), "run": run})
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-      name = file.relative_to(root)
+    for file in sorted(temporary.rglob("*")) if is_folder else [temporary]:
+      name = (path / file.relative_to(temporary)).relative_to(root)
       if file.is_file() and _is_recorded(name):
         entry = {"path": str(name), "sha256": _sha256(file), "run": run}
         _append(root, {**entry, "bytes": file.stat().st_size})
@@ -119,45 +121,104 @@ def check_reused(root: str | os.PathLike) -> None:
     UserError: a file is not the one that was written; the line says what to
       remove.
   """
-  root = pathlib.Path(root)
+  found = _first_damaged(pathlib.Path(root), _REUSED)
+  if found:
+    file, whole, run = found
+    raise UserError(
+      f"{file}: is not as run {run} wrote it; remove {whole}, and the same "
+      "command makes it again"
+    )
+
+
+def check_lent(root: str | os.PathLike, part: str) -> None:
+  """Refuses another workdir from which something is taken, if it was damaged.
+
+  Looked at once a process, which may take from it many times.
+
+  Args:
+    root: that workdir.
+    part: what is taken, such as `data`.
+
+  Raises:
+    UserError: a file is not the one that was written.
+  """
+  key = (pathlib.Path(root).resolve(), part)
+  if key in _looked_at:
+    return
+  found = _first_damaged(pathlib.Path(root), (f"{part}/",))
+  if found:
+    file, whole, run = found
+    raise UserError(
+      f"{file}: is not as run {run} wrote it; remove {whole}, and the command "
+      f"that made {root} makes it again"
+    )
+  _looked_at.add(key)
+
+
+_looked_at: set[tuple[pathlib.Path, str]] = set()
+
+
+def _first_damaged(
+  root: pathlib.Path, parts: tuple[str, ...]
+) -> tuple[pathlib.Path, pathlib.Path, int] | None:
+  """A file, what to remove of the workdir, and the run that wrote it."""
   _, files = _recorded(root)
-  for name, line in sorted(files.items()):
-    if not name.startswith(_REUSED):
-      continue
+  for name, lines in sorted(files.items()):
     # A bundle is a folder: models/METHOD/fold-K.
     whole = root.joinpath(*pathlib.Path(name).parts[:3])
-    if os.path.lexists(whole) and _state(root / name, line) != "whole":
-      raise UserError(
-        f"{root / name}: is not as run {line['run']} wrote it; remove {whole}, "
-        "and the same command makes it again"
-      )
+    if name.startswith(parts) and os.path.lexists(whole):
+      state, run = _state(root / name, lines)
+      if state != "whole":
+        return root / name, whole, run
+  return None
 
 
-def _recorded(root: pathlib.Path) -> tuple[dict[int, dict], dict[str, dict]]:
-  """Runs by number, and the last line of each file by its name."""
+def _recorded(
+  root: pathlib.Path,
+) -> tuple[dict[int, dict], dict[str, list[dict]]]:
+  """Runs by number, and what was noted of each file by its name.
+
+  A file is noted a moment before it gets its name, so that the one before may
+  still stand: the newest line is the last of several. Files of folders that
+  were replaced are not listed, unless the folder before still stands.
+  """
   runs: dict[int, dict] = {}
-  files: dict[str, dict] = {}
+  files: dict[str, list[dict]] = {}
+  replaced: dict[str, list[dict]] = {}
+  newest: dict[str, int] = {}
+
+  def replace(folder: str) -> None:
+    for name in [name for name in files if name.startswith(folder + "/")]:
+      replaced[name] = files.pop(name)
+
   for line in _lines(root):
     if "path" in line:
-      files[line["path"]] = line
+      name = line["path"]
+      bundle = "/".join(name.split("/")[:3])
+      # Versions that did not note folders drew new names for each bundle.
+      if name.startswith("models/") and line["run"] > newest.get(bundle, 0):
+        replace(bundle)
+        newest[bundle] = line["run"]
+      files.setdefault(name, replaced.pop(name, [])).append(line)
     elif "folder" in line:
-      inside = line["folder"] + "/"
-      files = {k: v for k, v in files.items() if not k.startswith(inside)}
+      replace(line["folder"])
     elif "run" in line:
       runs[line["run"]] = line
   return runs, files
 
 
-def _state(file: pathlib.Path, line: dict) -> str:
-  """`whole`, `changed` or `missing`."""
+def _state(file: pathlib.Path, lines: list[dict]) -> tuple[str, int]:
+  """`whole`, `changed` or `missing`, and the run that wrote it."""
   if not os.path.lexists(file):
-    return "missing"
-  same = (
-    file.is_file()
-    and file.stat().st_size == line["bytes"]
-    and _sha256(file) == line["sha256"]
-  )
-  return "whole" if same else "changed"
+    return "missing", lines[-1]["run"]
+  if file.is_file():
+    size, found = file.stat().st_size, None
+    for line in reversed(lines):
+      if line["bytes"] == size:
+        found = found or _sha256(file)
+        if line["sha256"] == found:
+          return "whole", line["run"]
+  return "changed", lines[-1]["run"]
 
 
 def _verify_folder(root: pathlib.Path) -> tuple[str, int, int]:
@@ -165,12 +226,12 @@ def _verify_folder(root: pathlib.Path) -> tuple[str, int, int]:
   runs, files = _recorded(root)
   states: dict[str, list[str]] = {"changed": [], "missing": []}
   whole: dict[int, int] = {}
-  for name, line in sorted(files.items()):
-    state = _state(root / name, line)
+  for name, lines in sorted(files.items()):
+    state, writer = _state(root / name, lines)
     if state == "whole":
-      whole[line["run"]] = whole.get(line["run"], 0) + 1
+      whole[writer] = whole.get(writer, 0) + 1
     else:
-      states[state].append(f"{name} (of run {line['run']})")
+      states[state].append(f"{name} (of run {writer})")
   said = [f"{root}"]
   for number, run in runs.items():
     if number in whole:
@@ -215,7 +276,9 @@ def _append(root: pathlib.Path, line: dict) -> None:
   data = ("\n" + json.dumps(line) + "\n").encode()
   file = os.open(root / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
   try:
-    os.write(file, data)
+    # Less than all is written where the disk is nearly full.
+    if os.write(file, data) < len(data):
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
   finally:
     os.close(file)
 
@@ -241,7 +304,9 @@ def _lines(root: pathlib.Path) -> Iterator[dict]:
 def _is_sound(line: dict) -> bool:
   """Whether a line of a record has what it is to say."""
   if "path" in line:
-    return line.keys() >= {"sha256", "bytes", "run"}
+    return line.keys() >= {"sha256", "bytes", "run"} and isinstance(
+      line["run"], int
+    )
   return "run" in line
 
 

@@ -38,6 +38,18 @@ def lock(folder: str | os.PathLike) -> None:
   _held[path] = file
 
 
+def release(folder: str | os.PathLike) -> None:
+  """Takes back the lock of a folder that is to go, and its file.
+
+  Args:
+    folder: that this process holds.
+  """
+  path = _path(folder)
+  path.unlink(missing_ok=True)
+  if path in _held:
+    os.close(_held.pop(path))
+
+
 def check_unlocked(folder: str | os.PathLike) -> None:
   """Refuses a folder that another process is writing to.
 

@@ -211,26 +211,29 @@ def _check_text(path: pathlib.Path) -> None:
   for section in sections:
     if sections.count(section) > 1:
       raise UserError(f"{path}: not a Pulseq file, it has {section} twice")
-  version = re.search(r"^major\s+(\d+)", text, re.MULTILINE)
+  version = re.search(r"^major\s+(\d{1,9})", text, re.MULTILINE)
   if version and int(version[1]) != 1:
     raise UserError(
       f"{path}: of Pulseq version {version[1]}; only version 1 is known"
     )
-  if not text.endswith("\n"):
-    raise UserError(f"{path}: not a whole Pulseq file, cut short in a line")
-  last_section = text[text.rfind("\n[") :]
-  if last_section.startswith("\n[SHAPES]") and not text.endswith("\n\n"):
-    raise UserError(f"{path}: not a whole Pulseq file, cut short in a shape")
-  signed, mark, signature = data.rpartition(b"\n[SIGNATURE]")
+  # Signed with the line ends of where it was written.
+  unix = data.replace(b"\r\n", b"\n")
+  signed, mark, signature = unix.rpartition(b"\n[SIGNATURE]")
   if not mark:
+    if not unix.endswith(b"\n"):
+      raise UserError(f"{path}: not a whole Pulseq file, cut short in a line")
+    last_section = unix[unix.rfind(b"\n[") :]
+    if last_section.startswith(b"\n[SHAPES]") and not unix.endswith(b"\n\n"):
+      raise UserError(f"{path}: not a whole Pulseq file, cut short in a shape")
     return
   kind = re.search(rb"^Type\s+(\w+)", signature, re.MULTILINE)
   # Others have not been seen.
   if kind and kind[1].lower() != b"md5":
     return
   found = re.search(rb"^Hash\s+(\w+)", signature, re.MULTILINE)
-  wanted = hashlib.md5(signed, usedforsecurity=False).hexdigest()
-  if not (kind and found and found[1].decode().lower() == wanted):
+  texts = (signed, data.rpartition(b"\n[SIGNATURE]")[0].rstrip(b"\r"))
+  wanted = [hashlib.md5(t, usedforsecurity=False).hexdigest() for t in texts]
+  if not (kind and found and found[1].decode().lower() in wanted):
     raise UserError(
       f"{path}: its signature does not fit, it was damaged or changed after it "
       "was written; if on purpose, delete its section [SIGNATURE]"

@@ -20,6 +20,7 @@ from mrf_jax.sequence import (
   Sequence,
   make_sequence,
 )
+from mrf_jax.trial import HDF5, MATLAB, try_file
 from mrf_jax.watchdog import patience
 
 # What columns and variables are called, in lower case.
@@ -319,12 +320,14 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise UserError(f"{path}: there is no such file")
   try:
     if h5py.is_hdf5(path):
+      try_file(path, HDF5)
       with patience(path), h5py.File(path) as file:
         check_links(file)
         items = {n: i for n, i in file.items() if isinstance(i, h5py.Dataset)}
         for item in items.values():
           check_dataset(item)
         return {name: item[()] for name, item in items.items()}
+    try_file(path, MATLAB)
     loaded = scipy.io.loadmat(path)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error

@@ -142,7 +142,11 @@ def _check_sections(config: Any) -> None:
 def _at(config: ml_collections.ConfigDict, name: str) -> Any:
   value: Any = config
   for part in name.split("."):
+    if not isinstance(value, ml_collections.ConfigDict) or part not in value:
+      raise UserError(f"--config: it has no {name}")
     value = value[part]
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    raise UserError(f"{name} is {value!r}, no number")
   return value
 
 

@@ -54,13 +54,19 @@ def simulate_missing(
       f"{workdir.subject(missing[0])}: is not there; subjects_from wants a "
       "workdir whose subjects are simulated"
     )
+  own = not data.files and config.subjects_from is None
+  if data.keep_raw and own and processes.is_first():
+    train = workdir.raw_data(0).with_name("train.txt")
+    train.parent.mkdir(exist_ok=True)
+    if not train.exists():
+      save_sequence(make_train(config.sequence), train)
   # Before the first new one can stand, all must have looked.
   processes.barrier("subjects found")
   missing = processes.own_share(missing)
   if missing:
     _simulate(config, workdir, missing)
   processes.barrier("subjects")
-  if not data.files and config.subjects_from is None:
+  if own:
     for k in processes.own_share(range(data.n_subjects)):
       _picture_of_signals(config, workdir, k)
 
@@ -73,10 +79,6 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   scan = config.scan
   check_window(scan, sequence)
   spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
-  if data.keep_raw:
-    folder = workdir.raw_data(0).parent
-    folder.mkdir(exist_ok=True)
-    save_sequence(sequence, folder / "train.txt")
   for k in missing:
     subject = simulate_subject(
       f"simulated-{k:02d}",

@@ -26,7 +26,10 @@ def patience(path: str | os.PathLike, *, seconds: float = _SECONDS) -> Iterator:
   """
   size = os.path.getsize(path) if os.path.exists(path) else 0
   limit = seconds + size / _BYTES_PER_S
-  message = f"{path}: reading it has no end; it must be damaged"
+  message = (
+    f"{path}: reading it has not come to an end in {limit:.0f} s; it is "
+    "damaged, or its disk too slow"
+  )
   # The timer can write down where it is, and no other words.
   with subprocess.Popen(
     ["sh", "-c", _SAY, message],

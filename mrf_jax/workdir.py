@@ -149,8 +149,8 @@ class Workdir:
     """Commits of all code that has opened the workdir, this one the last."""
     try:
       stored = json.loads((self.root / "environment.json").read_text())
-      before = stored["git_commits"]
-    except (OSError, ValueError, KeyError):
+      before = list(stored["git_commits"])
+    except (OSError, ValueError, KeyError, TypeError):
       before = []
     return [*(commit for commit in before if commit != now), now]
 

@@ -1,6 +1,7 @@
 """Files appear whole or not at all, and killed processes leave nothing."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -35,16 +36,41 @@ def test_a_failed_block_leaves_the_old_file(tmp_path):
 
 
 def test_what_dead_processes_left_goes_what_others_write_stays(tmp_path, dead):
-  mine = tmp_path / f".tmp-{dead}-a.csv"
-  theirs = tmp_path / f".tmp-{os.getppid()}-a.csv"
-  other = tmp_path / f".tmp-{dead}-b.csv"
-  for path in (mine, theirs, other, tmp_path / ".tmp-x-a.csv"):
-    path.write_text("half")
+  host = socket.gethostname().replace("-", "_")
+  gone = [f"{dead}@{host}-a.csv", f"{dead}-a.csv", f"{dead}@elsewhere-a.csv"]
+  kept = [
+    f"{os.getppid()}@{host}-a.csv",
+    f"{dead}@{host}-b.csv",
+    f"{dead}@another-a.csv",
+    "x-a.csv",
+  ]
+  for name in (*gone, *kept):
+    (tmp_path / f".tmp-{name}").write_text("half")
+  # Another host's, of which nothing was heard for days.
+  os.utime(tmp_path / f".tmp-{gone[2]}", (0, 0))
   with replacing(tmp_path / "a.csv") as temporary:
     temporary.write_text("new")
-  assert not mine.exists()
-  assert theirs.exists() and other.exists()
+  found = {path.name.removeprefix(".tmp-") for path in tmp_path.iterdir()}
+  assert found == {*kept, "a.csv"}
   assert (tmp_path / "a.csv").read_text() == "new"
+
+
+def test_what_an_earlier_process_of_our_number_left_goes(tmp_path):
+  """As in containers, where each run may be process 1."""
+  for suffix in ("a.csv", "new"):
+    with replacing(tmp_path / suffix) as temporary:
+      temporary.write_text("whole")
+  temporary.write_text("half of an earlier one")
+  with replacing(tmp_path / "new") as again:
+    assert again == temporary and not again.exists()
+    again.write_text("whole")
+  with replacing_files(tmp_path, record="r") as new:
+    (new / "r").write_text("1")
+  new.mkdir()
+  (new / "x").write_text("half")
+  with replacing_files(tmp_path, record="r") as again:
+    assert again == new and not list(new.iterdir())
+  assert not (tmp_path / "x").exists()
 
 
 def test_a_folder_in_the_way_is_named(tmp_path):
@@ -60,7 +86,7 @@ def test_files_of_a_folder_change_together(tmp_path, dead):
   (tmp_path / f".new-{dead}").mkdir()
   for name in ("a", "b", "own"):
     (tmp_path / name).write_text("old")
-  with replacing_files(tmp_path, instead_of=("b", "c")) as new:
+  with replacing_files(tmp_path, record="a", instead_of=("b", "c")) as new:
     (new / "a").write_text("new")
     (new / "d").write_text("new")
     assert (tmp_path / "a").read_text() == "old"
@@ -73,7 +99,7 @@ def test_if_one_fails_all_stay(tmp_path):
   (tmp_path / "a").write_text("old")
   with (
     pytest.raises(ZeroDivisionError),
-    replacing_files(tmp_path, instead_of=("a",)) as new,
+    replacing_files(tmp_path, record="r", instead_of=("a",)) as new,
   ):
     (new / "a").write_text("new")
     _ = 1 / 0
@@ -96,3 +122,70 @@ def test_room_is_asked_for_first(tmp_path, monkeypatch):
   monkeypatch.setattr(files.resource, "getrlimit", lambda which: (999, 999))
   with pytest.raises(OSError, match="too large"):
     check_room(tmp_path, 1000)
+
+
+def test_a_folder_in_the_way_of_one_of_several_files_changes_none(tmp_path):
+  (tmp_path / "a").write_text("old")
+  (tmp_path / "r").write_text("old")
+  (tmp_path / "t2").mkdir()
+  with (
+    pytest.raises(UserError, match="t2: is a folder"),
+    replacing_files(tmp_path, record="r") as new,
+  ):
+    for name in ("a", "r", "t2"):
+      (new / name).write_text("new")
+  assert (tmp_path / "a").read_text() == (tmp_path / "r").read_text() == "old"
+
+
+def test_a_mixture_of_files_has_no_record(tmp_path, monkeypatch):
+  for name in ("a", "r", "z"):
+    (tmp_path / name).write_text("old")
+  moved = []
+
+  def stop_at_z(source, target, move=os.replace):
+    if target.name == "z":
+      raise KeyboardInterrupt
+    moved.append(target.name)
+    move(source, target)
+
+  monkeypatch.setattr(files.os, "replace", stop_at_z)
+  with (
+    pytest.raises(KeyboardInterrupt),
+    replacing_files(tmp_path, record="r") as new,
+  ):
+    for name in ("a", "r", "z"):
+      (new / name).write_text("new")
+  assert moved == ["a"]
+  assert sorted(os.listdir(tmp_path)) == ["a", "z"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_no_folder_where_one_is_to_be_is_named(tmp_path, link):
+  path = tmp_path / "model"
+  if link:
+    path.symlink_to("nowhere")
+  else:
+    path.write_text("a user's own")
+  with (
+    pytest.raises(UserError, match=r"model: is no folder.*remove"),
+    replacing_folder(path),
+  ):
+    raise AssertionError("hours of training")
+  assert os.path.lexists(path)
+
+
+def test_if_the_new_folder_cannot_come_the_old_one_stays(tmp_path, monkeypatch):
+  path = tmp_path / "model"
+  with replacing_folder(path) as folder:
+    (folder / "a").write_text("old")
+
+  def refuse_new(source, target, move=os.replace):
+    if source.name.endswith(".old.tmp") or target.name.endswith(".old.tmp"):
+      return move(source, target)
+    raise OSError("no")
+
+  monkeypatch.setattr(files.os, "replace", refuse_new)
+  with pytest.raises(OSError, match="no"), replacing_folder(path) as folder:
+    (folder / "a").write_text("new")
+  assert (path / "a").read_text() == "old"
+  assert os.listdir(tmp_path) == ["model"]

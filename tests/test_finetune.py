@@ -194,3 +194,22 @@ def test_of_another_power_it_is_refused(smoke, tmp_path):
         output=str(tmp_path / "out"),
       )
     )
+
+
+def test_what_else_lies_in_the_folder_of_a_training_stays(smoke, tmp_path):
+  """Checkpoints of another network that was to have the name, or a user's."""
+  unfinished = tmp_path / "net.training"
+  other = unfinished / "cohen/fold--1/step-00000001/checkpoint.json"
+  other.parent.mkdir(parents=True)
+  other.write_text("{}")
+  given = flags(
+    model=[str(smoke / "models/hoppe/fold-0")],
+    subjects=[str(smoke / "data/subject-00.h5")],
+    output=str(tmp_path / "net"),
+    learning_rate=float("nan"),
+  )
+  with pytest.raises(UserError):
+    finetune_files(given)
+  assert other.exists()
+  finetune_files({**given, "learning_rate": 1e-3})
+  assert other.exists() and not (unfinished / ".lock").exists()

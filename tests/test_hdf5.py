@@ -122,15 +122,20 @@ def lists(path, kind):
       "plain": numbers,
       "chunked": numbers,
       "compound": np.dtype([("head", "u2"), ("data", numbers)]),
+      "nested": np.dtype([("head", [("x", "u2"), ("data", numbers)])]),
     }[kind]
     chunks = None if kind == "plain" else (1,)
     dataset = file.create_dataset("values", (2,), dtype, chunks=chunks)
     for row in range(2):
       values = np.ones(5, np.float32)
-      dataset[row] = (3, values) if kind == "compound" else values
+      dataset[row] = {"compound": (3, values), "nested": ((3, values),)}.get(
+        kind, values
+      )
 
 
-@pytest.mark.parametrize("kind", ["plain", "chunked", "compound", "text"])
+@pytest.mark.parametrize(
+  "kind", ["plain", "chunked", "compound", "nested", "text"]
+)
 def test_lists_may_not_claim_more_than_the_file_holds(kind, tmp_path):
   path = tmp_path / "a.h5"
   lists(path, kind)
@@ -155,3 +160,17 @@ def test_lists_behind_filters_are_not_read(tmp_path):
     file.create_dataset("a", (2,), numbers, chunks=(1,), compression="gzip")
     with pytest.raises(UserError, match="h5repack -f NONE"):
       check_dataset(file["a"])
+
+
+def test_lists_within_headers_or_arrays_are_not_read(tmp_path):
+  numbers = h5py.vlen_dtype(np.float32)
+  with h5py.File(tmp_path / "a.h5", "w") as file:
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.COMPACT)
+    kind = h5py.h5t.py_create(numbers, logical=True)
+    space = h5py.h5s.create_simple((2,))
+    h5py.h5d.create(file.id, b"compact", kind, space, layout)
+    file.create_dataset("array", (2,), np.dtype((numbers, (3,))), chunks=(1,))
+    for name, words in (("compact", "h5repack -l"), ("array", "arrays of")):
+      with pytest.raises(UserError, match=words):
+        check_dataset(file[name])

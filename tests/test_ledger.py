@@ -6,7 +6,7 @@ import shutil
 import pytest
 from test_launch import fails_in_one_line
 
-from mrf_jax import UserError, ledger
+from mrf_jax import UserError, files, ledger
 from mrf_jax.files import replacing, replacing_folder
 
 ENVIRONMENT = {
@@ -121,6 +121,66 @@ def test_a_bundle_without_one_of_its_files_is_not_used(workdir):
   (workdir / "models/cohen/fold-0/b").unlink()
   with pytest.raises(UserError, match=r"fold-0/b: is not as run 1"):
     ledger.check_reused(workdir)
+
+
+def killed_before_the_rename(monkeypatch, write_again):
+  """What stands if a process dies between the record and the new name."""
+  with monkeypatch.context() as patch:
+    patch.setattr(files.os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      write_again()
+
+
+def test_a_kill_between_record_and_name_blames_no_file(workdir, monkeypatch):
+  bundle = workdir / "models/cohen/fold-0"
+
+  def write_bundle(text="six"):
+    with replacing_folder(bundle) as folder:
+      (folder / "model.json").write_text(text)
+
+  write_bundle()
+  killed_before_the_rename(
+    monkeypatch, lambda: write(workdir / "maps/b.nii", "other")
+  )
+  killed_before_the_rename(monkeypatch, lambda: write_bundle("seven"))
+  ledger.check_reused(workdir)
+  assert "5 files as run 1" in ledger.verify(workdir)
+  flip(bundle / "model.json")
+  with pytest.raises(UserError, match="as run 1 wrote it"):
+    ledger.check_reused(workdir)
+
+
+def test_bundles_trained_again_by_versions_that_noted_no_folders(workdir):
+  """They drew new names for the files of each."""
+  record = workdir / ledger.NAME
+  folder = workdir / "models/cohen/fold-0"
+  folder.mkdir(parents=True)
+  lines = record.read_text()
+  for run, name in ((1, "drawn-1"), (2, "drawn-2")):
+    if run == 2:
+      ledger.keep_ledger(workdir, ENVIRONMENT)
+    write(folder / name, name)
+  assert "folder" not in record.read_text().removeprefix(lines)
+  (folder / "drawn-1").unlink()
+  ledger.check_reused(workdir)
+  (folder / "drawn-2").unlink()
+  with pytest.raises(UserError, match="drawn-2: is not as run 2"):
+    ledger.check_reused(workdir)
+
+
+def test_what_another_workdir_lends_is_looked_at_and_no_more(workdir):
+  write(workdir / "maps/c.nii", "eight")
+  (workdir / "data").mkdir()
+  write(workdir / "data/subject-00.h5", "nine")
+  flip(workdir / "maps/c.nii")
+  ledger.check_lent(workdir, "data")
+  other = workdir.parent / "other"
+  shutil.copytree(workdir, other)
+  flip(other / "data/subject-00.h5")
+  with pytest.raises(
+    UserError, match=r"the command that made .*other makes it"
+  ):
+    ledger.check_lent(other, "data")
 
 
 def test_half_a_line_costs_its_own_file_only(workdir):

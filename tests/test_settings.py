@@ -19,6 +19,7 @@ from mrf_jax.settings import check_methods, check_values, with_files
     ("scan.noise_level", -0.1, "scan.noise_level is -0.1, not at least 0"),
     ("scan.noise_level", float("inf"), "scan.noise_level is inf"),
     ("reference.vfa_tr_ms", 0.0, "reference.vfa_tr_ms is 0.0, not above 0"),
+    ("data.n_subjects", None, "data.n_subjects is None, no number"),
   ],
 )
 def test_values_that_nothing_can_have(name, value, words):
@@ -29,6 +30,18 @@ def test_values_that_nothing_can_have(name, value, words):
   for check in (check_values, check_methods):
     with pytest.raises(UserError, match=words):
       check(config)
+
+
+def test_a_value_that_is_not_there_is_named():
+  config = smoke.get_config()
+  with config.unlocked():
+    del config.reference["vfa_tr_ms"]
+  with pytest.raises(UserError, match=r"it has no reference\.vfa_tr_ms"):
+    check_values(config)
+  with config.unlocked():
+    del config.data["lesions"]
+  with pytest.raises(UserError, match=r"it has no data\.lesions\.count"):
+    check_values(config)
 
 
 @pytest.mark.parametrize(

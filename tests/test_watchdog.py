@@ -24,7 +24,8 @@ def test_an_endless_block_ends_with_one_line(tmp_path):
   )
   assert done.returncode == 1
   assert done.stderr == (
-    f"error: {path}: reading it has no end; it must be damaged\n"
+    f"error: {path}: reading it has not come to an end in 1 s; it is damaged, "
+    "or its disk too slow\n"
   )
   assert not done.stdout
 

@@ -12,6 +12,7 @@ from jaxtyping import Complex64, Float32, Float64, Int
 from mrf_jax.dataset.raw_geometry import affine_of_slices, slice_numbers
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.hdf5 import check_dataset, check_links
+from mrf_jax.trial import HDF5, try_file
 from mrf_jax.watchdog import patience
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
@@ -75,6 +76,7 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
       line names the acquisition, counted from 0 in the file, if one is wrong.
   """
   try:
+    try_file(path, HDF5)
     with patience(path), h5py.File(path, "r") as file:
       check_links(file)
       header = _read_header(file)

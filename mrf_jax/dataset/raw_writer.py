@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
 from mrf_jax.errors import UserError, reason
-from mrf_jax.files import replacing
+from mrf_jax.files import check_room, replacing
 
 # What `systemVendor` of our files says.
 VENDOR = "mrf_jax"
 _PROTON_HZ_PER_T = 42577478.0
+# Of an acquisition: its header, and the way of HDF5 to it.
+_OTHER_BYTES = 2048
 _HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
   <acquisitionSystemInformation>
@@ -83,6 +85,13 @@ def write_raw_data(
   path = pathlib.Path(path)
   try:
     with replacing(path) as temporary:
+      n_acquisitions = samples.shape[0] * samples.shape[1]
+      check_room(
+        temporary.parent,
+        samples.nbytes
+        + samples.shape[0] * trajectory.nbytes
+        + n_acquisitions * _OTHER_BYTES,
+      )
       dataset = ismrmrd.Dataset(
         str(temporary), "dataset", create_if_needed=True
       )

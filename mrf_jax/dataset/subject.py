@@ -21,6 +21,7 @@ from mrf_jax.files import check_room, replacing
 from mrf_jax.hdf5 import check_links, check_unchanged
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence import Sequence, make_sequence
+from mrf_jax.trial import HDF5, trust, try_file
 
 # What a file holds besides signals and maps, about.
 _OTHER_BYTES = 1 << 15
@@ -113,12 +114,12 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
     raise UserError(f"{path}: {error}") from error
   try:
     with replacing(path) as temporary:
-      # Nearly all of it is signals.
-      check_room(temporary.parent, _OTHER_BYTES + signals.nbytes)
+      check_room(temporary.parent, _OTHER_BYTES + _n_bytes(subject))
       # From 1.10 on HDF5 has checksums of all that is not values.
       with h5py.File(temporary, "w", libver="v110") as file:
         write_fields(subject, file)
         file.flush()
+    trust(path)
   # HDF5 reports some failed writes, and a bad string, by the other two.
   except (OSError, RuntimeError, ValueError) as error:
     raise UserError(f"{path}: cannot be written ({reason(error)})") from error
@@ -141,6 +142,7 @@ def load_subject(
     UserError: there is no such file, or it is not a sound subject file.
   """
   try:
+    try_file(path, HDF5)
     with h5py.File(path, "r") as file:
       check_links(file)
       subject = Subject(signals=None, **read_fields(file))
@@ -160,6 +162,14 @@ def load_subject(
       f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
     ) from error
   return subject
+
+
+def _n_bytes(subject: Subject) -> int:
+  """Of all arrays of a subject."""
+  maps = [m for m in (subject.maps, subject.truth) if m is not None]
+  parts = [subject.sequence, *maps, subject]
+  values = (value for part in parts for value in vars(part).values())
+  return sum(v.nbytes for v in values if isinstance(v, np.ndarray))
 
 
 def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:

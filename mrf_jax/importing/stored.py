@@ -18,6 +18,7 @@ from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import COMPRESSION
 from mrf_jax.hdf5 import check_links
 from mrf_jax.nifti import GZIP_MAGIC
+from mrf_jax.trial import HDF5, MATLAB, try_file
 from mrf_jax.watchdog import patience
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -207,6 +208,7 @@ def _open_npz(path: pathlib.Path, variable: str | None) -> Stored:
 
 def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
   """A variable of a file before version 7.3."""
+  try_file(path, MATLAB)
   known = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
   numbers = {
     name: (shape, np.dtype(kind))
@@ -227,6 +229,7 @@ def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
 
 def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
   """A variable of a MATLAB file of version 7.3, whose axes are reversed."""
+  try_file(path, HDF5)
   with patience(path), h5py.File(path) as file:
     try:
       check_links(file)

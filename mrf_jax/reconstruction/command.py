@@ -14,7 +14,7 @@ from mrf_jax.command_line import IMPORT, RECONSTRUCT
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.dataset.subject_file import FORMAT
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.files import replacing, replacing_files, writing_to
@@ -27,8 +27,10 @@ from mrf_jax.reconstruction.estimators import (
   is_dictionary,
   model_estimator,
 )
+from mrf_jax.trial import HDF5, try_file
 from mrf_jax.workdir import environment
 
+_RECORD = "reconstruction.json"
 # What is written only in some cases; that of another case goes.
 _MAY_STAND = (
   "pd_sd.nii.gz",
@@ -71,7 +73,7 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   judged = _judged(subject, estimator, maps, deviations)
   with (
     writing_to(folder),
-    replacing_files(folder, instead_of=_MAY_STAND) as new,
+    replacing_files(folder, record=_RECORD, instead_of=_MAY_STAND) as new,
   ):
     _write(new, subject, estimator, maps, deviations)
     if judged is not None:
@@ -142,14 +144,19 @@ def _read(
 
 def _is_subject_file(path: str | os.PathLike) -> bool:
   """Whether an HDF5 file is one of ours rather than raw data."""
-  try:
-    with h5py.File(path, "r") as file:
-      return str(file.attrs.get("format")) == FORMAT
-  except FileNotFoundError:
-    raise UserError(f"{path}: there is no such file") from None
-  except (OSError, RuntimeError, ValueError):
+  if not os.path.exists(path):
+    raise UserError(f"{path}: there is no such file")
+  if os.path.isdir(path) or not h5py.is_hdf5(path):
     # Its reader will say what it is.
     return False
+  try:
+    try_file(path, HDF5)
+    with h5py.File(path, "r") as file:
+      return str(file.attrs.get("format")) == FORMAT
+  except (OSError, RuntimeError, ValueError) as error:
+    raise UserError(
+      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
+    ) from error
 
 
 def _write(
@@ -215,5 +222,5 @@ def _write_record(folder, options, subject, estimator, said, seconds) -> None:
     "seconds": {stage: round(took, 3) for stage, took in seconds.items()},
     "environment": environment({"seed": options["passes_seed"] or 0}),
   }
-  with replacing(folder / "reconstruction.json") as path:
+  with replacing(folder / _RECORD) as path:
     path.write_text(json.dumps(record, indent=1) + "\n")

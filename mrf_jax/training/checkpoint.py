@@ -20,10 +20,13 @@ from mrf_jax.training.trees import (
   load_arrays,
   named_leaves,
   save_arrays,
+  text_checksum,
 )
 
 _FORMAT = "mrf-checkpoint"
 _VERSION = 1
+# Checksum of all else that is said of a checkpoint.
+_OWN = "description_sha256"
 _NAME = re.compile(r"step-(\d+)")
 
 
@@ -96,6 +99,7 @@ class Checkpoints:
       "sha256": checksum(leaves),
       "config": self._config,
     }
+    description[_OWN] = text_checksum(description)
     try:
       with replacing_folder(path) as folder:
         save_arrays(folder / "arrays", leaves)
@@ -183,11 +187,15 @@ class Checkpoints:
       text = json.loads((path / "checkpoint.json").read_text())
       if (text["format"], text["version"]) != (_FORMAT, _VERSION):
         raise ValueError(f"{text['format']} version {text['version']}")
+      # Checkpoints of earlier versions have none.
+      own = text.pop(_OWN, None)
+      if own is not None and own != text_checksum(text):
+        raise ValueError("checkpoint.json was changed after it was written")
       different = self._differences(text["config"], self._config)
       if different:
         raise UserError(
           f"{path}: is a checkpoint of another configuration: "
-          + ", ".join(different[:3])
+          f"{', '.join(different[:3])}; remove it to begin anew"
         )
       leaves = load_arrays(path / "arrays")
       if checksum(leaves) != text["sha256"]:

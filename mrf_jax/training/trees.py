@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import json
 import math
 import os
 import pathlib
@@ -78,6 +79,16 @@ def checksum(leaves: dict[str, np.ndarray]) -> str:
     digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
     digest.update(leaf.tobytes())
   return digest.hexdigest()
+
+
+def text_checksum(description: dict) -> str:
+  """SHA-256 of what JSON holds.
+
+  Args:
+    description: without the checksum itself.
+  """
+  text = json.dumps(description, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mrf_jax import files
 from mrf_jax.dataset import subject as subject_module
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
@@ -334,6 +335,19 @@ def test_failed_write_leaves_the_old_file_alone(
   assert str(path) in str(caught.value)
   assert os.listdir(path.parent) == [path.name]
   assert path.read_bytes() == before
+
+
+def test_room_is_asked_for_all_of_it(path, monkeypatch):
+  """HDF5 dies of files that cannot become as large as they have to."""
+  size = path.stat().st_size
+  before = path.read_bytes()
+  for limit in (size - 1, size // 2):
+    monkeypatch.setattr(
+      files.resource, "getrlimit", lambda which, limit=limit: (limit, limit)
+    )
+    with pytest.raises(UserError, match="larger than the system allows"):
+      save_subject(_subject(), path)
+    assert path.read_bytes() == before
 
 
 def test_interrupted_write_leaves_no_temporary_file(path, monkeypatch):

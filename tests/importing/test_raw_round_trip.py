@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from mrf_jax import UserError, files, load_raw_data
+from mrf_jax.dataset.raw_writer import write_raw_data
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import import_scan
 from mrf_jax.phantom.anatomy import SliceGrid
@@ -66,6 +68,27 @@ def test_the_signals_are_those_of_the_scan_but_for_a_factor(scanned):
   alike /= np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
   assert np.median(alike) > 0.999
   assert np.mean(alike > 0.99) > 0.9
+
+
+def test_room_is_asked_for_before_it_is_written(scanned, tmp_path, monkeypatch):
+  """HDF5 dies of files that cannot become as large as they have to."""
+  raw = load_raw_data(scanned[1])
+  n_slices = int(raw.slices.max()) + 1
+  samples = raw.samples.reshape(n_slices, -1, *raw.samples.shape[1:])
+  size = scanned[1].stat().st_size
+  monkeypatch.setattr(
+    files.resource, "getrlimit", lambda which: (size - 1, size - 1)
+  )
+  with pytest.raises(UserError, match="larger than the system allows"):
+    write_raw_data(
+      tmp_path / "a.mrd",
+      samples,
+      raw.trajectory[: samples.shape[1]],
+      matrix=48,
+      affine=np.eye(4),
+      field_strength_t=1.5,
+    )
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_voxels_lie_where_they_did(scanned):

@@ -151,7 +151,13 @@ def test_missing_and_damaged_bundles_are_named(tmp_path, model):
   (bundle / "model.json").write_text(text.replace('"window": 4', '"window": 5'))
   with pytest.raises(UserError, match=r"model\.json was changed after"):
     load_model(bundle)
+  (bundle / "model.json").write_text('{"a":' * 100_000)
+  with pytest.raises(UserError, match="damaged model bundle"):
+    load_model(bundle)
   (bundle / "model.json").write_text(text)
+  # A system's own.
+  (bundle / "variables/.DS_Store").write_text("")
+  load_model(bundle)
   change(bundle, method="other")
   with pytest.raises(UserError, match="unknown method 'other'"):
     load_model(bundle)

@@ -136,6 +136,12 @@ def damage(path, how):
     data = bytearray(arrays.read_bytes())
     data[len(data) // 2] ^= 1
     arrays.write_bytes(data)
+  elif how == "text changed":
+    # Of the configuration, so that it would seem to be another one's.
+    text = (path / "checkpoint.json").read_text()
+    assert text.count('"seed": 0') == 1
+    changed = text.replace('"seed": 0', '"seed": 1')
+    (path / "checkpoint.json").write_text(changed)
   elif how == "text gone":
     (path / "checkpoint.json").unlink()
   elif how == "arrays gone":
@@ -147,7 +153,14 @@ def damage(path, how):
 
 @pytest.mark.parametrize(
   "how",
-  ["truncated", "byte flipped", "text gone", "arrays gone", "other arrays"],
+  [
+    "truncated",
+    "byte flipped",
+    "text changed",
+    "text gone",
+    "arrays gone",
+    "other arrays",
+  ],
 )
 def test_a_damaged_checkpoint_is_left_for_the_one_before(
   tmp_path, broken_off, how

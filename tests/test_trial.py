@@ -1,0 +1,71 @@
+"""Files that no reader survives are refused before they are read."""
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from mrf_jax import UserError, load_raw_data, load_sequence, load_subject, trial
+from mrf_jax.trial import HDF5, MATLAB, trust, try_file
+
+
+def write(path):
+  with h5py.File(path, "w") as file:
+    file.attrs["format"] = "mrf-subject"
+    file.create_dataset("a/values", data=np.ones((20, 3)), chunks=(1, 3))
+
+
+def heap(path, size):
+  """The first text in a file says to be of another size."""
+  data = bytearray(path.read_bytes())
+  # Signature, version, size of the collection; then index, references, size.
+  place = data.index(b"GCOL") + 16 + 8
+  data[place : place + 8] = size.to_bytes(8, "little")
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize("size", [2**64 - 16, 2**40])
+def test_texts_without_end_are_refused(tmp_path, size):
+  """HDF5 never comes back from the first."""
+  path = tmp_path / "a.h5"
+  write(path)
+  try_file(path, HDF5)
+  heap(path, size)
+  with pytest.raises(ValueError):
+    try_file(path, HDF5)
+  for load in (load_subject, load_raw_data):
+    with pytest.raises(UserError, match=r"a\.h5: not a readable HDF5 file"):
+      load(path)
+
+
+def test_a_claim_of_memory_is_refused(tmp_path):
+  """A text of 4 GB, by the length that its place in the header gives it."""
+  path = tmp_path / "a.h5"
+  write(path)
+  data = path.read_bytes()
+  address = data.index(b"GCOL").to_bytes(8, "little")
+  head = len("mrf-subject").to_bytes(4, "little") + address
+  assert data.count(head) == 1
+  path.write_bytes(data.replace(head, b"\xf0\xff\xff\xff" + address))
+  with pytest.raises(ValueError):
+    try_file(path, HDF5)
+
+
+def test_a_reader_that_crashes_takes_nobody_along(tmp_path, monkeypatch):
+  crash = tmp_path / "crash.py"
+  crash.write_text("import os\nos.abort()\n")
+  path = tmp_path / "a.mat"
+  scipy.io.savemat(path, {"FA": np.full(9, 30.0), "TR": np.full(9, 12.0)})
+  assert load_sequence(path).n_frames == 9
+  # Sound files are tried once.
+  monkeypatch.setattr(trial, "__file__", str(crash))
+  assert load_sequence(path).n_frames == 9
+  scipy.io.savemat(path, {"FA": np.full(10, 30.0), "TR": np.full(10, 12.0)})
+  with pytest.raises(UserError, match=r"a\.mat: not a MATLAB file.*ends with"):
+    load_sequence(path)
+  trust(path)
+  assert load_sequence(path).n_frames == 10
+
+
+def test_what_is_not_there_is_for_its_reader_to_say(tmp_path):
+  try_file(tmp_path / "gone", MATLAB)
