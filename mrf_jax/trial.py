@@ -18,7 +18,7 @@ from typing import Any
 HDF5, MATLAB = "hdf5", "matlab"
 # More than any structure wants, of processor time: a slow disk takes none.
 _CPU_S = 8
-_BYTES = 4 << 30
+_BYTES = 3 << 29
 _REFUSED = 3
 # Files that have passed, or that this process has written.
 _sound: set[tuple[str, int, int]] = set()

@@ -121,7 +121,7 @@ def with_small_files(
 
 
 def where_writing_ends(
-  stage: Stage, folder: pathlib.Path, expected, *, after_s: float
+  stage: Stage, folder: pathlib.Path, expected, *, after_files: int
 ) -> str:
   """Takes the right to write away from a run, and gives it back to the next.
 
@@ -129,22 +129,23 @@ def where_writing_ends(
     stage: what is started.
     folder: an empty one.
     expected: content of an undisturbed run.
-    after_s: when the right ends.
+    after_files: how many results stand when the right ends, others to come.
 
   Returns:
-    What the run said, or that it had ended before.
+    What the run said.
   """
-  process = start(stage, folder, before=without_privileges() or ())
-  time.sleep(after_s)
+  before = without_privileges()
+  assert before is not None, "nothing is refused to this user"
+  process = start(stage, folder, before=before)
+  while len(results(folder)) < after_files and process.poll() is None:
+    time.sleep(0.01)
   _set_writable(folder, False)
   _, text = process.communicate()
   _set_writable(folder, True)
   check_whole(folder)
-  said = "it had ended before"
-  if process.returncode:
-    assert process.returncode == 1, text
-    said = _error(text)
-    assert re.search("[Pp]ermission denied|cannot be written", said), said
+  assert process.returncode == 1, (process.returncode, text)
+  said = _error(text)
+  assert re.search("[Pp]ermission denied|cannot be written", said), said
   _goes_on(stage, folder, expected)
   return said
 

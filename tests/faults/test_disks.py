@@ -49,7 +49,9 @@ def test_a_workdir_that_becomes_read_only(stages, finished, tmp_path):
   if disks.without_privileges() is None:
     pytest.skip("root is refused nothing here, and cannot give that up")
   expected = simulated(finished)
-  disks.where_writing_ends(stages["simulate"], tmp_path, expected, after_s=4)
+  disks.where_writing_ends(
+    stages["simulate"], tmp_path, expected, after_files=2
+  )
 
 
 def broken(stages, finished, tmp_path, launcher, share=None):
