@@ -222,6 +222,7 @@ def _questions() -> dict:
     other_train=dict(
       base="methods=('spatiotemporal','spatiotemporal_plus','cohen',"
       "'dictionary_svd') folds=(0,)",
+      against="noise",
       ways=dict(jiang_type="sequence.kind='jiang_type'"),
     ),
   )
