@@ -123,6 +123,14 @@ def _questions() -> dict:
         t1_alike="spatiotemporal_plus.training.balance=1.0",
       ),
     ),
+    balance_here=dict(
+      base="folds=(0,) methods=('spatiotemporal','spatiotemporal_plus')",
+      against="noise",
+      ways=dict(
+        voxels_alike="methods=('spatiotemporal_plus',) "
+        "spatiotemporal_plus.training.balance=0.0",
+      ),
+    ),
     slices=dict(
       base=_ON_ONE,
       against="loss",
