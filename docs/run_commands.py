@@ -4,7 +4,8 @@ python docs/run_commands.py docs/your-own-data.md
 
 Every line that begins with `$ ` inside a block ```console``` is run by bash in
 the project's root, one after another; what stood below it gives way to what it
-prints now, errors included, progress bars not.
+prints now, errors included, progress bars not. A line `Last run: …` gives way
+to commit and versions.
 """
 
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 
 _ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(_ROOT))
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 # A command, and the lines that it goes on over.
 _COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*$", re.MULTILINE)
@@ -45,9 +47,22 @@ def rewritten(block: re.Match) -> str:
   return "```console\n" + "\n".join(parts) + "```"
 
 
+def origin() -> str:
+  """What the commands are run with."""
+  from mrf_jax.workdir import environment
+
+  found = environment({})
+  return (
+    f"Last run: commit {found['git_commit'][:7]}, Python {found['python']}, "
+    f"jax {found['versions']['jax']}, {found['cores']} cores."
+  )
+
+
 def main(path: pathlib.Path) -> None:
   """Rewrites the document."""
-  path.write_text(_BLOCK.sub(rewritten, path.read_text()))
+  said = origin()
+  text = _BLOCK.sub(rewritten, path.read_text())
+  path.write_text(re.sub("^Last run: .*$", said, text, flags=re.MULTILINE))
 
 
 if __name__ == "__main__":
