@@ -1,6 +1,7 @@
 """The flags of `launch.py`, and what of them makes no command."""
 
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -95,7 +96,7 @@ _IMPORT = {
   "imaginary_variable": "Imaginary part where it is a variable of its own.",
   "axes": "Letter of each stored axis, such as xyzt; c is real, imaginary.",
   "affine_from": "NIfTI file of the same shape that says where voxels lie.",
-  "voxel_mm": "Sizes of a voxel, such as 1,1,5, where nothing says where.",
+  "voxel_mm": "Sizes of a voxel, such as 1,1,5, instead of what a file says.",
   "mask": "NIfTI; None is the largest bright object.",
   "pd": "NIfTI map of the proton density.",
   "t1": "NIfTI map of T1.",
@@ -106,13 +107,13 @@ _IMPORT = {
   "schedule_tr": "Text file of TRs where they stand apart.",
   "time_unit": "Of the schedule: ms or s.",
   "angle_unit": "Of the schedule: deg or rad.",
-  "inversion_time_ms": "Where the schedule does not say: a number, or none.",
+  "inversion_time_ms": "Where the schedule does not say: ms, or none; 20.",
   "trajectory_unit": "Of raw data; None finds the one that fills the band.",
   "subject": "Name of the subject; None is that of the file.",
 }
 _IMPORT_NUMBERS = {
-  "tr_ms": "Where the schedule does not say.",
-  "te_ms": "Where the schedule does not say.",
+  "tr_ms": "Where the schedule does not say; 15.",
+  "te_ms": "Where the schedule does not say; 2.",
   "field_strength_t": "Where the scan does not say.",
 }
 _IMPORT_COUNTS = {
@@ -194,8 +195,8 @@ def parse(argv: list[str]) -> list[str]:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
     # ml_collections quotes what is quoted already.
-    name = str(error.args[0]).replace("\\n", " ").replace("\\", "")
-    name = " ".join(name.strip("\"'").split())
+    name = re.sub(r"[\"'\\]", "", str(error.args[0]).replace("\\n", " "))
+    name = " ".join(name.split()).replace(" Did you mean", "; did you mean")
     _fail(f"--config has no value {name}")
   except (flags.Error, TypeError, ValueError) as error:
     _fail(" ".join(str(error).split()))

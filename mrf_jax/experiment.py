@@ -279,7 +279,9 @@ def report(compare: list[str], root, output=None) -> None:
       )
     folder = pathlib.Path(output or root)
     write_report(root, folder)
-    processes.say(f"Results: {folder / 'results.md'}, results.json, results/")
+    processes.say(
+      f"Report: {folder / 'report.html'}, results.md, results.json, results/"
+    )
     return
   text = compare_benchmarks(compare)
   print(text)

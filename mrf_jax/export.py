@@ -40,6 +40,10 @@ def export_files(options: dict[str, Any]) -> pathlib.Path:
   if len(options["model"]) > 1:
     raise UserError("--model: several bundles; one is exported at a time")
   output = pathlib.Path(options["output"])
+  if output.suffix != ".stablehlo":
+    raise UserError(
+      f"--output: {output} is no name of an exported model (….stablehlo)"
+    )
   model = load_model(options["model"][0])
   content = export_model(model)
   try:

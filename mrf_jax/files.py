@@ -82,7 +82,9 @@ def check_room(folder: str | os.PathLike, n_bytes: int) -> None:
   limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
   if limit not in (resource.RLIM_INFINITY, -1) and n_bytes > limit:
     raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-  if n_bytes > shutil.disk_usage(folder).free:
+  disk = shutil.disk_usage(folder)
+  # Some file systems of the system itself have no size.
+  if disk.total and n_bytes > disk.free:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

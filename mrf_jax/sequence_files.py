@@ -75,9 +75,10 @@ def load_sequence(
   """A schedule from a file, by its suffix.
 
   Text: one row a frame, numbers split by blanks or commas, lines that start
-  with # are comments. The columns are flip angle, then, where given, TR, TE
-  and RF phase; a first line of names (`flip_angle_deg,tr_ms`) orders them
-  otherwise. Public schedules, such as the Jiang-type one, often come as two
+  with # are comments, but for `# inversion_time_ms 20`. The columns are flip
+  angle, then, where given, TR, TE and RF phase; a first line of names
+  (`flip_angle_deg,tr_ms`, which may be a comment) orders them otherwise. Public
+  schedules, such as the Jiang-type one, often come as two
   single-column files: name the second as `tr_path`.
 
   `.mat`: MATLAB files of any version with the variables FA, TR, TE, PH and TI,
@@ -106,6 +107,41 @@ def load_sequence(
     UserError: a file is missing, is not what its suffix says, or is too short;
       lists differ in length; a keyword is not for this kind of file.
   """
+  return load_schedule(
+    path,
+    tr_path=tr_path,
+    tr_ms=tr_ms,
+    te_ms=te_ms,
+    inversion_time_ms=inversion_time_ms,
+    n_frames=n_frames,
+    time_unit=time_unit,
+    angle_unit=angle_unit,
+    variables=variables,
+    echo=echo,
+  )[0]
+
+
+def load_schedule(
+  path: str | os.PathLike,
+  *,
+  tr_path: str | os.PathLike | None = None,
+  tr_ms: float = 15.0,
+  te_ms: float = 2.0,
+  inversion_time_ms: float | None = 20.0,
+  n_frames: int | None = None,
+  time_unit: str | None = None,
+  angle_unit: str | None = None,
+  variables: Mapping[str, str] | None = None,
+  echo: str = "adc_start",
+) -> tuple[Sequence, tuple[str, ...]]:
+  """A schedule, and which of its times no file gives.
+
+  Arguments and errors are those of `load_sequence`.
+
+  Returns:
+    The checked sequence, and those of `tr_ms`, `te_ms` and `inversion_time_ms`
+    that were taken from the arguments.
+  """
   path = pathlib.Path(path)
   if n_frames is not None and n_frames < 1:
     raise UserError(f"n_frames is {n_frames}, not at least 1")
@@ -124,7 +160,7 @@ def load_sequence(
     ):
       if value is not None:
         raise UserError(f"{path}: {name} is {value!r}, but not for .seq files")
-    return load_pulseq(path, echo=echo, n_frames=n_frames)
+    return load_pulseq(path, echo=echo, n_frames=n_frames), ()
   if path.suffix.lower() == ".mat":
     columns = _read_matlab(path, variables or {})
   else:
@@ -132,7 +168,10 @@ def load_sequence(
   length = len(columns["flip_angles_deg"])
   for name, values in columns.items():
     expected = 1 if name == "inversion_time_ms" else length
-    if len(values) != expected:
+    # One number holds for all frames.
+    if len(values) == 1 and name != "flip_angles_deg":
+      columns[name] = np.full(expected, values[0])
+    elif len(values) != expected:
       raise UserError(
         f"{path}: {name} has length {len(values)}, not {expected}"
         + ("" if expected == 1 else " as flip_angles_deg")
@@ -140,6 +179,11 @@ def load_sequence(
   if tr_path is not None:
     columns["tr_ms"] = next(iter(_read_text(pathlib.Path(tr_path)).values()))
   _to_house_units(columns, path, time_unit, angle_unit)
+  if path.suffix.lower() != ".mat":
+    noted_ms = _noted_inversion(path)
+    if noted_ms is not None:
+      columns["inversion_time_ms"] = np.array([noted_ms])
+  missing = tuple(name for name in _TIMES if name not in columns)
   wanted = length if n_frames is None else n_frames
   defaults = {"tr_ms": tr_ms, "te_ms": te_ms, "rf_phases_deg": 0.0}
   fields: dict[str, Any] = {}
@@ -158,9 +202,10 @@ def load_sequence(
   if "inversion_time_ms" in columns:
     inversion_time_ms = float(columns["inversion_time_ms"][0])
   try:
-    return make_sequence(**fields, inversion_time_ms=inversion_time_ms)
+    sequence = make_sequence(**fields, inversion_time_ms=inversion_time_ms)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
+  return sequence, missing
 
 
 def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
@@ -230,13 +275,19 @@ def _read_text(path: pathlib.Path) -> Columns:
   try:
     # Spreadsheets put a byte order mark before their CSV.
     text = path.read_text(encoding="utf-8-sig")
-  except (OSError, UnicodeDecodeError) as error:
+  except FileNotFoundError as error:
+    raise UserError(f"{path}: there is no such file") from error
+  except OSError as error:
+    raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+  except UnicodeDecodeError as error:
     raise UserError(f"{path}: not a table of numbers ({error})") from error
   lines = [line.split("#")[0].strip() for line in text.split("\n")]
-  # Not the comma for a blank: an empty cell must not shift the next column.
-  rows = [re.split(r"\s*,\s*|\s+", line) for line in lines if line]
+  rows = [_words(line) for line in lines if line]
   fields = list(FRAME_FIELDS)
   width = len(rows[0]) if rows else 0
+  names = _commented_names(text)
+  if names and len(names) == width and _is_number(rows[0][0]):
+    rows.insert(0, names)
   if rows and not _is_number(rows[0][0]):
     fields = []
     for name in rows.pop(0):
@@ -267,6 +318,30 @@ def _read_text(path: pathlib.Path) -> Columns:
       )
   table = np.array(rows, np.float64)
   return dict(zip(fields, table.T, strict=False))
+
+
+def _words(line: str) -> list[str]:
+  """Cells; not the comma for a blank: an empty one must not shift the next."""
+  return re.split(r"\s*,\s*|\s+", line.strip())
+
+
+def _commented_names(text: str) -> list[str]:
+  """Names of columns in the last comment before the numbers, or none."""
+  comment = ""
+  for line in text.split("\n"):
+    if line.strip().startswith("#"):
+      comment = line.strip().lstrip("#")
+    elif line.strip():
+      break
+  names = _words(comment)
+  return names if all(_field_of(n) in FRAME_FIELDS for n in names) else []
+
+
+def _noted_inversion(path: pathlib.Path) -> float | None:
+  """What a comment of a text file says, as `save_sequence` writes it."""
+  text = path.read_text(encoding="utf-8-sig")
+  noted = re.search(r"^#\s*inversion_time_ms\s+(\S+)\s*$", text, re.MULTILINE)
+  return float(noted[1]) if noted and _is_number(noted[1]) else None
 
 
 def _is_number(word: str) -> bool:

@@ -117,8 +117,11 @@ def test_mistakes_are_named(smoke, tmp_path):
     ({"model": [bundle]}, "--output is missing"),
     ({"model": [bundle, bundle], "output": out}, "one is exported"),
     ({"model": [str(tmp_path)], "output": out}, "no model bundle"),
-    ({"model": [bundle], "output": str(tmp_path)}, "is a folder"),
-    ({"model": [bundle], "output": str(tmp_path / "no/m")}, "cannot be"),
+    ({"model": [bundle], "output": str(tmp_path / "a.h5")}, "is no name of"),
+    (
+      {"model": [bundle], "output": str(tmp_path / "no/m.stablehlo")},
+      "cannot be",
+    ),
   ):
     with pytest.raises(UserError, match=words):
       export_files(flags(**given))

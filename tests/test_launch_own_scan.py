@@ -1,5 +1,6 @@
 """Import and reconstruction of a scan of one's own, as a user calls them."""
 
+import h5py
 import nibabel
 import numpy as np
 from test_launch import SMOKE, fails_in_one_line
@@ -74,6 +75,49 @@ def test_import_names_what_is_wrong(launch, smoke, tmp_path):
     done = launch(*options, f"--scan={tmp_path / name}")
     fails_in_one_line(done, *words)
     assert not (tmp_path / "s.h5").exists()
+
+
+def test_import_spares_what_is_there(launch, smoke, tmp_path):
+  train = tmp_path / "train.txt"
+  np.savetxt(train, np.full((96, 1), 12.0))
+  images = np.random.default_rng(0).normal(size=(8, 8, 2, 96, 2))
+  np.save(tmp_path / "scan.npy", images.astype(np.float32))
+  other = tmp_path / "other.h5"
+  with h5py.File(other, "w") as file:
+    file["mine"] = np.ones(3)
+  link = tmp_path / "link.h5"
+  link.symlink_to(train)
+  options = [
+    "--mode=import",
+    f"--scan={tmp_path / 'scan.npy'}",
+    f"--schedule={train}",
+    "--field_strength_t=1.5",
+    "--voxel_mm=2,2,5",
+  ]
+  for path, words in (
+    (other, "other.h5 is there already, and is no subject file"),
+    (link, "link.h5 is --schedule itself"),
+  ):
+    before = path.read_bytes()
+    fails_in_one_line(launch(*options, f"--output={path}"), words)
+    assert path.read_bytes() == before
+  done = launch(*options, f"--output={tmp_path / 'new.h5'}")
+  assert done.returncode == 0, done.stderr
+  for said in (
+    "assumed: TR 15 ms, TE 2 ms, inversion time 20 ms",
+    "phase of the images is taken as it is",
+  ):
+    assert said in done.stdout
+  # Said, it is not assumed; a subject file gives way to a new one.
+  done = launch(
+    *options,
+    "--tr_ms=12",
+    "--te_ms=3",
+    "--inversion_time_ms=none",
+    f"--output={tmp_path / 'new.h5'}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert "assumed" not in done.stdout
 
 
 def test_reconstruct_names_what_is_wrong(launch, smoke, tmp_path):

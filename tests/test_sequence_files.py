@@ -5,7 +5,11 @@ import scipy.io
 
 from mrf_jax.errors import UserError
 from mrf_jax.sequence import jiang_type
-from mrf_jax.sequence_files import load_sequence, save_sequence
+from mrf_jax.sequence_files import (
+  load_schedule,
+  load_sequence,
+  save_sequence,
+)
 
 
 def test_text_columns_and_comments(tmp_path):
@@ -175,7 +179,6 @@ def test_matlab_variables_by_other_names(tmp_path):
     ({"FA": np.ones((2, 2))}, "FA is not a vector"),
     ({"FA": [10.0, 2j]}, "FA is not a vector of real"),
     ({"FA": "ten"}, "FA is not a vector"),
-    ({"FA": [10.0, 20.0], "TR": [12.0]}, "tr_ms has length 1, not 2 as flip"),
     (
       {"FA": [10.0, 20.0], "TR": [12.0, 13.0, 14.0]},
       "tr_ms has length 3, not 2 as flip_angles_deg",
@@ -232,3 +235,39 @@ def test_times_a_thousand_times_too_long_are_named(text, unit, tmp_path):
   path.write_text(text)
   with pytest.raises(UserError, match=r"tr_ms is 14500 ms, a thousand times"):
     load_sequence(path, time_unit=unit)
+
+
+def test_one_number_holds_for_all_frames(tmp_path):
+  path = tmp_path / "train.mat"
+  save_v5(path, {"FA": [10.0, 20.0, 30.0], "TR": [12.0], "TE": [3.0]})
+  train = load_sequence(path)
+  np.testing.assert_array_equal(train.tr_ms, [12.0] * 3)
+  np.testing.assert_array_equal(train.te_ms, [3.0] * 3)
+
+
+def test_names_of_columns_may_be_a_comment(tmp_path):
+  path = tmp_path / "train.txt"
+  path.write_text("# made today\n# tr_ms,flip_angle_deg\n14,10\n15,20\n")
+  train = load_sequence(path)
+  np.testing.assert_array_equal(train.flip_angles_deg, [10.0, 20.0])
+  np.testing.assert_array_equal(train.tr_ms, [14.0, 15.0])
+  # Words that name no column are a comment.
+  path.write_text("# my schedule\n10,14\n20,15\n")
+  np.testing.assert_array_equal(load_sequence(path).tr_ms, [14.0, 15.0])
+
+
+def test_what_no_file_says_is_named(tmp_path):
+  path = tmp_path / "train.txt"
+  path.write_text("10\n20\n")
+  _, missing = load_schedule(path)
+  assert missing == ("tr_ms", "te_ms", "inversion_time_ms")
+  path.write_text("# inversion_time_ms 18\n10 14\n20 14\n")
+  train, missing = load_schedule(path)
+  assert missing == ("te_ms",) and train.inversion_time_ms == 18.0
+
+
+def test_no_file_and_a_folder_are_told_apart(tmp_path):
+  with pytest.raises(UserError, match="there is no such file"):
+    load_sequence(tmp_path / "gone.txt")
+  with pytest.raises(UserError, match="cannot be read"):
+    load_sequence(tmp_path)

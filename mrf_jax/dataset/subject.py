@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.dataset.subject_file import (
+  FORMAT,
   TRUE_FIELDS,
   find_dataset,
   read_fields,
@@ -123,6 +124,27 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
   # HDF5 reports some failed writes, and a bad string, by the other two.
   except (OSError, RuntimeError, ValueError) as error:
     raise UserError(f"{path}: cannot be written ({reason(error)})") from error
+
+
+def is_subject_file(path: str | os.PathLike) -> bool:
+  """Whether an HDF5 file is one of ours rather than another.
+
+  Args:
+    path: a file that is there.
+
+  Raises:
+    UserError: it is HDF5 and damaged.
+  """
+  if os.path.isdir(path) or not h5py.is_hdf5(path):
+    return False
+  try:
+    try_file(path, HDF5)
+    with h5py.File(path, "r") as file:
+      return str(file.attrs.get("format")) == FORMAT
+  except (OSError, RuntimeError, ValueError) as error:
+    raise UserError(
+      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
+    ) from error
 
 
 def load_subject(

@@ -1,23 +1,43 @@
 """The import stage: files of a scan in, a subject file out."""
 
+import os
 import pathlib
 from typing import Any
 
 import nibabel
 import numpy as np
 
-from mrf_jax.dataset.subject import Subject, save_subject
+from mrf_jax.dataset.subject import Subject, is_subject_file, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.importing.plausible import UNITS_MS
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Imported, import_scan
 from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
+from mrf_jax.maps import Maps
 from mrf_jax.nifti import read_volume
 from mrf_jax.sequence import Sequence
-from mrf_jax.sequence_files import load_sequence
+from mrf_jax.sequence_files import load_schedule
 
 RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
+# Flags that name files to read.
+_INPUTS = (
+  "scan",
+  "imaginary",
+  "schedule",
+  "schedule_tr",
+  "mask",
+  "pd",
+  "t1",
+  "t2",
+  "affine_from",
+)
+_PHASE_TAKEN = (
+  "the phase of the images is taken as it is (--align_phases turns every "
+  "fingerprint so that its largest part is real)"
+)
+# What a schedule may leave open, and its name in a sentence.
+_OPEN = {"tr_ms": "TR", "te_ms": "TE", "inversion_time_ms": "inversion time"}
 
 
 def import_files(options: dict[str, Any]) -> pathlib.Path:
@@ -42,6 +62,7 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
     raise UserError(f"--output: {output} is no name of a subject file (….h5)")
   if not output.parent.is_dir():
     raise UserError(f"--output: there is no folder {output.parent}")
+  _spare(output, options)
   sequence, window, stride, said = read_schedule(options)
   done = read_scan(options, sequence, window=window, stride=stride, said=said)
   save_subject(done.subject, output)
@@ -50,6 +71,20 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
   print(describe(done.subject))
   print(f"Subject      {output}")
   return output
+
+
+def _spare(output: pathlib.Path, options: dict[str, Any]) -> None:
+  """Refuses to write over what is read, or over what is no subject file."""
+  if not output.exists():
+    return
+  for name in _INPUTS:
+    given = options[name]
+    if given and os.path.exists(given) and os.path.samefile(given, output):
+      raise UserError(f"--output: {output} is --{name} itself")
+  if not is_subject_file(output):
+    raise UserError(
+      f"--output: {output} is there already, and is no subject file"
+    )
 
 
 def read_schedule(
@@ -65,14 +100,15 @@ def read_schedule(
   """
   if not options["schedule"]:
     raise UserError("--schedule is missing")
-  sequence = _sequence(options)
+  sequence, said = _sequence(options)
   window, stride = options["window"] or 1, options["stride"] or 1
   if not 1 <= window <= sequence.n_frames or stride < 1:
     raise UserError(
       f"--window={window} and --stride={stride} do not fit "
       f"{sequence.n_frames} frames"
     )
-  return sequence, window, stride, [_summary(sequence, options["schedule"])]
+  said.insert(0, _summary(sequence, options["schedule"]))
+  return sequence, window, stride, said
 
 
 def read_scan(
@@ -131,6 +167,11 @@ def read_scan(
       f"{path}: does not say its field strength; --field_strength_t does"
     )
   align = options["align_phases"]
+  if align is None:
+    # Estimated coils leave a phase of their own.
+    align = is_raw
+    if not align:
+      said.append(_PHASE_TAKEN)
   return import_scan(
     images,
     _affine(images, options, said),
@@ -151,8 +192,7 @@ def read_scan(
       if options[flag] is not None
     },
     leave_out_invalid=bool(options["leave_out_invalid"]),
-    # Estimated coils leave a phase of their own.
-    align=is_raw if align is None else align,
+    align=bool(align),
     said=said,
   )
 
@@ -164,8 +204,8 @@ def _refuse(options: dict[str, Any], path, names: tuple[str, ...]) -> None:
       raise UserError(f"{path}: --{name} is not for a file of this kind")
 
 
-def _sequence(options: dict[str, Any]) -> Sequence:
-  """The schedule, from its file and what the flags add."""
+def _sequence(options: dict[str, Any]) -> tuple[Sequence, list[str]]:
+  """The schedule, from its file and what the flags add; what is assumed."""
   given = {
     name: options[name]
     for name in ("tr_ms", "te_ms", "time_unit", "angle_unit", "n_frames")
@@ -180,9 +220,20 @@ def _sequence(options: dict[str, Any]) -> Sequence:
         f"--inversion_time_ms: {inversion!r} is neither a number nor none"
       ) from None
     given["inversion_time_ms"] = value
-  return load_sequence(
+  sequence, open_ = load_schedule(
     options["schedule"], tr_path=options["schedule_tr"], **given
   )
+  assumed = [
+    f"{_OPEN[name]} {float(np.ravel(getattr(sequence, name))[0]):g} ms"
+    for name in open_
+    if name not in given
+  ]
+  if not assumed:
+    return sequence, []
+  return sequence, [
+    f"{options['schedule']} does not say all of it; assumed: "
+    + ", ".join(assumed)
+  ]
 
 
 def _summary(sequence: Sequence, path) -> str:
@@ -236,8 +287,21 @@ def _affine(images, options: dict[str, Any], said: list[str]) -> np.ndarray:
   return images.affine
 
 
+def medians(name: str, maps: Maps) -> str:
+  """A line on maps, for the eye.
+
+  Args:
+    name: what they are, of eleven letters at most.
+    maps: of the masked voxels.
+  """
+  return (
+    f"{name:<12} T1 {np.median(maps.t1_ms):.0f} ms, "
+    f"T2 {np.median(maps.t2_ms):.0f} ms, PD {np.median(maps.pd):.3g} (medians)"
+  )
+
+
 def describe(subject: Subject) -> str:
-  """Medians, share of the mask and axes, for the eye."""
+  """Medians of references, share of the mask and axes, for the eye."""
   axes = "".join(nibabel.aff2axcodes(subject.affine))
   sizes = np.linalg.norm(subject.affine[:3, :3], axis=0)
   lines = [
@@ -247,9 +311,5 @@ def describe(subject: Subject) -> str:
     f"Images       {subject.n_windows}, windows of {subject.window} frames",
   ]
   if subject.maps is not None:
-    lines.append(
-      f"Medians      T1 {np.median(subject.maps.t1_ms):.0f} ms, "
-      f"T2 {np.median(subject.maps.t2_ms):.0f} ms, "
-      f"PD {np.median(subject.maps.pd):.3g}"
-    )
+    lines.append(medians("References", subject.maps))
   return "\n".join(lines)

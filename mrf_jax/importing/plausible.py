@@ -16,9 +16,9 @@ _MEDIANS_MS = {"t1_ms": (50.0, 6000.0), "t2_ms": (5.0, 3000.0)}
 _SIZES_MM = (0.05, 50.0)
 # Share of the volume that a mask may fill.
 _SHARES = (0.002, 0.98)
-# A mirrored mask that overlaps so much better with the bright voxels is the
-# right one.
-_MIRROR_GAIN = 0.1
+# A mirrored or turned mask that overlaps so much better with the bright voxels
+# is the right one.
+_TURN_GAIN = 0.1
 
 
 def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
@@ -81,17 +81,20 @@ def check_mask(
   mask: Bool[np.ndarray, "slice y x"],
   magnitude: Float32[np.ndarray, "x y slice"],
   bright: Bool[np.ndarray, "slice y x"],
-) -> None:
-  """Refuses a mask that cannot belong to the scan.
+) -> float:
+  """How well a mask fits the scan; refuses one that cannot belong to it.
 
   Args:
     mask: of the user.
     magnitude: mean magnitude of the series.
     bright: the mask that the magnitude itself suggests.
 
+  Returns:
+    Its overlap (Dice) with the bright voxels.
+
   Raises:
     UserError: it fills nearly nothing or everything, its voxels are darker
-      than the rest, or it fits much better when mirrored.
+      than the rest, or it fits much better mirrored or with x and y exchanged.
   """
   share = float(mask.mean())
   if not _SHARES[0] <= share <= _SHARES[1]:
@@ -103,17 +106,26 @@ def check_mask(
       f"the scan is darker inside the mask ({inside:g}) than outside "
       f"({outside:g}): is it turned, mirrored or inverted?"
     )
+  turned = {"as it is": mask}
+  if mask.shape[1] == mask.shape[2]:
+    turned["if x and y are exchanged"] = mask.transpose(0, 2, 1)
   overlaps = {}
-  for n_axes in range(4):
-    for axes in itertools.combinations(range(3), n_axes):
-      overlaps[axes] = _dice(np.flip(mask, axes), bright)
-  best = max(overlaps, key=lambda axes: overlaps[axes])
-  if overlaps[best] > overlaps[()] + _MIRROR_GAIN:
-    names = " and ".join("zyx"[axis] for axis in best)
+  for words, one in turned.items():
+    for n_axes in range(4):
+      for axes in itertools.combinations(range(3), n_axes):
+        said = words
+        if axes:
+          along = " and ".join("zyx"[axis] for axis in axes)
+          said = f"{words}, mirrored along {along}".removeprefix("as it is, ")
+        overlaps[said] = _dice(np.flip(one, axes), bright)
+  own = overlaps["as it is"]
+  best = max(overlaps, key=lambda words: overlaps[words])
+  if overlaps[best] > own + _TURN_GAIN:
     raise UserError(
-      f"the mask and the bright voxels overlap by {overlaps[()]:.2f} (Dice), "
-      f"by {overlaps[best]:.2f} if it is mirrored along {names}"
+      f"the mask and the bright voxels overlap by {own:.2f} (Dice), by "
+      f"{overlaps[best]:.2f} {best}"
     )
+  return own
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

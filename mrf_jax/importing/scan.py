@@ -121,7 +121,10 @@ def import_scan(
     mask, resampled = read_mask(mask_path, grid)
     if resampled:
       said.append(f"{mask_path}: resampled to the scan (nearest voxel)")
-    check_mask(mask, magnitude, bright)
+    overlap = check_mask(mask, magnitude, bright)
+    said.append(
+      f"the mask and the bright voxels overlap by {overlap:.2f} (Dice)"
+    )
   maps = None
   if map_paths:
     units = {"t1_ms": "ms", "t2_ms": "ms", **(units or {})}

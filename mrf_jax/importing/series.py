@@ -16,6 +16,8 @@ _PIECE = 1 << 26
 # slice, a fifth are real and imaginary part.
 _AXES = {3: "xyt", 4: "xyzt", 5: "xyztc"}
 _ORDER = "xyzt"
+# Half a turn, as scanners write it.
+_FULL_PHASES = (np.pi, 180.0, 4096.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,15 +70,28 @@ class Series:
     """Mean over the magnitudes of all images.
 
     Raises:
-      UserError: a value is not finite, or the file is damaged.
+      UserError: a value is not finite, magnitude and phase were taken for real
+        and imaginary part, or the file is damaged.
     """
     mean = np.zeros(self.shape[:3], np.float64)
+    least_real, largest_imaginary = np.inf, 0.0
     for place, piece in self.pieces():
       mean[place[:3]] += np.abs(piece).sum(-1)
+      least_real = min(least_real, float(piece.real.min()))
+      largest = float(np.abs(piece.imag).max())
+      largest_imaginary = max(largest_imaginary, largest)
     if not np.isfinite(mean).all():
       raise UserError(
         f"{self.path}: {np.count_nonzero(~np.isfinite(mean))} voxels have "
         "values that are NaN or infinite"
+      )
+    if least_real >= 0 and any(
+      0.8 * full < largest_imaginary < 1.01 * full for full in _FULL_PHASES
+    ):
+      raise UserError(
+        f"{self.path}: no real part is below 0, and the imaginary ones reach "
+        f"{largest_imaginary:.4g}: are these magnitude and phase? Real and "
+        "imaginary parts, or complex numbers, are wanted"
       )
     return (mean / self.shape[3]).astype(np.float32)
 

@@ -65,7 +65,8 @@ def open_stored(
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise UserError(f"{path}: there is no such file")
+    what = "is a folder" if path.is_dir() else "there is no such file"
+    raise UserError(f"{path}: {what}")
   name = path.name.lower()
   if name.endswith((".nii", ".nii.gz")):
     opener = _open_nifti

@@ -6,19 +6,22 @@ import pathlib
 import time
 from typing import Any
 
-import h5py
 import numpy as np
 
 from mrf_jax import nifti
 from mrf_jax.command_line import IMPORT, RECONSTRUCT
 from mrf_jax.dataset.normalise import clip_outliers
-from mrf_jax.dataset.subject import Subject, load_subject
-from mrf_jax.dataset.subject_file import FORMAT
-from mrf_jax.errors import UserError, one_line
+from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
+from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.files import replacing, replacing_files, writing_to
-from mrf_jax.importing.command import describe, read_scan, read_schedule
+from mrf_jax.importing.command import (
+  describe,
+  medians,
+  read_scan,
+  read_schedule,
+)
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.reconstruction.errors import Judged, judge
 from mrf_jax.reconstruction.estimators import (
@@ -27,7 +30,6 @@ from mrf_jax.reconstruction.estimators import (
   is_dictionary,
   model_estimator,
 )
-from mrf_jax.trial import HDF5, try_file
 from mrf_jax.workdir import environment
 
 _RECORD = "reconstruction.json"
@@ -89,6 +91,7 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   for sentence in (*said, *filter(None, [estimator.advice])):
     print(f"- {sentence}")
   print(describe(subject))
+  print(medians("Estimates", maps))
   print(f"Method       {estimator.name}")
   print(
     "Seconds      "
@@ -124,7 +127,11 @@ def _read(
 ) -> tuple[Subject, tuple[str, ...]]:
   """The scan, and what was assumed where it is no subject file."""
   path = options["scan"]
-  if _is_subject_file(path):
+  if not os.path.exists(path):
+    raise UserError(f"{path}: there is no such file")
+  if os.path.isdir(path):
+    raise UserError(f"{path}: is a folder; --scan is one file")
+  if is_subject_file(path):
     for name in IMPORT:
       if options[name] and name != "scan":
         raise UserError(
@@ -140,23 +147,6 @@ def _read(
     said = ["the scan is taken to have the model's schedule and window"]
   found = read_scan(options, sequence, window=window, stride=stride, said=said)
   return found.subject, found.said
-
-
-def _is_subject_file(path: str | os.PathLike) -> bool:
-  """Whether an HDF5 file is one of ours rather than raw data."""
-  if not os.path.exists(path):
-    raise UserError(f"{path}: there is no such file")
-  if os.path.isdir(path) or not h5py.is_hdf5(path):
-    # Its reader will say what it is.
-    return False
-  try:
-    try_file(path, HDF5)
-    with h5py.File(path, "r") as file:
-      return str(file.attrs.get("format")) == FORMAT
-  except (OSError, RuntimeError, ValueError) as error:
-    raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
-    ) from error
 
 
 def _write(

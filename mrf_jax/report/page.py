@@ -35,9 +35,10 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
   rows = rows_of(record["table1"])
   truth = rows_of(record["truth_table"])
   sections = [
-    "# Results of the study",
-    "Written by `python launch.py --mode=report`, words between tables by "
-    f"hand. {_whose(record)} {_made_by(record)}",
+    "# Results",
+    "Written by `python launch.py --mode=report`"
+    + (", words between tables by hand" if notes else "")
+    + f". {_whose(record)} {_made_by(record)}",
     notes.get("intro", ""),
     "## Table 1",
     _body(format_markdown(rows, title="Table 1")),
@@ -96,7 +97,9 @@ def _made_by(record) -> str:
     )
     + f"{config['data']['n_subjects']} "
     "subjects; training and reconstruction of all folds took "
-    f"{seconds / 3600:.1f} hours."
+    + (
+      f"{seconds / 3600:.1f} hours." if seconds > 1800 else f"{seconds:.0f} s."
+    )
   )
 
 

@@ -261,8 +261,12 @@ def _description(path: pathlib.Path) -> dict:
     sums = text.get("sha256")
     if sums is not None and sums["description"] != _checksum(text):
       raise ValueError("model.json was changed after it was written")
-  except FileNotFoundError as error:
-    raise UserError(f"{path}: no model bundle ({error})") from error
+  except (FileNotFoundError, NotADirectoryError) as error:
+    folds = sorted(fold.name for fold in path.glob("fold-*"))
+    hint = f"; those in it are {', '.join(folds)}" if folds else ""
+    raise UserError(
+      f"{path}: no model bundle (a folder with model.json){hint}"
+    ) from error
   # Such as nesting that is deeper than Python goes.
   except Exception as error:
     raise UserError(

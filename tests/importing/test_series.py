@@ -122,6 +122,16 @@ def test_every_format_gives_the_same_signals(
   )
 
 
+@pytest.mark.parametrize("full", [np.pi, 180.0, 4096.0])
+def test_magnitude_and_phase_are_no_parts(full, images, tmp_path):
+  phase = np.angle(images) * full / np.pi
+  np.save(tmp_path / "m.npy", np.abs(images).astype(np.float32))
+  np.save(tmp_path / "p.npy", phase.astype(np.float32))
+  paths = {"path": tmp_path / "m.npy", "imaginary_path": tmp_path / "p.npy"}
+  with pytest.raises(UserError, match="are these magnitude and phase"):
+    open_series(**paths).mean_magnitude()
+
+
 @pytest.mark.parametrize("axes", ["tzyx", "xtyz", "zxyt"])
 def test_axes_in_any_order(axes, images, tmp_path):
   order = ["xyzt".index(letter) for letter in axes]

@@ -162,3 +162,12 @@ def test_times_that_no_body_has(t1, t2, units, words):
     check_times(maps, dict(zip(("t1_ms", "t2_ms"), units, strict=True)))
   maps = Maps(pd=ones, t1_ms=ones * 800, t2_ms=ones * 80)
   check_times(maps, {"t1_ms": "ms", "t2_ms": "ms"})
+
+
+def test_a_mask_with_x_and_y_exchanged_is_named():
+  image = np.zeros((24, 24, 4), np.float32)
+  image[6:18, 2:20] = 1.0  # x, y, slice
+  bright = image.transpose(2, 1, 0) > 0
+  assert check_mask(bright, image, bright) == 1
+  with pytest.raises(UserError, match="x and y are exchanged"):
+    check_mask(bright.transpose(0, 2, 1), image, bright)

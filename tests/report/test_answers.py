@@ -28,7 +28,8 @@ def record(*found):
   names = dict.fromkeys(w["question"] for w in found)
   questions = {name: {"base": "folds=(0,)", "ways": {}} for name in names}
   questions["never"] = {"base": "", "ways": {}}
-  return {"config": {"questions": questions}, "ways": list(found)}
+  config = {"questions": questions, "data": {"files": ()}}
+  return {"config": config, "ways": list(found)}
 
 
 def test_a_line_for_each_way_and_note():
