@@ -2,10 +2,11 @@
 
   python launch.py --config=configs/demo.py --workdir=runs/demo
 
-On two cores (AMD EPYC virtual machine, Python 3.11, jax 0.10.1): 5 minutes and
-2.1 GiB, of which the spatiotemporal network's training takes 2 minutes. Expect
-its RMSE over the whole brain at 0.39 (PD), 0.24 (T1) and 0.43 (T2) of the
-training mean's; the table stands in the README.
+On two cores (AMD EPYC virtual machine, Python 3.11, jax 0.10.1): 7 minutes and
+2.9 GiB, of which the networks' training takes 5 minutes. Expect the RMSE of
+`spatiotemporal` over the whole brain at 0.39 (PD), 0.24 (T1) and 0.43 (T2) of
+the training mean's, that of `spatiotemporal_plus` at 0.38, 0.19 and 0.36; the
+table stands in the README.
 """
 
 import ml_collections
