@@ -60,7 +60,7 @@ def kill(
       _, said = process.communicate(timeout=draw.uniform(0.1, 1.1) * seconds)
     except subprocess.TimeoutExpired:
       process.send_signal(number)
-      _, said = process.communicate(timeout=60)
+      _, said = process.communicate(timeout=_HANGS_S)
       check_whole(place)
     if _stands(process, said):
       # It was faster than the signal, or the one before was.
