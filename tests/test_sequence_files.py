@@ -6,8 +6,8 @@ import scipy.io
 from mrf_jax.errors import UserError
 from mrf_jax.sequence import jiang_type
 from mrf_jax.sequence_files import (
-  load_schedule,
   load_sequence,
+  open_times,
   save_sequence,
 )
 
@@ -259,11 +259,11 @@ def test_names_of_columns_may_be_a_comment(tmp_path):
 def test_what_no_file_says_is_named(tmp_path):
   path = tmp_path / "train.txt"
   path.write_text("10\n20\n")
-  _, missing = load_schedule(path)
-  assert missing == ("tr_ms", "te_ms", "inversion_time_ms")
+  assert open_times(path) == ("tr_ms", "te_ms", "inversion_time_ms")
+  assert open_times(path, tr_path=path) == ("te_ms", "inversion_time_ms")
   path.write_text("# inversion_time_ms 18\n10 14\n20 14\n")
-  train, missing = load_schedule(path)
-  assert missing == ("te_ms",) and train.inversion_time_ms == 18.0
+  assert open_times(path) == ("te_ms",)
+  assert load_sequence(path).inversion_time_ms == 18.0
 
 
 def test_no_file_and_a_folder_are_told_apart(tmp_path):

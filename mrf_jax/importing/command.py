@@ -17,7 +17,7 @@ from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.maps import Maps
 from mrf_jax.nifti import read_volume
 from mrf_jax.sequence import Sequence
-from mrf_jax.sequence_files import load_schedule
+from mrf_jax.sequence_files import load_sequence, open_times
 
 RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 # Flags that name files to read.
@@ -220,19 +220,17 @@ def _sequence(options: dict[str, Any]) -> tuple[Sequence, list[str]]:
         f"--inversion_time_ms: {inversion!r} is neither a number nor none"
       ) from None
     given["inversion_time_ms"] = value
-  sequence, open_ = load_schedule(
-    options["schedule"], tr_path=options["schedule_tr"], **given
-  )
+  path, tr_path = options["schedule"], options["schedule_tr"]
+  sequence = load_sequence(path, tr_path=tr_path, **given)
   assumed = [
     f"{_OPEN[name]} {float(np.ravel(getattr(sequence, name))[0]):g} ms"
-    for name in open_
+    for name in open_times(path, tr_path=tr_path)
     if name not in given
   ]
   if not assumed:
     return sequence, []
   return sequence, [
-    f"{options['schedule']} does not say all of it; assumed: "
-    + ", ".join(assumed)
+    f"{path} does not say all of it; assumed: " + ", ".join(assumed)
   ]
 
 

@@ -209,7 +209,7 @@ def _fuzz_here(
       load_raw_data,
       load_sequence,
       load_subject,
-      sequence_files,
+      schedule_columns,
     )
     from mrf_jax.dataset import raw_data, subject
     from mrf_jax.importing import stored
@@ -219,9 +219,9 @@ def _fuzz_here(
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (sequence_files, raw_data, stored):
+    for module in (schedule_columns, raw_data, stored):
       module.patience = contextlib.nullcontext
-    for module in (sequence_files, raw_data, stored, subject):
+    for module in (schedule_columns, raw_data, stored, subject):
       module.try_file = lambda path, kind: None
 
   def read_series(path):
