@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import math
 import os
 import pathlib
 
@@ -100,6 +101,13 @@ def read_volume(
     if dtype.kind not in "iuf":
       kind = "complex" if dtype.kind == "c" else f"of type {dtype}"
       raise UserError(f"{path}: the values are {kind}; real ones are wanted")
+    shape = tuple(map(int, image.header.get_data_shape()))
+    claimed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or claimed > len(data):
+      raise UserError(
+        f"{path}: the header claims the shape {shape}, {claimed:,} bytes, in a "
+        f"file of {len(data):,}"
+      )
     if not np.isfinite(image.affine).all() or not np.linalg.det(image.affine):
       raise UserError(f"{path}: its affine does not say where voxels lie")
     return np.asarray(image.dataobj, np.float32), image

@@ -12,6 +12,7 @@ import numpy as np
 
 from mrf_jax.errors import UserError
 from mrf_jax.sequence import Sequence, make_sequence
+from mrf_jax.watchdog import patience
 
 ECHOES = ("adc_start", "adc_centre")
 # Uses of a pulse in front of a train, and the field of its delay.
@@ -180,7 +181,9 @@ def read_events(
     warnings.simplefilter("ignore")
     try:
       file = pypulseq.Sequence(use_block_cache=False)
-      file.read(str(path), remove_duplicates=False)
+      # From some damaged texts it never comes back.
+      with patience(path):
+        file.read(str(path), remove_duplicates=False)
       for number in file.block_events:
         block = file.get_block(number)
         if getattr(block, "rf", None) is not None:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.nifti import load_map, save_map
+from mrf_jax.nifti import load_map, read_volume, save_map
 
 # Voxels of 2 x 2 x 5 mm with an origin, turned by 30 degrees about x.
 _C, _S = np.cos(np.pi / 6), np.sin(np.pi / 6)
@@ -103,3 +103,15 @@ def test_other_shape(tmp_path, mask):
   save_map(path, np.ones(mask.sum()), mask, AFFINE)
   with pytest.raises(UserError, match=r"t1\.nii\.gz.*\(4, 5, 3\)"):
     load_map(path, np.ones((3, 4, 5), bool))
+
+
+def test_a_header_that_claims_more_than_the_file_holds(tmp_path):
+  path = tmp_path / "a.nii"
+  image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4))
+  nibabel.save(image, path)
+  data = bytearray(path.read_bytes())
+  # dim[1] and dim[2] of the header.
+  data[42:46] = np.array([30_000, 30_000], "<i2").tobytes()
+  path.write_bytes(data)
+  with pytest.raises(UserError, match=r"claims the shape \(30000, 30000, 2\)"):
+    read_volume(path)

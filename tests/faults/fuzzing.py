@@ -211,6 +211,7 @@ def _fuzz_here(
       load_raw_data,
       load_sequence,
       load_subject,
+      pulseq,
       schedule_columns,
     )
     from mrf_jax.dataset import raw_data, subject
@@ -221,7 +222,7 @@ def _fuzz_here(
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (schedule_columns, raw_data, stored):
+    for module in (schedule_columns, pulseq, raw_data, stored):
       module.patience = contextlib.nullcontext
     for module in (schedule_columns, raw_data, stored, subject):
       module.try_file = lambda path, kind: None
