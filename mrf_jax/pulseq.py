@@ -222,21 +222,22 @@ def _check_text(path: pathlib.Path) -> None:
   # Signed with the line ends of where it was written.
   unix = data.replace(b"\r\n", b"\n")
   signed, mark, signature = unix.rpartition(b"\n[SIGNATURE]")
+  kind = re.search(rb"^Type\s+(\w+)", signature, re.MULTILINE)
+  # A signature says itself whether all is there; others have not been seen.
+  has_md5 = bool(mark and kind and kind[1].lower() == b"md5")
+  if not has_md5 and not unix.endswith(b"\n"):
+    raise UserError(f"{path}: not a whole Pulseq file, cut short in a line")
   if not mark:
-    if not unix.endswith(b"\n"):
-      raise UserError(f"{path}: not a whole Pulseq file, cut short in a line")
     last_section = unix[unix.rfind(b"\n[") :]
     if last_section.startswith(b"\n[SHAPES]") and not unix.endswith(b"\n\n"):
       raise UserError(f"{path}: not a whole Pulseq file, cut short in a shape")
     return
-  kind = re.search(rb"^Type\s+(\w+)", signature, re.MULTILINE)
-  # Others have not been seen.
-  if kind and kind[1].lower() != b"md5":
+  if kind and not has_md5:
     return
   found = re.search(rb"^Hash\s+(\w+)", signature, re.MULTILINE)
   texts = (signed, data.rpartition(b"\n[SIGNATURE]")[0].rstrip(b"\r"))
   wanted = [hashlib.md5(t, usedforsecurity=False).hexdigest() for t in texts]
-  if not (kind and found and found[1].decode().lower() in wanted):
+  if not (has_md5 and found and found[1].decode().lower() in wanted):
     raise UserError(
       f"{path}: its signature does not fit, it was damaged or changed after it "
       "was written; if on purpose, delete its section [SIGNATURE]"

@@ -252,6 +252,9 @@ def test_a_signature_must_fit(tmp_path):
     np.testing.assert_array_equal(
       load_sequence(path).flip_angles_deg, before.flip_angles_deg
     )
+  path.write_text(text[: text.index("md5") + 2])
+  with pytest.raises(UserError, match="cut short in a line"):
+    load_sequence(path)
   path.write_text(text[: text.index("Hash")])
   with pytest.raises(UserError, match="signature does not fit"):
     load_sequence(path)
