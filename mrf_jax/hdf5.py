@@ -196,4 +196,4 @@ def check_unchanged(dataset: h5py.Dataset, values: np.ndarray) -> None:
 
 def _checksum(values: np.ndarray) -> int:
   data = np.ascontiguousarray(values).reshape(-1)
-  return zlib.crc32(data.view(np.uint8))
+  return zlib.crc32(data.view(np.uint8).data)
