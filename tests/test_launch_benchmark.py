@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from test_launch import SMOKE, TIMING_COLUMNS, fails_in_one_line
 
-METHODS = "('spatiotemporal','cohen','gomez','dictionary','dictionary_svd')"
+NETWORKS = ("spatiotemporal", "spatiotemporal_plus", "cohen", "hoppe")
+METHODS = (*NETWORKS, "gomez", "dictionary", "dictionary_svd")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def test_every_stage_of_every_method_is_timed(benchmark):
   assert content["rates"]["products_gflop_per_s"] > 1
   sizes = {108, 1041}
   assert {(r["method"], r["stage"], r["atoms"]) for r in content["rows"]} == {
-    *((m, "reconstruct", None) for m in ("spatiotemporal", "cohen")),
-    *((m, "train_step", None) for m in ("spatiotemporal", "cohen")),
+    *((m, "reconstruct", None) for m in NETWORKS),
+    *((m, "train_step", None) for m in NETWORKS),
     ("gomez", "compress", None),
     *(("gomez", s, 636) for s in ("align", "reconstruct")),
     *(("dictionary", s, n) for s in ("simulate", "reconstruct") for n in sizes),

@@ -21,7 +21,9 @@ from mrf_jax.methods.network import (
 )
 from mrf_jax.model import Model, reconstruct
 from mrf_jax.precision import PRECISIONS
-from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+from mrf_jax.training.setup import NOBODY, make_folds
+from mrf_jax.training.step import VoxelTable, init_state, train_step
+from mrf_jax.training.together import Plan
 
 # Voxels that temporal components are found from: time does not depend on them.
 _BASIS_VOXELS = 8192
@@ -41,10 +43,10 @@ def network_tasks(
   network, reach = make_network(config, method)
   options = training_options(config, method)
   n_channels = 2 * (options["rank"] or scan.n_windows)
-  optimizer = optax.adam(options["learning_rate"])
+  plan = _plan(network, reach, options)
   state = init_state(
     network,
-    optimizer,
+    plan.optimizer,
     jax.random.key(config.seed),
     n_channels=n_channels,
     reach=reach,
@@ -63,7 +65,7 @@ def network_tasks(
     network=network,
     reach=reach,
     variables=variables,
-    map_range=MapRange.of(scene.maps[:1]),
+    map_range=MapRange.of(scene.maps[:1], powers=plan.map_powers),
     normalise_signals_per=per,
     sequence=scan.sequence,
     window=scan.window,
@@ -81,8 +83,22 @@ def network_tasks(
     n_bytes=scene.signals.nbytes + weights + 12 * scan.n_voxels,
   )
   table = signal_table(signals, per=per).reshape(-1, n_channels)
-  yield _training_task(
-    common, network, optimizer, state, table, scene, options, reach=reach
+  yield _training_task(common, plan, state, table, scene, options)
+
+
+def _plan(network, reach: int, options: dict) -> Plan:
+  """The steps that are timed: the experiment's, at its first learning rate."""
+  named = ("batch", "weight_decay", "tile", "loss", "flips", "input_noise")
+  return Plan(
+    total=1,
+    steps_per_epoch=1,
+    rate=optax.constant_schedule(options["learning_rate"]),
+    network=network,
+    reach=reach,
+    map_weights=tuple(options["map_weights"]),
+    map_powers=tuple(options["map_powers"]),
+    precision=options["precision"],
+    **{name: options[name] for name in named},
   )
 
 
@@ -119,61 +135,51 @@ def _flop(lowered: jax.stages.Lowered) -> float:
 
 
 def _training_task(
-  common, network, optimizer, state, table, scene: Scene, options, *, reach: int
+  common, plan: Plan, state, table, scene: Scene, options
 ) -> Task:
   """One step after another, as folds are trained."""
   scan = scene.subjects[0]
-  tile, batch = options["tile"], options["batch"]
-  rows = np.arange(1, 1 + scan.n_voxels, dtype=np.int32)
-  maps = np.zeros((len(table), 3), np.float32)
-  maps[rows] = scene.maps[0].stack()
-  fold = Fold(
-    rows=rows,
-    low=maps[rows].min(0),
-    high=maps[rows].max(0),
-    watched=np.zeros((2, 0), np.int32),
-    key=jax.random.key(0),
+  folds, _ = make_folds(
+    [scan.mask],
+    scene.maps[:1],
+    [NOBODY],
+    seed=0,
+    watched_voxels=0,
+    map_powers=plan.map_powers,
+    balance=options["balance"],
   )
+  maps = np.zeros((len(table), 3), np.float32)
+  maps[folds[0].rows] = scene.maps[0].stack()
   stored = table.astype(jnp.dtype(options["storage"]), copy=False)
+  padding = plan.reach + plan.tile
   voxels = VoxelTable(
     jax.device_put(stored),
     jax.device_put(maps),
-    jax.device_put(make_grid([scan.mask], padding=reach + tile)),
+    jax.device_put(make_grid([scan.mask], padding=padding)),
   )
-  centres = np.random.default_rng(0).choice(rows, batch).astype(np.int32)
-  dtype, products = PRECISIONS[common["precision"]]
+  centres = np.random.default_rng(0).choice(folds[0].rows, plan.batch)
+  products = PRECISIONS[plan.precision].products
 
   def step(state, fold, table, centres):
     with jax.default_matmul_precision(products):
-      return train_step(
-        state,
-        fold,
-        table,
-        centres,
-        model=network,
-        optimizer=optimizer,
-        reach=reach,
-        tile=tile,
-        input_noise=options["input_noise"],
-        compute_dtype=dtype,
-      )
+      return train_step(state, fold, table, centres, **plan.step_options)
 
   compiled = jax.jit(step, donate_argnums=0)
-  arguments = jax.device_put(fold), voxels, jax.device_put(centres)
+  arguments = jax.device_put(folds[0]), voxels, jax.device_put(centres)
   states = [state]
 
   def run():
     states[0], loss = compiled(states[0], *arguments)
     return states[0], loss
 
-  side = tile + 2 * reach
-  patch = network.slices * side**2
+  side = plan.tile + 2 * plan.reach
+  patch = plan.network.slices * side**2
   return Task(
     **common,
     stage="train_step",
     run=run,
-    voxels=batch * tile**2,
+    voxels=plan.batch * plan.tile**2,
     flop=_flop(compiled.lower(state, *arguments)),
-    n_bytes=batch * patch * table.shape[1] * stored.itemsize
+    n_bytes=plan.batch * patch * table.shape[1] * stored.itemsize
     + 6 * sum(x.nbytes for x in jax.tree.leaves(state.params)),
   )

@@ -77,6 +77,22 @@ class Plan:
       mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
 
+  @property
+  def step_options(self) -> dict[str, Any]:
+    """What `train_step` takes beside state and data."""
+    return {
+      "model": self.network,
+      "optimizer": self.optimizer,
+      "reach": self.reach,
+      "tile": self.tile,
+      "loss": self.loss,
+      "map_weights": self.map_weights,
+      "map_powers": self.map_powers,
+      "flips": self.flips,
+      "input_noise": self.input_noise,
+      "compute_dtype": PRECISIONS[self.precision].dtype,
+    }
+
 
 def train_together(
   runner: FoldRunner,
@@ -182,17 +198,7 @@ def _compiled(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
     "map_powers": plan.map_powers,
   }
   order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
-  steps = functools.partial(
-    train_steps,
-    **network,
-    optimizer=plan.optimizer,
-    tile=plan.tile,
-    loss=plan.loss,
-    map_weights=plan.map_weights,
-    flips=plan.flips,
-    input_noise=plan.input_noise,
-    compute_dtype=PRECISIONS[plan.precision].dtype,
-  )
+  steps = functools.partial(train_steps, **plan.step_options)
   return (
     runner.compile(
       lambda state, fold, table: shuffle(state, fold, **order), donate=False
