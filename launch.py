@@ -3,14 +3,23 @@
 python launch.py --config=configs/demo.py --workdir=runs/demo
 """
 
+import signal
+
+if __name__ == "__main__":
+  # Until there is something to end well. An exception in the middle of imports
+  # leaves half of them behind.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import importlib
+import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from absl import app, flags, logging
 
 from mrf_jax import command_line, last_words
 from mrf_jax.errors import UserError
-from mrf_jax.stopping import Stopped, stop_at_once
+from mrf_jax.stopping import Stopped, set_handlers, stop_at_once
 
 # So that --help lists them.
 flags.adopt_module_key_flags(command_line)
@@ -31,9 +40,11 @@ def main(argv: list[str]) -> None:
   command_line.check(argv)
   command_line.check_workdir()
   # JAX starts below, after the flags are known to be good.
+  mode = command_line.MODE.value
   try:
-    stop_at_once()
-    _run(command_line.MODE.value)
+    stage = _stage(mode)
+    with stop_at_once():
+      stage()
   except UserError as error:
     _leave(1, str(error))
   except Stopped as stop:
@@ -43,50 +54,65 @@ def main(argv: list[str]) -> None:
     _leave(1, last_words.of(error, command_line.WORKDIR.value))
 
 
-def _run(mode: str) -> None:
-  from mrf_jax import experiment, processes
-
+def _stage(mode: str) -> Callable[[], None]:
+  """What the flags name, with all that it imports."""
   if mode in _OF_FILES:
+    return _of_files(*_OF_FILES[mode].split(":"))
+  from mrf_jax import experiment
+
+  if mode != "report":
+    return _of_a_configuration(getattr(experiment, mode))
+  return lambda: experiment.report(
+    command_line.COMPARE.value,
+    command_line.WORKDIR.value,
+    command_line.OUTPUT.value,
+  )
+
+
+def _of_files(module: str, name: str) -> Callable[[], None]:
+  from mrf_jax import processes
+
+  stage = getattr(importlib.import_module(module), name)
+
+  def run():
     processes.check_device()
-    module, name = _OF_FILES[mode].split(":")
-    stage = getattr(importlib.import_module(module), name)
     stage(flags.FLAGS.flag_values_dict())
-  elif mode == "report":
-    experiment.report(
-      command_line.COMPARE.value,
-      command_line.WORKDIR.value,
-      command_line.OUTPUT.value,
+
+  return run
+
+
+def _of_a_configuration(stage: Callable) -> Callable[[], None]:
+  """In one process or several."""
+  from mrf_jax import processes
+  from mrf_jax.profiling import profiled
+
+  def run():
+    processes.start(
+      command_line.COORDINATOR.value,
+      command_line.NUM_PROCESSES.value,
+      command_line.PROCESS_ID.value,
+      timeout_s=command_line.TIMEOUT.value,
+      say_error=command_line.say_error,
     )
-  else:
-    _experiment(mode)
+    # JAX has set its own.
+    set_handlers()
+    workdir = command_line.WORKDIR.value
+    chosen = {}
+    if command_line.MODE.value == "sweep":
+      chosen["questions"] = command_line.QUESTIONS.value
+    with profiled(workdir if command_line.PROFILE.value else None):
+      stage(command_line.CONFIG.value, workdir, **chosen)
+
+  return run
 
 
 def _leave(code: int, said: str) -> NoReturn:
-  from mrf_jax import processes
-
   command_line.say_error(said)
+  # Without it there is nobody to leave, and it may be what has failed.
+  processes = sys.modules.get("mrf_jax.processes")
+  if processes is None:
+    sys.exit(code)
   processes.leave(code)
-
-
-def _experiment(mode: str) -> None:
-  """A stage of a configuration, in one process or several."""
-  from mrf_jax import experiment, processes
-  from mrf_jax.profiling import profiled
-
-  processes.start(
-    command_line.COORDINATOR.value,
-    command_line.NUM_PROCESSES.value,
-    command_line.PROCESS_ID.value,
-    timeout_s=command_line.TIMEOUT.value,
-    say_error=command_line.say_error,
-  )
-  # After JAX's own handlers.
-  stop_at_once()
-  workdir = command_line.WORKDIR.value
-  with profiled(workdir if command_line.PROFILE.value else None):
-    questions = command_line.QUESTIONS.value
-    chosen = {"questions": questions} if mode == "sweep" else {}
-    getattr(experiment, mode)(command_line.CONFIG.value, workdir, **chosen)
 
 
 if __name__ == "__main__":

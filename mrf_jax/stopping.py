@@ -2,10 +2,12 @@
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_S = 0.01
 
 
 class Stopped(BaseException):
@@ -32,8 +34,35 @@ class StopRequest:
   number: int | None = None
 
 
-def stop_at_once() -> None:
-  """From now on SIGTERM and Ctrl-C raise `Stopped`."""
+@contextlib.contextmanager
+def stop_at_once() -> Iterator[None]:
+  """Within the block SIGTERM and Ctrl-C raise `Stopped`; after it they kill.
+
+  A signal may come while Python runs a callback, of the garbage collector or
+  of a weak reference, that no exception leaves. It comes again then.
+  """
+  report = sys.unraisablehook
+
+  def again(unraisable):
+    if not isinstance(unraisable.exc_value, Stopped):
+      report(unraisable)
+      return
+    # Not from here, which no exception leaves either.
+    main, number = threading.main_thread().ident, unraisable.exc_value.number
+    threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number)).start()
+
+  set_handlers()
+  sys.unraisablehook = again
+  try:
+    yield
+  finally:
+    for number in _SIGNALS:
+      signal.signal(number, signal.SIG_DFL)
+    sys.unraisablehook = report
+
+
+def set_handlers() -> None:
+  """Sets those of `stop_at_once` anew, after a library has set its own."""
 
   def stop(number, frame):
     del frame

@@ -160,7 +160,7 @@ def _kills(place: _Place, count: int, seed: int) -> list[dict]:
     done = kill(place.stages[name], folder, kills=wanted, seed=seed)
     rows.append(
       {
-        "what": f"`{name}` killed (SIGKILL, SIGTERM)",
+        "what": f"`{name}` killed (SIGKILL, SIGTERM, SIGINT)",
         "tried": done.kills,
         "survived": done.kills,
         "note": f"{done.whole} runs came to their end, all with the results of "

@@ -1,0 +1,65 @@
+"""SIGTERM and Ctrl-C, at any moment."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+# The first signal comes while the garbage is collected.
+_IN_A_CALLBACK = """
+import gc, signal, time
+from mrf_jax.stopping import Stopped, stop_at_once
+
+def collected(phase, info):
+  gc.callbacks.clear()
+  signal.raise_signal(signal.SIGTERM)
+  sum(range(100))
+
+gc.callbacks.append(collected)
+try:
+  with stop_at_once():
+    gc.collect()
+    time.sleep(60)
+except Stopped as stop:
+  print(stop)
+"""
+
+
+def test_a_signal_within_a_callback_is_not_lost():
+  done = subprocess.run(
+    [sys.executable, "-c", _IN_A_CALLBACK],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=50,
+  )
+  assert (done.stdout, done.stderr) == ("SIGTERM\n", "")
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 0.5, 0.8, 1.1, 1.5, 2.0, 4.0])
+def test_a_start_may_be_stopped_at_any_moment(tmp_path, seconds):
+  number = signal.SIGINT if seconds in {0.2, 0.8, 1.5} else signal.SIGTERM
+  with subprocess.Popen(
+    [
+      *(sys.executable, "launch.py", "--config=configs/smoke.py"),
+      *("--mode=simulate", f"--workdir={tmp_path}"),
+      "--config.data.n_subjects=100",
+    ],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+  assert process.returncode in (-number, 128 + number), said
+  assert "Traceback" not in said and "Exception ignored" not in said
+  if process.returncode > 0:
+    last = said.splitlines()[-1]
+    assert last.startswith(f"error: stopped by {number.name}; the same command")
