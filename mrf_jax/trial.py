@@ -51,6 +51,9 @@ def try_file(path: str | os.PathLike, kind: str) -> None:
     raise ValueError(done.stdout.strip())
   if done.returncode < 0:
     raise ValueError("damaged: its reader ends with it, or never comes back")
+  if done.returncode:
+    last = done.stderr.splitlines()[-1:] or ["no word"]
+    raise ValueError(f"could not be tried: {last[0][:300]}")
   _sound.add(identity)
 
 
@@ -75,23 +78,31 @@ def _identity(path) -> tuple[str, int, int] | None:
 
 def _main(kind: str, path: str) -> int:
   """The trial itself, in a process of its own; its exit code."""
-  import resource
-
   if kind == HDF5:
     import h5py as library
   else:
     import scipy.io as library
   # Values are read here of MATLAB files alone, unpacked at most so much.
   n_bytes = _BYTES + (64 * os.path.getsize(path) if kind == MATLAB else 0)
-  resource.setrlimit(resource.RLIMIT_AS, (n_bytes, n_bytes))
-  seconds = _CPU_S + os.path.getsize(path) // (20 << 20)
-  resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+  _limit("RLIMIT_AS", n_bytes)
+  _limit("RLIMIT_CPU", _CPU_S + os.path.getsize(path) // (20 << 20))
   try:
     _open(kind, library, path)
   except Exception as error:
     print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     return _REFUSED
   return 0
+
+
+def _limit(name: str, value: int) -> None:
+  """Sets a limit, or leaves a lower one; not every system has all."""
+  import resource
+
+  with contextlib.suppress(ValueError, OSError):
+    number = getattr(resource, name)
+    before = [n for n in resource.getrlimit(number) if n >= 0]
+    least = min([value, *before])
+    resource.setrlimit(number, (least, least))
 
 
 def _open(kind: str, library: Any, path: str) -> None:

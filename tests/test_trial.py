@@ -1,5 +1,9 @@
 """Files that no reader survives are refused before they are read."""
 
+import pathlib
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +11,8 @@ import scipy.io
 
 from mrf_jax import UserError, load_raw_data, load_sequence, load_subject, trial
 from mrf_jax.trial import HDF5, MATLAB, trust, try_file
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def write(path):
@@ -65,6 +71,40 @@ def test_a_reader_that_crashes_takes_nobody_along(tmp_path, monkeypatch):
     load_sequence(path)
   trust(path)
   assert load_sequence(path).n_frames == 10
+
+
+def test_a_trial_that_fails_is_no_pass(tmp_path, monkeypatch):
+  broken = tmp_path / "broken.py"
+  broken.write_text("import nothing_of_this_name\n")
+  path = tmp_path / "a.h5"
+  write(path)
+  monkeypatch.setattr(trial, "__file__", str(broken))
+  with pytest.raises(ValueError, match=r"could not be tried: .*of_this_name"):
+    try_file(path, HDF5)
+
+
+def test_limits_below_those_of_the_trial_hold(tmp_path):
+  """Higher ones may not be set."""
+  path = tmp_path / "a.mat"
+  scipy.io.savemat(path, {"FA": np.full(9, 30.0)})
+  lower = 1 << 30
+  tried = (
+    "import resource, sys\n"
+    f"resource.setrlimit(resource.RLIMIT_AS, ({lower}, {lower}))\n"
+    "from mrf_jax.trial import MATLAB, try_file\n"
+    "try_file(sys.argv[1], MATLAB)\n"
+  )
+  subprocess.run([sys.executable, "-c", tried, path], cwd=ROOT, check=True)
+  path.write_bytes(b"nothing" * 100)
+  done = subprocess.run(
+    [sys.executable, "-c", tried, path],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.stderr.splitlines()[-1].startswith("ValueError: ")
+  assert "could not be tried" not in done.stderr
 
 
 def test_what_is_not_there_is_for_its_reader_to_say(tmp_path):
