@@ -75,16 +75,26 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
 
 def _spare(output: pathlib.Path, options: dict[str, Any]) -> None:
   """Refuses to write over what is read, or over what is no subject file."""
-  if not output.exists():
-    return
-  for name in _INPUTS:
-    given = options[name]
-    if given and os.path.exists(given) and os.path.samefile(given, output):
-      raise UserError(f"--output: {output} is --{name} itself")
-  if not is_subject_file(output):
+  spare_inputs(output, options)
+  if output.exists() and not is_subject_file(output):
     raise UserError(
       f"--output: {output} is there already, and is no subject file"
     )
+
+
+def spare_inputs(path: pathlib.Path, options: dict[str, Any]) -> None:
+  """Raises `UserError` if a file to be written is one that is read.
+
+  Args:
+    path: the file to be written.
+    options: values of the flags by name, None where not given.
+  """
+  if not path.exists():
+    return
+  for name in _INPUTS:
+    given = options[name]
+    if given and os.path.exists(given) and os.path.samefile(given, path):
+      raise UserError(f"--output: {path} is --{name} itself")
 
 
 def read_schedule(

@@ -21,6 +21,7 @@ from mrf_jax.importing.command import (
   medians,
   read_scan,
   read_schedule,
+  spare_inputs,
 )
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.reconstruction.errors import Judged, judge
@@ -33,6 +34,7 @@ from mrf_jax.reconstruction.estimators import (
 from mrf_jax.workdir import environment
 
 _RECORD = "reconstruction.json"
+_WRITTEN = ("pd.nii.gz", "t1.nii.gz", "t2.nii.gz", "overview.png", _RECORD)
 # What is written only in some cases; that of another case goes.
 _MAY_STAND = (
   "pd_sd.nii.gz",
@@ -66,6 +68,7 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   folder = pathlib.Path(options["output"])
   if folder.exists() and not folder.is_dir():
     raise UserError(f"--output: {folder} is not a folder")
+  _spare(folder, options)
   estimator = _estimator(options)
   begin = time.perf_counter()
   subject, said = _read(options, estimator)
@@ -99,6 +102,20 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   )
   print(f"Maps         {folder} (pd, t1, t2: NIfTI; overview.png)")
   return folder
+
+
+def _spare(folder: pathlib.Path, options: dict[str, Any]) -> None:
+  """Refuses to write over what is read, or what another hand has made."""
+  # A run that is killed while its files move leaves its record beside them.
+  records = (folder / _RECORD, *folder.glob(f".new-*/{_RECORD}"))
+  is_ours = any(path.exists() for path in records)
+  for path in (folder / name for name in (*_WRITTEN, *_MAY_STAND)):
+    spare_inputs(path, options)
+    if path.exists() and not is_ours:
+      raise UserError(
+        f"--output: {path} is there already, and {folder} has no {_RECORD} "
+        "that says it may be replaced; choose another folder"
+      )
 
 
 def _estimator(options: dict[str, Any]) -> Estimator:

@@ -223,6 +223,38 @@ def test_nothing_of_another_reconstruction_stays(
   assert {"t1.nii.gz", "errors.md", "mine.txt"} <= names
 
 
+@pytest.mark.parametrize("name", ["t1.nii.gz", "errors.md"])
+def test_files_of_another_hand_are_spared(name, scan, bundle, tmp_path):
+  given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
+  path = tmp_path / name
+  path.write_text("mine")
+  with pytest.raises(UserError, match=f"--output: {path} is there already"):
+    reconstruct_files(flags(model=bundle, **given))
+  assert [path] == list(tmp_path.iterdir()) and path.read_text() == "mine"
+
+
+def test_what_is_read_is_not_written_over(scan, bundle, tmp_path):
+  given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
+  reconstruct_files(flags(model=bundle, **given))
+  before = (tmp_path / "t1.nii.gz").read_bytes()
+  given["t1"] = str(tmp_path / "t1.nii.gz")
+  with pytest.raises(UserError, match="is --t1 itself"):
+    reconstruct_files(flags(model=bundle, **given))
+  assert (tmp_path / "t1.nii.gz").read_bytes() == before
+
+
+def test_a_run_killed_while_its_files_move_may_be_repeated(
+  scan, bundle, tmp_path
+):
+  given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
+  (tmp_path / "t1.nii.gz").write_text("of the killed run")
+  unfinished = tmp_path / ".new-999999999@elsewhere"
+  unfinished.mkdir()
+  (unfinished / "reconstruction.json").write_text("{}")
+  reconstruct_files(flags(model=bundle, **given))
+  nibabel.load(tmp_path / "t1.nii.gz")
+
+
 def test_errors_are_those_of_table_1(smoke, tmp_path):
   """Of a left-out subject: clipped references, the same tissues."""
   out = tmp_path / "out"
