@@ -4,18 +4,29 @@ import contextlib
 import gzip
 import math
 import os
-import pathlib
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import nibabel
 import numpy as np
 from jaxtyping import Bool, Float
+from nibabel.arrayproxy import ArrayProxy
 
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.files import replacing
+from mrf_jax.files import COMPRESSION, replacing
 
 # Two grids are one if their corners lie this close, in voxels.
 _GRID_TOLERANCE = 0.01
-GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC = b"\x1f\x8b"
+_IMAGES = {
+  nibabel.Nifti1Header: nibabel.Nifti1Image,
+  nibabel.Nifti2Header: nibabel.Nifti2Image,
+}
+# Bytes behind the values that may be a writer's padding; more are values that
+# the header does not know of.
+_SURPLUS = 1 << 20
+
+Bytes = BinaryIO | gzip.GzipFile
 
 
 def save_map(
@@ -87,30 +98,128 @@ def read_volume(
   Raises:
     UserError: the file is missing, damaged or has values that are not real.
   """
-  try:
-    data = pathlib.Path(path).read_bytes()
-    # nibabel.load stops before the checksum at the end of a gzip file.
-    if data[:2] == GZIP_MAGIC:
-      data = gzip.decompress(data)
-    sizes = [int.from_bytes(data[:4], order) for order in ("little", "big")]
-    second = nibabel.Nifti2Header.sizeof_hdr in sizes
-    format_ = nibabel.Nifti2Image if second else nibabel.Nifti1Image
-    with _quiet():
-      image = format_.from_bytes(data)
-    dtype = image.get_data_dtype()
+  with _naming(path), open_nifti(path) as (header, stream):
+    affine = _place(header, path)
+    dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
       kind = "complex" if dtype.kind == "c" else f"of type {dtype}"
       raise UserError(f"{path}: the values are {kind}; real ones are wanted")
-    shape = tuple(map(int, image.header.get_data_shape()))
-    claimed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or claimed > len(data):
+    stored = ArrayProxy(stream, header, mmap=False)
+    values = np.asarray(stored, np.float32)
+    read_to_end(stream, path)
+    return values, _IMAGES[type(header)](values, affine, header)
+
+
+def read_place(
+  path: str | os.PathLike,
+) -> tuple[tuple[int, ...], Float[np.ndarray, "4 4"]]:
+  """Shape of a NIfTI file's values, which are not read, and where they lie.
+
+  Args:
+    path: see `read_volume`.
+
+  Returns:
+    The shape, and the affine: voxel index to RAS, [4, 4].
+
+  Raises:
+    UserError: the file is missing, or its header damaged.
+  """
+  with _naming(path), open_nifti(path) as (header, _):
+    affine = _place(header, path)
+    return tuple(map(int, header.get_data_shape())), affine
+
+
+def _place(header: nibabel.Nifti1Header, path) -> Float[np.ndarray, "4 4"]:
+  """The affine of a header, which is checked."""
+  with _quiet():
+    header.check_fix()
+  affine = np.asarray(header.get_best_affine(), np.float64)
+  if not np.isfinite(affine).all() or not np.linalg.det(affine):
+    raise UserError(f"{path}: its affine does not say where voxels lie")
+  return affine
+
+
+@contextlib.contextmanager
+def open_nifti(
+  path: str | os.PathLike,
+) -> Iterator[tuple[nibabel.Nifti1Header, Bytes]]:
+  """Header and bytes, unpacked, of a NIfTI file of version 1 or 2.
+
+  The header's extensions are not read, and nibabel's checks are not made.
+
+  Args:
+    path: `.nii` or `.nii.gz`.
+
+  Yields:
+    The header, whose `get_data_offset` is that of the values, and the bytes
+    from anywhere on.
+
+  Raises:
+    UserError: the header claims more than the file can hold, or it is none.
+    Exception: whatever a damaged file leads the libraries to.
+  """
+  with contextlib.ExitStack() as stack:
+    file = stack.enter_context(open(path, "rb"))
+    held = os.fstat(file.fileno()).st_size
+    packed = file.read(2) == _GZIP_MAGIC
+    file.seek(0)
+    stream: Bytes = file
+    if packed:
+      stream = stack.enter_context(gzip.GzipFile(fileobj=file))
+      held *= COMPRESSION
+    start = stream.read(4)
+    sizes = [int.from_bytes(start, order) for order in ("little", "big")]
+    for kind in _IMAGES:
+      if kind.sizeof_hdr in sizes:
+        rest = stream.read(kind.sizeof_hdr - len(start))
+        header = kind(start + rest, check=False)
+        break
+    else:
+      raise UserError(f"{path}: damaged or no NIfTI file")
+    offset = header.get_data_offset()
+    # Values never begin before the header's end (nifti1.h on vox_offset: less
+    # is equivalent to it). nibabel takes 0 as it stands, and refuses the rest.
+    if 0 <= offset < kind.single_vox_offset:
+      offset = kind.single_vox_offset
+      header.set_data_offset(offset)
+    shape = tuple(map(int, header.get_data_shape()))
+    claimed = math.prod(shape) * header.get_data_dtype().itemsize
+    if min(shape, default=0) < 0 or offset < 0:
       raise UserError(
-        f"{path}: the header claims the shape {shape}, {claimed:,} bytes, in a "
-        f"file of {len(data):,}"
+        f"{path}: damaged, the header claims the shape {shape} from byte "
+        f"{offset} on"
       )
-    if not np.isfinite(image.affine).all() or not np.linalg.det(image.affine):
-      raise UserError(f"{path}: its affine does not say where voxels lie")
-    return np.asarray(image.dataobj, np.float32), image
+    if offset + claimed > held:
+      raise UserError(
+        f"{path}: damaged, the header claims the shape {shape}, {claimed:,} "
+        f"bytes from byte {offset:,} on, more than the file can hold"
+      )
+    yield header, stream
+
+
+def read_to_end(stream: Bytes, path: str | os.PathLike) -> None:
+  """Reads what stands behind the values, so that a checksum is compared.
+
+  Args:
+    stream: stands behind the last value.
+    path: of the file, for messages.
+
+  Raises:
+    UserError: so much follows that the header cannot be true.
+  """
+  surplus = len(stream.read(_SURPLUS))
+  if surplus == _SURPLUS and stream.read(1):
+    raise UserError(
+      f"{path}: more than {_SURPLUS:,} bytes follow the values that its header "
+      "claims"
+    )
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike) -> Iterator[None]:
+  """Turns what reading a damaged file raises into one line with its name."""
+  try:
+    yield
   except FileNotFoundError as error:
     raise UserError(f"{path}: no such file") from error
   except UserError:

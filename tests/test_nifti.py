@@ -1,9 +1,12 @@
+import gzip
+
 import nibabel
 import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.nifti import load_map, read_volume, save_map
+from mrf_jax.memory import PeakMemory
+from mrf_jax.nifti import load_map, read_place, read_volume, save_map
 
 # Voxels of 2 x 2 x 5 mm with an origin, turned by 30 degrees about x.
 _C, _S = np.cos(np.pi / 6), np.sin(np.pi / 6)
@@ -114,4 +117,60 @@ def test_a_header_that_claims_more_than_the_file_holds(tmp_path):
   data[42:46] = np.array([30_000, 30_000], "<i2").tobytes()
   path.write_bytes(data)
   with pytest.raises(UserError, match=r"claims the shape \(30000, 30000, 2\)"):
+    read_volume(path)
+
+
+def volume(path, offset=None):
+  """Numbers in 16 bits, scaled, whose offset may be overwritten."""
+  values = np.random.default_rng(0).normal(size=SHAPE[::-1])
+  image = nibabel.Nifti1Image(values, AFFINE)
+  image.set_data_dtype(np.int16)
+  nibabel.save(image, path)
+  if offset is not None:
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[108:112] = np.float32(offset).tobytes()
+    path.write_bytes(gzip.compress(data))
+  return path
+
+
+@pytest.mark.parametrize("offset", [0, 100, 348, 351])
+def test_values_never_begin_within_the_header(offset, tmp_path):
+  sound = nibabel.load(volume(tmp_path / "a.nii.gz"))
+  values, image = read_volume(volume(tmp_path / "b.nii.gz", offset))
+  np.testing.assert_array_equal(values, sound.get_fdata(dtype=np.float32))
+  np.testing.assert_array_equal(image.affine, sound.affine)
+  assert image.get_data_dtype() == np.int16
+
+
+@pytest.mark.parametrize("offset", [-1, np.nan, np.inf, 1e9])
+def test_offsets_that_are_none(offset, tmp_path):
+  path = volume(tmp_path / "a.nii.gz", offset)
+  for reader in (read_volume, read_place):
+    with pytest.raises(UserError, match=r"a\.nii\.gz"):
+      reader(path)
+
+
+def test_what_follows_the_values_is_not_kept(tmp_path):
+  path = volume(tmp_path / "a.nii.gz")
+  wanted, _ = read_volume(path)
+  data = path.read_bytes()
+  path.write_bytes(data + gzip.compress(bytes(1000)))
+  np.testing.assert_array_equal(read_volume(path)[0], wanted)
+  # 512 MiB in half a megabyte.
+  path.write_bytes(data + 8 * gzip.compress(bytes(1 << 26)))
+  with (
+    PeakMemory() as memory,
+    pytest.raises(UserError, match=r"more than 1,048,576 bytes follow"),
+  ):
+    read_volume(path)
+  assert memory.peak_bytes < 1 << 26
+
+
+def test_a_place_is_read_without_the_values(tmp_path):
+  path = volume(tmp_path / "a.nii.gz")
+  path.write_bytes(path.read_bytes()[:-20])
+  shape, affine = read_place(path)
+  assert shape == SHAPE[::-1]
+  np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
+  with pytest.raises(UserError, match="damaged"):
     read_volume(path)

@@ -15,7 +15,7 @@ from mrf_jax.importing.scan import Imported, import_scan
 from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.maps import Maps
-from mrf_jax.nifti import read_volume
+from mrf_jax.nifti import read_place
 from mrf_jax.sequence import Sequence
 from mrf_jax.sequence_files import load_sequence, open_times
 
@@ -266,14 +266,14 @@ def _affine(images, options: dict[str, Any], said: list[str]) -> np.ndarray:
   """Where the voxels lie, from the file, another one, or their size."""
   shape = images.shape[:3]
   if options["affine_from"]:
-    other, image = read_volume(options["affine_from"])
-    if other.shape[:3] != shape:
+    other, affine = read_place(options["affine_from"])
+    if other[:3] != shape:
       raise UserError(
-        f"{options['affine_from']}: shape {other.shape[:3]}, but "
+        f"{options['affine_from']}: shape {other[:3]}, but "
         f"{images.path} has {shape}"
       )
     said.append(f"voxels lie where those of {options['affine_from']} do")
-    return np.asarray(image.affine, np.float64)
+    return affine
   if options["voxel_mm"]:
     sizes = options["voxel_mm"].split(",")
     try:

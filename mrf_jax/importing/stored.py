@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import gzip
 import math
 import os
 import pathlib
@@ -10,14 +9,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 
 import h5py
-import nibabel
 import numpy as np
 import scipy.io
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.files import COMPRESSION
 from mrf_jax.hdf5 import check_links
-from mrf_jax.nifti import GZIP_MAGIC
+from mrf_jax.nifti import open_nifti, read_to_end
 from mrf_jax.trial import HDF5, MATLAB, try_file
 from mrf_jax.watchdog import patience
 
@@ -127,32 +125,16 @@ def _refuse_absurd(path, shape, itemsize: int, held_bytes: int) -> None:
 def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
   """A volume series; its axes are x, y, slice, frame as the format has them."""
   del variable
-  with open(path, "rb") as file:
-    packed = file.read(2) == GZIP_MAGIC
-  opened = gzip.open if packed else open
-  with opened(path, "rb") as stream:
-    start = stream.read(4)
-    stream.seek(0)
-    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
-      if kind.sizeof_hdr in (
-        int.from_bytes(start, order) for order in ("little", "big")
-      ):
-        # Its own checks would talk to the user.
-        header = kind.from_fileobj(stream, check=False)
-        break
-    else:
-      raise UserError(f"{path}: not a NIfTI file")
-  shape = tuple(map(int, header.get_data_shape()))
-  dtype = header.get_data_dtype()
-  held = path.stat().st_size * (COMPRESSION if packed else 1)
-  _refuse_absurd(path, shape, dtype.itemsize, held)
-  offset = header.get_data_offset()
+  with open_nifti(path) as (header, _):
+    shape = tuple(map(int, header.get_data_shape()))
+    dtype = header.get_data_dtype()
+    offset = header.get_data_offset()
   slope, intercept = header.get_slope_inter()
   scaled = slope is not None and (slope, intercept or 0.0) != (1.0, 0.0)
   row_bytes = math.prod(shape[:-1]) * dtype.itemsize
 
   def pieces(step: int) -> Iterator[np.ndarray]:
-    with opened(path, "rb") as stream:
+    with open_nifti(path) as (_, stream):
       stream.seek(offset)
       for start, stop in _steps(shape[-1], step):
         wanted = (stop - start) * row_bytes
@@ -162,8 +144,7 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
         values = np.frombuffer(data, dtype)
         values = values.reshape((*shape[:-1], stop - start), order="F")
         yield values * slope + (intercept or 0.0) if scaled else values
-      # A checksum may stand behind the last byte.
-      stream.read(1)
+      read_to_end(stream, path)
 
   unit = header.get_xyzt_units()[0]
   scale = np.diag([*[_MM.get(unit, 1.0)] * 3, 1.0])

@@ -160,6 +160,18 @@ def of_volume(kind: str) -> dict[str, Damage]:
     values = np.asarray(image.dataobj)
     nibabel.save(nibabel.Nifti1Image(values, None, header), path)
 
+  def unpacked(change):
+    def write(path):
+      path.write_bytes(change(gzip.decompress(path.read_bytes())))
+
+    return write
+
+  def offset(value):
+    field = np.float32(value).tobytes()
+    return unpacked(lambda data: gzip.compress(data[:108] + field + data[112:]))
+
+  # 1.5 GiB in 1.6 MB.
+  zeros = 24 * gzip.compress(bytes(1 << 26))
   same = np.asarray
   away = np.diag([2.0, 2.0, 5.0, 1.0])
   away[:3, 3] = 5000
@@ -170,6 +182,11 @@ def of_volume(kind: str) -> dict[str, Damage]:
     "two volumes": values(lambda x: np.stack([x, x], -1)),
     "two axes": values(lambda x: x[:, :, 0]),
     "zeros": values(np.zeros_like),
+    "a bomb behind it": unpacked(lambda data: gzip.compress(data) + zeros),
+    "a bomb alone": lambda path: path.write_bytes(zeros) and None,
+    "an offset behind the end": offset(1e9),
+    "a negative offset": offset(-352),
+    "an offset of nan": offset(np.nan),
   }
   if kind != "NIfTI mask":
     damages["nan"] = values(lambda x: x * np.float32(np.nan))

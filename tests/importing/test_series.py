@@ -207,6 +207,58 @@ def test_nothing_is_unpickled(suffix, tmp_path, monkeypatch):
   assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize("offset", [0, 100, 348])
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+def test_values_never_begin_within_the_header(offset, suffix, images, tmp_path):
+  """What nibabel wrote, though vox_offset says otherwise (nifti1.h)."""
+  nifti(tmp_path / "a.nii", images)
+  data = bytearray((tmp_path / "a.nii").read_bytes())
+  data[108:112] = np.float32(offset).tobytes()
+  path = tmp_path / f"b.{suffix}"
+  path.write_bytes(gzip.compress(data) if suffix == "nii.gz" else data)
+  found = open_series(path).signals(np.ones(SHAPE[2::-1], bool))
+  np.testing.assert_array_equal(
+    found, images.transpose(2, 1, 0, 3).reshape(-1, SHAPE[-1])
+  )
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_extensions_are_stepped_over(kind, images, tmp_path):
+  image = kind(images, AFFINE)
+  image.header.extensions.append(
+    nibabel.nifti1.Nifti1Extension("comment", b"x" * 999)
+  )
+  nibabel.save(image, tmp_path / "a.nii.gz")
+  stored = nibabel.load(tmp_path / "a.nii.gz")
+  assert stored.dataobj.offset > 1300
+  found = open_series(tmp_path / "a.nii.gz").signals(
+    np.ones(SHAPE[2::-1], bool)
+  )
+  np.testing.assert_array_equal(
+    found,
+    np.asarray(stored.dataobj).transpose(2, 1, 0, 3).reshape(-1, SHAPE[-1]),
+  )
+
+
+def test_what_follows_the_last_value(images, tmp_path):
+  path = nifti(tmp_path / "a.nii", images)
+  data = path.read_bytes()
+  path = tmp_path / "a.nii.gz"
+  path.write_bytes(gzip.compress(data + bytes(1000)))
+  mask = np.ones(SHAPE[2::-1], bool)
+  found = open_series(path).signals(mask)
+  np.testing.assert_array_equal(found, images.transpose(2, 1, 0, 3)[mask])
+  packed = bytearray(path.read_bytes())
+  # Of the checksum.
+  packed[-8] ^= 1
+  path.write_bytes(packed)
+  with pytest.raises(UserError, match="CRC check failed"):
+    open_series(path).signals(mask)
+  path.write_bytes(gzip.compress(data + bytes(2 << 20)))
+  with pytest.raises(UserError, match="follow the values"):
+    open_series(path).signals(mask)
+
+
 def test_a_header_that_claims_too_much(images, tmp_path):
   path = nifti(tmp_path / "a.nii", images)
   data = bytearray(path.read_bytes())
