@@ -22,6 +22,9 @@ from mrf_jax.sequence import Sequence
 _SIMULATORS = (VENDOR, "KomaMRI.jl")
 # A trajectory fills the band up to its edge, or nearly.
 _FILLED = (0.7, 1.0 + 1e-3)
+# Voxels of a slice for each sample of it, frames and coils counted: far fewer
+# than one where a series can be told apart (KomaMRI's has 0.2).
+_MOST_VOXELS = 16
 # Fields of view below this are metres.
 _SMALLEST_FOV_MM = 5.0
 
@@ -99,6 +102,12 @@ class RawSeries:
       raise UserError(
         f"{self.path}: a matrix of {' × '.join(map(str, raw.matrix))}; slices "
         "with as many voxels along x as along y are wanted"
+      )
+    n_samples = raw.samples.size // len(np.unique(raw.slices))
+    if raw.matrix[0] * raw.matrix[1] > _MOST_VOXELS * n_samples:
+      raise UserError(
+        f"{self.path}: the header claims {raw.matrix[0]:,} × {raw.matrix[1]:,} "
+        f"voxels, but a slice has {n_samples:,} samples"
       )
     fov_mm = raw.fov_mm
     if fov_mm is not None and max(fov_mm[:2]) < _SMALLEST_FOV_MM:

@@ -107,6 +107,16 @@ def of_raw() -> dict[str, Damage]:
       header(
         f"{tag} {value}", f"<{tag}>[^<]*</{tag}>", f"<{tag}>{value}</{tag}>"
       )
+
+  def sizes(label, value):
+    header(
+      f"a matrix of {label}",
+      r"<matrixSize>\s*<x>[^<]*</x>\s*<y>[^<]*</y>",
+      f"<matrixSize><x>{value}</x><y>{value}</y>",
+    )
+
+  sizes("20,000 voxels", 20_000)
+  sizes("1e12 voxels", 10**12)
   damages["no acquisitions"] = edited(lambda f: f.__delitem__("dataset/data"))
   damages["a group for acquisitions"] = edited(
     lambda f: to_group(f, "dataset/data")

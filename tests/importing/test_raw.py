@@ -164,6 +164,25 @@ def test_what_does_not_fit_is_named(samples, trajectory, tmp_path):
   assert RawSeries(path, SEQUENCE, window=WINDOW).shape[2] == N_SLICES
 
 
+def test_a_matrix_that_the_samples_cannot_fill_is_refused(
+  samples, trajectory, tmp_path
+):
+  n_samples = samples[0].size
+  largest = int(np.sqrt(16 * n_samples))
+  edge = {"trajectory_unit": "cycles_per_voxel"}
+  path = mrd_files.write(
+    tmp_path / "a.mrd", samples, trajectory, matrix=largest
+  )
+  assert RawSeries(path, SEQUENCE, window=WINDOW, **edge).shape[0] == largest
+  for matrix in (largest + 1, 20_000, 10**12):
+    path = mrd_files.write(
+      tmp_path / f"{matrix}.mrd", samples, trajectory, matrix=matrix
+    )
+    words = rf"{matrix:,} × {matrix:,} voxels, but a slice has {n_samples:,}"
+    with pytest.raises(UserError, match=words):
+      RawSeries(path, SEQUENCE, window=WINDOW, **edge)
+
+
 def test_metres_are_noticed(samples, trajectory, tmp_path):
   path = mrd_files.write(
     tmp_path / "a.mrd", samples, trajectory, matrix=MATRIX, fov_mm=0.22
