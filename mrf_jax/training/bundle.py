@@ -30,6 +30,8 @@ from mrf_jax.training.trees import (
 _FORMAT = "mrf-model"
 # Variables of version 1 are a tree of orbax's, which brings tensorstore along.
 _VERSION = 2
+# The shapes of each take some 20 ms to find; networks have ten or so.
+_MOST_LAYERS = 128
 _KEYS = (
   "format",
   "version",
@@ -134,7 +136,6 @@ def _model(path: pathlib.Path, text: dict) -> Model:
     name: tuple(value) if isinstance(value, list) else value
     for name, value in text["network"].items()
   }
-  network = NETWORKS[text["method"]](**options)
   sequence = make_sequence(**text["sequence"])
   window, stride = int(text["window"]), int(text["stride"])
   if not (1 <= window <= sequence.n_frames and stride >= 1):
@@ -165,6 +166,8 @@ def _model(path: pathlib.Path, text: dict) -> Model:
   n_images = sequence.n_windows(window=window, stride=stride)
   if basis is not None and (basis.ndim != 2 or len(basis) != n_images):
     raise ValueError(f"the basis has shape {basis.shape}, not for {n_images}")
+  _check_layers(options, len(named_leaves(variables)))
+  network = NETWORKS[text["method"]](**options)
   _check_shapes(
     variables,
     variable_shapes(
@@ -189,6 +192,19 @@ def _model(path: pathlib.Path, text: dict) -> Model:
     stride=stride,
     basis=basis,
   )
+
+
+def _check_layers(options: dict[str, Any], n_arrays: int) -> None:
+  """Refuses more layers than there are arrays: to build them takes long."""
+  for name, value in options.items():
+    n_layers = len(value) if isinstance(value, tuple) else 0
+    if name == "depth" and isinstance(value, int):
+      n_layers = value
+    if n_layers > min(n_arrays, _MOST_LAYERS):
+      raise ValueError(
+        f"{name} makes {n_layers:,} layers, of {n_arrays:,} arrays; at most "
+        f"{_MOST_LAYERS} are known"
+      )
 
 
 def _check_shapes(variables: dict, wanted) -> None:

@@ -43,6 +43,11 @@ def of_bundle() -> dict[str, Damage]:
   text("an unknown method", lambda d: d.update(method="__class__"))
   text("wider", lambda d: d["network"].update(widths=[99, 99]))
   text("absurdly wide", lambda d: d["network"].update(widths=[10**9, 10**9]))
+  text("a million layers", lambda d: d["network"].update(widths=[8] * 10**6))
+  text(
+    "absurdly deep",
+    lambda d: d.update(method="spatiotemporal_plus", network={"depth": 3000}),
+  )
   text("an unknown option", lambda d: d["network"].update(colour="red"))
   text("a window of 0", lambda d: d.update(window=0))
   text("a window of 1e9", lambda d: d.update(window=10**9))

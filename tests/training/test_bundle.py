@@ -115,6 +115,11 @@ def change(bundle, **changes):
     ({"stride": 2}, r"kernel.* has shape .* the network wants"),
     ({"network": {"widths": [10**9, 8], "branch_width": 4}}, "network wants"),
     ({"network": {"colour": "red"}}, "colour"),
+    ({"network": {"widths": [8] * 10**6}}, "widths makes 1,000,000 layers"),
+    (
+      {"method": "spatiotemporal_plus", "network": {"depth": 3000}},
+      "depth makes 3,000 layers, of 26 arrays",
+    ),
     ({"normalise_signals_per": "day"}, "day"),
     ({"colour": "red"}, "model.json has colour"),
   ],
@@ -129,6 +134,17 @@ def test_descriptions_of_others_must_suit_the_variables(
   change(tmp_path / "fold-0", **changes)
   with pytest.raises(UserError, match=f"damaged model bundle .*{words}"):
     load_model(tmp_path / "fold-0")
+
+
+def test_many_small_arrays_make_no_deep_network(tmp_path, model):
+  bundle = tmp_path / "fold-0"
+  save_model(model, bundle, config={})
+  arrays = {f"params/spatial_{i}/bias": np.zeros(1) for i in range(1000)}
+  np.savez(bundle / "variables/arrays.npz", **arrays)
+  network = {"widths": [1, 1], "depth": 900}
+  change(bundle, method="spatiotemporal_plus", network=network)
+  with pytest.raises(UserError, match=r"900 layers, .* at most 128 are known"):
+    load_model(bundle)
 
 
 def test_variables_that_are_no_numbers_are_refused(tmp_path, model):
