@@ -1,7 +1,9 @@
 """Trains from Pulseq files, read by `pypulseq`."""
 
+import collections
 import dataclasses
 import hashlib
+import io
 import os
 import pathlib
 import re
@@ -20,6 +22,14 @@ _PREPARATIONS = {
   "inversion": "inversion_time_ms",
   "saturation": "saturation_time_ms",
 }
+# Ten seconds of a gradient in steps of 10 µs, one of a pulse in steps of 1 µs;
+# those that are played last some ten milliseconds. A few lines make a shape of
+# any length, if it repeats itself.
+_LONGEST_SHAPE = 1_000_000
+# Of pulses whose shapes differ from the one before.
+_MOST_SAMPLES = 20_000_000
+# A block is read in a tenth of it.
+_BLOCK_S = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +184,8 @@ def read_events(
   import pypulseq
 
   _check_text(pathlib.Path(path))
-  pulses, readouts_ms, start = [], [], 0.0
+  pulses: list[RfEvent] = []
+  readouts_ms, start, n_kept = [], 0.0, 0
   with warnings.catch_warnings():
     # What it says of limits of a scanner does not matter here, nor that it
     # leaves a file open that it cannot read.
@@ -184,16 +195,24 @@ def read_events(
       # From some damaged texts it never comes back.
       with patience(path):
         file.read(str(path), remove_duplicates=False)
-      for number in file.block_events:
-        block = file.get_block(number)
-        if getattr(block, "rf", None) is not None:
-          pulses.append(_pulse(block.rf, start))
-        if getattr(block, "adc", None) is not None:
-          adc = block.adc
-          half = 0.5 * adc.num_samples * adc.dwell
-          time = start + adc.delay + (half if echo == "adc_centre" else 0.0)
-          readouts_ms.append(1000 * time)
-        start += float(block.block_duration)
+      with patience(path, seconds=10 + _BLOCK_S * len(file.block_events)):
+        for number in file.block_events:
+          block = file.get_block(number)
+          if getattr(block, "rf", None) is not None:
+            pulse = _pulse(block.rf, start)
+            if pulses and _equal(pulse.shape, pulses[-1].shape):
+              pulse = dataclasses.replace(pulse, shape=pulses[-1].shape)
+            else:
+              n_kept += pulse.shape.size
+            if n_kept > _MOST_SAMPLES:
+              raise ValueError(f"pulses of more than {_MOST_SAMPLES:,} samples")
+            pulses.append(pulse)
+          if getattr(block, "adc", None) is not None:
+            adc = block.adc
+            half = 0.5 * adc.num_samples * adc.dwell
+            time = start + adc.delay + (half if echo == "adc_centre" else 0.0)
+            readouts_ms.append(1000 * time)
+          start += float(block.block_duration)
       return pulses, np.array(readouts_ms)
     # Whatever a damaged text leads its parser to.
     except Exception as error:
@@ -211,9 +230,10 @@ def _check_text(path: pathlib.Path) -> None:
   except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"{path}: not a readable Pulseq file ({error})") from error
   sections = re.findall(r"^\[\w+\]", text, re.MULTILINE)
-  for section in sections:
-    if sections.count(section) > 1:
+  for section, count in collections.Counter(sections).items():
+    if count > 1:
       raise UserError(f"{path}: not a Pulseq file, it has {section} twice")
+  _check_shapes(text, path)
   version = re.search(r"^major\s+(\d{1,9})", text, re.MULTILINE)
   if version and int(version[1]) != 1:
     raise UserError(
@@ -242,6 +262,31 @@ def _check_text(path: pathlib.Path) -> None:
       f"{path}: its signature does not fit, it was damaged or changed after it "
       "was written; if on purpose, delete its section [SIGNATURE]"
     )
+
+
+def _check_shapes(text: str, path: pathlib.Path) -> None:
+  """Refuses shapes of more samples than any has."""
+  inside = False
+  # Lines as `pypulseq` splits them; it does not look at what they begin with.
+  for line in io.StringIO(text, newline=None):
+    words = line.strip().split(" ")
+    if words[0].startswith("["):
+      inside = words == ["[SHAPES]"]
+    elif inside and len(words) > 1 and not words[0].startswith("#"):
+      size = words[1]
+      known = size.isdecimal() and len(size) <= 9
+      if not known or int(size) > _LONGEST_SHAPE:
+        raise UserError(
+          f"{path}: not a readable Pulseq file, it has a shape of "
+          f"{size[:20]} samples; at most {_LONGEST_SHAPE:,} are known"
+        )
+
+
+def _equal(shape: np.ndarray, other: np.ndarray) -> bool:
+  """Whether two pulses' shapes are one, to the digits of a file."""
+  return shape.shape == other.shape and bool(
+    np.allclose(shape, other, rtol=0, atol=1e-9)
+  )
 
 
 def _pulse(rf: Any, start: float) -> RfEvent:

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pypulseq
 import pytest
@@ -275,6 +277,51 @@ def test_other_texts_are_no_pulseq(tmp_path, old, new, words):
   path.write_text(text.replace(old, new, 1))
   with pytest.raises(UserError, match=words):
     load_sequence(path)
+
+
+@pytest.mark.parametrize("word", ["num_samples", "Num_Uncompressed", "1"])
+@pytest.mark.parametrize("size", ["1000001", "150000000", "9" * 5000, "-3"])
+@pytest.mark.parametrize("version", ["1.4.1", "1.5.0"])
+def test_no_shape_is_that_long(tmp_path, word, size, version):
+  """Equal samples, as many as are claimed, are three lines."""
+  path = write(tmp_path / "train.seq", version=version)
+  text = path.read_text().split("\n[SIGNATURE]")[0]
+  shape = f"shape_id 1\n{word} {size}\n0\n0\n{int(size[:9]) - 2}\n\n"
+  path.write_text(text.split("[SHAPES]")[0] + f"[SHAPES]\n\n{shape}")
+  with pytest.raises(
+    UserError, match=rf"shape of {size[:20]} samples; at most"
+  ):
+    load_sequence(path)
+
+
+def test_many_long_shapes_are_not_kept(tmp_path):
+  """Two in turn, a million samples each, in a file of some kilobytes."""
+  path = write(tmp_path / "train.seq")
+  head = path.read_text().partition("[BLOCKS]\n")[0]
+  blocks = "".join(f"{k} 200000 {1 + k % 2} 0 0 0 0 0\n" for k in range(1, 61))
+  pulses = "".join(f"{k} 100 {k} 3 0 1000 100 0 0 0 0 e\n" for k in (1, 2))
+  # A sample, then steps of zero.
+  samples = ("1\n0\n0\n999997", "1\n0\n0\n999996\n-1", "0\n0\n999998")
+  shapes = "".join(
+    f"shape_id {k}\nnum_samples 1000000\n{text}\n\n"
+    for k, text in enumerate(samples, 1)
+  )
+  path.write_text(
+    f"{head}[BLOCKS]\n{blocks}\n[RF]\n{pulses}\n[SHAPES]\n\n{shapes}"
+  )
+  with pytest.raises(UserError, match="pulses of more than 20,000,000 samples"):
+    load_sequence(path)
+
+
+def test_sections_without_end_are_refused_at_once(tmp_path):
+  path = write(tmp_path / "train.seq")
+  text = path.read_text().split("\n[SIGNATURE]")[0]
+  sections = "".join(f"[S{k}]\n" for k in range(100_000))
+  path.write_text(f"{text}\n{sections}")
+  begin = time.perf_counter()
+  with pytest.raises(UserError, match=r"train\.seq: not a readable Pulseq"):
+    load_sequence(path)
+  assert time.perf_counter() - begin < 10
 
 
 def test_half_a_line_is_no_end(tmp_path):

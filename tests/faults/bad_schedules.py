@@ -107,5 +107,16 @@ def of_pulseq() -> dict[str, Damage]:
     "a negative duration": words(r"^( *1 +)\d+", r"\g<1>-50"),
     "a duration of nan": words(r"^( *1 +)\d+", r"\g<1>nan"),
     "a huge shape": words(r"num_samples \d+", "num_samples 999999999"),
+    "shapes of minutes": words(
+      r"\[SHAPES\]\n+((.+\n)+\n?)+",
+      "[SHAPES]\n\n"
+      + "".join(
+        f"shape_id {k}\nnum_samples 150000000\n0\n0\n149999998\n\n"
+        for k in range(1, 9)
+      ),
+    ),
+    "many sections": words(
+      r"\[SHAPES\]", "".join(f"[S{k}]\n" for k in range(100_000))
+    ),
     "one frame less": words(r"^ *24 .*\n", ""),
   }
