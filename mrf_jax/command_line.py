@@ -104,7 +104,8 @@ _IMPORT = {
   "t1_unit": "s, ms or us; None is ms.",
   "t2_unit": "s, ms or us; None is ms.",
   "schedule": "Flip angles and times: text, .mat or .seq (Pulseq).",
-  "schedule_tr": "Text file of TRs where they stand apart.",
+  "schedule_tr": "Text file of TRs where they stand apart, as its one column "
+  "or the one named tr_ms.",
   "time_unit": "Of the schedule: ms or s.",
   "angle_unit": "Of the schedule: deg or rad.",
   "inversion_time_ms": "Where the schedule does not say: ms, or none; 20.",

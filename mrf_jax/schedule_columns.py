@@ -61,6 +61,65 @@ def read_text(path: pathlib.Path) -> Columns:
   Raises:
     UserError: there is no such file, or it is not such a table.
   """
+  names, rows = _read_rows(path)
+  fields = []
+  for name in names:
+    field = _field_of(name)
+    if field is None or field == "inversion_time_ms":
+      known = ", ".join(FRAME_FIELDS)
+      raise UserError(f"{path}: column {name!r} is unknown; known are {known}")
+    if field in fields:
+      raise UserError(f"{path}: {field} has two columns, {name!r} again")
+    fields.append(field)
+  if names and "flip_angles_deg" not in fields:
+    raise UserError(f"{path}: no column of flip angles (flip_angles_deg)")
+  # Named columns are all there, and positional ones as the first row has.
+  width = len(fields) if names else len(rows[0])
+  if not names and width > len(FRAME_FIELDS):
+    raise UserError(
+      f"{path}: {width} columns; at most {len(FRAME_FIELDS)} are known"
+    )
+  fields = fields or list(FRAME_FIELDS[:width])
+  return _numbers(path, rows, dict(enumerate(fields)), width)
+
+
+def read_column(path: pathlib.Path, field: str) -> np.ndarray:
+  """The values of one field in a text file.
+
+  Args:
+    path: one column, or several of which one has the field's name.
+    field: of `Sequence`.
+
+  Returns:
+    Its values, [frame], in the file's units.
+
+  Raises:
+    UserError: there is no such file, it is not such a table, or does not say
+      which column it is.
+  """
+  names, rows = _read_rows(path)
+  fields = [_field_of(name) for name in names]
+  width = len(rows[0])
+  if width == 1:
+    others = [
+      name
+      for name, held in zip(names, fields, strict=True)
+      if held not in (field, None)
+    ]
+    if others:
+      raise UserError(f"{path}: the column is {others[0]!r}, not {field}")
+    return _numbers(path, rows, {0: field}, width)[field]
+  if fields.count(field) != 1:
+    raise UserError(
+      f"{path}: {width} columns, {fields.count(field) or 'none'} of them named "
+      f"{field}; one is wanted, or a single column"
+    )
+  place = fields.index(field)
+  return _numbers(path, rows, {place: field}, len(fields))[field]
+
+
+def _read_rows(path: pathlib.Path) -> tuple[list[str], list[list[str]]]:
+  """Names of the columns, if it has any, and the cells of each row."""
   try:
     # Spreadsheets put a byte order mark before their CSV.
     text = path.read_text(encoding="utf-8-sig")
@@ -72,41 +131,34 @@ def read_text(path: pathlib.Path) -> Columns:
     raise UserError(f"{path}: not a table of numbers ({error})") from error
   lines = [line.split("#")[0].strip() for line in text.split("\n")]
   rows = [_words(line) for line in lines if line]
-  fields = list(FRAME_FIELDS)
-  width = len(rows[0]) if rows else 0
-  names = _commented_names(text)
-  if names and len(names) == width and _is_number(rows[0][0]):
-    rows.insert(0, names)
+  names = []
   if rows and not _is_number(rows[0][0]):
-    fields = []
-    for name in rows.pop(0):
-      field = _field_of(name)
-      if field is None or field == "inversion_time_ms":
-        known = ", ".join(FRAME_FIELDS)
-        raise UserError(
-          f"{path}: column {name!r} is unknown; known are {known}"
-        )
-      if field in fields:
-        raise UserError(f"{path}: {field} has two columns, {name!r} again")
-      fields.append(field)
-    # Named columns are all there, and positional ones as the first row has.
-    width = len(fields)
-    if "flip_angles_deg" not in fields:
-      raise UserError(f"{path}: no column of flip angles (flip_angles_deg)")
+    names = rows.pop(0)
+  elif rows and len(commented := _commented_names(text)) == len(rows[0]):
+    names = commented
   if not rows:
     raise UserError(f"{path}: not a table of numbers (it is empty)")
-  if width > len(fields):
-    raise UserError(f"{path}: {width} columns; at most {len(fields)} are known")
+  return names, rows
+
+
+def _numbers(
+  path: pathlib.Path, rows: list[list[str]], fields: dict[int, str], width: int
+) -> Columns:
+  """The columns at some places of a table of so many."""
   for number, row in enumerate(rows):
-    for field, word in zip(fields, row, strict=False):
-      if not _is_number(word):
-        raise UserError(f"{path}: {field}[{number}] is {word!r}, not a number")
+    for place, field in fields.items():
+      if place < len(row) and not _is_number(row[place]):
+        raise UserError(
+          f"{path}: {field}[{number}] is {row[place]!r}, not a number"
+        )
     if len(row) != width:
       raise UserError(
         f"{path}: row {number} has {len(row)} columns, not {width}"
       )
-  table = np.array(rows, np.float64)
-  return dict(zip(fields, table.T, strict=False))
+  return {
+    field: np.array([row[place] for row in rows], np.float64)
+    for place, field in fields.items()
+  }
 
 
 def _words(line: str) -> list[str]:

@@ -13,6 +13,7 @@ from mrf_jax.pulseq import load_pulseq
 from mrf_jax.schedule_columns import (
   Columns,
   noted_inversion_ms,
+  read_column,
   read_matlab,
   read_text,
 )
@@ -62,7 +63,8 @@ def load_sequence(
 
   Args:
     path: the file.
-    tr_path: a text file of repetition times; it may be longer than the other.
+    tr_path: a text file of repetition times, one column or the one that is
+      named so; it may be longer than the other.
     tr_ms: repetition time where no file gives one, ms.
     te_ms: echo time where the file gives none, ms.
     inversion_time_ms: delay after the adiabatic inversion where the file gives
@@ -117,7 +119,7 @@ def load_sequence(
         + ("" if expected == 1 else " as flip_angles_deg")
       )
   if tr_path is not None:
-    columns["tr_ms"] = next(iter(read_text(pathlib.Path(tr_path)).values()))
+    columns["tr_ms"] = read_column(pathlib.Path(tr_path), "tr_ms")
   _to_house_units(columns, path, time_unit, angle_unit)
   if path.suffix.lower() != ".mat":
     noted_ms = noted_inversion_ms(path)

@@ -49,6 +49,51 @@ def test_too_short_a_file_is_named(tmp_path):
     load_sequence(tmp_path / "missing.txt")
 
 
+@pytest.mark.parametrize(
+  "text",
+  [
+    "tr_ms\n12\n13\n14\n",
+    "# TR\n12\n13\n14\n",
+    "TR (ms)\n12\n13\n14\n",
+    "Repetition\n12\n13\n14\n",
+    "# made today\n12\n13\n14\n",
+    "FA,TR\n10,12\n20,13\n30,14\n",
+    "# TR FA\n12 10\n13 20\n14 30\n",
+    "TR,other\n12,a\n13,b\n14,c\n",
+  ],
+)
+def test_trs_are_the_one_column_or_the_one_named_so(tmp_path, text):
+  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
+  angles.write_text("10\n20\n30\n")
+  trs.write_text(text)
+  train = load_sequence(angles, tr_path=trs)
+  np.testing.assert_array_equal(train.tr_ms, [12, 13, 14])
+  np.testing.assert_array_equal(train.flip_angles_deg, [10, 20, 30])
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("10 12\n20 13\n", "2 columns, none of them named tr_ms; one is wanted"),
+    ("FA,TE\n10,2\n20,2\n", "2 columns, none of them named tr_ms"),
+    ("TR,tr_ms\n12,2\n13,2\n", "2 columns, 2 of them named tr_ms"),
+    ("FA\n10\n20\n", "the column is 'FA', not tr_ms"),
+    ("# te_ms\n10\n20\n", "the column is 'te_ms', not tr_ms"),
+    ("FA TR\n10\n20\n", "the column is 'FA', not tr_ms"),
+    ("FA,TR\n10,12\n20\n", "row 1 has 1 columns, not 2"),
+    ("FA,TR\n10,12\n20,x\n", r"tr_ms\[1\] is 'x', not a number"),
+    ("12\n13,14\n", "row 1 has 2 columns, not 1"),
+    ("TR\n", "empty"),
+  ],
+)
+def test_files_that_do_not_say_which_are_the_trs(tmp_path, text, message):
+  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
+  angles.write_text("10\n20\n")
+  trs.write_text(text)
+  with pytest.raises(UserError, match=rf"tr\.txt: .*{message}"):
+    load_sequence(angles, tr_path=trs)
+
+
 def test_too_few_trs_are_named_with_both_files(tmp_path):
   angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
   angles.write_text("10\n20\n30\n")

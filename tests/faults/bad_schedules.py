@@ -49,6 +49,33 @@ def of_text() -> dict[str, Damage]:
   return damages
 
 
+def of_trs() -> dict[str, Damage]:
+  def rows(change):
+    def write(path):
+      _, *values = path.read_text().split()[1:]
+      path.write_text("\n".join(change(values)) + "\n")
+
+    return write
+
+  return {
+    "two columns": rows(lambda trs: [f"10 {x}" for x in trs]),
+    "two columns, none named so": rows(
+      lambda trs: ["FA,TE", *(f"10,{x}" for x in trs)]
+    ),
+    "two columns named so": rows(
+      lambda trs: ["TR,tr_ms", *(f"{x},{x}" for x in trs)]
+    ),
+    "angles": rows(lambda trs: ["FA", *trs]),
+    "angles by a comment": rows(lambda trs: ["# FA", *trs]),
+    "a TR less": rows(lambda trs: trs[1:]),
+    "a word": rows(lambda trs: [*trs[:-1], "twelve"]),
+    "nan": rows(lambda trs: ["TR", "nan", *trs[1:]]),
+    "negative": rows(lambda trs: [f"-{x}" for x in trs]),
+    "in s": rows(lambda trs: [str(float(x) / 1000) for x in trs]),
+    "in µs": rows(lambda trs: [str(float(x) * 1000) for x in trs]),
+  }
+
+
 def of_train() -> dict[str, Damage]:
   def values(**changes):
     def write(path):

@@ -18,7 +18,7 @@ from bad_arrays import of_nifti, of_npy, of_packed, of_volume
 from bad_bundles import of_bundle
 from bad_configurations import bad_flags, bad_programs
 from bad_hdf5 import of_matlab73, of_raw, of_subject
-from bad_schedules import of_pulseq, of_text, of_train
+from bad_schedules import of_pulseq, of_text, of_train, of_trs
 from edits import Damage
 from sources import Source
 
@@ -156,6 +156,7 @@ def _special(
     return {**_flips(source, draw, 6), **of_volume(kind)}
   return {
     "text schedule": of_text,
+    "TR schedule": of_trs,
     "MATLAB schedule": of_train,
   }[kind]()
 

@@ -66,6 +66,9 @@ def make_sources(
     sources[f"{kind} series"] = Source(path, (*flags, train), "--scan")
   for kind, path in schedule.items():
     sources[f"{kind} schedule"] = Source(path, (*placed, series), "--schedule")
+  sources["TR schedule"] = Source(
+    _trs(folder), (*placed, series, train), "--schedule_tr"
+  )
   volumes = _volumes(folder)
   scan = (*import_, train, f"--scan={images['NIfTI']}")
   for kind, path in volumes.items():
@@ -141,6 +144,12 @@ def _schedules(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   scipy.io.savemat(paths["MATLAB"], values, do_compression=True)
   _write_pulseq(paths["Pulseq"], angles)
   return paths
+
+
+def _trs(folder: pathlib.Path) -> pathlib.Path:
+  path = folder / "trs.txt"
+  np.savetxt(path, np.linspace(12, 14, N_FRAMES), fmt="%.4f", header="TR")
+  return path
 
 
 def _write_pulseq(path: pathlib.Path, angles_deg: np.ndarray) -> None:
