@@ -185,7 +185,9 @@ def noted_inversion_ms(path: pathlib.Path) -> float | None:
     path: a file that `read_text` has read.
   """
   text = path.read_text(encoding="utf-8-sig")
-  noted = re.search(r"^#\s*inversion_time_ms\s+(\S+)\s*$", text, re.MULTILINE)
+  # Blanks alone: a value is not to be found on the next line.
+  pattern = r"^#[ \t]*inversion_time_ms[ \t]+(\S+)[ \t]*$"
+  noted = re.search(pattern, text, re.MULTILINE)
   return float(noted[1]) if noted and _is_number(noted[1]) else None
 
 
@@ -234,6 +236,8 @@ def read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
         f"{path}: no variable {name!r}; it has {', '.join(found) or 'none'}"
       )
     values = np.squeeze(np.asarray(found[name]))
+    if not values.size:
+      raise UserError(f"{path}: {name} is empty")
     if values.dtype.kind not in "iufb" or values.ndim > 1:
       raise UserError(f"{path}: {name} is not a vector of real numbers")
     # FA may be double and TE uint8 in one file: one type before arithmetic.
@@ -257,7 +261,10 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
         items = {n: i for n, i in file.items() if isinstance(i, h5py.Dataset)}
         for item in items.values():
           check_dataset(item)
-        return {name: item[()] for name, item in items.items()}
+        return {
+          name: np.empty(0) if _is_empty(item) else item[()]
+          for name, item in items.items()
+        }
     try_file(path, MATLAB)
     loaded = scipy.io.loadmat(path)
   except UserError as error:
@@ -268,3 +275,12 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
       f"{path}: not a MATLAB file, or cut short ({one_line(error)})"
     ) from error
   return {k: v for k, v in loaded.items() if not k.startswith("__")}
+
+
+def _is_empty(item: h5py.Dataset) -> bool:
+  """Whether MATLAB marked it so, and stored its shape as its values."""
+  if "MATLAB_empty" not in item.attrs:
+    return False
+  mark = item.attrs.get_id("MATLAB_empty")
+  whole = mark.dtype.kind in "iu" and mark.shape == ()
+  return whole and bool(item.attrs["MATLAB_empty"])

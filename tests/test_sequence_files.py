@@ -224,6 +224,9 @@ def test_matlab_variables_by_other_names(tmp_path):
     ({"FA": np.ones((2, 2))}, "FA is not a vector"),
     ({"FA": [10.0, 2j]}, "FA is not a vector of real"),
     ({"FA": "ten"}, "FA is not a vector"),
+    ({"FA": np.zeros((1, 0))}, "FA is empty"),
+    ({"FA": np.zeros((0, 0))}, "FA is empty"),
+    ({"FA": [10.0, 20.0], "TR": np.zeros((1, 0))}, "TR is empty"),
     (
       {"FA": [10.0, 20.0], "TR": [12.0, 13.0, 14.0]},
       "tr_ms has length 3, not 2 as flip_angles_deg",
@@ -242,6 +245,16 @@ def test_bad_matlab_variables_are_named(tmp_path, variables, message):
   with pytest.raises(UserError, match=message) as caught:
     load_sequence(path)
   assert str(path) in str(caught.value)
+
+
+def test_empty_matlab_variables_are_named(tmp_path):
+  """As MATLAB writes zeros(1, 0) since 7.3: its shape, and a mark."""
+  path = tmp_path / "train.mat"
+  save_v73(path, {"FA": [10.0, 20.0], "TR": np.array([1, 0], np.uint64)})
+  with h5py.File(path, "r+") as file:
+    file["TR"].attrs["MATLAB_empty"] = np.uint8(1)
+  with pytest.raises(UserError, match=r"train\.mat: TR is empty"):
+    load_sequence(path)
 
 
 @pytest.mark.parametrize("save", [save_v5, save_v73])
@@ -309,6 +322,16 @@ def test_what_no_file_says_is_named(tmp_path):
   path.write_text("# inversion_time_ms 18\n10 14\n20 14\n")
   assert open_times(path) == ("te_ms",)
   assert load_sequence(path).inversion_time_ms == 18.0
+
+
+@pytest.mark.parametrize("comment", ["# inversion_time_ms", "# TI 18"])
+def test_an_inversion_without_a_value_is_none(tmp_path, comment):
+  path = tmp_path / "train.txt"
+  path.write_text(f"{comment}\n35\n40\n")
+  train = load_sequence(path, inversion_time_ms=None)
+  assert train.inversion_time_ms is None
+  np.testing.assert_array_equal(train.flip_angles_deg, [35.0, 40.0])
+  assert "inversion_time_ms" in open_times(path)
 
 
 def test_no_file_and_a_folder_are_told_apart(tmp_path):

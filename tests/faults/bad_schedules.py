@@ -95,6 +95,8 @@ def of_train() -> dict[str, Damage]:
     "angles of text": values(FA=lambda x: "sixty"),
     "a matrix": values(FA=lambda x: np.ones((3, 4))),
     "complex angles": values(FA=lambda x: x + 1j),
+    "angles of none": values(FA=lambda x: np.zeros((1, 0))),
+    "TRs of none": values(TR=lambda x: np.zeros((1, 0))),
     "one angle": values(FA=lambda x: 30.0),
     "a TR less": values(TR=lambda x: x[:, 1:]),
     "a TR of nan": values(TR=lambda x: with_one(x, np.nan)),
