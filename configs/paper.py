@@ -10,8 +10,9 @@ folds of the spatiotemporal network, 17 with
   --config.training.sampling=tiles --config.training.tile=8 \
   --config.training.batch=10
 
-and minutes on a data-centre GPU, where it has not been run yet; see
-docs/training.md.
+and minutes on a data-centre GPU, where it has not been run yet. Hoppe's network
+takes another 100 hours on two cores, which tiles do not lower; see
+docs/training.md. `--config.methods="('spatiotemporal',)"` trains the one alone.
 """
 
 import ml_collections
@@ -69,11 +70,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.lesions = dict(count=0, radius_mm=6.0, t1_ms=1200.0, t2_ms=200.0)
 
   config.sequence = ml_collections.ConfigDict()
+  # Of a file, its first ones; a shorter one is refused.
   config.sequence.n_frames = 720
   # Our own trains: "tailored", or "jiang_type".
   config.sequence.kind = "tailored"
   # None plays that one; or a text, MATLAB or Pulseq file, with
-  # another text file of TRs where they stand apart.
+  # another text file of TRs where they stand apart. A train of a file is taken
+  # to be gradient-spoiled.
   config.sequence.path = ml_collections.config_dict.placeholder(str)
   config.sequence.tr_path = ml_collections.config_dict.placeholder(str)
   # Of the file: ms or s, deg or rad; None is ms and deg, and refuses what looks
@@ -125,10 +128,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.training.learning_rate = 1e-3
   config.training.schedule = "constant"
   config.training.weight_decay = 0.0
-  # "squared_error" is the paper's; "likelihood" wants a network that predicts
-  # deviations too. Weights of PD, T1 and T2 in it; powers of them to learn,
-  # 0 is the logarithm; tiles mirrored by chance; weights of voxels, from all
-  # the same (0) to all T1 the same (1).
+  # "squared_error" is the paper's; "likelihood" and "weighted_likelihood" want
+  # a network that predicts deviations too, and under the latter the maps learn
+  # by the squared error all the same. Weights of PD, T1 and T2 in it; powers of
+  # them to learn, 0 is the logarithm; tiles mirrored by chance; weights of
+  # voxels, from all the same (0) to all T1 the same (1).
   config.training.loss = "squared_error"
   config.training.map_weights = (1.0, 1.0, 1.0)
   config.training.map_powers = (1.0, 1.0, 1.0)

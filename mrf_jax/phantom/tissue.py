@@ -8,10 +8,10 @@ from mrf_jax.phantom.fields import smooth_noise
 
 TISSUES = ("wm", "gm", "csf")
 
-# T1 (ms), T2 (ms), PD relative to water. T1 and T2 are the middle of the
-# literature ranges that Ma 2013 lists for 1.5 T (WM 608-756 and 54-81, GM
-# 998-1304 and 78-98, CSF 4103-5400 and 1800-2460); PD are common textbook
-# values, since no source of the paper gives any.
+# T1 (ms), T2 (ms), PD relative to water. T1 and T2 lie in the literature ranges
+# that Ma 2013 lists for 1.5 T (WM 608-756 and 54-81, GM 998-1304 and 78-98, CSF
+# 4103-5400 and 1800-2460), about the middle in WM and GM, below it in CSF; PD
+# are common textbook values, since no source of the paper gives any.
 BRAIN_AT_1_5T = {
   "wm": (685.0, 68.0, 0.70),
   "gm": (1150.0, 88.0, 0.82),
