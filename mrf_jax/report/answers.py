@@ -50,7 +50,11 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
       parts.append("Mean ± standard deviation of the RMSE over seeds:")
       parts.append(_spread(found))
     if question in CURVES:
-      parts.append(f"![Error of each method](results/{question}.png)")
+      parts.append(
+        f"![MAE of each method over the {CURVES[question]}: columns are white "
+        "matter, grey matter and CSF, rows PD, T1 and T2]"
+        f"(results/{question}.png)"
+      )
     parts.append(notes.get(question, ""))
   return parts
 

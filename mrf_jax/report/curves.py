@@ -3,25 +3,43 @@
 import os
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import (
+  FixedLocator,
+  FuncFormatter,
+  LogLocator,
+  NullFormatter,
+  NullLocator,
+)
 
 from mrf_jax.evaluation.panels import save
 
 _TISSUES = ("wm", "gm", "csf")
 _MAPS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
+# As many values of x as have room below a panel.
+_MOST_TICKS = 6
+Points = Sequence[tuple[str, float, dict]]
 
 
 def error_curves(
-  path: str | os.PathLike,
-  points: Sequence[tuple[str, float, dict]],
-  *,
-  label: str,
-  title: str,
+  path: str | os.PathLike, points: Points, *, label: str, title: str
 ) -> None:
-  """A panel for each map and tissue, a line for each method.
+  """Writes the figure of `draw_curves`.
 
   Args:
     path: PNG file, replaced as a whole.
+    points: see `draw_curves`.
+    label: of the x axis.
+    title: of the figure.
+  """
+  save(draw_curves(points, label=label, title=title), path)
+
+
+def draw_curves(points: Points, *, label: str, title: str) -> Figure:
+  """A panel for each map and tissue, a line for each method.
+
+  Args:
     points: method, position along x, and its errors, tissue and map to MAE and
       RMSE; the MAE is drawn.
     label: of the x axis.
@@ -31,8 +49,9 @@ def error_curves(
   figure.suptitle(title, fontsize=11)
   panels = figure.subplots(len(_MAPS), len(_TISSUES), sharex=True)
   methods = list(dict.fromkeys(method for method, _, _ in points))
-  for row, (name, unit) in zip(panels, _MAPS.items(), strict=True):
-    for axis, tissue in zip(row, _TISSUES, strict=True):
+  positions = sorted({x for _, x, _ in points})
+  for i, (name, unit) in enumerate(_MAPS.items()):
+    for axis, tissue in zip(panels[i], _TISSUES, strict=True):
       for method in methods:
         line = sorted(
           (x, errors[tissue][name][0])
@@ -40,16 +59,30 @@ def error_curves(
           if m == method and tissue in errors
         )
         axis.plot(*zip(*line, strict=True), "o-", ms=4, lw=1.2, label=method)
-      axis.set(xscale="log", yscale="log")
-      axis.grid(which="both", alpha=0.2)
-      axis.tick_params(which="both", labelsize=8)
-      if row is panels[0]:
+      _make_logarithmic(axis, positions)
+      if i == 0:
         axis.set_title(tissue.upper(), fontsize=10)
-      if row is panels[-1]:
+      if i == len(_MAPS) - 1:
         axis.set_xlabel(label, fontsize=9)
-    row[0].set_ylabel(f"MAE of {unit}", fontsize=9)
+    panels[i, 0].set_ylabel(f"MAE of {unit}", fontsize=9)
   handles, labels = panels[0, 0].get_legend_handles_labels()
   figure.legend(
     handles, labels, loc="outside lower center", ncols=4, fontsize=9
   )
-  save(figure, path)
+  return figure
+
+
+def _make_logarithmic(axis: Axes, positions: Sequence[float]) -> None:
+  """Both scales, with plain numbers: the very x where they are few."""
+  axis.set(xscale="log", yscale="log")
+  few = len(positions) <= _MOST_TICKS
+  axis.xaxis.set_major_locator(
+    FixedLocator(positions) if few else LogLocator(subs=(1, 2, 5))
+  )
+  axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+  for one in (axis.xaxis, axis.yaxis):
+    one.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+    one.set_minor_locator(NullLocator())
+    one.set_minor_formatter(NullFormatter())
+  axis.grid(alpha=0.3)
+  axis.tick_params(labelsize=8)
