@@ -15,9 +15,16 @@ from mrf_jax.locks import check_unlocked
 STAGES = ("crossval", "sweep", "simulate", "design", "benchmark")
 
 CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Configuration file; its values: --config.key=value."
+  "config",
+  None,
+  "Configuration file; its values: --config.key=value. Of reconstruct with a "
+  "dictionary, too.",
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of all results.")
+WORKDIR = flags.DEFINE_string(
+  "workdir",
+  None,
+  "Folder of all results of a configuration. Of report and verify, too.",
+)
 # Of a configuration, in its workdir; and of files, wherever they lie.
 FILE_STAGES = (
   "report",
@@ -36,9 +43,13 @@ OUTPUT = flags.DEFINE_string(
 )
 QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
-PROFILE = flags.DEFINE_boolean("profile", False, "Trace to WORKDIR/profile.")
+PROFILE = flags.DEFINE_boolean(
+  "profile", False, f"Trace to WORKDIR/profile, of {', '.join(STAGES)}."
+)
 COORDINATOR = flags.DEFINE_string(
-  "coordinator", None, "host:port of the first of several processes."
+  "coordinator",
+  None,
+  "host:port of the first of several processes. Of crossval, sweep, simulate.",
 )
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Their number.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
@@ -90,7 +101,8 @@ _OF_FINETUNE: dict[str, tuple] = {
 }
 # Of import, and of reconstruct where the scan is no subject file.
 _IMPORT = {
-  "scan": "Series (.nii, .nii.gz, .mat, .npy, .npz) or raw data (.mrd, .h5).",
+  "scan": "Series (.nii, .nii.gz, .mat, .npy, .npz) or raw data (.mrd, .h5); "
+  "of reconstruct subject files, too.",
   "imaginary": "Imaginary part of the series where it is a file of its own.",
   "variable": "Of a .mat or .npz file.",
   "imaginary_variable": "Imaginary part where it is a variable of its own.",
@@ -103,7 +115,8 @@ _IMPORT = {
   "t2": "NIfTI map of T2.",
   "t1_unit": "s, ms or us; None is ms.",
   "t2_unit": "s, ms or us; None is ms.",
-  "schedule": "Flip angles and times: text, .mat or .seq (Pulseq).",
+  "schedule": "Flip angles and times: text, .mat or .seq (Pulseq), taken to be "
+  "gradient-spoiled (FISP), never balanced.",
   "schedule_tr": "Text file of TRs where they stand apart, as its one column "
   "or the one named tr_ms.",
   "time_unit": "Of the schedule: ms or s.",
@@ -134,7 +147,7 @@ for _define, _flags in (
   (flags.DEFINE_boolean, _IMPORT_CHOICES),
 ):
   for _name, _help in _flags.items():
-    _define(_name, None, f"Of import. {_help}")
+    _define(_name, None, f"Of import and reconstruct. {_help}")
 for _name, (_define, _default, _help) in {
   **_OF_RECONSTRUCT,
   **_OF_FINETUNE,
@@ -144,8 +157,17 @@ for _name, (_define, _default, _help) in {
 # Names of the flags of import, and of reconstruct.
 IMPORT = (*_IMPORT, *_IMPORT_NUMBERS, *_IMPORT_COUNTS, *_IMPORT_CHOICES)
 RECONSTRUCT = (*_OF_RECONSTRUCT, *IMPORT)
+# Stages that several processes share.
+_SHARED = ("crossval", "sweep", "simulate")
 # Flags that mean something to some stages only.
 _STAGES_OF = {
+  "config": (*STAGES, "reconstruct"),
+  "workdir": (*STAGES, "report", "verify"),
+  "profile": STAGES,
+  **dict.fromkeys(
+    ("coordinator", "num_processes", "process_id", "coordinator_timeout_s"),
+    _SHARED,
+  ),
   **dict.fromkeys(IMPORT, ("import", "reconstruct")),
   **dict.fromkeys(_OF_RECONSTRUCT, ("reconstruct",)),
   **dict.fromkeys(_OF_FINETUNE, ("finetune",)),
@@ -154,15 +176,25 @@ _STAGES_OF = {
   "questions": ("sweep",),
   "compare": ("report",),
 }
+# And those that mean something only beside, or not beside, another one.
+_WANTS = {"passes": "uncertainty", "passes_seed": "uncertainty"}
+_EXCLUDES = {"output": "compare"}
 
 
 def check(argv: list[str]) -> None:
   """Refuses flags that do not make a command."""
   if len(argv) > 1:
     _fail(f"unknown argument {argv[1]!r}")
+  given = flags.FLAGS
   for name, stages in _STAGES_OF.items():
-    if flags.FLAGS[name].present and MODE.value not in stages:
+    if given[name].present and MODE.value not in stages:
       _fail(f"--{name} is for --mode={'|'.join(stages)}, not {MODE.value}")
+  for name, other in _WANTS.items():
+    if given[name].present and not given[other].value:
+      _fail(f"--{name} is for --{other}, which is missing")
+  for name, other in _EXCLUDES.items():
+    if given[name].present and given[other].value:
+      _fail(f"--{name} is not for --{other}")
   if flags.FLAGS["config"].present:
     path = config_flags.get_config_filename(flags.FLAGS["config"])
     if not os.path.isfile(path):

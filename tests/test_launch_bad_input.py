@@ -49,6 +49,48 @@ def test_bad_flags_end_with_one_line(launch, tmp_path, flags, words):
   fails_in_one_line(done, *words)
 
 
+@pytest.mark.parametrize(
+  ("mode", "flags", "words"),
+  [
+    ("reconstruct", ["--profile"], "--profile is for --mode=crossval|sweep|"),
+    ("verify", ["--profile"], "--profile is for"),
+    ("import", ["--workdir=a"], "--workdir is for"),
+    ("reconstruct", ["--workdir=a"], "not reconstruct"),
+    ("finetune", ["--workdir=a"], "not finetune"),
+    ("export", ["--workdir=a"], "not export"),
+    ("report", ["--coordinator=a:1"], "--coordinator is for"),
+    (
+      "finetune",
+      ["--num_processes=2"],
+      "crossval|sweep|simulate, not finetune",
+    ),
+    ("verify", ["--process_id=0"], "--process_id is for"),
+    ("export", ["--coordinator_timeout_s=3"], "--coordinator_timeout_s is for"),
+    ("benchmark", ["--process_id=0"], "--process_id is for"),
+    ("design", ["--coordinator=a:1"], "--coordinator is for"),
+    ("import", [SMOKE], "--config is for"),
+    ("report", [SMOKE], "--config is for"),
+    ("reconstruct", ["--passes=4"], "--passes is for --uncertainty"),
+    ("reconstruct", ["--passes_seed=4"], "--passes_seed is for --uncertainty"),
+    ("report", ["--compare=a", "--output=b"], "--output is not for --compare"),
+  ],
+)
+def test_flags_that_a_stage_would_not_heed(launch, mode, flags, words):
+  fails_in_one_line(launch(f"--mode={mode}", *flags), words)
+
+
+def test_help_says_whose_flags_they_are(launch):
+  done = launch("--help")
+  said = " ".join(done.stdout.split())
+  for words in (
+    "--mask: Of import and reconstruct.",
+    "of reconstruct subject files, too",
+    "gradient-spoiled (FISP), never balanced",
+    "Trace to WORKDIR/profile, of crossval, sweep, simulate, design, benchmark",
+  ):
+    assert words in said, words
+
+
 def test_missing_config_and_workdir_are_named(launch, tmp_path):
   fails_in_one_line(launch(f"--workdir={tmp_path}"), "--config is missing")
   fails_in_one_line(launch(SMOKE), "--workdir is missing")
