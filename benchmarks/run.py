@@ -29,6 +29,7 @@ from mrf_jax.benchmark.report import (
   load_benchmark,
 )
 from mrf_jax.files import replacing
+from mrf_jax.methods import METHODS
 from mrf_jax.workdir import git_commit
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -102,6 +103,18 @@ def ratio_table(record: dict) -> list[str]:
   return lines
 
 
+def not_timed(record: dict) -> list[str]:
+  """A sentence on the methods that the table of stages lacks, if any."""
+  text = record["timing"]["text"]
+  missing = [name for name in METHODS if f"| {name} |" not in text]
+  if not missing:
+    return []
+  return [
+    f"Not timed yet in the table of stages: {', '.join(missing)}.",
+    "",
+  ]
+
+
 def benchmarks_page(record: dict) -> str:
   """`docs/benchmarks.md` of what was measured.
 
@@ -123,7 +136,8 @@ def benchmarks_page(record: dict) -> str:
       lines += ["", f"## {name}", "", _origin(name, found), "", found["text"]]
   if "timing" in record:
     lines += ["", "## Every stage on one scan", "", record["timing"]["text"]]
-    lines += ["", "![Seconds of a scan over the atoms](timing.png)"]
+    lines += ["", *not_timed(record)]
+    lines += ["![Seconds of a scan over the atoms](timing.png)"]
   return "\n".join(lines) + "\n"
 
 
@@ -153,7 +167,9 @@ def readme_with_speeds(readme: str, record: dict) -> str:
   ]
   if says:
     says = ["A whole simulated scan, warm (`--mode=benchmark`):", "", *says]
-  parts = ["\n".join(ratio_table(record)), f"({said})", "\n".join(says)]
+    says += ["", *not_timed(record)]
+  table, sentences = "\n".join(ratio_table(record)), "\n".join(says).strip()
+  parts = [table, f"({said})", sentences]
   text = "\n\n".join(part for part in parts if part)
   return f"{before}{_BEGIN}\n{text}\n{_END}{after}"
 
