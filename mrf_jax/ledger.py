@@ -1,18 +1,18 @@
 """Which run wrote which file of a workdir, with checksums."""
 
 import datetime
-import errno
 import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+from mrf_jax import ledger_lines
 from mrf_jax.errors import UserError
 from mrf_jax.files import observe
+from mrf_jax.ledger_lines import NAME, append
 
-NAME = "files.jsonl"
 # Folders of workdirs of their own, and of files that come and go or grow.
 _NOT_RECORDED = ("questions", "checkpoints", "metrics", "profile")
 # What runs leave behind that come to nothing.
@@ -40,22 +40,23 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
       the run that another process has begun.
   """
   root = pathlib.Path(root).resolve()
-  run = sum("began" in line for line in _lines(root))
+  lines = ledger_lines.read(root).sound
+  run = max((line["run"] for line in lines), default=0)
   if environment is not None:
     run += 1
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    _append(root, {"run": run, "began": now, **environment})
+    append(root, {"run": run, "began": now, **environment})
 
   def note(temporary: pathlib.Path, path: pathlib.Path) -> None:
     is_folder = temporary.is_dir()
     if is_folder:
       # Files of the folder that stands there will be gone.
-      _append(root, {"folder": str(path.relative_to(root)), "run": run})
+      append(root, {"folder": str(path.relative_to(root)), "run": run})
     for file in sorted(temporary.rglob("*")) if is_folder else [temporary]:
       name = (path / file.relative_to(temporary)).relative_to(root)
       if file.is_file() and _is_recorded(name):
         entry = {"path": str(name), "sha256": _sha256(file), "run": run}
-        _append(root, {**entry, "bytes": file.stat().st_size})
+        append(root, {**entry, "bytes": file.stat().st_size})
 
   observe(root, note)
 
@@ -162,36 +163,48 @@ def _first_damaged(
   root: pathlib.Path, parts: tuple[str, ...]
 ) -> tuple[pathlib.Path, pathlib.Path, int] | None:
   """A file, what to remove of the workdir, and the run that wrote it."""
-  _, files = _recorded(root)
-  for name, lines in sorted(files.items()):
+  record = _recorded(root)
+  for name in sorted(record.files):
     # A bundle is a folder: models/METHOD/fold-K.
     whole = root.joinpath(*pathlib.Path(name).parts[:3])
     if name.startswith(parts) and os.path.lexists(whole):
-      state, run = _state(root / name, lines)
-      if state != "whole":
+      state, run = _state(root, name, record)
+      if state in ("changed", "missing"):
         return root / name, whole, run
   return None
 
 
-def _recorded(
-  root: pathlib.Path,
-) -> tuple[dict[int, dict], dict[str, list[dict]]]:
-  """Runs by number, and what was noted of each file by its name.
+class _Record(NamedTuple):
+  """What a record says.
+
+  Attributes:
+    runs: by number.
+    files: what was noted of each file by its name.
+    damaged: text of damaged lines by number.
+  """
+
+  runs: dict[int, dict]
+  files: dict[str, list[dict]]
+  damaged: dict[int, str]
+
+
+def _recorded(root: pathlib.Path) -> _Record:
+  """The record of a workdir.
 
   A file is noted a moment before it gets its name, so that the one before may
   still stand: the newest line is the last of several. Files of folders that
   were replaced are not listed, unless the folder before still stands.
   """
-  runs: dict[int, dict] = {}
-  files: dict[str, list[dict]] = {}
+  lines, damaged = ledger_lines.read(root)
+  record = _Record({}, {}, damaged)
   replaced: dict[str, list[dict]] = {}
   newest: dict[str, int] = {}
 
   def replace(folder: str) -> None:
-    for name in [name for name in files if name.startswith(folder + "/")]:
-      replaced[name] = files.pop(name)
+    for name in [n for n in record.files if n.startswith(folder + "/")]:
+      replaced[name] = record.files.pop(name)
 
-  for line in _lines(root):
+  for line in lines:
     if "path" in line:
       name = line["path"]
       bundle = "/".join(name.split("/")[:3])
@@ -199,57 +212,72 @@ def _recorded(
       if name.startswith("models/") and line["run"] > newest.get(bundle, 0):
         replace(bundle)
         newest[bundle] = line["run"]
-      files.setdefault(name, replaced.pop(name, [])).append(line)
+      record.files.setdefault(name, replaced.pop(name, [])).append(line)
     elif "folder" in line:
       replace(line["folder"])
-    elif "run" in line:
-      runs[line["run"]] = line
-  return runs, files
+    else:
+      record.runs[line["run"]] = line
+  return record
 
 
-def _state(file: pathlib.Path, lines: list[dict]) -> tuple[str, int]:
-  """`whole`, `changed` or `missing`, and the run that wrote it."""
-  if not os.path.lexists(file):
-    return "missing", lines[-1]["run"]
+def _state(root: pathlib.Path, name: str, record: _Record) -> tuple[str, int]:
+  """`whole`, `changed`, `missing` or `unknown`, and the run that wrote it.
+
+  Nothing is said against a file that a damaged line of the record may speak of.
+  """
+  file, lines, found = root / name, record.files[name], None
   if file.is_file():
-    size, found = file.stat().st_size, None
+    size = file.stat().st_size
+    if record.damaged or any(line["bytes"] == size for line in lines):
+      found = _sha256(file)
     for line in reversed(lines):
-      if line["bytes"] == size:
-        found = found or _sha256(file)
-        if line["sha256"] == found:
-          return "whole", line["run"]
-  return "changed", lines[-1]["run"]
+      if line["sha256"] == found:
+        return "whole", line["run"]
+  state = "changed" if os.path.lexists(file) else "missing"
+  if any(_may_speak_of(name, found, text) for text in record.damaged.values()):
+    state = "unknown"
+  return state, lines[-1]["run"]
+
+
+def _may_speak_of(name: str, sha256: str | None, text: str) -> bool:
+  """Whether a damaged line has a file's name, its folder's, or its checksum."""
+  path = pathlib.PurePosixPath(name)
+  return (sha256 is not None and sha256 in text) or any(
+    json.dumps(str(part)) in text for part in (path, *path.parents)
+  )
 
 
 def _verify_folder(root: pathlib.Path) -> tuple[str, int, int]:
   """Lines on one workdir, and its numbers of bad and of recorded files."""
-  runs, files = _recorded(root)
-  states: dict[str, list[str]] = {"changed": [], "missing": []}
+  record = _recorded(root)
+  states: dict[str, list[str]] = {"changed": [], "missing": [], "unknown": []}
   whole: dict[int, int] = {}
-  for name, lines in sorted(files.items()):
-    state, writer = _state(root / name, lines)
+  for name in sorted(record.files):
+    state, writer = _state(root, name, record)
     if state == "whole":
       whole[writer] = whole.get(writer, 0) + 1
     else:
       states[state].append(f"{name} (of run {writer})")
   said = [f"{root}"]
-  for number, run in runs.items():
-    if number in whole:
-      said.append(
-        f"  {whole[number]} files as run {number} wrote them: {_run(run)}"
-      )
+  for number, count in sorted(whole.items()):
+    run = record.runs.get(number)
+    said.append(
+      f"  {count} files as run {number} wrote them: "
+      + (_run(run) if run else "its line in the record is damaged")
+    )
+  said += [f"  damaged record: line {n} of {NAME}" for n in record.damaged]
   n_bad = 0
   for state, names in states.items():
     said += [f"  {state}: {name}" for name in names]
-    n_bad += len(names)
-  said += [f"  not recorded: {name}" for name in _others(root, files)]
-  return "\n".join(said), n_bad, len(files)
+    n_bad += len(names) if state != "unknown" else 0
+  said += [f"  not recorded: {name}" for name in _others(root, record.files)]
+  return "\n".join(said), n_bad, len(record.files)
 
 
 def _run(run: dict) -> str:
   """What a run was, in words."""
   versions = run.get("versions") or {}
-  devices = run.get("devices") or []
+  devices = [str(device) for device in run.get("devices") or []]
   kinds = ", ".join(sorted(set(devices)))
   return (
     f"{run.get('began')}, commit {run.get('git_commit')}, Python "
@@ -268,46 +296,6 @@ def _others(root: pathlib.Path, files: dict) -> Iterator[str]:
 
 def _is_recorded(name: pathlib.Path) -> bool:
   return name.parts[0] not in _NOT_RECORDED and str(name) not in _FREE
-
-
-def _append(root: pathlib.Path, line: dict) -> None:
-  """One line in one write, so that processes do not mix theirs."""
-  # Of its own, even behind half a line of a process that was killed.
-  data = ("\n" + json.dumps(line) + "\n").encode()
-  file = os.open(root / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-  try:
-    # Less than all is written where the disk is nearly full.
-    if os.write(file, data) < len(data):
-      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-  finally:
-    os.close(file)
-
-
-def _lines(root: pathlib.Path) -> Iterator[dict]:
-  """The whole lines of a record; a killed process may have left half a one."""
-  path = root / NAME
-  if path.is_dir():
-    raise UserError(
-      f"{path}: is a folder; remove {path}, and the same command goes on"
-    )
-  if not path.exists():
-    return
-  for text in path.read_text(errors="replace").splitlines():
-    try:
-      line = json.loads(text)
-    except ValueError:
-      continue
-    if isinstance(line, dict) and _is_sound(line):
-      yield line
-
-
-def _is_sound(line: dict) -> bool:
-  """Whether a line of a record has what it is to say."""
-  if "path" in line:
-    return line.keys() >= {"sha256", "bytes", "run"} and isinstance(
-      line["run"], int
-    )
-  return "run" in line
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -193,6 +193,91 @@ def test_half_a_line_costs_its_own_file_only(workdir):
   assert "1 files as run 2" in said
 
 
+@pytest.mark.parametrize("part", ["sha256", "path"])
+def test_a_damaged_line_is_no_word_against_its_file(workdir, part):
+  """A hexadecimal digit of a checksum, or a letter of a name."""
+  record = workdir / ledger.NAME
+  # The line before it speaks of what was there then.
+  write(workdir / "maps/b.nii", "written again")
+  lines = record.read_text().split("\n")
+  (number,) = [k for k, x in enumerate(lines) if "b.nii" in x][1:]
+  at = lines[number].index(part) + len(part) + 6
+  other = "0" if lines[number][at] != "0" else "1"
+  lines[number] = lines[number][:at] + other + lines[number][at + 1 :]
+  record.write_text("\n".join(lines))
+  ledger.check_reused(workdir)
+  said = ledger.verify(workdir)
+  assert f"damaged record: line {number + 1} of files.jsonl" in said
+  # Of others it says nothing.
+  flip(workdir / "a.csv")
+  with pytest.raises(UserError, match="1 of 4 files"):
+    ledger.verify(workdir)
+
+
+@pytest.mark.parametrize("part", ["folder", "began"])
+def test_damaged_lines_of_folders_and_runs(workdir, part, capsys):
+  with replacing_folder(workdir / "models/cohen/fold-0") as folder:
+    (folder / "old").write_text("six")
+  ledger.keep_ledger(workdir, ENVIRONMENT)
+  with replacing_folder(workdir / "models/cohen/fold-0") as folder:
+    (folder / "new").write_text("seven")
+  record = workdir / ledger.NAME
+  before, found, after = record.read_text().rpartition(f'"{part}": "')
+  record.write_text(before + found + "x" + after[1:])
+  ledger.check_reused(workdir)
+  said = ledger.verify(workdir)
+  assert "damaged record" in said and "files as run 2 wrote them" in said
+  # Its number is not given again.
+  ledger.keep_ledger(workdir, ENVIRONMENT)
+  write(workdir / "a.csv", "eight")
+  assert "1 files as run 3" in ledger.verify(workdir)
+
+
+@pytest.mark.parametrize(
+  "line",
+  [
+    '{"path": 5, "sha256": "0", "bytes": 1, "run": 1}',
+    '{"path": "maps/x", "sha256": 0, "bytes": "1", "run": 1}',
+    '{"folder": 7, "run": 1}',
+    '{"run": [1], "began": "x"}',
+    '{"run": 1, "began": "x", "versions": 3}',
+    '{"run": 1, "began": "x", "devices": 3}',
+    '{"run": 1}',
+    '["run"]',
+    "[" * 100_000,
+    "\0\ufffd",
+  ],
+)
+def test_odd_lines_are_named(workdir, line):
+  with open(workdir / ledger.NAME, "a") as file:
+    file.write(line + "\n")
+  ledger.check_reused(workdir)
+  ledger.keep_ledger(workdir, None)
+  said = ledger.verify(workdir)
+  assert "4 files as run 1 wrote them" in said
+  assert said.count("damaged record") == 1
+
+
+def test_records_of_versions_without_checksums_count(workdir):
+  record = workdir / ledger.NAME
+  lines = [json.loads(x) for x in record.read_text().split("\n") if x]
+  for line in lines:
+    del line["crc32"]
+  record.write_text("".join(f"\n{json.dumps(line)}\n" for line in lines))
+  assert "4 files as run 1 wrote them" in ledger.verify(workdir)
+  flip(workdir / "maps/b.nii")
+  with pytest.raises(UserError, match=r"b\.nii: is not as run 1 wrote it"):
+    ledger.check_reused(workdir)
+
+
+@pytest.mark.parametrize("damage", [to_folder, to_nowhere])
+def test_what_is_no_record_is_named(workdir, damage):
+  record = workdir / ledger.NAME
+  damage(record)
+  with pytest.raises(UserError, match=f"is no file; remove {record}, and the"):
+    ledger.keep_ledger(workdir, ENVIRONMENT)
+
+
 def test_a_failed_write_is_not_recorded(workdir):
   with pytest.raises(ZeroDivisionError), replacing(workdir / "a.csv") as path:
     path.write_text("half")
