@@ -18,7 +18,7 @@ _NOT_RECORDED = ("questions", "checkpoints", "metrics", "profile")
 # What runs leave behind that come to nothing.
 OF_RUNS = (NAME, ".lock", "errors.log")
 # These change from run to run, and say so themselves.
-_FREE = (*OF_RUNS, "environment.json", "config.json")
+_FREE = (*OF_RUNS, "environment.json")
 # What a later run reads instead of making it again.
 _REUSED = (
   "data/",
@@ -131,10 +131,31 @@ def check_reused(root: str | os.PathLike) -> None:
     )
 
 
+def changed_since(root: str | os.PathLike, name: str) -> dict[str, Any] | None:
+  """What was noted of a file that is no longer as a run wrote it.
+
+  Args:
+    root: the workdir.
+    name: of the file there.
+
+  Returns:
+    `run`, `sha256` and `bytes` of the newest; None where the file is whole, was
+    never noted, or is not there.
+  """
+  root = pathlib.Path(root)
+  record = _recorded(root)
+  if name not in record.files or not os.path.lexists(root / name):
+    return None
+  state, _ = _state(root, name, record)
+  return record.files[name][-1] if state == "changed" else None
+
+
 def check_lent(root: str | os.PathLike, part: str) -> None:
   """Refuses another workdir from which something is taken, if it was damaged.
 
-  Looked at once a process, which may take from it many times.
+  Its configuration is looked at too, which says what it lends.
+
+  All this once a process, which may take from it many times.
 
   Args:
     root: that workdir.
@@ -146,7 +167,7 @@ def check_lent(root: str | os.PathLike, part: str) -> None:
   key = (pathlib.Path(root).resolve(), part)
   if key in _looked_at:
     return
-  found = _first_damaged(pathlib.Path(root), (f"{part}/",))
+  found = _first_damaged(pathlib.Path(root), (f"{part}/", "config.json"))
   if found:
     file, whole, run = found
     raise UserError(

@@ -1,5 +1,6 @@
 """The folder of an experiment: what was asked for, and where results stand."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -12,7 +13,12 @@ import jax
 
 from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.files import replacing
-from mrf_jax.ledger import OF_RUNS, check_reused, keep_ledger
+from mrf_jax.ledger import (
+  OF_RUNS,
+  changed_since,
+  check_reused,
+  keep_ledger,
+)
 from mrf_jax.locks import lock
 
 # Methods stand beside each other in a workdir, so their choice may change; the
@@ -86,17 +92,13 @@ class Workdir:
     try:
       self.root.mkdir(parents=True, exist_ok=True)
       lock(self.root)
-      stored = self._stored_config()
-      if stored is not None:
-        different = config_differences(stored, self.config)
-        if different and not self._is_empty():
-          self._refuse(different)
+      self._check_config()
       check_reused(self.root)
-      self._write_json("config.json", config)
       found = environment(config)
       found["git_commits"] = self._commits(found["git_commit"])
-      self._write_json("environment.json", found)
       keep_ledger(self.root, found)
+      self._write("config.json", _as_text(self.config))
+      self._write("environment.json", _as_text(found))
       for folder in ("data", "maps", "models", "metrics", "figures"):
         (self.root / folder).mkdir(exist_ok=True)
     except OSError as error:
@@ -153,6 +155,29 @@ class Workdir:
     except (OSError, ValueError, KeyError, TypeError):
       before = []
     return [*(commit for commit in before if commit != now), now]
+
+  def _check_config(self) -> None:
+    """Refuses what another configuration has made.
+
+    Of a damaged `config.json` the record says whether it was the same.
+    """
+    path = self.root / "config.json"
+    noted = changed_since(self.root, path.name)
+    if noted and noted["sha256"] == _sha256(_as_text(self.config)):
+      return
+    stored = self._stored_config()
+    if stored is None:
+      return
+    different = config_differences(stored, self.config)
+    if different and not self._is_empty():
+      if noted:
+        raise UserError(
+          f"{path}: is not as run {noted['run']} wrote it "
+          f"({', '.join(different[:3])}); if the results are of the "
+          f"configuration that is asked for now, remove {path}, and the same "
+          "command writes it again and goes on"
+        )
+      self._refuse(different)
 
   def _is_empty(self) -> bool:
     """Whether no run came to anything here yet."""
@@ -217,9 +242,17 @@ class Workdir:
         "choose another --workdir"
       )
 
-  def _write_json(self, name: str, content: dict) -> None:
+  def _write(self, name: str, text: str) -> None:
     with replacing(self.root / name) as path:
-      path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+      path.write_text(text)
+
+
+def _as_text(content: dict) -> str:
+  return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _sha256(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def config_differences(

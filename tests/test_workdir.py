@@ -2,7 +2,7 @@
 
 import pytest
 
-from mrf_jax import UserError
+from mrf_jax import UserError, ledger
 from mrf_jax.workdir import Workdir
 
 CONFIG = {"seed": 0, "data": {"n": 3}}
@@ -22,3 +22,72 @@ def test_a_run_that_came_to_nothing_is_in_nobodys_way(tmp_path):
   other = {"seed": 1, "data": {"n": 3}}
   Workdir(tmp_path / "run", other)
   assert Workdir.existing(tmp_path / "run").config == other
+
+
+@pytest.fixture
+def damaged(tmp_path):
+  """A workdir with a result, in whose configuration a digit has changed."""
+  root = tmp_path / "run"
+  Workdir(root, CONFIG)
+  (root / "data/subject-00.h5").write_text("a result")
+  path = root / "config.json"
+  text = path.read_text()
+  path.write_text(text.replace('"seed": 0', '"seed": 4'))
+  assert path.read_text() != text
+  return root
+
+
+def test_a_damaged_configuration_is_named(damaged, capsys):
+  with pytest.raises(UserError, match="1 of 1 files"):
+    ledger.verify(damaged)
+  assert "changed: config.json (of run 1)" in capsys.readouterr().out
+  with pytest.raises(UserError, match=r"config\.json: is not as run 1 wrote"):
+    ledger.check_lent(damaged, "data")
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_if_the_same_is_asked_for_it_is_written_again(damaged, text):
+  if text is not None:
+    (damaged / "config.json").write_text(text)
+  Workdir(damaged, CONFIG)
+  assert Workdir.existing(damaged).config == CONFIG
+  assert "1 files as run 2 wrote them" in ledger.verify(damaged)
+
+
+def test_if_another_is_asked_for_it_says_what_to_remove(damaged):
+  # Other methods may be asked for.
+  other = {**CONFIG, "methods": ["cohen"]}
+  path = damaged / "config.json"
+  with pytest.raises(
+    UserError, match=rf"not as run 1 wrote it \(seed=4 .*remove {path}, "
+  ):
+    Workdir(damaged, other)
+  path.unlink()
+  Workdir(damaged, other)
+  assert Workdir.existing(damaged).config == other
+
+
+def test_a_whole_configuration_is_another_one(tmp_path):
+  Workdir(tmp_path / "run", CONFIG)
+  (tmp_path / "run/data/subject-00.h5").write_text("a result")
+  with pytest.raises(UserError, match="holds results of another configuration"):
+    Workdir(tmp_path / "run", {**CONFIG, "seed": 4})
+
+
+def test_a_configuration_that_came_to_nothing_is_not_taken_for_ours(tmp_path):
+  """The first one stands in the record too."""
+  root = tmp_path / "run"
+  Workdir(root, CONFIG)
+  Workdir(root, {**CONFIG, "seed": 1})
+  (root / "data/subject-00.h5").write_text("a result")
+  (root / "config.json").write_text("{}")
+  with pytest.raises(UserError, match="not as run 2 wrote it"):
+    Workdir(root, CONFIG)
+
+
+def test_records_of_before_do_not_speak_of_the_configuration(damaged):
+  record = damaged / ledger.NAME
+  lines = record.read_text().splitlines()
+  record.write_text("\n".join(x for x in lines if "config.json" not in x))
+  with pytest.raises(UserError, match="holds results of another configuration"):
+    Workdir(damaged, CONFIG)
