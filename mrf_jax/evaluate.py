@@ -20,8 +20,9 @@ from mrf_jax.evaluation.errors import (
 )
 from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.files import remove
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.methods import Study
+from mrf_jax.methods import Study, predicts_deviations
 from mrf_jax.timing import write_timing
 from mrf_jax.training.epoch_log import log_file, read_records
 
@@ -216,27 +217,28 @@ def _write_calibration(study: Study, estimates: Estimates, references) -> None:
   """Of the methods that predict deviations, if there are any."""
   rows, masks = [], _masks(study)
   for method, maps in estimates.items():
-    files = (
-      study.workdir.map_file(method, k, name, deviation=True)
-      for k in study.folds
-      for name in MAP_NAMES
-    )
-    if all(file.exists() for file in files):
+    if predicts_deviations(study.config, method):
       deviations = _load_maps(study, method, deviation=True)
       rows += calibrate(method, maps, deviations, references, masks)
-  if rows:
-    root = study.workdir.root
-    write_calibration(rows, root / "calibration.csv")
-    note = (
-      " Root mean squares; share of voxels that err by no more than one, and "
-      "two, predicted deviations (0.68 and 0.95 of normal errors)."
-    )
-    parts = (
-      "# Predicted deviations beside errors against the acquired maps",
-      _note(study) + note,
-      format_calibration(rows),
-    )
-    table.write_text("\n\n".join(parts) + "\n", root / "calibration.md")
+  csv, markdown = (
+    study.workdir.root / f"calibration.{suffix}" for suffix in ("csv", "md")
+  )
+  if not rows:
+    # Those of other methods, which were asked for before.
+    remove(csv)
+    remove(markdown)
+    return
+  write_calibration(rows, csv)
+  note = (
+    " Root mean squares; share of voxels that err by no more than one, and "
+    "two, predicted deviations (0.68 and 0.95 of normal errors)."
+  )
+  parts = (
+    "# Predicted deviations beside errors against the acquired maps",
+    _note(study) + note,
+    format_calibration(rows),
+  )
+  table.write_text("\n\n".join(parts) + "\n", markdown)
 
 
 def _whose(study: Study) -> str:

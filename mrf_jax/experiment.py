@@ -27,7 +27,7 @@ from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.files import replacing, writing_to
 from mrf_jax.ledger import check_lent
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.methods import METHODS, TRAINING, Study
+from mrf_jax.methods import METHODS, TRAINING, Study, predicts_deviations
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.questions import ways
@@ -325,7 +325,10 @@ def _lent_models(config) -> Workdir | None:
 def _maps_stand(study: Study, method: str) -> bool:
   workdir = study.workdir
   files = [
-    workdir.map_file(method, k, name) for k in study.folds for name in MAP_NAMES
+    workdir.map_file(method, k, name, deviation=deviation)
+    for deviation in {False, predicts_deviations(study.config, method)}
+    for k in study.folds
+    for name in MAP_NAMES
   ]
   files.append(times_file(workdir.root, method))
   if method in TRAINING and study.models is workdir:

@@ -22,8 +22,9 @@ COMPRESSION = 1032
 _ABANDONED_S = 24 * 3600
 _HOST = socket.gethostname().replace("-", "_")
 
-# Folder to the function that is told of every file or folder completed below.
-_Observer = Callable[[pathlib.Path, pathlib.Path], None]
+# Folder to the function that is told of every file or folder completed below,
+# and of every file removed.
+_Observer = Callable[[pathlib.Path | None, pathlib.Path], None]
 _observers: dict[pathlib.Path, _Observer] = {}
 
 
@@ -33,12 +34,30 @@ def observe(folder: pathlib.Path, function: _Observer) -> None:
   Args:
     folder: resolved; of folders inside each other the innermost is told.
     function: takes where the complete file or folder lies, and the path that
-      it will have in a moment; one given before for the folder gives way.
+      it will have in a moment; or None, and the path of a file that is to go;
+      one given before for the folder gives way.
   """
   _observers[folder] = function
 
 
-def _completes(temporary: pathlib.Path, path: pathlib.Path) -> None:
+def remove(path: str | os.PathLike) -> None:
+  """Removes a file that has become untrue, if it is there.
+
+  Args:
+    path: the file.
+
+  Raises:
+    UserError: a folder has the name.
+  """
+  path = pathlib.Path(path)
+  _refuse_folder(path)
+  if os.path.lexists(path):
+    _tell(None, path)
+    path.unlink()
+
+
+def _tell(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
+  """Tells the observer of what is below its folder."""
   path = path.resolve()
   for folder in path.parents:
     if folder in _observers:
@@ -114,7 +133,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   try:
     yield temporary
     _to_disk(temporary)
-    _completes(temporary, path)
+    _tell(temporary, path)
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
@@ -160,7 +179,7 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     for file in temporary.rglob("*"):
       if file.is_file():
         _to_disk(file)
-    _completes(temporary, path)
+    _tell(temporary, path)
     if path.exists():
       os.replace(path, old)
     os.replace(temporary, path)

@@ -47,7 +47,10 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     append(root, {"run": run, "began": now, **environment})
 
-  def note(temporary: pathlib.Path, path: pathlib.Path) -> None:
+  def note(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
+    if temporary is None:
+      append(root, {"gone": str(path.relative_to(root)), "run": run})
+      return
     is_folder = temporary.is_dir()
     if is_folder:
       # Files of the folder that stands there will be gone.
@@ -236,6 +239,8 @@ def _recorded(root: pathlib.Path) -> _Record:
       record.files.setdefault(name, replaced.pop(name, [])).append(line)
     elif "folder" in line:
       replace(line["folder"])
+    elif "gone" in line:
+      record.files.pop(line["gone"], None)
     else:
       record.runs[line["run"]] = line
   return record

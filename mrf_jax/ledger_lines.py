@@ -16,6 +16,7 @@ _OWN = "crc32"
 _KINDS: dict[str, dict[str, type]] = {
   "path": {"path": str, "sha256": str, "bytes": int, "run": int},
   "folder": {"folder": str, "run": int},
+  "gone": {"gone": str, "run": int},
   "began": {"began": str, "run": int},
 }
 # What it may say besides.

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from test_launch import fails_in_one_line
+from test_launch import SMOKE, fails_in_one_line
 
 from mrf_jax import UserError, files, ledger
 from mrf_jax.files import replacing, replacing_folder
@@ -283,6 +283,27 @@ def test_a_failed_write_is_not_recorded(workdir):
     path.write_text("half")
     _ = 1 / 0
   assert "4 files as run 1" in ledger.verify(workdir)
+
+
+def test_what_has_become_untrue_is_not_missed(workdir):
+  files.remove(workdir / "a.csv")
+  files.remove(workdir / "never.csv")
+  assert not (workdir / "a.csv").exists()
+  said = ledger.verify(workdir)
+  assert "3 files as run 1" in said and "missing" not in said
+  write(workdir / "a.csv", "anew")
+  assert "4 files as run 1" in ledger.verify(workdir)
+
+
+def test_calibration_of_other_methods_goes(launch, smoke, tmp_path):
+  copy = tmp_path / "run"
+  shutil.copytree(smoke, copy)
+  done = launch(SMOKE, f"--workdir={copy}", "--config.methods=('cohen',)")
+  assert done.returncode == 0, done.stderr
+  assert not list(copy.glob("calibration.*"))
+  done = launch("--mode=verify", f"--workdir={copy}")
+  assert done.returncode == 0, done.stderr
+  assert "missing" not in done.stdout
 
 
 def test_no_record(tmp_path):

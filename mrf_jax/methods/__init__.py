@@ -16,7 +16,12 @@ from mrf_jax.methods.dictionary import (
   dictionary_svd,
 )
 from mrf_jax.methods.gomez import check_gomez, gomez
-from mrf_jax.methods.network import check_network, network, train_own_folds
+from mrf_jax.methods.network import (
+  check_network,
+  network,
+  network_predicts_deviations,
+  train_own_folds,
+)
 from mrf_jax.methods.study import Estimates, Study
 from mrf_jax.models import NETWORKS
 
@@ -27,6 +32,7 @@ __all__ = [
   "Estimates",
   "Study",
   "check_options",
+  "predicts_deviations",
 ]
 
 METHODS: dict[str, Callable[[Study], Estimates]] = {
@@ -43,6 +49,16 @@ TRAINING: dict[str, Callable[[Study], None]] = {
 
 # Those that need other subjects with reference maps.
 LEARNING_METHODS = frozenset({*NETWORKS, "gomez"})
+
+
+def predicts_deviations(config: ml_collections.ConfigDict, method: str) -> bool:
+  """Whether a method gives deviations beside its maps.
+
+  Args:
+    config: the experiment's configuration.
+    method: name of the method.
+  """
+  return method in NETWORKS and network_predicts_deviations(config, method)
 
 
 def check_options(

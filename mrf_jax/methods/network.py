@@ -233,6 +233,19 @@ def check_network(
     )
 
 
+def network_predicts_deviations(
+  config: ml_collections.ConfigDict, method: str
+) -> bool:
+  """Whether a network has deviations of its maps among its outputs.
+
+  Args:
+    config: the experiment's configuration.
+    method: name of the network.
+  """
+  _, outputs_per_map = LOSSES[training_options(config, method)["loss"]]
+  return outputs_per_map == 2
+
+
 def training_options(config: ml_collections.ConfigDict, method: str) -> dict:
   """Arguments of `train_folds` and of `Saving`.
 

@@ -13,6 +13,10 @@ from collections.abc import Callable
 from launcher import ROOT, Launcher
 from stages import Stage, check_whole, leftovers, results, start
 
+from mrf_jax.ledger import NAME
+
+# What tells files of one kind apart.
+_OF_ONE = re.compile(r"(?<=subject-)\d+|(?<=tfevents\.).+")
 _SETPRIV = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 # Files of so many bytes at the most.
 _LIMITED = """
@@ -250,11 +254,17 @@ def broken(
 
 
 def kinds_of_files(folder: pathlib.Path) -> list[str]:
-  """One file of each kind in a workdir: the first of each folder and suffix."""
+  """One file of each kind in a workdir, and its record.
+
+  A kind is a folder of the workdir and a name, whatever subject, method, fold
+  and moment it is of.
+
+  Args:
+    folder: the workdir is a folder in it.
+  """
   found: dict[tuple, str] = {}
   for name, path in results(folder).items():
-    inside = pathlib.Path(name).parent
-    # Orbax draws names.
-    kind = inside.name if len(path.name) > 30 else path.name
-    found.setdefault((inside.parts[1:2], path.suffix, kind[:8]), name)
-  return sorted(found.values())
+    kind = _OF_ONE.sub("", path.name)
+    found.setdefault((pathlib.Path(name).parts[1:-1][:1], kind), name)
+  records = (str(path.relative_to(folder)) for path in folder.glob(f"*/{NAME}"))
+  return sorted([*found.values(), *records])

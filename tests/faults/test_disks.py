@@ -77,6 +77,42 @@ def broken(stages, finished, tmp_path, launcher, share=None):
     shutil.rmtree(folder)
 
 
+def test_each_kind_of_file_is_broken(finished):
+  names = disks.kinds_of_files(finished)
+  for end in (
+    "run/config.json",
+    "run/files.jsonl",
+    "run/table1.md",
+    "run/calibration.csv",
+    "subject-00.h5",
+    "subject-00_t1.nii.gz",
+    "subject-00_t2.nii.gz",
+    "subject-00_t2_sd.nii.gz",
+    "timing.json",
+    "arrays.npz",
+    "metrics.jsonl",
+  ):
+    assert sum(name.endswith(end) for name in names) == 1, end
+  # Whatever the methods, folds and subjects.
+  assert len(names) < 50
+
+
+def test_a_broken_map_of_deviations_is_made_again(
+  stages, finished, tmp_path, launcher
+):
+  expected = stages["crossval"].content(finished)
+  shutil.copytree(finished / "run", tmp_path / "run")
+  how = disks.broken(
+    stages["crossval"],
+    tmp_path,
+    expected,
+    name="run/maps/spatiotemporal_plus/subject-00_t1_sd.nii.gz",
+    damage=disks.flip,
+    launch=launcher,
+  )
+  assert how == "removed as told"
+
+
 def test_some_broken_files(stages, finished, tmp_path, launcher):
   broken(stages, finished, tmp_path, launcher, share=4)
 
