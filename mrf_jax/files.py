@@ -57,11 +57,12 @@ def remove(path: str | os.PathLike) -> None:
 
 
 def _tell(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
-  """Tells the observer of what is below its folder."""
-  path = path.resolve()
-  for folder in path.parents:
-    if folder in _observers:
-      _observers[folder](temporary, path)
+  """Tells the observer of what is below its folder, by its name there."""
+  # A folder below may be a link to another disk.
+  for folder in path.absolute().parents:
+    root = folder.resolve()
+    if root in _observers:
+      _observers[root](temporary, root / path.absolute().relative_to(folder))
       return
 
 

@@ -49,7 +49,7 @@ def append(root: pathlib.Path, line: dict) -> None:
   line = {**line, _OWN: _checksum(line)}
   # Of its own, even behind half a line of a process that was killed.
   data = ("\n" + json.dumps(line) + "\n").encode()
-  file = os.open(root / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+  file = os.open(root / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
   try:
     # Less than all is written where the disk is nearly full.
     if os.write(file, data) < len(data):

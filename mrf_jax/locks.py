@@ -28,7 +28,7 @@ def lock(folder: str | os.PathLike) -> None:
   path = _path(folder)
   if path in _held:
     return
-  file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+  file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
   if not _try(file):
     holder = _holder(file)
     os.close(file)

@@ -1,6 +1,7 @@
 """What a workdir says of its files, and what happened to them since."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -304,6 +305,33 @@ def test_calibration_of_other_methods_goes(launch, smoke, tmp_path):
   done = launch("--mode=verify", f"--workdir={copy}")
   assert done.returncode == 0, done.stderr
   assert "missing" not in done.stdout
+
+
+def test_folders_on_another_disk_are_recorded_too(tmp_path, monkeypatch):
+  root, scratch = tmp_path / "run", tmp_path / "scratch"
+  root.mkdir()
+  scratch.mkdir()
+  (root / "data").symlink_to(scratch)
+  # So may the workdir itself.
+  (tmp_path / "link").symlink_to(root)
+  monkeypatch.chdir(tmp_path)
+  ledger.keep_ledger("link", ENVIRONMENT)
+  write(root / "data/subject-00.h5", "one")
+  write(root.relative_to(tmp_path) / "data/subject-01.h5", "two")
+  write(tmp_path / "link/a.csv", "three")
+  assert "3 files as run 1" in ledger.verify(root)
+  flip(scratch / "subject-00.h5")
+  with pytest.raises(UserError, match=r"00\.h5: is not as run 1"):
+    ledger.check_reused(root)
+
+
+def test_a_group_may_write_the_record_if_the_user_lets_it(tmp_path):
+  before = os.umask(0o002)
+  try:
+    ledger.keep_ledger(tmp_path, ENVIRONMENT)
+  finally:
+    os.umask(before)
+  assert (tmp_path / ledger.NAME).stat().st_mode & 0o777 == 0o664
 
 
 def test_no_record(tmp_path):

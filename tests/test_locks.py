@@ -56,6 +56,15 @@ def test_a_dead_process_holds_nothing(number, holder, tmp_path):
   assert os.pread(file, 100, 0).decode().startswith(f"{os.getpid()} on ")
 
 
+def test_others_may_lock_as_far_as_the_user_lets_them(tmp_path):
+  before = os.umask(0o002)
+  try:
+    locks.lock(tmp_path)
+  finally:
+    os.umask(before)
+  assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o664
+
+
 def test_without_a_folder_or_a_lock_nobody_is_kept_out(tmp_path):
   locks.check_unlocked(tmp_path / "gone")
   locks.check_unlocked(tmp_path)
