@@ -233,6 +233,19 @@ def replacing_files(
     shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_unfinished(path: pathlib.PurePath) -> bool:
+  """Whether a name, or that of a folder in it, is of what is being written.
+
+  Args:
+    path: from a folder on that is not.
+  """
+  return any(
+    part.startswith((".tmp-", ".new-"))
+    or (part.startswith(".") and part.endswith(".tmp"))
+    for part in path.parts
+  )
+
+
 def _owner() -> str:
   """This process, in the names of what it has not finished."""
   return f"{os.getpid()}@{_HOST}"

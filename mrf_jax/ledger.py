@@ -48,6 +48,8 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
     append(root, {"run": run, "began": now, **environment})
 
   def note(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
+    if not _is_recorded(path.relative_to(root)):
+      return
     if temporary is None:
       append(root, {"gone": str(path.relative_to(root)), "run": run})
       return
@@ -57,7 +59,7 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
       append(root, {"folder": str(path.relative_to(root)), "run": run})
     for file in sorted(temporary.rglob("*")) if is_folder else [temporary]:
       name = (path / file.relative_to(temporary)).relative_to(root)
-      if file.is_file() and _is_recorded(name):
+      if file.is_file():
         entry = {"path": str(name), "sha256": _sha256(file), "run": run}
         append(root, {**entry, "bytes": file.stat().st_size})
 

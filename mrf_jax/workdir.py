@@ -12,7 +12,7 @@ from importlib import metadata
 import jax
 
 from mrf_jax.errors import UserError, one_line, reason
-from mrf_jax.files import replacing
+from mrf_jax.files import is_unfinished, replacing
 from mrf_jax.ledger import (
   OF_RUNS,
   changed_since,
@@ -181,8 +181,14 @@ class Workdir:
 
   def _is_empty(self) -> bool:
     """Whether no run came to anything here yet."""
-    files = {p.name for p in self.root.rglob("*") if not p.is_dir()}
-    return files <= {"config.json", "environment.json", *OF_RUNS}
+    of_none = ("config.json", "environment.json", *OF_RUNS)
+    # Folders may be links to another disk.
+    for folder, _, names in os.walk(self.root, followlinks=True):
+      inside = pathlib.Path(folder).relative_to(self.root)
+      for name in names:
+        if name not in of_none and not is_unfinished(inside / name):
+          return False
+    return True
 
   def _stored_config(self) -> dict | None:
     path = self.root / "config.json"

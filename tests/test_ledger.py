@@ -184,6 +184,16 @@ def test_what_another_workdir_lends_is_looked_at_and_no_more(workdir):
     ledger.check_lent(other, "data")
 
 
+def test_what_comes_and_goes_is_not_recorded(workdir):
+  record = workdir / ledger.NAME
+  before = record.read_text()
+  for step in ("step-1", "step-2"):
+    with replacing_folder(workdir / "checkpoints/cohen" / step) as folder:
+      (folder / "arrays").write_text("many")
+  files.remove(workdir / "checkpoints/cohen/step-1/arrays")
+  assert record.read_text() == before
+
+
 def test_half_a_line_costs_its_own_file_only(workdir):
   record = workdir / ledger.NAME
   record.write_bytes(record.read_bytes()[:-20])

@@ -24,6 +24,35 @@ def test_a_run_that_came_to_nothing_is_in_nobodys_way(tmp_path):
   assert Workdir.existing(tmp_path / "run").config == other
 
 
+@pytest.mark.parametrize(
+  "leftover",
+  [
+    "data/.tmp-7@host-subject-00.h5",
+    "models/cohen/.fold-0.7@host.tmp/model.json",
+    ".new-7@host/record.json",
+  ],
+)
+def test_half_of_a_killed_run_is_nothing(tmp_path, leftover):
+  root = tmp_path / "run"
+  Workdir(root, CONFIG)
+  (root / leftover).parent.mkdir(parents=True, exist_ok=True)
+  (root / leftover).write_text("half")
+  other = {**CONFIG, "seed": 1}
+  Workdir(root, other)
+  assert Workdir.existing(root).config == other
+
+
+def test_results_on_another_disk_are_results(tmp_path):
+  root, scratch = tmp_path / "run", tmp_path / "scratch"
+  scratch.mkdir()
+  root.mkdir()
+  (root / "data").symlink_to(scratch)
+  Workdir(root, CONFIG)
+  (scratch / "subject-00.h5").write_text("a result")
+  with pytest.raises(UserError, match="holds results of another configuration"):
+    Workdir(root, {**CONFIG, "seed": 4})
+
+
 @pytest.fixture
 def damaged(tmp_path):
   """A workdir with a result, in whose configuration a digit has changed."""
