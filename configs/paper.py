@@ -76,7 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.sequence.kind = "tailored"
   # None plays that one; or a text, MATLAB or Pulseq file, with
   # another text file of TRs where they stand apart. A train of a file is taken
-  # to be gradient-spoiled.
+  # to be gradient-spoiled, but for text with the comment `# balanced`.
   config.sequence.path = ml_collections.config_dict.placeholder(str)
   config.sequence.tr_path = ml_collections.config_dict.placeholder(str)
   # Of the file: ms or s, deg or rad; None is ms and deg, and refuses what looks

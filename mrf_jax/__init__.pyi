@@ -23,7 +23,7 @@ from .sequence import (
   rf_spoiling_phases_deg,
   tailored,
 )
-from .sequence_files import load_sequence
+from .sequence_files import load_sequence, save_sequence
 from .signal.fingerprints import (
   FingerprintDerivatives,
   fingerprint_derivatives,
@@ -63,6 +63,7 @@ __all__ = [
   "reconstruct_with_deviations",
   "rf_spoiling_phases_deg",
   "save_model",
+  "save_sequence",
   "save_subject",
   "simulate_fingerprints",
   "sinc_slice_profile",

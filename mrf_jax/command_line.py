@@ -116,7 +116,7 @@ _IMPORT = {
   "t1_unit": "s, ms or us; None is ms.",
   "t2_unit": "s, ms or us; None is ms.",
   "schedule": "Flip angles and times: text, .mat or .seq (Pulseq), taken to be "
-  "gradient-spoiled (FISP), never balanced.",
+  "gradient-spoiled (FISP) but for text that says # balanced.",
   "schedule_tr": "Text file of TRs where they stand apart, as its one column "
   "or the one named tr_ms.",
   "time_unit": "Of the schedule: ms or s.",

@@ -85,6 +85,7 @@ def evaluate(study: Study) -> None:
   _draw_figures(study, estimates)
   trained = _draw_learning_curves(study)
   write_timing(root, config.methods)
+  print(f"Errors against the acquired maps. {_noise(study)}\n")
   print(table.format_text(rows))
   print(f"\nTable 1      {root / 'table1.md'}, table1.csv")
   if simulated:

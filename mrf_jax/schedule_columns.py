@@ -3,6 +3,7 @@
 import pathlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ import scipy.io
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.hdf5 import check_dataset, check_links
-from mrf_jax.sequence import FRAME_FIELDS
+from mrf_jax.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 from mrf_jax.trial import HDF5, MATLAB, try_file
 from mrf_jax.watchdog import patience
 
@@ -178,17 +179,28 @@ def _commented_names(text: str) -> list[str]:
   return names if all(_field_of(n) in FRAME_FIELDS for n in names) else []
 
 
-def noted_inversion_ms(path: pathlib.Path) -> float | None:
-  """What a comment of a text file says, as `save_sequence` writes it, ms.
+def noted(path: pathlib.Path) -> dict[str, Any]:
+  """What comments of a text file say of the whole train.
 
   Args:
     path: a file that `read_text` has read.
+
+  Returns:
+    Fields of `Sequence`: times of preparations, ms or None for `none`, and
+    whether it is balanced, of what `save_sequence` writes and is there.
   """
   text = path.read_text(encoding="utf-8-sig")
+  found: dict[str, Any] = {}
   # Blanks alone: a value is not to be found on the next line.
-  pattern = r"^#[ \t]*inversion_time_ms[ \t]+(\S+)[ \t]*$"
-  noted = re.search(pattern, text, re.MULTILINE)
-  return float(noted[1]) if noted and _is_number(noted[1]) else None
+  pattern = r"^#[ \t]*(\w+)[ \t]+(\S+)[ \t]*$"
+  for name, word in re.findall(pattern, text, re.MULTILINE):
+    if name in PREPARATION_FIELDS and word == "none":
+      found[name] = None
+    elif name in PREPARATION_FIELDS and _is_number(word):
+      found[name] = float(word)
+  if re.search(r"^#[ \t]*balanced[ \t]*$", text, re.MULTILINE):
+    found["balanced"] = True
+  return found
 
 
 def _is_number(word: str) -> bool:

@@ -12,7 +12,7 @@ from mrf_jax.files import replacing
 from mrf_jax.pulseq import load_pulseq
 from mrf_jax.schedule_columns import (
   Columns,
-  noted_inversion_ms,
+  noted,
   read_column,
   read_matlab,
   read_text,
@@ -51,11 +51,12 @@ def load_sequence(
   """A schedule from a file, by its suffix.
 
   Text: one row a frame, numbers split by blanks or commas, lines that start
-  with # are comments, but for `# inversion_time_ms 20`. The columns are flip
-  angle, then, where given, TR, TE and RF phase; a first line of names
+  with # are comments, but for `# inversion_time_ms 20` (or another preparation
+  of `Sequence`, or `none`) and `# balanced`. The columns are flip angle, then,
+  where given, TR, TE and RF phase; a first line of names
   (`flip_angle_deg,tr_ms`, which may be a comment) orders them otherwise. Public
-  schedules, such as the Jiang-type one, often come as two
-  single-column files: name the second as `tr_path`.
+  schedules, such as the Jiang-type one, often come as two single-column files:
+  name the second as `tr_path`.
 
   `.mat`: MATLAB files of any version with the variables FA, TR, TE, PH and TI,
   or others that `variables` names. `.seq`: see `load_pulseq`, which finds all
@@ -121,10 +122,6 @@ def load_sequence(
   if tr_path is not None:
     columns["tr_ms"] = read_column(pathlib.Path(tr_path), "tr_ms")
   _to_house_units(columns, path, time_unit, angle_unit)
-  if path.suffix.lower() != ".mat":
-    noted_ms = noted_inversion_ms(path)
-    if noted_ms is not None:
-      columns["inversion_time_ms"] = np.array([noted_ms])
   wanted = length if n_frames is None else n_frames
   defaults = {"tr_ms": tr_ms, "te_ms": te_ms, "rf_phases_deg": 0.0}
   fields: dict[str, Any] = {}
@@ -142,8 +139,11 @@ def load_sequence(
     fields[name] = values[:wanted]
   if "inversion_time_ms" in columns:
     inversion_time_ms = float(columns["inversion_time_ms"][0])
+  fields["inversion_time_ms"] = inversion_time_ms
+  if path.suffix.lower() != ".mat":
+    fields |= noted(path)
   try:
-    return make_sequence(**fields, inversion_time_ms=inversion_time_ms)
+    return make_sequence(**fields)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
 
@@ -166,9 +166,7 @@ def open_times(
   if path.suffix.lower() == ".mat":
     given = {*read_matlab(path, {})}
   else:
-    given = {*read_text(path)}
-    if noted_inversion_ms(path) is not None:
-      given.add("inversion_time_ms")
+    given = {*read_text(path), *noted(path)}
   if tr_path is not None:
     given.add("tr_ms")
   return tuple(name for name in _TIMES if name not in given)
@@ -177,16 +175,16 @@ def open_times(
 def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
   """Writes a schedule as text that `load_sequence` reads.
 
-  Preparation and balance, of which text knows nothing, are comments.
+  What is said of the whole train, preparations and balance, is in comments.
 
   Args:
     sequence: the train.
     path: the file, replaced as a whole.
   """
+  preparations = {name: getattr(sequence, name) for name in PREPARATION_FIELDS}
   lines = [
-    f"# {name} {value:g}"
-    for name in PREPARATION_FIELDS
-    if (value := getattr(sequence, name)) is not None
+    f"# {name} {'none' if value is None else f'{value:.9g}'}"
+    for name, value in preparations.items()
   ]
   if sequence.balanced:
     lines.append("# balanced")

@@ -85,7 +85,7 @@ def test_help_says_whose_flags_they_are(launch):
   for words in (
     "--mask: Of import and reconstruct.",
     "of reconstruct subject files, too",
-    "gradient-spoiled (FISP), never balanced",
+    "gradient-spoiled (FISP) but for text that says # balanced",
     "Trace to WORKDIR/profile, of crossval, sweep, simulate, design, benchmark",
   ):
     assert words in said, words

@@ -1,10 +1,12 @@
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
 import scipy.io
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence import jiang_type
+from mrf_jax.sequence import FRAME_FIELDS, PREPARATION_FIELDS, jiang_type
 from mrf_jax.sequence_files import (
   load_sequence,
   open_times,
@@ -270,19 +272,29 @@ def test_damaged_matlab_files_are_named(tmp_path, save):
     load_sequence(tmp_path / "missing.mat")
 
 
-def test_what_is_saved_is_read_again(tmp_path):
-  wanted = jiang_type(50)
-  save_sequence(wanted, tmp_path / "train.txt")
-  inversion_time_ms = float(wanted.inversion_time_ms)
-  found = load_sequence(
-    tmp_path / "train.txt", inversion_time_ms=inversion_time_ms
-  )
-  for name in ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg"):
+@pytest.mark.parametrize(
+  "more",
+  [
+    {"inversion_time_ms": 18.0},
+    {"inversion_time_ms": None},
+    {"inversion_time_ms": None, "saturation_time_ms": 7.25},
+    {"t2_preparation_ms": 40.0, "balanced": True},
+  ],
+)
+def test_what_is_saved_is_read_again(tmp_path, more):
+  """All of it, whatever is taken where a file says nothing."""
+  path = tmp_path / "train.txt"
+  wanted = dataclasses.replace(jiang_type(50), inversion_time_ms=None)
+  wanted = dataclasses.replace(wanted, **more)
+  save_sequence(wanted, path)
+  assert not {"inversion_time_ms", "tr_ms"} & {*open_times(path)}
+  found = load_sequence(path, inversion_time_ms=33.0)
+  for name in FRAME_FIELDS:
     np.testing.assert_allclose(
       getattr(found, name), getattr(wanted, name), rtol=1e-6
     )
-  text = (tmp_path / "train.txt").read_text()
-  assert f"# inversion_time_ms {inversion_time_ms:g}" in text
+  for name in (*PREPARATION_FIELDS, "balanced"):
+    assert getattr(found, name) == getattr(wanted, name), name
 
 
 @pytest.mark.parametrize(

@@ -253,12 +253,13 @@ def _summary(sequence: Sequence, path) -> str:
     return f"{shown}{unit}"
 
   inversion = sequence.inversion_time_ms
+  spoiling = "balanced" if sequence.balanced else "taken to be gradient-spoiled"
   return (
     f"schedule {path}: {sequence.n_frames} frames, flip angles "
     f"{span(sequence.flip_angles_deg, '°')}, TR {span(sequence.tr_ms, ' ms')}, "
     f"TE {span(sequence.te_ms, ' ms')}, "
     + ("no inversion" if inversion is None else f"inversion {inversion:g} ms")
-    + " before the first pulse"
+    + f" before the first pulse; {spoiling}"
   )
 
 
