@@ -26,6 +26,10 @@ _IMAGES = {
 # the header does not know of.
 _SURPLUS = 1 << 20
 
+# Of a mask or map: 512 along each axis, some 16 times the largest scan's. Zeros
+# are packed so well that a file of a megabyte may hold a thousand of them.
+_MOST_VALUES = 512**3
+
 Bytes = BinaryIO | gzip.GzipFile
 
 
@@ -104,6 +108,11 @@ def read_volume(
     if dtype.kind not in "iuf":
       kind = "complex" if dtype.kind == "c" else f"of type {dtype}"
       raise UserError(f"{path}: the values are {kind}; real ones are wanted")
+    if math.prod(header.get_data_shape()) > _MOST_VALUES:
+      raise UserError(
+        f"{path}: the header claims the shape {header.get_data_shape()}; at "
+        f"most {_MOST_VALUES:,} values are known"
+      )
     stored = ArrayProxy(stream, header, mmap=False)
     values = np.asarray(stored, np.float32)
     read_to_end(stream, path)

@@ -166,6 +166,25 @@ def test_what_follows_the_values_is_not_kept(tmp_path):
   assert memory.peak_bytes < 1 << 26
 
 
+def test_a_volume_without_end_is_refused(tmp_path):
+  """1.5 GiB of zeros in 1.6 MB, as the header has it."""
+  path = tmp_path / "a.nii.gz"
+  header = nibabel.Nifti1Header()
+  header.set_data_dtype(np.uint8)
+  header.set_data_shape((1024, 1024, 1536))
+  header.set_sform(AFFINE, 1)
+  header.set_data_offset(352)
+  packed = gzip.compress(header.binaryblock + bytes(4))
+  path.write_bytes(packed + 24 * gzip.compress(bytes(1 << 26)))
+  with (
+    PeakMemory() as memory,
+    pytest.raises(UserError, match=r"at most 134,217,728 values are known"),
+  ):
+    read_volume(path)
+  assert memory.peak_bytes < 1 << 26
+  assert read_place(path)[0] == (1024, 1024, 1536)
+
+
 def test_a_place_is_read_without_the_values(tmp_path):
   path = volume(tmp_path / "a.nii.gz")
   path.write_bytes(path.read_bytes()[:-20])

@@ -166,6 +166,12 @@ def of_volume(kind: str) -> dict[str, Damage]:
 
     return write
 
+  def all_zero(data):
+    header = nibabel.Nifti1Header(data[:348])
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((1024, 1024, 1536))
+    return gzip.compress(header.binaryblock + data[348:352]) + zeros
+
   def offset(value):
     field = np.float32(value).tobytes()
     return unpacked(lambda data: gzip.compress(data[:108] + field + data[112:]))
@@ -183,6 +189,7 @@ def of_volume(kind: str) -> dict[str, Damage]:
     "two axes": values(lambda x: x[:, :, 0]),
     "zeros": values(np.zeros_like),
     "a bomb behind it": unpacked(lambda data: gzip.compress(data) + zeros),
+    "a bomb as it says": unpacked(all_zero),
     "a bomb alone": lambda path: path.write_bytes(zeros) and None,
     "an offset behind the end": offset(1e9),
     "a negative offset": offset(-352),
