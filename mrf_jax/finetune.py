@@ -28,7 +28,11 @@ from mrf_jax.training.bundle import (
   load_training,
   save_model,
 )
-from mrf_jax.training.checkpoint import Checkpoints, Saving
+from mrf_jax.training.checkpoint import (
+  Checkpoints,
+  Saving,
+  remove_finished,
+)
 from mrf_jax.training.loop import TrainedFold, train_folds
 from mrf_jax.training.setup import NOBODY, Signals
 from mrf_jax.workdir import config_differences
@@ -58,17 +62,10 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     UserError: something is missing, damaged or does not fit; nothing is
       written then.
   """
-  for name in ("model", "subjects", "output"):
-    if not options[name]:
-      raise UserError(f"--{name} is missing")
-  if len(options["model"]) > 1:
-    raise UserError(
-      f"--model: {len(options['model'])} bundles; one is trained at a time"
-    )
+  _check_flags(options)
   source = options["model"][0]
   output = pathlib.Path(options["output"])
-  if output.exists():
-    raise UserError(f"--output: {output} is there already")
+  _refuse_existing(output)
   model = load_model(source)
   config = load_config(
     source, wants=("seed", "preprocessing", "training", "precision")
@@ -92,14 +89,11 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     before=load_training(source, default={}),
     voxels=voxels,
   )
-  # Beside the new bundle, until it stands.
-  unfinished = output.with_name(f"{output.name}.training")
+  unfinished = _unfinished(output)
   with writing_to(unfinished):
     lock(unfinished)
   # By another run, which has ended since.
-  if output.exists():
-    _remove(unfinished)
-    raise UserError(f"--output: {output} is there already")
+  _refuse_existing(output)
   checkpoints = _checkpoints(
     unfinished / model.method, training, source, paths, references
   )
@@ -132,14 +126,56 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     f"Trained      {model.method}, {training['epochs']} epochs on "
     f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
   )
-  if errors:
-    first, last = min(errors), max(errors)
-    print(
-      f"Error there  {_said(errors[first])} after epoch {first}, "
-      f"{_said(errors[last])} after epoch {last}"
-    )
+  _print_errors(errors)
   print(f"Model        {output}")
   return output
+
+
+def _check_flags(options: dict[str, Any]) -> None:
+  for name in ("model", "subjects", "output"):
+    if not options[name]:
+      raise UserError(f"--{name} is missing")
+  if len(options["model"]) > 1:
+    raise UserError(
+      f"--model: {len(options['model'])} bundles; one is trained at a time"
+    )
+
+
+def _unfinished(output: pathlib.Path) -> pathlib.Path:
+  """Folder beside a new bundle, until it stands."""
+  return output.with_name(f"{output.name}.training")
+
+
+def _refuse_existing(output: pathlib.Path) -> None:
+  """Writes over nothing.
+
+  What a run has left that was killed when its bundle stood goes.
+  """
+  if not output.exists():
+    return
+  unfinished = _unfinished(output)
+  if unfinished.is_dir():
+    # Another run may be at it; what has the name may be no bundle.
+    with contextlib.suppress(OSError, UserError):
+      lock(unfinished)
+      try:
+        training = load_training(output, default={})
+        remove_finished(
+          unfinished,
+          NOBODY,
+          is_over=lambda config: _is_of(config, training),
+        )
+      finally:
+        _remove(unfinished)
+  raise UserError(f"--output: {output} is there already")
+
+
+def _is_of(checkpoint: dict, training: dict) -> bool:
+  """Whether a checkpoint is of the training that a bundle tells of."""
+  return checkpoint["model"] == training.get("from") and all(
+    checkpoint[name] == training.get(name)
+    for name in ("epochs", "learning_rate")
+  )
 
 
 def _remove(unfinished: pathlib.Path) -> None:
@@ -244,6 +280,16 @@ def _checkpoints(
     ),
     warn=lambda text: notice(f"warning: {text}"),
   )
+
+
+def _print_errors(errors: dict[int, np.ndarray]) -> None:
+  """Those of the first and the last epoch, where voxels were watched."""
+  if errors:
+    first, last = min(errors), max(errors)
+    print(
+      f"Error there  {_said(errors[first])} after epoch {first}, "
+      f"{_said(errors[last])} after epoch {last}"
+    )
 
 
 def _said(errors: np.ndarray) -> str:

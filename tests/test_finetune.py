@@ -11,6 +11,7 @@ import pytest
 
 from mrf_jax import (
   UserError,
+  finetune,
   load_model,
   load_subject,
   reconstruct,
@@ -18,7 +19,7 @@ from mrf_jax import (
 )
 from mrf_jax.finetune import finetune_files
 from mrf_jax.sequence import jiang_type
-from mrf_jax.training.bundle import load_training
+from mrf_jax.training.bundle import load_training, save_model
 
 
 def flags(**given):
@@ -194,6 +195,54 @@ def test_of_another_power_it_is_refused(smoke, tmp_path):
         output=str(tmp_path / "out"),
       )
     )
+
+
+@pytest.fixture
+def killed(smoke, tmp_path, monkeypatch):
+  """Flags of a run that was killed when its bundle stood already."""
+  given = flags(
+    model=[str(smoke / "models/cohen/fold-0")],
+    subjects=[str(smoke / "data/subject-00.h5")],
+    output=str(tmp_path / "net"),
+    epochs=2,
+  )
+
+  def save_and_die(*args, **options):
+    save_model(*args, **options)
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(finetune, "save_model", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+      finetune_files(given)
+  assert list((tmp_path / "net.training/cohen/fold--1").glob("step-*"))
+  return given
+
+
+@pytest.mark.parametrize("half_removed", [False, True])
+def test_what_a_killed_run_left_beside_its_bundle_goes(
+  killed, tmp_path, half_removed
+):
+  if half_removed:
+    for path in tmp_path.rglob("checkpoint.json"):
+      path.unlink()
+  with pytest.raises(UserError, match="is there already"):
+    finetune_files(killed)
+  assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_checkpoints_of_another_training_stay(killed, smoke, tmp_path):
+  """Somebody has put another bundle there meanwhile."""
+  shutil.rmtree(tmp_path / "net")
+  shutil.copytree(smoke / "models/cohen/fold-1", tmp_path / "net")
+  before = sorted((tmp_path / "net.training/cohen").rglob("*"))
+  with pytest.raises(UserError, match="is there already"):
+    finetune_files(killed)
+  assert sorted((tmp_path / "net.training/cohen").rglob("*")) == before
+  # They are gone on with.
+  shutil.rmtree(tmp_path / "net")
+  finetune_files(killed)
+  assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
 def test_what_else_lies_in_the_folder_of_a_training_stays(smoke, tmp_path):

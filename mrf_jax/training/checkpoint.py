@@ -211,6 +211,35 @@ class Checkpoints:
       return None
 
 
+def remove_finished(
+  folder: pathlib.Path, fold: int, *, is_over: Callable[[dict], bool]
+) -> None:
+  """Forgets trainings that came to their end without doing so themselves.
+
+  Args:
+    folder: holds folders of methods.
+    fold: number of the left-out subject.
+    is_over: whether a checkpoint of this configuration is needed no more; all
+      of a method's must be.
+  """
+
+  def goes(step: pathlib.Path) -> bool:
+    try:
+      text = json.loads((step / "checkpoint.json").read_text())
+      return is_over(dict(text["config"]))
+    except FileNotFoundError:
+      # Of one whose removal was cut short.
+      return True
+    except (OSError, ValueError, KeyError, TypeError):
+      return False
+
+  for path in sorted(folder.glob(f"*/fold-{fold}")):
+    if all(goes(step) for step in path.glob("step-*")):
+      shutil.rmtree(path, ignore_errors=True)
+      with contextlib.suppress(OSError):
+        path.parent.rmdir()
+
+
 @dataclasses.dataclass(frozen=True)
 class Saving:
   """When checkpoints are written.

@@ -131,12 +131,14 @@ def results(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def leftovers(folder: pathlib.Path) -> list[str]:
-  """What unfinished runs have left behind, locks aside."""
+  """What unfinished runs have left behind, locks of workdirs aside."""
   names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
   return [
     name
     for name in names
-    if _UNFINISHED.search(name) and not name.endswith(".lock")
+    # The last is of `--mode=finetune`, until its bundle stands.
+    if (_UNFINISHED.search(name) and not name.endswith(".lock"))
+    or name.endswith(".training")
   ]
 
 
