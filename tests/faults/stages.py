@@ -1,6 +1,8 @@
 """Stages that are interrupted, and what shows that nothing came of it."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import pathlib
@@ -11,12 +13,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import h5py
+import jax
+import jax.export
 import nibabel
 import numpy as np
 from launcher import ROOT
 from PIL import Image
 
-from mrf_jax import load_model
+from mrf_jax import UserError, load_model
+from mrf_jax.ledger import NAME, verify
 
 SMOKE = "--config=configs/smoke.py"
 # Names of what is not finished, or not a result.
@@ -143,7 +148,9 @@ def leftovers(folder: pathlib.Path) -> list[str]:
 
 
 def check_whole(folder: pathlib.Path) -> None:
-  """Reads every result to its end.
+  """Reads every result to its end, and holds workdirs against their records.
+
+  What is missing there was noted a moment before it was to come.
 
   Raises:
     Exception: whatever its reader raises for half a file.
@@ -152,6 +159,16 @@ def check_whole(folder: pathlib.Path) -> None:
     # Logs grow line by line, and hold the beginning of one at worst.
     if not name.startswith(("run/metrics/", "run/profile/")):
       read(path)
+    if path.name == "model.json":
+      load_model(path.parent)
+  for record in folder.rglob(NAME):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(UserError):
+      print(verify(record.parent))
+    # At least itself, which is how the answer begins.
+    assert str(record.parent) in said.getvalue(), record
+    changed = re.findall("^  changed: .*", said.getvalue(), re.MULTILINE)
+    assert not changed, changed
 
 
 def read(path: pathlib.Path):
@@ -175,10 +192,18 @@ def read(path: pathlib.Path):
     return None if "seconds" in rows[0] else rows
   if path.suffix in (".md", ".html"):
     text = path.read_text()
-    assert text.endswith("\n"), path
+    end = "</html>\n" if path.suffix == ".html" else "\n"
+    assert text.endswith(end), path
     # Tables with seconds in them stand beside those without.
     return None
-  return path.read_bytes()
+  if path.suffix == ".npz":
+    # NumPy leaves half a file open.
+    with open(path, "rb") as file, np.load(file) as arrays:
+      return {name: arrays[name].tobytes() for name in arrays}
+  content = path.read_bytes()
+  if path.suffix == ".stablehlo":
+    jax.export.deserialize(bytearray(content)).mlir_module()
+  return content
 
 
 def _hdf5(file: h5py.File) -> dict:
@@ -228,8 +253,6 @@ def _results(folder: pathlib.Path) -> dict:
 
 
 def _bundle(path: pathlib.Path) -> list[bytes]:
-  import jax
-
   model = load_model(path)
   return [
     np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model.variables)
