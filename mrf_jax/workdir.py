@@ -329,15 +329,30 @@ def environment(config: dict) -> dict:
 
 
 def git_commit() -> str | None:
-  """Commit of the code that runs; `-dirty` if the tree was changed since."""
+  """Commit of the code that runs; `-dirty` if the tree was changed since.
+
+  None where no repository has it, such as one that it was installed within.
+  """
+  path = pathlib.Path(__file__)
   try:
-    described = subprocess.run(
-      ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-      cwd=pathlib.Path(__file__).parent,
-      capture_output=True,
-      text=True,
-      check=True,
+    _git("ls-files", "--error-unmatch", path.name, folder=path.parent)
+    return _git(
+      "describe", "--always", "--dirty", "--abbrev=40", folder=path.parent
     )
   except (OSError, subprocess.CalledProcessError):
     return None
-  return described.stdout.strip()
+
+
+def _git(*arguments: str, folder: pathlib.Path) -> str:
+  """What git says there, and if it fails an error."""
+  # In containers the files are often another user's, whose programs are not
+  # to run.
+  options = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
+  done = subprocess.run(
+    ["git", *options, *arguments],
+    cwd=folder,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return done.stdout.strip()

@@ -1,8 +1,10 @@
 """Whose results a workdir holds."""
 
+import subprocess
+
 import pytest
 
-from mrf_jax import UserError, ledger
+from mrf_jax import UserError, ledger, workdir
 from mrf_jax.workdir import Workdir
 
 CONFIG = {"seed": 0, "data": {"n": 3}}
@@ -120,3 +122,45 @@ def test_records_of_before_do_not_speak_of_the_configuration(damaged):
   record.write_text("\n".join(x for x in lines if "config.json" not in x))
   with pytest.raises(UserError, match="holds results of another configuration"):
     Workdir(damaged, CONFIG)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+  """A user's repository of one commit, with our code in it but not of it."""
+  for name in ("author", "committer"):
+    monkeypatch.setenv(f"GIT_{name.upper()}_NAME", "somebody")
+    monkeypatch.setenv(f"GIT_{name.upper()}_EMAIL", "somebody@example.org")
+  code = tmp_path / "project/.venv/mrf_jax/workdir.py"
+  code.parent.mkdir(parents=True)
+  code.write_text("VERSION = 1\n")
+  (tmp_path / "project/own.py").write_text("print()\n")
+  monkeypatch.setattr(workdir, "__file__", str(code))
+  git(tmp_path / "project", "init", "-q")
+  git(tmp_path / "project", "add", "own.py")
+  git(tmp_path / "project", "commit", "-qm", "one")
+  return tmp_path / "project"
+
+
+def git(folder, *arguments):
+  return subprocess.run(
+    ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+  ).stdout.strip()
+
+
+def test_the_commit_of_a_repository_around_us_is_not_ours(repository):
+  assert workdir.git_commit() is None
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_our_commit_whoever_owns_it(repository, monkeypatch, owned):
+  git(repository, "add", "-f", ".venv")
+  git(repository, "commit", "-qm", "two")
+  commit = git(repository, "rev-parse", "HEAD")
+  if not owned:
+    # A switch of git's own tests.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+      git(repository, "status")
+  assert workdir.git_commit() == commit
+  (repository / ".venv/mrf_jax/workdir.py").write_text("VERSION = 2\n")
+  assert workdir.git_commit() == f"{commit}-dirty"
