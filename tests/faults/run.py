@@ -85,6 +85,10 @@ def main() -> None:
     "inputs": lambda f: _inputs(f, options.seed),
     "fuzzing": lambda f: _fuzzing(f, options.fuzz_minutes),
   }
+  flags = {
+    "kills": f" --kills={options.kills}",
+    "fuzzing": f" --fuzz_minutes={options.fuzz_minutes:g}",
+  }
   for part in options.parts:
     path = workdir / f"{part}.json"
     if path.exists():
@@ -97,6 +101,8 @@ def main() -> None:
       rows = makers[part](_Place(folder, workdir))
     found = {
       "rows": rows,
+      "command": f"python tests/faults/run.py --parts {part}"
+      + flags.get(part, ""),
       "minutes": (time.monotonic() - begin) / 60,
       "commit": git_commit(),
       "python": platform.python_version(),
@@ -368,7 +374,7 @@ def _page(workdir: pathlib.Path, words: pathlib.Path) -> str:
   lines += ["| :-- | :-- | :-- | :-- | --: |"]
   for part, found in parts.items():
     lines.append(
-      f"| {part} | `python tests/faults/run.py --parts {part}` | "
+      f"| {part} | `{found['command']}` | "
       f"{(found['commit'] or '')[:7]} | {found['python']} | "
       f"{found['minutes']:.1f} |"
     )
