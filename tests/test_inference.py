@@ -154,4 +154,4 @@ def test_many_voxels_equal_an_eager_network(method):
   with jax.disable_jit():
     expected = of_patches(model, subject, np.arange(subject.n_voxels))
   found = reconstruct(model, subject).stack()
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
