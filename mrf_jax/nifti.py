@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from nibabel.arrayproxy import ArrayProxy
 
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.files import COMPRESSION, replacing
+from mrf_jax.files import COMPRESSION, check_claim, replacing
 
 # Two grids are one if their corners lie this close, in voxels.
 _GRID_TOLERANCE = 0.01
@@ -25,7 +25,6 @@ _IMAGES = {
 # Bytes behind the values that may be a writer's padding; more are values that
 # the header does not know of.
 _SURPLUS = 1 << 20
-
 # Of a mask or map: 512 along each axis, some 16 times the largest scan's. Zeros
 # are packed so well that a file of a megabyte may hold a thousand of them.
 _MOST_VALUES = 512**3
@@ -191,18 +190,10 @@ def open_nifti(
     if 0 <= offset < kind.single_vox_offset:
       offset = kind.single_vox_offset
       header.set_data_offset(offset)
-    shape = tuple(map(int, header.get_data_shape()))
-    claimed = math.prod(shape) * header.get_data_dtype().itemsize
-    if min(shape, default=0) < 0 or offset < 0:
-      raise UserError(
-        f"{path}: damaged, the header claims the shape {shape} from byte "
-        f"{offset} on"
-      )
-    if offset + claimed > held:
-      raise UserError(
-        f"{path}: damaged, the header claims the shape {shape}, {claimed:,} "
-        f"bytes from byte {offset:,} on, more than the file can hold"
-      )
+    if offset < 0:
+      raise UserError(f"{path}: damaged, its values begin at byte {offset}")
+    itemsize = header.get_data_dtype().itemsize
+    check_claim(path, header.get_data_shape(), itemsize, held - offset)
     yield header, stream
 
 

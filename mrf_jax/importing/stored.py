@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.files import COMPRESSION
+from mrf_jax.files import COMPRESSION, check_claim
 from mrf_jax.hdf5 import check_links
 from mrf_jax.nifti import open_nifti, read_to_end
 from mrf_jax.trial import HDF5, MATLAB, try_file
@@ -110,18 +110,6 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
     ) from error
 
 
-def _refuse_absurd(path, shape, itemsize: int, held_bytes: int) -> None:
-  """Refuses a header that claims more than the bytes could hold."""
-  if any(n < 0 for n in shape):
-    raise UserError(f"{path}: the header claims the shape {tuple(shape)}")
-  claimed = math.prod(map(int, shape)) * itemsize
-  if claimed > held_bytes:
-    raise UserError(
-      f"{path}: the header claims {claimed:,} bytes, shape {tuple(shape)}, "
-      "more than the file can hold"
-    )
-
-
 def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
   """A volume series; its axes are x, y, slice, frame as the format has them."""
   del variable
@@ -182,7 +170,7 @@ def _open_npz(path: pathlib.Path, variable: str | None) -> Stored:
       name = info.filename.removesuffix(".npy")
       shapes[name] = (shape, dtype)
       held = min(info.file_size, COMPRESSION * path.stat().st_size)
-      _refuse_absurd(f"{path}: {name}", shape, dtype.itemsize, held)
+      check_claim(f"{path}: {name}", shape, dtype.itemsize, held)
   name = _choose(path, variable, shapes)
   with np.load(path, allow_pickle=False) as loaded:
     return _in_memory(f"{path}: {name}", loaded[name])
@@ -204,7 +192,7 @@ def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
   name = _choose(path, variable, numbers)
   shape, dtype = numbers[name]
   held = COMPRESSION * path.stat().st_size
-  _refuse_absurd(f"{path}: {name}", shape, dtype.itemsize, held)
+  check_claim(f"{path}: {name}", shape, dtype.itemsize, held)
   loaded = scipy.io.loadmat(path, variable_names=[name])[name]
   return _in_memory(f"{path}: {name}", loaded)
 
@@ -225,7 +213,7 @@ def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
   name = _choose(path, variable, known)
   shape, dtype = known[name]
   held = COMPRESSION * path.stat().st_size
-  _refuse_absurd(f"{path}: {name}", shape, dtype.itemsize, held)
+  check_claim(f"{path}: {name}", shape, dtype.itemsize, held)
 
   def pieces(step: int) -> Iterator[np.ndarray]:
     with h5py.File(path) as file:
