@@ -150,6 +150,13 @@ def test_offsets_that_are_none(offset, tmp_path):
       reader(path)
 
 
+def refused_unread(path, words):
+  """A volume that is refused before its values take memory."""
+  with PeakMemory() as memory, pytest.raises(UserError, match=words):
+    read_volume(path)
+  assert memory.peak_bytes < 1 << 26
+
+
 def test_what_follows_the_values_is_not_kept(tmp_path):
   path = volume(tmp_path / "a.nii.gz")
   wanted, _ = read_volume(path)
@@ -158,12 +165,7 @@ def test_what_follows_the_values_is_not_kept(tmp_path):
   np.testing.assert_array_equal(read_volume(path)[0], wanted)
   # 512 MiB in half a megabyte.
   path.write_bytes(data + 8 * gzip.compress(bytes(1 << 26)))
-  with (
-    PeakMemory() as memory,
-    pytest.raises(UserError, match=r"more than 1,048,576 bytes follow"),
-  ):
-    read_volume(path)
-  assert memory.peak_bytes < 1 << 26
+  refused_unread(path, "more than 1,048,576 bytes follow")
 
 
 def test_a_volume_without_end_is_refused(tmp_path):
@@ -176,12 +178,7 @@ def test_a_volume_without_end_is_refused(tmp_path):
   header.set_data_offset(352)
   packed = gzip.compress(header.binaryblock + bytes(4))
   path.write_bytes(packed + 24 * gzip.compress(bytes(1 << 26)))
-  with (
-    PeakMemory() as memory,
-    pytest.raises(UserError, match=r"at most 134,217,728 values are known"),
-  ):
-    read_volume(path)
-  assert memory.peak_bytes < 1 << 26
+  refused_unread(path, "at most 134,217,728 values are known")
   assert read_place(path)[0] == (1024, 1024, 1536)
 
 

@@ -21,12 +21,10 @@ from launcher import ROOT
 from PIL import Image
 
 from mrf_jax import UserError, load_model
-from mrf_jax.ledger import NAME, verify
+from mrf_jax.files import is_unfinished
+from mrf_jax.ledger import NAME, OF_RUNS, verify
 
 SMOKE = "--config=configs/smoke.py"
-# Names of what is not finished, or not a result.
-_UNFINISHED = re.compile(r"(^|/)(\.tmp-|\.new-|\..*\.tmp(/|$)|\.lock$)")
-_OF_RUNS = ("files.jsonl", "errors.log")
 
 
 class Stage(NamedTuple):
@@ -127,23 +125,22 @@ def start(
 def results(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   """Files under the names of results, whether of this run or of one before."""
   return {
-    name: path
+    str(name): path
     for path in sorted(folder.rglob("*"))
     if path.is_file()
-    and not _UNFINISHED.search(name := str(path.relative_to(folder)))
-    and path.name not in _OF_RUNS
+    and not is_unfinished(name := path.relative_to(folder))
+    and path.name not in OF_RUNS
   }
 
 
 def leftovers(folder: pathlib.Path) -> list[str]:
   """What unfinished runs have left behind, locks of workdirs aside."""
-  names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+  names = (path.relative_to(folder) for path in folder.rglob("*"))
   return [
-    name
+    str(name)
     for name in names
     # The last is of `--mode=finetune`, until its bundle stands.
-    if (_UNFINISHED.search(name) and not name.endswith(".lock"))
-    or name.endswith(".training")
+    if is_unfinished(name) or name.suffix == ".training"
   ]
 
 
