@@ -1,11 +1,8 @@
-"""From files to files: every format, what does not fit, what is written."""
+"""From files to files: every format, and what is written."""
 
-import collections
 import csv
 import json
-import shutil
 
-import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ import scipy.io
 
 from configs import smoke as smoke_config
 from mrf_jax import (
-  UserError,
   load_model,
   load_subject,
   reconstruct,
@@ -28,40 +24,7 @@ from mrf_jax.reconstruction.command import reconstruct_files
 from mrf_jax.report.results import load_results
 from mrf_jax.sequence import jiang_type
 from tests.importing.test_series import matlab73
-
-AFFINE = np.array(
-  [[0, -7.9, 0.6, 110], [8.0, 0.1, 0, -130], [0.1, 0.6, 5, 2], [0, 0, 0, 1]]
-)
-
-
-def flags(**given):
-  """Values of all flags: None, but for those given."""
-  values = collections.defaultdict(lambda: None, given)
-  if isinstance(values["model"], (str, bytes)):
-    values["model"] = [values["model"]]
-  return values
-
-
-@pytest.fixture(scope="module")
-def bundle(smoke):
-  return str(smoke / "models/spatiotemporal/fold-0")
-
-
-@pytest.fixture(scope="module")
-def scan(smoke, tmp_path_factory):
-  """The left-out subject, obliquely placed; its file, images and schedule."""
-  folder = tmp_path_factory.mktemp("scan")
-  subject = load_subject(smoke / "data/subject-00.h5")
-  subject = type(subject)(**{**vars(subject), "affine": AFFINE})
-  save_subject(subject, folder / "subject.h5")
-  volume = np.zeros((*subject.mask.shape, subject.n_windows), np.complex64)
-  volume[subject.mask] = subject.signals
-  train = subject.sequence
-  columns = np.stack([train.flip_angles_deg, train.tr_ms, train.te_ms], 1)
-  np.savetxt(folder / "train.txt", columns, fmt="%.9g")
-  mask = subject.mask.transpose(2, 1, 0).astype(np.uint8)
-  nibabel.save(nibabel.Nifti1Image(mask, AFFINE), folder / "mask.nii.gz")
-  return folder, subject, volume.transpose(2, 1, 0, 3)
+from tests.reconstruction.conftest import AFFINE, flags
 
 
 def write_series(kind, folder, images):
@@ -223,38 +186,6 @@ def test_nothing_of_another_reconstruction_stays(
   assert {"t1.nii.gz", "errors.md", "mine.txt"} <= names
 
 
-@pytest.mark.parametrize("name", ["t1.nii.gz", "errors.md"])
-def test_files_of_another_hand_are_spared(name, scan, bundle, tmp_path):
-  given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
-  path = tmp_path / name
-  path.write_text("mine")
-  with pytest.raises(UserError, match=f"--output: {path} is there already"):
-    reconstruct_files(flags(model=bundle, **given))
-  assert [path] == list(tmp_path.iterdir()) and path.read_text() == "mine"
-
-
-def test_what_is_read_is_not_written_over(scan, bundle, tmp_path):
-  given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
-  reconstruct_files(flags(model=bundle, **given))
-  before = (tmp_path / "t1.nii.gz").read_bytes()
-  given["t1"] = str(tmp_path / "t1.nii.gz")
-  with pytest.raises(UserError, match="is --t1 itself"):
-    reconstruct_files(flags(model=bundle, **given))
-  assert (tmp_path / "t1.nii.gz").read_bytes() == before
-
-
-def test_a_run_killed_while_its_files_move_may_be_repeated(
-  scan, bundle, tmp_path
-):
-  given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
-  (tmp_path / "t1.nii.gz").write_text("of the killed run")
-  unfinished = tmp_path / ".new-999999999@elsewhere"
-  unfinished.mkdir()
-  (unfinished / "reconstruction.json").write_text("{}")
-  reconstruct_files(flags(model=bundle, **given))
-  nibabel.load(tmp_path / "t1.nii.gz")
-
-
 def test_errors_are_those_of_table_1(smoke, tmp_path):
   """Of a left-out subject: clipped references, the same tissues."""
   out = tmp_path / "out"
@@ -296,120 +227,4 @@ def test_several_bundles_are_averaged(scan, smoke, tmp_path):
     volume = np.asarray(nibabel.load(tmp_path / f"{name}.nii.gz").dataobj)
     np.testing.assert_allclose(
       volume.transpose(2, 1, 0)[subject.mask], wanted, rtol=1e-4, atol=1e-2
-    )
-
-
-def damaged(folder, bundle, tmp_path):
-  """Name of a mistake to its flags and the words that name it."""
-  subject = str(folder / "subject.h5")
-  cut = tmp_path / "cut.h5"
-  cut.write_bytes((folder / "subject.h5").read_bytes()[:3000])
-  empty = tmp_path / "empty"
-  empty.mkdir()
-  broken = tmp_path / "broken"
-  shutil.copytree(bundle, broken)
-  text = (broken / "model.json").read_text()
-  (broken / "model.json").write_text(text[: len(text) // 2])
-  with h5py.File(tmp_path / "other.h5", "w") as file:
-    file["something"] = 1
-  cohen = bundle.replace("spatiotemporal", "cohen")
-  return {
-    "no model": ({"scan": subject}, "--model is missing"),
-    "no scan": ({"model": bundle}, "--scan is missing"),
-    "scan is not there": (
-      {"model": bundle, "scan": str(tmp_path / "gone.h5")},
-      "gone.h5: there is no such file",
-    ),
-    "scan is cut short": ({"model": bundle, "scan": str(cut)}, "cut.h5"),
-    "scan is another file": (
-      {"model": bundle, "scan": str(tmp_path / "other.h5")},
-      "other.h5",
-    ),
-    "model is not there": (
-      {"model": str(tmp_path / "gone"), "scan": subject},
-      "no model bundle",
-    ),
-    "model is an empty folder": (
-      {"model": str(empty), "scan": subject},
-      "no model bundle",
-    ),
-    "model is damaged": (
-      {"model": str(broken), "scan": subject},
-      "damaged model bundle",
-    ),
-    "no deviations": (
-      {"model": cohen, "scan": subject, "uncertainty": True},
-      "predicts no deviations and has no dropout",
-    ),
-    "one pass": (
-      {"model": bundle, "scan": subject, "uncertainty": True, "passes": 1},
-      "--passes is 1",
-    ),
-    "dictionary without a configuration": (
-      {"model": "dictionary", "scan": subject},
-      "--config is missing",
-    ),
-    "mask of a subject file": (
-      {"model": bundle, "scan": subject, "mask": str(folder / "mask.nii.gz")},
-      "--mask: .* is a subject file",
-    ),
-  }
-
-
-MISTAKES = (
-  "no model",
-  "no scan",
-  "scan is not there",
-  "scan is cut short",
-  "scan is another file",
-  "model is not there",
-  "model is an empty folder",
-  "model is damaged",
-  "no deviations",
-  "one pass",
-  "dictionary without a configuration",
-  "mask of a subject file",
-)
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named_and_nothing_written(
-  mistake, scan, bundle, tmp_path
-):
-  given, words = damaged(scan[0], bundle, tmp_path)[mistake]
-  out = tmp_path / "out"
-  with pytest.raises(UserError, match=words):
-    reconstruct_files(flags(**given, output=str(out)))
-  assert not out.exists()
-
-
-def test_a_scan_of_another_window_is_refused(scan, bundle, tmp_path):
-  folder, subject, _ = scan
-  path = tmp_path / "other.h5"
-  shutil.copy(folder / "subject.h5", path)
-  with h5py.File(path, "r+") as file:
-    # Windows of 41 with this stride are as many.
-    file["sequence"].attrs["window"] = 41
-  assert load_subject(path).n_windows == subject.n_windows
-  with pytest.raises(UserError, match="window is 41, the model wants 48"):
-    reconstruct_files(
-      flags(model=bundle, scan=str(path), output=str(tmp_path / "out"))
-    )
-
-
-def test_models_of_other_scans_make_no_ensemble(scan, bundle, tmp_path):
-  other = tmp_path / "fold-9"
-  shutil.copytree(bundle, other)
-  text = json.loads((other / "model.json").read_text())
-  # As many windows as before.
-  text["window"] = 47
-  del text["sha256"]
-  (other / "model.json").write_text(json.dumps(text))
-  with pytest.raises(UserError, match=r"fold-9: window is 47.*one ensemble"):
-    reconstruct_files(
-      flags(
-        model=[bundle, str(other)],
-        scan=str(scan[0] / "subject.h5"),
-        output=str(tmp_path / "out"),
-      )
     )
