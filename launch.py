@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from mrf_jax import command_line, last_words
+from mrf_jax import command_line, errors
 from mrf_jax.errors import UserError
 from mrf_jax.stopping import Stopped, set_handlers, stop_at_once
 
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     said = f"stopped by {stop}; the same command goes on where it stopped"
     _leave(128 + stop.number, said)
   except Exception as error:
-    _leave(1, last_words.of(error, command_line.WORKDIR.value))
+    _leave(1, errors.report_unexpected(error, command_line.WORKDIR.value))
 
 
 def _stage(mode: str) -> Callable[[], None]:

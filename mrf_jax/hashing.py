@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray, UInt32
 
-from mrf_jax.arrays import AnyArray
+from mrf_jax.typing import AnyArray
 
 
 def key_words(key: PRNGKeyArray) -> UInt32[Array, "2"]:

@@ -18,12 +18,12 @@ from jaxtyping import (
   PRNGKeyArray,
 )
 
-from mrf_jax.arrays import AnyArray
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.precision import PRECISIONS, check_precision
 from mrf_jax.training.losses import split_deviations
+from mrf_jax.typing import AnyArray
 
 # Voxels that a network sees at once.
 _BLOCK = 4096

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int32
 
-from mrf_jax.arrays import AnyArray
+from mrf_jax.typing import AnyArray
 
 
 @jax.tree_util.register_dataclass

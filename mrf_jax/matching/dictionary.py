@@ -6,13 +6,13 @@ import jax
 import numpy as np
 from jaxtyping import Complex64, Float32
 
-from mrf_jax.arrays import AnyArray
 from mrf_jax.errors import UserError
 from mrf_jax.matching.compress import compress
 from mrf_jax.memory import available_bytes, gib
 from mrf_jax.scanner.mrf import sliding_window
 from mrf_jax.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.typing import AnyArray
 
 
 @jax.tree_util.register_dataclass

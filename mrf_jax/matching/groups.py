@@ -17,7 +17,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32, Int32
 
-from mrf_jax.arrays import AnyArray
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary
@@ -30,6 +29,7 @@ from mrf_jax.matching.dot_product import (
   real_signals,
 )
 from mrf_jax.parallel import map_threads
+from mrf_jax.typing import AnyArray
 
 # Atoms of a group: fewer are excluded more sharply, more share a product.
 _GROUP = 256

@@ -6,6 +6,7 @@ import mrinufft
 import numpy as np
 from jaxtyping import Bool, Complex64, Float, Float32
 
+from mrf_jax.checks import check_finite, check_shape
 from mrf_jax.errors import UserError
 from mrf_jax.parallel import map_threads
 from mrf_jax.scanner.mrf import sliding_window
@@ -114,8 +115,8 @@ def combined_windows(
     samples, trajectory, matrix, window, stride, phases_deg, weights
   )
   n_frames, n_coils, _ = scan.samples.shape
-  _check_shape("sensitivities", sensitivities, (n_coils, matrix, matrix))
-  _check_shape("mask", mask, (matrix, matrix))
+  check_shape("sensitivities", sensitivities, (n_coils, matrix, matrix))
+  check_shape("mask", mask, (matrix, matrix))
   power = np.sum(np.abs(sensitivities) ** 2, 0)
   gain = (1 / np.where(power > 0, power, np.inf))[mask].astype(np.float32)
   frames = np.empty((np.count_nonzero(mask), n_frames), np.complex64)
@@ -227,8 +228,8 @@ def _checked_scan(
       f"samples have shape {samples.shape}, not [frame, coil, sample]"
     )
   n_frames, _, n_samples = samples.shape
-  _check_shape("trajectory", trajectory, (n_frames, n_samples, 2))
-  _check_finite("samples", samples)
+  check_shape("trajectory", trajectory, (n_frames, n_samples, 2))
+  check_finite("samples", samples)
   if not 1 <= window <= n_frames or stride < 1:
     raise UserError(
       f"window {window} and stride {stride} do not fit {n_frames} frames"
@@ -238,13 +239,13 @@ def _checked_scan(
   else:
     _check_trajectory(trajectory, matrix)
     weights = np.asarray(weights, np.float32)
-    _check_shape("weights", weights, (n_frames, n_samples))
-    _check_finite("weights", weights)
+    check_shape("weights", weights, (n_frames, n_samples))
+    check_finite("weights", weights)
   turns = np.ones(n_frames, np.complex64)
   if phases_deg is not None:
     phases = np.asarray(phases_deg, np.float64)
-    _check_shape("phases_deg", phases, (n_frames,))
-    _check_finite("phases_deg", phases)
+    check_shape("phases_deg", phases, (n_frames,))
+    check_finite("phases_deg", phases)
     turns = np.exp(-1j * np.deg2rad(phases)).astype(np.complex64)
   return _Scan(samples, trajectory, weights, turns)
 
@@ -304,25 +305,10 @@ def _check_trajectory(trajectory: np.ndarray, matrix: int) -> None:
   """Positions in cycles per voxel on an image of two voxels or more."""
   if matrix < 2:
     raise UserError(f"matrix is {matrix}, not two voxels or more")
-  _check_finite("trajectory", trajectory)
+  check_finite("trajectory", trajectory)
   extent = float(np.abs(trajectory).max(initial=0))
   if not _LEAST_EXTENT <= extent <= _BAND:
     raise UserError(
       f"trajectory reaches {extent:.4g}, but the edge of the band is 0.5 "
       "cycles per voxel"
     )
-
-
-def _check_shape(name: str, values: np.ndarray, shape: tuple) -> None:
-  """The shape that fits the samples."""
-  if values.shape != shape:
-    raise UserError(
-      f"{name} has shape {values.shape}, but the samples ask for {shape}"
-    )
-
-
-def _check_finite(name: str, values: np.ndarray) -> None:
-  """No NaN and no infinity."""
-  n_bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-  if n_bad:
-    raise UserError(f"{name}: {n_bad} values are NaN or infinite")

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from mrf_jax import last_words
+from mrf_jax import errors
 
 
 def failed(function):
@@ -50,7 +50,7 @@ def a_bug():
 def test_one_line_says_what_it_is_and_where_the_traceback_is(
   function, words, tmp_path
 ):
-  said = last_words.of(failed(function), str(tmp_path))
+  said = errors.report_unexpected(failed(function), str(tmp_path))
   assert said.startswith(words)
   assert "\n" not in said and len(said) < 400 + len(str(tmp_path))
   assert said.endswith(f"; the traceback is in {tmp_path / 'errors.log'}")
@@ -60,20 +60,20 @@ def test_one_line_says_what_it_is_and_where_the_traceback_is(
 
 def test_a_second_story_stands_behind_the_first(tmp_path):
   for function in (full_disk, a_bug):
-    last_words.of(failed(function), str(tmp_path))
+    errors.report_unexpected(failed(function), str(tmp_path))
   assert (tmp_path / "errors.log").read_text().count("Traceback") == 2
 
 
 def test_without_a_workdir_the_system_has_a_place(tmp_path, monkeypatch):
-  monkeypatch.setattr(last_words.tempfile, "tempdir", str(tmp_path))
+  monkeypatch.setattr(errors.tempfile, "tempdir", str(tmp_path))
   for workdir in (None, str(tmp_path / "gone")):
-    said = last_words.of(failed(a_bug), workdir)
+    said = errors.report_unexpected(failed(a_bug), workdir)
   assert not (tmp_path / "gone").exists()
   logs = list(tmp_path.iterdir())
   assert len(logs) == 2 and any(str(log) in said for log in logs)
 
 
 def test_without_any_place_the_line_is_all(tmp_path, monkeypatch):
-  monkeypatch.setattr(last_words.tempfile, "tempdir", str(tmp_path / "gone"))
-  said = last_words.of(failed(full_disk), str(tmp_path / "gone"))
+  monkeypatch.setattr(errors.tempfile, "tempdir", str(tmp_path / "gone"))
+  said = errors.report_unexpected(failed(full_disk), str(tmp_path / "gone"))
   assert said == "a.nii.gz: no space left on the device"
