@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from mrf_jax import command_line, errors
 from mrf_jax.errors import UserError
-from mrf_jax.stopping import Stopped, set_handlers, stop_at_once
+from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
 
 # So that --help lists them.
 flags.adopt_module_key_flags(command_line)
@@ -70,7 +70,7 @@ def _stage(mode: str) -> Callable[[], None]:
 
 
 def _of_files(module: str, name: str) -> Callable[[], None]:
-  from mrf_jax import processes
+  from mrf_jax.runtime import processes
 
   stage = getattr(importlib.import_module(module), name)
 
@@ -83,8 +83,8 @@ def _of_files(module: str, name: str) -> Callable[[], None]:
 
 def _of_a_configuration(stage: Callable) -> Callable[[], None]:
   """In one process or several."""
-  from mrf_jax import processes
-  from mrf_jax.profiling import profiled
+  from mrf_jax.runtime import processes
+  from mrf_jax.runtime.profiling import profiled
 
   def run():
     processes.start(
@@ -109,7 +109,7 @@ def _of_a_configuration(stage: Callable) -> Callable[[], None]:
 def _leave(code: int, said: str) -> NoReturn:
   command_line.say_error(said)
   # Without it there is nobody to leave, and it may be what has failed.
-  processes = sys.modules.get("mrf_jax.processes")
+  processes = sys.modules.get("mrf_jax.runtime.processes")
   if processes is None:
     sys.exit(code)
   processes.leave(code)

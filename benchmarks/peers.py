@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from common import torch_device
 
-from mrf_jax.parallel import map_threads
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.signal.fingerprints import simulate_echoes
 
 # States of a batch of mrpro on a CPU, its fastest: at 256 states it is half as

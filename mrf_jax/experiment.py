@@ -11,7 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from mrf_jax import nifti, processes
+from mrf_jax import nifti
 from mrf_jax.benchmark.report import compare_benchmarks, load_benchmark
 from mrf_jax.benchmark.run import (
   check_benchmark,
@@ -32,6 +32,7 @@ from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.questions import ways
 from mrf_jax.report.write import write_report
+from mrf_jax.runtime import processes
 from mrf_jax.settings import (
   check_methods,
   check_values,

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Float64
 
 from mrf_jax.errors import UserError
-from mrf_jax.parallel import map_threads
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.signal.closed_form import spgr_signal
 from mrf_jax.variable_projection import dot, minimise
 

@@ -9,7 +9,7 @@ import ml_collections
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.methods import LEARNING_METHODS, METHODS, check_options
-from mrf_jax.precision import check_precision
+from mrf_jax.runtime.precision import check_precision
 from mrf_jax.sequence import TRAINS, Sequence
 from mrf_jax.sequence_files import load_sequence
 

@@ -9,11 +9,11 @@ from jaxtyping import Float32, Inexact
 from mrf_jax.dataset.raw_writer import write_raw_data
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
-from mrf_jax.parallel import progress
 from mrf_jax.phantom import tissue as tissues
 from mrf_jax.phantom.anatomy import Head, SliceGrid, make_head
 from mrf_jax.phantom.fields import b1_field, coil_sensitivities
 from mrf_jax.phantom.lesions import add_lesions
+from mrf_jax.runtime.progress import progress
 from mrf_jax.scanner import mrf
 from mrf_jax.scanner.reference import acquire_reference
 from mrf_jax.scanner.spiral import Spiral

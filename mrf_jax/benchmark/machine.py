@@ -8,7 +8,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from mrf_jax.precision import PRECISIONS
+from mrf_jax.runtime.precision import PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mrf_jax.benchmark.machine import Rates
-from mrf_jax.memory import PeakMemory
+from mrf_jax.runtime.memory import PeakMemory
 
 # Warm runs of a stage: few of those that take long.
 _LEAST, _LEAST_OF_LONG, _MOST = 5, 2, 100

@@ -20,7 +20,7 @@ from mrf_jax.methods.network import (
   training_options,
 )
 from mrf_jax.model import Model, reconstruct
-from mrf_jax.precision import PRECISIONS
+from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.training.setup import NOBODY, make_folds
 from mrf_jax.training.step import VoxelTable, init_state, train_step
 from mrf_jax.training.together import Plan

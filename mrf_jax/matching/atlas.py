@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
 from mrf_jax.matching.atlas_checks import check_arrays, check_parameters
-from mrf_jax.parallel import map_threads
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.typing import AnyArray
 
 # Voxels (slice, y, x) of one compiled call: its arrays stay in the caches.

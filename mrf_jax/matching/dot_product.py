@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Complex64, Float32, Int32
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary
-from mrf_jax.precision import PRECISIONS, check_precision
+from mrf_jax.runtime.precision import PRECISIONS, check_precision
 
 # Voxels and atoms of one tile of the similarity matrix, which never exists as a
 # whole: on a CPU a tile stays in the caches from its product to its maxima.

@@ -28,7 +28,7 @@ from mrf_jax.matching.dot_product import (
   real_atoms,
   real_signals,
 )
-from mrf_jax.parallel import map_threads
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.typing import AnyArray
 
 # Atoms of a group: fewer are excluded more sharply, more share a product.

@@ -8,7 +8,7 @@ from jaxtyping import Complex64
 
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.study import Study
-from mrf_jax.parallel import progress
+from mrf_jax.runtime.progress import progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mrf_jax.matching.atlas_checks import check_parameters
 from mrf_jax.matching.compress import check_rank
 from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study
-from mrf_jax.parallel import progress
+from mrf_jax.runtime.progress import progress
 from mrf_jax.timing import StageTime
 
 

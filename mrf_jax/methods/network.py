@@ -17,8 +17,8 @@ from mrf_jax.methods.compression import CompressedScans, compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.model import Model, reconstruct_with_deviations
 from mrf_jax.models import NETWORKS
-from mrf_jax.parallel import notice
-from mrf_jax.processes import own_share
+from mrf_jax.runtime.processes import own_share
+from mrf_jax.runtime.progress import notice
 from mrf_jax.timing import StageTime
 from mrf_jax.training.bundle import load_model, load_training, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving

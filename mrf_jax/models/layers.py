@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.models import winograd
-from mrf_jax.precision import multiplies_exactly
+from mrf_jax.runtime.precision import multiplies_exactly
 
 ACTIVATIONS: dict[str, Callable] = {
   "linear": lambda x: x,

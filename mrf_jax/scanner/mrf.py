@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Complex64, Float, Inexact
 
-from mrf_jax.parallel import map_threads
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.scanner import spiral as spirals
 from mrf_jax.scanner.spiral import Spiral
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Complex
 
 from mrf_jax.errors import UserError
-from mrf_jax.parallel import map_threads
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence import Sequence, make_sequence
 from mrf_jax.signal.bloch import balanced_train
 from mrf_jax.signal.epg import gradient_spoiled_train

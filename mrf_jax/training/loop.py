@@ -11,7 +11,7 @@ import optax
 from mrf_jax.dataset.normalise import MapRange, check_powers
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.precision import check_precision
+from mrf_jax.runtime.precision import check_precision
 from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.losses import check_loss

@@ -10,7 +10,8 @@ import numpy as np
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import Maps
-from mrf_jax.parallel import prefetched, progress
+from mrf_jax.runtime.progress import progress
+from mrf_jax.runtime.threads import prefetched
 from mrf_jax.training.balance import balancing_weights
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.step import Fold, VoxelTable

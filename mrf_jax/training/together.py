@@ -12,11 +12,11 @@ import numpy as np
 import optax
 
 from mrf_jax.errors import UserError
-from mrf_jax.precision import PRECISIONS
-from mrf_jax.stopping import Stopped, stop_later
+from mrf_jax.runtime.interrupts import Stopped, stop_later
+from mrf_jax.runtime.precision import PRECISIONS
+from mrf_jax.runtime.progress import LiveLine
 from mrf_jax.training.checkpoint import Checkpoint, Saving
 from mrf_jax.training.folds import FoldRunner
-from mrf_jax.training.live import LiveLine
 from mrf_jax.training.step import (
   Fold,
   VoxelTable,

@@ -14,7 +14,7 @@ from mrf_jax.matching.dictionary import (
   grid_axis,
 )
 from mrf_jax.matching.dot_product import best_atoms, match
-from mrf_jax.memory import PeakMemory
+from mrf_jax.runtime.memory import PeakMemory
 from mrf_jax.scanner.mrf import sliding_window
 from mrf_jax.sequence import make_sequence, tailored
 from mrf_jax.signal.fingerprints import simulate_fingerprints

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mrf_jax import memory
 from mrf_jax.errors import UserError
 from mrf_jax.matching import dictionary
+from mrf_jax.runtime import memory
 from mrf_jax.sequence import tailored
 
 

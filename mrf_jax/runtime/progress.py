@@ -1,8 +1,43 @@
-"""What a person sees of a training: one line that tells how it goes."""
+"""Progress bars and notices on the terminal."""
+
+import sys
+from collections.abc import Iterable
 
 import numpy as np
+from tqdm import tqdm
 
-from mrf_jax.parallel import bar
+
+def progress(items: Iterable, *, total: int, text: str) -> Iterable:
+  """Passes items through; shows a bar once the work takes a while."""
+  return bar(items, total=total, text=text)
+
+
+def bar(
+  items: Iterable | None = None, *, total: int, text: str, **options
+) -> tqdm:
+  """A bar that is shown once the work takes a while, and leaves no trace.
+
+  Args:
+    items: passed through; None is for a bar that is updated by hand.
+    total: of what is counted.
+    text: what is being done.
+    **options: of `tqdm`.
+  """
+  return tqdm(
+    items,
+    total=total,
+    desc=text,
+    delay=1.0,
+    leave=False,
+    dynamic_ncols=True,
+    file=sys.stderr,
+    **options,
+  )
+
+
+def notice(text: str) -> None:
+  """A line for the user that stays, above whatever progress is shown."""
+  tqdm.write(text, file=sys.stderr)
 
 
 class LiveLine:

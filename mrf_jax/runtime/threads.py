@@ -1,45 +1,11 @@
 """Independent work on all cores, in order and with its progress shown."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tqdm import tqdm
-
-
-def progress(items: Iterable, *, total: int, text: str) -> Iterable:
-  """Passes items through; shows a bar once the work takes a while."""
-  return bar(items, total=total, text=text)
-
-
-def bar(
-  items: Iterable | None = None, *, total: int, text: str, **options
-) -> tqdm:
-  """A bar that is shown once the work takes a while, and leaves no trace.
-
-  Args:
-    items: passed through; None is for a bar that is updated by hand.
-    total: of what is counted.
-    text: what is being done.
-    **options: of `tqdm`.
-  """
-  return tqdm(
-    items,
-    total=total,
-    desc=text,
-    delay=1.0,
-    leave=False,
-    dynamic_ncols=True,
-    file=sys.stderr,
-    **options,
-  )
-
-
-def notice(text: str) -> None:
-  """A line for the user that stays, above whatever progress is shown."""
-  tqdm.write(text, file=sys.stderr)
+from mrf_jax.runtime.progress import progress
 
 
 def prefetched(

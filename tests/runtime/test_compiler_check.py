@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from mrf_jax import UserError, self_check
+from mrf_jax import UserError
+from mrf_jax.runtime import compiler_check
 
 
 def test_the_compiler_of_the_tests_is_right():
-  self_check.check_compiler()
+  compiler_check.check_compiler()
 
 
 def test_rows_of_others_are_noticed(monkeypatch):
-  right = self_check._squared_norms
+  right = compiler_check._squared_norms
 
   def by_jax_0_10_2(rows, matrix):
     found = np.array(right(rows, matrix))
@@ -19,6 +20,6 @@ def test_rows_of_others_are_noticed(monkeypatch):
     found[32768:] = found[32736]
     return found
 
-  monkeypatch.setattr(self_check, "_squared_norms", by_jax_0_10_2)
+  monkeypatch.setattr(compiler_check, "_squared_norms", by_jax_0_10_2)
   with pytest.raises(UserError, match=r"\(row 32768 of 32,769, and 0 more\)"):
-    self_check.check_compiler()
+    compiler_check.check_compiler()

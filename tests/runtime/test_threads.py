@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from mrf_jax.parallel import prefetched
+from mrf_jax.runtime.threads import prefetched
 
 
 def test_results_come_in_order_and_the_next_is_made_meanwhile():

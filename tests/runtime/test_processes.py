@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mrf_jax import load_model
-from mrf_jax.clusters import in_cluster
 from mrf_jax.errors import UserError
+from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.workdir import Workdir
 
 SMOKE = "--config=configs/smoke.py"

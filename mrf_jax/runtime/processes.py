@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import jax
 from orbax.checkpoint import multihost
 
-from mrf_jax.clusters import in_cluster
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.self_check import check_compiler
+from mrf_jax.runtime.cluster import in_cluster
+from mrf_jax.runtime.compiler_check import check_compiler
 
 # Process 0 may evaluate for long while the others wait for the end.
 _BARRIER_MS = 7 * 24 * 3600 * 1000

@@ -3,7 +3,11 @@ import jax.numpy as jnp
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.precision import PRECISIONS, check_precision, multiplies_exactly
+from mrf_jax.runtime.precision import (
+  PRECISIONS,
+  check_precision,
+  multiplies_exactly,
+)
 
 
 @pytest.mark.parametrize("name", PRECISIONS)

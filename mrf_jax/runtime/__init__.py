@@ -1,0 +1,1 @@
+"""The machine and the process: JAX start-up, threads, memory, precision."""
