@@ -28,7 +28,7 @@ from mrf_jax.benchmark.report import (
   format_benchmark,
   load_benchmark,
 )
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.methods import METHODS
 from mrf_jax.workdir import git_commit
 

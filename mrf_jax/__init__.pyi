@@ -1,9 +1,9 @@
 """MR fingerprinting reconstruction in JAX."""
 
 from .cramer_rao import cramer_rao_bounds
-from .dataset.raw_data import RawData, load_raw_data
 from .dataset.subject import Subject, load_subject, save_subject
 from .errors import UserError
+from .io.ismrmrd_reader import RawData, load_raw_data
 from .maps import Maps
 from .matching.atlas import AtlasScan, match_atlas
 from .matching.dictionary import Dictionary, build_dictionary

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.evaluation.table import markdown_table
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import grid_axis
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mrf_jax import nifti
 from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.evaluation import differences, figures, table
 from mrf_jax.evaluation.calibration import (
@@ -20,7 +19,8 @@ from mrf_jax.evaluation.errors import (
 )
 from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.tissues import tissue_masks
-from mrf_jax.files import remove
+from mrf_jax.io import nifti
+from mrf_jax.io.atomic import remove
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import Study, predicts_deviations
 from mrf_jax.timing import write_timing

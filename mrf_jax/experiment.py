@@ -11,7 +11,6 @@ import jax
 import ml_collections
 import numpy as np
 
-from mrf_jax import nifti
 from mrf_jax.benchmark.report import compare_benchmarks, load_benchmark
 from mrf_jax.benchmark.run import (
   check_benchmark,
@@ -24,7 +23,8 @@ from mrf_jax.design import evaluate_design, write_design
 from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate
 from mrf_jax.evaluation.bound_figure import bound_figure
-from mrf_jax.files import replacing, writing_to
+from mrf_jax.io import nifti
+from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.ledger import check_lent
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, TRAINING, Study, predicts_deviations

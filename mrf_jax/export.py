@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex64, Float32
 
 from mrf_jax.errors import UserError, reason
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.model import Model
 from mrf_jax.training.bundle import load_model

@@ -14,7 +14,7 @@ import numpy as np
 from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
-from mrf_jax.files import writing_to
+from mrf_jax.io.atomic import writing_to
 from mrf_jax.locks import lock, release
 from mrf_jax.maps import Maps
 from mrf_jax.matching.compress import gram_matrix, temporal_basis

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mrf_jax import ledger_lines
 from mrf_jax.errors import UserError
-from mrf_jax.files import observe
+from mrf_jax.io.atomic import observe
 from mrf_jax.ledger_lines import NAME, append
 
 # Folders of workdirs of their own, and of files that come and go or grow.

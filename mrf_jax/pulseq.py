@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mrf_jax.errors import UserError
+from mrf_jax.io.untrusted import time_limit
 from mrf_jax.sequence import Sequence, make_sequence
-from mrf_jax.watchdog import patience
 
 ECHOES = ("adc_start", "adc_centre")
 # Uses of a pulse in front of a train, and the field of its delay.
@@ -193,9 +193,9 @@ def read_events(
     try:
       file = pypulseq.Sequence(use_block_cache=False)
       # From some damaged texts it never comes back.
-      with patience(path):
+      with time_limit(path):
         file.read(str(path), remove_duplicates=False)
-      with patience(path, seconds=10 + _BLOCK_S * len(file.block_events)):
+      with time_limit(path, seconds=10 + _BLOCK_S * len(file.block_events)):
         for number in file.block_events:
           block = file.get_block(number)
           if getattr(block, "rf", None) is not None:

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from mrf_jax.errors import UserError
-from mrf_jax.files import replacing, writing_to
-from mrf_jax.nifti import read_volume, same_places
+from mrf_jax.io.atomic import replacing, writing_to
+from mrf_jax.io.nifti import read_volume, same_places
 from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
 
 # B1 maps come as factors or in per cent, and no coil reaches ten times its

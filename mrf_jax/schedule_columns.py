@@ -10,10 +10,9 @@ import numpy as np
 import scipy.io
 
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.hdf5 import check_dataset, check_links
+from mrf_jax.io.hdf5 import check_dataset, check_links
+from mrf_jax.io.untrusted import HDF5, MATLAB, time_limit, try_file
 from mrf_jax.sequence import FRAME_FIELDS, PREPARATION_FIELDS
-from mrf_jax.trial import HDF5, MATLAB, try_file
-from mrf_jax.watchdog import patience
 
 # What columns and variables are called, in lower case.
 _NAMES = {
@@ -268,7 +267,7 @@ def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     if h5py.is_hdf5(path):
       try_file(path, HDF5)
-      with patience(path), h5py.File(path) as file:
+      with time_limit(path), h5py.File(path) as file:
         check_links(file)
         items = {n: i for n, i in file.items() if isinstance(i, h5py.Dataset)}
         for item in items.values():

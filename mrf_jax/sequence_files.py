@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrf_jax.errors import UserError
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.pulseq import load_pulseq
 from mrf_jax.schedule_columns import (
   Columns,

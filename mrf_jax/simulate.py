@@ -6,8 +6,8 @@ import os
 import numpy as np
 from jaxtyping import Float32, Inexact
 
-from mrf_jax.dataset.raw_writer import write_raw_data
 from mrf_jax.dataset.subject import Subject
+from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.maps import Maps
 from mrf_jax.phantom import tissue as tissues
 from mrf_jax.phantom.anatomy import Head, SliceGrid, make_head

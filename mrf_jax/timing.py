@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax
 
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 
 
 @dataclasses.dataclass(frozen=True)

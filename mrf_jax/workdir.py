@@ -12,7 +12,7 @@ from importlib import metadata
 import jax
 
 from mrf_jax.errors import UserError, one_line, reason
-from mrf_jax.files import is_unfinished, replacing
+from mrf_jax.io.atomic import is_unfinished, replacing
 from mrf_jax.ledger import (
   OF_RUNS,
   changed_since,

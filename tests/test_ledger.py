@@ -1,4 +1,4 @@
-"""What a workdir says of its files, and what happened to them since."""
+"""What a workdir says of its atomic, and what happened to them since."""
 
 import json
 import os
@@ -7,8 +7,9 @@ import shutil
 import pytest
 from test_launch import SMOKE, fails_in_one_line
 
-from mrf_jax import UserError, files, ledger
-from mrf_jax.files import replacing, replacing_folder
+from mrf_jax import UserError, ledger
+from mrf_jax.io import atomic
+from mrf_jax.io.atomic import replacing, replacing_folder
 
 ENVIRONMENT = {
   "git_commit": "abc",
@@ -127,7 +128,7 @@ def test_a_bundle_without_one_of_its_files_is_not_used(workdir):
 def killed_before_the_rename(monkeypatch, write_again):
   """What stands if a process dies between the record and the new name."""
   with monkeypatch.context() as patch:
-    patch.setattr(files.os, "replace", lambda *_: 1 / 0)
+    patch.setattr(atomic.os, "replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       write_again()
 
@@ -190,7 +191,7 @@ def test_what_comes_and_goes_is_not_recorded(workdir):
   for step in ("step-1", "step-2"):
     with replacing_folder(workdir / "checkpoints/cohen" / step) as folder:
       (folder / "arrays").write_text("many")
-  files.remove(workdir / "checkpoints/cohen/step-1/arrays")
+  atomic.remove(workdir / "checkpoints/cohen/step-1/arrays")
   assert record.read_text() == before
 
 
@@ -218,7 +219,7 @@ def test_a_damaged_line_is_no_word_against_its_file(workdir, part):
   record.write_text("\n".join(lines))
   ledger.check_reused(workdir)
   said = ledger.verify(workdir)
-  assert f"damaged record: line {number + 1} of files.jsonl" in said
+  assert f"damaged record: line {number + 1} of atomic.jsonl" in said
   # Of others it says nothing.
   flip(workdir / "a.csv")
   with pytest.raises(UserError, match="1 of 4 files"):
@@ -297,8 +298,8 @@ def test_a_failed_write_is_not_recorded(workdir):
 
 
 def test_what_has_become_untrue_is_not_missed(workdir):
-  files.remove(workdir / "a.csv")
-  files.remove(workdir / "never.csv")
+  atomic.remove(workdir / "a.csv")
+  atomic.remove(workdir / "never.csv")
   assert not (workdir / "a.csv").exists()
   said = ledger.verify(workdir)
   assert "3 files as run 1" in said and "missing" not in said
@@ -360,7 +361,7 @@ def test_every_file_of_an_experiment_is_recorded(launch, smoke, tmp_path):
   assert {"table1.csv", "figure3.png", "data/subject-00.h5"} <= files
   assert "maps/cohen/subject-01_t1.nii.gz" in files
   assert "models/cohen/fold-0/model.json" in files
-  assert not any(name.startswith(("metrics", "checkpoints")) for name in files)
+  assert not any(name.startswith(("metrics", "checkpoints")) for name in atomic)
   copy = tmp_path / "copy"
   shutil.copytree(smoke, copy)
   with open(copy / "data/subject-01.h5", "r+b") as file:

@@ -19,7 +19,7 @@ from mrf_jax.benchmark.network_tasks import network_tasks
 from mrf_jax.benchmark.report import FORMAT, format_benchmark
 from mrf_jax.benchmark.scan import Scene, make_scene
 from mrf_jax.errors import UserError
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.matching.dictionary import (
   check_memory,
   count_atoms,

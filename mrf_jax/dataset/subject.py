@@ -18,11 +18,11 @@ from mrf_jax.dataset.subject_file import (
   write_fields,
 )
 from mrf_jax.errors import UserError, one_line, reason
-from mrf_jax.files import check_room, replacing
-from mrf_jax.hdf5 import check_links, check_unchanged
+from mrf_jax.io.atomic import check_room, replacing
+from mrf_jax.io.hdf5 import check_links, check_unchanged
+from mrf_jax.io.untrusted import HDF5, trust, try_file
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence import Sequence, make_sequence
-from mrf_jax.trial import HDF5, trust, try_file
 
 # What a file holds besides signals and maps, about.
 _OTHER_BYTES = 1 << 15

@@ -15,7 +15,7 @@ from mrf_jax.evaluation.table import (
   tissue_heading,
 )
 from mrf_jax.evaluation.tissues import TISSUES
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 
 _NAMES = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}

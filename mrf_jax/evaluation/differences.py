@@ -21,7 +21,7 @@ from mrf_jax.evaluation.table import (
   tissue_heading,
 )
 from mrf_jax.evaluation.tissues import TISSUES
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES
 
 _ERRORS = ("mae", "rmse")

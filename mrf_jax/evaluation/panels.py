@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 
 PAPER, INK = "black", "white"
 _PANEL_IN = 1.7

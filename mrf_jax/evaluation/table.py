@@ -11,7 +11,7 @@ import numpy as np
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.errors import SubjectErrors
 from mrf_jax.evaluation.tissues import TISSUES
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES
 
 # Rows to read the methods against, which do not compete with them: `truth`

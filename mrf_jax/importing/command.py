@@ -14,8 +14,8 @@ from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Imported, import_scan
 from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
+from mrf_jax.io.nifti import read_place
 from mrf_jax.maps import Maps
-from mrf_jax.nifti import read_place
 from mrf_jax.sequence import Sequence
 from mrf_jax.sequence_files import load_sequence, open_times
 

@@ -6,10 +6,10 @@ import os
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32
 
-from mrf_jax.dataset.raw_data import RawData, load_raw_data
-from mrf_jax.dataset.raw_writer import VENDOR
 from mrf_jax.errors import UserError
 from mrf_jax.importing.volumes import plain_affine
+from mrf_jax.io.ismrmrd_reader import RawData, load_raw_data
+from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.scanner.coils import estimate_sensitivities
 from mrf_jax.scanner.windowed import (
   combined_windows,

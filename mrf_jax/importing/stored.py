@@ -13,11 +13,10 @@ import numpy as np
 import scipy.io
 
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.files import COMPRESSION, check_claim
-from mrf_jax.hdf5 import check_links
-from mrf_jax.nifti import open_nifti, read_to_end
-from mrf_jax.trial import HDF5, MATLAB, try_file
-from mrf_jax.watchdog import patience
+from mrf_jax.io.claims import COMPRESSION, check_claim
+from mrf_jax.io.hdf5 import check_links
+from mrf_jax.io.nifti import open_nifti, read_to_end
+from mrf_jax.io.untrusted import HDF5, MATLAB, time_limit, try_file
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
@@ -200,7 +199,7 @@ def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
 def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
   """A variable of a MATLAB file of version 7.3, whose axes are reversed."""
   try_file(path, HDF5)
-  with patience(path), h5py.File(path) as file:
+  with time_limit(path), h5py.File(path) as file:
     try:
       check_links(file)
     except UserError as error:
@@ -218,7 +217,7 @@ def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
   def pieces(step: int) -> Iterator[np.ndarray]:
     with h5py.File(path) as file:
       for start, stop in _steps(shape[-1], step):
-        with patience(path):
+        with time_limit(path):
           values = file[name][start:stop]
         if values.dtype.names:
           values = values["real"] + 1j * values["imag"]

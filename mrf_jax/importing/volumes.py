@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Float64
 from nibabel.processing import resample_from_to
 
 from mrf_jax.errors import UserError
-from mrf_jax.nifti import read_volume, same_places
+from mrf_jax.io.nifti import read_volume, same_places
 from mrf_jax.relaxometry_nifti import otsu_threshold
 
 # Of a default mask: structures thinner than this many voxels are cut off (eye

@@ -25,7 +25,7 @@ from mrf_jax.evaluation.table import (
   tissue_heading,
   write_text,
 )
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES, Maps
 
 Masks = Mapping[str, Bool[np.ndarray, "voxel"]]

@@ -8,7 +8,7 @@ import shutil
 import ml_collections
 
 from mrf_jax.errors import UserError
-from mrf_jax.files import replacing, writing_to
+from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.ledger import keep_ledger
 from mrf_jax.questions import ways
 from mrf_jax.report.answers import CURVES

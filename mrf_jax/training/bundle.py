@@ -13,19 +13,19 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mrf_jax.dataset.normalise import MapRange, check_normalisation
 from mrf_jax.errors import UserError, one_line, reason
-from mrf_jax.files import replacing_folder
-from mrf_jax.maps import MAP_NAMES
-from mrf_jax.model import Model
-from mrf_jax.models import NETWORKS
-from mrf_jax.models.shapes import variable_shapes
-from mrf_jax.sequence import make_sequence
-from mrf_jax.training.trees import (
+from mrf_jax.io.arrays import (
   load_arrays,
   load_tree,
   named_leaves,
   save_arrays,
   text_checksum,
 )
+from mrf_jax.io.atomic import replacing_folder
+from mrf_jax.maps import MAP_NAMES
+from mrf_jax.model import Model
+from mrf_jax.models import NETWORKS
+from mrf_jax.models.shapes import variable_shapes
+from mrf_jax.sequence import make_sequence
 
 _FORMAT = "mrf-model"
 # Variables of version 1 are a tree of orbax's, which brings tensorstore along.

@@ -13,15 +13,15 @@ import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError, one_line, reason
-from mrf_jax.files import replacing_folder
-from mrf_jax.training.step import TrainState
-from mrf_jax.training.trees import (
+from mrf_jax.io.arrays import (
   checksum,
   load_arrays,
   named_leaves,
   save_arrays,
   text_checksum,
 )
+from mrf_jax.io.atomic import replacing_folder
+from mrf_jax.training.step import TrainState
 
 _FORMAT = "mrf-checkpoint"
 _VERSION = 1

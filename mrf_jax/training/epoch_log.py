@@ -7,7 +7,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from mrf_jax.errors import UserError
-from mrf_jax.files import replacing
+from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES
 
 _PLACE = ("method", "fold", "epoch")

@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from mrf_jax import files
 from mrf_jax.dataset import subject as subject_module
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
+from mrf_jax.io import atomic
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence import make_sequence
 
@@ -343,7 +343,7 @@ def test_room_is_asked_for_all_of_it(path, monkeypatch):
   before = path.read_bytes()
   for limit in (size - 1, size // 2):
     monkeypatch.setattr(
-      files.resource, "getrlimit", lambda which, limit=limit: (limit, limit)
+      atomic.resource, "getrlimit", lambda which, limit=limit: (limit, limit)
     )
     with pytest.raises(UserError, match="larger than the system allows"):
       save_subject(_subject(), path)

@@ -214,17 +214,18 @@ def _fuzz_here(
       pulseq,
       schedule_columns,
     )
-    from mrf_jax.dataset import raw_data, subject
+    from mrf_jax.dataset import subject
     from mrf_jax.importing import stored
     from mrf_jax.importing.series import open_series
-    from mrf_jax.nifti import read_volume
+    from mrf_jax.io import ismrmrd_reader
+    from mrf_jax.io.nifti import read_volume
 
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (schedule_columns, pulseq, raw_data, stored):
+    for module in (schedule_columns, pulseq, ismrmrd_reader, stored):
       module.patience = contextlib.nullcontext
-    for module in (schedule_columns, raw_data, stored, subject):
+    for module in (schedule_columns, ismrmrd_reader, stored, subject):
       module.try_file = lambda path, kind: None
 
   def read_series(path):

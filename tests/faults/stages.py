@@ -21,7 +21,7 @@ from launcher import ROOT
 from PIL import Image
 
 from mrf_jax import UserError, load_model
-from mrf_jax.files import is_unfinished
+from mrf_jax.io.atomic import is_unfinished
 from mrf_jax.ledger import NAME, OF_RUNS, verify
 
 SMOKE = "--config=configs/smoke.py"

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from mrf_jax import UserError, files, load_raw_data
-from mrf_jax.dataset.raw_writer import write_raw_data
+from mrf_jax import UserError, load_raw_data
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import import_scan
+from mrf_jax.io import atomic
+from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence import tailored
@@ -77,7 +78,7 @@ def test_room_is_asked_for_before_it_is_written(scanned, tmp_path, monkeypatch):
   samples = raw.samples.reshape(n_slices, -1, *raw.samples.shape[1:])
   size = scanned[1].stat().st_size
   monkeypatch.setattr(
-    files.resource, "getrlimit", lambda which: (size - 1, size - 1)
+    atomic.resource, "getrlimit", lambda which: (size - 1, size - 1)
   )
   with pytest.raises(UserError, match="larger than the system allows"):
     write_raw_data(

@@ -10,9 +10,11 @@ package.
 """
 
 import contextlib
+import faulthandler
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 HDF5, MATLAB = "hdf5", "matlab"
@@ -22,6 +24,11 @@ _BYTES = 3 << 29
 _REFUSED = 3
 # Files that have passed, or that this process has written.
 _sound: set[tuple[str, int, int]] = set()
+# More than any file wants, from any disk.
+_SECONDS = 10.0
+_BYTES_PER_S = 5e6
+# Says its argument once something comes in, nothing if nothing does.
+_SAY = 'read line && echo "error: $0" >&2'
 
 
 def try_file(path: str | os.PathLike, kind: str) -> None:
@@ -132,6 +139,39 @@ def _read_attributes(item: Any) -> None:
     # Of types that are not read here, in files that may be sound.
     with contextlib.suppress(TypeError):
       item.attrs[name]
+
+
+@contextlib.contextmanager
+def time_limit(
+  path: str | os.PathLike, *, seconds: float = _SECONDS
+) -> Iterator:
+  """Ends the program with one line if a block takes far too long.
+
+  Nothing else does it: HDF5 does not come back to Python from some damaged
+  files, and holds its lock meanwhile. One block at a time has a limit.
+
+  Args:
+    path: the file that the block reads; the larger, the more time it has.
+    seconds: that it has besides.
+  """
+  size = os.path.getsize(path) if os.path.exists(path) else 0
+  limit = seconds + size / _BYTES_PER_S
+  message = (
+    f"{path}: reading it has not come to an end in {limit:.0f} s; it is "
+    "damaged, or its disk too slow"
+  )
+  # The timer can write down where it is, and no other words.
+  with subprocess.Popen(
+    ["sh", "-c", _SAY, message],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+  ) as speaker:
+    assert speaker.stdin is not None
+    faulthandler.dump_traceback_later(limit, exit=True, file=speaker.stdin)
+    try:
+      yield
+    finally:
+      faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
 from mrf_jax.errors import UserError, reason
-from mrf_jax.files import check_room, replacing
+from mrf_jax.io.atomic import check_room, replacing
 
 # What `systemVendor` of our files says.
 VENDOR = "mrf_jax"

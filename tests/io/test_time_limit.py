@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-from mrf_jax.watchdog import patience
+from mrf_jax.io.untrusted import time_limit
 
 ENDLESS = """
 import re, sys
-from mrf_jax.watchdog import patience
-with patience(sys.argv[1], seconds=1):
+from mrf_jax.watchdog import time_limit
+with time_limit(sys.argv[1], seconds=1):
   # Holds the interpreter's lock, as HDF5 does.
   re.match("(a+)+b", 60 * "a")
 """
@@ -32,6 +32,6 @@ def test_an_endless_block_ends_with_one_line(tmp_path):
 
 def test_a_block_that_ends_says_nothing(tmp_path, capfd):
   for _ in range(2):
-    with patience(tmp_path / "gone"):
+    with time_limit(tmp_path / "gone"):
       pass
   assert capfd.readouterr() == ("", "")

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from mrf_jax.files import COMPRESSION
+from mrf_jax.io.claims import COMPRESSION
 
 
 def load_tree(path: pathlib.Path):

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from mrf_jax import UserError, files
-from mrf_jax.files import (
+from mrf_jax import UserError
+from mrf_jax.io import atomic
+from mrf_jax.io.atomic import (
   check_room,
   replacing,
   replacing_files,
@@ -119,7 +120,7 @@ def test_room_is_asked_for_first(tmp_path, monkeypatch):
   check_room(tmp_path, 1000)
   with pytest.raises(OSError, match="No space left"):
     check_room(tmp_path, 1 << 60)
-  monkeypatch.setattr(files.resource, "getrlimit", lambda which: (999, 999))
+  monkeypatch.setattr(atomic.resource, "getrlimit", lambda which: (999, 999))
   with pytest.raises(OSError, match="too large"):
     check_room(tmp_path, 1000)
 
@@ -148,7 +149,7 @@ def test_a_mixture_of_files_has_no_record(tmp_path, monkeypatch):
     moved.append(target.name)
     move(source, target)
 
-  monkeypatch.setattr(files.os, "replace", stop_at_z)
+  monkeypatch.setattr(atomic.os, "replace", stop_at_z)
   with (
     pytest.raises(KeyboardInterrupt),
     replacing_files(tmp_path, record="r") as new,
@@ -184,7 +185,7 @@ def test_if_the_new_folder_cannot_come_the_old_one_stays(tmp_path, monkeypatch):
       return move(source, target)
     raise OSError("no")
 
-  monkeypatch.setattr(files.os, "replace", refuse_new)
+  monkeypatch.setattr(atomic.os, "replace", refuse_new)
   with pytest.raises(OSError, match="no"), replacing_folder(path) as folder:
     (folder / "a").write_text("new")
   assert (path / "a").read_text() == "old"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError
-from mrf_jax.dataset.raw_geometry import affine_of_slices, slice_numbers
+from mrf_jax.io.ismrmrd_geometry import affine_of_slices, slice_numbers
 
 FIELDS = [
   ("position", "<f4", (3,)),

@@ -3,20 +3,15 @@
 import contextlib
 import errno
 import glob
-import math
 import os
 import pathlib
 import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from mrf_jax.errors import UserError, reason
-
-# Bytes that deflate, the compression of gzip, zip and HDF5, can make of one at
-# the most: a header that claims more than the file can hold is damaged.
-COMPRESSION = 1032
 
 # After so long without a word from another host, what it was writing is
 # nobody's.
@@ -27,34 +22,6 @@ _HOST = socket.gethostname().replace("-", "_")
 # and of every file removed.
 _Observer = Callable[[pathlib.Path | None, pathlib.Path], None]
 _observers: dict[pathlib.Path, _Observer] = {}
-
-
-def check_claim(
-  path: str | os.PathLike,
-  shape: Sequence[int],
-  itemsize: int,
-  held_bytes: int,
-) -> None:
-  """Refuses a header that claims more than its file could hold.
-
-  Args:
-    path: of the file, for messages.
-    shape: of the values, as the header has it.
-    itemsize: bytes of one.
-    held_bytes: the most that there can be, unpacked.
-
-  Raises:
-    UserError: the claim is larger, or the shape is none.
-  """
-  shape = tuple(map(int, shape))
-  claimed = math.prod(shape) * itemsize
-  if min(shape, default=0) < 0:
-    raise UserError(f"{path}: damaged, the header claims the shape {shape}")
-  if claimed > held_bytes:
-    raise UserError(
-      f"{path}: damaged, the header claims the shape {shape}, {claimed:,} "
-      "bytes, more than the file can hold"
-    )
 
 
 def observe(folder: pathlib.Path, function: _Observer) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mrf_jax import UserError, load_raw_data, load_sequence, load_subject, trial
-from mrf_jax.trial import HDF5, MATLAB, trust, try_file
+from mrf_jax import UserError, load_raw_data, load_sequence, load_subject
+from mrf_jax.io import untrusted
+from mrf_jax.io.untrusted import HDF5, MATLAB, trust, try_file
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -64,7 +65,7 @@ def test_a_reader_that_crashes_takes_nobody_along(tmp_path, monkeypatch):
   scipy.io.savemat(path, {"FA": np.full(9, 30.0), "TR": np.full(9, 12.0)})
   assert load_sequence(path).n_frames == 9
   # Sound files are tried once.
-  monkeypatch.setattr(trial, "__file__", str(crash))
+  monkeypatch.setattr(untrusted, "__file__", str(crash))
   assert load_sequence(path).n_frames == 9
   scipy.io.savemat(path, {"FA": np.full(10, 30.0), "TR": np.full(10, 12.0)})
   with pytest.raises(UserError, match=r"a\.mat: not a MATLAB file.*ends with"):
@@ -78,7 +79,7 @@ def test_a_trial_that_fails_is_no_pass(tmp_path, monkeypatch):
   broken.write_text("import nothing_of_this_name\n")
   path = tmp_path / "a.h5"
   write(path)
-  monkeypatch.setattr(trial, "__file__", str(broken))
+  monkeypatch.setattr(untrusted, "__file__", str(broken))
   with pytest.raises(ValueError, match=r"could not be tried: .*of_this_name"):
     try_file(path, HDF5)
 
@@ -91,7 +92,7 @@ def test_limits_below_those_of_the_trial_hold(tmp_path):
   tried = (
     "import resource, sys\n"
     f"resource.setrlimit(resource.RLIMIT_AS, ({lower}, {lower}))\n"
-    "from mrf_jax.trial import MATLAB, try_file\n"
+    "from mrf_jax.io.untrusted import MATLAB, try_file\n"
     "try_file(sys.argv[1], MATLAB)\n"
   )
   subprocess.run([sys.executable, "-c", tried, path], cwd=ROOT, check=True)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, load_raw_data, load_sequence, load_subject
-from mrf_jax.hdf5 import check_dataset, check_unchanged, write_checked
 from mrf_jax.importing.series import open_series
+from mrf_jax.io.hdf5 import check_dataset, check_unchanged, write_checked
 
 READERS = {
   "subject.h5": (load_subject, "signals"),

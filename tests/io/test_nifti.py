@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.nifti import load_map, read_place, read_volume, save_map
+from mrf_jax.io.nifti import load_map, read_place, read_volume, save_map
 from mrf_jax.runtime.memory import PeakMemory
 
 # Voxels of 2 x 2 x 5 mm with an origin, turned by 30 degrees about x.

@@ -9,11 +9,10 @@ import h5py
 import numpy as np
 from jaxtyping import Complex64, Float32, Float64, Int
 
-from mrf_jax.dataset.raw_geometry import affine_of_slices, slice_numbers
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.hdf5 import check_dataset, check_links
-from mrf_jax.trial import HDF5, try_file
-from mrf_jax.watchdog import patience
+from mrf_jax.io.hdf5 import check_dataset, check_links
+from mrf_jax.io.ismrmrd_geometry import affine_of_slices, slice_numbers
+from mrf_jax.io.untrusted import HDF5, time_limit, try_file
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
 _NOISE_FLAG = 1 << 18
@@ -77,7 +76,7 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
   """
   try:
     try_file(path, HDF5)
-    with patience(path), h5py.File(path, "r") as file:
+    with time_limit(path), h5py.File(path, "r") as file:
       check_links(file)
       header = _read_header(file)
       samples, trajectory, heads = _read_acquisitions(file)

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from mrf_jax.errors import UserError
-from mrf_jax.files import COMPRESSION
+from mrf_jax.io.claims import COMPRESSION
 
 _CHECKSUM = "crc32"
 # How a list of any length lies in a file: how long it is, and where it is.

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 from nibabel.arrayproxy import ArrayProxy
 
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.files import COMPRESSION, check_claim, replacing
+from mrf_jax.io.atomic import replacing
+from mrf_jax.io.claims import COMPRESSION, check_claim
 
 # Two grids are one if their corners lie this close, in voxels.
 _GRID_TOLERANCE = 0.01

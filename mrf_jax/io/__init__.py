@@ -1,0 +1,1 @@
+"""File formats, atomic writing, and the guard in front of untrusted files."""
