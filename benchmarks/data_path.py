@@ -26,7 +26,7 @@ from common import print_ratio
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.maps import Maps
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence.schedules import tailored
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.setup import Signals, make_folds, place
 

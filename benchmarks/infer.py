@@ -50,7 +50,7 @@ from mrf_jax.inference import estimate, signal_table
 from mrf_jax.model import Model, reconstruct
 from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.phantom.anatomy import SliceGrid, make_head
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence.schedules import tailored
 
 REACH = Spatiotemporal().reach
 

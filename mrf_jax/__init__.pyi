@@ -16,14 +16,9 @@ from .model import (
 )
 from .relaxometry import fit_t2, fit_vfa_t1
 from .relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
-from .sequence import (
-  Sequence,
-  jiang_type,
-  make_sequence,
-  rf_spoiling_phases_deg,
-  tailored,
-)
-from .sequence_files import load_sequence, save_sequence
+from .sequence.files import load_sequence, save_sequence
+from .sequence.schedules import jiang_type, rf_spoiling_phases_deg, tailored
+from .sequence.sequence import Sequence, make_sequence
 from .signal.fingerprints import (
   FingerprintDerivatives,
   fingerprint_derivatives,

@@ -5,8 +5,8 @@ from jaxtyping import Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.scanner.mrf import sliding_window
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import fingerprint_derivatives
 
 # Voxels whose derivatives are held at once.

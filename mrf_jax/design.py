@@ -13,7 +13,7 @@ from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import grid_axis
 from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.sequence import Sequence
 
 _HEAD = (
   "tissue",

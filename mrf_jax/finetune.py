@@ -19,8 +19,9 @@ from mrf_jax.locks import lock, release
 from mrf_jax.maps import Maps
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import training_options
-from mrf_jax.model import Model, scan_difference
+from mrf_jax.model import Model
 from mrf_jax.runtime.progress import notice
+from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.subjects import check_alike, reference_of
 from mrf_jax.training.bundle import (
   load_config,

@@ -14,12 +14,9 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import FRAME_FIELDS, PREPARATION_FIELDS
-from mrf_jax.sequence import Sequence as Train
+from mrf_jax.sequence.acquisition import scan_difference
+from mrf_jax.sequence.sequence import Sequence as Train
 from mrf_jax.training.losses import split_deviations
-
-# Degrees and ms by which trains may differ that are one.
-_TRAIN_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,48 +197,3 @@ def check_scan(model: Model, subject: Subject) -> None:
   if difference:
     found, wanted = difference
     raise UserError(f"{subject.subject}: {found}, the model wants {wanted}")
-
-
-def scan_difference(
-  scan: Subject | Model, wanted: Train, window: int, stride: int
-) -> tuple[str, str] | None:
-  """The first thing that sets a scan apart from others, in words.
-
-  Args:
-    scan: the scan, or a model of such scans.
-    wanted: the train of the others.
-    window: frames of their sliding window.
-    stride: frames from one window to the next.
-
-  Returns:
-    What the scan has, and what the others have; None where they are alike.
-  """
-  played = scan.sequence
-  if played.n_frames != wanted.n_frames:
-    return f"{played.n_frames} frames", str(wanted.n_frames)
-  if scan.window != window:
-    return f"window is {scan.window}", str(window)
-  if scan.stride != stride:
-    return f"stride is {scan.stride}", str(stride)
-  for name in (*PREPARATION_FIELDS, "balanced"):
-    found, value = getattr(played, name), getattr(wanted, name)
-    both = found is not None and value is not None
-    if both and abs(float(found) - float(value)) <= _TRAIN_TOLERANCE:
-      continue
-    if both or found is not value:
-      return f"{name} of its sequence is {_said(found)}", _said(value)
-  for name in FRAME_FIELDS:
-    found, value = getattr(played, name), getattr(wanted, name)
-    apart = np.flatnonzero(np.abs(found - value) > _TRAIN_TOLERANCE)
-    if apart.size:
-      frame = int(apart[0])
-      return (
-        f"{name} of frame {frame} is {found[frame]:g} ({apart.size} frames "
-        "differ)",
-        f"{value[frame]:g}",
-      )
-  return None
-
-
-def _said(value) -> str:
-  return "none" if value is None else f"{value:g}"

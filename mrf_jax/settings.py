@@ -10,8 +10,9 @@ from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.methods import LEARNING_METHODS, METHODS, check_options
 from mrf_jax.runtime.precision import check_precision
-from mrf_jax.sequence import TRAINS, Sequence
-from mrf_jax.sequence_files import load_sequence
+from mrf_jax.sequence.files import load_sequence
+from mrf_jax.sequence.schedules import SEQUENCES
+from mrf_jax.sequence.sequence import Sequence
 
 _SECTIONS = (
   "seed",
@@ -226,11 +227,11 @@ def make_train(options: ml_collections.ConfigDict) -> Sequence:
     UserError: the file does not hold a schedule.
   """
   if options.path is None:
-    if options.kind not in TRAINS:
+    if options.kind not in SEQUENCES:
       raise UserError(
-        f"sequence.kind: {options.kind!r} is not one of {', '.join(TRAINS)}"
+        f"sequence.kind: {options.kind!r} is not one of {', '.join(SEQUENCES)}"
       )
-    return TRAINS[options.kind](options.n_frames)
+    return SEQUENCES[options.kind](options.n_frames)
   return load_sequence(
     options.path,
     tr_path=options.tr_path,

@@ -17,7 +17,7 @@ from mrf_jax.runtime.progress import progress
 from mrf_jax.scanner import mrf
 from mrf_jax.scanner.reference import acquire_reference
 from mrf_jax.scanner.spiral import Spiral
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_echoes
 
 # A tissue that fills less of a voxel than this adds nothing to its signal.

@@ -11,7 +11,7 @@ from mrf_jax.model import Model, reconstruct
 from mrf_jax.models.cohen import Cohen
 from mrf_jax.models.spatiotemporal import Spatiotemporal
 from mrf_jax.models.spatiotemporal_plus import SpatiotemporalPlus
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence.schedules import tailored
 
 N_FRAMES = 18
 NETWORKS = {

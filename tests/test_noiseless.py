@@ -9,7 +9,7 @@ from mrf_jax.matching.dot_product import match
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import TISSUES
 from mrf_jax.scanner.spiral import make_spiral
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulate import make_phantom, simulate_subject
 
 STEP_PERCENT = 5.0

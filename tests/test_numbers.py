@@ -20,7 +20,7 @@ from mrf_jax import (
   match_atlas,
   simulate_fingerprints,
 )
-from mrf_jax.sequence import make_sequence
+from mrf_jax.sequence.sequence import make_sequence
 
 N = 33_000
 TRAIN = make_sequence(np.linspace(10, 60, 8), 12.0, 2.0, inversion_time_ms=20.0)

@@ -9,8 +9,8 @@ from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary, grid_axis
 from mrf_jax.phantom import tissue
 from mrf_jax.phantom.anatomy import SliceGrid
-from mrf_jax.scanner.mrf import sliding_window
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.simulate import make_phantom
 
 # Steps of the T1 and T2 that fingerprints are simulated at, percent.

@@ -22,7 +22,7 @@ from mrf_jax.io.atomic import check_room, replacing
 from mrf_jax.io.hdf5 import check_links, check_unchanged
 from mrf_jax.io.untrusted import HDF5, trust, try_file
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import Sequence, make_sequence
+from mrf_jax.sequence.sequence import Sequence, make_sequence
 
 # What a file holds besides signals and maps, about.
 _OTHER_BYTES = 1 << 15

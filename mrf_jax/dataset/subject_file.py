@@ -8,7 +8,7 @@ import numpy as np
 from mrf_jax.errors import UserError
 from mrf_jax.io.hdf5 import check_dataset, check_unchanged, write_checked
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import (
+from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
   PREPARATION_FIELDS,
   Sequence,

@@ -16,8 +16,8 @@ from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.nifti import read_place
 from mrf_jax.maps import Maps
-from mrf_jax.sequence import Sequence
-from mrf_jax.sequence_files import load_sequence, open_times
+from mrf_jax.sequence.files import load_sequence, open_times
+from mrf_jax.sequence.sequence import Sequence
 
 RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 # Flags that name files to read.

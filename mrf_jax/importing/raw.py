@@ -16,7 +16,7 @@ from mrf_jax.scanner.windowed import (
   density_weights,
   separate_windows,
 )
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.sequence import Sequence
 
 # Vendors that are none.
 _SIMULATORS = (VENDOR, "KomaMRI.jl")

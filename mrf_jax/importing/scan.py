@@ -23,7 +23,7 @@ from mrf_jax.importing.volumes import (
   read_on_grid,
 )
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import Sequence as Train
+from mrf_jax.sequence.sequence import Sequence as Train
 
 
 class Images(Protocol):

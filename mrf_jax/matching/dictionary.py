@@ -9,8 +9,8 @@ from jaxtyping import Complex64, Float32
 from mrf_jax.errors import UserError
 from mrf_jax.matching.compress import compress
 from mrf_jax.runtime.memory import available_bytes, gib
-from mrf_jax.scanner.mrf import sliding_window
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_echoes
 from mrf_jax.typing import AnyArray
 

@@ -15,7 +15,7 @@ from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.timing import StageTime
 
 SEARCHES = ("exhaustive", "groups")

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Complex64, Float, Float32
 from mrf_jax.checks import check_finite, check_shape
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.scanner.mrf import sliding_window
 from mrf_jax.scanner.spiral import nufft
+from mrf_jax.sequence.acquisition import sliding_window
 
 # Positions may pass the edge of the band by rounding.
 _BAND = 0.5 * (1 + 1e-4)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.blocks import map_blocks
 from mrf_jax.signal.preparation import prepared_magnetisation
 

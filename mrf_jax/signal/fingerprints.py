@@ -11,7 +11,7 @@ from jaxtyping import Complex
 
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.sequence import Sequence, make_sequence
+from mrf_jax.sequence.sequence import Sequence, make_sequence
 from mrf_jax.signal.bloch import balanced_train
 from mrf_jax.signal.epg import gradient_spoiled_train
 from mrf_jax.signal.slice_profile import SliceProfile

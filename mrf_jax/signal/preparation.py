@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.sequence import Sequence
 
 
 def prepared_magnetisation(

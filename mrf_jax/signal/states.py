@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
-from mrf_jax.sequence import Sequence
+from mrf_jax.sequence.sequence import Sequence
 
 # State counts that are compiled and tried, each about a third above the last.
 _LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)

@@ -25,7 +25,7 @@ from mrf_jax.maps import MAP_NAMES
 from mrf_jax.model import Model
 from mrf_jax.models import NETWORKS
 from mrf_jax.models.shapes import variable_shapes
-from mrf_jax.sequence import make_sequence
+from mrf_jax.sequence.sequence import make_sequence
 
 _FORMAT = "mrf-model"
 # Variables of version 1 are a tree of orbax's, which brings tensorstore along.

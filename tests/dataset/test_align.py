@@ -6,7 +6,7 @@ import pytest
 from mrf_jax.dataset.align import nearest_rows, voxel_map
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.sequence import make_sequence
+from mrf_jax.sequence.sequence import make_sequence
 
 SHAPE = (6, 20, 24)
 

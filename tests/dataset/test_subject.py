@@ -12,7 +12,7 @@ from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.io import atomic
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence import make_sequence
+from mrf_jax.sequence.sequence import make_sequence
 
 N_VOXELS = 37
 

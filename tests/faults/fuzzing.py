@@ -211,21 +211,20 @@ def _fuzz_here(
       load_raw_data,
       load_sequence,
       load_subject,
-      pulseq,
-      schedule_columns,
     )
     from mrf_jax.dataset import subject
     from mrf_jax.importing import stored
     from mrf_jax.importing.series import open_series
     from mrf_jax.io import ismrmrd_reader
     from mrf_jax.io.nifti import read_volume
+    from mrf_jax.sequence import columns, pulseq
 
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (schedule_columns, pulseq, ismrmrd_reader, stored):
+    for module in (columns, pulseq, ismrmrd_reader, stored):
       module.patience = contextlib.nullcontext
-    for module in (schedule_columns, ismrmrd_reader, stored, subject):
+    for module in (columns, ismrmrd_reader, stored, subject):
       module.try_file = lambda path, kind: None
 
   def read_series(path):

@@ -10,7 +10,7 @@ from mrf_jax.io import atomic
 from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.scanner.spiral import make_spiral
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulate import simulate_subject
 
 WINDOW = 24

@@ -11,7 +11,8 @@ from mrf_jax.matching.groups import (
   group_atoms,
   match_groups,
 )
-from mrf_jax.sequence import make_sequence, tailored
+from mrf_jax.sequence.schedules import tailored
+from mrf_jax.sequence.sequence import make_sequence
 
 AXES = np.geomspace(300, 5000, 40), np.geomspace(20, 2000, 40)
 

@@ -11,7 +11,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.methods.gomez import gomez
 from mrf_jax.methods.study import Study
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence.schedules import tailored
 
 OPTIONS = dict(
   window=(5, 5, 3),

@@ -22,7 +22,7 @@ from mrf_jax.importing.command import import_files
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.reconstruction.command import reconstruct_files
 from mrf_jax.report.results import load_results
-from mrf_jax.sequence import jiang_type
+from mrf_jax.sequence.schedules import jiang_type
 from tests.importing.test_series import matlab73
 from tests.reconstruction.conftest import AFFINE, flags
 

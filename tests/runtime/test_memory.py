@@ -4,7 +4,7 @@ import pytest
 from mrf_jax.errors import UserError
 from mrf_jax.matching import dictionary
 from mrf_jax.runtime import memory
-from mrf_jax.sequence import tailored
+from mrf_jax.sequence.schedules import tailored
 
 
 def test_peak_is_what_the_block_held():

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence import make_sequence, tailored
+from mrf_jax.sequence.schedules import tailored
+from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import (
   fingerprint_derivatives,
   simulate_echoes,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrf_jax.sequence import make_sequence
+from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 
 T1 = np.array([300.0, 685.0, 1150.0, 4500.0])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mrf_jax.sequence import make_sequence, rf_spoiling_phases_deg, tailored
+from mrf_jax.sequence.schedules import rf_spoiling_phases_deg, tailored
+from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 
 

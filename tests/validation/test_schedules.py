@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.pulseq import read_events
-from mrf_jax.sequence_files import load_sequence
+from mrf_jax.sequence.files import load_sequence
+from mrf_jax.sequence.pulseq import read_events
 
 
 def test_jiang_fisp_schedule(validation_data):

@@ -2,11 +2,8 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence import (
-  make_sequence,
-  rf_spoiling_phases_deg,
-  tailored,
-)
+from mrf_jax.sequence.schedules import rf_spoiling_phases_deg, tailored
+from mrf_jax.sequence.sequence import make_sequence
 
 
 def test_tailored_has_four_blocks_behind_an_inversion():

@@ -12,7 +12,7 @@ import scipy.io
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.hdf5 import check_dataset, check_links
 from mrf_jax.io.untrusted import HDF5, MATLAB, time_limit, try_file
-from mrf_jax.sequence import FRAME_FIELDS, PREPARATION_FIELDS
+from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 
 # What columns and variables are called, in lower case.
 _NAMES = {

@@ -5,7 +5,7 @@ import pypulseq
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence_files import load_sequence
+from mrf_jax.sequence.files import load_sequence
 
 SYSTEM = pypulseq.Opts(rf_dead_time=100e-6, rf_ringdown_time=0, adc_dead_time=0)
 FLIPS = (10.0, 25.0, 40.0, 55.0)

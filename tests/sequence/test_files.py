@@ -6,12 +6,9 @@ import pytest
 import scipy.io
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence import FRAME_FIELDS, PREPARATION_FIELDS, jiang_type
-from mrf_jax.sequence_files import (
-  load_sequence,
-  open_times,
-  save_sequence,
-)
+from mrf_jax.sequence.files import load_sequence, open_times, save_sequence
+from mrf_jax.sequence.schedules import jiang_type
+from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 
 
 def test_text_columns_and_comments(tmp_path):

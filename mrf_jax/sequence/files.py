@@ -9,15 +9,15 @@ import numpy as np
 
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing
-from mrf_jax.pulseq import load_pulseq
-from mrf_jax.schedule_columns import (
+from mrf_jax.sequence.columns import (
   Columns,
   noted,
   read_column,
   read_matlab,
   read_text,
 )
-from mrf_jax.sequence import (
+from mrf_jax.sequence.pulseq import load_pulseq
+from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
   PREPARATION_FIELDS,
   Sequence,

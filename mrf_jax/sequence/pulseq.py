@@ -14,7 +14,7 @@ import numpy as np
 
 from mrf_jax.errors import UserError
 from mrf_jax.io.untrusted import time_limit
-from mrf_jax.sequence import Sequence, make_sequence
+from mrf_jax.sequence.sequence import Sequence, make_sequence
 
 ECHOES = ("adc_start", "adc_centre")
 # Uses of a pulse in front of a train, and the field of its delay.

@@ -1,0 +1,1 @@
+"""Pulse sequences: what the scanner plays."""
