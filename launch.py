@@ -29,7 +29,7 @@ _OF_FILES = {
   "reconstruct": "mrf_jax.reconstruction.command:reconstruct_files",
   "finetune": "mrf_jax.finetune:finetune_files",
   "export": "mrf_jax.export:export_files",
-  "verify": "mrf_jax.ledger:verify_files",
+  "verify": "mrf_jax.workdir.manifest:verify_files",
 }
 
 

@@ -30,7 +30,7 @@ from mrf_jax.benchmark.report import (
 )
 from mrf_jax.io.atomic import replacing
 from mrf_jax.methods import METHODS
-from mrf_jax.workdir import git_commit
+from mrf_jax.workdir.environment import git_commit
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ALL = ("match", "infer", "train", "simulate", "reconstruct")

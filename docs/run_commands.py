@@ -49,7 +49,7 @@ def rewritten(block: re.Match) -> str:
 
 def origin() -> str:
   """What the commands are run with."""
-  from mrf_jax.workdir import environment
+  from mrf_jax.workdir.environment import environment
 
   found = environment({})
   return (

@@ -9,8 +9,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from mrf_jax.errors import UserError, one_line
-from mrf_jax.locks import check_unlocked
 from mrf_jax.runtime.cluster import in_cluster
+from mrf_jax.workdir.lock import check_unlocked
 
 STAGES = ("crossval", "sweep", "simulate", "design", "benchmark")
 

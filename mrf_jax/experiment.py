@@ -25,7 +25,6 @@ from mrf_jax.evaluate import evaluate
 from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing, writing_to
-from mrf_jax.ledger import check_lent
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, TRAINING, Study, predicts_deviations
 from mrf_jax.phantom.anatomy import SliceGrid
@@ -54,9 +53,11 @@ from mrf_jax.subjects import (
   simulate_missing,
   without_truth,
 )
-from mrf_jax.timing import benchmark_file, save_times, times_file
 from mrf_jax.training.epoch_log import join_logs
-from mrf_jax.workdir import OF_SUBJECTS, Workdir, config_differences
+from mrf_jax.workdir.configuration import OF_SUBJECTS, config_differences
+from mrf_jax.workdir.manifest import check_lent
+from mrf_jax.workdir.stage_times import benchmark_file, save_times, times_file
+from mrf_jax.workdir.workdir import Workdir
 
 # Parts of a configuration that trained networks depend on, beside the scans:
 # scans of another kind may be given to them.

@@ -15,7 +15,6 @@ from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import writing_to
-from mrf_jax.locks import lock, release
 from mrf_jax.maps import Maps
 from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import training_options
@@ -36,7 +35,8 @@ from mrf_jax.training.checkpoint import (
 )
 from mrf_jax.training.loop import TrainedFold, train_folds
 from mrf_jax.training.setup import NOBODY, Signals
-from mrf_jax.workdir import config_differences
+from mrf_jax.workdir.configuration import config_differences
+from mrf_jax.workdir.lock import lock, release
 
 # Of steps and rate of the training that the network comes from; for scans of
 # the same train, while another one takes all of them.

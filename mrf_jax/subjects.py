@@ -23,7 +23,7 @@ from mrf_jax.settings import (
   phantom_options,
 )
 from mrf_jax.simulate import simulate_subject
-from mrf_jax.workdir import Workdir
+from mrf_jax.workdir.workdir import Workdir
 
 
 def simulate_missing(

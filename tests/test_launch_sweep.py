@@ -12,7 +12,7 @@ from mrf_jax.questions import changed, ways
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
 from mrf_jax.settings import find_folds
-from mrf_jax.workdir import Workdir
+from mrf_jax.workdir.workdir import Workdir
 
 CONFIG = """
 from configs import smoke

@@ -28,8 +28,8 @@ from mrf_jax.matching.dictionary import (
 from mrf_jax.models import NETWORKS
 from mrf_jax.runtime.progress import bar, notice
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.timing import benchmark_file, write_timing
-from mrf_jax.workdir import environment
+from mrf_jax.workdir.environment import environment
+from mrf_jax.workdir.stage_times import benchmark_file, write_timing
 
 
 def check_benchmark(

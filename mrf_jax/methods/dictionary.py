@@ -16,7 +16,7 @@ from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.timing import StageTime
+from mrf_jax.workdir.stage_times import StageTime
 
 SEARCHES = ("exhaustive", "groups")
 

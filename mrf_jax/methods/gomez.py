@@ -16,7 +16,7 @@ from mrf_jax.matching.compress import check_rank
 from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study
 from mrf_jax.runtime.progress import progress
-from mrf_jax.timing import StageTime
+from mrf_jax.workdir.stage_times import StageTime
 
 
 def gomez(study: Study) -> Estimates:

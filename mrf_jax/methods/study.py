@@ -12,8 +12,8 @@ from jaxtyping import Complex64
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.progress import progress
-from mrf_jax.timing import StageTime
-from mrf_jax.workdir import Workdir
+from mrf_jax.workdir.stage_times import StageTime
+from mrf_jax.workdir.workdir import Workdir
 
 _Found = TypeVar("_Found")
 

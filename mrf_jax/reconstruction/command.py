@@ -31,7 +31,7 @@ from mrf_jax.reconstruction.estimators import (
   is_dictionary,
   model_estimator,
 )
-from mrf_jax.workdir import environment
+from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
 _WRITTEN = ("pd.nii.gz", "t1.nii.gz", "t2.nii.gz", "overview.png", _RECORD)

@@ -14,7 +14,8 @@ from mrf_jax.questions import Way, ways
 from mrf_jax.report.agreement import agreements
 from mrf_jax.report.arithmetic import multiply_adds
 from mrf_jax.report.results import LeftOut
-from mrf_jax.workdir import Workdir, config_differences
+from mrf_jax.workdir.configuration import config_differences
+from mrf_jax.workdir.workdir import Workdir
 
 
 def study_record(

@@ -14,7 +14,7 @@ from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.settings import find_folds
 from mrf_jax.subjects import load_numbered, reference_of
-from mrf_jax.workdir import Workdir
+from mrf_jax.workdir.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)

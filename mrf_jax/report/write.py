@@ -9,7 +9,6 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing, writing_to
-from mrf_jax.ledger import keep_ledger
 from mrf_jax.questions import ways
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import error_curves
@@ -17,7 +16,8 @@ from mrf_jax.report.html import report_html
 from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
 from mrf_jax.report.results import load_results
-from mrf_jax.workdir import environment
+from mrf_jax.workdir.environment import environment
+from mrf_jax.workdir.manifest import keep_ledger
 
 _PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
 NOTES = "results_notes.md"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from launcher import ROOT, Launcher
 from stages import Stage, check_whole, leftovers, results, start
 
-from mrf_jax.ledger import NAME
+from mrf_jax.workdir.manifest import NAME
 
 # What tells files of one kind apart.
 _OF_ONE = re.compile(r"(?<=subject-)\d+|(?<=tfevents\.).+")

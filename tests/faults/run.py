@@ -30,7 +30,7 @@ from launcher import ROOT, Launcher
 from sources import make_sources
 from stages import SMOKE, make_stages, start
 
-from mrf_jax.workdir import git_commit
+from mrf_jax.workdir.environment import git_commit
 
 PARTS = ("kills", "disks", "files", "processes", "inputs", "fuzzing")
 # Of a hundred kills.

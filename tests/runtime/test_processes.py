@@ -14,7 +14,7 @@ import pytest
 from mrf_jax import load_model
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.cluster import in_cluster
-from mrf_jax.workdir import Workdir
+from mrf_jax.workdir.workdir import Workdir
 
 SMOKE = "--config=configs/smoke.py"
 

@@ -8,10 +8,10 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mrf_jax import ledger_lines
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import observe
-from mrf_jax.ledger_lines import NAME, append
+from mrf_jax.workdir import manifest_lines
+from mrf_jax.workdir.manifest_lines import NAME, append
 
 # Folders of workdirs of their own, and of files that come and go or grow.
 _NOT_RECORDED = ("questions", "checkpoints", "metrics", "profile")
@@ -40,7 +40,7 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
       the run that another process has begun.
   """
   root = pathlib.Path(root).resolve()
-  lines = ledger_lines.read(root).sound
+  lines = manifest_lines.read(root).sound
   run = max((line["run"] for line in lines), default=0)
   if environment is not None:
     run += 1
@@ -221,7 +221,7 @@ def _recorded(root: pathlib.Path) -> _Record:
   still stand: the newest line is the last of several. Files of folders that
   were replaced are not listed, unless the folder before still stands.
   """
-  lines, damaged = ledger_lines.read(root)
+  lines, damaged = manifest_lines.read(root)
   record = _Record({}, {}, damaged)
   replaced: dict[str, list[dict]] = {}
   newest: dict[str, int] = {}

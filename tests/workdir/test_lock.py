@@ -10,12 +10,13 @@ import time
 import pytest
 from test_launch import SMOKE, fails_in_one_line
 
-from mrf_jax import UserError, locks
+from mrf_jax import UserError
+from mrf_jax.workdir import lock
 
 HOLD = """
 import sys, time
 from mrf_jax import locks
-locks.lock(sys.argv[1])
+lock.lock(sys.argv[1])
 print("held", flush=True)
 time.sleep(600)
 """
@@ -37,7 +38,7 @@ def holder(tmp_path):
 
 
 def test_a_folder_is_held_by_one_process(holder, tmp_path):
-  for function in (locks.lock, locks.check_unlocked):
+  for function in (lock.lock, lock.check_unlocked):
     with pytest.raises(UserError, match=rf"another .*\({holder.pid} on "):
       function(tmp_path)
 
@@ -47,27 +48,27 @@ def test_a_dead_process_holds_nothing(number, holder, tmp_path):
   holder.send_signal(number)
   holder.wait()
   assert (tmp_path / ".lock").exists()
-  locks.check_unlocked(tmp_path)
-  locks.lock(tmp_path)
+  lock.check_unlocked(tmp_path)
+  lock.lock(tmp_path)
   # Again by the same process.
-  locks.lock(tmp_path)
-  locks.check_unlocked(tmp_path)
-  (file,) = [f for path, f in locks._held.items() if tmp_path in path.parents]
+  lock.lock(tmp_path)
+  lock.check_unlocked(tmp_path)
+  (file,) = [f for path, f in lock._held.items() if tmp_path in path.parents]
   assert os.pread(file, 100, 0).decode().startswith(f"{os.getpid()} on ")
 
 
 def test_others_may_lock_as_far_as_the_user_lets_them(tmp_path):
   before = os.umask(0o002)
   try:
-    locks.lock(tmp_path)
+    lock.lock(tmp_path)
   finally:
     os.umask(before)
   assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o664
 
 
 def test_without_a_folder_or_a_lock_nobody_is_kept_out(tmp_path):
-  locks.check_unlocked(tmp_path / "gone")
-  locks.check_unlocked(tmp_path)
+  lock.check_unlocked(tmp_path / "gone")
+  lock.check_unlocked(tmp_path)
   assert not list(tmp_path.iterdir())
 
 
@@ -75,9 +76,9 @@ def test_where_there_are_no_locks_nothing_is_locked(tmp_path, monkeypatch):
   def none(file, operation):
     raise OSError(37, "No locks available")
 
-  monkeypatch.setattr(locks.fcntl, "flock", none)
-  locks.lock(tmp_path)
-  locks.check_unlocked(tmp_path)
+  monkeypatch.setattr(lock.fcntl, "flock", none)
+  lock.lock(tmp_path)
+  lock.check_unlocked(tmp_path)
 
 
 def test_a_second_run_is_refused_and_the_first_goes_on(launch, smoke, tmp_path):

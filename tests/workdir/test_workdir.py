@@ -4,8 +4,9 @@ import subprocess
 
 import pytest
 
-from mrf_jax import UserError, ledger, workdir
-from mrf_jax.workdir import Workdir
+from mrf_jax import UserError
+from mrf_jax.workdir import manifest, workdir
+from mrf_jax.workdir.workdir import Workdir
 
 CONFIG = {"seed": 0, "data": {"n": 3}}
 
@@ -70,10 +71,10 @@ def damaged(tmp_path):
 
 def test_a_damaged_configuration_is_named(damaged, capsys):
   with pytest.raises(UserError, match="1 of 1 files"):
-    ledger.verify(damaged)
+    manifest.verify(damaged)
   assert "changed: config.json (of run 1)" in capsys.readouterr().out
   with pytest.raises(UserError, match=r"config\.json: is not as run 1 wrote"):
-    ledger.check_lent(damaged, "data")
+    manifest.check_lent(damaged, "data")
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]"])
@@ -82,7 +83,7 @@ def test_if_the_same_is_asked_for_it_is_written_again(damaged, text):
     (damaged / "config.json").write_text(text)
   Workdir(damaged, CONFIG)
   assert Workdir.existing(damaged).config == CONFIG
-  assert "1 files as run 2 wrote them" in ledger.verify(damaged)
+  assert "1 files as run 2 wrote them" in manifest.verify(damaged)
 
 
 def test_if_another_is_asked_for_it_says_what_to_remove(damaged):
@@ -117,7 +118,7 @@ def test_a_configuration_that_came_to_nothing_is_not_taken_for_ours(tmp_path):
 
 
 def test_records_of_before_do_not_speak_of_the_configuration(damaged):
-  record = damaged / ledger.NAME
+  record = damaged / manifest.NAME
   lines = record.read_text().splitlines()
   record.write_text("\n".join(x for x in lines if "config.json" not in x))
   with pytest.raises(UserError, match="holds results of another configuration"):
@@ -130,7 +131,7 @@ def repository(tmp_path, monkeypatch):
   for name in ("author", "committer"):
     monkeypatch.setenv(f"GIT_{name.upper()}_NAME", "somebody")
     monkeypatch.setenv(f"GIT_{name.upper()}_EMAIL", "somebody@example.org")
-  code = tmp_path / "project/.venv/mrf_jax/workdir.py"
+  code = tmp_path / "project/.venv/mrf_jax/workdir/workdir.py"
   code.parent.mkdir(parents=True)
   code.write_text("VERSION = 1\n")
   (tmp_path / "project/own.py").write_text("print()\n")
@@ -162,5 +163,5 @@ def test_our_commit_whoever_owns_it(repository, monkeypatch, owned):
     with pytest.raises(subprocess.CalledProcessError):
       git(repository, "status")
   assert workdir.git_commit() == commit
-  (repository / ".venv/mrf_jax/workdir.py").write_text("VERSION = 2\n")
+  (repository / ".venv/mrf_jax/workdir/workdir.py").write_text("VERSION = 2\n")
   assert workdir.git_commit() == f"{commit}-dirty"

@@ -4,41 +4,19 @@ import hashlib
 import json
 import os
 import pathlib
-import platform
-import subprocess
 from collections.abc import Sequence
-from importlib import metadata
-
-import jax
 
 from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.io.atomic import is_unfinished, replacing
-from mrf_jax.ledger import (
+from mrf_jax.workdir.configuration import config_differences
+from mrf_jax.workdir.environment import environment
+from mrf_jax.workdir.lock import lock
+from mrf_jax.workdir.manifest import (
   OF_RUNS,
   changed_since,
   check_reused,
   keep_ledger,
 )
-from mrf_jax.locks import lock
-
-# Methods stand beside each other in a workdir, so their choice may change; the
-# results of `design` and `benchmark` stand apart; and on another machine folds
-# may be spread, and checkpoints written, in another way.
-_FREE_KEYS = (
-  "methods",
-  "design",
-  "benchmark",
-  "questions",
-  "data.keep_raw",
-  "subjects_from",
-  "models_from",
-  "training.folds_at_once",
-  "training.checkpoint_epochs",
-  "training.checkpoint_minutes",
-)
-# Parts of a configuration that the subjects depend on.
-OF_SUBJECTS = ("seed", "data", "sequence", "scan", "reference")
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
 
 
 class Workdir:
@@ -259,100 +237,3 @@ def _as_text(content: dict) -> str:
 
 def _sha256(text: str) -> str:
   return hashlib.sha256(text.encode()).hexdigest()
-
-
-def config_differences(
-  stored: dict,
-  asked: dict,
-  *,
-  free: Sequence[str] = _FREE_KEYS,
-  parts: Sequence[str] | None = None,
-) -> list[str]:
-  """What sets the results of two configurations apart, in words.
-
-  Args:
-    stored: the configuration of results that stand.
-    asked: the one asked for now.
-    free: keys, or beginnings of keys, that may differ.
-    parts: keys of the highest level to look at; None is all.
-  """
-  # As JSON holds them: without tuples.
-  stored, asked = (
-    _flat(json.loads(json.dumps(_some(tree, parts))))
-    for tree in (stored, asked)
-  )
-  missing = object()
-
-  def is_free(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in free)
-
-  return [
-    f"{key}={stored.get(key)} (now {asked.get(key)})"
-    for key in sorted({*stored, *asked})
-    if stored.get(key, missing) != asked.get(key, missing) and not is_free(key)
-  ]
-
-
-def _some(tree: dict, parts: Sequence[str] | None) -> dict:
-  if parts is None:
-    return tree
-  return {key: value for key, value in tree.items() if key in parts}
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-  """Nested dictionaries as one of dotted keys."""
-  flat: dict[str, object] = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat
-
-
-def environment(config: dict) -> dict:
-  """What the results depend on besides the configuration."""
-  versions: dict[str, str | None] = {}
-  for package in _PACKAGES:
-    try:
-      versions[package] = metadata.version(package)
-    except metadata.PackageNotFoundError:
-      versions[package] = None
-  return {
-    "python": platform.python_version(),
-    "versions": versions,
-    "devices": [device.device_kind for device in jax.devices()],
-    "cores": os.cpu_count(),
-    "git_commit": git_commit(),
-    "seed": config.get("seed"),
-  }
-
-
-def git_commit() -> str | None:
-  """Commit of the code that runs; `-dirty` if the tree was changed since.
-
-  None where no repository has it, such as one that it was installed within.
-  """
-  path = pathlib.Path(__file__)
-  try:
-    _git("ls-files", "--error-unmatch", path.name, folder=path.parent)
-    return _git(
-      "describe", "--always", "--dirty", "--abbrev=40", folder=path.parent
-    )
-  except (OSError, subprocess.CalledProcessError):
-    return None
-
-
-def _git(*arguments: str, folder: pathlib.Path) -> str:
-  """What git says there, and if it fails an error."""
-  # In containers the files are often another user's, whose programs are not
-  # to run.
-  options = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
-  done = subprocess.run(
-    ["git", *options, *arguments],
-    cwd=folder,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""The folder of an experiment: paths, configuration, manifest and lock."""
