@@ -13,6 +13,7 @@ from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
+from mrf_jax.evaluation.scan_errors import Judged, judge
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.importing.command import (
   describe,
@@ -24,7 +25,6 @@ from mrf_jax.importing.command import (
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing, replacing_files, writing_to
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.reconstruction.errors import Judged, judge
 from mrf_jax.reconstruction.estimators import (
   Estimator,
   dictionary_estimator,
