@@ -23,8 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from mrf_jax.dataset.normalise import MapRange, clip_outliers
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.matching.atlas import match_atlas
-from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "With simulated subjects.")
 _RANK = flags.DEFINE_integer("rank", 10, "Temporal components.")

@@ -37,10 +37,10 @@ from common import print_ratio, take_turns, torch_device
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from mrf_jax.benchmark.machine import device_name, measure_rates
-from mrf_jax.matching.compress import compress
 from mrf_jax.matching.dictionary import (
   Dictionary,
   build_dictionary,
+  compress,
   square_axes,
 )
 from mrf_jax.matching.dot_product import best_atoms

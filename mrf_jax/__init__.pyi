@@ -1,6 +1,5 @@
 """MR fingerprinting reconstruction in JAX."""
 
-from .cramer_rao import cramer_rao_bounds
 from .dataset.subject import Subject, load_subject, save_subject
 from .errors import UserError
 from .io.ismrmrd_reader import RawData, load_raw_data
@@ -19,6 +18,7 @@ from .relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from .sequence.files import load_sequence, save_sequence
 from .sequence.schedules import jiang_type, rf_spoiling_phases_deg, tailored
 from .sequence.sequence import Sequence, make_sequence
+from .signal.cramer_rao import cramer_rao_bounds
 from .signal.fingerprints import (
   FingerprintDerivatives,
   fingerprint_derivatives,

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mrf_jax.cramer_rao import cramer_rao_bounds
 from mrf_jax.evaluation import differences, figures, table
 from mrf_jax.evaluation.calibration import (
   calibrate,
@@ -23,6 +22,7 @@ from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import Study, predicts_deviations
+from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.training.epoch_log import log_file, read_records
 from mrf_jax.workdir.stage_times import write_timing
 

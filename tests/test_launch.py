@@ -10,8 +10,8 @@ import pytest
 
 from mrf_jax import load_model, load_subject
 from mrf_jax.experiment import METHODS
-from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.models import NETWORKS
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
 SMOKE = "--config=configs/smoke.py"
 MAPS = ("pd", "t1_ms", "t2_ms")

@@ -12,10 +12,10 @@ from mrf_jax.benchmark.measure import Task
 from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.matching.atlas import match_atlas
-from mrf_jax.matching.compress import compress, gram_matrix, temporal_basis
 from mrf_jax.matching.dictionary import (
   Dictionary,
   build_dictionary,
+  compress,
   count_atoms,
   square_axes,
 )
@@ -26,6 +26,7 @@ from mrf_jax.matching.groups import (
   match_groups,
 )
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid, search_options
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
 # Matching is timed on a multiple of so many voxels, so that atoms come to the
 # device for many of them, and a search in groups has whole blocks.

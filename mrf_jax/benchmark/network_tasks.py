@@ -13,7 +13,6 @@ from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.inference import signal_table
-from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.network import (
   make_network,
   standardised,
@@ -21,6 +20,7 @@ from mrf_jax.methods.network import (
 )
 from mrf_jax.model import Model, reconstruct
 from mrf_jax.runtime.precision import PRECISIONS
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.setup import NOBODY, make_folds
 from mrf_jax.training.step import VoxelTable, init_state, train_step
 from mrf_jax.training.together import Plan

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Complex64, Float32
 
 from mrf_jax.errors import UserError
-from mrf_jax.matching.compress import compress
 from mrf_jax.runtime.memory import available_bytes, gib
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.typing import AnyArray
 
 
@@ -191,3 +191,31 @@ def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:
     )
   ratio = np.log(high / low) / np.log1p(step_percent / 100)
   return np.geomspace(low, high, int(np.ceil(ratio)) + 1).astype(np.float32)
+
+
+def compress(dictionary: "Dictionary", *, rank: int) -> "Dictionary":
+  """The dictionary in the space of its first temporal components.
+
+  Atoms are scaled to norm one again after the projection, and signals are
+  projected by `match` (McGivney 2014).
+
+  Args:
+    dictionary: one that is not compressed.
+    rank: components kept.
+
+  Returns:
+    The compressed dictionary with its basis.
+
+  Raises:
+    UserError: the rank is not between 1 and the number of frames.
+  """
+  atoms = np.asarray(dictionary.atoms)
+  basis = temporal_basis(gram_matrix(atoms), rank=rank).astype(atoms.dtype)
+  projected = atoms @ basis
+  length = np.linalg.norm(projected, axis=1)
+  return dataclasses.replace(
+    dictionary,
+    atoms=projected / length[:, None],
+    norms=np.asarray(dictionary.norms) * length,
+    basis=basis,
+  )

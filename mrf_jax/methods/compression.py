@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Complex64
 
-from mrf_jax.matching.compress import gram_matrix, temporal_basis
 from mrf_jax.methods.study import Study
 from mrf_jax.runtime.progress import progress
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
 
 @dataclasses.dataclass(frozen=True)

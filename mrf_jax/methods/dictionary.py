@@ -10,12 +10,12 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.matching.compress import check_rank, compress
-from mrf_jax.matching.dictionary import build_dictionary, grid_axis
+from mrf_jax.matching.dictionary import build_dictionary, compress, grid_axis
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.signal.subspace import check_rank
 from mrf_jax.workdir.stage_times import StageTime
 
 SEARCHES = ("exhaustive", "groups")

@@ -12,10 +12,10 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
 from mrf_jax.matching.atlas_checks import check_parameters
-from mrf_jax.matching.compress import check_rank
 from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study
 from mrf_jax.runtime.progress import progress
+from mrf_jax.signal.subspace import check_rank
 from mrf_jax.workdir.stage_times import StageTime
 
 

@@ -12,13 +12,13 @@ from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.matching.compress import check_rank
 from mrf_jax.methods.compression import CompressedScans, compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.model import Model, reconstruct_with_deviations
 from mrf_jax.models import NETWORKS
 from mrf_jax.runtime.processes import own_share
 from mrf_jax.runtime.progress import notice
+from mrf_jax.signal.subspace import check_rank
 from mrf_jax.training.bundle import load_model, load_training, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.epoch_log import EpochLog

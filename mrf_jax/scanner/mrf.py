@@ -7,32 +7,7 @@ from mrf_jax.runtime.threads import map_threads
 from mrf_jax.scanner import spiral as spirals
 from mrf_jax.scanner.spiral import Spiral
 from mrf_jax.sequence.acquisition import sliding_window
-
-
-def temporal_subspace(
-  signals: Inexact[np.ndarray, "voxel frame"], *, tolerance: float
-) -> tuple[
-  Inexact[np.ndarray, "voxel rank"], Inexact[np.ndarray, "frame rank"]
-]:
-  """The fewest temporal components that hold the signals.
-
-  Args:
-    signals: the true fingerprints of a slice, real or complex.
-    tolerance: bound on the norm of what is left out, relative to the norm of
-      all signals together.
-
-  Returns:
-    Coefficients and the orthonormal basis: signals ≈ coefficients @ basis.T.
-  """
-  wide = signals.astype(np.result_type(signals.dtype, np.float64))
-  gram = wide.T @ wide.conj()
-  energy, vectors = np.linalg.eigh(gram)
-  energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
-  # What each rank leaves out, from one component to all of them (nothing).
-  left_out = np.append(np.cumsum(energy[::-1])[::-1][1:], 0.0)
-  rank = 1 + int(np.argmax(left_out <= tolerance**2 * energy.sum()))
-  basis = vectors[:, :rank].astype(signals.dtype)
-  return signals @ basis.conj(), basis
+from mrf_jax.signal.subspace import temporal_subspace
 
 
 def scan_slice(

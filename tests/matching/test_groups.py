@@ -3,8 +3,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.matching import groups as grouping
-from mrf_jax.matching.compress import compress
-from mrf_jax.matching.dictionary import build_dictionary
+from mrf_jax.matching.dictionary import build_dictionary, compress
 from mrf_jax.matching.dot_product import best_atoms, match
 from mrf_jax.matching.groups import (
   best_atoms_of_groups,

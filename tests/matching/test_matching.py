@@ -3,14 +3,10 @@ import pytest
 
 from configs import demo
 from mrf_jax.errors import UserError
-from mrf_jax.matching.compress import (
-  compress,
-  gram_matrix,
-  temporal_basis,
-)
 from mrf_jax.matching.dictionary import (
   Dictionary,
   build_dictionary,
+  compress,
   grid_axis,
 )
 from mrf_jax.matching.dot_product import best_atoms, match
@@ -19,6 +15,7 @@ from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
 TRAIN = tailored(96)
 AXES = {

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from mrf_jax.scanner import spiral as spirals
-from mrf_jax.scanner.mrf import scan_slice, temporal_subspace
+from mrf_jax.scanner.mrf import scan_slice
 from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.subspace import temporal_subspace
 
 MATRIX = 48
 SPIRAL = make_spiral(

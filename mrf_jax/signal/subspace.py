@@ -1,9 +1,9 @@
 """Temporal compression by singular vectors."""
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Inexact
 
 from mrf_jax.errors import UserError
 
@@ -11,35 +11,7 @@ from mrf_jax.errors import UserError
 _BLOCK = 8192
 
 if TYPE_CHECKING:
-  from mrf_jax.matching.dictionary import Dictionary
-
-
-def compress(dictionary: "Dictionary", *, rank: int) -> "Dictionary":
-  """The dictionary in the space of its first temporal components.
-
-  Atoms are scaled to norm one again after the projection, and signals are
-  projected by `match` (McGivney 2014).
-
-  Args:
-    dictionary: one that is not compressed.
-    rank: components kept.
-
-  Returns:
-    The compressed dictionary with its basis.
-
-  Raises:
-    UserError: the rank is not between 1 and the number of frames.
-  """
-  atoms = np.asarray(dictionary.atoms)
-  basis = temporal_basis(gram_matrix(atoms), rank=rank).astype(atoms.dtype)
-  projected = atoms @ basis
-  length = np.linalg.norm(projected, axis=1)
-  return dataclasses.replace(
-    dictionary,
-    atoms=projected / length[:, None],
-    norms=np.asarray(dictionary.norms) * length,
-    basis=basis,
-  )
+  pass
 
 
 def gram_matrix(fingerprints) -> np.ndarray:
@@ -87,3 +59,29 @@ def check_rank(rank: int, *, n_frames: int) -> None:
     raise UserError(
       f"compression: rank {rank} is not within 1 and {n_frames} frames"
     )
+
+
+def temporal_subspace(
+  signals: Inexact[np.ndarray, "voxel frame"], *, tolerance: float
+) -> tuple[
+  Inexact[np.ndarray, "voxel rank"], Inexact[np.ndarray, "frame rank"]
+]:
+  """The fewest temporal components that hold the signals.
+
+  Args:
+    signals: the true fingerprints of a slice, real or complex.
+    tolerance: bound on the norm of what is left out, relative to the norm of
+      all signals together.
+
+  Returns:
+    Coefficients and the orthonormal basis: signals ≈ coefficients @ basis.T.
+  """
+  wide = signals.astype(np.result_type(signals.dtype, np.float64))
+  gram = wide.T @ wide.conj()
+  energy, vectors = np.linalg.eigh(gram)
+  energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
+  # What each rank leaves out, from one component to all of them (nothing).
+  left_out = np.append(np.cumsum(energy[::-1])[::-1][1:], 0.0)
+  rank = 1 + int(np.argmax(left_out <= tolerance**2 * energy.sum()))
+  basis = vectors[:, :rank].astype(signals.dtype)
+  return signals @ basis.conj(), basis
