@@ -8,6 +8,7 @@ from jaxtyping import Float32, Inexact
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.io.ismrmrd_writer import write_raw_data
+from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.maps import Maps
 from mrf_jax.phantom import tissue as tissues
 from mrf_jax.phantom.anatomy import Head, SliceGrid, make_head
@@ -16,7 +17,6 @@ from mrf_jax.phantom.lesions import add_lesions
 from mrf_jax.runtime.progress import progress
 from mrf_jax.scanner import mrf
 from mrf_jax.scanner.reference import acquire_reference
-from mrf_jax.scanner.spiral import Spiral
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_echoes
 

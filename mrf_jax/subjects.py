@@ -10,10 +10,10 @@ import numpy as np
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
+from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.maps import Maps
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.runtime import processes
-from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.sequence.files import save_sequence
 from mrf_jax.settings import (

@@ -10,9 +10,9 @@ import pytest
 
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import patch_shape
+from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.models import NETWORKS
 from mrf_jax.scanner.mrf import scan_slice
-from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence.acquisition import sliding_window
 
 MATRIX = 24

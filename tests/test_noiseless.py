@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.phantom.tissue import TISSUES
-from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulate import make_phantom, simulate_subject
 

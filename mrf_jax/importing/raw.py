@@ -10,12 +10,9 @@ from mrf_jax.errors import UserError
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.ismrmrd_reader import RawData, load_raw_data
 from mrf_jax.io.ismrmrd_writer import VENDOR
-from mrf_jax.scanner.coils import estimate_sensitivities
-from mrf_jax.scanner.windowed import (
-  combined_windows,
-  density_weights,
-  separate_windows,
-)
+from mrf_jax.kspace.coils import estimate_sensitivities
+from mrf_jax.kspace.density import density_weights
+from mrf_jax.kspace.gridding import combined_windows, separate_windows
 from mrf_jax.sequence.sequence import Sequence
 
 # Vendors that are none.

@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Complex64, Inexact
 
+from mrf_jax.kspace import spiral as spirals
+from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.scanner import spiral as spirals
-from mrf_jax.scanner.spiral import Spiral
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.signal.subspace import temporal_subspace
 

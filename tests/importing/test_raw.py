@@ -7,7 +7,7 @@ import pytest
 from mrf_jax import UserError, make_sequence
 from mrf_jax.importing.raw import RawSeries, trajectory_edges
 from mrf_jax.importing.scan import align_phases
-from mrf_jax.scanner import spiral as spirals
+from mrf_jax.kspace import spiral as spirals
 from mrf_jax.scanner.mrf import scan_slice
 
 MATRIX, N_FRAMES, WINDOW, N_SLICES = 32, 30, 6, 2

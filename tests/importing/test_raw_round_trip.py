@@ -8,8 +8,8 @@ from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import import_scan
 from mrf_jax.io import atomic
 from mrf_jax.io.ismrmrd_writer import write_raw_data
+from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.phantom.anatomy import SliceGrid
-from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulate import simulate_subject
 

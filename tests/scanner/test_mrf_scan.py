@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from mrf_jax.scanner import spiral as spirals
+from mrf_jax.kspace import spiral as spirals
+from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.scanner.mrf import scan_slice
-from mrf_jax.scanner.spiral import make_spiral
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.signal.fingerprints import simulate_echoes

@@ -16,8 +16,9 @@ import scipy.ndimage
 
 from configs import smoke
 from mrf_jax import load_raw_data
+from mrf_jax.kspace.density import density_weights
+from mrf_jax.kspace.gridding import window_images
 from mrf_jax.reconstruction.command import reconstruct_files
-from mrf_jax.scanner.windowed import density_weights, window_images
 
 # The standard says mm, but the header of this file says 0.23.
 FOV_MM = 230.0

@@ -3,57 +3,10 @@
 import dataclasses
 import os
 
-import mrinufft
 import numpy as np
 from jaxtyping import Complex64, Float32
 
-# NUFFT tolerance and oversampling: errors far below the noise of any scan, at
-# a third of the time of the defaults.
-_NUFFT = {"eps": 1e-4, "upsampfac": 1.25}
-
-
-def nufft(
-  samples: Float32[np.ndarray, "sample 2"],
-  matrix: int,
-  *,
-  n_coils: int,
-  n_batches: int,
-  n_threads: int,
-  sensitivities: Complex64[np.ndarray, "coil y x"] | None = None,
-):
-  """A `mrinufft` operator: op(images) and adj_op(k-space).
-
-  Args:
-    samples: k-space positions in cycles per voxel, within ±0.5, (x, y).
-    matrix: voxels along x and y.
-    n_coils: coils.
-    n_batches: images transformed in one call.
-    n_threads: threads of the NUFFT; its adjoint is reproducible with one.
-    sensitivities: coil sensitivities; None for images of single coils.
-
-  Returns:
-    The operator; images are [batch, 1 or coil, x, y] for its sample order
-    (x, y), k-space is [batch, coil, sample].
-  """
-  smaps = None
-  if sensitivities is not None:
-    smaps = np.ascontiguousarray(sensitivities.transpose(0, 2, 1))
-  radians = samples * np.float32(2 * np.pi)
-  # mri-nufft takes positions that all lie near the centre for cycles. One
-  # period further, a position is the same to an image of whole voxels.
-  if np.abs(radians).max() < 0.51:
-    radians[0, 0] += np.float32(2 * np.pi)
-  return mrinufft.get_operator("finufft")(
-    radians,
-    (matrix, matrix),
-    n_coils=n_coils,
-    n_batchs=n_batches,
-    n_trans=n_coils,
-    smaps=smaps,
-    squeeze_dims=False,
-    nthreads=n_threads,
-    **_NUFFT,
-  )
+from mrf_jax.kspace.nufft import norm_factor, nufft
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +58,7 @@ class Spiral:
     a real or imaginary part, in and out.
     """
     energy = self.n_arms * np.sum(self.weights.astype(np.float64) ** 2)
-    return float(np.sqrt(energy) / _norm_factor(self.matrix))
+    return float(np.sqrt(energy) / norm_factor(self.matrix))
 
 
 def make_spiral(
@@ -149,13 +102,8 @@ def make_spiral(
   radius = np.abs(arm)
   rims = np.concatenate([[0.0], (radius[1:] + radius[:-1]) / 2, [radius[-1]]])
   area = np.pi * np.diff(rims**2) / n_arms
-  weights = area * _norm_factor(matrix) ** 2
+  weights = area * norm_factor(matrix) ** 2
   return Spiral(trajectory, weights.astype(np.float32), matrix)
-
-
-def _norm_factor(matrix: int) -> float:
-  """Divisor that mri-nufft applies to each transform: sqrt(2^d · voxels)."""
-  return float(np.sqrt(4.0) * matrix)
 
 
 def forward(

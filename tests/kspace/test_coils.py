@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from mrf_jax.phantom.fields import coil_sensitivities
-from mrf_jax.scanner.coils import estimate_sensitivities
-from mrf_jax.scanner.spiral import make_spiral
-from mrf_jax.scanner.windowed import (
+from mrf_jax.kspace.coils import estimate_sensitivities
+from mrf_jax.kspace.gridding import (
   combined_windows,
   separate_windows,
   window_images,
 )
+from mrf_jax.kspace.spiral import make_spiral
+from mrf_jax.phantom.fields import coil_sensitivities
 
 MATRIX = 32
 
@@ -58,7 +58,7 @@ def test_where_no_coil_sees_anything():
 def test_combined_windows_are_combinations_of_the_windows(
   together, monkeypatch
 ):
-  monkeypatch.setattr("mrf_jax.scanner.windowed._TOGETHER", together)
+  monkeypatch.setattr("mrf_jax.kspace.gridding._TOGETHER", together)
   rng = np.random.default_rng(1)
   arms = make_spiral(
     matrix=MATRIX, n_arms=6, samples_per_arm=96, density_power=1.25

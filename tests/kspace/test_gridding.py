@@ -5,8 +5,10 @@ import pytest
 import scipy.special
 
 from mrf_jax.errors import UserError
-from mrf_jax.scanner.spiral import make_spiral, nufft
-from mrf_jax.scanner.windowed import density_weights, window_images
+from mrf_jax.kspace.density import density_weights
+from mrf_jax.kspace.gridding import window_images
+from mrf_jax.kspace.nufft import nufft
+from mrf_jax.kspace.spiral import make_spiral
 
 MATRIX = 48
 WINDOW = 72

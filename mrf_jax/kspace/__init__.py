@@ -1,0 +1,1 @@
+"""From k-space to images: NUFFT, trajectories, gridding and coils."""
