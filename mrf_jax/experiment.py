@@ -19,6 +19,7 @@ from mrf_jax.benchmark.run import (
   write_files,
 )
 from mrf_jax.dataset.normalise import clip_outliers
+from mrf_jax.dataset.subject import check_alike, reference_of, without_truth
 from mrf_jax.design import evaluate_design, write_design
 from mrf_jax.errors import UserError
 from mrf_jax.evaluate import evaluate
@@ -46,13 +47,7 @@ from mrf_jax.simulate import (
   mean_magnitude,
   true_signals,
 )
-from mrf_jax.subjects import (
-  check_alike,
-  load_numbered,
-  reference_of,
-  simulate_missing,
-  without_truth,
-)
+from mrf_jax.subjects import load_numbered, simulate_missing
 from mrf_jax.training.epoch_log import join_logs
 from mrf_jax.workdir.configuration import OF_SUBJECTS, config_differences
 from mrf_jax.workdir.manifest import check_lent

@@ -12,7 +12,12 @@ import ml_collections
 import numpy as np
 
 from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
-from mrf_jax.dataset.subject import Subject, load_subject
+from mrf_jax.dataset.subject import (
+  Subject,
+  check_alike,
+  load_subject,
+  reference_of,
+)
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import writing_to
 from mrf_jax.maps import Maps
@@ -21,7 +26,6 @@ from mrf_jax.model import Model
 from mrf_jax.runtime.progress import notice
 from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.subjects import check_alike, reference_of
 from mrf_jax.training.bundle import (
   load_config,
   load_model,

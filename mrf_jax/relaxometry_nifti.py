@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from mrf_jax.dataset.mask import otsu_threshold
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.io.nifti import read_volume, same_places
@@ -16,8 +17,6 @@ from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
 # B1 maps come as factors or in per cent, and no coil reaches ten times its
 # nominal flip angle.
 _LARGEST_MEDIAN_B1 = 10.0
-# Background below this share of the brightest voxel is as good as zero.
-_FLOOR = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,25 +256,6 @@ def _load_b1(path, scan: _Series, inside) -> Float32[np.ndarray, "voxel"]:
       "angle is wanted (about 1), not per cent"
     )
   return volume[inside]
-
-
-def otsu_threshold(image: np.ndarray) -> float:
-  """The grey value that parts an image into background and object.
-
-  It has the largest variance between the two classes, w0 w1 (m0 - m1)², over
-  a histogram of 256 bins (Otsu 1979, eq. 14). The logarithms are binned:
-  tissues differ by factors, and bright fluid would else push the threshold
-  above the white matter.
-  """
-  image = np.log(np.maximum(image, _FLOOR * image.max()))
-  counts, edges = np.histogram(image, bins=256)
-  centres = (edges[:-1] + edges[1:]) / 2
-  below = np.cumsum(counts)[:-1]  # voxels in bins up to each threshold
-  above = image.size - below
-  sum_below = np.cumsum(counts * centres)[:-1]
-  sum_above = np.sum(counts * centres) - sum_below
-  apart = sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)
-  return np.exp(edges[1 + np.argmax(below * above * apart**2)])
 
 
 def _image(values, inside, like: nibabel.Nifti1Image) -> nibabel.Nifti1Image:

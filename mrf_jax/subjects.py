@@ -1,9 +1,5 @@
 """The subjects of a workdir: simulated where they are missing, and read."""
 
-import dataclasses
-import os
-from collections.abc import Sequence
-
 import ml_collections
 import numpy as np
 
@@ -11,10 +7,8 @@ from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.maps import Maps
 from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.runtime import processes
-from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.sequence.files import save_sequence
 from mrf_jax.settings import (
   check_window,
@@ -123,45 +117,3 @@ def load_numbered(
 ) -> Subject:
   """A subject of the workdir; see `load_subject`."""
   return load_subject(workdir.subject(number), with_signals=with_signals)
-
-
-def check_alike(subjects: Sequence[Subject], paths: Sequence) -> None:
-  """Refuses subjects whose scans differ.
-
-  Args:
-    subjects: at least one.
-    paths: their files, for the error.
-
-  Raises:
-    UserError: the train, window or stride of one is not that of the first.
-  """
-  first = subjects[0]
-  for subject, path in zip(subjects, paths, strict=True):
-    difference = scan_difference(
-      subject, first.sequence, first.window, first.stride
-    )
-    if difference:
-      found, wanted = difference
-      raise UserError(f"{path}: {found}, but {paths[0]} has {wanted}")
-
-
-def without_truth(subject: Subject) -> Subject:
-  """What a method may know of it."""
-  return dataclasses.replace(
-    subject, truth=None, true_b1=None, noise_sd=None, lesion=None
-  )
-
-
-def reference_of(subject: Subject, path: str | os.PathLike) -> Maps:
-  """Its reference maps.
-
-  Args:
-    subject: the subject.
-    path: its file, for the error.
-
-  Raises:
-    UserError: it has none.
-  """
-  if subject.maps is None:
-    raise UserError(f"{path}: has no reference maps")
-  return subject.maps

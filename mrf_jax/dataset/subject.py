@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import pathlib
+from collections import abc
 from typing import Any
 
 import h5py
@@ -22,6 +23,7 @@ from mrf_jax.io.atomic import check_room, replacing
 from mrf_jax.io.hdf5 import check_links, check_unchanged
 from mrf_jax.io.untrusted import HDF5, trust, try_file
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.sequence.sequence import Sequence, make_sequence
 
 # What a file holds besides signals and maps, about.
@@ -287,3 +289,45 @@ def _check_finite(name: str, values: np.ndarray) -> None:
     n_bad += block.size - int(np.count_nonzero(np.isfinite(block)))
   if n_bad:
     raise UserError(f"{name}: {n_bad} values are NaN or infinite")
+
+
+def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
+  """Refuses subjects whose scans differ.
+
+  Args:
+    subjects: at least one.
+    paths: their files, for the error.
+
+  Raises:
+    UserError: the train, window or stride of one is not that of the first.
+  """
+  first = subjects[0]
+  for subject, path in zip(subjects, paths, strict=True):
+    difference = scan_difference(
+      subject, first.sequence, first.window, first.stride
+    )
+    if difference:
+      found, wanted = difference
+      raise UserError(f"{path}: {found}, but {paths[0]} has {wanted}")
+
+
+def without_truth(subject: Subject) -> Subject:
+  """What a method may know of it."""
+  return dataclasses.replace(
+    subject, truth=None, true_b1=None, noise_sd=None, lesion=None
+  )
+
+
+def reference_of(subject: Subject, path: str | os.PathLike) -> Maps:
+  """Its reference maps.
+
+  Args:
+    subject: the subject.
+    path: its file, for the error.
+
+  Raises:
+    UserError: it has none.
+  """
+  if subject.maps is None:
+    raise UserError(f"{path}: has no reference maps")
+  return subject.maps

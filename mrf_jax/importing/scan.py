@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
+from mrf_jax.dataset.mask import default_mask
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.importing.plausible import (
@@ -16,12 +17,7 @@ from mrf_jax.importing.plausible import (
   check_times,
   check_voxels,
 )
-from mrf_jax.importing.volumes import (
-  Grid,
-  default_mask,
-  read_mask,
-  read_on_grid,
-)
+from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.sequence import Sequence as Train
 

@@ -5,17 +5,11 @@ import os
 
 import nibabel
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Bool, Float32, Float64
 from nibabel.processing import resample_from_to
 
 from mrf_jax.errors import UserError
 from mrf_jax.io.nifti import read_volume, same_places
-from mrf_jax.relaxometry_nifti import otsu_threshold
-
-# Of a default mask: structures thinner than this many voxels are cut off (eye
-# muscles, noise), and holes are filled, slice by slice.
-_OPENING = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,39 +115,3 @@ def read_mask(
   if not mask.any():
     raise UserError(f"{path}: the mask has no voxels in the scan")
   return mask, resampled
-
-
-def default_mask(
-  magnitude: Float32[np.ndarray, "x y slice"],
-) -> Bool[np.ndarray, "slice y x"]:
-  """The largest bright object of a mean image.
-
-  Above the threshold of Otsu (1979) in the logarithm of the magnitude, opened
-  by a voxel in the plane, its largest connected part, holes of each slice
-  filled. Of a head this is the head, skin and all: a brain mask of one's own
-  is better.
-
-  Args:
-    magnitude: mean magnitude of the series.
-
-  Returns:
-    The mask.
-
-  Raises:
-    UserError: the image shows no object.
-  """
-  least, greatest = float(magnitude.min()), float(magnitude.max())
-  if not 0 <= least < greatest:
-    raise UserError(
-      f"the mean image spans {least:g} to {greatest:g}, which shows no object; "
-      "a mask is needed"
-    )
-  bright = (magnitude >= otsu_threshold(magnitude)).transpose(2, 1, 0)
-  cross = scipy.ndimage.generate_binary_structure(2, 1)[None]
-  opened = scipy.ndimage.binary_opening(bright, cross, iterations=_OPENING)
-  labels, n_parts = scipy.ndimage.label(opened if opened.any() else bright)
-  sizes = np.bincount(labels.ravel(), minlength=n_parts + 1)[1:]
-  mask = labels == 1 + np.argmax(sizes)
-  for plane in mask:
-    scipy.ndimage.binary_fill_holes(plane, output=plane)
-  return mask

@@ -5,13 +5,9 @@ import numpy as np
 import pytest
 
 from mrf_jax import Maps, UserError
+from mrf_jax.dataset.mask import default_mask
 from mrf_jax.importing.plausible import check_mask, check_times, check_voxels
-from mrf_jax.importing.volumes import (
-  Grid,
-  default_mask,
-  read_mask,
-  read_on_grid,
-)
+from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
 
 # Oblique, with a flipped axis.
 TURN = np.deg2rad(20)
