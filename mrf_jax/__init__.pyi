@@ -13,8 +13,8 @@ from .model import (
   reconstruct_ensemble,
   reconstruct_with_deviations,
 )
-from .relaxometry import fit_t2, fit_vfa_t1
-from .relaxometry_nifti import T1Maps, T2Maps, t2_maps, vfa_t1_maps
+from .relaxometry.fits import fit_t2, fit_vfa_t1
+from .relaxometry.nifti_series import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from .sequence.files import load_sequence, save_sequence
 from .sequence.schedules import jiang_type, rf_spoiling_phases_deg, tailored
 from .sequence.sequence import Sequence, make_sequence

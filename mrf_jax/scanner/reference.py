@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
 from mrf_jax.signal.closed_form import spgr_signal
 from mrf_jax.signal.fast_spin_echo import fast_spin_echo_signal
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mrf_jax.relaxometry import fit_vfa_t1
+from mrf_jax.relaxometry.fits import fit_vfa_t1
 from mrf_jax.signal.closed_form import spgr_signal
 
 _DATA = os.environ.get("MRF_VALIDATION_DATA")

@@ -3,7 +3,7 @@
 Both fits have one linear and one non-linear parameter, S = a · g(p), with
 p = log T1 or log T2. They start from the textbook straight line and end in
 non-linear least squares, which weights every image by its own noise. They
-compute in float64: see `mrf_jax.variable_projection`.
+compute in float64: see `mrf_jax.relaxometry.variable_projection`.
 """
 
 import functools
@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float32, Float64
 
 from mrf_jax.errors import UserError
+from mrf_jax.relaxometry.variable_projection import dot, minimise
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.signal.closed_form import spgr_signal
-from mrf_jax.variable_projection import dot, minimise
 
 VFA_METHODS = ("nonlinear", "linear")
 

@@ -6,8 +6,8 @@ import pytest
 
 import mrf_jax
 from mrf_jax.errors import UserError
-from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
-from mrf_jax.relaxometry_nifti import t2_maps, vfa_t1_maps
+from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry.nifti_series import t2_maps, vfa_t1_maps
 
 SHAPE = (6, 7, 5)
 FLIPS_DEG = (2.0, 5.0, 12.0, 20.0)

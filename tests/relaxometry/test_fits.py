@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from mrf_jax import relaxometry
 from mrf_jax.errors import UserError
-from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry import fits
+from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
 
 FLIPS_DEG = np.array([1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0])
 TR_MS = 5.85
@@ -200,8 +200,8 @@ def test_result_does_not_depend_on_the_block(monkeypatch):
   signals = _echoes(np.ones(333), rng.uniform(20, 300, 333))
   signals += rng.normal(0, 0.01, signals.shape)
   _, whole = fit_t2(signals, te_ms=TE_MS)
-  monkeypatch.setattr(relaxometry, "_CPU_BLOCK", 64)
-  monkeypatch.setattr(relaxometry, "_ACCELERATOR_BLOCK", 64)
+  monkeypatch.setattr(fits, "_CPU_BLOCK", 64)
+  monkeypatch.setattr(fits, "_ACCELERATOR_BLOCK", 64)
   _, parts = fit_t2(signals, te_ms=TE_MS)
   np.testing.assert_allclose(parts, whole, rtol=1e-6)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mrf_jax.variable_projection import minimise
+from mrf_jax.relaxometry.variable_projection import minimise
 
 X = np.linspace(0.0, 3.0, 12)
 BOUNDS = (np.log(0.05), np.log(20.0))

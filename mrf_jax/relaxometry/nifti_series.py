@@ -12,7 +12,7 @@ from mrf_jax.dataset.mask import otsu_threshold
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.io.nifti import read_volume, same_places
-from mrf_jax.relaxometry import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
 
 # B1 maps come as factors or in per cent, and no coil reaches ten times its
 # nominal flip angle.
