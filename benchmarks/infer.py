@@ -10,7 +10,7 @@ machine that is busy for a moment slows them all:
 
   mrf_jax   what `reconstruct` does behind normalisation, from the table of
             signals on the host to scaled maps on the host. Its convolutions
-            need fewer multiplications (`mrf_jax/models/winograd.py`).
+            need fewer multiplications (`mrf_jax/networks/winograd.py`).
   products  the bare float32 matrix products of the masked voxels, block by
             block: 2T x 512 and 512 x 256, then 25 x 256 x 128 (the 5 x 5
             convolution), 9 x 256 x 128 (3 x 3) and 256 x 3: nothing for void
@@ -48,7 +48,7 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference import estimate, signal_table
 from mrf_jax.model import Model, reconstruct
-from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.phantom.anatomy import SliceGrid, make_head
 from mrf_jax.sequence.schedules import tailored
 

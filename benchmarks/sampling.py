@@ -30,7 +30,7 @@ from mrf_jax.dataset.subject import load_subject
 from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.model import Model, reconstruct
-from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.loop import train_folds
 from mrf_jax.training.setup import Signals

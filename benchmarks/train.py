@@ -41,7 +41,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from mrf_jax.benchmark.machine import device_name
 from mrf_jax.dataset.patches import make_grid
-from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 
 REACH = Spatiotemporal().reach

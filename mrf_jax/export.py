@@ -12,8 +12,8 @@ from mrf_jax.errors import UserError, reason
 from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.model import Model
+from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.training.bundle import load_model
-from mrf_jax.training.losses import split_deviations
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # Estimates of a tile along y and x, and voxels that are estimated at once.

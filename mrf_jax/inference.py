@@ -21,8 +21,8 @@ from jaxtyping import (
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import MAP_NAMES
+from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.runtime.precision import PRECISIONS, check_precision
-from mrf_jax.training.losses import split_deviations
 from mrf_jax.typing import AnyArray
 
 # Voxels that a network sees at once.

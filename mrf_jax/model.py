@@ -14,9 +14,9 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.sequence.sequence import Sequence as Train
-from mrf_jax.training.losses import split_deviations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import ml_collections
 
 from mrf_jax.errors import UserError
-from mrf_jax.models import NETWORKS
+from mrf_jax.networks import NETWORKS
 
 SAME = "same"
 

@@ -11,7 +11,7 @@ import pytest
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.models import NETWORKS
+from mrf_jax.networks import NETWORKS
 from mrf_jax.scanner.mrf import scan_slice
 from mrf_jax.sequence.acquisition import sliding_window
 

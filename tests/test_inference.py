@@ -8,9 +8,9 @@ from mrf_jax.dataset.normalise import MapRange, normalise_signals
 from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.model import Model, reconstruct
-from mrf_jax.models.cohen import Cohen
-from mrf_jax.models.spatiotemporal import Spatiotemporal
-from mrf_jax.models.spatiotemporal_plus import SpatiotemporalPlus
+from mrf_jax.networks.cohen import Cohen
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.sequence.schedules import tailored
 
 N_FRAMES = 18

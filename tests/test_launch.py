@@ -10,7 +10,7 @@ import pytest
 
 from mrf_jax import load_model, load_subject
 from mrf_jax.experiment import METHODS
-from mrf_jax.models import NETWORKS
+from mrf_jax.networks import NETWORKS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
 SMOKE = "--config=configs/smoke.py"

@@ -7,7 +7,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.model import reconstruct_ensemble, reconstruct_with_deviations
-from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.sequence.sequence import make_sequence
 from tests.test_inference import NETWORKS, head, make_model, make_subject
 

@@ -25,7 +25,7 @@ from mrf_jax.matching.dictionary import (
   count_atoms,
   square_axes,
 )
-from mrf_jax.models import NETWORKS
+from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.progress import bar, notice
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.workdir.environment import environment

@@ -23,7 +23,7 @@ from mrf_jax.methods.network import (
   train_own_folds,
 )
 from mrf_jax.methods.study import Estimates, Study
-from mrf_jax.models import NETWORKS
+from mrf_jax.networks import NETWORKS
 
 __all__ = [
   "LEARNING_METHODS",

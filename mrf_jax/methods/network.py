@@ -15,7 +15,7 @@ from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods.compression import CompressedScans, compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.model import Model, reconstruct_with_deviations
-from mrf_jax.models import NETWORKS
+from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.processes import own_share
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank

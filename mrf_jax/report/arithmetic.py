@@ -4,8 +4,8 @@ import ml_collections
 import numpy as np
 
 from mrf_jax.methods.network import make_network, training_options
-from mrf_jax.models import NETWORKS
-from mrf_jax.models.shapes import variable_shapes
+from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.settings import find_scan
 
 

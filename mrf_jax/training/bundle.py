@@ -23,8 +23,8 @@ from mrf_jax.io.arrays import (
 from mrf_jax.io.atomic import replacing_folder
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.model import Model
-from mrf_jax.models import NETWORKS
-from mrf_jax.models.shapes import variable_shapes
+from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.sequence import make_sequence
 
 _FORMAT = "mrf-model"

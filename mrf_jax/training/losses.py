@@ -1,7 +1,6 @@
 """What a network's training makes small."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,7 @@ from jaxtyping import Array, Bool, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
-
-# Below this natural logarithm a predicted deviation, of maps on the scale of
-# [0, 1], hardly falls: e^-7 of T2's range of a second or two is a ms or two,
-# and a network that knew a voxel by heart would divide by zero.
-_LEAST_LOG_DEVIATION = -7.0
+from mrf_jax.networks.outputs import split_deviations
 
 Loss = Callable[
   [Float32[Array, "*voxel output"], Float32[Array, "*voxel map"]],
@@ -71,22 +66,6 @@ def weighted_likelihood(
   _, log_deviations = split_deviations(outputs)
   variances = jax.lax.stop_gradient(jnp.exp(2 * log_deviations))
   return variances * negative_log_likelihood(outputs, maps)
-
-
-def split_deviations(outputs: Any) -> tuple[Any, Any]:
-  """Maps, and the logarithms of their deviations, of a likelihood's network.
-
-  Args:
-    outputs: of the network, on the scale of [0, 1], [..., output], NumPy's or
-      JAX's.
-
-  Returns:
-    [..., map] each.
-  """
-  xp = outputs.__array_namespace__()
-  half = outputs.shape[-1] // 2
-  least = outputs.dtype.type(_LEAST_LOG_DEVIATION)
-  return outputs[..., :half], xp.logaddexp(outputs[..., half:], least)
 
 
 # Name to the loss of each map of each voxel, and outputs of a network per map.

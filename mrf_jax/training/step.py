@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.normalise import from_scale, to_scale
 from mrf_jax.dataset.patches import VoxelGrid, patch_shape
-from mrf_jax.hashing import hashed_bits, hashed_normal, key_words
+from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.training.losses import LOSSES, weighted_mean
 from mrf_jax.typing import AnyArray
 

@@ -200,7 +200,7 @@ def _fuzz_here(
   if not once:
     watched = atheris.instrument_imports(
       include=["mrf_jax", "pypulseq", "nibabel", "xml"],
-      exclude=["mrf_jax.models", "mrf_jax.training.step"],
+      exclude=["mrf_jax.networks", "mrf_jax.training.step"],
     )
   with watched:
     import pypulseq  # noqa: F401

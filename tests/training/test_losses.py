@@ -12,12 +12,12 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.models.cohen import Cohen
+from mrf_jax.networks.cohen import Cohen
+from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.training.balance import balancing_weights
 from mrf_jax.training.losses import (
   check_loss,
   negative_log_likelihood,
-  split_deviations,
   squared_error,
   weighted_likelihood,
   weighted_mean,

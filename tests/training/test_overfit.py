@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from mrf_jax.dataset.patches import make_grid
-from mrf_jax.models import NETWORKS
+from mrf_jax.networks import NETWORKS
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 
 NETWORK_OPTIONS = {

@@ -13,7 +13,7 @@ import pytest
 from test_training import OPTIONS, tiny_study
 
 from mrf_jax.errors import UserError
-from mrf_jax.models.cohen import Cohen
+from mrf_jax.networks.cohen import Cohen
 from mrf_jax.runtime.interrupts import Stopped
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.loop import train_folds

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from mrf_jax.dataset.patches import make_grid
-from mrf_jax.models import NETWORKS
-from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 from mrf_jax.training.together import Plan
 

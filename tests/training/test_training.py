@@ -7,8 +7,8 @@ import pytest
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.models.layers import ValidConv
-from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.layers import ValidConv
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.training.folds import FoldRunner
 from mrf_jax.training.loop import train_folds
 from mrf_jax.training.setup import Signals

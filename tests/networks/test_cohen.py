@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.models.cohen import Cohen
+from mrf_jax.networks.cohen import Cohen
 
 
 def signals(n_channels=6):

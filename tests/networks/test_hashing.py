@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mrf_jax.hashing import hashed_normal, key_words, normal_of
+from mrf_jax.networks.hashing import hashed_normal, key_words, normal_of
 
 
 def draw(key, shape=(100_000,)):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, UInt32
 
-from mrf_jax.hashing import hashed_bits, key_words
+from mrf_jax.networks.hashing import hashed_bits, key_words
 
 # Framework defaults of 2018.
 MOMENTUM = 0.99

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.models.hoppe import Hoppe, TemporalConv
+from mrf_jax.networks.hoppe import Hoppe, TemporalConv
 from mrf_jax.training.step import fast_key
 
 SMALL = Hoppe(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mrf_jax.errors import UserError
-from mrf_jax.models.layers import activation, dense
+from mrf_jax.networks.layers import activation, dense
 
 
 class Hoppe(nn.Module):

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from mrf_jax.models.winograd import convolve
+from mrf_jax.networks.winograd import convolve
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])

@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mrf_jax.models.block import DropoutNormRelu
-from mrf_jax.models.layers import ValidConv
+from mrf_jax.networks.block import DropoutNormRelu
+from mrf_jax.networks.layers import ValidConv
 
 
 class Spatiotemporal(nn.Module):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mrf_jax.models.layers import ValidConv
-from mrf_jax.models.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.layers import ValidConv
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mrf_jax.errors import UserError
-from mrf_jax.models.block import DropoutNormRelu
-from mrf_jax.models.layers import ValidConv
+from mrf_jax.networks.block import DropoutNormRelu
+from mrf_jax.networks.layers import ValidConv
 
 
 class SpatiotemporalPlus(nn.Module):

@@ -1,9 +1,9 @@
 """The networks, one Flax module and its defaults a file."""
 
-from mrf_jax.models.cohen import Cohen
-from mrf_jax.models.hoppe import Hoppe
-from mrf_jax.models.spatiotemporal import Spatiotemporal
-from mrf_jax.models.spatiotemporal_plus import SpatiotemporalPlus
+from mrf_jax.networks.cohen import Cohen
+from mrf_jax.networks.hoppe import Hoppe
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 
 # Method name to its Flax module, whose `reach` and `slices` are those of its
 # patches.

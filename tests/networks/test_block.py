@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mrf_jax.models.block import DropoutNormRelu, keep_mask, key_words
+from mrf_jax.networks.block import DropoutNormRelu, keep_mask, key_words
 from mrf_jax.training.step import fast_key
 
 RATE = 0.2
@@ -53,7 +53,7 @@ def test_equals_the_parts_of_flax_with_gradients(shape, monkeypatch):
   # A network inside which the module asks for its random numbers.
   words = []
   monkeypatch.setattr(
-    "mrf_jax.models.block.key_words",
+    "mrf_jax.networks.block.key_words",
     lambda key: words.append(key_words(key)) or words[-1],
   )
   weight = jax.random.normal(jax.random.key(3), shape)
@@ -166,7 +166,7 @@ def test_masks_of_neighbouring_keys_are_not_correlated():
 
 def test_layers_and_steps_drop_different_elements():
   """The keys that Flax hands to the four blocks, and to the next step."""
-  from mrf_jax.models.spatiotemporal import Spatiotemporal
+  from mrf_jax.networks.spatiotemporal import Spatiotemporal
 
   seen = []
   original = key_words
@@ -175,7 +175,7 @@ def test_layers_and_steps_drop_different_elements():
   variables = network.init(jax.random.key(0), x, train=False)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(
-      "mrf_jax.models.block.key_words",
+      "mrf_jax.networks.block.key_words",
       lambda key: (
         seen.append(tuple(np.asarray(original(key)))) or original(key)
       ),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from mrf_jax.errors import UserError
-from mrf_jax.models import winograd
+from mrf_jax.networks import winograd
 from mrf_jax.runtime.precision import multiplies_exactly
 
 ACTIVATIONS: dict[str, Callable] = {

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from mrf_jax.models.layers import activation, dense
+from mrf_jax.networks.layers import activation, dense
 
 
 class Cohen(nn.Module):
