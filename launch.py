@@ -25,7 +25,7 @@ from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
 flags.adopt_module_key_flags(command_line)
 
 _OF_FILES = {
-  "import": "mrf_jax.importing.command:import_files",
+  "import": "mrf_jax.importing.from_flags:import_files",
   "reconstruct": "mrf_jax.reconstruction.command:reconstruct_files",
   "finetune": "mrf_jax.finetune:finetune_files",
   "export": "mrf_jax.export:export_files",

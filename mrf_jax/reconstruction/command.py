@@ -15,7 +15,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.scan_errors import Judged, judge
 from mrf_jax.evaluation.tissues import tissue_masks
-from mrf_jax.importing.command import (
+from mrf_jax.importing.from_flags import (
   describe,
   medians,
   read_scan,

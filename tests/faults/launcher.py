@@ -79,7 +79,7 @@ def _serve():
     "mrf_jax.experiment",
     "mrf_jax.export",
     "mrf_jax.finetune",
-    "mrf_jax.importing.command",
+    "mrf_jax.importing.from_flags",
     "mrf_jax.reconstruction.command",
     "pypulseq",
   ):

@@ -18,7 +18,7 @@ from mrf_jax import (
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.evaluation.errors import map_errors
-from mrf_jax.importing.command import import_files
+from mrf_jax.importing.from_flags import import_files
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.reconstruction.command import reconstruct_files
 from mrf_jax.report.results import load_results
