@@ -49,8 +49,8 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference import estimate, signal_table
 from mrf_jax.model import Model, reconstruct
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
-from mrf_jax.phantom.anatomy import SliceGrid, make_head
 from mrf_jax.sequence.schedules import tailored
+from mrf_jax.simulation.anatomy import SliceGrid, make_head
 
 REACH = Spatiotemporal().reach
 

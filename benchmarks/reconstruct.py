@@ -34,8 +34,8 @@ from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.dataset.subject import Subject, save_subject
 from mrf_jax.methods.network import make_network, standardised
 from mrf_jax.model import Model
-from mrf_jax.phantom.anatomy import SliceGrid, make_head
 from mrf_jax.sequence.schedules import tailored
+from mrf_jax.simulation.anatomy import SliceGrid, make_head
 from mrf_jax.training.bundle import save_model
 
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of the scan.")

@@ -11,9 +11,9 @@ from mrf_jax.evaluation.table import markdown_table
 from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import grid_axis
-from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
+from mrf_jax.simulation.tissue import BRAIN_AT_1_5T
 
 _HEAD = (
   "tissue",

@@ -28,8 +28,6 @@ from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, TRAINING, Study, predicts_deviations
-from mrf_jax.phantom.anatomy import SliceGrid
-from mrf_jax.phantom.tissue import BRAIN_AT_1_5T
 from mrf_jax.questions import ways
 from mrf_jax.report.write import write_report
 from mrf_jax.runtime import processes
@@ -42,11 +40,10 @@ from mrf_jax.settings import (
   phantom_options,
   with_files,
 )
-from mrf_jax.simulate import (
-  make_phantom,
-  mean_magnitude,
-  true_signals,
-)
+from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.phantom import make_phantom
+from mrf_jax.simulation.scan import mean_magnitude, true_signals
+from mrf_jax.simulation.tissue import BRAIN_AT_1_5T
 from mrf_jax.subjects import load_numbered, simulate_missing
 from mrf_jax.training.epoch_log import join_logs
 from mrf_jax.workdir.configuration import OF_SUBJECTS, config_differences

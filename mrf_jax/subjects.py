@@ -7,7 +7,6 @@ from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.runtime import processes
 from mrf_jax.sequence.files import save_sequence
 from mrf_jax.settings import (
@@ -16,7 +15,8 @@ from mrf_jax.settings import (
   make_train,
   phantom_options,
 )
-from mrf_jax.simulate import simulate_subject
+from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.subject import simulate_subject
 from mrf_jax.workdir.workdir import Workdir
 
 

@@ -12,8 +12,8 @@ from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.networks import NETWORKS
-from mrf_jax.scanner.mrf import scan_slice
 from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.simulation.scan import scan_slice
 
 MATRIX = 24
 WINDOW = 8

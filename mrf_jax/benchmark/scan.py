@@ -7,11 +7,11 @@ import numpy as np
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary, grid_axis
-from mrf_jax.phantom import tissue
-from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.simulate import make_phantom
+from mrf_jax.simulation import tissue
+from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.phantom import make_phantom
 
 # Steps of the T1 and T2 that fingerprints are simulated at, percent.
 _STEP_PERCENT = 10.0

@@ -8,7 +8,7 @@ from mrf_jax import UserError, make_sequence
 from mrf_jax.importing.raw import RawSeries, trajectory_edges
 from mrf_jax.importing.scan import align_phases
 from mrf_jax.kspace import spiral as spirals
-from mrf_jax.scanner.mrf import scan_slice
+from mrf_jax.simulation.scan import scan_slice
 
 MATRIX, N_FRAMES, WINDOW, N_SLICES = 32, 30, 6, 2
 FOV_MM = 220.0

@@ -9,9 +9,9 @@ from mrf_jax.importing.scan import import_scan
 from mrf_jax.io import atomic
 from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.phantom.anatomy import SliceGrid
 from mrf_jax.sequence.schedules import tailored
-from mrf_jax.simulate import simulate_subject
+from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.subject import simulate_subject
 
 WINDOW = 24
 

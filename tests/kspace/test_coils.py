@@ -10,7 +10,7 @@ from mrf_jax.kspace.gridding import (
   window_images,
 )
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.phantom.fields import coil_sensitivities
+from mrf_jax.simulation.fields import coil_sensitivities
 
 MATRIX = 32
 

@@ -3,7 +3,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.scanner.reference import acquire_reference
+from mrf_jax.simulation.reference import acquire_reference
 
 PROTOCOL = {
   "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),

@@ -3,9 +3,9 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.phantom.anatomy import SliceGrid, make_head
-from mrf_jax.phantom.fields import b1_field, coil_sensitivities, smooth_noise
-from mrf_jax.phantom.tissue import BRAIN_AT_1_5T, mix, tissue_maps
+from mrf_jax.simulation.anatomy import SliceGrid, make_head
+from mrf_jax.simulation.fields import b1_field, coil_sensitivities, smooth_noise
+from mrf_jax.simulation.tissue import BRAIN_AT_1_5T, mix, tissue_maps
 
 GRID = SliceGrid(
   n_slices=2, matrix=48, fov_mm=256, slice_thickness_mm=5, centre_z_mm=15

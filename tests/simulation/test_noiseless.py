@@ -7,10 +7,11 @@ from scipy import ndimage
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
-from mrf_jax.phantom.anatomy import SliceGrid
-from mrf_jax.phantom.tissue import TISSUES
 from mrf_jax.sequence.schedules import tailored
-from mrf_jax.simulate import make_phantom, simulate_subject
+from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.phantom import make_phantom
+from mrf_jax.simulation.subject import simulate_subject
+from mrf_jax.simulation.tissue import TISSUES
 
 STEP_PERCENT = 5.0
 HEAD = {"sharpness": 4.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}

@@ -7,7 +7,13 @@ from mrf_jax.kspace import spiral as spirals
 from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.signal.fingerprints import simulate_echoes
 from mrf_jax.signal.subspace import temporal_subspace
+from mrf_jax.simulation.phantom import Phantom
+
+# A tissue that fills less of a voxel than this adds nothing to its signal.
+_LEAST_FRACTION = 1e-4
 
 
 def scan_slice(
@@ -74,3 +80,46 @@ def scan_slice(
 
   map_threads(play_arm, enumerate(rng.spawn(spiral.n_arms)))
   return sliding_window(frames, window=window, stride=stride)
+
+
+def true_signals(
+  phantom: Phantom, sequence: Sequence, z: int
+) -> Inexact[np.ndarray, "voxel frame"]:
+  """Signals of the masked voxels of a slice without noise, every frame.
+
+  The sum over a voxel's tissues, each simulated at its own T1, T2 and B1.
+
+  Args:
+    phantom: the head.
+    sequence: the train.
+    z: the slice.
+
+  Returns:
+    float32, or complex64 where the phases of the pulses differ.
+  """
+  rows = phantom.rows(z)
+  fractions, b1 = phantom.fractions[:, rows], phantom.b1[rows]
+  signals = np.zeros(
+    (fractions.shape[1], sequence.n_frames),
+    np.float32 if sequence.has_real_echoes else np.complex64,
+  )
+  for fraction, tissue in zip(fractions, phantom.tissues.values(), strict=True):
+    there = np.flatnonzero(fraction > _LEAST_FRACTION)
+    if not there.size:
+      continue
+    pd, t1_ms, t2_ms = (
+      m[rows][there] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms)
+    )
+    echoes = simulate_echoes(sequence, t1_ms, t2_ms, b1=b1[there])
+    signals[there] += (fraction[there] * pd)[:, None] * echoes
+  return signals
+
+
+def mean_magnitude(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
+  """Mean of |signal| over the middle slice: what noise is relative to.
+
+  Args:
+    signals: of `true_signals`, of the first slice that
+      `by_distance_from_the_middle` names.
+  """
+  return float(np.abs(signals).mean(dtype=np.float64))

@@ -3,11 +3,11 @@ import pytest
 
 from mrf_jax.kspace import spiral as spirals
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.scanner.mrf import scan_slice
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.signal.fingerprints import simulate_echoes
 from mrf_jax.signal.subspace import temporal_subspace
+from mrf_jax.simulation.scan import scan_slice
 
 MATRIX = 48
 SPIRAL = make_spiral(

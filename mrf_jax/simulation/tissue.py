@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mrf_jax.maps import Maps
-from mrf_jax.phantom.fields import smooth_noise
+from mrf_jax.simulation.fields import smooth_noise
 
 TISSUES = ("wm", "gm", "csf")
 

@@ -9,8 +9,8 @@ from nilearn import datasets
 from scipy import ndimage
 
 from mrf_jax.errors import UserError
-from mrf_jax.phantom.fields import smooth_noise
-from mrf_jax.phantom.tissue import TISSUES
+from mrf_jax.simulation.fields import smooth_noise
+from mrf_jax.simulation.tissue import TISSUES
 
 # The atlas is sampled on points this far apart and averaged over each voxel.
 _SAMPLING_MM = 1.0

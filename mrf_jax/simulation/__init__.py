@@ -1,0 +1,1 @@
+"""Simulated heads, scans and reference maps, since no data are public."""
