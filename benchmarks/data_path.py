@@ -27,8 +27,8 @@ from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.maps import Maps
 from mrf_jax.sequence.schedules import tailored
-from mrf_jax.training.folds import FoldRunner
-from mrf_jax.training.setup import Signals, make_folds, place
+from mrf_jax.training.devices import FoldRunner
+from mrf_jax.training.fold_data import Signals, make_folds, place
 
 _SUBJECTS = flags.DEFINE_integer("subjects", 6, "Scans.")
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of each.")

@@ -32,8 +32,8 @@ from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.model import Model, reconstruct
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.training.loop import train_folds
-from mrf_jax.training.setup import Signals
+from mrf_jax.training.fold_data import Signals
+from mrf_jax.training.train import train_folds
 
 REACH = Spatiotemporal().reach
 

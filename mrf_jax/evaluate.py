@@ -23,7 +23,7 @@ from mrf_jax.io.atomic import remove
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import Study, predicts_deviations
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
-from mrf_jax.training.epoch_log import log_file, read_records
+from mrf_jax.training.metrics import log_file, read_records
 from mrf_jax.workdir.stage_times import write_timing
 
 # Method, or row that stands beside the methods, to the maps of each subject.

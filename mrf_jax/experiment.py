@@ -45,7 +45,7 @@ from mrf_jax.simulation.phantom import make_phantom
 from mrf_jax.simulation.scan import mean_magnitude, true_signals
 from mrf_jax.simulation.tissue import BRAIN_AT_1_5T
 from mrf_jax.subjects import load_numbered, simulate_missing
-from mrf_jax.training.epoch_log import join_logs
+from mrf_jax.training.metrics import join_logs
 from mrf_jax.workdir.configuration import OF_SUBJECTS, config_differences
 from mrf_jax.workdir.manifest import check_lent
 from mrf_jax.workdir.stage_times import benchmark_file, save_times, times_file

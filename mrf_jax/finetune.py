@@ -37,8 +37,8 @@ from mrf_jax.training.checkpoint import (
   Saving,
   remove_finished,
 )
-from mrf_jax.training.loop import TrainedFold, train_folds
-from mrf_jax.training.setup import NOBODY, Signals
+from mrf_jax.training.fold_data import NOBODY, Signals
+from mrf_jax.training.train import TrainedFold, train_folds
 from mrf_jax.workdir.configuration import config_differences
 from mrf_jax.workdir.lock import lock, release
 

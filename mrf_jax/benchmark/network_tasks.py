@@ -21,9 +21,9 @@ from mrf_jax.methods.network import (
 from mrf_jax.model import Model, reconstruct
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.training.setup import NOBODY, make_folds
+from mrf_jax.training.epochs import Plan
+from mrf_jax.training.fold_data import NOBODY, make_folds
 from mrf_jax.training.step import VoxelTable, init_state, train_step
-from mrf_jax.training.together import Plan
 
 # Voxels that temporal components are found from: time does not depend on them.
 _BASIS_VOXELS = 8192

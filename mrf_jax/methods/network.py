@@ -21,10 +21,10 @@ from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank
 from mrf_jax.training.bundle import load_model, load_training, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving
-from mrf_jax.training.epoch_log import EpochLog
-from mrf_jax.training.loop import TrainedFold, check_options, train_folds
+from mrf_jax.training.fold_data import Signals
 from mrf_jax.training.losses import LOSSES
-from mrf_jax.training.setup import Signals
+from mrf_jax.training.metrics import EpochLog
+from mrf_jax.training.train import TrainedFold, check_options, train_folds
 from mrf_jax.workdir.configuration import config_differences
 from mrf_jax.workdir.stage_times import StageTime
 

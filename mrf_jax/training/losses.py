@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
@@ -14,6 +15,9 @@ Loss = Callable[
   [Float32[Array, "*voxel output"], Float32[Array, "*voxel map"]],
   Float32[Array, "*voxel map"],
 ]
+# Bins of log T1, and the deviation of the kernel that smooths their counts.
+_BIN = 0.02
+_SMOOTHING = 0.1
 
 
 def squared_error(
@@ -112,3 +116,29 @@ def check_loss(name: str, weights: tuple[float, ...]) -> None:
       f"training.map_weights: {tuple(weights)} are not {len(MAP_NAMES)} "
       f"numbers above 0, of {', '.join(MAP_NAMES)}"
     )
+
+
+def balancing_weights(
+  t1_ms: Float[np.ndarray, "voxel"], *, exponent: float
+) -> Float[np.ndarray, "voxel"]:
+  """Weights of voxels by how rare their T1 is, of mean one.
+
+  w = p(log T1)^(−exponent), p smoothed (Yang 2021)
+
+  With an exponent of one every T1 weighs the same, with zero every voxel.
+
+  Args:
+    t1_ms: reference T1 of the training subjects, [voxel], ms.
+    exponent: from 0 to 1.
+  """
+  log_t1 = np.log(np.maximum(t1_ms.astype(float), 1))
+  bins = np.rint((log_t1 - log_t1.min()) / _BIN).astype(int)
+  reach = int(np.ceil(3 * _SMOOTHING / _BIN))
+  kernel = np.exp(
+    -((np.arange(-reach, reach + 1) * _BIN / _SMOOTHING) ** 2) / 2
+  )
+  density = np.convolve(np.bincount(bins), kernel)[
+    reach : reach + bins.max() + 1
+  ]
+  weights = density[bins] ** -exponent
+  return weights / weights.mean()

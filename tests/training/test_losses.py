@@ -14,8 +14,8 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.outputs import split_deviations
-from mrf_jax.training.balance import balancing_weights
 from mrf_jax.training.losses import (
+  balancing_weights,
   check_loss,
   negative_log_likelihood,
   squared_error,

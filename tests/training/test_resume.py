@@ -16,7 +16,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.runtime.interrupts import Stopped
 from mrf_jax.training.checkpoint import Checkpoints, Saving
-from mrf_jax.training.loop import train_folds
+from mrf_jax.training.train import train_folds
 
 REACH = Cohen().reach
 

@@ -11,8 +11,8 @@ import pytest
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.training.epochs import Plan
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
-from mrf_jax.training.together import Plan
 
 REACH = Spatiotemporal().reach
 

@@ -9,10 +9,10 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.networks.layers import ValidConv
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
-from mrf_jax.training.folds import FoldRunner
-from mrf_jax.training.loop import train_folds
-from mrf_jax.training.setup import Signals
+from mrf_jax.training.devices import FoldRunner
+from mrf_jax.training.fold_data import Signals
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+from mrf_jax.training.train import train_folds
 
 REACH = Spatiotemporal().reach
 

@@ -16,7 +16,7 @@ from mrf_jax.runtime.interrupts import Stopped, stop_later
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.runtime.progress import LiveLine
 from mrf_jax.training.checkpoint import Checkpoint, Saving
-from mrf_jax.training.folds import FoldRunner
+from mrf_jax.training.devices import FoldRunner
 from mrf_jax.training.step import (
   Fold,
   VoxelTable,

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from mrf_jax.training.epoch_log import EpochLog, join_logs, read_records
+from mrf_jax.training.metrics import EpochLog, join_logs, read_records
 
 
 def metrics(*losses):

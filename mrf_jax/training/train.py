@@ -13,17 +13,17 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.precision import check_precision
 from mrf_jax.training.checkpoint import Checkpoint, Saving
-from mrf_jax.training.folds import FoldRunner
-from mrf_jax.training.losses import check_loss
-from mrf_jax.training.setup import (
+from mrf_jax.training.devices import FoldRunner
+from mrf_jax.training.epochs import Plan, train_together
+from mrf_jax.training.fold_data import (
   NOBODY,
   STORAGE,
   Signals,
   make_folds,
   place,
 )
+from mrf_jax.training.losses import check_loss
 from mrf_jax.training.step import TrainState, init_state
-from mrf_jax.training.together import Plan, train_together
 
 SCHEDULES = ("constant", "cosine")
 

@@ -12,8 +12,8 @@ from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.progress import progress
 from mrf_jax.runtime.threads import prefetched
-from mrf_jax.training.balance import balancing_weights
-from mrf_jax.training.folds import FoldRunner
+from mrf_jax.training.devices import FoldRunner
+from mrf_jax.training.losses import balancing_weights
 from mrf_jax.training.step import Fold, VoxelTable
 
 # The "left-out subject" of a fold that is trained on all of them.
