@@ -28,7 +28,7 @@ _OF_FILES = {
   "import": "mrf_jax.importing.from_flags:import_files",
   "reconstruct": "mrf_jax.reconstruction.command:reconstruct_files",
   "finetune": "mrf_jax.finetune:finetune_files",
-  "export": "mrf_jax.export:export_files",
+  "export": "mrf_jax.inference.export:export_files",
   "verify": "mrf_jax.workdir.manifest:verify_files",
 }
 

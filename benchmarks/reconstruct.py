@@ -32,11 +32,11 @@ from configs import paper
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.dataset.subject import Subject, save_subject
+from mrf_jax.inference.bundle import save_model
+from mrf_jax.inference.model import Model
 from mrf_jax.methods.network import make_network, standardised
-from mrf_jax.model import Model
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulation.anatomy import SliceGrid, make_head
-from mrf_jax.training.bundle import save_model
 
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of the scan.")
 _MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along x and along y.")

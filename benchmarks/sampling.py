@@ -29,7 +29,7 @@ from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.evaluation.tissues import tissue_masks
-from mrf_jax.model import Model, reconstruct
+from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.fold_data import Signals

@@ -2,17 +2,18 @@
 
 from .dataset.subject import Subject, load_subject, save_subject
 from .errors import UserError
-from .io.ismrmrd_reader import RawData, load_raw_data
-from .maps import Maps
-from .matching.atlas import AtlasScan, match_atlas
-from .matching.dictionary import Dictionary, build_dictionary
-from .matching.dot_product import match
-from .model import (
+from .inference.bundle import load_model, save_model
+from .inference.model import (
   Model,
   reconstruct,
   reconstruct_ensemble,
   reconstruct_with_deviations,
 )
+from .io.ismrmrd_reader import RawData, load_raw_data
+from .maps import Maps
+from .matching.atlas import AtlasScan, match_atlas
+from .matching.dictionary import Dictionary, build_dictionary
+from .matching.dot_product import match
 from .relaxometry.fits import fit_t2, fit_vfa_t1
 from .relaxometry.nifti_series import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from .sequence.files import load_sequence, save_sequence
@@ -25,7 +26,6 @@ from .signal.fingerprints import (
   simulate_fingerprints,
 )
 from .signal.slice_profile import SliceProfile, sinc_slice_profile
-from .training.bundle import load_model, save_model
 
 __all__ = [
   "AtlasScan",

@@ -19,19 +19,19 @@ from mrf_jax.dataset.subject import (
   reference_of,
 )
 from mrf_jax.errors import UserError
-from mrf_jax.io.atomic import writing_to
-from mrf_jax.maps import Maps
-from mrf_jax.methods.network import training_options
-from mrf_jax.model import Model
-from mrf_jax.runtime.progress import notice
-from mrf_jax.sequence.acquisition import scan_difference
-from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.training.bundle import (
+from mrf_jax.inference.bundle import (
   load_config,
   load_model,
   load_training,
   save_model,
 )
+from mrf_jax.inference.model import Model
+from mrf_jax.io.atomic import writing_to
+from mrf_jax.maps import Maps
+from mrf_jax.methods.network import training_options
+from mrf_jax.runtime.progress import notice
+from mrf_jax.sequence.acquisition import scan_difference
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.checkpoint import (
   Checkpoints,
   Saving,

@@ -18,8 +18,8 @@ from mrf_jax import (
   save_subject,
 )
 from mrf_jax.finetune import finetune_files
+from mrf_jax.inference.bundle import load_training, save_model
 from mrf_jax.sequence.schedules import jiang_type
-from mrf_jax.training.bundle import load_training, save_model
 
 
 def flags(**given):

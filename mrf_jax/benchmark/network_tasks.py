@@ -12,13 +12,13 @@ from mrf_jax.benchmark.measure import Task
 from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid, patch_shape
-from mrf_jax.inference import signal_table
+from mrf_jax.inference.model import Model, reconstruct
+from mrf_jax.inference.network import signal_table
 from mrf_jax.methods.network import (
   make_network,
   standardised,
   training_options,
 )
-from mrf_jax.model import Model, reconstruct
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.epochs import Plan

@@ -11,15 +11,15 @@ import numpy as np
 from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
+from mrf_jax.inference.bundle import load_model, load_training, save_model
+from mrf_jax.inference.model import Model, reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods.compression import CompressedScans, compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
-from mrf_jax.model import Model, reconstruct_with_deviations
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.processes import own_share
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank
-from mrf_jax.training.bundle import load_model, load_training, save_model
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.fold_data import Signals
 from mrf_jax.training.losses import LOSSES

@@ -11,12 +11,12 @@ import ml_collections
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
+from mrf_jax.inference.bundle import load_config, load_model, load_training
+from mrf_jax.inference.model import Model, reconstruct_ensemble
 from mrf_jax.maps import Maps
 from mrf_jax.methods.dictionary import check_dictionary, make_matcher
-from mrf_jax.model import Model, reconstruct_ensemble
 from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.sequence.sequence import Sequence as Train
-from mrf_jax.training.bundle import load_config, load_model, load_training
 
 # See docs/results.md, question `dropout`.
 _ADVICE = (

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mrf_jax.dataset.subject import Subject
-from mrf_jax.model import Model
+from mrf_jax.inference.model import Model
 from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 from mrf_jax.sequence.sequence import Sequence as Train
 

@@ -77,7 +77,7 @@ def _serve():
   filters = list(warnings.filters)
   for module in (
     "mrf_jax.experiment",
-    "mrf_jax.export",
+    "mrf_jax.inference.export",
     "mrf_jax.finetune",
     "mrf_jax.importing.from_flags",
     "mrf_jax.reconstruction.command",

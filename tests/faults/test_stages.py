@@ -6,7 +6,7 @@ import pytest
 import stages
 
 from mrf_jax import load_model
-from mrf_jax.export import export_model
+from mrf_jax.inference.export import export_model
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mrf_jax.dataset.normalise import MapRange, check_normalisation
 from mrf_jax.errors import UserError, one_line, reason
+from mrf_jax.inference.model import Model
 from mrf_jax.io.arrays import (
   load_arrays,
   load_tree,
@@ -22,7 +23,6 @@ from mrf_jax.io.arrays import (
 )
 from mrf_jax.io.atomic import replacing_folder
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.model import Model
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.sequence import make_sequence

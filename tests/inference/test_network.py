@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mrf_jax import inference
 from mrf_jax.dataset.normalise import MapRange, normalise_signals
 from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.dataset.subject import Subject
-from mrf_jax.model import Model, reconstruct
+from mrf_jax.inference import network as inference_network
+from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
@@ -105,7 +105,7 @@ def test_maps_are_those_of_every_voxels_patch(method):
 def test_blocks_do_not_change_the_maps(monkeypatch, method):
   model, subject = make_model(*NETWORKS[method]), make_subject(head())
   whole = reconstruct(model, subject).stack()
-  monkeypatch.setattr(inference, "_BLOCK", 64)
+  monkeypatch.setattr(inference_network, "_BLOCK", 64)
   blocks = reconstruct(model, subject).stack()
   assert np.ptp(whole, axis=0).min() > 0
   np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-5)
@@ -113,7 +113,7 @@ def test_blocks_do_not_change_the_maps(monkeypatch, method):
 
 @pytest.mark.parametrize("method", NETWORKS)
 def test_scans_of_alike_heads_share_one_program(monkeypatch, caplog, method):
-  monkeypatch.setattr(inference, "_BLOCK", 64)
+  monkeypatch.setattr(inference_network, "_BLOCK", 64)
   network, reach = NETWORKS[method]
   # With deviations, so that no other test has compiled it.
   model = make_model(network.clone(n_outputs=6), reach)
@@ -135,13 +135,13 @@ def test_scans_of_alike_heads_share_one_program(monkeypatch, caplog, method):
 def test_a_scan_is_one_call(monkeypatch, method):
   calls = []
   for name in ("_by_voxel", "_by_tile"):
-    function = getattr(inference, name)
+    function = getattr(inference_network, name)
 
     def call(*arguments, function=function):
       calls.append(function)
       return function(*arguments)
 
-    monkeypatch.setattr(inference, name, call)
+    monkeypatch.setattr(inference_network, name, call)
   reconstruct(make_model(*NETWORKS[method]), make_subject(head()))
   assert len(calls) == 1
 

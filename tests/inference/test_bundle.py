@@ -11,10 +11,10 @@ import pytest
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.model import Model, reconstruct
+from mrf_jax.inference.bundle import load_model, save_model
+from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.sequence.schedules import tailored
-from mrf_jax.training.bundle import load_model, save_model
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, load_model, load_subject, reconstruct
-from mrf_jax.export import export_files, maps_of_volume
-from mrf_jax.model import reconstruct_with_deviations
+from mrf_jax.inference.export import maps_of_volume
+from mrf_jax.inference.model import reconstruct_with_deviations
+from mrf_jax.stages.export import export_files
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "docs/run_exported.py"
 METHODS = ("spatiotemporal", "spatiotemporal_plus", "cohen", "hoppe")

@@ -12,7 +12,7 @@ from jaxtyping import Complex64, Float32, Float64
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.inference import estimate, estimate_passes, signal_table
+from mrf_jax.inference.network import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import scan_difference

@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tests.test_inference import NETWORKS, head, make_model, make_subject
 
 from mrf_jax.errors import UserError
-from mrf_jax.model import reconstruct_ensemble, reconstruct_with_deviations
+from mrf_jax.inference.model import (
+  reconstruct_ensemble,
+  reconstruct_with_deviations,
+)
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.sequence.sequence import make_sequence
-from tests.test_inference import NETWORKS, head, make_model, make_subject
 
 
 def dropout_model(rate=0.3, n_outputs=3):

@@ -1,0 +1,1 @@
+"""Trained models: bundles, maps, uncertainty and export."""
