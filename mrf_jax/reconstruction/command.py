@@ -25,7 +25,7 @@ from mrf_jax.importing.from_flags import (
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing, replacing_files, writing_to
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.reconstruction.estimators import (
+from mrf_jax.methods.estimators import (
   Estimator,
   dictionary_estimator,
   is_dictionary,
