@@ -58,11 +58,11 @@ def _stage(mode: str) -> Callable[[], None]:
   """What the flags name, with all that it imports."""
   if mode in _OF_FILES:
     return _of_files(*_OF_FILES[mode].split(":"))
-  from mrf_jax import experiment
+  from mrf_jax.stages import crossval
 
   if mode != "report":
-    return _of_a_configuration(getattr(experiment, mode))
-  return lambda: experiment.report(
+    return _of_a_configuration(getattr(crossval, mode))
+  return lambda: crossval.report(
     command_line.COMPARE.value,
     command_line.WORKDIR.value,
     command_line.OUTPUT.value,

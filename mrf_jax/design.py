@@ -4,16 +4,30 @@ import csv
 import dataclasses
 import functools
 
+import ml_collections
 import numpy as np
 from jaxtyping import Float
 
+from mrf_jax.errors import UserError
+from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.evaluation.table import markdown_table
+from mrf_jax.experiment.settings import (
+  check_values,
+  check_window,
+  make_train,
+  phantom_options,
+)
 from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import grid_axis
+from mrf_jax.runtime import processes
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
+from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.phantom import make_phantom
+from mrf_jax.simulation.scan import mean_magnitude, true_signals
 from mrf_jax.simulation.tissue import BRAIN_AT_1_5T
+from mrf_jax.workdir.workdir import Workdir
 
 _HEAD = (
   "tissue",
@@ -142,3 +156,58 @@ def write_design(design: Design, stem, *, title: str, note: str) -> str:
   with replacing(stem.with_suffix(".md")) as temporary:
     temporary.write_text(text)
   return text
+
+
+def design(config: ml_collections.ConfigDict, root) -> None:
+  """What the scan's sequence can tell at its noise: bounds, before scanning.
+
+  Args:
+    config: the experiment's configuration.
+    root: the workdir; gets `design.md`, `design.csv` and `design.png`.
+  """
+  check_values(config)
+  data, scan, options = config.data, config.scan, config.design
+  sequence = make_train(config.sequence)
+  check_window(scan, sequence)
+  if not scan.noise_level > 0:
+    raise UserError(
+      f"scan.noise_level is {scan.noise_level}; a bound wants noise"
+    )
+  workdir = Workdir(root, config.to_dict())
+  phantom = make_phantom(
+    np.random.default_rng([config.seed, 0]),
+    SliceGrid(**data.grid),
+    **phantom_options(data),
+  )
+  middle = phantom.by_distance_from_the_middle()[0]
+  signals = true_signals(phantom, sequence, middle)
+  found = evaluate_design(
+    sequence,
+    noise_sd=scan.noise_level * mean_magnitude(signals),
+    t1_ms=options.t1_ms,
+    t2_ms=options.t2_ms,
+    step_percent=options.step_percent,
+    window=scan.window,
+    stride=scan.stride,
+    b1_known=options.b1_known,
+  )
+  b1 = "known" if options.b1_known else "estimated too"
+  text = write_design(
+    found,
+    workdir.root / "design",
+    title="Least standard deviations (Cramér-Rao bounds)",
+    note=f"{sequence.n_frames} frames, window {scan.window}, stride "
+    f"{scan.stride}, noise level {scan.noise_level:g} of the mean signal of a "
+    f"simulated head, B1 {b1}; one fingerprint, any unbiased method.",
+  )
+  bound_figure(
+    workdir.root / "design.png",
+    t1_ms=found.t1_ms,
+    t2_ms=found.t2_ms,
+    relative_t1=found.grid.t1_ms / found.t1_ms[:, None],
+    relative_t2=found.grid.t2_ms / found.t2_ms[None],
+    tissues={name: row[:2] for name, row in BRAIN_AT_1_5T.items()},
+    title=f"Cramér-Rao bounds, noise level {scan.noise_level:g}, PD 1",
+  )
+  print(text)
+  processes.say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mrf_jax import load_model, load_subject
-from mrf_jax.experiment import METHODS
 from mrf_jax.networks import NETWORKS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+from mrf_jax.stages.crossval import METHODS
 
 SMOKE = "--config=configs/smoke.py"
 MAPS = ("pd", "t1_ms", "t2_ms")

@@ -8,10 +8,10 @@ import pytest
 
 from configs import smoke as smoke_config
 from mrf_jax import UserError, load_subject
-from mrf_jax.questions import changed, ways
+from mrf_jax.experiment.settings import find_folds
+from mrf_jax.experiment.variants import changed, ways
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
-from mrf_jax.settings import find_folds
 from mrf_jax.workdir.workdir import Workdir
 
 CONFIG = """

@@ -12,8 +12,8 @@ from mrf_jax.evaluation.table import (
   tissue_heading,
 )
 from mrf_jax.evaluation.tissues import TISSUES
+from mrf_jax.experiment.variants import SAME
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.questions import SAME
 
 # Questions whose errors are drawn against a number.
 CURVES = {"noise": "noise level", "steps": "training steps"}

@@ -3,10 +3,10 @@
 import ml_collections
 import numpy as np
 
+from mrf_jax.experiment.settings import find_scan
 from mrf_jax.methods.network import make_network, training_options
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
-from mrf_jax.settings import find_scan
 
 
 def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:

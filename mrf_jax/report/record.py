@@ -10,7 +10,7 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.table import Row, read_csv
-from mrf_jax.questions import Way, ways
+from mrf_jax.experiment.variants import Way, ways
 from mrf_jax.report.agreement import agreements
 from mrf_jax.report.arithmetic import multiply_adds
 from mrf_jax.report.results import LeftOut

@@ -10,10 +10,10 @@ from jaxtyping import Bool
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, reference_of
 from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.experiment.settings import find_folds
+from mrf_jax.experiment.subjects import load_numbered
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.settings import find_folds
-from mrf_jax.subjects import load_numbered
 from mrf_jax.workdir.workdir import Workdir
 
 

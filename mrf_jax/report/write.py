@@ -8,8 +8,8 @@ import shutil
 import ml_collections
 
 from mrf_jax.errors import UserError
+from mrf_jax.experiment.variants import ways
 from mrf_jax.io.atomic import replacing, writing_to
-from mrf_jax.questions import ways
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import error_curves
 from mrf_jax.report.html import report_html

@@ -76,7 +76,7 @@ def _serve():
   # Some libraries turn all warnings on.
   filters = list(warnings.filters)
   for module in (
-    "mrf_jax.experiment",
+    "mrf_jax.stages.crossval",
     "mrf_jax.inference.export",
     "mrf_jax.finetune",
     "mrf_jax.importing.from_flags",

@@ -6,15 +6,15 @@ import numpy as np
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
-from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.runtime import processes
-from mrf_jax.sequence.files import save_sequence
-from mrf_jax.settings import (
+from mrf_jax.experiment.settings import (
   check_window,
   find_scan,
   make_train,
   phantom_options,
 )
+from mrf_jax.kspace.spiral import make_spiral
+from mrf_jax.runtime import processes
+from mrf_jax.sequence.files import save_sequence
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.subject import simulate_subject
 from mrf_jax.workdir.workdir import Workdir

@@ -5,7 +5,7 @@ import pytest
 
 from configs import smoke
 from mrf_jax import UserError
-from mrf_jax.settings import check_methods, check_values, with_files
+from mrf_jax.experiment.settings import check_methods, check_values, with_files
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What a configuration means: checks, variants, subjects and workdirs."""

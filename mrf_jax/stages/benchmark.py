@@ -1,0 +1,58 @@
+"""The benchmark stage: times of every method's stages on one scan."""
+
+import shlex
+import sys
+
+import jax
+import ml_collections
+
+from mrf_jax.benchmark.report import load_benchmark
+from mrf_jax.benchmark.run import (
+  check_benchmark,
+  run_benchmark,
+  same_benchmark,
+  write_files,
+)
+from mrf_jax.errors import UserError
+from mrf_jax.experiment.settings import (
+  check_methods,
+  make_train,
+  phantom_options,
+)
+from mrf_jax.runtime import processes
+from mrf_jax.workdir.stage_times import benchmark_file
+from mrf_jax.workdir.workdir import Workdir
+
+
+def benchmark(config: ml_collections.ConfigDict, root) -> None:
+  """The timing comparison: every stage of every method, on one scan.
+
+  Args:
+    config: the experiment's configuration.
+    root: the workdir; gets `benchmark.json`, `timing.csv`, `timing.md` and
+      `timing.png`.
+  """
+  check_methods(config)
+  if jax.process_count() > 1:
+    raise UserError("benchmark: is for one process, not for several")
+  sequence = make_train(config.sequence)
+  check_benchmark(config, sequence)
+  workdir = Workdir(root, config.to_dict())
+  path = benchmark_file(workdir.root)
+  stands = path.exists() and load_benchmark(path)
+  if stands and same_benchmark(config, stands):
+    processes.say(f"{path} stands already; remove it to measure again")
+    text = write_files(workdir.root, stands, config.methods)
+  else:
+    processes.say("Timing every stage on one simulated scan ...")
+    text = run_benchmark(
+      config,
+      workdir.root,
+      sequence,
+      phantom=phantom_options(config.data),
+      command="python " + shlex.join(sys.argv),
+    )
+  print(text)
+  processes.say(
+    f"Timing: {workdir.root / 'timing.md'}, timing.csv, timing.png, {path.name}"
+  )
