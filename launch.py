@@ -15,19 +15,21 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app, flags, logging
+from absl import app, logging
+from absl import flags as absl_flags
 
-from mrf_jax import command_line, errors
+from mrf_jax import errors
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
+from mrf_jax.stages import flags
 
 # So that --help lists them.
-flags.adopt_module_key_flags(command_line)
+absl_flags.adopt_module_key_flags(flags)
 
 _OF_FILES = {
   "import": "mrf_jax.importing.from_flags:import_files",
-  "reconstruct": "mrf_jax.reconstruction.command:reconstruct_files",
-  "finetune": "mrf_jax.finetune:finetune_files",
+  "reconstruct": "mrf_jax.stages.reconstruct:reconstruct_files",
+  "finetune": "mrf_jax.stages.finetune:finetune_files",
   "export": "mrf_jax.inference.export:export_files",
   "verify": "mrf_jax.workdir.manifest:verify_files",
 }
@@ -37,10 +39,10 @@ def main(argv: list[str]) -> None:
   """Runs the stage that the flags name."""
   # Libraries keep their diary to themselves.
   logging.set_verbosity(logging.WARNING)
-  command_line.check(argv)
-  command_line.check_workdir()
+  flags.check(argv)
+  flags.check_workdir()
   # JAX starts below, after the flags are known to be good.
-  mode = command_line.MODE.value
+  mode = flags.MODE.value
   try:
     stage = _stage(mode)
     with stop_at_once():
@@ -51,7 +53,7 @@ def main(argv: list[str]) -> None:
     said = f"stopped by {stop}; the same command goes on where it stopped"
     _leave(128 + stop.number, said)
   except Exception as error:
-    _leave(1, errors.report_unexpected(error, command_line.WORKDIR.value))
+    _leave(1, errors.report_unexpected(error, flags.WORKDIR.value))
 
 
 def _stage(mode: str) -> Callable[[], None]:
@@ -63,9 +65,9 @@ def _stage(mode: str) -> Callable[[], None]:
   if mode != "report":
     return _of_a_configuration(getattr(crossval, mode))
   return lambda: crossval.report(
-    command_line.COMPARE.value,
-    command_line.WORKDIR.value,
-    command_line.OUTPUT.value,
+    flags.COMPARE.value,
+    flags.WORKDIR.value,
+    flags.OUTPUT.value,
   )
 
 
@@ -76,7 +78,7 @@ def _of_files(module: str, name: str) -> Callable[[], None]:
 
   def run():
     processes.check_device()
-    stage(flags.FLAGS.flag_values_dict())
+    stage(absl_flags.FLAGS.flag_values_dict())
 
   return run
 
@@ -88,26 +90,26 @@ def _of_a_configuration(stage: Callable) -> Callable[[], None]:
 
   def run():
     processes.start(
-      command_line.COORDINATOR.value,
-      command_line.NUM_PROCESSES.value,
-      command_line.PROCESS_ID.value,
-      timeout_s=command_line.TIMEOUT.value,
-      say_error=command_line.say_error,
+      flags.COORDINATOR.value,
+      flags.NUM_PROCESSES.value,
+      flags.PROCESS_ID.value,
+      timeout_s=flags.TIMEOUT.value,
+      say_error=flags.say_error,
     )
     # JAX has set its own.
     set_handlers()
-    workdir = command_line.WORKDIR.value
+    workdir = flags.WORKDIR.value
     chosen = {}
-    if command_line.MODE.value == "sweep":
-      chosen["questions"] = command_line.QUESTIONS.value
-    with profiled(workdir if command_line.PROFILE.value else None):
-      stage(command_line.CONFIG.value, workdir, **chosen)
+    if flags.MODE.value == "sweep":
+      chosen["questions"] = flags.QUESTIONS.value
+    with profiled(workdir if flags.PROFILE.value else None):
+      stage(flags.CONFIG.value, workdir, **chosen)
 
   return run
 
 
 def _leave(code: int, said: str) -> NoReturn:
-  command_line.say_error(said)
+  flags.say_error(said)
   # Without it there is nobody to leave, and it may be what has failed.
   processes = sys.modules.get("mrf_jax.runtime.processes")
   if processes is None:
@@ -116,4 +118,4 @@ def _leave(code: int, said: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=command_line.parse)
+  app.run(main, flags_parser=flags.parse)

@@ -9,7 +9,6 @@ import ml_collections
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import check_alike, reference_of, without_truth
 from mrf_jax.errors import UserError
-from mrf_jax.evaluate import evaluate
 from mrf_jax.experiment.settings import check_methods, find_folds, with_files
 from mrf_jax.experiment.subjects import load_numbered, simulate_missing
 from mrf_jax.experiment.workdirs import borrowed_models, open_workdir
@@ -17,6 +16,7 @@ from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, TRAINING, Study, predicts_deviations
 from mrf_jax.runtime import processes
+from mrf_jax.stages.evaluate import evaluate
 from mrf_jax.training.metrics import join_logs
 from mrf_jax.workdir.stage_times import save_times, times_file
 

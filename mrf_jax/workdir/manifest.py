@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mrf_jax.errors import UserError
@@ -48,7 +47,7 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
     append(root, {"run": run, "began": now, **environment})
 
   def note(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
-    if not _is_recorded(path.relative_to(root)):
+    if not is_recorded(path.relative_to(root)):
       return
     if temporary is None:
       append(root, {"gone": str(path.relative_to(root)), "run": run})
@@ -64,55 +63,6 @@ def keep_ledger(root: str | os.PathLike, environment: dict | None) -> None:
         append(root, {**entry, "bytes": file.stat().st_size})
 
   observe(root, note)
-
-
-def verify_files(options: dict[str, Any]) -> None:
-  """The verify stage: prints what `verify` says.
-
-  Args:
-    options: values of the flags by name; `workdir` is used.
-
-  Raises:
-    UserError: see `verify`.
-  """
-  if not options["workdir"]:
-    raise UserError("--workdir is missing")
-  print(verify(options["workdir"]))
-
-
-def verify(root: str | os.PathLike) -> str:
-  """Whether each file is the one that was written, and by what.
-
-  Args:
-    root: a workdir; those of its questions are looked at too.
-
-  Returns:
-    The answer in words.
-
-  Raises:
-    UserError: there is no record, or a file is missing or was changed since;
-      the message counts them, and the answer so far is printed.
-  """
-  root = pathlib.Path(root)
-  folders = [
-    root,
-    *sorted(p.parent for p in root.glob(f"questions/*/*/{NAME}")),
-  ]
-  if not (root / NAME).exists():
-    raise UserError(f"{root}: is no workdir with a record ({NAME})")
-  said, n_bad, n_files = [], 0, 0
-  for folder in folders:
-    text, bad, files = _verify_folder(folder)
-    said.append(text)
-    n_bad += bad
-    n_files += files
-  answer = "\n".join(said)
-  if n_bad:
-    print(answer)
-    raise UserError(
-      f"{root}: {n_bad} of {n_files} files are not as they were written"
-    )
-  return answer
 
 
 def check_reused(root: str | os.PathLike) -> None:
@@ -148,10 +98,10 @@ def changed_since(root: str | os.PathLike, name: str) -> dict[str, Any] | None:
     never noted, or is not there.
   """
   root = pathlib.Path(root)
-  record = _recorded(root)
+  record = read_record(root)
   if name not in record.files or not os.path.lexists(root / name):
     return None
-  state, _ = _state(root, name, record)
+  state, _ = file_state(root, name, record)
   return record.files[name][-1] if state == "changed" else None
 
 
@@ -189,12 +139,12 @@ def _first_damaged(
   root: pathlib.Path, parts: tuple[str, ...]
 ) -> tuple[pathlib.Path, pathlib.Path, int] | None:
   """A file, what to remove of the workdir, and the run that wrote it."""
-  record = _recorded(root)
+  record = read_record(root)
   for name in sorted(record.files):
     # A bundle is a folder: models/METHOD/fold-K.
     whole = root.joinpath(*pathlib.Path(name).parts[:3])
     if name.startswith(parts) and os.path.lexists(whole):
-      state, run = _state(root, name, record)
+      state, run = file_state(root, name, record)
       if state in ("changed", "missing"):
         return root / name, whole, run
   return None
@@ -214,7 +164,7 @@ class _Record(NamedTuple):
   damaged: dict[int, str]
 
 
-def _recorded(root: pathlib.Path) -> _Record:
+def read_record(root: pathlib.Path) -> _Record:
   """The record of a workdir.
 
   A file is noted a moment before it gets its name, so that the one before may
@@ -248,7 +198,9 @@ def _recorded(root: pathlib.Path) -> _Record:
   return record
 
 
-def _state(root: pathlib.Path, name: str, record: _Record) -> tuple[str, int]:
+def file_state(
+  root: pathlib.Path, name: str, record: _Record
+) -> tuple[str, int]:
   """`whole`, `changed`, `missing` or `unknown`, and the run that wrote it.
 
   Nothing is said against a file that a damaged line of the record may speak of.
@@ -275,54 +227,8 @@ def _may_speak_of(name: str, sha256: str | None, text: str) -> bool:
   )
 
 
-def _verify_folder(root: pathlib.Path) -> tuple[str, int, int]:
-  """Lines on one workdir, and its numbers of bad and of recorded files."""
-  record = _recorded(root)
-  states: dict[str, list[str]] = {"changed": [], "missing": [], "unknown": []}
-  whole: dict[int, int] = {}
-  for name in sorted(record.files):
-    state, writer = _state(root, name, record)
-    if state == "whole":
-      whole[writer] = whole.get(writer, 0) + 1
-    else:
-      states[state].append(f"{name} (of run {writer})")
-  said = [f"{root}"]
-  for number, count in sorted(whole.items()):
-    run = record.runs.get(number)
-    said.append(
-      f"  {count} files as run {number} wrote them: "
-      + (_run(run) if run else "its line in the record is damaged")
-    )
-  said += [f"  damaged record: line {n} of {NAME}" for n in record.damaged]
-  n_bad = 0
-  for state, names in states.items():
-    said += [f"  {state}: {name}" for name in names]
-    n_bad += len(names) if state != "unknown" else 0
-  said += [f"  not recorded: {name}" for name in _others(root, record.files)]
-  return "\n".join(said), n_bad, len(record.files)
-
-
-def _run(run: dict) -> str:
-  """What a run was, in words."""
-  versions = run.get("versions") or {}
-  devices = [str(device) for device in run.get("devices") or []]
-  kinds = ", ".join(sorted(set(devices)))
-  return (
-    f"{run.get('began')}, commit {run.get('git_commit')}, Python "
-    f"{run.get('python')}, jax {versions.get('jax')}, "
-    f"{len(devices)} × {kinds}, seed {run.get('seed')}"
-  )
-
-
-def _others(root: pathlib.Path, files: dict) -> Iterator[str]:
-  """Files that nobody noted, such as those of a user."""
-  for file in sorted(root.rglob("*")):
-    name = file.relative_to(root)
-    if file.is_file() and _is_recorded(name) and str(name) not in files:
-      yield str(name)
-
-
-def _is_recorded(name: pathlib.Path) -> bool:
+def is_recorded(name: pathlib.Path) -> bool:
+  """Whether the record is to have a file of the workdir."""
   return name.parts[0] not in _NOT_RECORDED and str(name) not in _FREE
 
 

@@ -78,9 +78,9 @@ def _serve():
   for module in (
     "mrf_jax.stages.crossval",
     "mrf_jax.inference.export",
-    "mrf_jax.finetune",
+    "mrf_jax.stages.finetune",
     "mrf_jax.importing.from_flags",
-    "mrf_jax.reconstruction.command",
+    "mrf_jax.stages.reconstruct",
     "pypulseq",
   ):
     importlib.import_module(module)

@@ -22,7 +22,8 @@ from PIL import Image
 
 from mrf_jax import UserError, load_model
 from mrf_jax.io.atomic import is_unfinished
-from mrf_jax.workdir.manifest import NAME, OF_RUNS, verify
+from mrf_jax.stages.verify import verify
+from mrf_jax.workdir.manifest import NAME, OF_RUNS
 
 SMOKE = "--config=configs/smoke.py"
 

@@ -18,7 +18,7 @@ from configs import smoke
 from mrf_jax import load_raw_data
 from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import window_images
-from mrf_jax.reconstruction.command import reconstruct_files
+from mrf_jax.stages.reconstruct import reconstruct_files
 
 # The standard says mm, but the header of this file says 0.23.
 FOV_MM = 230.0

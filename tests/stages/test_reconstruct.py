@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import scipy.io
+from tests.reconstruction.conftest import AFFINE, flags
 
 from configs import smoke as smoke_config
 from mrf_jax import (
@@ -18,13 +19,12 @@ from mrf_jax import (
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.evaluation.errors import map_errors
-from mrf_jax.importing.from_flags import import_files
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
-from mrf_jax.reconstruction.command import reconstruct_files
 from mrf_jax.report.results import load_results
 from mrf_jax.sequence.schedules import jiang_type
+from mrf_jax.stages.import_scan import import_files
+from mrf_jax.stages.reconstruct import reconstruct_files
 from tests.importing.test_series import matlab73
-from tests.reconstruction.conftest import AFFINE, flags
 
 
 def write_series(kind, folder, images):

@@ -11,15 +11,15 @@ import pytest
 
 from mrf_jax import (
   UserError,
-  finetune,
   load_model,
   load_subject,
   reconstruct,
   save_subject,
 )
-from mrf_jax.finetune import finetune_files
 from mrf_jax.inference.bundle import load_training, save_model
 from mrf_jax.sequence.schedules import jiang_type
+from mrf_jax.stages import finetune
+from mrf_jax.stages.finetune import finetune_files
 
 
 def flags(**given):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mrf_jax.command_line import IMPORT, RECONSTRUCT
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.errors import UserError
@@ -31,6 +30,7 @@ from mrf_jax.methods.estimators import (
   is_dictionary,
   model_estimator,
 )
+from mrf_jax.stages.flags import IMPORT, RECONSTRUCT
 from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
