@@ -49,7 +49,7 @@ def print_ratio(
     unit: of both; what ends in `/s` is a rate, all else a cost.
     digits: behind the point.
   """
-  from mrf_jax.benchmark.machine import device_name
+  from mrf_jax.timing.machine import device_name
 
   ratio = None
   if peer is not None:

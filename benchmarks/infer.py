@@ -43,7 +43,6 @@ try:
 except ImportError:
   torch = None
 
-from mrf_jax.benchmark.machine import device_name
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference.model import Model, reconstruct
@@ -51,6 +50,7 @@ from mrf_jax.inference.network import estimate, signal_table
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulation.anatomy import SliceGrid, make_head
+from mrf_jax.timing.machine import device_name
 
 REACH = Spatiotemporal().reach
 

@@ -36,7 +36,6 @@ from common import print_ratio, take_turns, torch_device
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from mrf_jax.benchmark.machine import device_name, measure_rates
 from mrf_jax.matching.dictionary import (
   Dictionary,
   build_dictionary,
@@ -48,6 +47,7 @@ from mrf_jax.matching.groups import best_atoms_of_groups, group_atoms
 from mrf_jax.runtime.memory import PeakMemory
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
+from mrf_jax.timing.machine import device_name, measure_rates
 
 try:
   import torch

@@ -23,13 +23,9 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from mrf_jax.benchmark.report import (
-  conclusions,
-  format_benchmark,
-  load_benchmark,
-)
 from mrf_jax.io.atomic import replacing
 from mrf_jax.methods import METHODS
+from mrf_jax.timing.tables import conclusions, format_benchmark, load_benchmark
 from mrf_jax.workdir.environment import git_commit
 
 _ROOT = pathlib.Path(__file__).parent.parent

@@ -41,8 +41,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from peers import OURS, PEERS, Simulator, reference_echoes
 
-from mrf_jax.benchmark.machine import device_name
 from mrf_jax.sequence.sequence import make_sequence
+from mrf_jax.timing.machine import device_name
 
 _ATOMS = flags.DEFINE_integer("atoms", 16384, "Atoms of the first table.")
 _STATES = flags.DEFINE_integer("states", 32, "States of the first table.")

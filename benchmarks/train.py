@@ -39,9 +39,9 @@ from common import print_ratio, torch_device
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from mrf_jax.benchmark.machine import device_name
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.timing.machine import device_name
 from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
 
 REACH = Spatiotemporal().reach

@@ -17,8 +17,8 @@ import time
 _ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(_ROOT))
 
-from mrf_jax.benchmark.machine import device_name  # noqa: E402
 from mrf_jax.io.atomic import replacing  # noqa: E402
+from mrf_jax.timing.machine import device_name  # noqa: E402
 
 _WORKDIR = "runs/demo"
 _COMMAND = ("launch.py", "--config=configs/demo.py", f"--workdir={_WORKDIR}")

@@ -6,13 +6,6 @@ import sys
 import jax
 import ml_collections
 
-from mrf_jax.benchmark.report import load_benchmark
-from mrf_jax.benchmark.run import (
-  check_benchmark,
-  run_benchmark,
-  same_benchmark,
-  write_files,
-)
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.settings import (
   check_methods,
@@ -20,6 +13,13 @@ from mrf_jax.experiment.settings import (
   phantom_options,
 )
 from mrf_jax.runtime import processes
+from mrf_jax.timing.run import (
+  check_benchmark,
+  run_benchmark,
+  same_benchmark,
+  write_files,
+)
+from mrf_jax.timing.tables import load_benchmark
 from mrf_jax.workdir.stage_times import benchmark_file
 from mrf_jax.workdir.workdir import Workdir
 

@@ -2,11 +2,11 @@
 
 import pathlib
 
-from mrf_jax.benchmark.report import compare_benchmarks
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.report.write import write_report
 from mrf_jax.runtime import processes
+from mrf_jax.timing.tables import compare_benchmarks
 
 
 def report(compare: list[str], root, output=None) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from mrf_jax.benchmark.report import MATCHING
 from mrf_jax.evaluation.panels import save
+from mrf_jax.timing.tables import MATCHING
 
 
 def timing_figure(

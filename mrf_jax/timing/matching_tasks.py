@@ -7,9 +7,6 @@ import jax
 import ml_collections
 import numpy as np
 
-from mrf_jax.benchmark.machine import Rates
-from mrf_jax.benchmark.measure import Task
-from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.matching.atlas import match_atlas
 from mrf_jax.matching.dictionary import (
@@ -27,6 +24,9 @@ from mrf_jax.matching.groups import (
 )
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid, search_options
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+from mrf_jax.timing.machine import Rates
+from mrf_jax.timing.measure import Task
+from mrf_jax.timing.scan import Scene
 
 # Matching is timed on a multiple of so many voxels, so that atoms come to the
 # device for many of them, and a search in groups has whole blocks.

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from mrf_jax.benchmark.report import (
+from mrf_jax.errors import UserError
+from mrf_jax.timing.tables import (
   compare_benchmarks,
   conclusions,
   format_benchmark,
   load_benchmark,
 )
-from mrf_jax.errors import UserError
 
 
 def row(method, stage, seconds, *, atoms=None, device="one", **changed):

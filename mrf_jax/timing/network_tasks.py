@@ -8,8 +8,6 @@ import ml_collections
 import numpy as np
 import optax
 
-from mrf_jax.benchmark.measure import Task
-from mrf_jax.benchmark.scan import Scene
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.inference.model import Model, reconstruct
@@ -21,6 +19,8 @@ from mrf_jax.methods.network import (
 )
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+from mrf_jax.timing.measure import Task
+from mrf_jax.timing.scan import Scene
 from mrf_jax.training.epochs import Plan
 from mrf_jax.training.fold_data import NOBODY, make_folds
 from mrf_jax.training.step import VoxelTable, init_state, train_step

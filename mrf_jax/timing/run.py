@@ -8,16 +8,6 @@ from collections.abc import Iterator
 import jax
 import ml_collections
 
-from mrf_jax.benchmark.figure import timing_figure
-from mrf_jax.benchmark.machine import Rates, device_name, measure_rates
-from mrf_jax.benchmark.matching_tasks import (
-  dictionary_tasks,
-  gomez_tasks,
-)
-from mrf_jax.benchmark.measure import Task, Timing, measure
-from mrf_jax.benchmark.network_tasks import network_tasks
-from mrf_jax.benchmark.report import FORMAT, format_benchmark
-from mrf_jax.benchmark.scan import Scene, make_scene
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing
 from mrf_jax.matching.dictionary import (
@@ -28,6 +18,13 @@ from mrf_jax.matching.dictionary import (
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.progress import bar, notice
 from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.timing.figure import timing_figure
+from mrf_jax.timing.machine import Rates, device_name, measure_rates
+from mrf_jax.timing.matching_tasks import dictionary_tasks, gomez_tasks
+from mrf_jax.timing.measure import Task, Timing, measure
+from mrf_jax.timing.network_tasks import network_tasks
+from mrf_jax.timing.scan import Scene, make_scene
+from mrf_jax.timing.tables import FORMAT, format_benchmark
 from mrf_jax.workdir.environment import environment
 from mrf_jax.workdir.stage_times import benchmark_file, write_timing
 

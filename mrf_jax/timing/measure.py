@@ -8,8 +8,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from mrf_jax.benchmark.machine import Rates
 from mrf_jax.runtime.memory import PeakMemory
+from mrf_jax.timing.machine import Rates
 
 # Warm runs of a stage: few of those that take long.
 _LEAST, _LEAST_OF_LONG, _MOST = 5, 2, 100
