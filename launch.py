@@ -12,27 +12,17 @@ if __name__ == "__main__":
 
 import importlib
 import sys
-from collections.abc import Callable
 from typing import NoReturn
 
+import absl.flags
 from absl import app, logging
-from absl import flags as absl_flags
 
 from mrf_jax import errors
-from mrf_jax.errors import UserError
 from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
 from mrf_jax.stages import flags
 
 # So that --help lists them.
-absl_flags.adopt_module_key_flags(flags)
-
-_OF_FILES = {
-  "import": "mrf_jax.importing.from_flags:import_files",
-  "reconstruct": "mrf_jax.stages.reconstruct:reconstruct_files",
-  "finetune": "mrf_jax.stages.finetune:finetune_files",
-  "export": "mrf_jax.inference.export:export_files",
-  "verify": "mrf_jax.workdir.manifest:verify_files",
-}
+absl.flags.adopt_module_key_flags(flags)
 
 
 def main(argv: list[str]) -> None:
@@ -41,75 +31,43 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   flags.check(argv)
   flags.check_workdir()
-  # JAX starts below, after the flags are known to be good.
   mode = flags.MODE.value
   try:
-    stage = _stage(mode)
+    # JAX starts here, after the flags are known to be good.
+    from mrf_jax.runtime import processes
+
+    name = "import_scan" if mode == "import" else mode
+    stage = importlib.import_module(f"mrf_jax.stages.{name}")
     with stop_at_once():
-      stage()
-  except UserError as error:
+      if mode in flags.FILE_MODES:
+        processes.check_device()
+        getattr(stage, f"{mode}_files")(absl.flags.FLAGS.flag_values_dict())
+      else:
+        processes.start(**flags.process_options())
+        # JAX has set its own.
+        set_handlers()
+        _run_experiment(getattr(stage, mode))
+  except errors.UserError as error:
     _leave(1, str(error))
   except Stopped as stop:
-    said = f"stopped by {stop}; the same command goes on where it stopped"
-    _leave(128 + stop.number, said)
+    message = f"stopped by {stop}; the same command goes on where it stopped"
+    _leave(128 + stop.number, message)
   except Exception as error:
     _leave(1, errors.report_unexpected(error, flags.WORKDIR.value))
 
 
-def _stage(mode: str) -> Callable[[], None]:
-  """What the flags name, with all that it imports."""
-  if mode in _OF_FILES:
-    return _of_files(*_OF_FILES[mode].split(":"))
-  from mrf_jax.stages import crossval
-
-  if mode != "report":
-    return _of_a_configuration(getattr(crossval, mode))
-  return lambda: crossval.report(
-    flags.COMPARE.value,
-    flags.WORKDIR.value,
-    flags.OUTPUT.value,
-  )
-
-
-def _of_files(module: str, name: str) -> Callable[[], None]:
-  from mrf_jax.runtime import processes
-
-  stage = getattr(importlib.import_module(module), name)
-
-  def run():
-    processes.check_device()
-    stage(absl_flags.FLAGS.flag_values_dict())
-
-  return run
-
-
-def _of_a_configuration(stage: Callable) -> Callable[[], None]:
-  """In one process or several."""
-  from mrf_jax.runtime import processes
+def _run_experiment(stage) -> None:
   from mrf_jax.runtime.profiling import profiled
 
-  def run():
-    processes.start(
-      flags.COORDINATOR.value,
-      flags.NUM_PROCESSES.value,
-      flags.PROCESS_ID.value,
-      timeout_s=flags.TIMEOUT.value,
-      say_error=flags.say_error,
-    )
-    # JAX has set its own.
-    set_handlers()
-    workdir = flags.WORKDIR.value
-    chosen = {}
-    if flags.MODE.value == "sweep":
-      chosen["questions"] = flags.QUESTIONS.value
-    with profiled(workdir if flags.PROFILE.value else None):
-      stage(flags.CONFIG.value, workdir, **chosen)
-
-  return run
+  chosen = {}
+  if flags.MODE.value == "sweep":
+    chosen["questions"] = flags.QUESTIONS.value
+  with profiled(flags.WORKDIR.value if flags.PROFILE.value else None):
+    stage(flags.CONFIG.value, flags.WORKDIR.value, **chosen)
 
 
-def _leave(code: int, said: str) -> NoReturn:
-  flags.say_error(said)
+def _leave(code: int, message: str) -> NoReturn:
+  flags.say_error(message)
   # Without it there is nobody to leave, and it may be what has failed.
   processes = sys.modules.get("mrf_jax.runtime.processes")
   if processes is None:

@@ -14,7 +14,7 @@ def export_files(options: dict[str, Any]) -> pathlib.Path:
 
   Args:
     options: values of the flags of `--mode=export` by name, None where not
-      given; see `command_line.py`.
+      given; see `flags.py`.
 
   Returns:
     The file.

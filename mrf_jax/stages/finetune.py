@@ -45,7 +45,7 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
 
   Args:
     options: values of the flags of `--mode=finetune` by name, None where not
-      given; see `command_line.py`.
+      given; see `flags.py`.
 
   Returns:
     The folder of the new bundle.

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -12,7 +12,7 @@ from mrf_jax.errors import UserError, one_line
 from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.workdir.lock import check_unlocked
 
-STAGES = ("crossval", "sweep", "simulate", "design", "benchmark")
+EXPERIMENT_MODES = ("crossval", "sweep", "simulate", "design", "benchmark")
 
 CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -26,7 +26,7 @@ WORKDIR = flags.DEFINE_string(
   "Folder of all results of a configuration. Of report and verify, too.",
 )
 # Of a configuration, in its workdir; and of files, wherever they lie.
-FILE_STAGES = (
+FILE_MODES = (
   "report",
   "verify",
   "import",
@@ -34,7 +34,9 @@ FILE_STAGES = (
   "finetune",
   "export",
 )
-MODE = flags.DEFINE_enum("mode", "crossval", (*STAGES, *FILE_STAGES), "Stage.")
+MODE = flags.DEFINE_enum(
+  "mode", "crossval", (*EXPERIMENT_MODES, *FILE_MODES), "Stage."
+)
 OUTPUT = flags.DEFINE_string(
   "output",
   None,
@@ -44,7 +46,9 @@ OUTPUT = flags.DEFINE_string(
 QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
 COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
 PROFILE = flags.DEFINE_boolean(
-  "profile", False, f"Trace to WORKDIR/profile, of {', '.join(STAGES)}."
+  "profile",
+  False,
+  f"Trace to WORKDIR/profile, of {', '.join(EXPERIMENT_MODES)}.",
 )
 COORDINATOR = flags.DEFINE_string(
   "coordinator",
@@ -161,9 +165,9 @@ RECONSTRUCT = (*_OF_RECONSTRUCT, *IMPORT)
 _SHARED = ("crossval", "sweep", "simulate")
 # Flags that mean something to some stages only.
 _STAGES_OF = {
-  "config": (*STAGES, "reconstruct"),
-  "workdir": (*STAGES, "report", "verify"),
-  "profile": STAGES,
+  "config": (*EXPERIMENT_MODES, "reconstruct"),
+  "workdir": (*EXPERIMENT_MODES, "report", "verify"),
+  "profile": EXPERIMENT_MODES,
   **dict.fromkeys(
     ("coordinator", "num_processes", "process_id", "coordinator_timeout_s"),
     _SHARED,
@@ -199,12 +203,23 @@ def check(argv: list[str]) -> None:
     path = config_flags.get_config_filename(flags.FLAGS["config"])
     if not os.path.isfile(path):
       _fail(f"{path}: there is no such configuration file")
-  if MODE.value in FILE_STAGES:
+  if MODE.value in FILE_MODES:
     return
   if not flags.FLAGS["config"].present:
     _fail("--config is missing")
   if not WORKDIR.value:
     _fail("--workdir is missing")
+
+
+def process_options() -> dict[str, Any]:
+  """Arguments of `runtime.processes.start`."""
+  return {
+    "coordinator": COORDINATOR.value,
+    "num_processes": NUM_PROCESSES.value,
+    "process_id": PROCESS_ID.value,
+    "timeout_s": TIMEOUT.value,
+    "say_error": say_error,
+  }
 
 
 def check_workdir() -> None:
@@ -213,7 +228,7 @@ def check_workdir() -> None:
   Processes of one run share theirs, and look later.
   """
   alone = COORDINATOR.value is None and not in_cluster()
-  if alone and WORKDIR.value and MODE.value in STAGES:
+  if alone and WORKDIR.value and MODE.value in EXPERIMENT_MODES:
     try:
       check_unlocked(WORKDIR.value)
     except UserError as error:

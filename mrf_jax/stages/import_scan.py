@@ -18,7 +18,7 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
 
   Args:
     options: values of the flags of `--mode=import` by name, None where not
-      given; see `command_line.py`.
+      given; see `flags.py`.
 
   Returns:
     The subject file.

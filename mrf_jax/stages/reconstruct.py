@@ -53,7 +53,7 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   Args:
     options: values of the flags of `--mode=reconstruct`, and of
       `--mode=import` for a scan that is no subject file, by name, None where
-      not given; see `command_line.py`. A configuration is for its dictionary.
+      not given; see `flags.py`. A configuration is for its dictionary.
 
   Returns:
     The folder of the maps.

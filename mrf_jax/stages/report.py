@@ -1,12 +1,26 @@
 """The report stage: pages and tables of finished results."""
 
 import pathlib
+from typing import Any
 
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.report.write import write_report
 from mrf_jax.runtime import processes
 from mrf_jax.timing.tables import compare_benchmarks
+
+
+def report_files(options: dict[str, Any]) -> None:
+  """Runs the report stage.
+
+  Args:
+    options: values of the flags by name; `compare`, `workdir` and `output` are
+      used.
+
+  Raises:
+    UserError: see `report`.
+  """
+  report(options["compare"], options["workdir"], options["output"])
 
 
 def report(compare: list[str], root, output=None) -> None:

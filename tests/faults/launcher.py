@@ -119,7 +119,7 @@ def _become(launch, arguments: list[str]):
     app.run(
       launch.main,
       argv=sys.argv,
-      flags_parser=launch.command_line.parse,
+      flags_parser=launch.flags.parse,
     )
   except SystemExit as end:
     code = end.code if isinstance(end.code, int) else int(end.code is not None)

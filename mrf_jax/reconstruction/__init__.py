@@ -1,1 +1,0 @@
-"""Maps of one scan, from files to files."""

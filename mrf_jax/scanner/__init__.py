@@ -1,1 +1,0 @@
-"""Heads to images: what the scanner plays and measures."""
