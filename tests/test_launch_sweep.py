@@ -9,7 +9,7 @@ import pytest
 from configs import smoke as smoke_config
 from mrf_jax import UserError, load_subject
 from mrf_jax.experiment.settings import find_folds
-from mrf_jax.experiment.variants import changed, ways
+from mrf_jax.experiment.variants import changed, variants
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
 from mrf_jax.workdir.workdir import Workdir
@@ -131,7 +131,7 @@ def test_against_a_question_that_there_is_not():
   config = smoke_config.get_config()
   config.questions = {"rank": {"base": "", "against": "x", "ways": {"a": ""}}}
   with pytest.raises(UserError, match="rank: against 'x'"):
-    list(ways(config))
+    list(variants(config))
 
 
 def test_a_networks_own_training_takes_what_all_have():
@@ -140,7 +140,7 @@ def test_a_networks_own_training_takes_what_all_have():
   assert found.hoppe.training.epochs == 7
   assert found.training.batch == 9
   assert config.training.batch != 9
-  assert not list(ways(found))
+  assert not list(variants(found))
 
 
 @pytest.mark.parametrize("folds", [(), (0, 0), (2,), (-1,)])

@@ -98,7 +98,7 @@ def find_scan(
   if files:
     subject = load_subject(files[0], with_signals=False)
     return subject.sequence, subject.window, subject.stride
-  sequence, scan = make_train(config.sequence), config.scan
+  sequence, scan = sequence_of(config.sequence), config.scan
   check_window(scan, sequence)
   return sequence, scan.window, scan.stride
 
@@ -217,7 +217,7 @@ def phantom_options(data: ml_collections.ConfigDict) -> dict:
   }
 
 
-def make_train(options: ml_collections.ConfigDict) -> Sequence:
+def sequence_of(options: ml_collections.ConfigDict) -> Sequence:
   """The schedule of the configuration: our own, or one from a file.
 
   Args:

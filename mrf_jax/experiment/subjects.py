@@ -9,8 +9,8 @@ from mrf_jax.evaluation import figures
 from mrf_jax.experiment.settings import (
   check_window,
   find_scan,
-  make_train,
   phantom_options,
+  sequence_of,
 )
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.runtime import processes
@@ -53,7 +53,7 @@ def simulate_missing(
     train = workdir.raw_data(0).with_name("train.txt")
     train.parent.mkdir(exist_ok=True)
     if not train.exists():
-      save_sequence(make_train(config.sequence), train)
+      save_sequence(sequence_of(config.sequence), train)
   # Before the first new one can stand, all must have looked.
   processes.barrier("subjects found")
   missing = processes.own_share(missing)
@@ -69,7 +69,7 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   data = config.data
   processes.say(f"Simulating {len(missing)} subjects ...")
   grid = SliceGrid(**data.grid)
-  sequence = make_train(config.sequence)
+  sequence = sequence_of(config.sequence)
   scan = config.scan
   check_window(scan, sequence)
   spiral = make_spiral(matrix=grid.matrix, **scan.spiral)

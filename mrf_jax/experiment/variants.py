@@ -20,7 +20,7 @@ SAME = "same"
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class Variant:
   """One answer that is tried.
 
   Attributes:
@@ -36,9 +36,9 @@ class Way:
   config: ml_collections.ConfigDict
 
 
-def ways(
+def variants(
   config: ml_collections.ConfigDict, only: Sequence[str] = ()
-) -> Iterator[Way]:
+) -> Iterator[Variant]:
   """The ways of all questions, or of some.
 
   Args:
@@ -60,7 +60,7 @@ def ways(
       raise UserError(f"questions: {question}: against {against!r}, unknown")
     for name, own in content.ways.items():
       changes = f"{content.base} {own}".strip()
-      yield Way(question, name, changes, changed(config, changes))
+      yield Variant(question, name, changes, changed(config, changes))
 
 
 def changed(

@@ -4,7 +4,7 @@ from mrf_jax.methods import TRAINING
 from mrf_jax.runtime import processes
 from mrf_jax.training.metrics import join_logs
 from mrf_jax.workdir.configuration import OF_SUBJECTS
-from mrf_jax.workdir.manifest import check_lent
+from mrf_jax.workdir.manifest import check_borrowed
 from mrf_jax.workdir.workdir import Workdir
 
 # Parts of a configuration that trained networks depend on, beside the scans:
@@ -17,7 +17,7 @@ def open_workdir(config, root) -> Workdir:
   subjects = None
   if config.subjects_from is not None:
     subjects = Workdir.existing(config.subjects_from)
-    check_lent(subjects.root, "data")
+    check_borrowed(subjects.root, "data")
     subjects.refuse_other(config.to_dict(), parts=OF_SUBJECTS)
   if not processes.is_first():
     processes.barrier("workdir")
@@ -34,7 +34,7 @@ def borrowed_models(config) -> Workdir | None:
   if config.models_from is None:
     return None
   models = Workdir.existing(config.models_from)
-  check_lent(models.root, "models")
+  check_borrowed(models.root, "models")
   models.refuse_other(
     config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
   )

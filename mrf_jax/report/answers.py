@@ -44,7 +44,7 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
       f"RMSE against the {simulated}acquired maps, times in ms, PD in a.u.",
       _absolute(found),
     ]
-    if any(way["name"] == SAME for way in found) and len(found) > 1:
+    if any(variant["name"] == SAME for variant in found) and len(found) > 1:
       parts += [f"RMSE relative to *{SAME}*:", _relative(found)]
     if question == "seeds":
       parts.append("Mean ± standard deviation of the RMSE over seeds:")
@@ -69,11 +69,11 @@ def _put_against(
   found: Sequence[dict], against: str | None, everything: Sequence[dict]
 ) -> list[dict]:
   """Adds what another question leaves the same, of the same methods."""
-  asked = {method for way in found for method, _ in _methods(way)}
+  asked = {method for variant in found for method, _ in _methods(variant)}
   others = [
-    {**way, "errors": {m: e for m, e in _methods(way) if m in asked}}
-    for way in everything
-    if (way["question"], way["name"]) == (against, SAME)
+    {**variant, "errors": {m: e for m, e in _methods(variant) if m in asked}}
+    for variant in everything
+    if (variant["question"], variant["name"]) == (against, SAME)
   ]
   return [*others, *found]
 
@@ -87,19 +87,19 @@ def _heads(base: str) -> str:
 
 
 def _absolute(found: Sequence[dict]) -> str:
-  """A line for each method of each way."""
+  """A line for each method of each variant."""
   tissues = _tissues(found)
   head = ["way", "method", "steps", "training, a fold (s)", *_headings(tissues)]
   body = []
-  for way in found:
-    for method, errors in _methods(way):
-      steps = way["steps"].get(method)
-      seconds = way["times"].get(method, {}).get("train")
+  for variant in found:
+    for method, errors in _methods(variant):
+      steps = variant["steps"].get(method)
+      seconds = variant["times"].get(method, {}).get("train")
       cells = [
-        way["name"],
+        variant["name"],
         method,
         ABSENT if steps is None else f"{steps:,}",
-        ABSENT if seconds is None else f"{seconds / way['n_folds']:,.0f}",
+        ABSENT if seconds is None else f"{seconds / variant['n_folds']:,.0f}",
       ]
       for tissue in tissues:
         for name in MAP_NAMES:
@@ -114,16 +114,18 @@ def _absolute(found: Sequence[dict]) -> str:
 
 def _relative(found: Sequence[dict]) -> str:
   """RMSE of each way over that of the way that changes nothing."""
-  (same,) = (dict(_methods(way)) for way in found if way["name"] == SAME)
+  (same,) = (
+    dict(_methods(variant)) for variant in found if variant["name"] == SAME
+  )
   tissues = _tissues(found)
   body = []
-  for way in found:
-    if way["name"] == SAME:
+  for variant in found:
+    if variant["name"] == SAME:
       continue
-    for method, errors in _methods(way):
+    for method, errors in _methods(variant):
       if method not in same:
         continue
-      cells = [way["name"], method]
+      cells = [variant["name"], method]
       for tissue in tissues:
         for name in MAP_NAMES:
           now = _pair(errors, tissue, name)
@@ -140,13 +142,15 @@ def _spread(found: Sequence[dict]) -> str:
   """Of each method over ways that are alike but for chance."""
   tissues = _tissues(found)
   body = []
-  for method in dict.fromkeys(m for way in found for m, _ in _methods(way)):
+  for method in dict.fromkeys(
+    m for variant in found for m, _ in _methods(variant)
+  ):
     cells = [method, str(len(found))]
     for tissue in tissues:
       for name in MAP_NAMES:
         pairs = [
-          _pair(dict(_methods(way)).get(method, {}), tissue, name)
-          for way in found
+          _pair(dict(_methods(variant)).get(method, {}), tissue, name)
+          for variant in found
         ]
         values = [pair[_RMSE] for pair in pairs if pair]
         digits = DECIMALS[name]
@@ -159,11 +163,11 @@ def _spread(found: Sequence[dict]) -> str:
   return markdown_table(["method", "seeds", *_headings(tissues)], body)
 
 
-def _methods(way: dict) -> list[tuple[str, dict]]:
+def _methods(variant: dict) -> list[tuple[str, dict]]:
   """Methods of a way and their errors, without what it shares with others."""
   return [
     (method, errors)
-    for method, errors in way["errors"].items()
+    for method, errors in variant["errors"].items()
     if method not in ("training_mean", "truth")
   ]
 
@@ -173,7 +177,9 @@ def _tissues(found: Sequence[dict]) -> list[str]:
   return [
     tissue
     for tissue in TISSUES
-    if any(tissue in errors for way in found for _, errors in _methods(way))
+    if any(
+      tissue in errors for variant in found for _, errors in _methods(variant)
+    )
   ]
 
 

@@ -10,7 +10,7 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.table import Row, read_csv
-from mrf_jax.experiment.variants import Way, ways
+from mrf_jax.experiment.variants import Variant, variants
 from mrf_jax.report.agreement import agreements
 from mrf_jax.report.arithmetic import multiply_adds
 from mrf_jax.report.results import LeftOut
@@ -47,8 +47,8 @@ def study_record(
   if earlier and not _same_study(earlier, main.config, environment):
     earlier = None
   stands = {
-    (way["question"], way["name"], way["changes"]): way
-    for way in (earlier["ways"] if earlier else ())
+    (variant["question"], variant["name"], variant["changes"]): variant
+    for variant in (earlier["ways"] if earlier else ())
   }
   record: dict
   if earlier and not (main.root / "table1.csv").exists():
@@ -59,17 +59,17 @@ def study_record(
     if earlier and not results:
       record["agreement"] = earlier.get("agreement", [])
   record["ways"], record["missing"] = [], []
-  for way in ways(config):
-    path = main.way(way.question, way.name)
-    found = stands.get((way.question, way.name, way.changes))
+  for variant in variants(config):
+    path = main.variant(variant.question, variant.name)
+    found = stands.get((variant.question, variant.name, variant.changes))
     if (path / "table1.csv").exists():
-      found = _answer(way, path, environment)
-      if way.config.models_from is not None:
+      found = _answer(variant, path, environment)
+      if variant.config.models_from is not None:
         _lend_training(found, record)
     if found:
       record["ways"].append(found)
     else:
-      record["missing"].append(f"{way.question}/{way.name}")
+      record["missing"].append(f"{variant.question}/{variant.name}")
   return record
 
 
@@ -108,10 +108,10 @@ def _multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
   return multiply_adds(config)
 
 
-def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:
+def _answer(variant: Variant, path: pathlib.Path, environment: dict) -> dict:
   """What one way has found."""
   stored = Workdir.existing(path).config
-  different = config_differences(stored, way.config.to_dict())
+  different = config_differences(stored, variant.config.to_dict())
   if different:
     raise UserError(
       f"{path}: belongs to another configuration than the study: "
@@ -124,15 +124,15 @@ def _answer(way: Way, path: pathlib.Path, environment: dict) -> dict:
       f"{environment['git_commits'][0]}; one table wants one commit"
     )
   return {
-    "question": way.question,
-    "name": way.name,
-    "changes": way.changes,
+    "question": variant.question,
+    "name": variant.name,
+    "changes": variant.changes,
     "errors": _nested(read_csv(path / "table1.csv")),
     "true_errors": _nested(rows_of(_truth_table(path))),
     "times": _times(path),
-    "steps": _steps(way.config, path),
-    "multiply_adds": _multiply_adds(way.config),
-    "n_folds": _n_folds(way.config),
+    "steps": _steps(variant.config, path),
+    "multiply_adds": _multiply_adds(variant.config),
+    "n_folds": _n_folds(variant.config),
   }
 
 

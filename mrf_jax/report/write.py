@@ -8,7 +8,7 @@ import shutil
 import ml_collections
 
 from mrf_jax.errors import UserError
-from mrf_jax.experiment.variants import ways
+from mrf_jax.experiment.variants import variants
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import error_curves
@@ -106,20 +106,20 @@ def _draw(record: dict, folder: pathlib.Path) -> None:
   """Curves of the questions that have one."""
   config = ml_collections.ConfigDict(record["config"])
   levels = {
-    (way.question, way.name): way.config.scan.noise_level
-    for way in ways(config)
+    (variant.question, variant.name): variant.config.scan.noise_level
+    for variant in variants(config)
   }
   for question, label in CURVES.items():
     points = []
-    for way in record["ways"]:
-      if way["question"] != question:
+    for variant in record["ways"]:
+      if variant["question"] != question:
         continue
-      for method, errors in way["errors"].items():
+      for method, errors in variant["errors"].items():
         if method == "truth":
           continue
-        x = levels[question, way["name"]]
+        x = levels[question, variant["name"]]
         if question == "steps":
-          x = way["steps"].get(method)
+          x = variant["steps"].get(method)
         if x is not None:
           points.append((method, float(x), errors))
     if points:

@@ -9,8 +9,8 @@ import ml_collections
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.settings import (
   check_methods,
-  make_train,
   phantom_options,
+  sequence_of,
 )
 from mrf_jax.runtime import processes
 from mrf_jax.timing.run import (
@@ -35,7 +35,7 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
   check_methods(config)
   if jax.process_count() > 1:
     raise UserError("benchmark: is for one process, not for several")
-  sequence = make_train(config.sequence)
+  sequence = sequence_of(config.sequence)
   check_benchmark(config, sequence)
   workdir = Workdir(root, config.to_dict())
   path = benchmark_file(workdir.root)

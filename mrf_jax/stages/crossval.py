@@ -38,7 +38,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     raise UserError(
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
     )
-  lent = borrowed_models(config)
+  borrowed = borrowed_models(config)
   workdir = open_workdir(config, root)
   simulate_missing(config, workdir)
 
@@ -60,7 +60,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     lambda k: without_truth(load(k)),
     references,
     folds,
-    lent or workdir,
+    borrowed or workdir,
   )
   missing = [m for m in config.methods if not _maps_stand(study, m)]
   if n_processes > 1:

@@ -14,8 +14,8 @@ from mrf_jax.evaluation.table import markdown_table
 from mrf_jax.experiment.settings import (
   check_values,
   check_window,
-  make_train,
   phantom_options,
+  sequence_of,
 )
 from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import Maps
@@ -167,7 +167,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   """
   check_values(config)
   data, scan, options = config.data, config.scan, config.design
-  sequence = make_train(config.sequence)
+  sequence = sequence_of(config.sequence)
   check_window(scan, sequence)
   if not scan.noise_level > 0:
     raise UserError(

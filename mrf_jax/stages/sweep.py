@@ -7,7 +7,7 @@ import ml_collections
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.settings import check_methods, with_files
 from mrf_jax.experiment.subjects import simulate_missing
-from mrf_jax.experiment.variants import ways
+from mrf_jax.experiment.variants import variants
 from mrf_jax.experiment.workdirs import open_workdir
 from mrf_jax.runtime import processes
 from mrf_jax.stages.crossval import crossval
@@ -19,9 +19,9 @@ def sweep(
 ) -> None:
   """Cross-validation of the changed configurations that questions name.
 
-  Each has a workdir of its own, `questions/QUESTION/WAY`, and takes its
+  Each has a workdir of its own, `questions/QUESTION/VARIANT`, and takes its
   subjects from this one where the change leaves them as they are, or from
-  another way that it names, `subjects_from='questions/QUESTION/WAY'`.
+  another variant that it names, `subjects_from='questions/QUESTION/VARIANT'`.
 
   Args:
     config: the experiment's configuration.
@@ -29,28 +29,30 @@ def sweep(
     questions: which ones; none is all.
   """
   config = with_files(config)
-  # Those that take subjects from another way last.
-  found = sorted(
-    ways(config, questions),
-    key=lambda way: way.config.subjects_from is not None,
+  # Those that take subjects from another variant come last.
+  chosen = sorted(
+    variants(config, questions),
+    key=lambda variant: variant.config.subjects_from is not None,
   )
-  if not found:
+  if not chosen:
     raise UserError("questions: the configuration has none")
-  for way in found:
-    check_methods(way.config)
+  for variant in chosen:
+    check_methods(variant.config)
   workdir = open_workdir(config, root)
   simulate_missing(config, workdir)
-  for number, way in enumerate(found, 1):
+  for number, variant in enumerate(chosen, 1):
+    changed = variant.config
     processes.say(
-      f"{number}/{len(found)} {way.question}, {way.name}: {way.changes}"
+      f"{number}/{len(chosen)} {variant.question}, {variant.name}: "
+      f"{variant.changes}"
     )
-    if way.config.models_from is not None:
-      way.config.models_from = str(workdir.root)
-    if way.config.subjects_from is not None:
-      # Those of another way.
-      way.config.subjects_from = str(workdir.root / way.config.subjects_from)
+    if changed.models_from is not None:
+      changed.models_from = str(workdir.root)
+    if changed.subjects_from is not None:
+      # Those of another variant.
+      changed.subjects_from = str(workdir.root / changed.subjects_from)
     elif not config_differences(
-      config.to_dict(), way.config.to_dict(), parts=OF_SUBJECTS
+      config.to_dict(), changed.to_dict(), parts=OF_SUBJECTS
     ):
-      way.config.subjects_from = str(workdir.root)
-    crossval(way.config, workdir.way(way.question, way.name))
+      changed.subjects_from = str(workdir.root)
+    crossval(changed, workdir.variant(variant.question, variant.name))

@@ -105,7 +105,7 @@ def changed_since(root: str | os.PathLike, name: str) -> dict[str, Any] | None:
   return record.files[name][-1] if state == "changed" else None
 
 
-def check_lent(root: str | os.PathLike, part: str) -> None:
+def check_borrowed(root: str | os.PathLike, part: str) -> None:
   """Refuses another workdir from which something is taken, if it was damaged.
 
   Its configuration is looked at too, which says what it lends.

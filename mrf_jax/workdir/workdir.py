@@ -99,7 +99,7 @@ class Workdir:
     """Bundle of the model that left subject `fold` out."""
     return self.root / "models" / method / f"fold-{fold}"
 
-  def way(self, question: str, name: str) -> pathlib.Path:
+  def variant(self, question: str, name: str) -> pathlib.Path:
     """Workdir of a changed configuration, one way to answer a question."""
     return self.root / "questions" / question / name
 

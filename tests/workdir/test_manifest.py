@@ -176,14 +176,14 @@ def test_what_another_workdir_lends_is_looked_at_and_no_more(workdir):
   (workdir / "data").mkdir()
   write(workdir / "data/subject-00.h5", "nine")
   flip(workdir / "maps/c.nii")
-  manifest.check_lent(workdir, "data")
+  manifest.check_borrowed(workdir, "data")
   other = workdir.parent / "other"
   shutil.copytree(workdir, other)
   flip(other / "data/subject-00.h5")
   with pytest.raises(
     UserError, match=r"the command that made .*other makes it"
   ):
-    manifest.check_lent(other, "data")
+    manifest.check_borrowed(other, "data")
 
 
 def test_what_comes_and_goes_is_not_recorded(workdir):

@@ -74,7 +74,7 @@ def test_a_damaged_configuration_is_named(damaged, capsys):
     manifest.verify(damaged)
   assert "changed: config.json (of run 1)" in capsys.readouterr().out
   with pytest.raises(UserError, match=r"config\.json: is not as run 1 wrote"):
-    manifest.check_lent(damaged, "data")
+    manifest.check_borrowed(damaged, "data")
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]"])
