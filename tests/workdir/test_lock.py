@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from test_launch import SMOKE, fails_in_one_line
 
 from mrf_jax import UserError
-from mrf_jax.workdir import lock
+from mrf_jax.workdir import Workdir, lock
 
 # Locks a folder until its standard input ends.
 HOLDER = """
@@ -41,19 +42,24 @@ def test_second_process_is_refused(holder, tmp_path):
   for function in (lock.lock, lock.check_unlocked):
     with pytest.raises(UserError, match=rf"another .*\({holder.pid} on "):
       function(tmp_path)
+  with pytest.raises(UserError, match="another process writes there"):
+    Workdir(tmp_path, {})
+  assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_dead_process_has_no_lock(number, holder, tmp_path):
   holder.send_signal(number)
   holder.wait()
-  assert (tmp_path / ".lock").exists()
+  with open(tmp_path / ".lock", "a") as file:
+    file.write("more than the next process writes")
   lock.check_unlocked(tmp_path)
   lock.lock(tmp_path)
   # Again by the same process.
   lock.lock(tmp_path)
   lock.check_unlocked(tmp_path)
-  assert (tmp_path / ".lock").read_text().startswith(f"{os.getpid()} on ")
+  text = (tmp_path / ".lock").read_text()
+  assert text == f"{os.getpid()} on {socket.gethostname()}\n"
 
 
 def test_release_removes_the_lock(tmp_path):

@@ -186,6 +186,9 @@ def test_only_what_is_borrowed_counts(workdir):
       UserError, match=r"the command that made .*other makes it"
     ):
       check_borrowed(other, "data")
+  # Once a process, if all is well.
+  flip(workdir / "data/subject-00.h5")
+  check_borrowed(workdir, "data")
 
 
 def test_kill_before_the_new_name(workdir, monkeypatch):
@@ -244,10 +247,10 @@ def test_changed_line_accuses_no_file(workdir, place):
   write_folder(workdir / "models/cohen/fold-0", {"old": "six"})
   record_files(workdir, ENVIRONMENT)
   write_folder(workdir / "models/cohen/fold-0", {"new": "seven"})
-  # Its older line is about what was there then.
-  write(workdir / "maps/b.nii", "written again")
   write(workdir / "maps/c.nii", "removed")
   atomic.remove(workdir / "maps/c.nii")
+  # Its older line is about what was there then.
+  write(workdir / "maps/b.nii", "written again")
   before, _, after = (workdir / NAME).read_text().rpartition(place)
   other = "0" if after[0] != "0" else "1"
   (workdir / NAME).write_text(before + place + other + after[1:])
@@ -256,13 +259,21 @@ def test_changed_line_accuses_no_file(workdir, place):
   found = states(workdir)
   assert {state for state, _ in found.values()} <= {"whole", "unknown"}
   assert found["models/cohen/fold-0/new"] == ("whole", 2)
-  # It excuses no other file.
+  # It excuses no other file, unless it may say that the file was removed.
   flip(workdir / "a.csv")
-  assert states(workdir)["a.csv"] == ("changed", 1)
+  (workdir / "model/x").unlink()
+  found = states(workdir)
+  assert found["a.csv"] == ("changed", 1)
+  lost = "missing" if "path" in place else "unknown"
+  assert found["model/x"] == (lost, 1)
   # The number of its run is not given again.
   record_files(workdir, ENVIRONMENT)
   write(workdir / "a.csv", "eight")
+  write(workdir / "model/x", "nine")
   assert states(workdir)["a.csv"] == ("whole", 3)
+  # That line was later than the damaged one.
+  (workdir / "model/x").unlink()
+  assert states(workdir)["model/x"] == ("missing", 3)
 
 
 def test_half_a_line(workdir):
@@ -275,6 +286,7 @@ def test_half_a_line(workdir):
     **{name: state for name, state in WHOLE.items() if name != lost},
     "c.csv": ("whole", 2),
   }
+  assert Manifest(workdir).runs.keys() == {1, 2}
 
 
 @pytest.mark.parametrize(

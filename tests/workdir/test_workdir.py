@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from mrf_jax import UserError
+from mrf_jax.io.atomic import replacing
 from mrf_jax.workdir import Workdir, manifest
 
 CONFIG = {"seed": 0, "data": {"n": 3}}
@@ -50,6 +51,16 @@ def test_run_without_results_is_replaced(tmp_path, leftover):
   (root / leftover).write_text("half")
   Workdir(root, OTHER)
   assert Workdir.existing(root).config == OTHER
+
+
+def test_damaged_result_is_refused(tmp_path):
+  Workdir(tmp_path, CONFIG)
+  with replacing(tmp_path / "data/subject-00.h5") as path:
+    path.write_text("a result")
+  Workdir(tmp_path, CONFIG)
+  (tmp_path / "data/subject-00.h5").write_text("a Result")
+  with pytest.raises(UserError, match=r"00\.h5: is not as run 1 wrote it"):
+    Workdir(tmp_path, CONFIG)
 
 
 @pytest.fixture
