@@ -18,7 +18,7 @@ def open_workdir(config, root) -> Workdir:
   if config.subjects_from is not None:
     subjects = Workdir.existing(config.subjects_from)
     check_borrowed(subjects.root, "data")
-    subjects.refuse_other(config.to_dict(), parts=OF_SUBJECTS)
+    subjects.check_config(config.to_dict(), parts=OF_SUBJECTS)
   if not processes.is_first():
     processes.barrier("workdir")
     return Workdir(root, config.to_dict(), join=True, subjects=subjects)
@@ -35,7 +35,7 @@ def borrowed_models(config) -> Workdir | None:
     return None
   models = Workdir.existing(config.models_from)
   check_borrowed(models.root, "models")
-  models.refuse_other(
+  models.check_config(
     config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
   )
   return models
