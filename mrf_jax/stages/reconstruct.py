@@ -34,8 +34,8 @@ from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
 _WRITTEN = ("pd.nii.gz", "t1.nii.gz", "t2.nii.gz", "overview.png", _RECORD)
-# Written by some reconstructions only; those of an earlier one are removed.
-_OPTIONAL = (
+# What is written only in some cases; that of another case goes.
+_MAY_STAND = (
   "pd_sd.nii.gz",
   "t1_sd.nii.gz",
   "t2_sd.nii.gz",
@@ -50,17 +50,16 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   """Reconstructs a scan and writes its maps.
 
   Args:
-    options: name of each flag to its value, None if not given: the flags of
-      `--mode=reconstruct`, and for a scan that is not a subject file those of
-      `--mode=import`; see `flags.py`. Of a configuration, only the section
-      `dictionary` is used.
+    options: values of the flags of `--mode=reconstruct`, and of
+      `--mode=import` for a scan that is no subject file, by name, None where
+      not given; see `flags.py`. A configuration is for its dictionary.
 
   Returns:
     The folder of the maps.
 
   Raises:
-    UserError: a flag is missing, or a file is missing, damaged or does not
-      match; nothing is written.
+    UserError: something is missing, damaged or does not fit; nothing is
+      written then.
   """
   for name in ("model", "scan", "output"):
     if not options[name]:
@@ -76,22 +75,22 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   read = time.perf_counter()
   maps, deviations = estimator.estimate(subject)
   done = time.perf_counter()
-  errors = _compare(subject, estimator, maps, deviations)
+  judged = _judged(subject, estimator, maps, deviations)
   with (
     writing_to(folder),
-    replacing_files(folder, record=_RECORD, instead_of=_OPTIONAL) as new,
+    replacing_files(folder, record=_RECORD, instead_of=_MAY_STAND) as new,
   ):
-    _write_maps(new, subject, estimator, maps, deviations)
-    if errors is not None:
-      errors.write(new)
+    _write(new, subject, estimator, maps, deviations)
+    if judged is not None:
+      judged.write(new)
     seconds = {
       "read": read - begin,
       "reconstruct": done - read,
       "write": time.perf_counter() - done,
     }
     _write_record(new, options, subject, estimator, assumptions, seconds)
-  if errors is not None:
-    print(errors.table)
+  if judged is not None:
+    print(judged.table)
   for sentence in (*assumptions, *filter(None, [estimator.advice])):
     print(f"- {sentence}")
   print(describe(subject))
@@ -99,18 +98,18 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   print(f"Method       {estimator.name}")
   print(
     "Seconds      "
-    + ", ".join(f"{step} {duration:.1f}" for step, duration in seconds.items())
+    + ", ".join(f"{stage} {took:.1f}" for stage, took in seconds.items())
   )
   print(f"Maps         {folder} (pd, t1, t2: NIfTI; overview.png)")
   return folder
 
 
 def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
-  """Raises `UserError` if a file is read, or was not written by this stage."""
-  # A run that is killed while its files move leaves its record next to them.
+  """Raises `UserError` for files that are read, or not written by us."""
+  # A run that is killed while its files move leaves its record beside them.
   records = (folder / _RECORD, *folder.glob(f".new-*/{_RECORD}"))
   is_ours = any(path.exists() for path in records)
-  for path in (folder / name for name in (*_WRITTEN, *_OPTIONAL)):
+  for path in (folder / name for name in (*_WRITTEN, *_MAY_STAND)):
     given.check_output(path)
     if path.exists() and not is_ours:
       raise UserError(
@@ -120,7 +119,6 @@ def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
 
 
 def _estimator(options: dict[str, Any]) -> Estimator:
-  """The trained models or the dictionary that `--model` names."""
   names, uncertainty = options["model"], bool(options["uncertainty"])
   if not is_dictionary(names):
     passes = options["passes"]
@@ -131,12 +129,12 @@ def _estimator(options: dict[str, Any]) -> Estimator:
       seed=options["passes_seed"] or 0,
     )
   if uncertainty:
-    raise UserError("--uncertainty: a dictionary does not predict it")
+    raise UserError("--uncertainty: a dictionary says nothing of it")
   config = options["config"]
   if config is None:
     raise UserError(
-      "--config is missing: its section dictionary has the ranges of T1 and "
-      "T2, for example --config=configs/paper.py"
+      "--config is missing: its section dictionary says which T1 and T2, such "
+      "as --config=configs/paper.py"
     )
   return dictionary_estimator(config, names[0])
 
@@ -144,7 +142,7 @@ def _estimator(options: dict[str, Any]) -> Estimator:
 def _read(
   given: ImportOptions, estimator: Estimator
 ) -> tuple[Subject, tuple[str, ...]]:
-  """The scan, and assumptions about it if it is not a subject file."""
+  """The scan, and what was assumed where it is no subject file."""
   path = given.scan
   assert path is not None
   if not os.path.exists(path):
@@ -155,7 +153,7 @@ def _read(
     for name in given.given():
       if name != "scan":
         raise UserError(
-          f"--{name}: {path} is a subject file, which contains it already"
+          f"--{name}: {path} is a subject file and says it itself"
         )
     return load_subject(path), ()
   if estimator.acquisition is None or given.schedule:
@@ -168,18 +166,18 @@ def _read(
   return imported.subject, imported.assumptions
 
 
-def _write_maps(
+def _write(
   folder: pathlib.Path,
   subject: Subject,
   estimator: Estimator,
   maps: Maps,
   deviations: Maps | None,
 ) -> None:
-  """Writes maps and predicted standard deviations, and a picture of them."""
-  for written, suffix in ((maps, ""), (deviations, "_sd")):
-    for name in MAP_NAMES if written is not None else ():
+  """Maps and their picture."""
+  for found, suffix in ((maps, ""), (deviations, "_sd")):
+    for name in MAP_NAMES if found is not None else ():
       path = folder / f"{name.removesuffix('_ms')}{suffix}.nii.gz"
-      values = np.asarray(getattr(written, name))
+      values = np.asarray(getattr(found, name))
       nifti.save_map(path, values, subject.mask, subject.affine)
   kind = "simulated subject" if subject.is_simulated else "subject"
   overview(
@@ -192,10 +190,10 @@ def _write_maps(
   )
 
 
-def _compare(
+def _judged(
   subject: Subject, estimator: Estimator, maps: Maps, deviations: Maps | None
 ) -> ScanErrors | None:
-  """Errors against the scan's own reference maps; None without them."""
+  """Errors against the scan's own reference maps, if it has some."""
   if subject.maps is None:
     return None
   reference = subject.maps
@@ -220,7 +218,7 @@ def _compare(
 def _write_record(
   folder, options, subject, estimator, assumptions, seconds
 ) -> None:
-  """Writes what is needed to repeat the reconstruction, and its times."""
+  """All that is needed to do it again, and what it took."""
   flags = {name: options[name] for name in RECONSTRUCT if options[name]}
   record = {
     "flags": flags,
@@ -230,7 +228,7 @@ def _write_record(
     "subject": subject.subject,
     "provenance": subject.provenance,
     "assumed": assumptions,
-    "seconds": {step: round(s, 3) for step, s in seconds.items()},
+    "seconds": {stage: round(took, 3) for stage, took in seconds.items()},
     "environment": environment({"seed": options["passes_seed"] or 0}),
   }
   with replacing(folder / _RECORD) as path:
