@@ -13,7 +13,7 @@ from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.dataset.summary import describe, medians
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
-from mrf_jax.evaluation.scan_errors import Judged, judge
+from mrf_jax.evaluation.scan_errors import ScanErrors, compare_with_reference
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.importing.from_flags import (
   ImportOptions,
@@ -192,7 +192,7 @@ def _write(
 
 def _judged(
   subject: Subject, estimator: Estimator, maps: Maps, deviations: Maps | None
-) -> Judged | None:
+) -> ScanErrors | None:
   """Errors against the scan's own reference maps, if it has some."""
   if subject.maps is None:
     return None
@@ -205,7 +205,7 @@ def _judged(
     lesion=subject.lesion,
   )
   kind = "simulated " if subject.is_simulated else ""
-  return judge(
+  return compare_with_reference(
     maps,
     reference,
     masks,

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import scipy.io
-from tests.reconstruction.conftest import AFFINE, flags
+from tests.stages.conftest import AFFINE, flags
 
 from configs import smoke as smoke_config
 from mrf_jax import (

@@ -6,7 +6,7 @@ import shutil
 import h5py
 import nibabel
 import pytest
-from tests.reconstruction.conftest import flags
+from tests.stages.conftest import flags
 
 from mrf_jax import UserError, load_subject
 from mrf_jax.stages.reconstruct import reconstruct_files
