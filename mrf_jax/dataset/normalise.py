@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Complex64, Float32, Float64
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
 
@@ -68,11 +69,8 @@ def normalise_signals(
 
 def check_normalisation(per: str) -> None:
   """Raises `UserError` if `per` is not one of `SIGNAL_NORMALISATIONS`."""
-  if per not in SIGNAL_NORMALISATIONS:
-    raise UserError(
-      f"preprocessing.normalise_signals_per: {per!r} is not one of "
-      + ", ".join(SIGNAL_NORMALISATIONS)
-    )
+  name = "preprocessing.normalise_signals_per"
+  check_one_of(name, per, SIGNAL_NORMALISATIONS)
 
 
 def _mean_square(values: np.ndarray, per: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """One scan of one subject, in memory and as an HDF5 file."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
-from mrf_jax.checks import check_finite
+from mrf_jax.checks import check_finite, check_shape
 from mrf_jax.dataset.subject_file import (
   FORMAT,
   TRUE_FIELDS,
@@ -150,14 +151,8 @@ def is_subject_file(path: str | os.PathLike) -> bool:
   """
   if os.path.isdir(path) or not h5py.is_hdf5(path):
     return False
-  try:
-    try_file(path, HDF5)
-    with h5py.File(path, "r") as file:
-      return str(file.attrs.get("format")) == FORMAT
-  except (OSError, RuntimeError, ValueError) as error:
-    raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
-    ) from error
+  with _opened(path) as file:
+    return str(file.attrs.get("format")) == FORMAT
 
 
 def load_subject(
@@ -176,18 +171,26 @@ def load_subject(
   Raises:
     UserError: the file does not exist, is damaged, or is no subject file.
   """
+  with _opened(path) as file:
+    check_links(file)
+    subject = Subject(signals=None, **read_fields(file))
+    signals = find_dataset(file, "signals", np.complex64)
+    _check(subject, signals.shape)
+    if not with_signals:
+      return subject
+    values = signals[()]
+    check_finite("signals", values)
+    check_unchanged(signals, values)
+    return dataclasses.replace(subject, signals=values)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> abc.Iterator[h5py.File]:
+  """An HDF5 file, open for reading; errors in the block name the file."""
   try:
     try_file(path, HDF5)
     with h5py.File(path, "r") as file:
-      check_links(file)
-      subject = Subject(signals=None, **read_fields(file))
-      signals = find_dataset(file, "signals", np.complex64)
-      _check(subject, signals.shape)
-      if with_signals:
-        values = signals[()]
-        check_finite("signals", values)
-        check_unchanged(signals, values)
-        subject = dataclasses.replace(subject, signals=values)
+      yield file
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
   except FileNotFoundError as error:
@@ -196,7 +199,6 @@ def load_subject(
     raise UserError(
       f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
     ) from error
-  return subject
 
 
 def _n_bytes(subject: Subject) -> int:
@@ -210,16 +212,15 @@ def _n_bytes(subject: Subject) -> int:
 def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
   """The subject with array types of the file; copies only what must change."""
 
-  def as_type(values, dtype=np.float32):
-    return None if values is None else np.asarray(values, dtype)
-
   def maps_as_stored(maps):
     if maps is None:
       return None
-    return Maps(*(as_type(getattr(maps, name)) for name in MAP_NAMES))
+    return Maps(*(np.asarray(getattr(maps, n), np.float32) for n in MAP_NAMES))
 
   true_fields: dict[str, Any] = {
-    field: as_type(getattr(subject, field)) for field in TRUE_FIELDS
+    field: np.asarray(getattr(subject, field), dtype)
+    for field, (_, dtype) in TRUE_FIELDS.items()
+    if getattr(subject, field) is not None
   }
   return dataclasses.replace(
     subject,
@@ -231,7 +232,6 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     ),
     maps=maps_as_stored(subject.maps),
     truth=maps_as_stored(subject.truth),
-    head_to_atlas=as_type(subject.head_to_atlas, np.float64),
     **true_fields,
   )
 
@@ -246,16 +246,16 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
   n_voxels = subject.n_voxels
   if not n_voxels:
     raise UserError("the mask has no voxels")
-  for name in ("affine", "head_to_atlas"):
-    if getattr(subject, name) is not None:
-      check_affine(name, getattr(subject, name))
+  check_affine("affine", subject.affine)
   for name in ("maps", "truth"):
     maps = getattr(subject, name)
     for map_name in MAP_NAMES if maps is not None else ():
       _check_voxels(f"{name}/{map_name}", getattr(maps, map_name), n_voxels)
-  for field, name in TRUE_FIELDS.items():
+  for field, (name, _) in TRUE_FIELDS.items():
     values = getattr(subject, field)
-    if values is not None:
+    if values is not None and field == "head_to_atlas":
+      check_affine(field, values)
+    elif values is not None:
       _check_voxels(name, values, n_voxels)
   if len(signals_shape) != 2 or signals_shape[0] != n_voxels:
     raise UserError(
@@ -282,8 +282,7 @@ def check_affine(name: str, matrix: np.ndarray) -> None:
     name: name of the matrix, for the error.
     matrix: should be finite, invertible, [4, 4], with last row 0, 0, 0, 1.
   """
-  if matrix.shape != (4, 4):
-    raise UserError(f"{name} has shape {matrix.shape}, not (4, 4)")
+  check_shape(name, matrix, (4, 4))
   check_finite(name, matrix)
   if np.any(matrix[3] != (0, 0, 0, 1)) or np.linalg.matrix_rank(matrix) < 4:
     raise UserError(f"{name} is not an invertible affine matrix")

@@ -18,11 +18,12 @@ from mrf_jax.sequence.sequence import (
 
 FORMAT = "mrf-subject"
 _VERSION = 1
-# Fields of a simulated subject other than maps, and their names in the file.
-TRUE_FIELDS = {
-  "true_b1": "truth/b1",
-  "noise_sd": "truth/noise_sd",
-  "lesion": "truth/lesion",
+# Fields of a simulated subject other than maps: name and type in the file.
+TRUE_FIELDS: dict[str, tuple[str, type]] = {
+  "head_to_atlas": ("truth/head_to_atlas", np.float64),
+  "true_b1": ("truth/b1", np.float32),
+  "noise_sd": ("truth/noise_sd", np.float32),
+  "lesion": ("truth/lesion", np.float32),
 }
 
 
@@ -57,9 +58,7 @@ def write_fields(subject, file: h5py.File) -> None:
     if maps is not None:
       for map_name in MAP_NAMES:
         write_checked(file, f"{name}/{map_name}", getattr(maps, map_name))
-  if subject.head_to_atlas is not None:
-    write_checked(file, "truth/head_to_atlas", subject.head_to_atlas)
-  for field, name in TRUE_FIELDS.items():
+  for field, (name, _) in TRUE_FIELDS.items():
     if getattr(subject, field) is not None:
       write_checked(file, name, getattr(subject, field))
 
@@ -85,11 +84,8 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
     window=_attribute(file["sequence"], "window", int),
     stride=_attribute(file["sequence"], "stride", int),
   )
-  head_to_atlas = None
-  if "truth/head_to_atlas" in file:
-    head_to_atlas = _values(file, "truth/head_to_atlas", np.float64)
   # The group may exist without true maps.
-  others = {"head_to_atlas", "b1", "noise_sd", "lesion"}
+  others = {name.removeprefix("truth/") for name, _ in TRUE_FIELDS.values()}
   has_truth = "truth" in file and not set(file["truth"]) <= others
   return dict(
     subject=_attribute(file, "subject", str),
@@ -100,10 +96,9 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
     provenance=_attribute(file, "provenance", str),
     maps=_read_maps(file, "maps") if "maps" in file else None,
     truth=_read_maps(file, "truth") if has_truth else None,
-    head_to_atlas=head_to_atlas,
     **{
-      field: _values(file, name, np.float32)
-      for field, name in TRUE_FIELDS.items()
+      field: _values(file, name, dtype)
+      for field, (name, dtype) in TRUE_FIELDS.items()
       if name in file
     },
   )

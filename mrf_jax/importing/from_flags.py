@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.importing.plausible import UNITS_MS
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Images, Imported, import_scan
-from mrf_jax.importing.series import Series, open_series
+from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.nifti import read_place
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import load_sequence, open_times
 from mrf_jax.sequence.sequence import Sequence
 
-RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
+_RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 # Flags that name files to read.
 _INPUTS = (
   "scan",
@@ -94,10 +95,8 @@ class ImportOptions:
     """Checks the values that can be checked without a file."""
     for name in ("t1_unit", "t2_unit"):
       unit = getattr(self, name)
-      if unit is not None and unit not in UNITS_MS:
-        raise UserError(
-          f"--{name}: {unit!r} is not one of {', '.join(UNITS_MS)}"
-        )
+      if unit is not None:
+        check_one_of(f"--{name}", unit, UNITS_MS)
     self.voxel_sizes_mm()
     self.preparation()
 
@@ -186,14 +185,27 @@ def read_scan(
   path = pathlib.Path(options.scan)
   assumptions = list(assumptions)
   field_t = options.field_strength_t
-  images: RawSeries | Series
-  is_raw = path.suffix.lower() in RAW_SUFFIXES
+  images: Images
+  is_raw = path.suffix.lower() in _RAW_SUFFIXES
   if is_raw:
-    images = _open_raw(options, path, acquisition)
+    _check_not_given(options, path, ("imaginary", "imaginary_variable", "axes"))
+    images = RawSeries(
+      path,
+      acquisition,
+      trajectory_unit=options.trajectory_unit,
+      demodulate=bool(options.demodulate),
+    )
     assumptions += images.assumptions
     field_t = field_t or images.field_strength_t
   else:
-    images = _open_images(options, path)
+    _check_not_given(options, path, ("trajectory_unit", "demodulate"))
+    images = open_series(
+      path,
+      imaginary_path=options.imaginary,
+      variable=options.variable,
+      imaginary_variable=options.imaginary_variable,
+      axes=options.axes,
+    )
   if field_t is None:
     raise UserError(
       f"{path}: the field strength is missing; --field_strength_t gives it"
@@ -219,31 +231,6 @@ def read_scan(
 
 def _not_none(**values) -> dict[str, Any]:
   return {name: value for name, value in values.items() if value is not None}
-
-
-def _open_raw(
-  options: ImportOptions, path: pathlib.Path, acquisition: Acquisition
-) -> RawSeries:
-  """Images that are reconstructed from raw k-space."""
-  _check_not_given(options, path, ("imaginary", "imaginary_variable", "axes"))
-  return RawSeries(
-    path,
-    acquisition,
-    trajectory_unit=options.trajectory_unit,
-    demodulate=bool(options.demodulate),
-  )
-
-
-def _open_images(options: ImportOptions, path: pathlib.Path) -> Series:
-  """Images that the file holds."""
-  _check_not_given(options, path, ("trajectory_unit", "demodulate"))
-  return open_series(
-    path,
-    imaginary_path=options.imaginary,
-    variable=options.variable,
-    imaginary_variable=options.imaginary_variable,
-    axes=options.axes,
-  )
 
 
 def _check_not_given(options: ImportOptions, path, names) -> None:

@@ -6,6 +6,7 @@ import os
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.ismrmrd_reader import RawData, load_raw_data
@@ -14,7 +15,6 @@ from mrf_jax.kspace.coils import estimate_sensitivities
 from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import combined_windows, separate_windows
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.sequence.sequence import Sequence
 
 # Simulators, which write their name in the field of the scanner's vendor.
 _SIMULATORS = (VENDOR, "KomaMRI.jl")
@@ -72,14 +72,14 @@ class RawSeries:
     self._phases_deg = sequence.rf_phases_deg if demodulate else None
     self._raw = raw
     matrix, fov_mm = self._matrix_and_fov(raw)
-    self._slices = _readouts_of_slices(raw, sequence, self.path)
+    self._slices = _readouts_of_slices(raw, sequence.n_frames, self.path)
     self._trajectory = self._cycles_per_voxel(
       raw, matrix, fov_mm, trajectory_unit
     )
     self.affine = raw.affine
     if self.affine is not None and fov_mm != raw.fov_mm:
       # In-plane steps are in metres, too.
-      self.affine = _scaled_in_plane(self.affine, matrix, 1e3)
+      self.affine = _enlarged(self.affine, matrix, 1e3)
     if self.affine is None and fov_mm is not None:
       self.affine = plain_affine(
         (matrix, matrix, len(self._slices)),
@@ -137,10 +137,8 @@ class RawSeries:
       trajectory = trajectory[..., :2]
     extent = float(np.linalg.norm(trajectory, axis=-1).max())
     edges = trajectory_edges(matrix, fov_mm)
-    if unit is not None and unit not in edges:
-      raise UserError(
-        f"trajectory_unit: {unit!r} is not one of {', '.join(edges)}"
-      )
+    if unit is not None:
+      check_one_of("trajectory_unit", unit, edges)
     fitting = [
       name
       for name, edge in edges.items()
@@ -238,24 +236,20 @@ def trajectory_edges(
   return edges
 
 
-def _readouts_of_slices(
-  raw: RawData, sequence: Sequence, path: str
-) -> list[np.ndarray]:
+def _readouts_of_slices(raw: RawData, n_frames: int, path: str) -> list:
   """Numbers of the readouts of each slice, in order, one for each frame."""
   slices = [np.flatnonzero(raw.slices == k) for k in np.unique(raw.slices)]
   for k, readouts in enumerate(slices):
-    if len(readouts) != sequence.n_frames:
+    if len(readouts) != n_frames:
       raise UserError(
         f"{path}: slice {k} has {len(readouts)} acquisitions, but the sequence "
-        f"has {sequence.n_frames} frames (--n_frames keeps its first ones)"
+        f"has {n_frames} frames (--n_frames keeps its first ones)"
       )
   return slices
 
 
-def _scaled_in_plane(
-  affine: np.ndarray, matrix: int, factor: float
-) -> np.ndarray:
-  """Affine of larger voxels, with the middle of the slices where it was."""
+def _enlarged(affine: np.ndarray, matrix: int, factor: float) -> np.ndarray:
+  """Affine of voxels enlarged in the plane, about the middle of the slices."""
   middle = np.array([matrix // 2, matrix // 2, 0, 1.0])
   larger = affine @ np.diag([factor, factor, 1, 1])
   larger[:3, 3] += (affine @ middle - larger @ middle)[:3]

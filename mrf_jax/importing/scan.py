@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
@@ -17,37 +16,13 @@ from mrf_jax.importing.plausible import (
   check_times,
   check_voxels,
 )
+from mrf_jax.importing.raw import RawSeries
+from mrf_jax.importing.series import Series
 from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquisition
 
-
-class Images(Protocol):
-  """Images of a scan to import: a `Series` or a `RawSeries`."""
-
-  @property
-  def path(self) -> str:
-    """Name of the file."""
-
-  @property
-  def shape(self) -> tuple[int, int, int, int]:
-    """Number of voxels along x, y and slices, and of images."""
-
-  @property
-  def affine(self) -> Float64[np.ndarray, "4 4"] | None:
-    """Voxel index (x, y, slice) to RAS, mm; None if the file has none."""
-
-  @property
-  def simulated_by(self) -> str | None:
-    """Name of the simulator that wrote the file, or None."""
-
-  def mean_magnitude(self) -> Float32[np.ndarray, "x y slice"]:
-    """Mean magnitude of the images."""
-
-  def signals(
-    self, mask: Bool[np.ndarray, "slice y x"]
-  ) -> Complex64[np.ndarray, "voxel image"]:
-    """Signals of the masked voxels in C order."""
+Images = RawSeries | Series
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_RESEND_AFTER_S = 0.01
+_RESEND_S = 0.01
 
 
 class Stopped(BaseException):
@@ -50,10 +50,7 @@ def stop_at_once() -> Iterator[None]:
       return
     main, number = threading.main_thread().ident, unraisable.exc_value.number
     # By a timer: an exception that is raised here would be dropped, too.
-    timer = threading.Timer(
-      _RESEND_AFTER_S, signal.pthread_kill, (main, number)
-    )
-    timer.start()
+    threading.Timer(_RESEND_S, signal.pthread_kill, (main, number)).start()
 
   set_handlers()
   sys.unraisablehook = send_again

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mrf_jax.errors import UserError
+from mrf_jax.checks import check_one_of
 
 
 class Precision(NamedTuple):
@@ -34,10 +34,7 @@ PRECISIONS = {
 
 def check_precision(name: str) -> None:
   """Raises `UserError` if a name is not one of `PRECISIONS`."""
-  if name not in PRECISIONS:
-    raise UserError(
-      f"precision: {name!r} is not one of {', '.join(PRECISIONS)}"
-    )
+  check_one_of("precision", name, PRECISIONS)
 
 
 def multiplies_exactly(dtype) -> bool:

@@ -3,13 +3,16 @@
 import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
+_N_WAVES = 48
+# Radius of the cylinder on which the coils are.
+_COILS_RADIUS_MM = 200.0
+
 
 def smooth_noise(
   rng: np.random.Generator,
   points_mm: Float[np.ndarray, "point 3"],
   *,
   correlation_mm: float,
-  n_waves: int = 48,
 ) -> Float[np.ndarray, "point"]:
   """Random field with zero mean, unit variance and Gaussian covariance.
 
@@ -22,18 +25,17 @@ def smooth_noise(
     rng: random numbers.
     points_mm: points at which the field is evaluated, [point, 3], mm.
     correlation_mm: correlation length l, mm.
-    n_waves: number n of waves.
 
   Returns:
     Values, [point], float32.
   """
-  waves = rng.normal(size=(n_waves, 3)) / correlation_mm
-  phases = rng.uniform(0, 2 * np.pi, n_waves)
+  waves = rng.normal(size=(_N_WAVES, 3)) / correlation_mm
+  phases = rng.uniform(0, 2 * np.pi, _N_WAVES)
   field = np.zeros(len(points_mm), np.float32)
   points = points_mm.astype(np.float32)
   for wave, phase in zip(waves.astype(np.float32), phases, strict=True):
     field += np.cos(points @ wave + np.float32(phase))
-  return field * np.float32(np.sqrt(2 / n_waves))
+  return field * np.float32(np.sqrt(2 / _N_WAVES))
 
 
 def b1_field(
@@ -60,10 +62,7 @@ def b1_field(
 
 
 def coil_sensitivities(
-  points_mm: Float[np.ndarray, "point 3"],
-  *,
-  n_coils: int,
-  radius_mm: float = 200.0,
+  points_mm: Float[np.ndarray, "point 3"], *, n_coils: int
 ) -> Complex64[np.ndarray, "coil point"]:
   """Receive sensitivities of loop coils on a cylinder around the head.
 
@@ -75,7 +74,6 @@ def coil_sensitivities(
   Args:
     points_mm: positions, [point, 3], mm from the centre of the coil.
     n_coils: number of loops.
-    radius_mm: radius of the cylinder, mm.
 
   Returns:
     Complex sensitivities, [coil, point].
@@ -86,7 +84,8 @@ def coil_sensitivities(
     angle = 2 * np.pi * coil / n_coils
     height = 0.0 if n_coils < 8 else (40.0 if coil % 2 else -40.0)
     axis = np.array([np.cos(angle), np.sin(angle), 0.0], np.float32)
-    centre = axis * np.float32(radius_mm) + np.array([0, 0, height], np.float32)
+    centre = axis * np.float32(_COILS_RADIUS_MM)
+    centre[2] = height
     distance = points - centre
     length = np.linalg.norm(distance, axis=-1, keepdims=True)
     unit = distance / length

@@ -10,16 +10,12 @@ from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.progress import progress
 from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.simulation import scan
 from mrf_jax.simulation import tissue as tissues
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.fields import coil_sensitivities
 from mrf_jax.simulation.phantom import Phantom, make_phantom
 from mrf_jax.simulation.reference import acquire_reference
-from mrf_jax.simulation.scan import (
-  mean_magnitude,
-  scan_slice,
-  true_signals,
-)
 
 
 def simulate_subject(
@@ -34,7 +30,6 @@ def simulate_subject(
   noise_level: float,
   subspace_tolerance: float,
   reference: dict,
-  field_strength_t: float = 1.5,
   raw_path: str | os.PathLike | None = None,
 ) -> Subject:
   """Makes a head, scans it and acquires its reference maps.
@@ -54,7 +49,6 @@ def simulate_subject(
     subspace_tolerance: relative error of the temporal subspace, see
       `scan_slice`.
     reference: arguments of `acquire_reference`.
-    field_strength_t: main field, tesla; relaxation times are those of 1.5 T.
     raw_path: ISMRMRD file for the k-space, or None.
 
   Returns:
@@ -87,7 +81,7 @@ def simulate_subject(
       spiral.trajectory[arms],
       matrix=grid.matrix,
       affine=grid.affine,
-      field_strength_t=field_strength_t,
+      field_strength_t=tissues.FIELD_STRENGTH_T,
     )
   return Subject(
     subject=name,
@@ -95,7 +89,7 @@ def simulate_subject(
     signals=signals,
     affine=grid.affine,
     acquisition=acquisition,
-    field_strength_t=field_strength_t,
+    field_strength_t=tissues.FIELD_STRENGTH_T,
     provenance="simulated by mrf_jax from the MNI152 tissue maps",
     maps=acquire_reference(
       reference_rng, head.fractions, head.tissues, head.b1, **reference
@@ -129,13 +123,13 @@ def _scan(
   unit_sd = None  # of an image with sensitivity one
   for z in progress(order, total=len(order), text=text):
     rows = head.rows(z)
-    true = true_signals(head, acquisition.sequence, z)
+    true = scan.true_signals(head, acquisition.sequence, z)
     if unit_sd is None:
-      unit_sd = noise_level * mean_magnitude(true)
+      unit_sd = noise_level * scan.mean_magnitude(true)
     sensitivities = coil_sensitivities(
       head.positions_mm[z].reshape(-1, 3), n_coils=n_coils
     ).reshape(n_coils, matrix, matrix)
-    signals[rows] = scan_slice(
+    signals[rows] = scan.scan_slice(
       noise_rngs[z],
       true,
       mask[z],

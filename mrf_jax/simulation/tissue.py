@@ -17,25 +17,24 @@ BRAIN_AT_1_5T = {
   "gm": (1150.0, 88.0, 0.82),
   "csf": (4500.0, 2000.0, 1.00),
 }
+FIELD_STRENGTH_T = 1.5
 
 
 def tissue_maps(
   rng: np.random.Generator,
   points_mm: Float[np.ndarray, "voxel 3"],
   *,
-  tissues=BRAIN_AT_1_5T,
   between_subjects: float,
   within_tissue: float,
 ) -> dict[str, Maps]:
   """Random T1, T2 and PD of each tissue at every voxel.
 
-  A value of the table is multiplied by 1 + a + b: a is one normal number of
-  the subject, b a field that varies smoothly inside the tissue, over 40 mm.
+  A value of `BRAIN_AT_1_5T` is multiplied by 1 + a + b, where a is a normal
+  number of the subject and b a smooth field inside the tissue (over 40 mm).
 
   Args:
     rng: random numbers of the subject.
     points_mm: positions of the voxels, [voxel, 3], mm.
-    tissues: T1 (ms), T2 (ms) and PD of each tissue.
     between_subjects: standard deviation of a for T1 and T2; a third of it for
       PD.
     within_tissue: standard deviation of b, likewise.
@@ -44,12 +43,12 @@ def tissue_maps(
     Maps [voxel] of each tissue.
   """
   result = {}
-  for tissue, values in tissues.items():
+  for tissue, values in BRAIN_AT_1_5T.items():
     columns = []
     for value, share in zip(values, (1.0, 1.0, 1 / 3), strict=True):
       subject = between_subjects * share * np.clip(rng.normal(), -2.5, 2.5)
       local = smooth_noise(rng, points_mm, correlation_mm=40.0)
-      factor = 1 + subject + within_tissue * share * local  # 1 + a + b
+      factor = 1 + subject + within_tissue * share * local
       columns.append((value * np.maximum(factor, 0.2)).astype(np.float32))
     t1_ms, t2_ms, pd = columns
     result[tissue] = Maps(pd=pd, t1_ms=t1_ms, t2_ms=np.minimum(t2_ms, t1_ms))
