@@ -17,7 +17,7 @@ def test_files_of_another_hand_are_spared(name, scan, bundle, tmp_path):
   given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
   path = tmp_path / name
   path.write_text("mine")
-  with pytest.raises(UserError, match=f"--output: {path} is there already"):
+  with pytest.raises(UserError, match=f"--output: {path} exists already"):
     reconstruct_files(flags(model=bundle, **given))
   assert [path] == list(tmp_path.iterdir()) and path.read_text() == "mine"
 
