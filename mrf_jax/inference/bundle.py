@@ -53,7 +53,7 @@ _MAX_LAYERS = 128
 def save_model(
   model: Model, path, *, config: dict, training: dict | None = None
 ) -> None:
-  """Writes a model bundle; an interrupted call leaves no half of one.
+  """Writes a model bundle, whole or not at all.
 
   The folder holds `model.json`, which describes the model, and `variables/`,
   the parameters of its network.
@@ -62,7 +62,7 @@ def save_model(
     model: the trained network.
     path: the folder; an existing one is replaced.
     config: the configuration of the experiment, for `load_config`.
-    training: facts about the training, for `load_training`.
+    training: seconds, subjects and more of the training, for `load_training`.
 
   Raises:
     UserError: the folder cannot be written.
@@ -186,6 +186,9 @@ def _read_description(path: pathlib.Path) -> dict:
       raise ValueError(f"model.json has no {', '.join(sorted(missing))}")
     if unknown:
       raise ValueError(f"model.json has {', '.join(sorted(unknown))}")
+    for name in ("config", "training"):
+      if not isinstance(description[name], dict):
+        raise ValueError(f"{name} is not a dictionary")
     checksum = description["sha256"]["description"]
     if checksum != description_checksum(description):
       raise ValueError("model.json was changed after it was written")

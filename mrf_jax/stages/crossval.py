@@ -42,8 +42,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   """
   config = with_files(config)
   check_methods(config)
-  folds = find_folds(config)
-  n_processes, n_folds = jax.process_count(), len(folds)
+  n_processes, n_folds = jax.process_count(), len(find_folds(config))
   if n_processes > n_folds:
     raise UserError(
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
@@ -51,8 +50,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   borrowed = borrowed_models(config)
   workdir = open_workdir(config, root)
   simulate_missing(config, workdir)
-  subjects = _load_subjects(config, workdir)
-  study = _make_study(config, workdir, subjects, folds, borrowed or workdir)
+  study, subjects = _make_study(config, workdir, borrowed or workdir)
   missing = [m for m in config.methods if not _has_results(study, m)]
   if n_processes > 1:
     for method in filter(TRAINING.__contains__, missing):
@@ -68,38 +66,30 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   processes.barrier("end")
 
 
-def _load_subjects(config, workdir: Workdir) -> list[Subject]:
-  """All subjects without their signals, of one pulse sequence and window."""
-  numbers = range(config.data.n_subjects)
-  subjects = [load_numbered(workdir, k, with_signals=False) for k in numbers]
-  check_alike(subjects, [workdir.subject(k) for k in numbers])
-  return subjects
-
-
 def _make_study(
-  config,
-  workdir: Workdir,
-  subjects: list[Subject],
-  folds: tuple[int, ...],
-  models: Workdir,
-) -> Study:
-  """The data of the methods, in which nothing tells the true maps."""
-  references = [
-    clip_outliers(
-      reference_of(subject, workdir.subject(k)),
-      percentiles=config.preprocessing.clip_percentiles,
-    )
-    for k, subject in enumerate(subjects)
-  ]
-  return Study(
+  config, workdir: Workdir, models: Workdir
+) -> tuple[Study, list[Subject]]:
+  """The study, which has no true maps, and the subjects, which have them."""
+  numbers = range(config.data.n_subjects)
+  files = [workdir.subject(k) for k in numbers]
+  subjects = [load_numbered(workdir, k, with_signals=False) for k in numbers]
+  check_alike(subjects, files)
+  study = Study(
     config=config,
     workdir=workdir,
     subjects=[without_truth(subject) for subject in subjects],
     load=lambda k: without_truth(load_numbered(workdir, k)),
-    references=references,
-    folds=folds,
+    references=[
+      clip_outliers(
+        reference_of(subject, file),
+        percentiles=config.preprocessing.clip_percentiles,
+      )
+      for subject, file in zip(subjects, files, strict=True)
+    ],
+    folds=find_folds(config),
     models=models,
   )
+  return study, subjects
 
 
 def _has_results(study: Study, method: str) -> bool:

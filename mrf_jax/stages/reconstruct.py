@@ -35,15 +35,10 @@ from mrf_jax.stages.flags import require
 from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
-_ALWAYS_WRITTEN = (
-  "pd.nii.gz",
-  "t1.nii.gz",
-  "t2.nii.gz",
-  "overview.png",
-  _RECORD,
-)
-# Those of an earlier run are removed if this run does not write them.
-_SOMETIMES_WRITTEN = (
+# Files that each run writes.
+_WRITTEN = ("pd.nii.gz", "t1.nii.gz", "t2.nii.gz", "overview.png", _RECORD)
+# Files that some runs write; others remove those of an earlier run.
+_OPTIONAL = (
   "pd_sd.nii.gz",
   "t1_sd.nii.gz",
   "t2_sd.nii.gz",
@@ -112,9 +107,7 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   flags = {name: options[name] for name in (*_RECORDED, *given.given())}
   with (
     writing_to(folder),
-    replacing_files(
-      folder, record=_RECORD, instead_of=_SOMETIMES_WRITTEN
-    ) as new,
+    replacing_files(folder, record=_RECORD, instead_of=_OPTIONAL) as new,
   ):
     _write_maps(new, result)
     if errors is not None:
@@ -136,7 +129,7 @@ def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
   # in the folder that they are moved from.
   records = (folder / _RECORD, *folder.glob(f".new-*/{_RECORD}"))
   is_ours = any(path.exists() for path in records)
-  for name in (*_ALWAYS_WRITTEN, *_SOMETIMES_WRITTEN):
+  for name in (*_WRITTEN, *_OPTIONAL):
     path = folder / name
     given.check_output(path)
     if path.exists() and not is_ours:

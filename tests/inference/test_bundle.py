@@ -65,6 +65,7 @@ def test_a_bundle_comes_back_whole(bundle, model):
     ),
     ({"normalise_signals_per": "day"}, "day"),
     ({"colour": "red"}, "model.json has colour"),
+    ({"config": None}, "config is not a dictionary"),
     ({"version": 1}, "mrf-model version 1"),
     ({"method": "other"}, "unknown method 'other'"),
   ],
