@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import pathlib
 import zipfile
@@ -14,27 +13,6 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-
-from mrf_jax.io.claims import COMPRESSION
-
-
-def load_tree(path: pathlib.Path):
-  """The tree of a folder of an earlier version, as NumPy arrays.
-
-  Args:
-    path: the folder.
-
-  Raises:
-    Exception: whatever orbax raises for a missing or damaged folder.
-  """
-  with _quiet(), _checkpointer() as checkpointer:
-    folder = path.absolute()
-    metadata = checkpointer.metadata(folder)
-    tree = getattr(metadata, "item_metadata", metadata)
-    tree = getattr(tree, "tree", tree)
-    _refuse_absurd(folder, jax.tree.leaves(tree))
-    empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
-    return checkpointer.restore(folder, args=ocp.args.StandardRestore(empty))
 
 
 @contextlib.contextmanager
@@ -46,16 +24,6 @@ def _quiet():
     yield
   finally:
     logging.set_verbosity(before)
-
-
-def _refuse_absurd(folder: pathlib.Path, leaves: list) -> None:
-  """Refuses sizes that the files of a folder could not hold."""
-  claimed = sum(
-    math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves
-  )
-  held = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-  if claimed > COMPRESSION * held:
-    raise ValueError(f"it claims {claimed:,} bytes, and holds {held:,}")
 
 
 def named_leaves(tree, name: str = "") -> dict[str, np.ndarray]:
@@ -101,7 +69,7 @@ def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
   Raises:
     Exception: whatever orbax and the disk raise.
   """
-  with _quiet(), _checkpointer(_NamedArraysHandler()) as checkpointer:
+  with _quiet(), _checkpointer() as checkpointer:
     checkpointer.save(path.absolute(), args=_NamedArrays(arrays))
 
 
@@ -114,7 +82,7 @@ def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   Raises:
     Exception: whatever orbax and NumPy raise for what is missing or damaged.
   """
-  with _quiet(), _checkpointer(_NamedArraysHandler()) as checkpointer:
+  with _quiet(), _checkpointer() as checkpointer:
     return checkpointer.restore(path.absolute(), args=_NamedArrays())
 
 
@@ -160,14 +128,14 @@ class _NamedArrays(ocp.args.CheckpointArgs):
   arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def _checkpointer(handler: ocp.CheckpointHandler | None = None):
-  """One that waits for no other process; orbax's own handler by default."""
+def _checkpointer() -> ocp.Checkpointer:
+  """A checkpointer that waits for no other process."""
   own = jax.process_index()
   options = ocp.options.MultiprocessingOptions(
     primary_host=own,
     active_processes={own},
     barrier_sync_key_prefix=f"process-{own}",
   )
-  if handler is None:
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
-  return ocp.Checkpointer(handler, multiprocessing_options=options)
+  return ocp.Checkpointer(
+    _NamedArraysHandler(), multiprocessing_options=options
+  )
