@@ -3,7 +3,7 @@
 import ml_collections
 import numpy as np
 
-from mrf_jax.experiment.settings import find_scan
+from mrf_jax.experiment.settings import acquisition_of
 from mrf_jax.methods.network import make_network, training_options
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
@@ -18,8 +18,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
   Args:
     config: an experiment's configuration.
   """
-  train, window, stride = find_scan(config)
-  n_windows = train.n_windows(window=window, stride=stride)
+  n_windows = acquisition_of(config).n_windows
   counts = {}
   for method in config.methods:
     if method not in NETWORKS:

@@ -13,15 +13,14 @@ from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.evaluation.table import markdown_table
 from mrf_jax.experiment.settings import (
   check_values,
-  check_window,
   phantom_options,
-  sequence_of,
+  simulated_acquisition,
 )
 from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import grid_axis
 from mrf_jax.runtime import processes
-from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.phantom import make_phantom
@@ -61,27 +60,23 @@ class Design:
 
 
 def evaluate_design(
-  sequence: Sequence,
+  acquisition: Acquisition,
   *,
   noise_sd: float,
   t1_ms: tuple[float, float],
   t2_ms: tuple[float, float],
   step_percent: float,
-  window: int,
-  stride: int,
   b1_known: bool,
 ) -> Design:
   """Cramér–Rao bounds over a T1–T2 grid, and of white, grey matter and CSF.
 
   Args:
-    sequence: the train.
+    acquisition: the pulse sequence and its sliding window.
     noise_sd: standard deviation of the noise on the real and on the imaginary
       part of a window's image, for signals of PD one.
     t1_ms: ends of the grid, ms.
     t2_ms: ends of the grid, ms.
     step_percent: of the grid's geometric axes.
-    window: frames of the sliding window.
-    stride: frames from one window to the next.
     b1_known: whether B1 is known; otherwise it is estimated too.
 
   Returns:
@@ -89,10 +84,10 @@ def evaluate_design(
   """
   bounds = functools.partial(
     cramer_rao_bounds,
-    sequence,
+    acquisition.sequence,
     noise_sd=noise_sd,
-    window=window,
-    stride=stride,
+    window=acquisition.window,
+    stride=acquisition.stride,
     b1_known=b1_known,
   )
   t1_axis = grid_axis(*t1_ms, step_percent=step_percent)
@@ -167,8 +162,8 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   """
   check_values(config)
   data, scan, options = config.data, config.scan, config.design
-  sequence = sequence_of(config.sequence)
-  check_window(scan, sequence)
+  acquisition = simulated_acquisition(config)
+  sequence = acquisition.sequence
   if not scan.noise_level > 0:
     raise UserError(
       f"scan.noise_level is {scan.noise_level}; a bound wants noise"
@@ -182,13 +177,11 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   middle = phantom.by_distance_from_the_middle()[0]
   signals = true_signals(phantom, sequence, middle)
   found = evaluate_design(
-    sequence,
+    acquisition,
     noise_sd=scan.noise_level * mean_magnitude(signals),
     t1_ms=options.t1_ms,
     t2_ms=options.t2_ms,
     step_percent=options.step_percent,
-    window=scan.window,
-    stride=scan.stride,
     b1_known=options.b1_known,
   )
   b1 = "known" if options.b1_known else "estimated too"

@@ -10,16 +10,15 @@ import numpy as np
 
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
+from mrf_jax.dataset.summary import describe, medians
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.scan_errors import Judged, judge
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.importing.from_flags import (
-  describe,
-  medians,
+  ImportOptions,
+  read_acquisition,
   read_scan,
-  read_schedule,
-  spare_inputs,
 )
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing, replacing_files, writing_to
@@ -30,7 +29,7 @@ from mrf_jax.methods.estimators import (
   is_dictionary,
   model_estimator,
 )
-from mrf_jax.stages.flags import IMPORT, RECONSTRUCT
+from mrf_jax.stages.flags import RECONSTRUCT
 from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
@@ -68,10 +67,11 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   folder = pathlib.Path(options["output"])
   if folder.exists() and not folder.is_dir():
     raise UserError(f"--output: {folder} is not a folder")
-  _spare(folder, options)
+  given = ImportOptions.from_flags(options)
+  _check_output(folder, given)
   estimator = _estimator(options)
   begin = time.perf_counter()
-  subject, said = _read(options, estimator)
+  subject, assumptions = _read(given, estimator)
   read = time.perf_counter()
   maps, deviations = estimator.estimate(subject)
   done = time.perf_counter()
@@ -88,10 +88,10 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
       "reconstruct": done - read,
       "write": time.perf_counter() - done,
     }
-    _write_record(new, options, subject, estimator, said, seconds)
+    _write_record(new, options, subject, estimator, assumptions, seconds)
   if judged is not None:
     print(judged.table)
-  for sentence in (*said, *filter(None, [estimator.advice])):
+  for sentence in (*assumptions, *filter(None, [estimator.advice])):
     print(f"- {sentence}")
   print(describe(subject))
   print(medians("Estimates", maps))
@@ -104,13 +104,13 @@ def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
   return folder
 
 
-def _spare(folder: pathlib.Path, options: dict[str, Any]) -> None:
-  """Refuses to write over what is read, or what another hand has made."""
+def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
+  """Raises `UserError` for files that are read, or not written by us."""
   # A run that is killed while its files move leaves its record beside them.
   records = (folder / _RECORD, *folder.glob(f".new-*/{_RECORD}"))
   is_ours = any(path.exists() for path in records)
   for path in (folder / name for name in (*_WRITTEN, *_MAY_STAND)):
-    spare_inputs(path, options)
+    given.check_output(path)
     if path.exists() and not is_ours:
       raise UserError(
         f"--output: {path} is there already, and {folder} has no {_RECORD} "
@@ -140,30 +140,30 @@ def _estimator(options: dict[str, Any]) -> Estimator:
 
 
 def _read(
-  options: dict[str, Any], estimator: Estimator
+  given: ImportOptions, estimator: Estimator
 ) -> tuple[Subject, tuple[str, ...]]:
   """The scan, and what was assumed where it is no subject file."""
-  path = options["scan"]
+  path = given.scan
+  assert path is not None
   if not os.path.exists(path):
     raise UserError(f"{path}: there is no such file")
   if os.path.isdir(path):
     raise UserError(f"{path}: is a folder; --scan is one file")
   if is_subject_file(path):
-    for name in IMPORT:
-      if options[name] and name != "scan":
+    for name in given.given():
+      if name != "scan":
         raise UserError(
           f"--{name}: {path} is a subject file and says it itself"
         )
     return load_subject(path), ()
-  said: list[str] = []
-  if estimator.scan is None or options["schedule"]:
-    # A schedule of the scan's own is held against the model's.
-    sequence, window, stride, said = read_schedule(options)
+  if estimator.acquisition is None or given.schedule:
+    # A schedule of the scan's own is compared with the model's later.
+    acquisition, assumptions = read_acquisition(given)
   else:
-    sequence, window, stride = estimator.scan
-    said = ["the scan is taken to have the model's schedule and window"]
-  found = read_scan(options, sequence, window=window, stride=stride, said=said)
-  return found.subject, found.said
+    acquisition = estimator.acquisition
+    assumptions = ["the scan is taken to have the model's schedule and window"]
+  imported = read_scan(given, acquisition, assumptions=assumptions)
+  return imported.subject, imported.assumptions
 
 
 def _write(
@@ -215,7 +215,9 @@ def _judged(
   )
 
 
-def _write_record(folder, options, subject, estimator, said, seconds) -> None:
+def _write_record(
+  folder, options, subject, estimator, assumptions, seconds
+) -> None:
   """All that is needed to do it again, and what it took."""
   flags = {name: options[name] for name in RECONSTRUCT if options[name]}
   record = {
@@ -225,7 +227,7 @@ def _write_record(folder, options, subject, estimator, said, seconds) -> None:
     **estimator.settings,
     "subject": subject.subject,
     "provenance": subject.provenance,
-    "assumed": said,
+    "assumed": assumptions,
     "seconds": {stage: round(took, 3) for stage, took in seconds.items()},
     "environment": environment({"seed": options["passes_seed"] or 0}),
   }
