@@ -10,7 +10,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.runtime.memory import available_bytes, gib
 from mrf_jax.sequence.acquisition import Acquisition, sliding_window
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.typing import AnyArray
 
@@ -89,8 +89,14 @@ def build_dictionary(
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
   t1, t2, factor = t1[physical], t2[physical], factor[physical]
   check_memory(len(t1), acquisition)
-  echoes = simulate_echoes(
-    sequence, t1, t2, b1=factor, n_states=n_states, text=text
+  echoes = simulate_fingerprints(
+    sequence,
+    t1,
+    t2,
+    b1=factor,
+    n_states=n_states,
+    keep_real=True,
+    text=text,
   )
   atoms = sliding_window(echoes, window=window, stride=stride)
   del echoes

@@ -22,7 +22,9 @@ def test_a_dictionary_that_does_not_fit_is_refused_with_what_would(monkeypatch):
   monkeypatch.setattr(dictionary, "available_bytes", lambda: 2**20)
   axes = np.geomspace(300, 4000, 60), np.geomspace(20, 300, 60)
   monkeypatch.setattr(
-    dictionary, "simulate_echoes", lambda *a, **k: pytest.fail("allocated")
+    dictionary,
+    "simulate_fingerprints",
+    lambda *a, **k: pytest.fail("allocated"),
   )
   with pytest.raises(UserError) as refused:
     dictionary.build_dictionary(tailored(96), *axes, window=48)
