@@ -29,7 +29,7 @@ def test_a_dictionary_that_does_not_fit_is_refused_with_what_would(monkeypatch):
   with pytest.raises(UserError) as refused:
     dictionary.build_dictionary(tailored(96), *axes, window=48)
   text = str(refused.value)
-  assert "3,600 atoms of 96 frames want" in text and "are free" in text
+  assert "3,600 atoms of 96 frames need" in text and "are free" in text
   fits = int(text.split(";")[1].split()[0].replace(",", ""))
   # (96 + 49) numbers of four bytes an atom.
   assert 0.85 * 2**20 < fits * 145 * 4 <= 0.9 * 2**20
