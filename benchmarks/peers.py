@@ -24,7 +24,7 @@ import numpy as np
 from common import torch_device
 
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 
 # States of a batch of mrpro on a CPU, its fastest: at 256 states it is half as
 # fast on 2,048 atoms at once, which no cache holds.
@@ -61,7 +61,9 @@ class Simulator:
 
 def build_ours(sequence, n_states):
   """mrf_jax: compiled blocks of atoms, one thread a core."""
-  return lambda t1, t2: simulate_echoes(sequence, t1, t2, n_states=n_states)
+  return lambda t1, t2: simulate_fingerprints(
+    sequence, t1, t2, n_states=n_states, keep_real=True
+  )
 
 
 def build_blochsim(sequence, n_states, *, package="blochsim"):

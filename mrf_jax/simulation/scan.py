@@ -8,7 +8,7 @@ from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import temporal_subspace
 from mrf_jax.simulation.phantom import Phantom
 
@@ -111,7 +111,9 @@ def true_signals(
     pd, t1_ms, t2_ms = (
       m[rows][voxels] for m in (tissue.pd, tissue.t1_ms, tissue.t2_ms)
     )
-    echoes = simulate_echoes(sequence, t1_ms, t2_ms, b1=b1[voxels])
+    echoes = simulate_fingerprints(
+      sequence, t1_ms, t2_ms, b1=b1[voxels], keep_real=True
+    )
     signals[voxels] += (fraction[voxels] * pd)[:, None] * echoes
   return signals
 

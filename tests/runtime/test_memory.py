@@ -23,12 +23,14 @@ def test_too_large_dictionary_is_refused(monkeypatch):
   monkeypatch.setattr(dictionary, "available_bytes", lambda: 2**20)
   axes = np.geomspace(300, 4000, 60), np.geomspace(20, 300, 60)
   monkeypatch.setattr(
-    dictionary, "simulate_echoes", lambda *a, **k: pytest.fail("allocated")
+    dictionary,
+    "simulate_fingerprints",
+    lambda *a, **k: pytest.fail("allocated"),
   )
   with pytest.raises(UserError) as caught:
     dictionary.build_dictionary(tailored(96), *axes, window=48)
   text = str(caught.value)
-  assert "3,600 atoms of 96 frames want" in text and "are free" in text
+  assert "3,600 atoms of 96 frames need" in text and "are free" in text
   fits = int(text.split(";")[1].split()[0].replace(",", ""))
   # (96 + 49) numbers of four bytes an atom.
   assert 0.85 * 2**20 < fits * 145 * 4 <= 0.9 * 2**20

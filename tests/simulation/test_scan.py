@@ -5,7 +5,7 @@ from mrf_jax.kspace import spiral as spirals
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
-from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import temporal_subspace
 from mrf_jax.simulation.scan import scan_slice
 
@@ -123,8 +123,12 @@ def test_same_seed_same_scan():
 def test_subspace_error_is_below_its_tolerance():
   rng = np.random.default_rng(0)
   t1 = rng.uniform(400, 4500, 300)
-  signals = simulate_echoes(
-    tailored(144), t1, rng.uniform(40, 300, 300), b1=rng.uniform(0.85, 1.1, 300)
+  signals = simulate_fingerprints(
+    tailored(144),
+    t1,
+    rng.uniform(40, 300, 300),
+    b1=rng.uniform(0.85, 1.1, 300),
+    keep_real=True,
   )
   for tolerance in (1e-2, 1e-4):
     coefficients, basis = temporal_subspace(signals, tolerance=tolerance)

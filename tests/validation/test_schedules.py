@@ -20,7 +20,7 @@ def test_jiang_fisp_schedule(validation_data):
   assert sequence.tr_ms.min() == pytest.approx(11.7, abs=0.1)
   assert sequence.tr_ms.max() == pytest.approx(14.3, abs=0.1)
   np.testing.assert_allclose(sequence.rf_phases_deg, 0)
-  with pytest.raises(UserError, match="1038 frames, 1040 are wanted"):
+  with pytest.raises(UserError, match="1038 frames, 1040 are needed"):
     load_sequence(angles, tr_path=trs, n_frames=1040)
 
 
