@@ -1,4 +1,4 @@
-"""Mean errors and their spread: Bland and Altman's view of the maps."""
+"""Agreement of estimated and reference maps (Bland and Altman 1986)."""
 
 import dataclasses
 import io
@@ -19,23 +19,23 @@ from mrf_jax.report.results import LeftOut
 
 _TISSUES = ("wm", "gm", "csf")
 _LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
-# Deviations of normal differences that hold 95 % of them.
+# 95 % of normal differences lie within so many standard deviations.
 _LIMITS = 1.96
 _DPI = 110
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-  """One method, tissue and map of one left-out subject.
+  """Bias and spread of one method in one tissue and map of one subject.
 
   Attributes:
     method: name of the method.
     tissue: one of `TISSUES`.
     map: one of `MAP_NAMES`.
-    subject: its number.
-    bias: mean of estimate − reference, unit of the map.
-    deviation: standard deviation of the differences.
-    n_voxels: their number.
+    subject: number of the left-out subject.
+    bias: mean of estimate − reference over the voxels, unit of the map.
+    deviation: standard deviation of estimate − reference, unit of the map.
+    n_voxels: voxels of the tissue.
   """
 
   method: str
@@ -51,41 +51,61 @@ def agreements(results: Sequence[LeftOut]) -> list[Agreement]:
   """Bias and spread of every method, tissue, map and subject.
 
   Args:
-    results: of `load_results`.
+    results: from `load_results`.
+
+  Returns:
+    One row for each that has voxels.
   """
-  rows = []
-  for one in results:
-    for method, maps in one.estimates.items():
-      for tissue in _TISSUES:
-        mask = one.tissues[tissue]
-        for name in MAP_NAMES if mask.any() else ():
-          difference = _difference(one, maps, name)[mask]
-          rows.append(
-            Agreement(
-              method,
-              tissue,
-              name,
-              one.number,
-              float(difference.mean()),
-              float(difference.std()),
-              int(np.count_nonzero(mask)),
-            )
-          )
-  return rows
+  return [
+    _agreement(left_out, method, tissue, name)
+    for left_out in results
+    for method in left_out.estimates
+    for tissue in _TISSUES
+    for name in MAP_NAMES
+    if left_out.tissues[tissue].any()
+  ]
+
+
+def _agreement(
+  left_out: LeftOut, method: str, tissue: str, name: str
+) -> Agreement:
+  estimate, reference = _pair(left_out, method, tissue, name)
+  difference = estimate - reference
+  return Agreement(
+    method=method,
+    tissue=tissue,
+    map=name,
+    subject=left_out.number,
+    bias=float(difference.mean()),
+    deviation=float(difference.std()),
+    n_voxels=difference.size,
+  )
+
+
+def _pair(
+  left_out: LeftOut, method: str, tissue: str, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Estimate and reference in the voxels of a tissue, in float64."""
+  mask = left_out.tissues[tissue]
+  estimate, reference = (
+    np.asarray(getattr(maps, name), np.float64)[mask]
+    for maps in (left_out.estimates[method], left_out.reference)
+  )
+  return estimate, reference
 
 
 def format_agreements(rows: Sequence[Agreement]) -> str:
-  """Means over the subjects in Markdown.
+  """Table of the agreement over all subjects, in Markdown.
 
-  Of each map the bias, by how much it differs from subject to subject, and the
-  spread within a subject.
+  For each map: mean bias ± its standard deviation between subjects, and the
+  root mean square of the standard deviations within subjects.
 
   Args:
-    rows: of `agreements`.
+    rows: from `agreements`.
   """
-  found: dict[tuple[str, str, str], list[Agreement]] = {}
+  groups: dict[tuple[str, str, str], list[Agreement]] = {}
   for row in rows:
-    found.setdefault((row.method, row.tissue, row.map), []).append(row)
+    groups.setdefault((row.method, row.tissue, row.map), []).append(row)
   head = ["tissue", "method"]
   for label in _LABELS.values():
     head += [f"{label} bias ± between subjects", "within"]
@@ -94,37 +114,41 @@ def format_agreements(rows: Sequence[Agreement]) -> str:
     for method in dict.fromkeys(row.method for row in rows):
       cells = [tissue_heading(tissue), method]
       for name in MAP_NAMES:
-        own = found.get((method, tissue, name))
-        if not own:
-          cells += [ABSENT, ABSENT]
-          continue
-        biases = [row.bias for row in own]
-        spread = np.std(biases, ddof=1) if len(biases) > 1 else 0.0
-        within = np.sqrt(np.mean([row.deviation**2 for row in own]))
-        digits = DECIMALS[name]
-        cells += [
-          f"{np.mean(biases):+.{digits}f} ± {spread:.{digits}f}",
-          f"{within:.{digits}f}",
-        ]
+        cells += _summary(groups.get((method, tissue, name), []), name)
       body.append(cells)
   return markdown_table(head, body)
+
+
+def _summary(rows: Sequence[Agreement], name: str) -> list[str]:
+  """Cells of one method, tissue and map: bias and spread within subjects."""
+  if not rows:
+    return [ABSENT, ABSENT]
+  biases = [row.bias for row in rows]
+  between = np.std(biases, ddof=1) if len(biases) > 1 else 0.0
+  within = np.sqrt(np.mean([row.deviation**2 for row in rows]))
+  digits = DECIMALS[name]
+  return [
+    f"{np.mean(biases):+.{digits}f} ± {between:.{digits}f}",
+    f"{within:.{digits}f}",
+  ]
 
 
 def agreement_figure(
   results: Sequence[LeftOut], method: str, *, title: str
 ) -> bytes:
-  """Estimates over references, and Bland–Altman plots, tissue by tissue.
+  """Scatter and Bland–Altman plots of a method, one row for each tissue.
 
-  All left-out subjects together; darker where there are more voxels. Lines are
-  identity, bias, and the limits that hold 95 % of normal differences.
+  All left-out subjects together, darker where there are more voxels. Lines are
+  identity, bias, and bias ± 1.96 standard deviations, the limits of 95 % of
+  normal differences.
 
   Args:
-    results: of `load_results`.
-    method: whose.
-    title: of the figure.
+    results: from `load_results`.
+    method: name of the method.
+    title: title of the figure.
 
   Returns:
-    A PNG file.
+    The content of a PNG file.
   """
   columns = 2 * len(MAP_NAMES)
   figure = Figure(
@@ -134,18 +158,8 @@ def agreement_figure(
   panels = figure.subplots(len(_TISSUES), columns, squeeze=False)
   for tissue, row in zip(_TISSUES, panels, strict=True):
     for i, name in enumerate(MAP_NAMES):
-      reference, estimate = (
-        np.concatenate(
-          [
-            np.asarray(getattr(maps, name), np.float64)[one.tissues[tissue]]
-            for one, maps in pairs
-          ]
-        )
-        for pairs in (
-          [(one, one.reference) for one in results],
-          [(one, one.estimates[method]) for one in results],
-        )
-      )
+      pairs = [_pair(left_out, method, tissue, name) for left_out in results]
+      estimate, reference = map(np.concatenate, zip(*pairs, strict=True))
       _scatter(row[2 * i], reference, estimate, name)
       _bland_altman(row[2 * i + 1], reference, estimate, name)
     row[0].set_ylabel(f"{tissue_heading(tissue)}\nestimate", fontsize=8)
@@ -156,6 +170,7 @@ def agreement_figure(
 
 
 def _scatter(axis, reference, estimate, name: str) -> None:
+  """Estimates over references, with the line of identity."""
   axis.set_title(_LABELS[name], fontsize=8)
   axis.tick_params(labelsize=6)
   axis.set_xlabel("reference", fontsize=7)
@@ -167,23 +182,25 @@ def _scatter(axis, reference, estimate, name: str) -> None:
 
 
 def _bland_altman(axis, reference, estimate, name: str) -> None:
+  """Differences over means of both, with bias and 95 % limits."""
   axis.set_title(f"Δ {_LABELS[name]}", fontsize=8)
   axis.tick_params(labelsize=6)
   axis.set_xlabel("mean of both", fontsize=7)
   if not reference.size:
     return
   mean, difference = (estimate + reference) / 2, estimate - reference
-  bias, spread = difference.mean(), _LIMITS * difference.std()
+  bias, limit = difference.mean(), _LIMITS * difference.std()
+  # Outliers beyond this distance from the bias are not shown.
   far = np.percentile(np.abs(difference - bias), 99.5)
   box = (*np.percentile(mean, [0.5, 99.5]), bias - far, bias + far)
   _density(axis, mean, difference, box)
   axis.axhline(bias, color="tab:red", linewidth=0.8)
-  for end in (bias - spread, bias + spread):
+  for end in (bias - limit, bias + limit):
     axis.axhline(end, color="tab:red", linewidth=0.8, linestyle="--")
 
 
 def _density(axis, x, y, box) -> None:
-  """How many voxels lie where, on a logarithmic scale."""
+  """Two-dimensional histogram of voxels on a logarithmic scale."""
   low_x, high_x, low_y, high_y = box
   if not (high_x > low_x and high_y > low_y):
     axis.plot(x, y, ".", markersize=1)
@@ -199,10 +216,3 @@ def _density(axis, x, y, box) -> None:
     cmap="Blues",
     interpolation="nearest",
   )
-
-
-def _difference(one: LeftOut, maps, name: str) -> np.ndarray:
-  estimate, reference = (
-    np.asarray(getattr(m, name), np.float64) for m in (maps, one.reference)
-  )
-  return estimate - reference

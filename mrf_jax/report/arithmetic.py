@@ -1,4 +1,4 @@
-"""Multiplications and additions that a network spends on a voxel."""
+"""Number of multiply-adds that a network needs for each voxel."""
 
 import ml_collections
 import numpy as np
@@ -10,13 +10,16 @@ from mrf_jax.networks.shapes import variable_shapes
 
 
 def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
-  """Of each network of a configuration: products with its kernels, per voxel.
+  """Counts the multiply-adds with the kernels of each network, per voxel.
 
-  On whole slices, where every layer runs once for each voxel, without the
-  tricks of fast convolutions.
+  The count is that of direct convolution of whole slices, where every layer
+  runs once for each voxel.
 
   Args:
-    config: an experiment's configuration.
+    config: the experiment's configuration.
+
+  Returns:
+    Name of each network among the methods to its multiply-adds per voxel.
   """
   train, window, stride = find_scan(config)
   n_windows = train.n_windows(window=window, stride=stride)
@@ -28,7 +31,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
     rank = training_options(config, method)["rank"]
     n_channels = 2 * (rank or n_windows)
     layers = variable_shapes(module, reach=reach, n_channels=n_channels)
-    # A convolution over time runs once for each of its samples.
+    # A convolution over time runs once for each of its output samples.
     lengths = module.lengths(n_windows) if method == "hoppe" else []
     samples = {f"temporal_{i}": length for i, length in enumerate(lengths)}
     counts[method] = sum(

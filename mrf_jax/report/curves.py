@@ -1,4 +1,4 @@
-"""Errors of all methods against noise, and against training steps."""
+"""Curves of errors over the noise level or the training steps."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from mrf_jax.evaluation.panels import save
 
 _TISSUES = ("wm", "gm", "csf")
 _MAPS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
-# As many values of x as have room below a panel.
+# Values of x that fit below a panel as tick labels.
 _MOST_TICKS = 6
 Points = Sequence[tuple[str, float, dict]]
 
@@ -30,20 +30,20 @@ def error_curves(
   Args:
     path: PNG file, replaced as a whole.
     points: see `draw_curves`.
-    label: of the x axis.
-    title: of the figure.
+    label: label of the x axis.
+    title: title of the figure.
   """
   save(draw_curves(points, label=label, title=title), path)
 
 
 def draw_curves(points: Points, *, label: str, title: str) -> Figure:
-  """A panel for each map and tissue, a line for each method.
+  """Draws the MAE in a panel for each map and tissue, a line for each method.
 
   Args:
-    points: method, position along x, and its errors, tissue and map to MAE and
-      RMSE; the MAE is drawn.
-    label: of the x axis.
-    title: of the figure.
+    points: method, value on the x axis, and errors as
+      {tissue: {map: (MAE, RMSE)}}, of each point.
+    label: label of the x axis.
+    title: title of the figure.
   """
   figure = Figure(figsize=(10.5, 8), layout="constrained")
   figure.suptitle(title, fontsize=11)
@@ -73,16 +73,16 @@ def draw_curves(points: Points, *, label: str, title: str) -> Figure:
 
 
 def _make_logarithmic(axis: Axes, positions: Sequence[float]) -> None:
-  """Both scales, with plain numbers: the very x where they are few."""
+  """Logarithmic scales with plain numbers; every x gets a tick if few do."""
   axis.set(xscale="log", yscale="log")
   few = len(positions) <= _MOST_TICKS
   axis.xaxis.set_major_locator(
     FixedLocator(positions) if few else LogLocator(subs=(1, 2, 5))
   )
   axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
-  for one in (axis.xaxis, axis.yaxis):
-    one.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
-    one.set_minor_locator(NullLocator())
-    one.set_minor_formatter(NullFormatter())
+  for scale in (axis.xaxis, axis.yaxis):
+    scale.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+    scale.set_minor_locator(NullLocator())
+    scale.set_minor_formatter(NullFormatter())
   axis.grid(alpha=0.3)
   axis.tick_params(labelsize=8)

@@ -1,4 +1,4 @@
-"""The report as one page that works from a file, without a network."""
+"""Report as one self-contained HTML file, which needs no network."""
 
 import csv
 import html
@@ -21,7 +21,7 @@ _VIEWER = """
 <div class="controls">
 <label>subject <select name="subject"></select></label>
 <label>slice <input type="range" name="slice" min="0" max="0" value="0">
-<output name="slice_said"></output></label>
+<output name="slice_number"></output></label>
 <label>difference of <select name="method"></select></label>
 $limits
 </div>
@@ -44,26 +44,29 @@ def report_html(
   config: dict,
   environment: dict,
 ) -> str:
-  """The page with all it shows inside.
+  """Report with all its pictures, maps and scripts inside.
 
   Args:
     page: the results in Markdown, see `results_page`.
-    results: of `load_results`; none leaves out what is made of maps.
-    pictures: folder that the page's links to pictures start from.
+    results: from `load_results`; if empty, the sections of maps are left out.
+    pictures: folder to which the page's links to pictures are relative.
     timing: the workdir's `timing.csv`.
     config: the experiment's configuration.
-    environment: what made it.
+    environment: machine, versions and commit of the experiment.
+
+  Returns:
+    The HTML text.
   """
-  simulated = bool(results) and all(one.subject.is_simulated for one in results)
+  simulated = bool(results) and all(r.subject.is_simulated for r in results)
   sections = [_markdown(_embedded(page, pictures))]
   if results:
     sections += [
       "<h2 id='slices'>Slice by slice</h2>",
       _viewer(results),
-      "<h2 id='agreement'>Estimates beside references</h2>",
+      "<h2 id='agreement'>Estimates and references</h2>",
       "<p>All left-out subjects; the darker, the more voxels. Scatter plots "
       "with the line of identity; Bland–Altman plots with bias and the limits "
-      "that hold 95 % of normal differences.</p>",
+      "of 95 % of normal differences.</p>",
       *(_agreement(results, method) for method in results[0].estimates),
     ]
   sections += [
@@ -81,21 +84,21 @@ def report_html(
   return template.substitute(
     title=title[1] if title else "Results",
     body=body,
-    # A script ends where its closing tag stands, even in a string.
+    # "</script>" ends a script even inside a string.
     data=data.replace("</", "<\\/"),
     script=(_HERE / "viewer.js").read_text(),
   )
 
 
 def _markdown(text: str) -> str:
-  """HTML whose tables may be wider than the page."""
-  found = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
-  found = found.replace("<table>", '<div class="table"><table>')
-  return found.replace("</table>", "</table></div>")
+  """Markdown as HTML, with tables that scroll if wider than the page."""
+  body = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
+  body = body.replace("<table>", '<div class="table"><table>')
+  return body.replace("</table>", "</table></div>")
 
 
 def _embedded(page: str, folder: pathlib.Path) -> str:
-  """The page with its pictures inside; without those that are not there."""
+  """The page with its pictures as data URIs, without missing pictures."""
 
   def picture(match):
     path = folder / match[2]
@@ -107,11 +110,11 @@ def _embedded(page: str, folder: pathlib.Path) -> str:
 
 
 def _with_contents(body: str, *, simulated: bool) -> str:
-  """Links to the sections, below the first heading."""
+  """Adds links to the sections below the first heading."""
   links = re.findall(r"<h2 id=['\"]([^'\"]+)['\"]>(.*?)</h2>", body)
   contents = "".join(f'<a href="#{name}">{text}</a>' for name, text in links)
-  said = '<p class="simulated">Simulated data</p>' if simulated else ""
-  return body.replace("</h1>", f"</h1>{said}<nav>{contents}</nav>", 1)
+  badge = '<p class="simulated">Simulated data</p>' if simulated else ""
+  return body.replace("</h1>", f"</h1>{badge}<nav>{contents}</nav>", 1)
 
 
 def _viewer(results: Sequence[LeftOut]) -> str:
@@ -128,7 +131,7 @@ def _agreement(results: Sequence[LeftOut], method: str) -> str:
 
 
 def _timing(path: pathlib.Path) -> str:
-  """The filled columns of `timing.csv`."""
+  """Table of `timing.csv` without its empty columns."""
   if not path.exists():
     return "<p>Not measured.</p>"
   with open(path, newline="", encoding="utf-8") as file:
@@ -148,7 +151,7 @@ def _timing(path: pathlib.Path) -> str:
 
 
 def _number(text: str) -> str:
-  """A number as people read it; other text as it is."""
+  """Rounds a number to three digits; other text stays as it is."""
   try:
     value = float(text)
   except ValueError:

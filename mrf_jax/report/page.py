@@ -1,4 +1,4 @@
-"""The page of a study's results, in Markdown, from its record."""
+"""Results of a study as a Markdown page, written from its record."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,38 +26,42 @@ PROPOSED = "spatiotemporal"
 
 
 def results_page(record: dict, notes: Mapping[str, str]) -> str:
-  """The page.
+  """Writes the page of a study's results.
 
   Args:
-    record: of `study_record`.
-    notes: what a person says about a section, by its name; `intro` first.
+    record: from `study_record`.
+    notes: text written by hand for a section, by the section's name; `intro`
+      comes before the first section.
+
+  Returns:
+    The page in Markdown.
   """
   rows = rows_of(record["table1"])
   truth = rows_of(record["truth_table"])
   sections = [
     "# Results",
     "Written by `python launch.py --mode=report`"
-    + (", words between tables by hand" if notes else "")
-    + f". {_whose(record)} {_made_by(record)}",
+    + (", text between the tables by hand" if notes else "")
+    + f". {_origin_of_scans(record)} {_provenance(record)}",
     notes.get("intro", ""),
     "## Table 1",
     _body(format_markdown(rows, title="Table 1")),
     _ranking(rows),
     notes.get("table1", ""),
-    "### Beside the paper's",
-    "MAE / RMSE; the paper's are of in-vivo scans, so that only ranking and "
-    "margins compare.",
-    _beside_the_paper(rows),
+    "### Compared with the paper",
+    "MAE / RMSE. The paper's scans are in vivo, so only the ranking and the "
+    "margins are comparable.",
+    _paper_comparison(rows),
     notes.get("paper", ""),
-    _section_of_ours(rows, truth, record),
+    _network_comparison(rows, truth, record),
     notes.get("plus", ""),
-    _against_truth(truth),
+    _truth_section(truth),
     notes.get("truth", ""),
     "## Differences, subject by subject",
     _differences(record),
-    _bias(record),
+    _bias_section(record),
     notes.get("bias", ""),
-    "## Predicted deviations",
+    "## Predicted standard deviations",
     _calibration(record),
     notes.get("calibration", ""),
     "## Maps and errors",
@@ -76,30 +80,28 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
   return "\n\n".join(part.strip() for part in sections if part.strip()) + "\n"
 
 
-def _whose(record) -> str:
+def _origin_of_scans(record) -> str:
+  """Sentence that names the scans, or marks them as simulated."""
   files = record["config"]["data"].get("files")
   if files:
     return f"The scans are {', '.join(files)}."
   return "**All scans are simulated.**"
 
 
-def _made_by(record) -> str:
+def _provenance(record) -> str:
+  """Sentence with commit, versions, machine and duration."""
   environment, config = record["environment"], record["config"]
+  noise = f"noise level {config['scan']['noise_level']:g}, "
+  if config["data"].get("files"):
+    noise = ""
   seconds = sum(sum(stages.values()) for stages in record["times"].values())
+  time = f"{seconds / 3600:.1f} hours" if seconds > 1800 else f"{seconds:.0f} s"
   return (
     f"Commit {environment['git_commit']}, Python {environment['python']}, jax "
     f"{environment['versions']['jax']}, {environment['cores']} cores "
-    f"({', '.join(sorted(set(environment['devices'])))}), "
-    + (
-      ""
-      if config["data"].get("files")
-      else f"noise level {config['scan']['noise_level']:g}, "
-    )
-    + f"{config['data']['n_subjects']} "
-    "subjects; training and reconstruction of all folds took "
-    + (
-      f"{seconds / 3600:.1f} hours." if seconds > 1800 else f"{seconds:.0f} s."
-    )
+    f"({', '.join(sorted(set(environment['devices'])))}), {noise}"
+    f"{config['data']['n_subjects']} subjects; training and reconstruction of "
+    f"all folds took {time}."
   )
 
 
@@ -109,11 +111,12 @@ def _body(text: str) -> str:
 
 
 def _errors(rows: Sequence[Row]) -> dict[tuple, tuple[float, float]]:
+  """Method, tissue and map to mean MAE and RMSE."""
   return {(r.method, r.tissue, r.map): (r.mae_mean, r.rmse_mean) for r in rows}
 
 
 def _ranking(rows: Sequence[Row]) -> str:
-  """In how many cells the paper's ranking holds."""
+  """Sentence that counts the cells in which the paper's ranking is the same."""
   errors = _errors(rows)
   methods = [m for m in paper.METHODS if (m, "wm", "pd") in errors]
   cells = [(t, m) for t in _TISSUES for m in MAP_NAMES]
@@ -121,6 +124,7 @@ def _ranking(rows: Sequence[Row]) -> str:
     return ""
 
   def wins(rivals):
+    """Number of cells in which the proposed network beats all rivals."""
     return sum(
       all(
         errors[(PROPOSED, *cell)][0] < errors[(rival, *cell)][0]
@@ -130,12 +134,13 @@ def _ranking(rows: Sequence[Row]) -> str:
     )
 
   rivals = [m for m in methods if m != PROPOSED]
-  said = [f"lowest MAE of the paper's methods in {wins(rivals)} of 9 cells"]
-  said += [f"lower than {r} in {wins([r])}" for r in rivals]
-  return f"**The paper's ranking:** {PROPOSED} has the " + ", ".join(said) + "."
+  counts = [f"lowest MAE of the paper's methods in {wins(rivals)} of 9 cells"]
+  counts += [f"lower than {r} in {wins([r])}" for r in rivals]
+  return f"**The paper's ranking:** {PROPOSED} has the {', '.join(counts)}."
 
 
 def _cells(errors, method, tissue) -> list[str]:
+  """MAE and RMSE of each map."""
   cells = []
   for name in MAP_NAMES:
     mae, rmse = errors[method, tissue, name]
@@ -144,7 +149,8 @@ def _cells(errors, method, tissue) -> list[str]:
   return cells
 
 
-def _beside_the_paper(rows: Sequence[Row]) -> str:
+def _paper_comparison(rows: Sequence[Row]) -> str:
+  """Our errors and those of the paper's Table 1, for each of its methods."""
   errors = _errors(rows)
   head = ["tissue", "method"]
   for name in ("PD", "T1 (ms)", "T2 (ms)"):
@@ -155,28 +161,39 @@ def _beside_the_paper(rows: Sequence[Row]) -> str:
       if (method, tissue, "pd") not in errors:
         continue
       values = paper.TABLE_1[tissue, method]
-      theirs = [
+      paper_cells = [
         f"{values[2 * i]:g} / {values[2 * i + 1]:g}"
         for i in range(len(MAP_NAMES))
       ]
-      pairs = zip(_cells(errors, method, tissue), theirs, strict=True)
+      pairs = zip(_cells(errors, method, tissue), paper_cells, strict=True)
       cells = [cell for pair in pairs for cell in pair]
       body.append([tissue_heading(tissue), method, *cells])
   return markdown_table(head, body)
 
 
-def _section_of_ours(rows, truth, record) -> str:
-  """Our network beside the paper's: errors, arithmetic, time, bound."""
+def _network_comparison(rows, truth, record) -> str:
+  """Our network against the paper's: errors, bound, multiply-adds and time."""
   errors, true_errors = _errors(rows), _errors(truth)
   if not {(OURS, "wm", "pd"), (PROPOSED, "wm", "pd")} <= set(errors):
     return ""
+  return "\n\n".join(
+    [
+      f"## {OURS} compared with {PROPOSED}",
+      _change_of_errors(errors, true_errors),
+      _costs(record),
+    ]
+  )
+
+
+def _change_of_errors(errors, true_errors) -> str:
+  """Change of each error in percent, and our RMSE over the Cramér-Rao bound."""
   body = []
   for tissue in (*_TISSUES, "brain"):
     cells = [tissue_heading(tissue), "change of error"]
     for name in MAP_NAMES:
       for i in range(2):
-        ours, theirs = (errors[m, tissue, name][i] for m in (OURS, PROPOSED))
-        cells.append(f"{100 * (ours / theirs - 1):+.0f} %")
+        ours, proposed = (errors[m, tissue, name][i] for m in (OURS, PROPOSED))
+        cells.append(f"{100 * (ours / proposed - 1):+.0f} %")
     body.append(cells)
     if ("bound", tissue, "pd") in true_errors:
       cells = [tissue_heading(tissue), "true RMSE / bound"]
@@ -187,47 +204,37 @@ def _section_of_ours(rows, truth, record) -> str:
         )
         cells += ["", f"{ratio:.2f}"]
       body.append(cells)
-  adds, times = record["multiply_adds"], record["times"]
-  cost = markdown_table(
-    ["network", "", "multiply-adds per voxel", "training, all folds (s)"],
-    [
-      [
-        m,
-        "",
-        f"{adds[m]:,}" if m in adds else ABSENT,
-        f"{times.get(m, {}).get('train', 0):,.0f}",
-      ]
-      for m in (PROPOSED, OURS)
-    ],
-  )
-  return "\n\n".join(
-    [
-      f"## {OURS} beside {PROPOSED}",
-      markdown_table(
-        ["tissue", "", *column_headings(MAP_NAMES)],
-        body,
-      ),
-      cost,
-    ]
-  )
+  return markdown_table(["tissue", "", *column_headings(MAP_NAMES)], body)
 
 
-def _against_truth(truth: Sequence[Row]) -> str:
-  """Of simulated subjects."""
+def _costs(record) -> str:
+  """Multiply-adds and training time of both networks."""
+  counts, times = record["multiply_adds"], record["times"]
+  body = []
+  for method in (PROPOSED, OURS):
+    count = f"{counts[method]:,}" if method in counts else ABSENT
+    seconds = times.get(method, {}).get("train", 0)
+    body.append([method, "", count, f"{seconds:,.0f}"])
+  head = ["network", "", "multiply-adds per voxel", "training, all folds (s)"]
+  return markdown_table(head, body)
+
+
+def _truth_section(truth: Sequence[Row]) -> str:
+  """Errors against the true parameters, which simulated subjects have."""
   if not truth:
     return ""
   return "\n\n".join(
     [
       "## Against the true parameters",
-      "*acquired*: the reference maps. *bound*: Cramér-Rao, the least error of "
-      "an unbiased estimate from one fingerprint.",
+      "*acquired*: the reference maps. *bound*: Cramér-Rao bound, the least "
+      "error of an unbiased estimate from one fingerprint.",
       _body(format_markdown(truth, title="Truth")),
     ]
   )
 
 
 def _differences(record) -> str:
-  """All methods against the paper's network."""
+  """Paired differences of each method from the paper's network."""
   numbers = ("mean", "low", "high")
   rows = [
     Difference(
@@ -246,8 +253,8 @@ def _differences(record) -> str:
   return _body(format_differences(rows, against=against, title="Differences"))
 
 
-def _bias(record) -> str:
-  """What of the errors is alike in a whole subject."""
+def _bias_section(record) -> str:
+  """Bias, which is common to all voxels of a subject, and spread."""
   rows = [Agreement(**line) for line in record.get("agreement", [])]
   if not rows:
     return ""
@@ -255,14 +262,15 @@ def _bias(record) -> str:
     [
       "## Bias and spread",
       "Estimate minus acquired map: mean over the left-out subjects ± standard "
-      "deviation from subject to subject, and the root mean square of the "
-      "standard deviations within them.",
+      "deviation between subjects, and the root mean square of the standard "
+      "deviations within subjects.",
       format_agreements(rows),
     ]
   )
 
 
 def _calibration(record) -> str:
+  """Predicted standard deviations against the actual errors."""
   rows = [
     Calibration(
       method=line["method"],
@@ -279,14 +287,14 @@ def _calibration(record) -> str:
   if not rows:
     return "No method predicts them."
   return (
-    "Root mean squares over voxels; share of voxels that err by no more than "
-    "one, and two, predicted deviations (0.68 and 0.95 of normal errors).\n\n"
-    + format_calibration(rows)
+    "Root mean squares over voxels, and the share of voxels whose error is at "
+    "most one and two predicted standard deviations (0.68 and 0.95 of normal "
+    "errors).\n\n" + format_calibration(rows)
   )
 
 
 def _thresholds(record) -> str:
-  """MAE of the methods in tissues of other thresholds."""
+  """T1 and T2 errors of the methods with other thresholds of the tissues."""
   evaluation = record["config"]["evaluation"]
   all_thresholds = {
     "default": evaluation["thresholds_ms"],
@@ -303,20 +311,21 @@ def _thresholds(record) -> str:
   for tissue in _TISSUES:
     for method in record["config"]["methods"]:
       cells = [tissue_heading(tissue), method]
-      for found in errors.values():
+      for table in errors.values():
         for name in ("t1_ms", "t2_ms"):
-          mae, rmse = found[method, tissue, name]
+          mae, rmse = table[method, tissue, name]
           cells.append(f"{mae:.1f} / {rmse:.1f}" if mae == mae else ABSENT)
       body.append(cells)
-  said = "; ".join(
+  ranges = "; ".join(
     f"{name}: "
     + ", ".join(f"{t} {low:g} to {high:g}" for t, (low, high) in limits.items())
     for name, limits in all_thresholds.items()
   )
-  return f"MAE / RMSE, ms. T1 in ms, {said}.\n\n{markdown_table(head, body)}"
+  return f"MAE / RMSE, ms. T1 in ms, {ranges}.\n\n{markdown_table(head, body)}"
 
 
 def _missing(record) -> str:
+  """Section that lists variants without results."""
   if not record["missing"]:
     return ""
   return "## Not run\n\n" + ", ".join(record["missing"])

@@ -1,4 +1,4 @@
-"""What the workdirs of a study hold, as one record."""
+"""Record of a study: tables, times and machine from all its workdirs."""
 
 import csv
 import json
@@ -24,29 +24,30 @@ def study_record(
   earlier: dict | None = None,
   results: Sequence[LeftOut] = (),
 ) -> dict:
-  """Tables, times and machine of a study and of the questions asked in it.
+  """Reads tables, times and machine of a study and of its variants.
 
   Args:
-    root: workdir of a finished cross-validation; the questions of its
-      configuration that a sweep has answered stand below it.
-    earlier: a record written before, from which comes what the workdir does
-      not hold, such as a part of the study that ran elsewhere; left alone
-      where it is of another configuration or commit.
-    results: of `load_results`, of the same workdir.
+    root: workdir of a finished cross-validation, with the variants that a
+      sweep has run in folders below it.
+    earlier: a record written before. It supplies what the workdir does not
+      have, such as a part of the study that ran elsewhere. A record of another
+      configuration or commit is ignored.
+    results: from `load_results`, of the same workdir.
 
   Returns:
-    A record that JSON can hold, of which the page is written.
+    A dictionary for JSON, from which `results_page` writes the page.
 
   Raises:
-    UserError: it is not finished, or workdirs were made by configurations that
-      do not belong together or by different commits of the code.
+    UserError: the cross-validation is not finished, a variant's workdir has
+      another configuration than the study says, or several commits of the code
+      made the workdirs.
   """
   main = Workdir.existing(root)
   config = ml_collections.ConfigDict(main.config)
   environment = _environment(main.root)
   if earlier and not _same_study(earlier, main.config, environment):
     earlier = None
-  stands = {
+  earlier_variants = {
     (variant["question"], variant["name"], variant["changes"]): variant
     for variant in (earlier["ways"] if earlier else ())
   }
@@ -61,20 +62,21 @@ def study_record(
   record["ways"], record["missing"] = [], []
   for variant in variants(config):
     path = main.variant(variant.question, variant.name)
-    found = stands.get((variant.question, variant.name, variant.changes))
+    key = variant.question, variant.name, variant.changes
+    variant_record = earlier_variants.get(key)
     if (path / "table1.csv").exists():
-      found = _answer(variant, path, environment)
+      variant_record = _variant_record(variant, path, environment)
       if variant.config.models_from is not None:
-        _lend_training(found, record)
-    if found:
-      record["ways"].append(found)
+        _add_borrowed_training(variant_record, record)
+    if variant_record:
+      record["ways"].append(variant_record)
     else:
       record["missing"].append(f"{variant.question}/{variant.name}")
   return record
 
 
 def _same_study(earlier: dict, config: dict, environment: dict) -> bool:
-  """Whether a record and a workdir belong together."""
+  """Whether a record has a workdir's configuration and commit."""
   return (
     not config_differences(earlier["config"], config)
     and earlier["environment"]["git_commits"] == environment["git_commits"]
@@ -82,7 +84,7 @@ def _same_study(earlier: dict, config: dict, environment: dict) -> bool:
 
 
 def _tables(main: Workdir, config, environment: dict) -> dict:
-  """What the cross-validation itself has found."""
+  """Results of the cross-validation itself."""
   return {
     "config": main.config,
     "environment": environment,
@@ -102,26 +104,28 @@ def _tables(main: Workdir, config, environment: dict) -> dict:
 
 
 def _multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
-  """Of each network; none where the scan's files are not there any more."""
+  """Multiply-adds of each network; empty if files of the scans are missing."""
   if not all(map(os.path.exists, config.data.get("files", ()))):
     return {}
   return multiply_adds(config)
 
 
-def _answer(variant: Variant, path: pathlib.Path, environment: dict) -> dict:
-  """What one way has found."""
+def _variant_record(
+  variant: Variant, path: pathlib.Path, environment: dict
+) -> dict:
+  """Results of one variant."""
   stored = Workdir.existing(path).config
   different = config_differences(stored, variant.config.to_dict())
   if different:
     raise UserError(
-      f"{path}: belongs to another configuration than the study: "
+      f"{path}: has another configuration than the study: "
       + ", ".join(different[:3])
     )
-  own = _environment(path)
-  if own["git_commits"] != environment["git_commits"]:
+  commits = _environment(path)["git_commits"]
+  if commits != environment["git_commits"]:
     raise UserError(
-      f"{path}: was made by commit {own['git_commits'][0]}, the study by "
-      f"{environment['git_commits'][0]}; one table wants one commit"
+      f"{path}: was made by commit {commits[0]}, the study by "
+      f"{environment['git_commits'][0]}; one table needs one commit"
     )
   return {
     "question": variant.question,
@@ -136,28 +140,29 @@ def _answer(variant: Variant, path: pathlib.Path, environment: dict) -> dict:
   }
 
 
-def _lend_training(answer: dict, record: dict) -> None:
-  """Adds what it took to train the study's networks, where a way used them."""
-  for method, number in record["steps"].items():
-    if method in answer["errors"]:
+def _add_borrowed_training(variant_record: dict, record: dict) -> None:
+  """Adds steps and training time of the study's networks to a variant."""
+  for method, steps in record["steps"].items():
+    if method in variant_record["errors"]:
       seconds = record["times"][method]["train"]
-      seconds *= answer["n_folds"] / record["n_folds"]
-      answer["steps"].setdefault(method, number)
-      answer["times"].setdefault(method, {}).setdefault("train", seconds)
+      seconds *= variant_record["n_folds"] / record["n_folds"]
+      variant_record["steps"].setdefault(method, steps)
+      times = variant_record["times"].setdefault(method, {})
+      times.setdefault("train", seconds)
 
 
 def _environment(root: pathlib.Path) -> dict:
-  """Machine and commit of a workdir, of which there must be one."""
+  """Machine and commit of a workdir; several commits are an error."""
   path = root / "environment.json"
   try:
     environment = json.loads(path.read_text())
     commits = environment["git_commits"]
   except (OSError, ValueError, KeyError) as error:
-    raise UserError(f"{path}: does not say what made it ({error})") from error
+    raise UserError(f"{path}: cannot read the environment ({error})") from error
   if len(commits) > 1:
     raise UserError(
-      f"{root}: several commits wrote there: {', '.join(map(str, commits))}; "
-      "one table wants one commit"
+      f"{root}: several commits wrote to it: {', '.join(map(str, commits))}; "
+      "one table needs one commit"
     )
   return environment
 
@@ -168,13 +173,13 @@ def _table(path: pathlib.Path) -> list[list]:
 
 
 def _truth_table(root: pathlib.Path) -> list[list]:
-  """Of simulated subjects; none of others."""
+  """Errors against the true parameters; empty if subjects are not simulated."""
   path = root / "truth_table.csv"
   return _table(path) if path.exists() else []
 
 
 def rows_of(lists: list[list]) -> list[Row]:
-  """The rows of a table in a record."""
+  """Rows of a table from their lists in a record."""
   return [Row(*values) for values in lists]
 
 
@@ -188,7 +193,7 @@ def _nested(rows: list[Row]) -> dict:
 
 
 def _lines(path: pathlib.Path) -> list[dict]:
-  """Lines of a CSV file; none where it is not there."""
+  """Lines of a CSV file; empty if the file does not exist."""
   if not path.exists():
     return []
   with open(path, newline="", encoding="utf-8") as file:
@@ -196,7 +201,7 @@ def _lines(path: pathlib.Path) -> list[dict]:
 
 
 def _times(root: pathlib.Path) -> dict:
-  """Method and stage to seconds."""
+  """Seconds by method and stage."""
   times: dict = {}
   for line in _lines(root / "timing.csv"):
     if line["source"] == "crossval":
@@ -210,7 +215,7 @@ def _n_folds(config: ml_collections.ConfigDict) -> int:
 
 
 def _steps(config: ml_collections.ConfigDict, root: pathlib.Path) -> dict:
-  """Networks to the steps that each fold was trained for, about."""
+  """Training steps of each network in one fold, approximately."""
   steps = {}
   n_folds = _n_folds(config)
   for line in _lines(root / "timing.csv"):

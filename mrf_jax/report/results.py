@@ -1,7 +1,8 @@
-"""Maps of a finished cross-validation, read back from its workdir."""
+"""Reads the maps of a finished cross-validation from its workdir."""
 
 import dataclasses
 import os
+import pathlib
 
 import ml_collections
 import numpy as np
@@ -19,13 +20,13 @@ from mrf_jax.workdir.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-  """A left-out subject and what every method made of it.
+  """A left-out subject with its reference maps and every method's maps.
 
   Attributes:
-    number: of the subject.
-    subject: without its signals.
-    reference: clipped reference maps, as the tables have them.
-    tissues: tissue to its voxels.
+    number: number of the subject.
+    subject: the subject without its signals.
+    reference: reference maps, clipped as for the tables.
+    tissues: tissue to the mask of its voxels, [voxel].
     estimates: method to its maps.
   """
 
@@ -37,13 +38,13 @@ class LeftOut:
 
 
 def load_results(root: str | os.PathLike) -> list[LeftOut]:
-  """All left-out subjects of a workdir whose maps still stand there.
+  """Loads all left-out subjects and their maps.
 
   Args:
     root: workdir of a finished cross-validation.
 
   Returns:
-    One of each fold; none where subjects or maps are not there any more.
+    The left-out subject of each fold; empty if a subject or a map is missing.
 
   Raises:
     UserError: a file is damaged.
@@ -52,7 +53,7 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
   config = ml_collections.ConfigDict(workdir.config)
   if config.subjects_from is not None:
     workdir = Workdir.existing(root, subjects_from=config.subjects_from)
-  found = []
+  results = []
   for number in find_folds(config):
     files = {
       method: [workdir.map_file(method, number, name) for name in MAP_NAMES]
@@ -61,25 +62,33 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
     needed = [path for paths in files.values() for path in paths]
     if not all(path.exists() for path in (workdir.subject(number), *needed)):
       return []
-    subject = load_numbered(workdir, number, with_signals=False)
-    reference = clip_outliers(
-      reference_of(subject, workdir.subject(number)),
-      percentiles=config.preprocessing.clip_percentiles,
-    )
-    found.append(
-      LeftOut(
-        number=number,
-        subject=subject,
-        reference=reference,
-        tissues=tissue_masks(
-          reference.t1_ms,
-          thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
-          lesion=subject.lesion,
-        ),
-        estimates={
-          method: Maps(*(nifti.load_map(p, subject.mask) for p in paths))
-          for method, paths in files.items()
-        },
-      )
-    )
-  return found
+    results.append(_load_left_out(workdir, config, number, files))
+  return results
+
+
+def _load_left_out(
+  workdir: Workdir,
+  config: ml_collections.ConfigDict,
+  number: int,
+  files: dict[str, list[pathlib.Path]],
+) -> LeftOut:
+  """One left-out subject, from each method's files of PD, T1 and T2."""
+  subject = load_numbered(workdir, number, with_signals=False)
+  reference = clip_outliers(
+    reference_of(subject, workdir.subject(number)),
+    percentiles=config.preprocessing.clip_percentiles,
+  )
+  return LeftOut(
+    number=number,
+    subject=subject,
+    reference=reference,
+    tissues=tissue_masks(
+      reference.t1_ms,
+      thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
+      lesion=subject.lesion,
+    ),
+    estimates={
+      method: Maps(*(nifti.load_map(path, subject.mask) for path in paths))
+      for method, paths in files.items()
+    },
+  )
