@@ -1,5 +1,6 @@
 """Results of a study as a Markdown page, written from its record."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from mrf_jax.evaluation.calibration import Calibration, format_calibration
@@ -314,7 +315,7 @@ def _thresholds(record) -> str:
       for table in errors.values():
         for name in ("t1_ms", "t2_ms"):
           mae, rmse = table[method, tissue, name]
-          cells.append(f"{mae:.1f} / {rmse:.1f}" if mae == mae else ABSENT)
+          cells.append(ABSENT if math.isnan(mae) else f"{mae:.1f} / {rmse:.1f}")
       body.append(cells)
   ranges = "; ".join(
     f"{name}: "

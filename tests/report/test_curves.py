@@ -36,7 +36,7 @@ def ticks(axis):
   ]
 
 
-def test_columns_are_tissues_and_rows_are_maps():
+def test_rows_are_maps_columns_tissues():
   panels = drawn([0.15, 0.3, 0.6, 1.2])
   assert [a.get_title() for a in panels[0]] == ["WM", "GM", "CSF"]
   assert [a.get_xlabel() for a in panels[2]] == ["noise level"] * 3
