@@ -176,7 +176,7 @@ def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
     "What surprised.",
     "The paper's ranking",
     "159.4 / 242.7",
-    "spatiotemporal_plus beside spatiotemporal",
+    "spatiotemporal_plus compared with spatiotemporal",
     "true RMSE / bound",
     "Question: epochs",
     "LESION T1",
