@@ -25,15 +25,15 @@ from mrf_jax.io.atomic import check_room, replacing
 from mrf_jax.io.hdf5 import check_links, check_unchanged
 from mrf_jax.io.untrusted import HDF5, trust, try_file
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.sequence.sequence import Sequence, make_sequence
+from mrf_jax.sequence.acquisition import Acquired, Acquisition
+from mrf_jax.sequence.sequence import make_sequence
 
 # Bytes of a file besides its arrays, about.
 _OTHER_BYTES = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class Subject(Acquired):
   """The masked voxels of one scan, and everything that is known about them.
 
   The fields after `maps` are known for simulated subjects only, and are None
@@ -82,26 +82,6 @@ class Subject:
   def n_voxels(self) -> int:
     """Number of masked voxels."""
     return int(np.count_nonzero(self.mask))
-
-  @property
-  def sequence(self) -> Sequence:
-    """The pulse sequence."""
-    return self.acquisition.sequence
-
-  @property
-  def window(self) -> int:
-    """Number of frames that one sliding window averages."""
-    return self.acquisition.window
-
-  @property
-  def stride(self) -> int:
-    """Number of frames from one window to the next."""
-    return self.acquisition.stride
-
-  @property
-  def n_windows(self) -> int:
-    """Number of sliding windows, T."""
-    return self.acquisition.n_windows
 
 
 def save_subject(subject: Subject, path: str | os.PathLike) -> None:

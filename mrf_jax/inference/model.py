@@ -15,12 +15,11 @@ from mrf_jax.errors import UserError
 from mrf_jax.inference.network import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.networks.outputs import split_deviations
-from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.acquisition import Acquired, Acquisition
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class Model(Acquired):
   """A trained network and all that a reconstruction with it needs.
 
   Attributes:
@@ -43,21 +42,6 @@ class Model:
   normalise_signals_per: str
   acquisition: Acquisition
   basis: Complex64[np.ndarray, "frame rank"] | None = None
-
-  @property
-  def sequence(self) -> Sequence:
-    """Pulse sequence of its scans."""
-    return self.acquisition.sequence
-
-  @property
-  def window(self) -> int:
-    """Number of frames of their sliding window."""
-    return self.acquisition.window
-
-  @property
-  def stride(self) -> int:
-    """Number of frames from one window to the next."""
-    return self.acquisition.stride
 
   @property
   def has_dropout(self) -> bool:

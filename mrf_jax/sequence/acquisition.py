@@ -101,6 +101,32 @@ class Acquisition:
     return None
 
 
+class Acquired:
+  """Base of what has an `acquisition`: its parts as properties."""
+
+  acquisition: Acquisition
+
+  @property
+  def sequence(self) -> Sequence:
+    """The pulse sequence."""
+    return self.acquisition.sequence
+
+  @property
+  def window(self) -> int:
+    """Frames that one sliding-window image averages."""
+    return self.acquisition.window
+
+  @property
+  def stride(self) -> int:
+    """Frames from one window to the next."""
+    return self.acquisition.stride
+
+  @property
+  def n_windows(self) -> int:
+    """Number of sliding-window images, T."""
+    return self.acquisition.n_windows
+
+
 def _text(value: float | None) -> str:
   return "none" if value is None else f"{value:g}"
 
