@@ -8,7 +8,7 @@ import ml_collections
 
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
-from mrf_jax.methods import LEARNING_METHODS, METHODS, check_options
+from mrf_jax.methods import METHODS
 from mrf_jax.runtime.precision import check_precision
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import load_sequence
@@ -197,7 +197,8 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
       raise UserError(
         f"methods: {method!r} is unknown; known are {', '.join(METHODS)}"
       )
-  if config.data.n_subjects < 2 and set(config.methods) & LEARNING_METHODS:
+  learns = any(METHODS[method].learns for method in config.methods)
+  if config.data.n_subjects < 2 and learns:
     raise UserError(
       f"data.n_subjects is {config.data.n_subjects}; leave-one-out needs at "
       "least two"
@@ -205,7 +206,7 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
   check_precision(config.precision)
   n_windows = acquisition_of(config).n_windows
   for method in config.methods:
-    check_options(config, method, n_windows=n_windows)
+    METHODS[method].check(config, n_windows=n_windows)
 
 
 def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:

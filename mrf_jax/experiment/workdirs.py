@@ -1,6 +1,6 @@
 """Workdirs of an experiment: its own, and those whose results it uses."""
 
-from mrf_jax.methods import TRAINING
+from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime import processes
 from mrf_jax.training.metrics import join_logs
 from mrf_jax.workdir.configuration import OF_SUBJECTS
@@ -51,7 +51,6 @@ def borrowed_models(config) -> Workdir | None:
     return None
   models = Workdir.existing(config.models_from)
   check_borrowed(models.root, "models")
-  models.check_config(
-    config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
-  )
+  networks = set(config.methods) & {*NETWORKS}
+  models.check_config(config.to_dict(), parts=(*_OF_MODELS, *networks))
   return models

@@ -68,6 +68,30 @@ class Estimates:
   deviations: Sequence[Maps] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """A reconstruction method.
+
+  Attributes:
+    estimate: maps of the left-out subjects of a study.
+    check: checks the method's options before anything is computed, called as
+      check(config, n_windows=T); raises UserError.
+    learns: whether it needs other subjects with reference maps.
+    train: training that several processes share before the first of them calls
+      `estimate`; None where there is none.
+    predicts_deviations: whether it estimates the standard deviations of its
+      maps with a configuration.
+  """
+
+  estimate: Callable[[Study], Estimates]
+  check: Callable[..., None]
+  learns: bool = False
+  train: Callable[[Study], None] | None = None
+  predicts_deviations: Callable[[ml_collections.ConfigDict], bool] = (
+    lambda config: False
+  )
+
+
 def reconstruct_all(
   method: str, study: Study, estimate: Callable[[int, Subject], _Estimate]
 ) -> tuple[list[_Estimate], StageTime]:

@@ -18,7 +18,7 @@ from mrf_jax.experiment.subjects import load_numbered, simulate_missing
 from mrf_jax.experiment.workdirs import borrowed_models, open_workdir
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.methods import METHODS, TRAINING, Study, predicts_deviations
+from mrf_jax.methods import METHODS, Study
 from mrf_jax.runtime import processes
 from mrf_jax.stages.evaluate import evaluate
 from mrf_jax.training.metrics import join_logs
@@ -53,9 +53,11 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   study, subjects = _make_study(config, workdir, borrowed or workdir)
   missing = [m for m in config.methods if not _has_results(study, m)]
   if n_processes > 1:
-    for method in filter(TRAINING.__contains__, missing):
-      processes.say(f"Training {method} in {n_processes} processes ...")
-      TRAINING[method](study)
+    for method in missing:
+      train = METHODS[method].train
+      if train is not None:
+        processes.say(f"Training {method} in {n_processes} processes ...")
+        train(study)
     processes.barrier("training")
   if processes.is_first():
     join_logs(workdir.root / "metrics")
@@ -97,19 +99,19 @@ def _has_results(study: Study, method: str) -> bool:
   workdir = study.workdir
   files = [
     workdir.map_file(method, k, name, deviation=deviation)
-    for deviation in {False, predicts_deviations(study.config, method)}
+    for deviation in {False, METHODS[method].predicts_deviations(study.config)}
     for k in study.folds
     for name in MAP_NAMES
   ]
   files.append(times_file(workdir.root, method))
-  if method in TRAINING and study.models is workdir:
+  if METHODS[method].train is not None and study.models is workdir:
     files += [workdir.model(method, k) for k in study.folds]
   return all(file.exists() for file in files)
 
 
 def _estimate(study: Study, method: str) -> None:
   """Runs a method and writes its maps and times."""
-  estimates = METHODS[method](study)
+  estimates = METHODS[method].estimate(study)
   for all_maps, is_deviation in (
     (estimates.maps, False),
     (estimates.deviations or (), True),

@@ -19,7 +19,7 @@ from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.methods import Study, predicts_deviations
+from mrf_jax.methods import METHODS, Study
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.training.metrics import log_file, read_records
 from mrf_jax.workdir.stage_times import write_timing
@@ -249,8 +249,8 @@ def _write_calibration(
   )
   deviations = {
     method: _load_maps(study, method, deviation=True)
-    for method in estimates
-    if predicts_deviations(study.config, method)
+    for method in study.config.methods
+    if METHODS[method].predicts_deviations(study.config)
   }
   if not deviations:
     # An earlier run may have had other methods.
