@@ -9,6 +9,7 @@ from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import window_images
 from mrf_jax.kspace.nufft import nufft
 from mrf_jax.kspace.spiral import make_spiral
+from tests.laws import check_adjoint, check_linear
 
 MATRIX = 48
 WINDOW = 72
@@ -93,18 +94,36 @@ def test_windows_are_means_of_frames():
 
 
 def test_gridding_is_the_adjoint():
-  # <W y, A x> = <A* W y, x>, over all frames in one window.
+  # All frames in one window.
   trajectory = radial(20)
   weights = density_weights(trajectory, matrix=MATRIX)
-  image = noise(1, 1, MATRIX, MATRIX)
   operator = nufft(
     trajectory.reshape(-1, 2), MATRIX, n_coils=1, n_batches=1, n_threads=1
   )
-  k_space = operator.op(np.ascontiguousarray(image.swapaxes(2, 3)))
-  samples = noise(20, 1, trajectory.shape[1])
-  back = window_images(samples, trajectory, matrix=MATRIX, window=20)
-  left = np.vdot(weights.ravel() * samples.ravel(), k_space.ravel())
-  assert np.vdot(back, image) == pytest.approx(left, rel=1e-3)
+  check_adjoint(
+    lambda image: (
+      weights.reshape(20, 1, -1)
+      * operator.op(np.ascontiguousarray(image.swapaxes(2, 3))).reshape(
+        20, 1, -1
+      )
+    ),
+    lambda samples: window_images(
+      samples, trajectory, matrix=MATRIX, window=20
+    ),
+    noise(1, 1, MATRIX, MATRIX),
+    noise(20, 1, trajectory.shape[1]),
+  )
+
+
+def test_gridding_is_linear():
+  trajectory = radial(8)
+  check_linear(
+    lambda samples: window_images(
+      samples, trajectory, matrix=MATRIX, window=4
+    ).reshape(-1, 1),
+    noise(8, 2, trajectory.shape[1]),
+    noise(8, 2, trajectory.shape[1])[::-1],
+  )
 
 
 def test_phase_of_pulses_is_removed():

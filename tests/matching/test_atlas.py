@@ -8,6 +8,7 @@ import pytest
 from mrf_jax.errors import UserError
 from mrf_jax.matching import atlas as atlas_module
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
+from tests.laws import check_blocks, check_scale_and_phase
 
 SHAPE = (3, 9, 10)
 OPTIONS = dict(window=(5, 3, 3), patch=(3, 3, 3), n_neighbours=3)
@@ -104,10 +105,14 @@ def test_scan_in_its_own_atlas():
 
 def test_scale_and_phase_change_nothing():
   query, atlas = scan(0), [scan(1), scan(2)]
-  one = match_atlas(query.signals, query.mask, atlas, **OPTIONS)
-  turned = query.signals * np.complex64(300 * np.exp(0.7j))
-  two = match_atlas(turned, query.mask, atlas, **OPTIONS)
-  np.testing.assert_allclose(one, two, atol=1e-5)
+  check_scale_and_phase(
+    lambda signals: (
+      match_atlas(signals, query.mask, atlas, **OPTIONS)[:, query.mask].T
+    ),
+    query.signals,
+    factor=300 * np.exp(0.7j),
+    scales_pd=False,
+  )
 
 
 @pytest.mark.parametrize(("step", "inside"), [(2, True), (3, False)])
@@ -180,10 +185,11 @@ def test_query_must_fit_the_atlas():
 
 def test_tiles_change_nothing(monkeypatch):
   query, *others = (scan(seed) for seed in range(3))
-  whole = match_atlas(query.signals, query.mask, others, **OPTIONS)
-  monkeypatch.setattr(atlas_module, "_TILE", (2, 4, 3))
-  tiled = match_atlas(query.signals, query.mask, others, **OPTIONS)
-  np.testing.assert_allclose(tiled, whole, atol=1e-5)
+  check_blocks(
+    lambda: match_atlas(query.signals, query.mask, others, **OPTIONS),
+    monkeypatch,
+    [(atlas_module, "_TILE", (2, 4, 3))],
+  )
 
 
 def test_values_outside_the_masks():

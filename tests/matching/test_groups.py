@@ -14,6 +14,7 @@ from mrf_jax.matching.groups import (
 )
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sequence import make_sequence
+from tests.laws import check_scale_and_phase
 
 AXES = np.geomspace(300, 5000, 40), np.geomspace(20, 2000, 40)
 
@@ -83,6 +84,14 @@ def test_groups_hold_all_atoms(full):
     "gmc,gc->gm", groups.atoms.astype(float), groups.centres.astype(float)
   )
   assert np.all(cosines >= groups.cos_angle[:, None] - 1e-6)
+
+
+def test_groups_ignore_scale_and_phase(full):
+  groups = group_atoms(compress(full, rank=8))
+  check_scale_and_phase(
+    lambda signals: match_groups(groups, signals).stack(),
+    signals_of(full, n=100),
+  )
 
 
 def test_maps_are_those_of_match(full):

@@ -18,6 +18,7 @@ from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+from tests.laws import check_scale_and_phase
 
 SEQUENCE = tailored(96)
 AXES = {
@@ -74,13 +75,10 @@ def test_blocks_change_nothing(dictionary, voxel_block, atom_block):
 
 
 def test_scale_and_phase_change_pd_only(dictionary):
-  signals = noisy(dictionary, n=100)
-  one = match(dictionary, signals)
-  # A power of two and a quarter turn: the same float32 products.
-  two = match(dictionary, signals * np.complex64(4j))
-  np.testing.assert_array_equal(one.t1_ms, two.t1_ms)
-  np.testing.assert_array_equal(one.t2_ms, two.t2_ms)
-  np.testing.assert_allclose(two.pd, 4 * one.pd, rtol=1e-5)
+  check_scale_and_phase(
+    lambda signals: match(dictionary, signals).stack(),
+    noisy(dictionary, n=100),
+  )
 
 
 def test_complex_dictionary():

@@ -8,6 +8,7 @@ from scipy.optimize import least_squares
 from mrf_jax.errors import UserError
 from mrf_jax.relaxometry import fits
 from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
+from tests.laws import check_blocks
 
 FLIPS_DEG = np.array([1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0])
 TR_MS = 5.85
@@ -201,11 +202,12 @@ def test_blocks_change_nothing(monkeypatch):
   rng = np.random.default_rng(3)
   signals = _echoes(np.ones(333), rng.uniform(20, 300, 333))
   signals += rng.normal(0, 0.01, signals.shape)
-  _, whole = fit_t2(signals, te_ms=TE_MS)
-  monkeypatch.setattr(fits, "_CPU_BLOCK", 64)
-  monkeypatch.setattr(fits, "_ACCELERATOR_BLOCK", 64)
-  _, parts = fit_t2(signals, te_ms=TE_MS)
-  np.testing.assert_allclose(parts, whole, rtol=1e-6)
+  check_blocks(
+    lambda: fit_t2(signals, te_ms=TE_MS)[1],
+    monkeypatch,
+    [(fits, "_CPU_BLOCK", 64), (fits, "_ACCELERATOR_BLOCK", 64)],
+    rel=1e-6,
+  )
 
 
 def test_no_voxels():

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from mrf_jax.sequence.schedules import tailored
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import temporal_subspace
 from mrf_jax.simulation.scan import scan_slice
+from tests.laws import check_adjoint, check_linear, complex_noise
 
 MATRIX = 48
 SPIRAL = make_spiral(
@@ -57,20 +60,16 @@ def test_arms_are_rotations_within_the_band():
 
 
 def test_forward_and_adjoint_of_arm():
-  rng = np.random.default_rng(0)
-  shape = (1, MATRIX, MATRIX)
-  image = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(
-    np.complex64
-  )
   coils = smooth_coils()
-  k_space = spirals.forward(SPIRAL, image, coils)[:, :, 5]
-  other = (
-    rng.normal(size=k_space.shape) + 1j * rng.normal(size=k_space.shape)
-  ).astype(np.complex64)
-  back = spirals.adjoint_of_arm(SPIRAL, 5, other, coils)
-  left = np.vdot(other * SPIRAL.weights, k_space)
-  right = np.vdot(back, image)
-  assert left == pytest.approx(right, rel=1e-3)
+  forward = functools.partial(
+    spirals.forward, SPIRAL, sensitivities=coils
+  )  # [image, coil, arm, sample]
+  check_adjoint(
+    lambda image: SPIRAL.weights * forward(image)[:, :, 5],
+    lambda samples: spirals.adjoint_of_arm(SPIRAL, 5, samples, coils),
+    complex_noise(1, MATRIX, MATRIX, seed=0),
+    complex_noise(1, len(coils), len(SPIRAL.weights), seed=1),
+  )
 
 
 def test_axes_of_k_space():
@@ -156,9 +155,9 @@ def test_scan_is_linear_in_signals():
   coefficients, basis = temporal_subspace(signals, tolerance=1e-4)
   assert basis.shape[1] == 4
   np.testing.assert_allclose(coefficients @ basis.T, signals, atol=1e-4)
-  whole = scan(signals, mask)
-  parts = scan(signals.real, mask) + 1j * scan(signals.imag, mask)
-  assert np.linalg.norm(whole - parts) < 1e-3 * np.linalg.norm(parts)
+  check_linear(
+    lambda x: scan(x, mask).reshape(-1, 1), signals.real, 1j * signals, rel=1e-3
+  )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])

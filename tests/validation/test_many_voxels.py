@@ -5,7 +5,6 @@ With more than 32,768 voxels, where jax 0.10.2 mixes up rows (jax issue 39103).
 
 import functools
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,6 +20,7 @@ from mrf_jax import (
   simulate_fingerprints,
 )
 from mrf_jax.sequence.sequence import make_sequence
+from tests.laws import check_compiled, check_pieces
 
 N = 33_000
 SEQUENCE = make_sequence(
@@ -123,47 +123,26 @@ def by_atlas():
   return np.asarray(estimates)
 
 
-@pytest.mark.parametrize("name", BY_VOXEL)
-def test_compiled_equals_eager(name):
-  function, tolerance = BY_VOXEL[name]
-  compiled = function(slice(None))
-  with jax.disable_jit():
-    eager = function(slice(None))
-  assert_close(compiled, eager, tolerance, n_ties(name))
-
-
-@pytest.mark.parametrize("function", [atoms, by_atlas])
-def test_compiled_equals_eager_as_a_whole(function):
-  compiled = function()
-  with jax.disable_jit():
-    eager = function()
-  assert_close(compiled, eager, 1e-5)
-
-
-@pytest.mark.parametrize("name", BY_VOXEL)
-@pytest.mark.parametrize("piece", [32_769, 7_001])
-def test_pieces_equal_the_whole(name, piece):
-  function, tolerance = BY_VOXEL[name]
-  whole = function(slice(None))
-  pieces = [
-    function(slice(start, start + piece)) for start in range(0, N, piece)
-  ]
-  assert_close(whole, np.concatenate(pieces), tolerance, n_ties(name))
-
-
 def n_ties(name):
   """Number of values that may differ, as atoms fit equally well to rounding."""
   return 30 if name == "match" else 0
 
 
-def assert_close(values, expected, tolerance, n_different=0):
-  """Compares relative to the largest value of each column.
+@pytest.mark.parametrize("name", BY_VOXEL)
+def test_compiled_equals_eager(name):
+  function, rel = BY_VOXEL[name]
+  check_compiled(
+    lambda: function(slice(None)), rel=rel, n_different=n_ties(name)
+  )
 
-  Rounding depends on which operations the compiler fuses.
-  """
-  assert values.shape == expected.shape
-  values, expected = np.asarray(values), np.asarray(expected)
-  scale = np.abs(expected).max(axis=0)
-  error = np.abs(values - expected) / np.where(scale > 0, scale, 1)
-  different = np.count_nonzero(error > tolerance)
-  assert different <= n_different, (different, error.max(), np.argmax(error))
+
+@pytest.mark.parametrize("function", [atoms, by_atlas])
+def test_compiled_equals_eager_as_a_whole(function):
+  check_compiled(function)
+
+
+@pytest.mark.parametrize("name", BY_VOXEL)
+@pytest.mark.parametrize("piece", [32_769, 7_001])
+def test_pieces_equal_the_whole(name, piece):
+  function, rel = BY_VOXEL[name]
+  check_pieces(function, N, piece, rel=rel, n_different=n_ties(name))
