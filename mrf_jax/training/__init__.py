@@ -1,1 +1,1 @@
-"""Folds, steps, checkpoints and the loop over epochs."""
+"""Training of networks: options, steps, folds on devices and checkpoints."""

@@ -1,4 +1,4 @@
-"""Folds side by side: devices in parallel, several folds on each."""
+"""Folds on devices: devices in parallel, several folds on each."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -7,25 +7,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Rows that are brought into a table at once, at most.
-_PART_ROWS = 1 << 16
+# Most rows that are copied into a table at once.
+_BLOCK_ROWS = 1 << 16
 
 
 class FoldRunner:
-  """Keeps folds on this process's devices, and calls functions of all.
+  """Calls a function of one fold for all folds, on this process's devices.
 
-  A fold lies at one place of [device, fold on it]; surplus places repeat
-  fold 0 and are never shown.
+  Arrays of all folds have the axes [device, fold on it, …]. Every device has as
+  many folds: where there are too few, fold 0 is repeated, and the results of
+  the copies are dropped.
   """
 
   def __init__(self, n_folds: int, *, at_once: int | None = None):
-    """Spreads folds over the devices of this process.
+    """Divides folds among the devices of this process.
 
     Args:
-      n_folds: how many there are.
-      at_once: folds that one device vectorises over (`vmap`); the others on
-        it follow one after another. None is all on an accelerator and one on
-        a CPU, where batched small products take longer than single ones.
+      n_folds: number of folds.
+      at_once: folds that one device vectorises over (`vmap`); its other folds
+        follow one after another. None is all on an accelerator and one on a
+        CPU, where batched small products take longer than single ones.
     """
     devices = jax.local_devices()
     self.n_folds = n_folds
@@ -36,23 +37,23 @@ class FoldRunner:
       on_cpu = devices[0].platform == "cpu"
       at_once = 1 if on_cpu else self._per_device
     self._at_once = min(at_once, self._per_device)
-    # How `pmap` lays out its results: what is placed the same way enters it
-    # without a copy.
+    # Layout of the results of `pmap`: arrays in this layout enter it without a
+    # copy.
     example = jax.pmap(lambda x: x, devices=self._devices)
     self._sharding = example(np.zeros(self._n_devices)).sharding
 
   def compile(self, function: Callable, *, donate: bool) -> Callable:
-    """A function of one fold as a function of all.
+    """Turns a function of one fold into a function of all folds.
 
     Args:
       function: pure; called as function(state, fold, shared, *numbers), where
         `state` and `fold` are one fold's.
-      donate: whether the states are used up and their memory used again.
+      donate: whether the states are consumed and their memory is reused.
 
     Returns:
-      A function of (states, folds, shared, *numbers) that gives what
-      `function` does for all folds, on their devices; the numbers may change
-      from call to call. Compiled at its first call.
+      A function of (states, folds, shared, *numbers) that returns the results
+      of all folds, on their devices; the numbers may change from call to call.
+      It is compiled at its first call.
     """
 
     def all_on_device(states, folds, shared, *numbers):
@@ -64,11 +65,11 @@ class FoldRunner:
 
     compiled: list[Callable] = []
 
-    def call(states, folds, shared, *given):
-      numbers = [np.asarray(number, np.int32) for number in given]
+    def call(states, folds, shared, *integers):
+      numbers = [np.asarray(integer, np.int32) for integer in integers]
       if not compiled:
-        # Ahead of time: left to itself, jax 0.10 compiles once more when the
-        # states come from a step instead of from `spread`.
+        # Ahead of time: jax 0.10 would compile a second time when the states
+        # come from a step instead of from `spread`.
         mapped = jax.pmap(
           all_on_device,
           in_axes=(0, 0, 0) + (None,) * len(numbers),
@@ -82,24 +83,35 @@ class FoldRunner:
     return call
 
   def spread(self, trees: Sequence) -> Any:
-    """One pytree a fold, all of the same shapes, onto the devices."""
-    places = self._n_devices * self._per_device
-    filled = [*trees, *[trees[0]] * (places - len(trees))]
+    """Copies pytrees to the devices: one for each fold, all of one shape.
+
+    Args:
+      trees: of each fold.
+
+    Returns:
+      One pytree of [device, fold on it, …].
+    """
+    n_copies = self._n_devices * self._per_device - len(trees)
+    trees = [*trees, *[trees[0]] * n_copies]
 
     def stack(*leaves):
       parts = []
       for number, device in enumerate(self._devices):
         start = number * self._per_device
         own = leaves[start : start + self._per_device]
-        of_numpy = all(isinstance(leaf, np.ndarray) for leaf in own)
-        stacked = np.stack(own) if of_numpy else jnp.stack(own)
+        on_host = all(isinstance(leaf, np.ndarray) for leaf in own)
+        stacked = np.stack(own) if on_host else jnp.stack(own)
         parts.append(jax.device_put(stacked[None], device))
       return self._join(parts)
 
-    return jax.tree.map(stack, *filled)
+    return jax.tree.map(stack, *trees)
 
   def replicate(self, tree) -> Any:
-    """A pytree once on each device."""
+    """Copies a pytree to every device: [device, …].
+
+    Args:
+      tree: of NumPy arrays.
+    """
     return jax.tree.map(
       lambda leaf: self._join(
         [jax.device_put(np.asarray(leaf)[None], d) for d in self._devices]
@@ -115,14 +127,14 @@ class FoldRunner:
     n_columns: int,
     dtype: np.dtype,
   ) -> jax.Array:
-    """A table of many rows once on each device, filled part by part.
+    """Copies a table of many rows to every device, part by part.
 
-    The host never holds more than one part beside what the devices hold.
+    The host needs memory for one part only, besides that of its devices.
 
     Args:
       parts: arrays of [row, column], together at most `n_rows` − 1 rows.
       n_rows: rows of the table; row 0 and rows that no part fills are zero.
-      n_columns: columns.
+      n_columns: columns of the table.
       dtype: type of the table.
 
     Returns:
@@ -134,14 +146,18 @@ class FoldRunner:
     ]
     row = 1
     for part in parts:
-      for start in range(0, len(part), _PART_ROWS):
-        block = part[start : start + _PART_ROWS].astype(dtype)[None]
+      for start in range(0, len(part), _BLOCK_ROWS):
+        block = part[start : start + _BLOCK_ROWS].astype(dtype)[None]
         tables = [_write_rows(table, block, row + start) for table in tables]
       row += len(part)
     return self._join(tables)
 
   def gather(self, tree) -> list:
-    """One host pytree a fold of what lies on the devices."""
+    """Copies a pytree of all folds to the host, one pytree for each fold.
+
+    Args:
+      tree: of [device, fold on it, …].
+    """
     flat = jax.tree.map(self.flatten, tree)
     return [
       jax.tree.map(lambda x, fold=fold: x[fold], flat)
@@ -149,12 +165,16 @@ class FoldRunner:
     ]
 
   def flatten(self, array) -> np.ndarray:
-    """[device, fold on it, …] as [fold, …] on the host."""
+    """Copies an array of all folds to the host, as [fold, …].
+
+    Args:
+      array: [device, fold on it, …].
+    """
     array = np.asarray(array)
     return array.reshape(-1, *array.shape[2:])[: self.n_folds]
 
   def _join(self, parts: list[jax.Array]) -> jax.Array:
-    """One array of a part, [1, …], on each device."""
+    """Joins one part, [1, …], of each device to an array of all devices."""
     shape = (len(parts), *parts[0].shape[1:])
     return jax.make_array_from_single_device_arrays(
       shape, self._sharding, parts

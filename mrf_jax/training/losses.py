@@ -1,4 +1,4 @@
-"""What a network's training makes small."""
+"""Losses of a training, and weights of voxels and maps in them."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,8 @@ Loss = Callable[
   [Float32[Array, "*voxel output"], Float32[Array, "*voxel map"]],
   Float32[Array, "*voxel map"],
 ]
-# Bins of log T1, and the deviation of the kernel that smooths their counts.
+# Width of the bins of log T1, and standard deviation of the Gaussian that
+# smooths their counts.
 _BIN = 0.02
 _SMOOTHING = 0.1
 
@@ -23,7 +24,9 @@ _SMOOTHING = 0.1
 def squared_error(
   outputs: Float32[Array, "*voxel map"], maps: Float32[Array, "*voxel map"]
 ) -> Float32[Array, "*voxel map"]:
-  """(q^ - q)², the paper's.
+  """Squared error of each map, the paper's loss.
+
+  (q^ - q)²
 
   Args:
     outputs: estimated maps, on the scale of [0, 1].
@@ -35,16 +38,17 @@ def squared_error(
 def negative_log_likelihood(
   outputs: Float32[Array, "*voxel output"], maps: Float32[Array, "*voxel map"]
 ) -> Float32[Array, "*voxel map"]:
-  """Of a normal distribution whose deviation the network predicts too.
+  """Negative log-likelihood of a normal distribution, without its constant.
 
-  log s + (q^ - q)² / 2 s²
+  log s + (q^ - q)² / 2 s²   (Nix and Weigend 1994)
 
-  A voxel counts by the inverse of its own variance: the milliseconds of white
-  matter's T2 are not drowned by the hundreds of cerebrospinal fluid's, and the
-  best estimate is the mean all the same (Nix and Weigend 1994).
+  The network predicts the estimate q^ and its standard deviation s. A voxel has
+  the weight of its inverse variance, so that errors of a few milliseconds in
+  the T2 of white matter count next to errors of hundreds in cerebrospinal
+  fluid. The best estimate is the mean, as for the squared error.
 
   Args:
-    outputs: estimated maps, then the logarithms of their deviations.
+    outputs: estimated maps, then logarithms of their standard deviations.
     maps: reference maps.
   """
   estimates, log_deviations = split_deviations(outputs)
@@ -55,16 +59,17 @@ def negative_log_likelihood(
 def weighted_likelihood(
   outputs: Float32[Array, "*voxel output"], maps: Float32[Array, "*voxel map"]
 ) -> Float32[Array, "*voxel map"]:
-  """The negative log-likelihood, each voxel weighted by its own deviation.
+  """Negative log-likelihood, each voxel weighted by its predicted variance.
 
-  s² (log s + (q^ - q)² / 2 s²), s² in front taken as a number
+  s² (log s + (q^ - q)² / 2 s²)   (Seitzer 2022, β = 1)
 
-  The maps learn by the squared error, the deviations by the likelihood: under
-  the likelihood alone, voxels that are uncertain, and all that is not learned
-  yet, count for next to nothing (Seitzer 2022, β = 1).
+  The first s² is a constant for the gradient. The maps then have the gradient
+  of the squared error, and the standard deviations that of the likelihood.
+  Under the likelihood alone, voxels that are uncertain, or not learned yet,
+  have almost no weight.
 
   Args:
-    outputs: estimated maps, then the logarithms of their deviations.
+    outputs: estimated maps, then logarithms of their standard deviations.
     maps: reference maps.
   """
   _, log_deviations = split_deviations(outputs)
@@ -72,7 +77,8 @@ def weighted_likelihood(
   return variances * negative_log_likelihood(outputs, maps)
 
 
-# Name to the loss of each map of each voxel, and outputs of a network per map.
+# Name of a loss to its function, and to the outputs that the network needs for
+# each map.
 LOSSES: dict[str, tuple[Loss, int]] = {
   "squared_error": (squared_error, 1),
   "likelihood": (negative_log_likelihood, 2),
@@ -85,12 +91,12 @@ def weighted_mean(
   inside: Bool[Array, "*voxel 1"],
   weights: tuple[float, ...],
 ) -> Float32[Array, ""]:
-  """Mean over the voxels inside the mask, and over maps by their weights.
+  """Mean loss over the voxels inside the mask, and weighted mean over the maps.
 
   Args:
     losses: of each map of each voxel.
-    inside: whether a voxel is in the mask.
-    weights: of the maps; only their proportions count.
+    inside: whether a voxel is inside the mask.
+    weights: of the maps; only their proportions matter.
   """
   share = jnp.array(weights) / sum(weights)
   sums = jnp.where(inside, losses, 0).sum(tuple(range(losses.ndim - 1)))
@@ -98,14 +104,15 @@ def weighted_mean(
 
 
 def check_loss(name: str, weights: tuple[float, ...]) -> None:
-  """Refuses a loss that is unknown, or weights that are not of the maps.
+  """Checks the name of a loss and the weights of the maps in it.
 
   Args:
     name: one of `LOSSES`.
-    weights: of the maps.
+    weights: of PD, T1 and T2.
 
   Raises:
-    UserError: they are refused.
+    UserError: the loss is unknown, or the weights are not three numbers above
+      zero.
   """
   if name not in LOSSES:
     raise UserError(
@@ -121,11 +128,12 @@ def check_loss(name: str, weights: tuple[float, ...]) -> None:
 def balancing_weights(
   t1_ms: Float[np.ndarray, "voxel"], *, exponent: float
 ) -> Float[np.ndarray, "voxel"]:
-  """Weights of voxels by how rare their T1 is, of mean one.
+  """Loss weights that balance rare and frequent T1 values, of mean one.
 
-  w = p(log T1)^(−exponent), p smoothed (Yang 2021)
+  w = p(log T1)^(−exponent), with the smoothed density p (Yang 2021)
 
-  With an exponent of one every T1 weighs the same, with zero every voxel.
+  With an exponent of one all T1 values have the same weight in total, with zero
+  all voxels have.
 
   Args:
     t1_ms: reference T1 of the training subjects, [voxel], ms.

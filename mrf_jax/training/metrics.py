@@ -10,36 +10,39 @@ from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES
 
-_PLACE = ("method", "fold", "epoch")
+# Identify a record.
+_KEY = ("method", "fold", "epoch")
 
 
 class EpochLog:
-  """Writes each epoch's losses and watched errors.
+  """Log of the losses and watched errors of each epoch.
 
-  An epoch that stands is not written again: after a restart from a checkpoint
-  some are trained a second time.
+  After a restart from a checkpoint some epochs are trained a second time; an
+  epoch that is in the log already is not written again.
   """
 
   def __init__(self, folder: pathlib.Path, method: str, *, process: int = 0):
     """Opens the log of one method.
 
     Args:
-      folder: of `metrics.jsonl` and of the events.
+      folder: holds `metrics.jsonl` and the folders of events.
       method: name of the method.
-      process: each process has a file of its own until `join_logs`.
+      process: number of this process; each writes a file of its own, until
+        `join_logs`.
     """
     self._method = method
     path = log_file(folder, process)
-    # A killed process may have left half a line.
+    # A killed process may have left an incomplete last line.
     records = read_records(path)
     if path.exists():
       _write_records(path, records)
-    self._standing = {_place(record) for record in records}
+    self._written = {_key(record) for record in records}
     self._lines = open(path, "a")
     events = folder / method
-    # Not left to the writer, which minds if another process is faster.
+    # `SummaryWriter` raises if another process makes the folder first.
     events.mkdir(parents=True, exist_ok=True)
-    # Their names hold a whole second and the host: not enough for processes.
+    # The default file name has the second and the host, which two processes may
+    # share.
     self._events = SummaryWriter(
       str(events), filename_suffix=f".process-{process}"
     )
@@ -52,14 +55,19 @@ class EpochLog:
     self._events.close()
 
   def __call__(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
-    """Takes what `train_folds` reports of an epoch."""
-    for place, fold in enumerate(map(int, metrics["fold"])):
-      if (self._method, fold, epoch) in self._standing:
+    """Writes one epoch of all folds.
+
+    Args:
+      epoch: from 1.
+      metrics: as `train_folds` reports them.
+    """
+    for index, fold in enumerate(map(int, metrics["fold"])):
+      if (self._method, fold, epoch) in self._written:
         continue
-      values = {"training_loss": float(metrics["loss"][place])}
+      values = {"training_loss": float(metrics["loss"][index])}
       for whose, errors in zip(
         ("training", "left_out"),
-        metrics["watched_mae"][place] if "watched_mae" in metrics else (),
+        metrics["watched_mae"][index] if "watched_mae" in metrics else (),
         strict=False,
       ):
         for name, error in zip(MAP_NAMES, errors, strict=True):
@@ -73,18 +81,23 @@ class EpochLog:
 
 
 def log_file(folder: pathlib.Path, process: int = 0) -> pathlib.Path:
-  """The JSON lines of one process."""
+  """Path of the JSON lines of one process.
+
+  Args:
+    folder: of the logs.
+    process: number of the process.
+  """
   return folder / (f"metrics-{process}.jsonl" if process else "metrics.jsonl")
 
 
 def read_records(path: pathlib.Path) -> list[dict]:
-  """The whole lines of a file; none if it is not there.
+  """Records of a log, without incomplete lines; none if there is no file.
 
   Args:
-    path: JSON lines.
+    path: of the JSON lines.
 
   Raises:
-    UserError: it is a folder.
+    UserError: the path is a folder.
   """
   if path.is_dir():
     raise UserError(
@@ -97,22 +110,22 @@ def read_records(path: pathlib.Path) -> list[dict]:
       record = json.loads(line)
     except ValueError:
       continue
-    if isinstance(record, dict) and record.keys() >= {*_PLACE}:
+    if isinstance(record, dict) and record.keys() >= {*_KEY}:
       records.append(record)
   return records
 
 
 def join_logs(folder: pathlib.Path) -> None:
-  """Moves the lines of all processes into `metrics.jsonl`, each once.
+  """Merges the logs of all processes into `metrics.jsonl`.
 
   Args:
-    folder: of the files.
+    folder: of the logs.
   """
   others = sorted(folder.glob("metrics-*.jsonl"))
   if not others:
     return
   records = {
-    _place(record): record
+    _key(record): record
     for path in (*others, log_file(folder))
     for record in read_records(path)
   }
@@ -121,9 +134,9 @@ def join_logs(folder: pathlib.Path) -> None:
     path.unlink()
 
 
-def _place(record: dict) -> tuple:
-  """Whose epoch it is."""
-  return tuple(record[name] for name in _PLACE)
+def _key(record: dict) -> tuple:
+  """Method, fold and epoch of a record."""
+  return tuple(record[name] for name in _KEY)
 
 
 def _write_records(path: pathlib.Path, records: list[dict]) -> None:

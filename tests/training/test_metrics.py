@@ -1,3 +1,5 @@
+"""The log of losses and watched errors."""
+
 import json
 
 import numpy as np
@@ -18,18 +20,18 @@ def errors(losses):
   return np.ones((len(losses), 2, 3)) * np.arange(1, 7).reshape(2, 3)
 
 
-def test_losses_and_errors_stand_under_their_names(tmp_path):
+def test_names_of_losses_and_errors(tmp_path):
   with EpochLog(tmp_path, "cohen") as log:
     log(1, metrics(0.5, 0.25))
-  (one, two) = read_records(tmp_path / "metrics.jsonl")
-  assert (one["fold"], one["epoch"], one["training_loss"]) == (0, 1, 0.5)
-  assert two["training_loss"] == 0.25
-  assert two["training_mae_t2_ms"] == 3
-  assert two["left_out_mae_pd"] == 4
+  (first, second) = read_records(tmp_path / "metrics.jsonl")
+  assert (first["fold"], first["epoch"], first["training_loss"]) == (0, 1, 0.5)
+  assert second["training_loss"] == 0.25
+  assert second["training_mae_t2_ms"] == 3
+  assert second["left_out_mae_pd"] == 4
   assert list((tmp_path / "cohen").glob("events*"))
 
 
-def test_an_epoch_that_stands_is_not_written_again(tmp_path):
+def test_epoch_is_written_once(tmp_path):
   for _ in range(2):
     with EpochLog(tmp_path, "cohen") as log:
       log(1, metrics(0.5, 0.25))
@@ -38,10 +40,11 @@ def test_an_epoch_that_stands_is_not_written_again(tmp_path):
   assert len(read_records(tmp_path / "metrics.jsonl")) == 4
 
 
-def test_half_a_line_of_a_killed_process_is_left_out(tmp_path):
+def test_incomplete_line_is_dropped(tmp_path):
   with EpochLog(tmp_path, "cohen") as log:
     log(1, metrics(0.5, 0.25))
   path = tmp_path / "metrics.jsonl"
+  # A killed process has written half of the last line.
   path.write_text(path.read_text()[:-30])
   with EpochLog(tmp_path, "cohen") as log:
     log(1, metrics(0.5, 0.25))
@@ -49,14 +52,14 @@ def test_half_a_line_of_a_killed_process_is_left_out(tmp_path):
   assert [json.loads(line)["fold"] for line in lines] == [0, 1]
 
 
-def test_logs_of_processes_are_joined(tmp_path):
+def test_logs_of_processes_are_merged(tmp_path):
   for process in (0, 1):
     with EpochLog(tmp_path, "cohen", process=process) as log:
       log(1, metrics(0.5 + process))
   events = list((tmp_path / "cohen").glob("events*"))
   assert len(events) == 2
   join_logs(tmp_path)
-  # Of an epoch that both have trained, one line stays.
+  # Both have trained this epoch: one line stays.
   (record,) = read_records(tmp_path / "metrics.jsonl")
   assert record["training_loss"] == 0.5
   assert [p.name for p in tmp_path.glob("*.jsonl")] == ["metrics.jsonl"]
