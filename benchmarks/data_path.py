@@ -28,7 +28,13 @@ from mrf_jax.maps import Maps
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.training.devices import FoldRunner
-from mrf_jax.training.fold_data import Signals, make_folds, place
+from mrf_jax.training.fold_data import (
+  Signals,
+  TrainingData,
+  make_folds,
+  put_on_devices,
+)
+from mrf_jax.training.options import TrainingOptions
 
 _SUBJECTS = flags.DEFINE_integer("subjects", 6, "Number of scans.")
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of each scan.")
@@ -83,23 +89,27 @@ def _load_table(paths: list[pathlib.Path], subjects: list[Subject]):
 
   masks = [subject.mask for subject in subjects]
   maps = [subject.maps for subject in subjects]
-  folds, _ = make_folds(
-    masks, maps, range(len(masks)), seed=0, watched_voxels=1000
+  options = TrainingOptions(
+    seed=0,
+    epochs=1,
+    batch=600,
+    tile=1,
+    learning_rate=1e-3,
+    storage=_STORAGE.value,
+    watched_voxels=1000,
   )
+  folds, _ = make_folds(masks, maps, range(len(masks)), options)
   n_channels = 2 * 673
-  runner = FoldRunner(len(folds))
-  placed = place(
-    runner,
+  on_devices = put_on_devices(
+    FoldRunner(len(folds)),
     folds,
     range(len(folds)),
-    Signals(n_channels, read),
-    masks,
-    maps,
-    storage=_STORAGE.value,
+    TrainingData(Signals(n_channels, read), masks, maps),
+    storage=options.storage,
     padding=3,
   )
-  jax.block_until_ready(placed)
-  return placed[1].signals
+  jax.block_until_ready(on_devices)
+  return on_devices[1].signals
 
 
 def _write_scan(path: pathlib.Path, seed: int) -> None:

@@ -32,7 +32,8 @@ from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.training.fold_data import Signals
+from mrf_jax.training.fold_data import Signals, TrainingData
+from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.train import train_folds
 
 REACH = Spatiotemporal().reach
@@ -125,16 +126,19 @@ def _train(subjects, references, *, tile, epochs, basis):
   start = time.process_time()
   (fold,) = train_folds(
     network,
-    Signals.held(signals),
-    [subject.mask for subject in subjects],
-    references,
-    reach=REACH,
-    seed=0,
-    epochs=epochs,
-    batch=max(1, round(600 / tile**2)),
-    tile=tile,
-    learning_rate=_RATE.value,
-    schedule="cosine",
+    TrainingData(
+      Signals.in_memory(signals),
+      [subject.mask for subject in subjects],
+      references,
+    ),
+    TrainingOptions(
+      seed=0,
+      epochs=epochs,
+      batch=max(1, round(600 / tile**2)),
+      tile=tile,
+      learning_rate=_RATE.value,
+      schedule="cosine",
+    ),
     left_out=[0],
   )
   seconds = time.process_time() - start

@@ -43,7 +43,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.timing.machine import device_name
-from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+from mrf_jax.training.options import TrainingOptions
+from mrf_jax.training.state import Fold, VoxelTable, init_state
+from mrf_jax.training.step import train_step
 
 REACH = Spatiotemporal().reach
 
@@ -132,18 +134,28 @@ def gflop_of(*, n_voxels: int, n_estimates: int) -> float:
   return 2 * (products + 3 * n_estimates * per_estimate) / 1e9
 
 
-def our_step(table, fold, params_of, *, dropout, tile, batch, rng, **options):
+def our_step(
+  table, fold, initial_params, *, dropout, tile, batch, precision="float32"
+):
   """Function that makes one step after another, and the rows of its tiles.
 
-  The initial parameters are appended to `params_of`.
+  The initial parameters are appended to `initial_params`.
   """
-  network, optimizer = Spatiotemporal(dropout=dropout), optax.adam(1e-3)
-  state = init_state(
-    network, optimizer, fold.key, n_channels=2 * _FRAMES.value, reach=REACH
+  options = TrainingOptions(
+    seed=0,
+    epochs=1,
+    batch=batch,
+    tile=tile,
+    learning_rate=1e-3,
+    precision=precision,
   )
-  params_of.append(jax.tree.map(np.array, state.params))
-  margin = REACH + tile
-  centres = inner_centres(table, count=batch, margin=margin, rng=rng)
+  network = Spatiotemporal(dropout=dropout)
+  optimizer = optax.adam(options.learning_rate)
+  state = init_state(network, optimizer, fold.key, n_channels=2 * _FRAMES.value)
+  initial_params.append(jax.tree.map(np.array, state.params))
+  centres = inner_centres(
+    table, count=batch, margin=REACH + tile, rng=np.random.default_rng(1)
+  )
 
   def step(state, fold, table, centres):
     return train_step(
@@ -151,11 +163,9 @@ def our_step(table, fold, params_of, *, dropout, tile, batch, rng, **options):
       fold,
       table,
       centres,
-      model=network,
+      network=network,
       optimizer=optimizer,
-      reach=REACH,
-      tile=tile,
-      **options,
+      options=options,
     )
 
   compiled = jax.jit(step, donate_argnums=0)
@@ -180,7 +190,6 @@ def compare_losses(table, fold) -> None:
     dropout=0.0,
     tile=1,
     batch=_BATCH.value,
-    rng=np.random.default_rng(1),
   )
   rows = peer_rows(table, centres)
   losses = [ours() for _ in range(3)]
@@ -233,8 +242,7 @@ def our_runs(table, fold, params) -> list[Run]:
         dropout=0.2,
         tile=side,
         batch=count,
-        rng=np.random.default_rng(1),
-        compute_dtype=jnp.dtype(precision),
+        precision=precision,
       )
       n_estimates = count * side**2
       n_voxels = count * (side + 2 * REACH) ** 2

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import ml_collections
 import numpy as np
@@ -21,18 +20,28 @@ from mrf_jax.maps import Maps
 from mrf_jax.methods.network import training_options
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.training.checkpoint import Checkpoints, Saving
-from mrf_jax.training.fold_data import NOBODY, Signals
+from mrf_jax.training.checkpoint import CheckpointFolder
+from mrf_jax.training.fold_data import NO_SUBJECT, Signals, TrainingData
+from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.train import TrainedFold, train_folds
 from mrf_jax.workdir.configuration import config_differences
 
-# Of steps and rate of the training that the network comes from; for scans of
-# the same train, while another one takes all of them.
+# Share of the steps and of the learning rate of the network's own training, for
+# scans of the same sequence. Scans of another sequence take all of both.
 SHARE = 0.25
 
 
 def clipped_references(subjects, paths, config) -> list[Maps]:
-  """Clipped reference maps of scans that belong together."""
+  """Clipped reference maps of scans of the same sequence.
+
+  Args:
+    subjects: the scans.
+    paths: of their files, for errors.
+    config: of the model bundle.
+
+  Raises:
+    UserError: the scans differ, or one has no reference maps.
+  """
   percentiles = config["preprocessing"]["clip_percentiles"]
   check_alike(subjects, paths)
   return [
@@ -70,49 +79,67 @@ def adapted_model(
 
 
 def finetune_options(
-  options: dict[str, Any],
   config: dict,
   method: str,
   *,
   share: float,
   before: dict,
   voxels: int,
-) -> dict[str, Any]:
-  """Arguments of `train_folds`: those of the bundle, or of the flags."""
-  known = ml_collections.ConfigDict(config)
-  training = training_options(known, method)
-  training.pop("rank", None)
-  seed = training.pop("seed")
-  training["seed"] = known.seed if seed is None else seed
-  # Of its last training, which may have been another than the configuration's.
-  epochs = before.get("epochs", training["epochs"])
-  rate = before.get("learning_rate", training["learning_rate"])
-  # As many steps where there are fewer voxels; older bundles do not say theirs.
-  epochs *= before.get("voxels", voxels) / voxels
-  defaults = {
-    "epochs": max(1, round(share * epochs)),
-    "learning_rate": share * rate,
-  }
-  for name, default in defaults.items():
-    training[name] = default if options[name] is None else options[name]
-  return training
+  epochs: int | None,
+  learning_rate: float | None,
+) -> TrainingOptions:
+  """Options of a fine-tuning, from those of the network's last training.
+
+  Args:
+    config: configuration of the model bundle.
+    method: name of the network.
+    share: of the steps and of the learning rate of the last training.
+    before: what the bundle stores of the last training, which may have been
+      another than that of the configuration.
+    voxels: training voxels of the fine-tuning.
+    epochs: instead of `share` of the steps, if not None.
+    learning_rate: instead of `share` of the last one, if not None.
+
+  Raises:
+    UserError: an option is not valid.
+  """
+  options = training_options(ml_collections.ConfigDict(config), method)
+  if epochs is None:
+    # As many steps where there are fewer voxels; older bundles do not store
+    # the number of theirs.
+    passes = before.get("epochs", options.epochs)
+    passes *= before.get("voxels", voxels) / voxels
+    epochs = max(1, round(share * passes))
+  if learning_rate is None:
+    learning_rate = share * before.get("learning_rate", options.learning_rate)
+  return dataclasses.replace(
+    options, epochs=epochs, learning_rate=learning_rate
+  )
 
 
 def finetune_checkpoints(
   folder: pathlib.Path,
-  training: dict[str, Any],
+  options: TrainingOptions,
   source: str,
   paths: Sequence[str],
   references: Sequence[Maps],
-) -> Checkpoints:
-  """Those of this training, or of one that was stopped."""
+) -> CheckpointFolder:
+  """Folder of the checkpoints of a fine-tuning.
+
+  Args:
+    folder: of the checkpoints.
+    options: of the training.
+    source: path of the model bundle that is fine-tuned.
+    paths: of the subject files.
+    references: clipped reference maps of the subjects.
+  """
   digest = hashlib.sha256()
   for maps in references:
     digest.update(maps.stack().tobytes())
-  return Checkpoints(
+  return CheckpointFolder(
     folder,
     config={
-      **training,
+      **dataclasses.asdict(options),
       "model": str(source),
       "subjects": [str(path) for path in paths],
       "references": digest.hexdigest(),
@@ -129,41 +156,47 @@ def train_further(
   subjects: Sequence[Subject],
   paths: Sequence[str],
   references: Sequence[Maps],
-  training: dict[str, Any],
-  checkpoints: Checkpoints,
+  options: TrainingOptions,
+  checkpoints: CheckpointFolder,
 ) -> tuple[TrainedFold, dict[int, np.ndarray]]:
-  """The network, and mean absolute errors in watched voxels by epoch."""
-  options = dict(training)
-  saving = Saving(
-    checkpoints,
-    every_epochs=options.pop("checkpoint_epochs"),
-    every_minutes=options.pop("checkpoint_minutes"),
-  )
+  """Trains a network on all of the subjects, from its own weights.
+
+  Args:
+    model: the trained network.
+    subjects: the scans, without their signals.
+    paths: of their files.
+    references: their clipped reference maps.
+    options: of the training.
+    checkpoints: folder of the checkpoints.
+
+  Returns:
+    The trained network, and by epoch the mean absolute errors of the maps in
+    the watched voxels.
+  """
   errors: dict[int, np.ndarray] = {}
 
-  def watch(epoch: int, metrics: dict) -> None:
+  def note_errors(epoch: int, metrics: dict) -> None:
     if "watched_mae" in metrics:
       errors[epoch] = metrics["watched_mae"][0, 0]
 
+  signals = _normalised(model, subjects[0].n_windows, paths)
+  masks = [subject.mask for subject in subjects]
   (trained,) = train_folds(
     model.network,
-    _normalised(model, subjects[0].n_windows, paths),
-    [subject.mask for subject in subjects],
-    references,
-    reach=model.reach,
-    left_out=[NOBODY],
-    saving=saving,
+    TrainingData(signals, masks, references),
+    options,
+    left_out=[NO_SUBJECT],
     start=TrainedFold(model.variables, model.map_range, 0.0),
-    on_epoch=watch,
-    **options,
+    checkpoint_folder=checkpoints,
+    on_epoch=note_errors,
   )
   return trained, errors
 
 
 def _normalised(model: Model, n_windows: int, paths: Sequence[str]) -> Signals:
-  """Signals as reconstruction will normalise them."""
+  """Signals of the subjects, normalised as in reconstruction."""
 
-  def of(subject: int, left_out: int) -> np.ndarray:
+  def load(subject: int, left_out: int) -> np.ndarray:
     del left_out
     signals = _signals_of(paths[subject])
     if model.basis is not None:
@@ -171,14 +204,21 @@ def _normalised(model: Model, n_windows: int, paths: Sequence[str]) -> Signals:
     return normalise_signals(signals, per=model.normalise_signals_per)
 
   if model.basis is None:
-    return Signals(2 * n_windows, of)
+    return Signals(2 * n_windows, load)
   return Signals(
-    2 * model.basis.shape[1], of, per_fold=True, bases={NOBODY: model.basis}
+    2 * model.basis.shape[1],
+    load,
+    per_fold=True,
+    bases={NO_SUBJECT: model.basis},
   )
 
 
 def _signals_of(path: str) -> np.ndarray:
-  """Read when they are wanted: those of several scans fill the memory."""
+  """Signals of a subject file.
+
+  They are read when they are needed: those of several scans may not fit into
+  memory.
+  """
   signals = load_subject(path).signals
   assert signals is not None
   return signals

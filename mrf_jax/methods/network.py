@@ -1,4 +1,4 @@
-"""A network trained on the other subjects."""
+"""Reconstruction by a network that is trained on the other subjects."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,11 +20,12 @@ from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.processes import own_share
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank
-from mrf_jax.training.checkpoint import Checkpoints, Saving
-from mrf_jax.training.fold_data import Signals
+from mrf_jax.training.checkpoint import CheckpointFolder
+from mrf_jax.training.fold_data import Signals, TrainingData
 from mrf_jax.training.losses import LOSSES
 from mrf_jax.training.metrics import EpochLog
-from mrf_jax.training.train import TrainedFold, check_options, train_folds
+from mrf_jax.training.options import TrainingOptions
+from mrf_jax.training.train import TrainedFold, train_folds
 from mrf_jax.workdir.configuration import config_differences
 from mrf_jax.workdir.stage_times import StageTime
 
@@ -32,39 +33,44 @@ SAMPLINGS = ("patches", "tiles")
 
 
 def network(method: str, study: Study) -> Estimates:
-  """A network trained on the other subjects; for process 0 only.
+  """Maps of the left-out subjects, estimated by a network; for process 0 only.
 
-  What `train_own_folds` has trained in other processes is not trained again.
+  Folds that have no model bundle are trained first, from the checkpoints that
+  `train_own_folds` has written in all processes.
+
+  Args:
+    method: name of the network.
+    study: subjects and configuration.
   """
   missing = _missing(study, method)
   if missing:
     _save_bundles(study, method, missing)
-  checkpoints = _checkpoints(study, method)
+  checkpoints = _checkpoint_folder(study, method)
   models, times = {}, []
   for fold in study.folds:
     checkpoints.remove(fold)
     model = load_model(study.models.model(method, fold))
     variables = jax.device_put(model.variables)
     models[fold] = dataclasses.replace(model, variables=variables)
-  found, seconds = reconstruct_all(
+  estimates, seconds = reconstruct_all(
     method,
     study,
     lambda k, subject: reconstruct_with_deviations(
       models[k], subject, precision=study.config.precision
     ),
   )
-  deviations = [deviation for _, deviation in found if deviation is not None]
+  maps = [own_maps for own_maps, _ in estimates]
+  deviations = [own for _, own in estimates if own is not None]
   if study.models is study.workdir:
     times.append(_training_time(study, method))
-  maps = [estimate for estimate, _ in found]
   return Estimates(maps, [*times, seconds], deviations or None)
 
 
 def _training_time(study: Study, method: str) -> StageTime:
-  """Seconds of all folds, and the estimates that their epochs made."""
+  """Duration of the training of all folds, and its number of estimates."""
   bundles = [study.workdir.model(method, fold) for fold in study.folds]
   voxels = [subject.n_voxels for subject in study.subjects]
-  epochs = training_options(study.config, method)["epochs"]
+  epochs = training_options(study.config, method).epochs
   return StageTime(
     method,
     "train",
@@ -74,11 +80,11 @@ def _training_time(study: Study, method: str) -> StageTime:
 
 
 def train_own_folds(method: str, study: Study) -> None:
-  """Trains this process's share of the folds, and leaves it as checkpoints.
+  """Trains this process's share of the folds and writes their checkpoints.
 
   Args:
     method: name of the network.
-    study: what it may look at.
+    study: subjects and configuration.
   """
   folds = own_share(_missing(study, method))
   if folds:
@@ -86,10 +92,10 @@ def train_own_folds(method: str, study: Study) -> None:
 
 
 def _missing(study: Study, method: str) -> list[int]:
-  """Folds that have no bundle.
+  """Folds that have no model bundle.
 
   Raises:
-    UserError: it should stand in another workdir, and does not.
+    UserError: the bundles are another workdir's, and one is missing there.
   """
   missing = [
     fold
@@ -98,14 +104,14 @@ def _missing(study: Study, method: str) -> list[int]:
   ]
   if missing and study.models is not study.workdir:
     raise UserError(
-      f"{study.models.model(method, missing[0])}: is not there; models_from "
-      "wants a workdir whose networks are trained"
+      f"{study.models.model(method, missing[0])}: is missing; models_from "
+      "needs a workdir whose networks are trained"
     )
   return missing
 
 
 def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
-  """Trains folds as far as they are not, and writes their bundles."""
+  """Trains folds and saves the model bundle of each."""
   config, scan = study.config, study.subjects[0]
   module, reach = make_network(config, method)
   trained, bases = _train(study, method, folds)
@@ -139,43 +145,33 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
 def _train(
   study: Study, method: str, folds: list[int]
 ) -> tuple[list[TrainedFold], Mapping[int, np.ndarray]]:
-  """Trains some folds from where their checkpoints stand.
+  """Trains folds, from their checkpoints if there are any.
 
   Returns:
-    The folds, and the basis of each where they see compressed signals.
+    The folds, and the temporal basis of each where signals are compressed.
   """
-  options = training_options(study.config, method)
-  rank = options.pop("rank")
-  seed = options.pop("seed")
+  rank = signal_rank(study.config, method)
   signals = _signals(study)
   if rank is not None:
     scans = compress_scans(study, rank=rank, left_out=folds)
     signals = _compressed(study, dict(zip(folds, scans, strict=True)), rank)
-  saving = Saving(
-    _checkpoints(study, method),
-    every_epochs=options.pop("checkpoint_epochs"),
-    every_minutes=options.pop("checkpoint_minutes"),
-  )
-  module, reach = make_network(study.config, method)
+  masks = [subject.mask for subject in study.subjects]
+  module, _ = make_network(study.config, method)
   metrics = study.workdir.root / "metrics"
   with EpochLog(metrics, method, process=jax.process_index()) as log:
     trained = train_folds(
       module,
-      signals,
-      [subject.mask for subject in study.subjects],
-      study.references,
-      reach=reach,
-      seed=study.config.seed if seed is None else seed,
+      TrainingData(signals, masks, study.references),
+      training_options(study.config, method),
       left_out=folds,
-      saving=saving,
+      checkpoint_folder=_checkpoint_folder(study, method),
       on_epoch=log,
-      **options,
     )
   return trained, signals.bases
 
 
-def _checkpoints(study: Study, method: str) -> Checkpoints:
-  return Checkpoints(
+def _checkpoint_folder(study: Study, method: str) -> CheckpointFolder:
+  return CheckpointFolder(
     study.workdir.checkpoints(method),
     config=study.workdir.config,
     differences=config_differences,
@@ -186,7 +182,12 @@ def _checkpoints(study: Study, method: str) -> Checkpoints:
 def make_network(
   config: ml_collections.ConfigDict, method: str
 ) -> tuple[nn.Module, int]:
-  """The Flax module that the configuration describes, and its reach."""
+  """Flax module of a network, and its reach.
+
+  Args:
+    config: the experiment's configuration.
+    method: name of the network.
+  """
   module = NETWORKS[method](**config[method].network)
   return module, module.reach
 
@@ -194,7 +195,7 @@ def make_network(
 def check_network(
   config: ml_collections.ConfigDict, method: str, *, n_windows: int
 ) -> None:
-  """Refuses a network that cannot take the configuration's fingerprints.
+  """Checks that a network and its training suit the fingerprints.
 
   Args:
     config: the experiment's configuration.
@@ -202,19 +203,14 @@ def check_network(
     n_windows: T.
 
   Raises:
-    UserError: the fingerprints or the options do not suit it.
+    UserError: an option is not valid, the network cannot take the fingerprints,
+      or it has not the outputs that the loss needs.
   """
   options = training_options(config, method)
-  for name in ("checkpoint_epochs", "checkpoint_minutes"):
-    if not options.pop(name) > 0:
-      raise UserError(f"training.{name} is not above 0")
-  rank = options.pop("rank")
-  del options["seed"]
-  check_options(**options)
   check_normalisation(config.preprocessing.normalise_signals_per)
+  rank = signal_rank(config, method)
   if rank is not None:
     check_rank(rank, n_frames=n_windows)
-  loss = options["loss"]
   module, reach = make_network(config, method)
   n_channels = 2 * (rank or n_windows)
   patch = jax.ShapeDtypeStruct(
@@ -223,80 +219,108 @@ def check_network(
   outputs, _ = jax.eval_shape(
     lambda x: module.init_with_output(jax.random.key(0), x, train=False), patch
   )
-  wanted = len(MAP_NAMES) * LOSSES[loss][1]
-  if outputs.shape[-1] != wanted:
+  n_needed = len(MAP_NAMES) * LOSSES[options.loss][1]
+  if outputs.shape[-1] != n_needed:
     raise UserError(
       f"{method}: the network has {outputs.shape[-1]} outputs, the loss "
-      f"{loss} wants {wanted}"
+      f"{options.loss} needs {n_needed}"
     )
 
 
 def network_predicts_deviations(
   config: ml_collections.ConfigDict, method: str
 ) -> bool:
-  """Whether a network has deviations of its maps among its outputs.
+  """Whether a network predicts the standard deviations of its maps, too.
 
   Args:
     config: the experiment's configuration.
     method: name of the network.
   """
-  _, outputs_per_map = LOSSES[training_options(config, method)["loss"]]
+  _, outputs_per_map = LOSSES[training_options(config, method).loss]
   return outputs_per_map == 2
 
 
-def training_options(config: ml_collections.ConfigDict, method: str) -> dict:
-  """Arguments of `train_folds` and of `Saving`.
+def training_options(
+  config: ml_collections.ConfigDict, method: str
+) -> TrainingOptions:
+  """Options of the training of a network.
 
-  Those of all networks, and what this one has of its own.
+  The section `training` of the network takes precedence over that of all
+  networks. Two of its keys do not reach the training as such: `sampling`
+  decides the size of a tile, and `rank` the signals, see `signal_rank`.
 
   Args:
     config: the experiment's configuration.
     method: name of the network.
 
   Raises:
-    UserError: the sampling is unknown.
+    UserError: an option is not valid.
   """
-  options = {**config.training, **config[method].training}
-  options["precision"] = config.precision
-  sampling = options.pop("sampling")
+  section = _training_section(config, method)
+  section.pop("rank", None)
+  sampling = section.pop("sampling")
   if sampling not in SAMPLINGS:
     raise UserError(
       f"training.sampling: {sampling!r} is not one of {', '.join(SAMPLINGS)}"
     )
   if sampling == "patches":
-    options["tile"] = 1
-  return options
+    section["tile"] = 1
+  if section["seed"] is None:
+    section["seed"] = config.seed
+  section["precision"] = config.precision
+  return TrainingOptions(**section)
+
+
+def signal_rank(config: ml_collections.ConfigDict, method: str) -> int | None:
+  """Temporal components that a network sees of the signals.
+
+  Args:
+    config: the experiment's configuration.
+    method: name of the network.
+
+  Returns:
+    Their number; None if it sees all windows.
+  """
+  return _training_section(config, method)["rank"]
+
+
+def _training_section(config: ml_collections.ConfigDict, method: str) -> dict:
+  """Section `training` of all networks, with the values of this network."""
+  return {**config.training, **config[method].training}
 
 
 def _signals(study: Study) -> Signals:
   """Normalised signals of all subjects, all frames."""
   per = standardised(study.config, compressed=False)
 
-  def of(subject: int, left_out: int) -> np.ndarray:
+  def load(subject: int, left_out: int) -> np.ndarray:
     del left_out
     return normalise_signals(study.signals(subject), per=per)
 
-  return Signals(2 * study.subjects[0].n_windows, of)
+  return Signals(2 * study.subjects[0].n_windows, load)
 
 
 def _compressed(
   study: Study, scans: dict[int, CompressedScans], rank: int
 ) -> Signals:
-  """Normalised signals of all subjects in each fold's components."""
+  """Normalised signals of all subjects in the temporal components of each fold.
+
+  The components are those of the training subjects of the fold.
+  """
   per = standardised(study.config, compressed=True)
 
-  def of(subject: int, left_out: int) -> np.ndarray:
+  def load(subject: int, left_out: int) -> np.ndarray:
     return normalise_signals(scans[left_out].signals[subject], per=per)
 
   bases = {left_out: scan.basis for left_out, scan in scans.items()}
-  return Signals(2 * rank, of, per_fold=True, bases=bases)
+  return Signals(2 * rank, load, per_fold=True, bases=bases)
 
 
 def standardised(config: ml_collections.ConfigDict, *, compressed: bool) -> str:
-  """What of the signals is standardised by itself; see `normalise_signals`.
+  """How signals are standardised, as `per` of `normalise_signals`.
 
-  Not a component: the noise of the weak ones would weigh as much as the signal
-  of the strong ones.
+  Temporal components are never standardised one by one: the noise of weak
+  components would then have the same weight as the signal of strong ones.
 
   Args:
     config: the experiment's configuration.

@@ -1,4 +1,4 @@
-"""The finetune stage: a trained network learns from other scans."""
+"""Stage `finetune`: a trained network is trained further on other scans."""
 
 import contextlib
 import dataclasses
@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mrf_jax.dataset.subject import (
-  load_subject,
-)
+from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import (
   load_config,
@@ -27,24 +25,22 @@ from mrf_jax.methods.finetune import (
   finetune_options,
   train_further,
 )
-from mrf_jax.training.checkpoint import (
-  remove_finished,
-)
-from mrf_jax.training.fold_data import NOBODY
+from mrf_jax.training.checkpoint import CheckpointFolder, remove_finished
+from mrf_jax.training.fold_data import NO_SUBJECT
 from mrf_jax.workdir.lock import lock, release
 
 
-def finetune_files(options: dict[str, Any]) -> pathlib.Path:
-  """Trains a bundle further, on all of the subjects that are named.
+def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
+  """Trains the network of a model bundle further, on all subjects of `flags`.
 
-  A network that sees temporal components may go over to scans of another
-  train: its components are found anew, whatever their number of frames. Of one
-  that sees all windows the first layer begins anew, if they are not as many.
-  Unless the flags say otherwise it then takes as many steps as the bundle was
-  trained for, at the same rate, and else a quarter of both.
+  The scans may be of another sequence than the network's. A network that sees
+  temporal components then gets new ones, for any number of frames. A network
+  that sees all windows gets a new first layer if their number differs. In both
+  cases the default is as many steps as the bundle was trained for, at the same
+  learning rate; for scans of the same sequence it is a quarter of both.
 
   Args:
-    options: values of the flags of `--mode=finetune` by name, None where not
+    flags: values of the flags of `--mode=finetune` by name, None where not
       given; see `flags.py`.
 
   Returns:
@@ -54,49 +50,45 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
     UserError: something is missing, damaged or does not fit; nothing is
       written then.
   """
-  _check_flags(options)
-  source = options["model"][0]
-  output = pathlib.Path(options["output"])
+  _check_flags(flags)
+  source, paths = flags["model"][0], flags["subjects"]
+  output = pathlib.Path(flags["output"])
   _refuse_existing(output)
   model = load_model(source)
   config = load_config(
     source, sections=("seed", "preprocessing", "training", "precision")
   )
-  paths = options["subjects"]
   subjects = [load_subject(path, with_signals=False) for path in paths]
   references = clipped_references(subjects, paths, config)
-  model, said = adapted_model(model, subjects[0], paths)
-  # Not found out only when all is trained.
-  with writing_to(output.parent):
-    if not os.access(output.parent, os.W_OK):
-      raise UserError(f"--output: {output.parent} cannot be written")
-  for sentence in said:
-    print(f"- {sentence}")
+  model, changes = adapted_model(model, subjects[0], paths)
+  _check_writable(output.parent)
+  for change in changes:
+    print(f"- {change}")
   voxels = sum(subject.n_voxels for subject in subjects)
-  training = finetune_options(
-    options,
+  options = finetune_options(
     config,
     model.method,
-    share=1.0 if said else SHARE,
+    share=1.0 if changes else SHARE,
     before=load_training(source, default={}),
     voxels=voxels,
+    epochs=flags["epochs"],
+    learning_rate=flags["learning_rate"],
   )
   unfinished = _unfinished(output)
   with writing_to(unfinished):
     lock(unfinished)
-  # By another run, which has ended since.
+  # Another run, which has ended since, may have made it.
   _refuse_existing(output)
   checkpoints = finetune_checkpoints(
-    unfinished / model.method, training, source, paths, references
+    unfinished / model.method, options, source, paths, references
   )
   try:
     trained, errors = train_further(
-      model, subjects, paths, references, training, checkpoints
+      model, subjects, paths, references, options, checkpoints
     )
   except BaseException:
-    if not checkpoints.steps(NOBODY):
-      checkpoints.remove(NOBODY)
-      _remove(unfinished)
+    if not checkpoints.steps(NO_SUBJECT):
+      _remove(unfinished, checkpoints)
     raise
   save_model(
     dataclasses.replace(model, variables=trained.variables),
@@ -107,15 +99,14 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
       "left_out": None,
       "from": str(source),
       "subjects": [subject.subject for subject in subjects],
-      "epochs": training["epochs"],
-      "learning_rate": training["learning_rate"],
+      "epochs": options.epochs,
+      "learning_rate": options.learning_rate,
       "voxels": voxels,
     },
   )
-  checkpoints.remove(NOBODY)
-  _remove(unfinished)
+  _remove(unfinished, checkpoints)
   print(
-    f"Trained      {model.method}, {training['epochs']} epochs on "
+    f"Trained      {model.method}, {options.epochs} epochs on "
     f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
   )
   _print_errors(errors)
@@ -123,71 +114,89 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
   return output
 
 
-def _check_flags(options: dict[str, Any]) -> None:
+def _check_flags(flags: dict[str, Any]) -> None:
   for name in ("model", "subjects", "output"):
-    if not options[name]:
+    if not flags[name]:
       raise UserError(f"--{name} is missing")
-  if len(options["model"]) > 1:
+  if len(flags["model"]) > 1:
     raise UserError(
-      f"--model: {len(options['model'])} bundles; one is trained at a time"
+      f"--model: {len(flags['model'])} bundles; one is trained at a time"
     )
 
 
+def _check_writable(folder: pathlib.Path) -> None:
+  """Raises `UserError`, before the training, if a folder cannot be written."""
+  with writing_to(folder):
+    if not os.access(folder, os.W_OK):
+      raise UserError(f"--output: {folder} cannot be written")
+
+
 def _unfinished(output: pathlib.Path) -> pathlib.Path:
-  """Folder beside a new bundle, until it stands."""
+  """Folder of checkpoints next to a new bundle, until the bundle exists."""
   return output.with_name(f"{output.name}.training")
 
 
 def _refuse_existing(output: pathlib.Path) -> None:
-  """Writes over nothing.
+  """Raises `UserError` if the output exists: nothing is written over.
 
-  What a run has left that was killed when its bundle stood goes.
+  A run that was killed after it had written its bundle has left checkpoints.
+  They are removed.
   """
   if not output.exists():
     return
   unfinished = _unfinished(output)
   if unfinished.is_dir():
-    # Another run may be at it; what has the name may be no bundle.
+    # The lock may be another run's, and the output may be no bundle.
     with contextlib.suppress(OSError, UserError):
       lock(unfinished)
       try:
         training = load_training(output, default={})
         remove_finished(
           unfinished,
-          NOBODY,
-          is_over=lambda config: _is_of(config, training),
+          NO_SUBJECT,
+          is_complete=lambda config: _made(config, training),
         )
       finally:
-        _remove(unfinished)
+        _remove_folder(unfinished)
   raise UserError(f"--output: {output} is there already")
 
 
-def _is_of(checkpoint: dict, training: dict) -> bool:
-  """Whether a checkpoint is of the training that a bundle tells of."""
-  return checkpoint["model"] == training.get("from") and all(
-    checkpoint[name] == training.get(name)
-    for name in ("epochs", "learning_rate")
+def _made(config: dict, training: dict) -> bool:
+  """Whether a checkpoint is of the training that made a bundle.
+
+  Args:
+    config: of the checkpoint.
+    training: what the bundle stores of its training.
+  """
+  return config["model"] == training.get("from") and all(
+    config[name] == training.get(name) for name in ("epochs", "learning_rate")
   )
 
 
-def _remove(unfinished: pathlib.Path) -> None:
-  """The folder of a training that has come to its end, if nothing is in it."""
+def _remove(unfinished: pathlib.Path, checkpoints: CheckpointFolder) -> None:
+  """Removes the checkpoints of a training, and their folder if it is empty."""
+  checkpoints.remove(NO_SUBJECT)
+  _remove_folder(unfinished)
+
+
+def _remove_folder(unfinished: pathlib.Path) -> None:
+  """Unlocks the folder of a training, and removes it if it is empty."""
   release(unfinished)
   with contextlib.suppress(OSError):
     unfinished.rmdir()
 
 
 def _print_errors(errors: dict[int, np.ndarray]) -> None:
-  """Those of the first and the last epoch, where voxels were watched."""
+  """Prints the errors after the first and the last epoch, if there are any."""
   if errors:
     first, last = min(errors), max(errors)
     print(
-      f"Error there  {_said(errors[first])} after epoch {first}, "
-      f"{_said(errors[last])} after epoch {last}"
+      f"Error there  {_in_words(errors[first])} after epoch {first}, "
+      f"{_in_words(errors[last])} after epoch {last}"
     )
 
 
-def _said(errors: np.ndarray) -> str:
-  """Mean absolute errors of PD, T1 and T2 in words."""
+def _in_words(errors: np.ndarray) -> str:
+  """Mean absolute errors of PD, T1 and T2, with their units."""
   pd, t1_ms, t2_ms = errors
   return f"PD {pd:.3f}, T1 {t1_ms:.0f} ms, T2 {t2_ms:.1f} ms"

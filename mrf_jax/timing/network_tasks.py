@@ -1,12 +1,12 @@
 """Timing tasks of a network: reconstruction of a scan, one training step."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid, patch_shape
@@ -14,6 +14,7 @@ from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.inference.network import signal_table
 from mrf_jax.methods.network import (
   make_network,
+  signal_rank,
   standardised,
   training_options,
 )
@@ -22,8 +23,9 @@ from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.timing.measure import Task
 from mrf_jax.timing.scan import Scene
 from mrf_jax.training.epochs import Plan
-from mrf_jax.training.fold_data import NOBODY, make_folds
-from mrf_jax.training.step import VoxelTable, init_state, train_step
+from mrf_jax.training.fold_data import NO_SUBJECT, make_folds
+from mrf_jax.training.state import TrainState, VoxelTable, init_state
+from mrf_jax.training.step import train_step
 
 # Voxels for the temporal components, on which the time does not depend.
 _BASIS_VOXELS = 8192
@@ -32,7 +34,7 @@ _BASIS_VOXELS = 8192
 def network_tasks(
   config: ml_collections.ConfigDict, method: str, scene: Scene
 ) -> Iterator[Task]:
-  """Reconstruction of the scan, and one step of training.
+  """Tasks of a network: reconstruction of the scan, and a training step.
 
   Args:
     config: the experiment's configuration.
@@ -44,18 +46,19 @@ def network_tasks(
   """
   scan = scene.subjects[0]
   network, reach = make_network(config, method)
-  options = training_options(config, method)
-  n_channels = 2 * (options["rank"] or scan.n_windows)
-  plan = _plan(network, reach, options)
-  state = init_state(
-    network,
-    plan.optimizer,
-    jax.random.key(config.seed),
-    n_channels=n_channels,
-    reach=reach,
+  # A step takes as long at every learning rate and with every seed.
+  options = dataclasses.replace(
+    training_options(config, method),
+    seed=0,
+    schedule="constant",
+    watched_voxels=0,
   )
+  plan = Plan(network, options, steps_per_epoch=1)
+  rank = signal_rank(config, method)
+  n_channels = 2 * (rank or scan.n_windows)
+  key = jax.random.key(config.seed)
+  state = init_state(network, plan.optimizer, key, n_channels=n_channels)
   variables = {"params": state.params, "batch_stats": state.batch_stats}
-  rank = options["rank"]
   per = standardised(config, compressed=rank is not None)
   signals: np.ndarray = scene.signals
   basis = None
@@ -68,7 +71,7 @@ def network_tasks(
     network=network,
     reach=reach,
     variables=variables,
-    map_range=MapRange.of(scene.maps[:1], powers=plan.map_powers),
+    map_range=MapRange.of(scene.maps[:1], powers=options.map_powers),
     normalise_signals_per=per,
     acquisition=scan.acquisition,
     basis=basis,
@@ -84,23 +87,7 @@ def network_tasks(
     n_bytes=scene.signals.nbytes + weights + 12 * scan.n_voxels,
   )
   table = signal_table(signals, per=per).reshape(-1, n_channels)
-  yield _training_task(common, plan, state, table, scene, options)
-
-
-def _plan(network, reach: int, options: dict) -> Plan:
-  """Training steps as in the experiment, at its first learning rate."""
-  named = ("batch", "weight_decay", "tile", "loss", "flips", "input_noise")
-  return Plan(
-    total=1,
-    steps_per_epoch=1,
-    rate=optax.constant_schedule(options["learning_rate"]),
-    network=network,
-    reach=reach,
-    map_weights=tuple(options["map_weights"]),
-    map_powers=tuple(options["map_powers"]),
-    precision=options["precision"],
-    **{name: options[name] for name in named},
-  )
+  yield _training_task(common, plan, state, table, scene)
 
 
 def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
@@ -142,34 +129,39 @@ def _flop(lowered: jax.stages.Lowered) -> float:
 
 
 def _training_task(
-  common, plan: Plan, state, table, scene: Scene, options
+  common: dict,
+  plan: Plan,
+  state: TrainState,
+  table: np.ndarray,
+  scene: Scene,
 ) -> Task:
   """One training step after another, as in the training of a fold."""
-  scan = scene.subjects[0]
-  folds, _ = make_folds(
-    [scan.mask],
-    scene.maps[:1],
-    [NOBODY],
-    seed=0,
-    watched_voxels=0,
-    map_powers=plan.map_powers,
-    balance=options["balance"],
-  )
+  scan, options = scene.subjects[0], plan.options
+  folds, _ = make_folds([scan.mask], scene.maps[:1], [NO_SUBJECT], options)
   maps = np.zeros((len(table), 3), np.float32)
   maps[folds[0].rows] = scene.maps[0].stack()
-  stored = table.astype(jnp.dtype(options["storage"]), copy=False)
-  padding = plan.reach + plan.tile
+  stored = table.astype(jnp.dtype(options.storage), copy=False)
+  padding = plan.network.reach + options.tile
   voxels = VoxelTable(
     jax.device_put(stored),
     jax.device_put(maps),
     jax.device_put(make_grid([scan.mask], padding=padding)),
   )
-  centres = np.random.default_rng(0).choice(folds[0].rows, plan.batch)
-  products = PRECISIONS[plan.precision].products
+  centres = np.random.default_rng(0).choice(folds[0].rows, options.batch)
+  products = PRECISIONS[options.precision].products
+  optimizer = plan.optimizer
 
   def step(state, fold, table, centres):
     with jax.default_matmul_precision(products):
-      return train_step(state, fold, table, centres, **plan.step_options)
+      return train_step(
+        state,
+        fold,
+        table,
+        centres,
+        network=plan.network,
+        optimizer=optimizer,
+        options=options,
+      )
 
   compiled = jax.jit(step, donate_argnums=0)
   arguments = jax.device_put(folds[0]), voxels, jax.device_put(centres)
@@ -179,14 +171,14 @@ def _training_task(
     states[0], loss = compiled(states[0], *arguments)
     return states[0], loss
 
-  side = plan.tile + 2 * plan.reach
+  side = options.tile + 2 * plan.network.reach
   patch = plan.network.slices * side**2
   return Task(
     **common,
     stage="train_step",
     run=run,
-    voxels=plan.batch * plan.tile**2,
+    voxels=options.estimates_per_step,
     flop=_flop(compiled.lower(state, *arguments)),
-    n_bytes=plan.batch * patch * table.shape[1] * stored.itemsize
+    n_bytes=options.batch * patch * table.shape[1] * stored.itemsize
     + 6 * sum(x.nbytes for x in jax.tree.leaves(state.params)),
   )

@@ -1,4 +1,4 @@
-"""Checkpoints of a running training, one folder a fold and moment."""
+"""Checkpoints of a running training: one folder for each fold and step."""
 
 import contextlib
 import dataclasses
@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shutil
+import time
 from collections.abc import Callable
 
 import jax
@@ -21,26 +22,27 @@ from mrf_jax.io.arrays import (
   text_checksum,
 )
 from mrf_jax.io.atomic import replacing_folder
-from mrf_jax.training.step import TrainState
+from mrf_jax.training.options import TrainingOptions
+from mrf_jax.training.state import TrainState
 
 _FORMAT = "mrf-checkpoint"
 _VERSION = 1
-# Checksum of all else that is said of a checkpoint.
-_OWN = "description_sha256"
-_NAME = re.compile(r"step-(\d+)")
+# Key of the checksum of everything else in checkpoint.json.
+_TEXT_CHECKSUM = "description_sha256"
+_STEP_FOLDER = re.compile(r"step-(\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-  """A moment of a fold's training, on the host.
+  """The training of one fold at one step, on the host.
 
   Attributes:
-    state: model, optimiser and steps done.
-    key: data of the random key, which with the steps done says what is sampled
-      next.
-    map_range: that the maps are scaled with.
-    seconds: of training until then, restarts included.
-    basis: temporal components that the signals were projected on, or None.
+    state: weights, statistics, optimiser and steps done.
+    key: data of the random key, which together with the steps done determines
+      what is sampled next.
+    map_range: range by which the maps are scaled.
+    seconds: duration of the training so far, restarts included, s.
+    basis: temporal components that the signals are projected on, or None.
   """
 
   state: TrainState
@@ -55,8 +57,8 @@ class Checkpoint:
     return int(self.state.step)
 
 
-class Checkpoints:
-  """The checkpoints of one method in a folder."""
+class CheckpointFolder:
+  """Folder of the checkpoints of one method."""
 
   def __init__(
     self,
@@ -66,13 +68,13 @@ class Checkpoints:
     differences: Callable[[dict, dict], list[str]],
     warn: Callable[[str], None],
   ):
-    """Looks at a folder; it need not exist.
+    """Names a folder; it need not exist.
 
     Args:
       folder: of the method.
-      config: the configuration that the training depends on, as JSON has it.
-      differences: what sets one configuration apart from another, in words.
-      warn: told what went wrong and was got over.
+      config: configuration that the training depends on, as JSON stores it.
+      differences: lists the differences of two configurations, in words.
+      warn: called with each error that does not end the training.
     """
     self._folder = folder
     self._config = config
@@ -80,13 +82,13 @@ class Checkpoints:
     self._warn = warn
 
   def save(self, fold: int, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint, whole or not at all, and removes outdated ones.
+    """Writes a checkpoint, completely or not at all, and removes older ones.
 
-    If it cannot be written, `warn` is told, and those before it stay.
+    If it cannot be written, `warn` is called, and older ones stay.
 
     Args:
       fold: number of the left-out subject.
-      checkpoint: the moment.
+      checkpoint: of this fold.
     """
     path = self._path(fold, checkpoint.step)
     leaves = _leaves(checkpoint)
@@ -99,7 +101,7 @@ class Checkpoints:
       "sha256": checksum(leaves),
       "config": self._config,
     }
-    description[_OWN] = text_checksum(description)
+    description[_TEXT_CHECKSUM] = text_checksum(description)
     try:
       with replacing_folder(path) as folder:
         save_arrays(folder / "arrays", leaves)
@@ -108,68 +110,76 @@ class Checkpoints:
     # Storage has errors of many types.
     except Exception as error:
       newest = max(self.steps(fold), default=None)
-      kept = (
-        f"the one of step {newest} stays" if newest else "there is none yet"
-      )
+      older = f"that of step {newest} stays" if newest else "there is none yet"
       self._warn(
         f"{path}: the checkpoint cannot be written ({reason(error)}); "
-        f"{kept}, and the training goes on"
+        f"{older}, and the training goes on"
       )
       return
-    # This one and the one before it, which is for the case that this one gets
-    # damaged; later ones were left aside when the training began.
-    before = [step for step in self.steps(fold) if step < checkpoint.step]
+    # The one before this one stays, in case this one is damaged later. Those
+    # of later steps were not used when the training began.
+    earlier = [step for step in self.steps(fold) if step < checkpoint.step]
     for step in self.steps(fold):
-      if step not in (checkpoint.step, *before[-1:]):
+      if step not in (checkpoint.step, *earlier[-1:]):
         shutil.rmtree(self._path(fold, step), ignore_errors=True)
 
   def newest(
-    self, folds: list[int], like: list[Checkpoint]
+    self, folds: list[int], initial: list[Checkpoint]
   ) -> list[Checkpoint]:
-    """The newest sound checkpoints.
+    """Loads the newest intact checkpoint of each fold.
+
+    Folds can be vectorised if they are at the same step: if there is a step of
+    which all folds have an intact checkpoint, the newest such step is taken.
 
     Args:
       folds: numbers of the left-out subjects.
-      like: the beginning of each, which also gives the shapes.
+      initial: state of each fold at step 0, which also gives the shapes.
 
     Returns:
-      For each fold its newest checkpoint: of one step for all where there is
-      such a step, else each of its own; what it began with if there is none.
+      Of each fold a checkpoint; its initial state if it has none.
 
     Raises:
       UserError: a checkpoint is of another configuration.
     """
     loaded: dict[tuple[int, int], Checkpoint | None] = {}
 
-    def sound(fold: int, step: int) -> Checkpoint | None:
+    def load(fold: int, step: int) -> Checkpoint | None:
       if (fold, step) not in loaded:
-        loaded[fold, step] = self._load(fold, step, like[folds.index(fold)])
+        own_initial = initial[folds.index(fold)]
+        loaded[fold, step] = self._load(fold, step, own_initial)
       return loaded[fold, step]
 
-    common = set.intersection(*(set(self.steps(fold)) for fold in folds))
-    for step in sorted(common, reverse=True):
-      found = [sound(fold, step) for fold in folds]
-      whole = [checkpoint for checkpoint in found if checkpoint is not None]
-      if len(whole) == len(folds):
-        return whole
-    chosen = []
-    for fold, beginning in zip(folds, like, strict=True):
-      steps = reversed(self.steps(fold))
-      candidates = (sound(fold, step) for step in steps)
-      chosen.append(next((c for c in candidates if c is not None), beginning))
-    return chosen
+    common_steps = set.intersection(*(set(self.steps(fold)) for fold in folds))
+    for step in sorted(common_steps, reverse=True):
+      candidates = [load(fold, step) for fold in folds]
+      intact = [c for c in candidates if c is not None]
+      if len(intact) == len(folds):
+        return intact
+    newest = []
+    for fold, first in zip(folds, initial, strict=True):
+      own = (load(fold, step) for step in reversed(self.steps(fold)))
+      newest.append(next((c for c in own if c is not None), first))
+    return newest
 
   def steps(self, fold: int) -> list[int]:
-    """Steps of which a fold has checkpoints, ascending."""
+    """Steps of the checkpoints of a fold, ascending.
+
+    Args:
+      fold: number of the left-out subject.
+    """
     folder = self._fold_folder(fold)
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    matches = filter(None, map(_NAME.fullmatch, names))
+    matches = filter(None, map(_STEP_FOLDER.fullmatch, names))
     return sorted(int(match[1]) for match in matches)
 
   def remove(self, fold: int) -> None:
-    """Forgets a fold whose training is over."""
+    """Removes the checkpoints of a fold whose training is complete.
+
+    Args:
+      fold: number of the left-out subject.
+    """
     shutil.rmtree(self._fold_folder(fold), ignore_errors=True)
-    # The last one takes the empty folders along.
+    # Both are removed with the last fold, when they are empty.
     with contextlib.suppress(OSError):
       self._folder.rmdir()
       self._folder.parent.rmdir()
@@ -180,83 +190,111 @@ class Checkpoints:
   def _path(self, fold: int, step: int) -> pathlib.Path:
     return self._fold_folder(fold) / f"step-{step:08d}"
 
-  def _load(self, fold: int, step: int, like: Checkpoint) -> Checkpoint | None:
-    """A sound checkpoint; of a damaged one None, and `warn` is told."""
+  def _load(
+    self, fold: int, step: int, initial: Checkpoint
+  ) -> Checkpoint | None:
+    """Loads a checkpoint; None, and a call of `warn`, if it is damaged."""
     path = self._path(fold, step)
     try:
       text = json.loads((path / "checkpoint.json").read_text())
       if (text["format"], text["version"]) != (_FORMAT, _VERSION):
         raise ValueError(f"{text['format']} version {text['version']}")
-      # Checkpoints of earlier versions have none.
-      own = text.pop(_OWN, None)
-      if own is not None and own != text_checksum(text):
+      # Checkpoints of earlier versions have no checksum of the text.
+      stored = text.pop(_TEXT_CHECKSUM, None)
+      if stored is not None and stored != text_checksum(text):
         raise ValueError("checkpoint.json was changed after it was written")
       different = self._differences(text["config"], self._config)
       if different:
         raise UserError(
           f"{path}: is a checkpoint of another configuration: "
-          f"{', '.join(different[:3])}; remove it to begin anew"
+          f"{', '.join(different[:3])}; remove it to start again"
         )
       leaves = load_arrays(path / "arrays")
       if checksum(leaves) != text["sha256"]:
         raise ValueError("the arrays are not those that were written")
-      return _restored(leaves, like, seconds=float(text["seconds"]))
+      return _restored(leaves, initial, seconds=float(text["seconds"]))
     except UserError:
       raise
     # A damaged file may raise anything.
     except Exception as error:
       self._warn(
-        f"{path}: a damaged checkpoint is left aside ({one_line(error)})"
+        f"{path}: a damaged checkpoint is not used ({one_line(error)})"
       )
       return None
 
 
 def remove_finished(
-  folder: pathlib.Path, fold: int, *, is_over: Callable[[dict], bool]
+  folder: pathlib.Path, fold: int, *, is_complete: Callable[[dict], bool]
 ) -> None:
-  """Forgets trainings that came to their end without doing so themselves.
+  """Removes checkpoints of complete trainings that were not removed then.
 
   Args:
-    folder: holds folders of methods.
+    folder: holds the folders of methods.
     fold: number of the left-out subject.
-    is_over: whether a checkpoint of this configuration is needed no more; all
-      of a method's must be.
+    is_complete: whether the training of a stored configuration is complete; a
+      fold's checkpoints are removed if all of them are of such a training.
   """
 
-  def goes(step: pathlib.Path) -> bool:
+  def is_obsolete(step: pathlib.Path) -> bool:
     try:
       text = json.loads((step / "checkpoint.json").read_text())
-      return is_over(dict(text["config"]))
+      return is_complete(dict(text["config"]))
     except FileNotFoundError:
-      # Of one whose removal was cut short.
+      # Its removal was interrupted.
       return True
     except (OSError, ValueError, KeyError, TypeError):
       return False
 
   for path in sorted(folder.glob(f"*/fold-{fold}")):
-    if all(goes(step) for step in path.glob("step-*")):
+    if all(is_obsolete(step) for step in path.glob("step-*")):
       shutil.rmtree(path, ignore_errors=True)
       with contextlib.suppress(OSError):
         path.parent.rmdir()
 
 
-@dataclasses.dataclass(frozen=True)
-class Saving:
-  """When checkpoints are written.
+class CheckpointPolicy:
+  """Decides when a running training writes checkpoints.
 
-  Attributes:
-    checkpoints: where to.
-    every_epochs: epochs from one to the next.
-    every_minutes: the longest time from one to the next.
+  They are due after a number of epochs, or after a time, whichever is first.
   """
 
-  checkpoints: Checkpoints
-  every_epochs: int = 1
-  every_minutes: float = 10.0
+  def __init__(
+    self, options: TrainingOptions, *, steps_per_epoch: int, step: int
+  ):
+    """Begins to count at a step.
+
+    Args:
+      options: of the training.
+      steps_per_epoch: steps of an epoch.
+      step: steps done.
+    """
+    self._every_steps = options.checkpoint_epochs * steps_per_epoch
+    self._every_seconds = 60 * options.checkpoint_minutes
+    self.note_written(step)
+
+  def is_due(self, step: int) -> bool:
+    """Whether checkpoints of this step should be written.
+
+    Args:
+      step: steps done.
+    """
+    seconds = time.perf_counter() - self._written_at
+    return (
+      step - self._written_step >= self._every_steps
+      or seconds >= self._every_seconds
+    )
+
+  def note_written(self, step: int) -> None:
+    """Notes that checkpoints of this step have been written.
+
+    Args:
+      step: steps done.
+    """
+    self._written_step, self._written_at = step, time.perf_counter()
 
 
 def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-  """All arrays under the names of their places."""
+  """All arrays of a checkpoint by name: field, then place in its tree."""
   leaves = named_leaves(checkpoint.state, "state") | {
     "key": checkpoint.key,
     "maps_low": checkpoint.map_range.low,
@@ -268,25 +306,31 @@ def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 
 def _restored(
-  leaves: dict[str, np.ndarray], like: Checkpoint, *, seconds: float
+  leaves: dict[str, np.ndarray], initial: Checkpoint, *, seconds: float
 ) -> Checkpoint:
-  """The checkpoint of these arrays, if they have the places and shapes."""
-  wanted = _leaves(like)
-  if leaves.keys() != wanted.keys():
-    raise ValueError(f"other arrays: {sorted(leaves.keys() ^ wanted.keys())}")
-  for name, leaf in wanted.items():
+  """The checkpoint with these arrays.
+
+  Raises:
+    ValueError: names or shapes differ from those of the initial state, or the
+      arrays are of another seed, of other subjects or of another basis.
+  """
+  expected = _leaves(initial)
+  if leaves.keys() != expected.keys():
+    raise ValueError(f"other arrays: {sorted(leaves.keys() ^ expected.keys())}")
+  for name, leaf in expected.items():
     if leaves[name].shape != leaf.shape:
       raise ValueError(f"{name} has shape {leaves[name].shape}")
   for name in ("key", "maps_low", "maps_high"):
-    if not np.array_equal(leaves[name], wanted[name]):
+    if not np.array_equal(leaves[name], expected[name]):
       raise ValueError(f"{name} is not that of these subjects and this seed")
-  # Another machine's basis may be turned; the network knows only its own.
-  if "basis" in wanted and not np.allclose(
-    leaves["basis"], wanted["basis"], atol=1e-4
+  # A basis is determined up to a rotation, which another machine may choose
+  # differently; the network knows only its own.
+  if "basis" in expected and not np.allclose(
+    leaves["basis"], expected["basis"], atol=1e-4
   ):
     raise ValueError("the temporal basis is not that of this machine")
   state = jax.tree.unflatten(
-    jax.tree.structure(like.state),
-    [leaves[name] for name in named_leaves(like.state, "state")],
+    jax.tree.structure(initial.state),
+    [leaves[name] for name in named_leaves(initial.state, "state")],
   )
-  return dataclasses.replace(like, state=state, seconds=seconds)
+  return dataclasses.replace(initial, state=state, seconds=seconds)

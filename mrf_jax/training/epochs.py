@@ -1,10 +1,9 @@
-"""Folds that are at the same step, trained beside each other."""
+"""Training loop for folds that are at the same step."""
 
 import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,207 +14,227 @@ from mrf_jax.errors import UserError
 from mrf_jax.runtime.interrupts import Stopped, stop_later
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.runtime.progress import LiveLine
-from mrf_jax.training.checkpoint import Checkpoint, Saving
-from mrf_jax.training.devices import FoldRunner
-from mrf_jax.training.step import (
-  Fold,
-  VoxelTable,
-  shuffle,
-  train_steps,
-  watched_errors,
+from mrf_jax.training.checkpoint import (
+  Checkpoint,
+  CheckpointFolder,
+  CheckpointPolicy,
 )
+from mrf_jax.training.devices import FoldRunner
+from mrf_jax.training.fold_data import TrainingData, put_on_devices
+from mrf_jax.training.optimizer import learning_rates, make_optimizer
+from mrf_jax.training.options import TrainingOptions
+from mrf_jax.training.state import Fold
+from mrf_jax.training.step import shuffle, train_steps, watched_errors
 
-# How long the devices are left to themselves: signals, the live line and
-# checkpoints wait for them.
+# Duration of one call of the devices, s. Signals, progress and checkpoints wait
+# for its end.
 _CALL_SECONDS = 5.0
+
+# Called with an epoch and its metrics; see `train_folds`.
+OnEpoch = Callable[[int, dict], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """The steps of a training.
+  """Network, options and number of steps of a training.
 
   Attributes:
-    total: steps in all.
-    steps_per_epoch: steps of an epoch.
-    batch: tiles of one step.
-    rate: learning rate of each step.
-    weight_decay: see `train_folds`.
     network: the Flax module.
-    reach: voxels on each side of a patch's centre.
-    tile: estimates of a tile along y and x.
-    loss: one of `LOSSES`.
-    map_weights: weights of the maps in it.
-    map_powers: `powers` of `MapRange`.
-    flips: whether tiles are mirrored by chance.
-    input_noise: standard deviation of noise on the normalised signals.
-    precision: one of `PRECISIONS`.
+    options: of the training.
+    steps_per_epoch: steps of an epoch, the same for all folds.
   """
 
-  total: int
-  steps_per_epoch: int
-  batch: int
-  rate: optax.Schedule
-  weight_decay: float
   network: nn.Module
-  reach: int
-  tile: int
-  loss: str
-  map_weights: tuple[float, ...]
-  map_powers: tuple[float, ...]
-  flips: bool
-  input_noise: float
-  precision: str
+  options: TrainingOptions
+  steps_per_epoch: int
+
+  @property
+  def n_steps(self) -> int:
+    """Steps of the whole training."""
+    return self.steps_per_epoch * self.options.epochs
 
   @property
   def optimizer(self) -> optax.GradientTransformation:
-    """Adam at this plan's rate."""
-    if not self.weight_decay:
-      return optax.adam(self.rate)
-    return optax.adamw(
-      self.rate,
-      weight_decay=self.weight_decay,
-      mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+    """The optimiser, with its learning rate at each step."""
+    return make_optimizer(self.options, n_steps=self.n_steps)
+
+
+class FoldGroup:
+  """Folds that are at the same step, on the devices.
+
+  Attributes:
+    numbers: the subject that each fold leaves out.
+    plan: of the training.
+    step: steps done.
+  """
+
+  def __init__(
+    self,
+    folds: Sequence[Fold],
+    numbers: Sequence[int],
+    checkpoints: Sequence[Checkpoint],
+    data: TrainingData,
+    plan: Plan,
+  ):
+    """Copies folds, their states and the data of all subjects to the devices.
+
+    Args:
+      folds: the folds, on the host.
+      numbers: the subject that each fold leaves out.
+      checkpoints: of each fold, all of one step.
+      data: signals, masks and maps of all subjects.
+      plan: of the training.
+    """
+    options = plan.options
+    self.numbers = numbers
+    self.plan = plan
+    self.step = checkpoints[0].step
+    self._checkpoints = checkpoints
+    self._runner = FoldRunner(len(folds), at_once=options.folds_at_once)
+    self._folds, self._table = put_on_devices(
+      self._runner,
+      folds,
+      numbers,
+      data,
+      storage=options.storage,
+      padding=plan.network.reach + options.tile,
     )
+    self._ordered: Fold | None = None
+    self._shuffle, self._train, self._watched_errors = _compile(
+      self._runner, plan
+    )
+    self._states = self._runner.spread([c.state for c in checkpoints])
+    self._seconds_before = max(c.seconds for c in checkpoints)
+    self._start = time.perf_counter()
 
-  @property
-  def step_options(self) -> dict[str, Any]:
-    """What `train_step` takes beside state and data."""
-    return {
-      "model": self.network,
-      "optimizer": self.optimizer,
-      "reach": self.reach,
-      "tile": self.tile,
-      "loss": self.loss,
-      "map_weights": self.map_weights,
-      "map_powers": self.map_powers,
-      "flips": self.flips,
-      "input_noise": self.input_noise,
-      "compute_dtype": PRECISIONS[self.precision].dtype,
-    }
+  def train(self, count: int) -> np.ndarray:
+    """Trains all folds for some steps.
+
+    Args:
+      count: steps; they end within the epoch.
+
+    Returns:
+      Mean loss of the epoch so far, [fold].
+    """
+    steps_of_epoch = self.step % self.plan.steps_per_epoch
+    if self._ordered is None or steps_of_epoch == 0:
+      order = self._shuffle(self._states, self._folds, self._table)
+      self._ordered = dataclasses.replace(self._folds, order=order)
+    self._states = self._train(self._states, self._ordered, self._table, count)
+    self.step += count
+    loss_sums = self._runner.flatten(self._states.loss_sum)
+    return loss_sums / (steps_of_epoch + count)
+
+  def watched_errors(self) -> np.ndarray:
+    """Errors in the watched voxels of all folds, [fold, 2, map]."""
+    errors = self._watched_errors(self._states, self._folds, self._table)
+    return self._runner.flatten(errors)
+
+  def checkpoints(self) -> list[Checkpoint]:
+    """Copies the state of each fold to the host."""
+    seconds = self._seconds_before + time.perf_counter() - self._start
+    states = self._runner.gather(self._states)
+    return [
+      dataclasses.replace(checkpoint, state=state, seconds=seconds)
+      for checkpoint, state in zip(self._checkpoints, states, strict=True)
+    ]
 
 
-def train_together(
-  runner: FoldRunner,
-  folds: Fold,
-  table: VoxelTable,
-  numbers: Sequence[int],
-  moments: Sequence[Checkpoint],
-  plan: Plan,
+def advance_folds(
+  group: FoldGroup,
   *,
   until: int,
-  saving: Saving | None,
-  on_epoch: Callable[[int, dict], None],
+  checkpoint_folder: CheckpointFolder | None,
+  on_epoch: OnEpoch,
 ) -> list[Checkpoint]:
-  """Trains folds from one step to another.
+  """Trains folds that are at the same step up to another step.
 
   Args:
-    runner: of these folds.
-    folds: all folds, on the devices.
-    table: signals and maps, on the devices.
-    numbers: of the left-out subjects.
-    moments: where each fold stands; all are at one step.
-    plan: of the training.
+    group: the folds, on the devices.
     until: the step to end at.
-    saving: where checkpoints go, and when; None writes none.
+    checkpoint_folder: where checkpoints are written; None writes none.
     on_epoch: see `train_folds`.
 
   Returns:
-    Where each fold stands then.
+    Each fold at the step `until`.
 
   Raises:
     UserError: a loss is not finite.
     Stopped: a signal came; checkpoints were written first.
   """
-  shuffle_all, step_all, watch_all = _compiled(runner, plan)
-  watches = folds.watched.shape[-1] > 0
-  states = runner.spread([moment.state for moment in moments])
-  ordered = None
-  step, count = moments[0].step, 1
-  saved_step, saved_at = step, time.perf_counter()
-  seconds = max(moment.seconds for moment in moments)
-  began = time.perf_counter()
-
-  def now() -> list[Checkpoint]:
-    spent = seconds + time.perf_counter() - began
-    return [
-      dataclasses.replace(moment, state=state, seconds=spent)
-      for moment, state in zip(moments, runner.gather(states), strict=True)
-    ]
-
+  plan = group.plan
+  options, per_epoch = plan.options, plan.steps_per_epoch
+  policy = CheckpointPolicy(options, steps_per_epoch=per_epoch, step=group.step)
   with (
-    jax.default_matmul_precision(PRECISIONS[plan.precision].products),
+    jax.default_matmul_precision(PRECISIONS[options.precision].products),
     stop_later() as stop,
     LiveLine(
-      f"training {len(numbers)} folds",
-      total=plan.total,
-      done=step,
-      per_epoch=plan.steps_per_epoch,
-      estimates=len(numbers) * plan.batch * plan.tile**2,
+      f"training {len(group.numbers)} folds",
+      total=plan.n_steps,
+      done=group.step,
+      per_epoch=per_epoch,
+      estimates=len(group.numbers) * options.estimates_per_step,
     ) as line,
   ):
-    ended = False
-    while step < until and not ended:
-      if ordered is None or step % plan.steps_per_epoch == 0:
-        orders = shuffle_all(states, folds, table)
-        ordered = dataclasses.replace(folds, order=orders)
-      left = plan.steps_per_epoch - step % plan.steps_per_epoch
-      count = min(count, left, until - step)
+    count, is_stopping = 1, False
+    while group.step < until and not is_stopping:
+      left_of_epoch = per_epoch - group.step % per_epoch
+      count = min(count, left_of_epoch, until - group.step)
       start = time.perf_counter()
-      states = step_all(states, ordered, table, count)
-      position = step % plan.steps_per_epoch + count
-      losses = runner.flatten(states.loss_sum) / position
-      elapsed = time.perf_counter() - start
-      step += count
-      _check_finite(losses, numbers, step, plan)
-      line.update(count, elapsed, losses)
-      count = max(1, round(count * _CALL_SECONDS / elapsed))
-      if step % plan.steps_per_epoch == 0:
-        metrics = {"fold": np.array(numbers), "loss": losses}
-        if watches:
-          watched = watch_all(states, folds, table)
-          metrics["watched_mae"] = runner.flatten(watched)
-        on_epoch(step // plan.steps_per_epoch, metrics)
-      ended = stop.number is not None
-      if saving is not None and (
-        step == until
-        or ended
-        or step - saved_step >= saving.every_epochs * plan.steps_per_epoch
-        or time.perf_counter() - saved_at >= 60 * saving.every_minutes
+      losses = group.train(count)
+      seconds = time.perf_counter() - start
+      _check_finite(losses, group)
+      line.update(count, seconds, losses)
+      count = max(1, round(count * _CALL_SECONDS / seconds))
+      if group.step % per_epoch == 0:
+        metrics = {"fold": np.array(group.numbers), "loss": losses}
+        if options.watched_voxels:
+          metrics["watched_mae"] = group.watched_errors()
+        on_epoch(group.step // per_epoch, metrics)
+      is_stopping = stop.number is not None
+      if checkpoint_folder is not None and (
+        group.step == until or is_stopping or policy.is_due(group.step)
       ):
-        for number, moment in zip(numbers, now(), strict=True):
-          saving.checkpoints.save(number, moment)
-        saved_step, saved_at = step, time.perf_counter()
+        for fold, checkpoint in zip(
+          group.numbers, group.checkpoints(), strict=True
+        ):
+          checkpoint_folder.save(fold, checkpoint)
+        policy.note_written(group.step)
     if stop.number is not None:
       raise Stopped(stop.number)
-  return now()
+  return group.checkpoints()
 
 
-def _compiled(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
-  """The order of an epoch, steps, and watched errors, of all folds."""
-  network: dict[str, Any] = {
-    "model": plan.network,
-    "reach": plan.reach,
-    "map_powers": plan.map_powers,
-  }
-  order = {"steps_per_epoch": plan.steps_per_epoch, "batch": plan.batch}
-  steps = functools.partial(train_steps, **plan.step_options)
+def _compile(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
+  """Functions of all folds: order of an epoch, steps, and watched errors."""
+  options, network = plan.options, plan.network
+  order = functools.partial(
+    shuffle, steps_per_epoch=plan.steps_per_epoch, batch=options.batch
+  )
+  steps = functools.partial(
+    train_steps, network=network, optimizer=plan.optimizer, options=options
+  )
+  errors = functools.partial(
+    watched_errors, network=network, powers=options.map_powers
+  )
   return (
-    runner.compile(
-      lambda state, fold, table: shuffle(state, fold, **order), donate=False
-    ),
+    runner.compile(lambda state, fold, _: order(state, fold), donate=False),
     runner.compile(steps, donate=True),
-    runner.compile(functools.partial(watched_errors, **network), donate=False),
+    runner.compile(errors, donate=False),
   )
 
 
-def _check_finite(losses, numbers, step: int, plan: Plan) -> None:
-  """Ends the training at the first loss that is not finite."""
-  finite = np.isfinite(losses)
-  if not finite.all():
-    rate = float(plan.rate(step - 1))
-    raise UserError(
-      f"training: the loss of fold {numbers[int(np.argmin(finite))]} is not "
-      f"finite in epoch {-(-step // plan.steps_per_epoch)} (learning rate "
-      f"{rate:.3g}); a smaller learning rate, in another --workdir, "
-      "may help"
-    )
+def _check_finite(losses: np.ndarray, group: FoldGroup) -> None:
+  """Raises `UserError` at the first loss that is not finite."""
+  is_finite = np.isfinite(losses)
+  if is_finite.all():
+    return
+  fold = group.numbers[int(np.argmin(is_finite))]
+  plan = group.plan
+  rates = learning_rates(plan.options, n_steps=plan.n_steps)
+  raise UserError(
+    f"training: the loss of fold {fold} is not finite in epoch "
+    f"{-(-group.step // plan.steps_per_epoch)} (learning rate "
+    f"{float(rates(group.step - 1)):.3g}); a smaller learning rate, in another "
+    "--workdir, may help"
+  )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.networks.block import DropoutNormRelu, keep_mask, key_words
-from mrf_jax.training.step import fast_key
+from mrf_jax.training.state import fast_key
 
 RATE = 0.2
 

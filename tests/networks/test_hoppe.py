@@ -5,7 +5,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.networks.hoppe import Hoppe, TemporalConv
-from mrf_jax.training.step import fast_key
+from mrf_jax.training.state import fast_key
 
 SMALL = Hoppe(
   features=(4, 5, 6, 7),

@@ -22,7 +22,7 @@ SMOKE = "--config=configs/smoke.py"
 TRAIN = textwrap.dedent("""
   import sys
   sys.path.insert(0, "tests/training")
-  import jax, numpy as np
+  import dataclasses, jax, numpy as np
   import test_training as t
   from mrf_jax.runtime import processes
   target, at_once, *address = sys.argv[1:]
@@ -30,9 +30,9 @@ TRAIN = textwrap.dedent("""
     processes.start(
       address[0], 2, int(address[1]), timeout_s=60, say_error=print)
   left_out = processes.own_share(range(6))
+  options = dataclasses.replace(t.OPTIONS, folds_at_once=int(at_once) or None)
   trained = t.train_folds(
-    t.network(0.2), *t.tiny_study(6, size=7), **t.OPTIONS | {
-      "folds_at_once": int(at_once) or None}, left_out=left_out)
+    t.network(0.2), t.tiny_study(6, size=7), options, left_out=left_out)
   np.savez(target, devices=jax.local_device_count(), **{
     f"{fold}{jax.tree_util.keystr(path)}": leaf
     for fold, one in zip(left_out, trained)

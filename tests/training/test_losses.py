@@ -1,4 +1,4 @@
-"""Losses against their formulas, and what they are for."""
+"""Losses against their formulas, and weights of voxels and maps."""
 
 import dataclasses
 
@@ -22,27 +22,29 @@ from mrf_jax.training.losses import (
   weighted_likelihood,
   weighted_mean,
 )
-from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+from mrf_jax.training.options import TrainingOptions
+from mrf_jax.training.state import Fold, VoxelTable, init_state
+from mrf_jax.training.step import train_step
 
 
-def test_likelihood_is_that_of_a_normal_distribution():
+def test_likelihood_of_normal_distribution():
   rng = np.random.default_rng(0)
   estimates, maps = rng.normal(size=(2, 5, 3)).astype(np.float32)
   deviations = rng.uniform(0.01, 2.0, (5, 3)).astype(np.float32)
-  # The network predicts what lies above the least deviation.
+  # The network predicts the excess over the least standard deviation.
   least = np.exp(-7.0)
   outputs = np.concatenate([estimates, np.log(deviations - least)], -1)
   density = np.exp(-((estimates - maps) ** 2) / (2 * deviations**2))
   density = density / (np.sqrt(2 * np.pi) * deviations)
-  found = negative_log_likelihood(jnp.asarray(outputs), jnp.asarray(maps))
+  losses = negative_log_likelihood(jnp.asarray(outputs), jnp.asarray(maps))
   expected = -np.log(density.astype(np.float64)) - np.log(2 * np.pi) / 2
   finite = np.isfinite(expected)
   assert finite.sum() > 5
-  np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-4)
+  np.testing.assert_allclose(losses[finite], expected[finite], rtol=1e-4)
 
 
 def test_likelihood_finds_mean_and_deviation():
-  """Of two groups of samples, one a hundred times as wide as the other."""
+  """Of two distributions, one a hundred times as wide as the other."""
   rng = np.random.default_rng(0)
   samples = np.stack(
     [rng.normal(0.5, 0.2, 4000), rng.normal(0.1, 0.002, 4000)], 1
@@ -72,15 +74,14 @@ def test_likelihood_finds_mean_and_deviation():
   )
 
 
-def test_weights_and_mask():
+def test_weighted_mean_inside_the_mask():
   losses = jnp.arange(12.0).reshape(4, 3)
   inside = jnp.array([True, False, True, False])[:, None]
-  found = weighted_mean(losses, inside, (1.0, 1.0, 1.0))
-  np.testing.assert_allclose(found, losses[::2].mean(), rtol=1e-6)
-  found = weighted_mean(losses, inside, (0.5, 1e-9, 0.5))
-  np.testing.assert_allclose(found, losses[::2, ::2].mean(), rtol=1e-6)
-  same = squared_error(losses, losses + 2.0)
-  np.testing.assert_allclose(same, 4.0)
+  mean = weighted_mean(losses, inside, (1.0, 1.0, 1.0))
+  np.testing.assert_allclose(mean, losses[::2].mean(), rtol=1e-6)
+  mean = weighted_mean(losses, inside, (0.5, 1e-9, 0.5))
+  np.testing.assert_allclose(mean, losses[::2, ::2].mean(), rtol=1e-6)
+  np.testing.assert_allclose(squared_error(losses, losses + 2.0), 4.0)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +92,12 @@ def test_weights_and_mask():
     ("likelihood", (1.0, 0.0, 1.0), "map_weights"),
   ],
 )
-def test_refuses(name, weights, word):
+def test_invalid_loss_is_refused(name, weights, word):
   with pytest.raises(UserError, match=word):
     check_loss(name, weights)
 
 
-def test_logarithms_of_times_and_back():
+def test_map_powers_can_be_inverted():
   rng = np.random.default_rng(0)
   maps = Maps(
     *(
@@ -113,26 +114,25 @@ def test_logarithms_of_times_and_back():
   # A small deviation of the logarithm is a relative one of the time.
   step = np.full_like(scaled, 1e-6)
   moved = ranges.unscale(scaled + step) - ranges.unscale(scaled)
-  found = ranges.unscale_deviations(step, scaled)
-  np.testing.assert_allclose(found, moved, rtol=1e-3)
+  deviations = ranges.unscale_deviations(step, scaled)
+  np.testing.assert_allclose(deviations, moved, rtol=1e-3)
 
 
-def test_rare_tissues_weigh_what_frequent_ones_do():
+def test_rare_and_frequent_t1_are_balanced():
   rng = np.random.default_rng(0)
   counts = {700.0: 9000, 1100.0: 900, 4300.0: 90}
   t1_ms = np.concatenate([np.full(n, t1) for t1, n in counts.items()])
   t1_ms *= np.exp(0.02 * rng.normal(size=len(t1_ms)))
-  one = balancing_weights(t1_ms, exponent=1.0)
-  assert one.mean() == pytest.approx(1)
-  sums = [one[np.abs(t1_ms / t1 - 1) < 0.2].sum() for t1 in counts]
+  full = balancing_weights(t1_ms, exponent=1.0)
+  assert full.mean() == pytest.approx(1)
+  sums = [full[np.abs(t1_ms / t1 - 1) < 0.2].sum() for t1 in counts]
   assert max(sums) < 1.2 * min(sums)
   half = balancing_weights(t1_ms, exponent=0.5)
-  np.testing.assert_allclose(half**2 / one, (half**2 / one)[0])
+  np.testing.assert_allclose(half**2 / full, (half**2 / full)[0])
   assert np.ptp(balancing_weights(t1_ms, exponent=0.0)) == 0
 
 
-def test_weights_of_voxels_are_those_of_their_losses():
-  """Voxels without weight leave no trace in a step."""
+def test_voxels_without_weight_have_no_effect():
   signals = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
   maps = np.full((9, 3), 0.5, np.float32)
   network = Cohen(widths=(5,))
@@ -142,7 +142,8 @@ def test_weights_of_voxels_are_those_of_their_losses():
     make_grid([np.ones((1, 2, 4), bool)], padding=1),
   )
 
-  def params(weights, changed):
+  def params(weights, change):
+    """Weights after a step, with the maps of one voxel changed."""
     fold = Fold(
       rows=jnp.arange(1, 9),
       low=jnp.zeros(3),
@@ -151,43 +152,42 @@ def test_weights_of_voxels_are_those_of_their_losses():
       key=jax.random.key(0),
       weights=weights,
     )
-    other = table.maps.at[3].add(changed)
+    changed = table.maps.at[3].add(change)
     optimizer = optax.sgd(0.1)
-    state = init_state(network, optimizer, fold.key, n_channels=4, reach=0)
     state, _ = train_step(
-      state,
+      init_state(network, optimizer, fold.key, n_channels=4),
       fold,
-      dataclasses.replace(table, maps=other),
+      dataclasses.replace(table, maps=changed),
       jnp.arange(1, 9),
-      model=network,
+      network=network,
       optimizer=optimizer,
-      reach=0,
-      tile=1,
+      options=TrainingOptions(
+        seed=0, epochs=1, batch=8, tile=1, learning_rate=0.1
+      ),
     )
     return jax.tree.leaves(state.params)
 
   weights = jnp.ones(9).at[3].set(0)
-  for one, other in zip(
-    params(weights, 0.0), params(weights, 0.4), strict=True
-  ):
-    np.testing.assert_array_equal(one, other)
+  pairs = zip(params(weights, 0.0), params(weights, 0.4), strict=True)
+  for before, after in pairs:
+    np.testing.assert_array_equal(before, after)
   pairs = zip(params(None, 0.0), params(None, 0.4), strict=True)
-  assert any((one != other).any() for one, other in pairs)
+  assert any((before != after).any() for before, after in pairs)
 
 
-def test_weighted_likelihood_has_the_squared_errors_gradient_of_maps():
+def test_weighted_likelihood_gradient_of_maps():
+  """It is half the gradient of the squared error, whatever the deviations."""
   rng = np.random.default_rng(0)
   estimates, maps, log_deviations = rng.normal(size=(3, 5, 3))
 
-  def gradient(loss, deviations):
-    def total(x):
-      outputs = jnp.concatenate([x, deviations], -1) if loss else x
-      losses = weighted_likelihood if loss else squared_error
-      return losses(outputs, maps).sum()
+  def gradient(loss):
+    return jax.grad(lambda x: loss(x).sum())(jnp.array(estimates))
 
-    return jax.grad(total)(jnp.array(estimates))
-
+  expected = gradient(lambda x: squared_error(x, maps)) / 2
   for scale in (0.1, 1.0):
-    found = gradient(True, jnp.array(scale * log_deviations))
-    expected = gradient(False, None)
-    np.testing.assert_allclose(found, expected / 2, rtol=1e-5)
+    deviations = jnp.array(scale * log_deviations)
+
+    def loss(x, deviations=deviations):
+      return weighted_likelihood(jnp.concatenate([x, deviations], -1), maps)
+
+    np.testing.assert_allclose(gradient(loss), expected, rtol=1e-5)

@@ -1,13 +1,15 @@
-"""Each network can learn: 64 voxels by heart."""
+"""Each network can overfit 64 voxels."""
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.networks import NETWORKS
-from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+from mrf_jax.training.optimizer import make_optimizer
+from mrf_jax.training.options import TrainingOptions
+from mrf_jax.training.state import Fold, VoxelTable, init_state
+from mrf_jax.training.step import train_step
 
 NETWORK_OPTIONS = {
   "spatiotemporal": dict(widths=(64, 64), branch_width=64, dropout=0.0),
@@ -22,14 +24,15 @@ NETWORK_OPTIONS = {
 @pytest.mark.parametrize("method", NETWORKS)
 def test_overfits_64_voxels(method):
   network = NETWORKS[method](**NETWORK_OPTIONS[method])
-  reach = network.reach
   rng = np.random.default_rng(0)
   mask = np.ones((1, 12, 12), bool)
   signals = rng.normal(size=(1 + mask.sum(), 2 * 50)).astype(np.float32)
   signals[0] = 0
   maps = rng.uniform([0.5, 500, 40], [1.1, 4000, 900], (len(signals), 3))
   table = VoxelTable(
-    signals, maps.astype(np.float32), make_grid([mask], padding=reach + 1)
+    signals,
+    maps.astype(np.float32),
+    make_grid([mask], padding=network.reach + 1),
   )
   centres = np.arange(1, 65)
   fold = Fold(
@@ -39,10 +42,16 @@ def test_overfits_64_voxels(method):
     watched=np.zeros((2, 0), np.int32),
     key=jax.random.key(0),
   )
-  optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, 800))
-  state = init_state(
-    network, optimizer, fold.key, n_channels=signals.shape[1], reach=reach
+  options = TrainingOptions(
+    seed=0,
+    epochs=800,
+    batch=64,
+    tile=1,
+    learning_rate=2e-3,
+    schedule="cosine",
   )
+  optimizer = make_optimizer(options, n_steps=options.epochs)
+  state = init_state(network, optimizer, fold.key, n_channels=signals.shape[1])
 
   @jax.jit
   def step(state, _):
@@ -51,12 +60,11 @@ def test_overfits_64_voxels(method):
       fold,
       table,
       fold.rows,
-      model=network,
+      network=network,
       optimizer=optimizer,
-      reach=reach,
-      tile=1,
+      options=options,
     )
 
-  _, losses = jax.lax.scan(step, state, None, length=800)
+  _, losses = jax.lax.scan(step, state, None, length=options.epochs)
   # Maps are scaled to [0, 1]: a hundredth is one per cent of their range.
   assert np.sqrt(losses[-1]) < 0.01

@@ -1,11 +1,13 @@
-"""A training that is broken off goes on as if it had not been."""
+"""An interrupted training, resumed, equals an uninterrupted one."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import resource
 import shutil
 import signal
+import time
 
 import jax
 import numpy as np
@@ -15,28 +17,22 @@ from test_training import OPTIONS, tiny_study
 from mrf_jax.errors import UserError
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.runtime.interrupts import Stopped
-from mrf_jax.training.checkpoint import Checkpoints, Saving
+from mrf_jax.training.checkpoint import CheckpointFolder, CheckpointPolicy
 from mrf_jax.training.train import train_folds
 
-REACH = Cohen().reach
-
-# A network that compiles fast; the noise makes the random key count.
+# A network that compiles fast; the noise makes the random key matter.
 NETWORK = Cohen(widths=(8,))
-MANY = OPTIONS | {
-  "reach": REACH,
-  "tile": 1,
-  "epochs": 4,
-  "batch": 16,
-  "input_noise": 0.1,
-}
+FOUR_EPOCHS = dataclasses.replace(
+  OPTIONS, tile=1, epochs=4, batch=16, input_noise=0.1
+)
 
 
-class BrokenOff(Exception):
-  """What ends a training in these tests."""
+class Interrupted(Exception):
+  """Ends a training in these tests."""
 
 
 def checkpoints(folder, warnings=None, config=None):
-  return Checkpoints(
+  return CheckpointFolder(
     pathlib.Path(folder),
     config=config or {"seed": 0},
     differences=lambda a, b: [f"{k}={a[k]}" for k in a if a[k] != b.get(k)],
@@ -44,86 +40,91 @@ def checkpoints(folder, warnings=None, config=None):
   )
 
 
-def train(folder=None, *, end_after=None, stop=None, saving=None, **changes):
-  """A training; it may break off, or be stopped, after some epoch."""
+def train(folder=None, *, end_after=None, stop_after=None, **changes):
+  """A training that may be interrupted, or stopped by a signal, after an epoch.
+
+  Args:
+    folder: of the checkpoints, a `CheckpointFolder` or its path; or None.
+    end_after: epoch after which an exception ends it.
+    stop_after: epoch after which SIGTERM comes.
+    **changes: of the options.
+  """
 
   def on_epoch(epoch, metrics):
     del metrics
     if epoch == end_after:
-      raise BrokenOff
-    if epoch == stop:
+      raise Interrupted
+    if epoch == stop_after:
       os.kill(os.getpid(), signal.SIGTERM)
 
-  if folder is not None and saving is None:
-    saving = Saving(checkpoints(folder))
+  if isinstance(folder, pathlib.Path):
+    folder = checkpoints(folder)
   return train_folds(
     NETWORK,
-    *tiny_study(),
-    **MANY | changes,
-    saving=saving,
+    tiny_study(),
+    dataclasses.replace(FOUR_EPOCHS, **changes),
+    checkpoint_folder=folder,
     on_epoch=on_epoch,
   )
 
 
 def assert_same(trained, expected):
-  for one, other in zip(trained, expected, strict=True):
-    jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+  for fold, other in zip(trained, expected, strict=True):
+    jax.tree.map(np.testing.assert_array_equal, fold.variables, other.variables)
 
 
 @pytest.fixture(scope="module")
-def unbroken():
+def uninterrupted():
   return train()
 
 
 @pytest.fixture
-def broken_off(tmp_path, broken_once):
+def interrupted(tmp_path, interrupted_once):
   """Steps of the checkpoints after epochs 1 and 2 of 4, in `tmp_path`."""
-  shutil.copytree(broken_once, tmp_path, dirs_exist_ok=True)
+  shutil.copytree(interrupted_once, tmp_path, dirs_exist_ok=True)
   return checkpoints(tmp_path).steps(0)
 
 
 @pytest.fixture(scope="module")
-def broken_once(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("broken")
-  with pytest.raises(BrokenOff):
+def interrupted_once(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("interrupted")
+  with pytest.raises(Interrupted):
     train(folder, end_after=3)
   assert len(checkpoints(folder).steps(0)) == 2
   return folder
 
 
-def test_a_broken_training_goes_on_to_the_same_networks(
-  tmp_path, unbroken, broken_off
+def test_resumed_training_gives_same_networks(
+  tmp_path, uninterrupted, interrupted
 ):
-  first, second = broken_off
+  first, second = interrupted
   assert second == 2 * first
-  assert_same(train(tmp_path), unbroken)
-  # The end is a checkpoint too: nothing is trained again.
+  assert_same(train(tmp_path), uninterrupted)
+  # The last step has a checkpoint too: nothing is trained again.
   assert max(checkpoints(tmp_path).steps(0)) == 4 * first
-  assert_same(train(tmp_path, end_after=1), unbroken)
+  assert_same(train(tmp_path, end_after=1), uninterrupted)
 
 
-def test_sigterm_writes_checkpoints_first(tmp_path, unbroken):
-  saving = Saving(checkpoints(tmp_path), every_epochs=100)
+def test_sigterm_writes_checkpoints_first(tmp_path, uninterrupted):
   with pytest.raises(Stopped, match="SIGTERM") as stopped:
-    train(saving=saving, stop=1)
+    train(tmp_path, stop_after=1, checkpoint_epochs=100)
   assert stopped.value.number == signal.SIGTERM
-  assert [len(checkpoints(tmp_path).steps(fold)) for fold in range(3)] == [
-    1
-  ] * 3
-  assert_same(train(tmp_path), unbroken)
+  steps = [checkpoints(tmp_path).steps(fold) for fold in range(3)]
+  assert [len(own) for own in steps] == [1, 1, 1]
+  assert_same(train(tmp_path), uninterrupted)
 
 
-def test_folds_left_behind_catch_up(tmp_path, unbroken, broken_off):
-  """As when processes are killed at different moments, or between folds."""
-  steps = broken_off
+def test_folds_left_behind_catch_up(tmp_path, uninterrupted, interrupted):
+  """As if processes had been killed at different times, or between folds."""
+  steps = interrupted
   for step in steps:
     shutil.rmtree(tmp_path / f"fold-1/step-{step:08d}")
   shutil.rmtree(tmp_path / f"fold-2/step-{steps[1]:08d}")
   trained = train(tmp_path)
-  for one, other in zip(trained, unbroken, strict=True):
+  for fold, other in zip(trained, uninterrupted, strict=True):
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-      one.variables,
+      fold.variables,
       other.variables,
     )
 
@@ -137,7 +138,7 @@ def damage(path, how):
     data[len(data) // 2] ^= 1
     arrays.write_bytes(data)
   elif how == "text changed":
-    # Of the configuration, so that it would seem to be another one's.
+    # The configuration, so that the checkpoint would seem to be of another one.
     text = (path / "checkpoint.json").read_text()
     assert text.count('"seed": 0') == 1
     changed = text.replace('"seed": 0', '"seed": 1')
@@ -162,91 +163,103 @@ def damage(path, how):
     "other arrays",
   ],
 )
-def test_a_damaged_checkpoint_is_left_for_the_one_before(
-  tmp_path, broken_off, how
-):
-  first, newest = broken_off
+def test_damaged_checkpoint_is_not_used(tmp_path, interrupted, how):
+  """All folds take the one before it."""
+  first, newest = interrupted
   path = tmp_path / f"fold-1/step-{newest:08d}"
   damage(path, how)
   warnings: list[str] = []
   folds = list(range(3))
-  found = checkpoints(tmp_path, warnings).newest(folds, beginnings())
-  assert [checkpoint.step for checkpoint in found] == [first] * 3
+  loaded = checkpoints(tmp_path, warnings).newest(folds, initial_checkpoints())
+  assert [checkpoint.step for checkpoint in loaded] == [first] * 3
   assert len(warnings) == 1
   assert str(path) in warnings[0] and "damaged" in warnings[0]
 
 
-def beginnings():
-  """What the folds of `train` begin with."""
+def initial_checkpoints():
+  """State of the folds of `train` at step 0."""
   seen = []
 
-  class Look(Checkpoints):
-    def newest(self, folds, like):
-      seen.extend(like)
-      raise BrokenOff
+  class Look(CheckpointFolder):
+    def newest(self, folds, initial):
+      seen.extend(initial)
+      raise Interrupted
 
   look = Look(pathlib.Path("unused"), config={}, differences=list, warn=print)
-  with pytest.raises(BrokenOff):
-    train(saving=Saving(look))
+  with pytest.raises(Interrupted):
+    train(look)
   return seen
 
 
-@pytest.mark.usefixtures("broken_off")
-def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
-  other = Saving(checkpoints(tmp_path, config={"seed": 1}))
+@pytest.mark.usefixtures("interrupted")
+def test_other_configuration_is_refused(tmp_path):
+  other = checkpoints(tmp_path, config={"seed": 1})
   with pytest.raises(UserError, match="another configuration: seed=0"):
-    train(saving=other)
+    train(other)
 
 
-def test_checkpoints_of_another_seed_are_left_aside(tmp_path, broken_off):
+def test_checkpoints_of_another_seed(tmp_path, interrupted):
+  """They are not used, and replaced."""
   warnings: list[str] = []
-  saving = Saving(checkpoints(tmp_path, warnings))
-  train(saving=saving, seed=1, epochs=1)
+  train(checkpoints(tmp_path, warnings), seed=1, epochs=1)
   assert warnings
   assert all("key is not that" in warning for warning in warnings)
-  # The new one stands, and not because it has more steps than the stale ones.
-  assert checkpoints(tmp_path).steps(0) == [broken_off[0]]
-  again: list[str] = []
-  train(saving=Saving(checkpoints(tmp_path, again)), seed=1, epochs=1)
-  assert not again
+  # The new one stays although the unused ones are of later steps.
+  assert checkpoints(tmp_path).steps(0) == [interrupted[0]]
+  warnings.clear()
+  train(checkpoints(tmp_path, warnings), seed=1, epochs=1)
+  assert not warnings
 
 
-def test_a_full_disk_is_said_and_the_last_good_one_stays(
-  tmp_path, unbroken, broken_off
-):
-  """A limit on the size of files stands for the full disk."""
+def test_full_disk_is_a_warning(tmp_path, uninterrupted, interrupted):
+  """The last checkpoints stay; a limit of file sizes acts as the full disk."""
   warnings: list[str] = []
-  before = {
-    path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
-  }
+  before = contents(tmp_path)
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
   resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
   try:
-    trained = train(saving=Saving(checkpoints(tmp_path, warnings)))
+    trained = train(checkpoints(tmp_path, warnings))
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, handler)
-  assert_same(trained, unbroken)
+  assert_same(trained, uninterrupted)
   assert len(warnings) == 2 * 3  # after epochs 3 and 4, each fold
   for warning in warnings:
     assert "the file is larger than the system allows" in warning
-    assert f"the one of step {broken_off[1]} stays" in warning
-  after = {
-    path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
-  }
-  assert before == after
+    assert f"that of step {interrupted[1]} stays" in warning
+  assert contents(tmp_path) == before
 
 
-def test_two_checkpoints_are_kept_and_all_are_removed(tmp_path):
+def contents(folder):
+  """Bytes of all files of a folder by path."""
+  files = (path for path in folder.rglob("*") if path.is_file())
+  return {path: path.read_bytes() for path in files}
+
+
+def test_two_checkpoints_are_kept(tmp_path):
+  """And none after they are removed."""
   folder = tmp_path / "checkpoints" / "method"
   train(folder)
-  here = checkpoints(folder)
-  assert [len(here.steps(fold)) for fold in range(3)] == [2, 2, 2]
-  text = json.loads(
-    (folder / f"fold-0/step-{here.steps(0)[0]:08d}/checkpoint.json").read_text()
-  )
-  assert text["config"] == {"seed": 0}
+  written = checkpoints(folder)
+  assert [len(written.steps(fold)) for fold in range(3)] == [2, 2, 2]
+  path = folder / f"fold-0/step-{written.steps(0)[0]:08d}/checkpoint.json"
+  assert json.loads(path.read_text())["config"] == {"seed": 0}
   for fold in range(3):
-    here.remove(fold)
+    written.remove(fold)
   assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_are_due_by_step():
+  options = dataclasses.replace(OPTIONS, checkpoint_epochs=2)
+  policy = CheckpointPolicy(options, steps_per_epoch=5, step=10)
+  assert [policy.is_due(step) for step in (10, 19, 20)] == [False, False, True]
+  policy.note_written(21)
+  assert [policy.is_due(step) for step in (30, 31)] == [False, True]
+
+
+def test_checkpoints_are_due_by_time():
+  options = dataclasses.replace(OPTIONS, checkpoint_minutes=1e-9)
+  policy = CheckpointPolicy(options, steps_per_epoch=5, step=10)
+  time.sleep(1e-3)
+  assert policy.is_due(11)

@@ -1,4 +1,5 @@
-import dataclasses
+"""One training step: precision, folds side by side, mirrors, weight decay."""
+
 import functools
 
 import flax.linen as nn
@@ -11,8 +12,10 @@ import pytest
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
-from mrf_jax.training.epochs import Plan
-from mrf_jax.training.step import Fold, VoxelTable, init_state, train_step
+from mrf_jax.training.optimizer import learning_rates, make_optimizer
+from mrf_jax.training.options import TrainingOptions
+from mrf_jax.training.state import Fold, VoxelTable, init_state
+from mrf_jax.training.step import train_step
 
 REACH = Spatiotemporal().reach
 
@@ -45,16 +48,21 @@ def study():
   return VoxelTable(signals, maps, make_grid([mask], padding=REACH + 4)), fold
 
 
-def make_step(fold, *, method="spatiotemporal", optimizer=None, **options):
-  """A fresh state, and a step of 64 estimates."""
+def options_of(**changes):
+  defaults = {"seed": 0, "epochs": 1, "batch": 1, "learning_rate": 1e-3}
+  return TrainingOptions(**defaults | changes)
+
+
+def make_step(fold, *, method="spatiotemporal", optimizer=None, **changes):
+  """A fresh state, and a compiled step of 64 estimates."""
   network = NETWORKS[method](**NETWORK_OPTIONS[method])
-  reach = network.reach
   optimizer = optimizer or optax.adam(1e-3)
-  state = init_state(
-    network, optimizer, fold.key, n_channels=N_CHANNELS, reach=reach
-  )
+  state = init_state(network, optimizer, fold.key, n_channels=N_CHANNELS)
   step = functools.partial(
-    train_step, model=network, optimizer=optimizer, reach=reach, **options
+    train_step,
+    network=network,
+    optimizer=optimizer,
+    options=options_of(**changes),
   )
   return state, jax.jit(step)
 
@@ -65,27 +73,27 @@ def centres_of(tile):
 
 
 @pytest.mark.parametrize("tile", [1, 4])
-def test_bfloat16_has_the_gradient_of_float32(study, tile):
-  """Of each parameter within a fifth of its length and eleven degrees.
+def test_bfloat16_has_gradient_of_float32(study, tile):
+  """Each parameter's agrees within a fifth of its length and eleven degrees.
 
-  Most agree to a hundredth; where rounding carries one of only 64 activations
-  over the ReLU's threshold, it moves what stands before it by a tenth.
+  Most agree to a hundredth. Where rounding carries one of only 64 activations
+  over the ReLU's threshold, it changes the layers before it by a tenth.
   """
   table, fold = study
   gradients = {}
-  for dtype in (jnp.float32, jnp.bfloat16):
+  for precision in ("float32", "bfloat16"):
     # The step of plain descent with a rate of one is the gradient.
     state, step = make_step(
-      fold, optimizer=optax.sgd(1.0), tile=tile, compute_dtype=dtype
+      fold, optimizer=optax.sgd(1.0), tile=tile, precision=precision
     )
     after, loss = step(state, fold, table, centres_of(tile))
     assert loss.dtype == jnp.float32
-    gradients[dtype] = jax.tree.map(
+    gradients[precision] = jax.tree.map(
       lambda a, b: np.asarray(a - b), state.params, after.params
     )
-  for path, full in jax.tree_util.tree_leaves_with_path(gradients[jnp.float32]):
+  for path, full in jax.tree_util.tree_leaves_with_path(gradients["float32"]):
     half = functools.reduce(
-      lambda tree, key: tree[key.key], path, gradients[jnp.bfloat16]
+      lambda tree, key: tree[key.key], path, gradients["bfloat16"]
     )
     error, length = np.linalg.norm(half - full), np.linalg.norm(full)
     assert error < 0.2 * length, path
@@ -93,11 +101,9 @@ def test_bfloat16_has_the_gradient_of_float32(study, tile):
 
 
 @pytest.mark.parametrize("method", NETWORKS)
-def test_bfloat16_leaves_the_state_in_float32(study, method):
+def test_bfloat16_leaves_state_in_float32(study, method):
   table, fold = study
-  state, step = make_step(
-    fold, method=method, tile=1, compute_dtype=jnp.bfloat16
-  )
+  state, step = make_step(fold, method=method, tile=1, precision="bfloat16")
   after, _ = step(state, fold, table, centres_of(1))
   types = jax.tree.map(lambda x: x.dtype, state)
   assert jax.tree.map(lambda x: x.dtype, after) == types
@@ -105,33 +111,33 @@ def test_bfloat16_leaves_the_state_in_float32(study, method):
   assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(floats))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("tile", [1, 4])
-def test_folds_side_by_side_step_as_folds_in_turn(study, tile, dtype):
-  """With dropout: each fold's mask is its own, whatever stands beside it."""
+def test_vectorised_folds_equal_single_folds(study, tile, precision):
+  """With dropout: the mask of a fold does not depend on the other folds."""
   table, fold = study
   folds, states, losses = [], [], []
   for key in jax.random.split(jax.random.key(3), 3):
-    one = Fold(fold.rows, fold.low, fold.high, fold.watched, key)
-    state, step = make_step(one, tile=tile, compute_dtype=dtype)
-    folds.append(one)
+    own = Fold(fold.rows, fold.low, fold.high, fold.watched, key)
+    state, step = make_step(own, tile=tile, precision=precision)
+    folds.append(own)
     states.append(state)
-    losses.append(step(state, one, table, centres_of(tile))[1])
+    losses.append(step(state, own, table, centres_of(tile))[1])
 
   def stack(trees):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
-  _, together = jax.vmap(step, in_axes=(0, 0, None, None))(
+  _, vectorised = jax.vmap(step, in_axes=(0, 0, None, None))(
     stack(states), stack(folds), table, centres_of(tile)
   )
   np.testing.assert_allclose(
-    together, losses, rtol=1e-5 if dtype == jnp.float32 else 1e-2
+    vectorised, losses, rtol=1e-5 if precision == "float32" else 1e-2
   )
   assert len(np.unique(losses)) == 3
 
 
 @pytest.mark.parametrize("stored", [jnp.bfloat16, jnp.float16])
-def test_table_may_be_stored_in_half_precision(study, stored):
+def test_table_in_half_precision(study, stored):
   table, fold = study
   half = VoxelTable(jnp.asarray(table.signals, stored), table.maps, table.grid)
   state, step = make_step(fold, tile=1)
@@ -149,13 +155,11 @@ def test_dropout_differs_from_step_to_step(study):
   assert first != second
 
 
-def test_network_without_dropout_ignores_the_key(study):
+def test_without_dropout_key_has_no_effect(study):
   table, fold = study
   network = Spatiotemporal(widths=(8, 8), branch_width=8, dropout=0.0)
   optimizer = optax.sgd(0.0)
-  state = init_state(
-    network, optimizer, fold.key, n_channels=N_CHANNELS, reach=REACH
-  )
+  state = init_state(network, optimizer, fold.key, n_channels=N_CHANNELS)
   losses = []
   for key in (fold.key, jax.random.key(9)):
     other = Fold(fold.rows, fold.low, fold.high, fold.watched, key)
@@ -164,10 +168,9 @@ def test_network_without_dropout_ignores_the_key(study):
       other,
       table,
       centres_of(1),
-      model=network,
+      network=network,
       optimizer=optimizer,
-      reach=REACH,
-      tile=1,
+      options=options_of(tile=1),
     )
     losses.append(loss)
   assert losses[0] == losses[1]
@@ -177,6 +180,7 @@ class _Centre(nn.Module):
   """Knows the maps: they are a function of the voxel's own signals."""
 
   slope: float = 0.0
+  reach = REACH
   slices = 1
 
   @nn.compact
@@ -184,43 +188,56 @@ class _Centre(nn.Module):
     del train
     unused = self.param("unused", nn.initializers.zeros, (1,))
     inner = signals[:, REACH:-REACH, REACH:-REACH, :3]
-    # What stands on the right of the centre, where mirrors change it.
+    # The voxel on the right of the centre, which mirrors change.
     right = signals[:, REACH:-REACH, REACH + 1 : -REACH + 1 or None, :3]
     scaled = (jnp.tanh(inner) + self.slope * right + 1) / 2
     return scaled + unused.reshape(1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("flips", [False, True])
-def test_a_mirrored_tile_has_the_maps_of_its_voxels(study, flips):
-  """Signals and maps are mirrored together."""
+def test_signals_and_maps_flip_together(study, flips):
   table, fold = study
-  options = {"optimizer": optax.sgd(0.0), "reach": REACH, "tile": 4}
+  optimizer = optax.sgd(0.0)
 
-  def loss_of(network):
-    state = init_state(
-      network, optax.sgd(0.0), fold.key, n_channels=N_CHANNELS, reach=REACH
-    )
-    step = functools.partial(train_step, model=network, **options)
+  def losses_of(network):
+    """With and without mirrors."""
+    state = init_state(network, optimizer, fold.key, n_channels=N_CHANNELS)
     return [
-      float(step(state, fold, table, centres_of(4)[:n], flips=f)[1])
-      for n, f in ((4, flips), (4, False))
+      float(
+        train_step(
+          state,
+          fold,
+          table,
+          centres_of(4),
+          network=network,
+          optimizer=optimizer,
+          options=options_of(tile=4, flips=flipped),
+        )[1]
+      )
+      for flipped in (flips, False)
     ]
 
-  assert max(loss_of(_Centre())) < 1e-10
-  one, other = loss_of(_Centre(slope=0.5))
-  assert (abs(one - other) > 1e-4) == flips
+  assert max(losses_of(_Centre())) < 1e-10
+  mirrored, plain = losses_of(_Centre(slope=0.5))
+  assert (abs(mirrored - plain) > 1e-4) == flips
 
 
-def test_weight_decay_is_apart_from_the_gradient():
-  options = dict.fromkeys(
-    (f.name for f in dataclasses.fields(Plan) if f.init), None
-  )
+def test_weight_decay_is_decoupled():
+  """Kernels decay without a gradient, and biases do not."""
   params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
-  none = jax.tree.map(jnp.zeros_like, params)
+  no_gradient = jax.tree.map(jnp.zeros_like, params)
   for decay, kernel in ((0.0, 1.0), (0.5, 1 - 0.1 * 0.5)):
-    plan = Plan(**{**options, "rate": lambda step: 0.1, "weight_decay": decay})
-    optimizer = plan.optimizer
-    updates, _ = optimizer.update(none, optimizer.init(params), params)
+    options = options_of(tile=1, learning_rate=0.1, weight_decay=decay)
+    optimizer = make_optimizer(options, n_steps=1)
+    updates, _ = optimizer.update(no_gradient, optimizer.init(params), params)
     after = optax.apply_updates(params, updates)
     np.testing.assert_allclose(after["kernel"], kernel, rtol=1e-6)
     np.testing.assert_allclose(after["bias"], 1.0)
+
+
+def test_cosine_schedule_ends_at_zero():
+  options = options_of(tile=1, schedule="cosine")
+  rates = learning_rates(options, n_steps=8)
+  np.testing.assert_allclose(
+    [rates(step) for step in (0, 4, 8)], [1e-3, 5e-4, 0.0], atol=1e-10
+  )
