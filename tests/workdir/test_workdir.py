@@ -105,13 +105,6 @@ def test_damaged_configuration_can_be_removed(damaged):
   assert Workdir.existing(damaged).config == other
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
-def test_unreadable_configuration_can_be_removed(tmp_path, text):
-  (tmp_path / "config.json").write_text(text)
-  with pytest.raises(UserError, match=r"config\.json: damaged .*, remove "):
-    Workdir.existing(tmp_path)
-
-
 def test_earlier_configuration_does_not_count(tmp_path):
   """The manifest has the first one, too; it made no results."""
   root = tmp_path / "run"
