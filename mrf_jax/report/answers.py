@@ -94,7 +94,7 @@ def _other_heads(base: str) -> str:
 def _absolute(variants: Sequence[dict]) -> str:
   """Table of errors, a line for each method of each variant."""
   tissues = _tissues(variants)
-  head = ["way", "method", "steps", "training, a fold (s)", *_headings(tissues)]
+  head = ["variant", "method", "steps", "training per fold (s)", *_headings(tissues)]
   body = []
   for variant in variants:
     for method, errors in _methods(variant):
@@ -140,7 +140,7 @@ def _relative(variants: Sequence[dict]) -> str:
             ratio = f"{now[_RMSE] / before[_RMSE]:.2f}"
           cells.append(ratio)
       body.append(cells)
-  return markdown_table(["way", "method", *_headings(tissues)], body)
+  return markdown_table(["variant", "method", *_headings(tissues)], body)
 
 
 def _spread(variants: Sequence[dict]) -> str:
