@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# Without a name, JAX takes an address in memory, and no two processes find the
+# same program in the compilation cache.
+_AXIS = "device"
 # Rows that are brought into a table at once, at most.
 _PART_ROWS = 1 << 16
 
@@ -38,7 +41,9 @@ class FoldRunner:
     self._at_once = min(at_once, self._per_device)
     # How `pmap` lays out its results: what is placed the same way enters it
     # without a copy.
-    example = jax.pmap(lambda x: x, devices=self._devices)
+    example = jax.pmap(
+      lambda x: x, axis_name=_AXIS, devices=self._devices
+    )
     self._sharding = example(np.zeros(self._n_devices)).sharding
 
   def compile(self, function: Callable, *, donate: bool) -> Callable:
@@ -71,6 +76,7 @@ class FoldRunner:
         # states come from a step instead of from `spread`.
         mapped = jax.pmap(
           all_on_device,
+          axis_name=_AXIS,
           in_axes=(0, 0, 0) + (None,) * len(numbers),
           devices=self._devices,
           donate_argnums=0 if donate else (),
