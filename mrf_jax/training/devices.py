@@ -41,9 +41,7 @@ class FoldRunner:
     self._at_once = min(at_once, self._per_device)
     # How `pmap` lays out its results: what is placed the same way enters it
     # without a copy.
-    example = jax.pmap(
-      lambda x: x, axis_name=_AXIS, devices=self._devices
-    )
+    example = jax.pmap(lambda x: x, axis_name=_AXIS, devices=self._devices)
     self._sharding = example(np.zeros(self._n_devices)).sharding
 
   def compile(self, function: Callable, *, donate: bool) -> Callable:
