@@ -1,4 +1,4 @@
-"""What the benchmarks share: devices, turns, and the last line."""
+"""Helpers of the benchmarks: devices, runs in turns, and the last line."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def torch_device() -> str:
-  """The device that we use, with all cores, for peers made of PyTorch."""
+  """Device for PyTorch, the same that JAX uses; of a CPU all cores."""
   import torch
 
   torch.set_num_threads(os.cpu_count() or 1)
@@ -20,13 +20,16 @@ def torch_device() -> str:
 def take_turns(
   runs: Mapping[str, Callable[[], object]], *, repeats: int
 ) -> dict[str, np.ndarray]:
-  """Seconds of each function, [repeat].
+  """Measures the seconds of some functions, which run in turns.
 
-  They take turns, so that a machine that is busy for a moment slows them all.
+  Other work on the machine then slows all of them alike.
 
   Args:
     runs: name to a function that returns when its work is done.
-    repeats: turns.
+    repeats: number of turns.
+
+  Returns:
+    Name to seconds, [repeat].
   """
   seconds = {name: np.empty(repeats) for name in runs}
   for repeat in range(repeats):
@@ -40,14 +43,16 @@ def take_turns(
 def print_ratio(
   question: str, ours: float, peer: float | None, unit: str, *, digits: int = 3
 ) -> None:
-  """A benchmark's line for other programs; above one is better.
+  """Prints the result of a benchmark as JSON, for other programs.
+
+  A ratio above one means that ours is better.
 
   Args:
-    question: what was asked.
+    question: what is compared.
     ours: our figure.
-    peer: the other's, or None where there was none.
-    unit: of both; what ends in `/s` is a rate, all else a cost.
-    digits: behind the point.
+    peer: figure of the other program, or None if it did not run.
+    unit: unit of both. A unit that ends in `/s` is a rate, others are costs.
+    digits: digits behind the decimal point.
   """
   from mrf_jax.timing.machine import device_name
 

@@ -1,13 +1,12 @@
-"""How much memory does the paper's data set take on its way to the device?
+"""How much memory does loading the paper's data set to the device need?
 
   python benchmarks/data_path.py  # three minutes, 9 GB of disk
   python benchmarks/data_path.py --storage=float32
-  python benchmarks/data_path.py --matrix=64  # a look
+  python benchmarks/data_path.py --matrix=64  # quick test
 
-Six files of random signals with the paper's number of voxels are read,
-normalised and brought into the table that all folds share, as before a
-training. The limit is 16 GiB of host memory; on a CPU, whose device memory is
-the host's, the table is part of it.
+Reads six files of random signals with the paper's number of voxels, normalises
+them and fills the table that all folds share, as training does. The limit is
+16 GiB of host memory, which on a CPU includes the table.
 """
 
 import pathlib
@@ -31,11 +30,14 @@ from mrf_jax.sequence.schedules import tailored
 from mrf_jax.training.devices import FoldRunner
 from mrf_jax.training.fold_data import Signals, make_folds, place
 
-_SUBJECTS = flags.DEFINE_integer("subjects", 6, "Scans.")
-_SLICES = flags.DEFINE_integer("slices", 16, "Slices of each.")
+_SUBJECTS = flags.DEFINE_integer("subjects", 6, "Number of scans.")
+_SLICES = flags.DEFINE_integer("slices", 16, "Slices of each scan.")
 _MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along y and x.")
 _STORAGE = flags.DEFINE_enum(
-  "storage", "float16", ["float32", "float16", "bfloat16"], "On the device."
+  "storage",
+  "float16",
+  ["float32", "float16", "bfloat16"],
+  "Type of the signals on the device.",
 )
 
 _LIMIT_GIB = 16.0
@@ -44,7 +46,7 @@ _FILLED = 275_958 / (16 * 256 * 256)
 
 
 def main(argv: list[str]) -> None:
-  """Writes the scans, loads them, and prints what it took."""
+  """Writes the scans, loads them, and prints time and memory."""
   del argv
   logging.set_verbosity(logging.WARNING)
   with tempfile.TemporaryDirectory() as folder:
@@ -55,38 +57,13 @@ def main(argv: list[str]) -> None:
     for seed, path in enumerate(paths):
       _write_scan(path, seed)
     subjects = [load_subject(path, with_signals=False) for path in paths]
-    masks = [subject.mask for subject in subjects]
-    maps = [subject.maps for subject in subjects]
     before = _peak_gib()
     start = time.perf_counter()
-
-    def read(subject, left_out):
-      del left_out
-      return normalise_signals(
-        load_subject(paths[subject]).signals, per="frame"
-      )
-
-    folds, _ = make_folds(
-      masks, maps, range(len(masks)), seed=0, watched_voxels=1000
-    )
-    n_channels = 2 * 673
-    runner = FoldRunner(len(folds))
-    placed = place(
-      runner,
-      folds,
-      range(len(folds)),
-      Signals(n_channels, read),
-      masks,
-      maps,
-      storage=_STORAGE.value,
-      padding=3,
-    )
-    jax.block_until_ready(placed)
+    table = _load_table(paths, subjects)
     seconds = time.perf_counter() - start
     peak = _peak_gib()
-  table = placed[1].signals.nbytes / 2**30
-  print(f"voxels           {sum(int(mask.sum()) for mask in masks):,}")
-  print(f"table            {table:.2f} GiB, {_STORAGE.value}")
+  print(f"voxels           {sum(s.n_voxels for s in subjects):,}")
+  print(f"table            {table.nbytes / 2**30:.2f} GiB, {_STORAGE.value}")
   print(f"reading to table {seconds:.1f} s")
   print(f"peak memory      {peak:.2f} GiB ({before:.2f} before)")
   print_ratio(
@@ -97,8 +74,36 @@ def main(argv: list[str]) -> None:
   )
 
 
+def _load_table(paths: list[pathlib.Path], subjects: list[Subject]):
+  """Signals of all scans on the device, as training loads them."""
+
+  def read(subject, left_out):
+    del left_out
+    return normalise_signals(load_subject(paths[subject]).signals, per="frame")
+
+  masks = [subject.mask for subject in subjects]
+  maps = [subject.maps for subject in subjects]
+  folds, _ = make_folds(
+    masks, maps, range(len(masks)), seed=0, watched_voxels=1000
+  )
+  n_channels = 2 * 673
+  runner = FoldRunner(len(folds))
+  placed = place(
+    runner,
+    folds,
+    range(len(folds)),
+    Signals(n_channels, read),
+    masks,
+    maps,
+    storage=_STORAGE.value,
+    padding=3,
+  )
+  jax.block_until_ready(placed)
+  return placed[1].signals
+
+
 def _write_scan(path: pathlib.Path, seed: int) -> None:
-  """A scan of random signals."""
+  """Writes a scan of random signals."""
   rng = np.random.default_rng(seed)
   mask = rng.random((_SLICES.value, _MATRIX.value, _MATRIX.value)) < _FILLED
   count = int(mask.sum())

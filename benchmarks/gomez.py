@@ -1,10 +1,10 @@
-"""Is spatiotemporal matching by box sums practical at the paper's size?
+"""Is spatiotemporal matching with box sums practical at the paper's size?
 
   python launch.py --mode=simulate --config=configs/paper.py --workdir=runs/full
   python benchmarks/gomez.py --workdir=runs/full
 
-One left-out subject against all others of the workdir, stage by stage, and the
-same search by direct gather of patches on some of its voxels.
+Matches one left-out subject with all others of the workdir, stage by stage, and
+times the same search with directly gathered patches on some of its voxels.
 """
 
 import pathlib
@@ -26,14 +26,24 @@ from mrf_jax.matching.atlas import match_atlas
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "With simulated subjects.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Workdir with subjects.")
 _RANK = flags.DEFINE_integer("rank", 10, "Temporal components.")
 _VOXELS = flags.DEFINE_integer("voxels", 512, "Voxels of the direct gather.")
 
 
 @jax.jit
 def gather_scores(patches, atoms, norms, centres):
-  """|⟨atom, patch⟩| of all candidates of some voxels, patch by patch."""
+  """Scores |⟨atom, patch⟩| of all candidates, patch by patch.
+
+  Args:
+    patches: patches of the left-out scan, [voxel, component, 27].
+    atoms: padded training scan, [component, slice, y, x].
+    norms: factors of the scores, [slice, y, x].
+    centres: slice, y and x of the patches, [voxel] each.
+
+  Returns:
+    Scores, [voxel, candidate].
+  """
   z, y, x = centres
   steps = jnp.stack(
     jnp.meshgrid(*(jnp.arange(n) for n in (3, 11, 11)), indexing="ij"), -1
@@ -42,18 +52,40 @@ def gather_scores(patches, atoms, norms, centres):
     jnp.meshgrid(*(jnp.arange(3),) * 3, indexing="ij"), -1
   ).reshape(-1, 3)
 
-  def one(patch, z, y, x):
+  def scores(patch, z, y, x):
     at = jnp.array([z, y, x])[None, None] + steps[:, None] + cube[None]
-    found = atoms[:, at[..., 0], at[..., 1], at[..., 2]]  # [c, candidate, 27]
-    product = jnp.einsum("cdp,cp->d", found.conj(), patch)
+    candidates = atoms[:, at[..., 0], at[..., 1], at[..., 2]]  # [c, n, 27]
+    product = jnp.einsum("cdp,cp->d", candidates.conj(), patch)
     middle = jnp.array([z, y, x])[None] + steps + 1
     return jnp.abs(product) * norms[tuple(middle.T)]
 
-  return jax.lax.map(lambda a: one(*a), (patches, z, y, x))
+  return jax.lax.map(lambda voxel: scores(*voxel), (patches, z, y, x))
+
+
+def time_gather(query, mask, atlas_scan) -> float:
+  """Seconds per voxel of one iteration over one scan by direct gather."""
+  rng = np.random.default_rng(0)
+  margin = ((0, 0), (2, 2), (6, 6), (6, 6))
+  atoms = jnp.asarray(np.pad(atlas_scan.signals, margin))
+  norms = jnp.asarray(np.ones(atoms.shape[1:], np.float32))
+  voxels = rng.permutation(np.argwhere(mask))[: _VOXELS.value]
+  padded = np.pad(query, ((0, 0), (1, 1), (1, 1), (1, 1)))
+  patches = np.stack(
+    [
+      padded[:, z : z + 3, y : y + 3, x : x + 3].reshape(len(padded), 27)
+      for z, y, x in voxels
+    ]
+  )
+  seconds = []
+  for _ in range(3):
+    start = time.perf_counter()
+    gather_scores(patches, atoms, norms, tuple(voxels.T)).block_until_ready()
+    seconds.append(time.perf_counter() - start)
+  return min(seconds) / len(voxels)
 
 
 def main(argv):
-  """Times one fold."""
+  """Times one fold with box sums, and the direct gather."""
   del argv
   logging.set_verbosity(logging.WARNING)
   paths = sorted(pathlib.Path(_WORKDIR.value).glob("data/subject-*.h5"))
@@ -81,25 +113,9 @@ def main(argv):
   match_atlas(query, fixed.mask, atlas, text="matching")
   matching = time.perf_counter() - start
 
-  # The peer: one iteration, one scan, on a few voxels; scaled up.
-  rng = np.random.default_rng(0)
-  margin = ((0, 0), (2, 2), (6, 6), (6, 6))
-  atoms = jnp.asarray(np.pad(atlas[0].signals, margin))
-  norms = jnp.asarray(np.ones(atoms.shape[1:], np.float32))
-  at = rng.permutation(np.argwhere(fixed.mask))[: _VOXELS.value]
-  wide = np.pad(query, ((0, 0), (1, 1), (1, 1), (1, 1)))
-  patches = np.stack(
-    [
-      wide[:, z : z + 3, y : y + 3, x : x + 3].reshape(len(wide), 27)
-      for z, y, x in at
-    ]
-  )
-  seconds = []
-  for _ in range(3):
-    start = time.perf_counter()
-    gather_scores(patches, atoms, norms, tuple(at.T)).block_until_ready()
-    seconds.append(time.perf_counter() - start)
-  gathering = min(seconds) / len(at) * fixed.n_voxels * len(atlas) * 2
+  # Both iterations over all scans, from one iteration over one scan.
+  gathering = time_gather(query, fixed.mask, atlas[0])
+  gathering *= fixed.n_voxels * len(atlas) * 2
   candidates = 363 * len(atlas) * 2 * fixed.n_voxels
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
   print(f"voxels {fixed.n_voxels}, atlas scans {len(atlas)}, {shape}")

@@ -1,28 +1,28 @@
-"""How fast is the network's reconstruction of a scan, beside its products?
+"""How fast does the network reconstruct a scan, compared with its products?
 
   pip install -r benchmarks/requirements.txt
   python benchmarks/infer.py  # two minutes on two idle cores
-  python benchmarks/infer.py --slices=4 --matrix=128 --frames=128  # a look
+  python benchmarks/infer.py --slices=4 --matrix=128 --frames=128  # quick test
 
 The spatiotemporal network with random weights reconstructs one simulated head
-of 16 x 256 x 256 voxels, T = 673, signals of noise. Three take turns, so that a
-machine that is busy for a moment slows them all:
+of 16 x 256 x 256 voxels, T = 673, with noise as signals. Three run in turns, so
+that other work on the machine slows all of them alike:
 
-  mrf_jax   what `reconstruct` does behind normalisation, from the table of
-            signals on the host to scaled maps on the host. Its convolutions
-            need fewer multiplications (`mrf_jax/networks/winograd.py`).
+  mrf_jax   `reconstruct` after normalisation, from the table of signals on the
+            host to scaled maps on the host. Its convolutions need fewer
+            multiplications (`mrf_jax/networks/winograd.py`).
   products  the bare float32 matrix products of the masked voxels, block by
             block: 2T x 512 and 512 x 256, then 25 x 256 x 128 (the 5 x 5
-            convolution), 9 x 256 x 128 (3 x 3) and 256 x 3: nothing for void
-            voxels, nothing twice. Their operands lie ready.
+            convolution), 9 x 256 x 128 (3 x 3) and 256 x 3. Empty voxels are
+            left out, nothing is computed twice, and the operands are in memory.
   PyTorch   the same weights as `conv2d` in `channels_last`, evaluation mode,
-            `inference_mode`, all cores, each slice cropped to its own brain and
-            ready in memory before the clock starts; batch normalisation is
-            folded into the weights. The crops hold more voxels than the mask.
+            `inference_mode`, all cores. Each slice is cropped to its brain and
+            in memory before timing starts; batch normalisation is folded into
+            the weights. The crops have more voxels than the mask.
 
-All GFLOP are those of the bare products, so that a rate is one of work done; a
-share is of the products' rate. The peak of memory is that of the process behind
-its first reconstruction of a `Subject`, signals and imports included.
+All GFLOP are those of the bare products, so that rates compare useful work; a
+share is relative to the products' rate. The peak memory is that of the process
+after its first reconstruction of a `Subject`, with signals and imports.
 """
 
 import pathlib
@@ -58,7 +58,7 @@ REACH = Spatiotemporal().reach
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of the scan.")
 _MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along x and along y.")
 _FRAMES = flags.DEFINE_integer("frames", 673, "Windows of the scan, T.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Runs behind a median.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Runs; the median counts.")
 
 _WINDOW = 48
 _PER = "frame"
@@ -66,7 +66,7 @@ _BLOCK = 2048  # voxels of a bare product
 
 
 def make_scan(rng) -> Subject:
-  """A simulated head with noise for signals."""
+  """Simulated head with noise as signals."""
   grid = SliceGrid(
     n_slices=_SLICES.value,
     matrix=_MATRIX.value,
@@ -93,7 +93,7 @@ def make_scan(rng) -> Subject:
 
 
 def make_model(scan: Subject, rng) -> Model:
-  """A network with random weights, biases and statistics."""
+  """Network with random weights, biases and statistics."""
   network = Spatiotemporal()
   patch = jnp.zeros((1, 5, 5, 2 * _FRAMES.value))
   variables = network.init(jax.random.key(0), patch, train=False)
@@ -113,7 +113,7 @@ def make_model(scan: Subject, rng) -> Model:
 
 
 def product_shapes(model: Model) -> list[tuple[int, int]]:
-  """Inner size and width of each product of a voxel."""
+  """Inner size and width of the products for one voxel."""
   kernels = [
     layer["kernel"].shape
     for layer in model.variables["params"].values()
@@ -123,7 +123,7 @@ def product_shapes(model: Model) -> list[tuple[int, int]]:
 
 
 def bare_products(model: Model, n_voxels: int):
-  """A function that does nothing but the products."""
+  """Function that computes the products alone."""
   multiply = jax.jit(jnp.dot)
   operands = [
     (jnp.ones((_BLOCK, inner)), jnp.ones((inner, width)))
@@ -139,7 +139,7 @@ def bare_products(model: Model, n_voxels: int):
 
 
 def peer_network(model: Model):
-  """The network as a PyTorch function of an image [1, 2T, y, x]."""
+  """The network as a PyTorch function of images [1, 2T, y, x]."""
   params = model.variables["params"]
   stats = model.variables["batch_stats"]
 
@@ -169,35 +169,35 @@ def peer_network(model: Model):
 
 
 def peer(model: Model, table, mask):
-  """A function that reconstructs with PyTorch, [voxel, 3]."""
+  """Function that reconstructs [voxel, 3] with PyTorch, and its voxels."""
   rows = np.zeros(mask.shape, np.int32)
   rows[mask] = 1 + np.arange(mask.sum())
   rows = np.pad(rows, ((0, 0), (REACH, REACH), (REACH, REACH)))
   table = table.reshape(-1, table.shape[-1])
   network = peer_network(model)
-  images, places = [], []
+  images, crop_masks = [], []
   for plane in rows:
     lines, columns = (np.flatnonzero(plane.any(axis)) for axis in (1, 0))
     crop = plane[
       lines[0] - REACH : lines[-1] + REACH + 1,
       columns[0] - REACH : columns[-1] + REACH + 1,
     ]
-    # Channels last in memory.
+    # The channels stay last in memory.
     images.append(torch.from_numpy(table[crop]).permute(2, 0, 1)[None])
-    places.append(crop[REACH:-REACH, REACH:-REACH] > 0)
+    crop_masks.append(crop[REACH:-REACH, REACH:-REACH] > 0)
 
   @torch.inference_mode()
   def run():
-    found = (network(image)[0].permute(1, 2, 0).numpy() for image in images)
+    maps = (network(image)[0].permute(1, 2, 0).numpy() for image in images)
     return np.concatenate(
-      [image[there] for image, there in zip(found, places, strict=True)]
+      [crop[inside] for crop, inside in zip(maps, crop_masks, strict=True)]
     )
 
-  return run, sum(there.size for there in places)
+  return run, sum(inside.size for inside in crop_masks)
 
 
 def print_table(seconds, gflop: float) -> None:
-  """One line a contender; the spread is from fastest to slowest run."""
+  """Prints one line each; the spread is from the fastest to the slowest run."""
   rate = gflop / np.median(seconds["products"])
   print("\n| | seconds | spread | GFLOP | GFLOP/s | of the products' rate |")
   print("|---|--:|--:|--:|--:|--:|")
@@ -210,7 +210,7 @@ def print_table(seconds, gflop: float) -> None:
 
 
 def main(argv):
-  """Memory, then the three in turns."""
+  """Prints the peak memory, then times the three in turns."""
   del argv
   logging.set_verbosity(logging.WARNING)
   device = device_name()
@@ -242,14 +242,14 @@ def main(argv):
 
   runs = {"mrf_jax": ours, "products": bare_products(model, n_voxels)}
   if torch is None or jax.default_backend() != "cpu":
-    print("PyTorch is not installed, or we are not on a CPU: no peer")
+    print("PyTorch is not installed, or JAX does not use a CPU: no peer")
   else:
     run, n_cropped = peer(model, table, mask)
     runs[f"PyTorch {torch.__version__}"] = run
     difference = np.abs(run() - ours()).max()
     print(
       f"largest difference from PyTorch: {difference:.1e} on maps scaled to "
-      f"[0, 1]; its crops hold {n_cropped / n_voxels:.2f} times the voxels"
+      f"[0, 1]; its crops have {n_cropped / n_voxels:.2f} times the voxels"
     )
   for run in runs.values():
     run()
@@ -257,13 +257,18 @@ def main(argv):
   gflop = 2e-9 * n_voxels * sum(a * b for a, b in product_shapes(model))
   print_table(seconds, gflop)
   print()
-  mine, bare, *others = (float(np.median(times)) for times in seconds.values())
+  ours_s, bare_s, *torch_s = (
+    float(np.median(times)) for times in seconds.values()
+  )
   scan_size = f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value}"
-  beside = [("bare matrix products", bare)]
-  beside += [("PyTorch", other) for other in others]
-  for name, theirs in beside:
+  peers = [("bare matrix products", bare_s)]
+  peers += [("PyTorch", peer_s) for peer_s in torch_s]
+  for name, peer_s in peers:
     print_ratio(
-      f"spatiotemporal network on {scan_size}, beside {name}", mine, theirs, "s"
+      f"spatiotemporal network on {scan_size}, beside {name}",
+      ours_s,
+      peer_s,
+      "s",
     )
 
 

@@ -1,8 +1,8 @@
-"""The simulators that `simulate.py` holds side by side, each behind one call.
+"""Simulators that `simulate.py` compares, each with the same interface.
 
-A simulator is built once, from a sequence and a number of states, to a function
-from T1 and T2 in ms, float32 [atom], to echoes, [atom, frame]. What a package
-resolves or compiles once for a sequence is then not timed; its own benchmarks
+`build` makes a function for one sequence and number of states, from T1 and T2
+in ms, float32 [atom], to echoes, [atom, frame]. Work that a package does once
+for a sequence, such as compilation, is not timed; the packages' own benchmarks
 leave it out, too.
 """
 
@@ -14,9 +14,9 @@ import os
 import warnings
 from collections.abc import Callable
 
-# How long threads of torch spin at a barrier: the fastest for mrpro on two free
-# cores (5,300 atoms/s, by default 4,700). Torch reads it when loaded, which
-# mrf_jax's NUFFT does where it finds one.
+# Time that threads of torch spin at a barrier. This value is the fastest for
+# mrpro on two idle cores (5,300 atoms/s, by default 4,700). It must be set
+# before torch is imported, which mrf_jax's NUFFT does if torch is installed.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import jax
@@ -24,21 +24,21 @@ import numpy as np
 from common import torch_device
 
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 
-# States of a batch of mrpro on a CPU, its fastest: at 256 states it is half as
-# fast on 2,048 atoms at once, which no cache holds.
+# Atoms times states of mrpro's fastest batch on a CPU. With 256 states it is
+# half as fast for 2,048 atoms at once, which exceed the caches.
 _MRPRO_STATES = 131072
 
 
 @dataclasses.dataclass(frozen=True)
 class Simulator:
-  """A simulator, how to build it and how to read it.
+  """A simulator of gradient-spoiled sequences.
 
   Attributes:
-    package: its name on PyPI.
-    build: from (sequence, n_states) to a function from T1 and T2 in ms,
-      float32 [atom], to echoes, [atom, frame].
+    package: name of its package on PyPI.
+    build: makes the simulating function of a sequence and a number of states;
+      see above.
     phase: factor that turns its echoes into ours.
   """
 
@@ -48,12 +48,12 @@ class Simulator:
 
   @property
   def is_installed(self) -> bool:
-    """Whether its package can be imported."""
+    """Whether the package can be imported."""
     return importlib.util.find_spec(self.package) is not None
 
   @property
   def version(self) -> str:
-    """Version of what does the work."""
+    """Version of the package, for ours that of JAX."""
     if self.package == "mrf_jax":
       return f"jax {jax.__version__}"
     return importlib.metadata.version(self.package)
@@ -61,17 +61,19 @@ class Simulator:
 
 def build_ours(sequence, n_states):
   """mrf_jax: compiled blocks of atoms, one thread a core."""
-  return lambda t1, t2: simulate_echoes(sequence, t1, t2, n_states=n_states)
+  return lambda t1, t2: simulate_fingerprints(
+    sequence, t1, t2, n_states=n_states, keep_real=True
+  )
 
 
 def build_blochsim(sequence, n_states, *, package="blochsim"):
-  """Its fused C++ (or CUDA) engine, atoms spread over its own threads."""
+  """blochsim: its fused C++ (or CUDA) engine with its own threads."""
   device = torch_device()
   import torch
 
-  # What torchsim calls in torch calls what torch deprecates.
+  # torchsim uses a deprecated function of torch.
   warnings.filterwarnings("ignore", ".*torch.jit.script. is deprecated")
-  train = importlib.import_module(f"{package}.simulators").MRFSimulator(
+  simulator = importlib.import_module(f"{package}.simulators").MRFSimulator(
     flip=torch.tensor(sequence.flip_angles_deg, dtype=torch.float32).to(device),
     TR=float(sequence.tr_ms[0]),
     TI=sequence.inversion_time_ms,
@@ -80,23 +82,23 @@ def build_blochsim(sequence, n_states, *, package="blochsim"):
 
   def simulate(t1, t2):
     t1, t2 = (torch.from_numpy(x).to(device) for x in (t1, t2))
-    return train.simulate(T1=t1, T2=t2).cpu().numpy()
+    return simulator.simulate(T1=t1, T2=t2).cpu().numpy()
 
   return simulate
 
 
 def build_torchsim(sequence, n_states):
-  """The project that blochsim was called before, with the same interface."""
+  """torchsim: the former name of blochsim, with the same interface."""
   return build_blochsim(sequence, n_states, package="torchsim")
 
 
 def build_mrpro(sequence, n_states):
-  """Its EPG blocks, torch operations on [atom, 3, state], times in s."""
+  """mrpro: its EPG blocks, torch operations on [atom, 3, state]; times in s."""
   device = torch_device()
   import torch
   from mrpro.operators.models import EPG
 
-  train = EPG.EPGSequence(
+  epg_sequence = EPG.EPGSequence(
     [
       EPG.InversionBlock(sequence.inversion_time_ms * 1e-3),
       EPG.FispBlock(
@@ -115,7 +117,8 @@ def build_mrpro(sequence, n_states):
     parts = []
     for t1_part, t2_part in zip(t1.split(batch), t2.split(batch), strict=True):
       ones = torch.ones_like(t1_part)
-      _, echoes = train(EPG.Parameters(ones, t1_part, t2_part), n_states)
+      parameters = EPG.Parameters(ones, t1_part, t2_part)
+      _, echoes = epg_sequence(parameters, n_states)
       parts.append(torch.stack(echoes, dim=-1))
     return torch.cat(parts).cpu().numpy()
 
@@ -131,10 +134,10 @@ PEERS = (
 
 
 def reference_echoes(sequence, t1_ms, t2_ms, n_states):
-  """The train in float64 and plain NumPy (Weigel 2015, eq. 15-27).
+  """Simulates the sequence in float64 with NumPy (Weigel 2015, eq. 15-27).
 
   Args:
-    sequence: gradient-spoiled, behind an inversion, constant TR, TE 0.
+    sequence: gradient-spoiled, after an inversion, constant TR, TE 0.
     t1_ms: longitudinal relaxation times, [atom], ms.
     t2_ms: transverse relaxation times, [atom], ms.
     n_states: configuration orders.

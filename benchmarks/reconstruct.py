@@ -1,15 +1,15 @@
-"""How long does a scan take from file to files, and how much memory?
+"""How much time and memory does a scan need from file to files?
 
   pip install -r benchmarks/requirements.txt
   python benchmarks/reconstruct.py  # three minutes on two idle cores
-  python benchmarks/reconstruct.py --slices=4 --matrix=128  # a look
+  python benchmarks/reconstruct.py --slices=4 --matrix=128  # quick test
 
-A subject file of 16 x 256 x 256 voxels, T = 673, signals of noise, and networks
-with random weights, each reconstructed as a user does it, by `python launch.py
---mode=reconstruct` in a process of its own: start, compilation, reading,
-estimating, NIfTI files and the overview. The peer is dictionary matching of 25
-temporal components by the same command, its dictionary simulated on the way.
-Methods take turns. The peak is that of the process.
+Reconstructs a subject file of 16 x 256 x 256 voxels, T = 673, with noise as
+signals, by networks with random weights. Each runs as a user runs it, `python
+launch.py --mode=reconstruct` in its own process: start, compilation, reading,
+estimation, NIfTI files and the overview. The peer is dictionary matching of 25
+temporal components by the same command, which simulates its dictionary too.
+Methods run in turns. The peak memory is that of the process.
 """
 
 import json
@@ -41,7 +41,7 @@ from mrf_jax.simulation.anatomy import SliceGrid, make_head
 
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of the scan.")
 _MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along x and along y.")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs behind a median.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs; the median counts.")
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _NETWORKS = ("spatiotemporal", "spatiotemporal_plus")
@@ -50,7 +50,7 @@ _STAGES = ("read", "reconstruct", "write")
 
 
 def make_scan(config, rng) -> Subject:
-  """A simulated head with noise for signals."""
+  """Simulated head with noise as signals."""
   grid = SliceGrid(
     n_slices=_SLICES.value,
     matrix=_MATRIX.value,
@@ -76,7 +76,7 @@ def make_scan(config, rng) -> Subject:
 
 
 def save_random_model(config, method: str, scan: Subject, path) -> None:
-  """A bundle of random weights."""
+  """Writes a model bundle with random weights."""
   network, reach = make_network(config, method)
   rank = config[method].training.get("rank")
   n_channels = 2 * (rank or scan.n_windows)
@@ -102,7 +102,11 @@ def save_random_model(config, method: str, scan: Subject, path) -> None:
 
 
 def run(folder: pathlib.Path, method: str) -> dict[str, float]:
-  """Seconds of the stages and of the process, and its peak of memory, GiB."""
+  """Runs one reconstruction.
+
+  Returns:
+    Seconds of its stages and of the process, and the process's peak, GiB.
+  """
   model = folder / method
   options = [f"--model={model if model.exists() else method}"]
   if method == _PEER:
@@ -120,7 +124,7 @@ def run(folder: pathlib.Path, method: str) -> dict[str, float]:
   _, status, usage = os.wait4(process.pid, 0)
   seconds = time.perf_counter() - start
   if status:
-    sys.exit(f"error: {' '.join(command)} ended with {status}")
+    sys.exit(f"error: {' '.join(command)} failed with status {status}")
   record = json.loads((out / "reconstruction.json").read_text())
   return {
     **record["seconds"],
@@ -130,7 +134,7 @@ def run(folder: pathlib.Path, method: str) -> dict[str, float]:
 
 
 def main(argv: list[str]) -> None:
-  """Makes the scan and the models, and reconstructs."""
+  """Makes the scan and the models, and times their reconstruction."""
   del argv
   logging.set_verbosity(logging.WARNING)
   config = paper.get_config()
@@ -147,16 +151,18 @@ def main(argv: list[str]) -> None:
       f"{scan.n_voxels:,} voxels, T = {scan.n_windows}, {size:.1f} GiB\n"
     )
     del scan
-    found: dict[str, list[dict]] = {method: [] for method in methods}
+    runs: dict[str, list[dict]] = {method: [] for method in methods}
     for _ in range(_REPEATS.value):
       for method in methods:
-        found[method].append(run(folder, method))
+        runs[method].append(run(folder, method))
   head = ["method", *(f"{s} (s)" for s in _STAGES), "process (s)", "peak (GiB)"]
   print("| " + " | ".join(head) + " |")
   print("| :-- " + "| --: " * (len(head) - 1) + "|")
   medians = {
-    method: {key: float(np.median([r[key] for r in runs])) for key in runs[0]}
-    for method, runs in found.items()
+    method: {
+      key: float(np.median([r[key] for r in repeats])) for key in repeats[0]
+    }
+    for method, repeats in runs.items()
   }
   for method, values in medians.items():
     cells = [f"{values[key]:.1f}" for key in (*_STAGES, "process", "peak")]

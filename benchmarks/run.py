@@ -1,14 +1,14 @@
-"""Runs the benchmarks and writes what they found into the documents.
+"""Runs the benchmarks and writes their results into the documents.
 
   pip install -r benchmarks/requirements.txt
   python benchmarks/run.py  # a quarter of an hour on two idle cores
-  python benchmarks/run.py --scripts=match  # one of them, the others stay
+  python benchmarks/run.py --scripts=match  # one script, keeping the others
   python benchmarks/run.py --scripts= --timing=WORKDIR  # of --mode=benchmark
 
-Writes `docs/benchmarks.md` and the table of speeds in README.md. What each
-script printed is kept in `docs/benchmarks.json`, so that one can be run again
-alone; a commit and a machine stand beside each. A workdir of `--mode=benchmark`
-gives its table and figure, too.
+Writes `docs/benchmarks.md` and the table of speeds in README.md. The output of
+each script is kept in `docs/benchmarks.json` with its commit and versions, so
+that each script can be run again alone. `--timing` adds table and figure of a
+workdir of `--mode=benchmark`.
 """
 
 import json
@@ -30,7 +30,7 @@ from mrf_jax.workdir.environment import git_commit
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _ALL = ("match", "infer", "train", "simulate", "reconstruct")
-_SCRIPTS = flags.DEFINE_list("scripts", list(_ALL), "Which to run.")
+_SCRIPTS = flags.DEFINE_list("scripts", list(_ALL), "Scripts to run.")
 _TIMING = flags.DEFINE_string("timing", None, "Workdir of --mode=benchmark.")
 
 _RECORD = _ROOT / "docs" / "benchmarks.json"
@@ -39,14 +39,16 @@ _BEGIN, _END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 def run_script(name: str, commit: str | None) -> dict:
-  """What one script printed, and what it ran on."""
+  """Runs one script; returns its output, commit and versions."""
   command = [sys.executable, str(_ROOT / "benchmarks" / f"{name}.py")]
   print(f"{name} ...", file=sys.stderr, flush=True)
   done = subprocess.run(
     command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=False
   )
   if done.returncode:
-    sys.exit(f"error: benchmarks/{name}.py ended with {done.returncode}")
+    sys.exit(
+      f"error: benchmarks/{name}.py failed with status {done.returncode}"
+    )
   lines = done.stdout.rstrip().splitlines()
   ratios = [json.loads(line) for line in lines if line.startswith("{")]
   return {
@@ -59,9 +61,9 @@ def run_script(name: str, commit: str | None) -> dict:
 
 
 def read_timing(workdir: pathlib.Path) -> dict:
-  """Table and sentences of a workdir of `--mode=benchmark`."""
+  """Reads table and sentences of a workdir of `--mode=benchmark`."""
   content = load_benchmark(workdir / "benchmark.json")
-  # The reader's own folder.
+  # Names no folder of this machine in the documents.
   content["command"] = re.sub(
     r"--workdir=\S+", "--workdir=runs/timing", content["command"]
   )
@@ -72,18 +74,18 @@ def read_timing(workdir: pathlib.Path) -> dict:
 
 
 def _versions() -> dict[str, str]:
-  """Of the packages that are installed."""
-  found = {}
+  """Versions of the installed packages."""
+  versions = {}
   for package in _PACKAGES:
     try:
-      found[package] = metadata.version(package)
+      versions[package] = metadata.version(package)
     except metadata.PackageNotFoundError:
       continue
-  return found
+  return versions
 
 
 def ratio_table(record: dict) -> list[str]:
-  """The last lines of all scripts as one table."""
+  """Table of the last lines of all scripts."""
   lines = [
     "| question | ours | peer | unit | ratio |",
     "| :-- | --: | --: | :-- | --: |",
@@ -100,7 +102,7 @@ def ratio_table(record: dict) -> list[str]:
 
 
 def not_timed(record: dict) -> list[str]:
-  """A sentence on the methods that the table of stages lacks, if any."""
+  """Sentence on the methods missing in the table of stages, if any."""
   text = record["timing"]["text"]
   missing = [name for name in METHODS if f"| {name} |" not in text]
   if not missing:
@@ -112,10 +114,10 @@ def not_timed(record: dict) -> list[str]:
 
 
 def benchmarks_page(record: dict) -> str:
-  """`docs/benchmarks.md` of what was measured.
+  """Text of `docs/benchmarks.md`.
 
   Args:
-    record: of `docs/benchmarks.json`.
+    record: content of `docs/benchmarks.json`.
   """
   lines = [
     "# Benchmarks",
@@ -128,8 +130,8 @@ def benchmarks_page(record: dict) -> str:
   ]
   for name in _ALL:
     if name in record:
-      found = record[name]
-      lines += ["", f"## {name}", "", _origin(name, found), "", found["text"]]
+      output = record[name]
+      lines += ["", f"## {name}", "", _origin(name, output), "", output["text"]]
   if "timing" in record:
     lines += ["", "## Every stage on one scan", "", record["timing"]["text"]]
     lines += ["", *not_timed(record)]
@@ -138,40 +140,40 @@ def benchmarks_page(record: dict) -> str:
 
 
 def readme_with_speeds(readme: str, record: dict) -> str:
-  """README.md with the table of speeds between its two marks.
+  """Text of README.md with the table of speeds between its two marks.
 
   Args:
-    readme: its text.
-    record: of `docs/benchmarks.json`.
+    readme: text of README.md.
+    record: content of `docs/benchmarks.json`.
   """
   before, rest = readme.split(_BEGIN)
   _, after = rest.split(_END)
   origins = {
-    (found["commit"], found["python"], line["device"])
-    for found in record.values()
-    for line in found.get("ratios", [])
+    (output["commit"], output["python"], line["device"])
+    for output in record.values()
+    for line in output.get("ratios", [])
   }
-  said = "; ".join(
+  origin = "; ".join(
     f"commit {commit[:12]}, {device}, Python {python}"
     for commit, python, device in sorted(origins)
   )
-  # The network that this project is about.
-  says = [
+  # README shows the paper's network and ours alone.
+  lines = [
     line
     for line in record.get("timing", {}).get("says", [])
     if line.startswith("- spatiotemporal")
   ]
-  if says:
-    says = ["A whole simulated scan, warm (`--mode=benchmark`):", "", *says]
-    says += ["", *not_timed(record)]
-  table, sentences = "\n".join(ratio_table(record)), "\n".join(says).strip()
-  parts = [table, f"({said})", sentences]
+  if lines:
+    lines = ["A whole simulated scan, warm (`--mode=benchmark`):", "", *lines]
+    lines += ["", *not_timed(record)]
+  table, sentences = "\n".join(ratio_table(record)), "\n".join(lines).strip()
+  parts = [table, f"({origin})", sentences]
   text = "\n\n".join(part for part in parts if part)
   return f"{before}{_BEGIN}\n{text}\n{_END}{after}"
 
 
 def write_documents(record: dict) -> None:
-  """Both documents of what was measured."""
+  """Writes both documents."""
   readme = _ROOT / "README.md"
   with replacing(_ROOT / "docs" / "benchmarks.md") as path:
     path.write_text(benchmarks_page(record))
@@ -179,26 +181,27 @@ def write_documents(record: dict) -> None:
     path.write_text(readme_with_speeds(readme.read_text(), record))
 
 
-def _origin(name: str, found: dict) -> str:
-  """Command, commit, machine and versions of a script's output."""
-  versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items())
+def _origin(name: str, output: dict) -> str:
+  """Sentence on command, commit and versions of a script's output."""
+  versions = ", ".join(f"{k} {v}" for k, v in output["versions"].items())
   return (
-    f"`python benchmarks/{name}.py`, commit {found['commit']}, Python "
-    f"{found['python']}, {versions}."
+    f"`python benchmarks/{name}.py`, commit {output['commit']}, Python "
+    f"{output['python']}, {versions}."
   )
 
 
 def main(argv):
-  """Runs, keeps and writes."""
+  """Runs the scripts and writes record and documents."""
   del argv
   scripts = [name for name in _SCRIPTS.value if name]
   unknown = set(scripts) - set(_ALL)
   if unknown:
     sys.exit(
-      f"error: --scripts: {', '.join(sorted(unknown))}; {_ALL} are known"
+      f"error: --scripts: {', '.join(sorted(unknown))} is unknown; known are "
+      f"{', '.join(_ALL)}"
     )
   record = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
-  # Before the documents change.
+  # Asked before the documents change and make the tree dirty.
   commit = git_commit()
   for name in scripts:
     record[name] = run_script(name, commit)
@@ -210,7 +213,7 @@ def main(argv):
 
 
 def save_record(record: dict) -> None:
-  """Keeps what was printed."""
+  """Writes `docs/benchmarks.json`."""
   with replacing(_RECORD) as path:
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 

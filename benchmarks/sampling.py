@@ -1,4 +1,4 @@
-"""Do tiles and compression reach the error of the paper's patches sooner?
+"""Do tiles and compression reach the error of the paper's patches faster?
 
   python launch.py --mode=simulate --config=configs/paper.py \
     --config.data.grid.matrix=128 --config.data.grid.n_slices=4 \
@@ -7,11 +7,11 @@
   python benchmarks/sampling.py --workdir=runs/middle  # an hour on two cores
   python benchmarks/sampling.py --workdir=runs/middle --ways=tiles:32:8  # one
 
-One split of simulated heads: the first subject is left out, the paper's network
-learns from the others in each way, sampling:rank:epochs (rank 0 is all frames),
-with a rate that decays to zero, and is then used on the first subject. Time is
-that of all cores together (CPU seconds, compilation included), so that other
-work on the machine does not count.
+The first simulated head is left out. The paper's network learns from the others
+in each variant, sampling:rank:epochs (rank 0 is all frames), with a learning
+rate that decays to zero, and then reconstructs the first head. Times are those
+of all cores together (CPU seconds, with compilation), on which other work on
+the machine has little influence.
 """
 
 import pathlib
@@ -37,8 +37,8 @@ from mrf_jax.training.train import train_folds
 
 REACH = Spatiotemporal().reach
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Holds the subjects.")
-_WAYS = flags.DEFINE_list(
+_WORKDIR = flags.DEFINE_string("workdir", None, "Workdir with subjects.")
+_VARIANTS = flags.DEFINE_list(
   "ways",
   [
     "patches:0:8",
@@ -50,20 +50,20 @@ _WAYS = flags.DEFINE_list(
     "tiles:16:32",
     "tiles:64:32",
   ],
-  "sampling:rank:epochs of each training.",
+  "Variants of the training, each sampling:rank:epochs.",
 )
 _TILE = flags.DEFINE_integer("tile", 6, "Estimates of a tile along y and x.")
 _DROPOUT = flags.DEFINE_float(
-  "dropout", 0.0, "As in the demo; the paper's 0.2 wants its 107,000 steps."
+  "dropout", 0.0, "As in the demo; the paper's 0.2 needs its 107,000 steps."
 )
-_RATE = flags.DEFINE_float("learning_rate", 1e-3, "At the beginning.")
+_RATE = flags.DEFINE_float("learning_rate", 1e-3, "Initial learning rate.")
 
-
+# Tissue and map of the columns.
 _SHOWN = [(t, m) for t in ("wm", "gm", "brain") for m in ("t1_ms", "t2_ms")]
 
 
 def main(argv: list[str]) -> None:
-  """Trains in each way and prints a row for it."""
+  """Trains each variant and prints its row."""
   del argv
   logging.set_verbosity(logging.WARNING)
   paths = sorted((pathlib.Path(_WORKDIR.value) / "data").glob("*.h5"))
@@ -79,30 +79,30 @@ def main(argv: list[str]) -> None:
   header = [f"{t.upper()} {m[:2].upper()}" for t, m in _SHOWN]
   print("| sampling | rank | epochs | CPU s | " + " | ".join(header) + " |")
   print("|---|--:|--:|--:|" + "--:|" * len(header))
-  seconds, found = {}, {}
-  for way in _WAYS.value:
-    sampling, rank, epochs = way.split(":")
+  seconds, errors = {}, {}
+  for variant in _VARIANTS.value:
+    sampling, rank, epochs = variant.split(":")
     basis = temporal_basis(gram, rank=int(rank)) if int(rank) else None
-    seconds[way], model = _train(
+    seconds[variant], model = _train(
       subjects,
       references,
       tile=1 if sampling == "patches" else _TILE.value,
       epochs=int(epochs),
       basis=None if basis is None else basis.astype(np.complex64),
     )
-    errors = map_errors(reconstruct(model, subjects[0]), references[0], tissues)
-    found[way] = [errors[cell][1] for cell in _SHOWN]
+    cells = map_errors(reconstruct(model, subjects[0]), references[0], tissues)
+    errors[variant] = [cells[cell][1] for cell in _SHOWN]
     print(
       f"| {sampling} | {rank if int(rank) else 'all'} | {epochs} | "
-      f"{seconds[way]:,.0f} | "
-      + " | ".join(f"{rmse:.1f}" for rmse in found[way])
+      f"{seconds[variant]:,.0f} | "
+      + " | ".join(f"{rmse:.1f}" for rmse in errors[variant])
       + " |",
       flush=True,
     )
-  # The cheapest that errs nowhere more than the first by a twentieth.
-  first = _WAYS.value[0]
-  limit = 1.05 * np.array(found[first])
-  as_good = [way for way, rmse in found.items() if np.all(rmse <= limit)]
+  # The cheapest variant whose errors are at most 5 % above those of the first.
+  first = _VARIANTS.value[0]
+  limit = 1.05 * np.array(errors[first])
+  as_good = [name for name, rmse in errors.items() if np.all(rmse <= limit)]
   best = min(as_good, key=seconds.__getitem__)
   print_ratio(
     f"cost of the error of {first}: {best}",
@@ -113,7 +113,7 @@ def main(argv: list[str]) -> None:
 
 
 def _train(subjects, references, *, tile, epochs, basis):
-  """CPU seconds, and the model that leaves the first subject out."""
+  """CPU seconds of training without the first subject, and the model."""
   per = "frame" if basis is None else "subject"
   signals = [
     normalise_signals(

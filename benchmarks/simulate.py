@@ -1,27 +1,27 @@
-"""How fast is our EPG simulator beside its peers, and do they all agree?
+"""How fast is our EPG simulator compared with others, and do all agree?
 
   pip install -r benchmarks/requirements.txt
   python benchmarks/simulate.py  # a minute on two cores
-  python benchmarks/simulate.py --atoms=1024 --grid=24 --seconds=0.5  # a look
+  python benchmarks/simulate.py --atoms=1024 --grid=24 --seconds=0.5  # quick
 
-One gradient-spoiled train that all of them can play (500 frames behind an
-inversion, TI 20 ms, TR 10 ms, echo right behind the pulse), two tables:
+One gradient-spoiled sequence that all of them can simulate (500 frames after an
+inversion, TI 20 ms, TR 10 ms, echo directly after the pulse), in two tables:
 
   equal states    the same number of states for every atom;
-  equal accuracy  the atoms of a dictionary; a peer, which takes one number of
-                  states a call, gets the smallest of a ladder that errs by at
-                  most 1e-4, ours chooses its own. The referee is a float64
-                  NumPy loop with 256 states, exact below 512 frames: a higher
-                  order has no time to come back.
+  equal accuracy  the atoms of a dictionary, with errors of at most 1e-4. A peer
+                  takes one number of states for all atoms and gets the smallest
+                  sufficient one; ours chooses by atom. The reference is a
+                  float64 NumPy loop with 256 states, which is exact below 512
+                  frames: higher orders cannot return to order 0 in time.
 
-Peers get all cores, the batch that is fastest for them, and their structure
-resolved and compiled before the clock starts. A slow one gets fewer atoms (the
-column says how many); its atoms/s are its own. Simulators take turns, so that a
-machine that is busy for a moment slows them all; the column of cores says how
-many each really got.
+Peers use all cores and their fastest batch, and are compiled before timing
+starts. A slow peer gets fewer atoms (see the column), from which its rate is.
+Simulators run in turns, so that other work on the machine slows all of them
+alike; the column of cores shows how many each used.
 
-A state is one configuration order (F+, F-, Z) of an atom. A frame costs it 17
-FLOP: rotation 5 + 5 + 4, decay 3. The peak is a float32 matrix product.
+A state is one configuration order (F+, F-, Z) of an atom. A frame costs 17 FLOP
+for each state: rotation 5 + 5 + 4, decay 3. The peak is a float32 matrix
+product.
 """
 
 import bisect
@@ -46,13 +46,13 @@ from mrf_jax.timing.machine import device_name
 
 _ATOMS = flags.DEFINE_integer("atoms", 16384, "Atoms of the first table.")
 _STATES = flags.DEFINE_integer("states", 32, "States of the first table.")
-_GRID = flags.DEFINE_integer("grid", 96, "Values a side of the dictionary.")
-_SECONDS = flags.DEFINE_float("seconds", 4.0, "One run takes at most this.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Runs behind a median.")
+_GRID = flags.DEFINE_integer("grid", 96, "Values of T1 and of T2.")
+_SECONDS = flags.DEFINE_float("seconds", 4.0, "Most seconds of a run.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Runs; the median counts.")
 
 _FRAMES = 500
-_FLOP = 17  # a state and frame
-_LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+_FLOP = 17  # of each state and frame
+_N_STATES = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # tried for a peer
 _TOLERANCE = 1e-4  # of the largest signal
 
 
@@ -61,12 +61,13 @@ class Row:
   """A line of a table.
 
   Attributes:
-    simulator: whose line it is.
-    n_states: states of each atom, None where each has its own.
+    simulator: the simulator.
+    n_states: states of each atom, or None if they differ by atom.
     n_atoms: atoms of a run.
-    difference: largest one from the reference, of the largest signal.
-    seconds: of the runs, [repeat].
-    cpu_seconds: of all threads, [repeat].
+    difference: largest difference from the reference, relative to the largest
+      signal.
+    seconds: wall time of the runs, [repeat].
+    cpu_seconds: CPU time of all threads in the runs, [repeat].
   """
 
   simulator: Simulator
@@ -78,35 +79,35 @@ class Row:
 
   @property
   def atoms_per_s(self) -> float:
-    """Median speed."""
+    """Median rate."""
     return self.n_atoms / float(np.median(self.seconds))
 
   @property
   def gflops(self) -> float | None:
-    """Useful arithmetic, GFLOP/s; None where states differ by atom."""
+    """Useful GFLOP/s, or None if states differ by atom."""
     if self.n_states is None:
       return None
     return self.atoms_per_s * self.n_states * _FRAMES * _FLOP / 1e9
 
 
-def play_train():
-  """Four lobes of flip angles between 10 and 60 degrees."""
+def lobe_sequence():
+  """Sequence of four lobes of flip angles between 10 and 60 degrees."""
   lobes = np.sin(np.pi * np.arange(_FRAMES) / 125) ** 2
-  # TE is 0, since blochsim and torchsim sample right behind the pulse.
+  # TE is 0, since blochsim and torchsim sample directly after the pulse.
   return make_sequence(
     10 + 50 * lobes, tr_ms=10.0, te_ms=0.0, inversion_time_ms=20.0
   )
 
 
 def random_atoms(n_atoms: int, rng):
-  """T1 300-4000 ms, T2 20-300 ms, log-random, T2 below T1."""
+  """Random T1 of 300-4000 ms and T2 of 20-300 ms, uniform in the logarithm."""
   t1 = np.exp(rng.uniform(np.log(300), np.log(4000), n_atoms))
   t2 = np.exp(rng.uniform(np.log(20), np.log(300), n_atoms))
   return t1.astype(np.float32), t2.astype(np.float32)
 
 
 def dictionary_atoms(side: int, rng):
-  """T1 100-5400 ms, T2 10-2460 ms, log grid, T2 up to T1, shuffled."""
+  """T1 of 100-5400 ms and T2 of 10-2460 ms up to T1, log grid, shuffled."""
   grid = np.meshgrid(
     np.geomspace(100, 5400, side), np.geomspace(10, 2460, side), indexing="ij"
   )
@@ -116,15 +117,15 @@ def dictionary_atoms(side: int, rng):
 
 
 def difference(simulator, echoes, reference) -> float:
-  """Largest difference, of the largest signal."""
-  found = np.abs(simulator.phase * echoes - reference[: len(echoes)]).max()
-  return float(found / np.abs(reference).max())
+  """Largest difference from the reference, relative to the largest signal."""
+  largest = np.abs(simulator.phase * echoes - reference[: len(echoes)]).max()
+  return float(largest / np.abs(reference).max())
 
 
 def smallest_states(simulator, sequence, t1, t2, reference) -> int:
-  """First count of the ladder within the tolerance of the reference.
+  """Smallest number of states for errors within the tolerance.
 
-  It is sought on the 64 atoms of longest T2, which need most.
+  Tested with the 64 atoms of longest T2, which need the most states.
   """
   rows = np.argsort(-t2, kind="stable")[:64]
   scale = np.abs(reference[rows]).max() / np.abs(reference).max()
@@ -134,24 +135,25 @@ def smallest_states(simulator, sequence, t1, t2, reference) -> int:
     error = difference(simulator, echoes, reference[rows]) * scale
     return error <= _TOLERANCE
 
-  found = bisect.bisect_left(_LADDER, True, key=is_enough)
-  return _LADDER[min(found, len(_LADDER) - 1)]
+  first = bisect.bisect_left(_N_STATES, True, key=is_enough)
+  return _N_STATES[min(first, len(_N_STATES) - 1)]
 
 
 def measure(simulators, sequence, t1, t2, reference) -> list[Row]:
-  """Times (simulator, n_states) pairs in turns; fewer atoms for the slow."""
+  """Times (simulator, n_states) pairs in turns, slow ones with fewer atoms."""
   runs, rows = [], []
   for simulator, n_states in simulators:
     simulate = simulator.build(sequence, n_states)
-    few = min(512, t1.size)
-    simulate(t1[:few], t2[:few])
+    n_probes = min(512, t1.size)
+    simulate(t1[:n_probes], t2[:n_probes])
     start = time.perf_counter()
-    simulate(t1[:few], t2[:few])
-    rate = few / (time.perf_counter() - start)
-    atoms = min(t1.size, 2 ** int(np.log2(max(few, rate * _SECONDS.value))))
-    runs.append((simulate, t1[:atoms], t2[:atoms]))
+    simulate(t1[:n_probes], t2[:n_probes])
+    rate = n_probes / (time.perf_counter() - start)
+    most = max(n_probes, rate * _SECONDS.value)
+    n_atoms = min(t1.size, 2 ** int(np.log2(most)))
+    runs.append((simulate, t1[:n_atoms], t2[:n_atoms]))
     error = difference(simulator, simulate(*runs[-1][1:]), reference)
-    rows.append((simulator, n_states, atoms, error))
+    rows.append((simulator, n_states, n_atoms, error))
   seconds, cpu_seconds = np.empty((2, len(runs), _REPEATS.value))
   for repeat in range(_REPEATS.value):
     for run, (simulate, *atoms) in enumerate(runs):
@@ -166,7 +168,7 @@ def measure(simulators, sequence, t1, t2, reference) -> list[Row]:
 
 
 def measured_peak() -> float:
-  """GFLOP/s of a float32 matrix product, the best of five."""
+  """GFLOP/s of a float32 matrix product, the fastest of five."""
   side = 2048 if jax.default_backend() == "cpu" else 8192
   matrix = jnp.ones((side, side), jnp.float32)
   multiply = jax.jit(lambda a: jnp.dot(a, a, precision="highest"))
@@ -180,7 +182,7 @@ def measured_peak() -> float:
 
 
 def print_table(title: str, rows: list[Row], missing, peak: float) -> None:
-  """One line a simulator; the spread is from fastest to slowest run."""
+  """Prints one line each; the spread is from the fastest to the slowest run."""
   print(f"\n{title}\n")
   print(
     "| simulator | version | states | atoms | seconds | spread | cores | "
@@ -206,7 +208,7 @@ def print_table(title: str, rows: list[Row], missing, peak: float) -> None:
 
 
 def print_ratios(question: str, rows: list[Row]) -> None:
-  """The contract's line for each peer; the first row is ours."""
+  """Prints the last lines, one for each peer; the first row is ours."""
   ours, *peers = rows
   for peer in peers:
     print_ratio(
@@ -219,15 +221,19 @@ def print_ratios(question: str, rows: list[Row]) -> None:
 
 
 def main(argv):
-  """Both tables."""
+  """Times all simulators for both tables."""
   del argv
   logging.set_verbosity(logging.WARNING)
   device = device_name()
   if jax.default_backend() == "cpu":
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or blochsim would use a GPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # otherwise blochsim uses a GPU
   installed = [peer for peer in PEERS if peer.is_installed]
   missing = [peer for peer in PEERS if not peer.is_installed]
-  sequence, rng, peak = play_train(), np.random.default_rng(0), measured_peak()
+  sequence, rng, peak = (
+    lobe_sequence(),
+    np.random.default_rng(0),
+    measured_peak(),
+  )
   print(f"{device}; a float32 matrix product runs at {peak:.0f} GFLOP/s")
 
   t1, t2 = random_atoms(_ATOMS.value, rng)
@@ -241,7 +247,7 @@ def main(argv):
   )
 
   t1, t2 = dictionary_atoms(_GRID.value, rng)
-  reference = reference_echoes(sequence, t1, t2, _LADDER[-1])
+  reference = reference_echoes(sequence, t1, t2, _N_STATES[-1])
   candidates = [(OURS, None)]
   for peer in installed:
     count = smallest_states(peer, sequence, t1, t2, reference)
@@ -255,11 +261,11 @@ def main(argv):
     peak,
   )
   if equal_accuracy[0].difference > _TOLERANCE:
-    print("mrf_jax misses the tolerance: this table is not at equal accuracy")
+    print("mrf_jax exceeds the tolerance: accuracies are not equal")
   print()
-  train = f"EPG of {_FRAMES} frames"
-  print_ratios(f"{train}, {n_states} states", equal_states)
-  print_ratios(f"{train}, dictionary to {_TOLERANCE:g}", equal_accuracy)
+  question = f"EPG of {_FRAMES} frames"
+  print_ratios(f"{question}, {n_states} states", equal_states)
+  print_ratios(f"{question}, dictionary to {_TOLERANCE:g}", equal_accuracy)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The spatiotemporal network and its training step in PyTorch, for `train.py`.
 
-Two forms: `conv`, the paper's convolutions with channels last, and `linear`,
-the same as matrix products of patches of 5 × 5 (1 × 1 layers of [25 · batch,
-2T], spatial layers of [batch, 25 · features] and [batch, 9 · features]).
+There are two forms. `conv` has the paper's convolutions with channels last.
+`linear` has matrix products instead: 1 × 1 layers of [25 · batch, 2T], spatial
+layers of [batch, 25 · features] and [batch, 9 · features].
 """
 
 import numpy as np
@@ -25,12 +25,12 @@ class Block(nn.Module):
     self.norm = norm(n_out, momentum=0.01, eps=1e-3)
 
   def forward(self, x):
-    """Normalised, not negative."""
+    """Output of the block."""
     return torch.relu(self.norm(self.dropout(self.product(x))))
 
 
 class Network(nn.Module):
-  """5 × 5 patches [batch, 5, 5, 2T] to maps [batch, 3]."""
+  """Network from patches [batch, 5, 5, 2T] to maps [batch, 3]."""
 
   def __init__(self, n_channels, *, form, dropout):
     super().__init__()
@@ -44,7 +44,7 @@ class Network(nn.Module):
     self.maps = last
 
   def forward(self, x):
-    """Maps on the scale of [0, 1]."""
+    """Maps scaled to [0, 1]."""
     if self.form == "conv":
       x = x.permute(0, 3, 1, 2)  # channels last in memory
       x = self.temporal_1(self.temporal_0(x))
@@ -60,13 +60,13 @@ class Network(nn.Module):
 
 
 def copy_parameters(network: Network, params) -> None:
-  """Gives the network the weights of ours.
+  """Copies the parameters of our network.
 
   Args:
-    network: PyTorch's.
-    params: Flax's.
+    network: the PyTorch network.
+    params: parameters of the Flax network.
   """
-  numbers = {
+  norms = {
     name: f"BatchNorm_{i}"
     for i, name in enumerate(
       ("temporal_0", "temporal_1", "spatial_5x5", "spatial_3x3")
@@ -77,7 +77,7 @@ def copy_parameters(network: Network, params) -> None:
     values = torch.from_numpy(np.array(values))
     tensor.data.copy_(values.reshape(tensor.shape))
 
-  for name in (*numbers, "maps"):
+  for name in (*norms, "maps"):
     layer = getattr(network, name)
     product = layer if name == "maps" else layer.product
     kernel = np.asarray(params[name]["kernel"])  # [y, x, in, out]
@@ -87,7 +87,7 @@ def copy_parameters(network: Network, params) -> None:
       fill(product.weight, kernel.reshape(-1, kernel.shape[-1]).T)
     fill(product.bias, params[name]["bias"])
     if name != "maps":
-      norm = params[numbers[name]]
+      norm = params[norms[name]]
       fill(layer.norm.weight, norm["scale"])
       fill(layer.norm.bias, norm["bias"])
 
@@ -103,17 +103,21 @@ def make_step(
   bfloat16: bool,
   device: str,
 ):
-  """A step on the rows of patches, [batch, 5, 5], that returns the loss.
+  """Makes a training step.
 
   Args:
     signals: voxel table, [row, 2T].
     maps: targets, [row, 3].
-    params: initial weights, Flax's.
+    params: initial parameters of the Flax network.
     form: `conv` or `linear`.
-    dropout: share dropped.
-    compiled: whether torch.compile gets forward and loss.
+    dropout: dropout rate.
+    compiled: whether torch.compile compiles forward pass and loss.
     bfloat16: whether products run in bfloat16 (autocast).
     device: `cpu` or `cuda`.
+
+  Returns:
+    Function of the rows of patches, [batch, 5, 5], that makes one step and
+    returns the loss.
   """
   table = torch.tensor(signals).to(device)
   targets = torch.tensor(maps).to(device)

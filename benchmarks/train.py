@@ -1,26 +1,27 @@
-"""How fast is a training step beside PyTorch's, patch by patch and in tiles?
+"""How fast is a training step compared with PyTorch, by patches and by tiles?
 
   pip install torch  # a CPU wheel is enough on a CPU
   python benchmarks/train.py  # two minutes on two cores
-  python benchmarks/train.py --batch=60 --frames=50 --seconds=5  # a look
+  python benchmarks/train.py --batch=60 --frames=50 --seconds=5  # quick test
 
-The network at the paper's size (512, 256, twice 128 features, dropout 0.2) and
-one whole step: patches gathered from a voxel table, forward with dropout and
-the batch's statistics, mean squared error, backward, Adam. A step of tiles
-makes about as many estimates as one of patches; a tile's patches overlap, so
-that its 1 × 1 layers run once a voxel.
+Times whole steps of the network at the paper's size (512, 256, twice 128
+features, dropout 0.2): patches gathered from a voxel table, forward pass with
+dropout and batch statistics, mean squared error, backward pass, Adam. A step of
+tiles makes about as many estimates as a step of patches; a tile's patches
+overlap, so that its 1 × 1 layers run once for each voxel.
 
-PyTorch runs in the forms that `torch_network.py` knows and with torch.compile,
-on the same device and all cores; the table shows all, the last lines take the
-fastest of the same precision. Runs take turns, so that a machine that is busy
-for a moment slows them all; CPU seconds, of all threads, hardly feel it.
-Before, losses without dropout from the same weights are compared.
+PyTorch runs in both forms of `torch_network.py`, with and without
+torch.compile, on the same device and all cores. The table shows all; the last
+lines use the fastest of the same precision. Runs are in turns, so that other
+work on the machine slows all of them alike; it has little influence on CPU
+seconds, which are of all threads. Before that, losses without dropout from the
+same weights are compared.
 
-GFLOP are of the matrix products alone: 2 for each weight and row forward, as
-many for the gradient of the weights and of the input, which the first layer
-does not need. The peak is the better of both packages' large float32 products,
-which take turns with the steps; the table's share of it is therefore above one
-for bfloat16 where the machine has instructions for it.
+GFLOP are of the matrix products alone: 2 for each weight and row in the forward
+pass, and as many for the gradients of the weights and of the input, which the
+first layer does not need. The peak is the better of both packages' large
+float32 products, in turns with the steps. Shares of it may exceed one for
+bfloat16 if the machine has instructions for it.
 """
 
 import dataclasses
@@ -54,10 +55,10 @@ except ImportError:
 
 _BATCH = flags.DEFINE_integer("batch", 600, "Patches of a step.")
 _FRAMES = flags.DEFINE_integer("frames", 673, "Windows T of a fingerprint.")
-_TILE = flags.DEFINE_integer("tile", 8, "Estimates a side of a tile.")
-_REPEATS = flags.DEFINE_integer("repeats", 15, "Steps behind a median.")
-_SECONDS = flags.DEFINE_float("seconds", 120.0, "All steps take at most this.")
-_PEERS = flags.DEFINE_boolean("peers", True, "Whether to run PyTorch, too.")
+_TILE = flags.DEFINE_integer("tile", 8, "Estimates of a tile along y and x.")
+_REPEATS = flags.DEFINE_integer("repeats", 15, "Steps; the median counts.")
+_SECONDS = flags.DEFINE_float("seconds", 120.0, "Most seconds of all steps.")
+_PEERS = flags.DEFINE_boolean("peers", True, "Whether PyTorch runs, too.")
 
 _SIDE = 96  # of the square slices that fill the table
 _SLICES = 4
@@ -65,17 +66,17 @@ _SLICES = 4
 
 @dataclasses.dataclass
 class Run:
-  """One way to make a step.
+  """A contender, whose steps are timed.
 
   Attributes:
-    name: what the table calls it.
-    step: makes one and returns its loss.
-    n_estimates: of a step.
-    gflop: of a step's matrix products.
-    precision: of these.
+    name: name in the table.
+    step: makes one step and returns its loss.
+    n_estimates: estimates of a step.
+    gflop: GFLOP of a step's matrix products.
+    precision: precision of these products.
     is_ours: whether it is not a peer.
-    seconds: of the steps.
-    cpu_seconds: of all threads, of the steps.
+    seconds: wall time of each step.
+    cpu_seconds: CPU time of all threads in each step.
   """
 
   name: str
@@ -89,17 +90,17 @@ class Run:
 
   @property
   def median(self) -> float:
-    """Seconds of a step."""
+    """Median seconds of a step."""
     return float(np.median(self.seconds))
 
   @property
   def rate(self) -> float:
-    """Estimates a second."""
+    """Estimates per second."""
     return self.n_estimates / self.median
 
 
 def make_study(rng):
-  """A table of random fingerprints, its grid and one fold."""
+  """Table of random fingerprints with its grid, and one fold."""
   mask = np.ones((_SLICES, _SIDE, _SIDE), bool)
   n_channels = 2 * _FRAMES.value
   signals = rng.standard_normal((1 + mask.sum(), n_channels), np.float32)
@@ -117,14 +118,14 @@ def make_study(rng):
 
 
 def inner_centres(table, *, count: int, margin: int, rng) -> np.ndarray:
-  """Rows whose tile lies within its slice, as a brain's mostly do."""
+  """Random rows whose tile is inside its slice, as most of a brain's are."""
   rows = np.arange(1, len(table.signals)).reshape(_SLICES, _SIDE, _SIDE)
   inner = rows[:, margin:-margin, margin:-margin].reshape(-1)
   return rng.choice(inner, count, replace=False).astype(np.int32)
 
 
 def gflop_of(*, n_voxels: int, n_estimates: int) -> float:
-  """Of the matrix products of one step."""
+  """GFLOP of the matrix products of one step."""
   first = 2 * _FRAMES.value * 512
   per_estimate = (25 + 9) * 256 * 128 + 256 * 3
   products = n_voxels * (2 * first + 3 * 512 * 256)
@@ -132,7 +133,10 @@ def gflop_of(*, n_voxels: int, n_estimates: int) -> float:
 
 
 def our_step(table, fold, params_of, *, dropout, tile, batch, rng, **options):
-  """A function that makes one step after another."""
+  """Function that makes one step after another, and the rows of its tiles.
+
+  The initial parameters are appended to `params_of`.
+  """
   network, optimizer = Spatiotemporal(dropout=dropout), optax.adam(1e-3)
   state = init_state(
     network, optimizer, fold.key, n_channels=2 * _FRAMES.value, reach=REACH
@@ -159,7 +163,7 @@ def our_step(table, fold, params_of, *, dropout, tile, batch, rng, **options):
 
   def advance() -> float:
     states[0], loss = compiled(states[0], fold, table, centres)
-    # The state is ready when its last array is.
+    # The loss alone is ready before the state is.
     jax.block_until_ready(states[0])
     return float(loss)
 
@@ -167,7 +171,7 @@ def our_step(table, fold, params_of, *, dropout, tile, batch, rng, **options):
 
 
 def compare_losses(table, fold) -> None:
-  """Losses of three steps without dropout from the same weights."""
+  """Compares three steps without dropout from the same weights."""
   params: list = []
   ours, centres = our_step(
     table,
@@ -179,9 +183,9 @@ def compare_losses(table, fold) -> None:
     rng=np.random.default_rng(1),
   )
   rows = peer_rows(table, centres)
-  found = [ours() for _ in range(3)]
+  losses = [ours() for _ in range(3)]
   for form in ("linear", "conv"):
-    theirs = peer_step(
+    step = peer_step(
       table,
       params[0],
       form=form,
@@ -189,22 +193,22 @@ def compare_losses(table, fold) -> None:
       compiled=False,
       bfloat16=False,
     )
-    expected = [theirs(rows) for _ in range(3)]
+    expected = [step(rows) for _ in range(3)]
     print(
-      f"losses without dropout, ours {np.round(found, 6)}, torch {form} "
+      f"losses without dropout, ours {np.round(losses, 6)}, torch {form} "
       f"{np.round(expected, 6)}: largest difference "
-      f"{np.abs(np.subtract(found, expected)).max():.1e}"
+      f"{np.abs(np.subtract(losses, expected)).max():.1e}"
     )
 
 
 def peer_rows(table, centres) -> np.ndarray:
-  """Rows of the patches around some centres, as PyTorch wants them."""
+  """Rows of the patches around some centres, in PyTorch's type of indices."""
   rows = table.grid.neighbours(centres, before=REACH, after=REACH)
   return np.asarray(rows, np.int64)
 
 
 def peer_step(table, params, **options):
-  """A function that makes one step after another in PyTorch."""
+  """Function that makes one step after another in PyTorch."""
   return torch_network.make_step(
     np.asarray(table.signals),
     np.asarray(table.maps),
@@ -215,7 +219,7 @@ def peer_step(table, params, **options):
 
 
 def our_runs(table, fold, params) -> list[Run]:
-  """Patches and tiles."""
+  """Our runs: patches and tiles in each precision."""
   batch, tile = _BATCH.value, _TILE.value
   n_tiles = max(1, round(batch / tile**2))
   shapes = {"patches": (1, batch), f"tiles of {tile} × {tile}": (tile, n_tiles)}
@@ -235,13 +239,12 @@ def our_runs(table, fold, params) -> list[Run]:
       n_estimates = count * side**2
       n_voxels = count * (side + 2 * REACH) ** 2
       gflop = gflop_of(n_voxels=n_voxels, n_estimates=n_estimates)
-      name_of = f"mrf_jax, {name}"
-      runs.append(Run(name_of, step, n_estimates, gflop, precision))
+      runs.append(Run(f"mrf_jax, {name}", step, n_estimates, gflop, precision))
   return runs
 
 
 def peer_runs(table, params) -> list[Run]:
-  """PyTorch in all its forms; one that fails is named and left out."""
+  """PyTorch's runs in all forms; a form that fails is printed and left out."""
   batch = _BATCH.value
   centres = inner_centres(
     table, count=batch, margin=REACH + 1, rng=np.random.default_rng(1)
@@ -276,7 +279,7 @@ def peer_runs(table, params) -> list[Run]:
 
 
 def measure(runs: list[Run]) -> None:
-  """Makes steps in turns."""
+  """Makes the steps of all runs in turns."""
   for run in runs:
     for _ in range(2):
       run.step()
@@ -292,7 +295,7 @@ def measure(runs: list[Run]) -> None:
 
 
 def products() -> list[Run]:
-  """A large float32 product of each package, as runs that take turns, too."""
+  """A large float32 product of each package, as runs too."""
   side = 2048 if jax.default_backend() == "cpu" else 8192
   matrix = jnp.ones((side, side), jnp.float32)
   multiply = jax.jit(lambda a: jnp.dot(a, a))
@@ -307,13 +310,13 @@ def products() -> list[Run]:
 
 
 def best_peer(runs: list[Run], precision: str) -> Run | None:
-  """The fastest of one precision."""
+  """The fastest peer of one precision."""
   peers = [r for r in runs if not r.is_ours and r.precision == precision]
   return min(peers, key=lambda r: r.median, default=None)
 
 
 def print_table(runs: list[Run], peak: float) -> None:
-  """A line for each run; ratios to the fastest peer of the same precision."""
+  """Prints a line for each run, with its ratio to the fastest peer."""
   print(
     "\n| step | precision | s/step | CPU s/step | estimates/s | GFLOP/step "
     "| GFLOP/s | of peak | ratio |"
@@ -331,7 +334,7 @@ def print_table(runs: list[Run], peak: float) -> None:
 
 
 def print_ratios(runs: list[Run]) -> None:
-  """The contract's lines, float32; the last is the paper's step."""
+  """Prints the last lines, float32; the very last is the paper's step."""
   peer = best_peer(runs, "float32")
   tiles_and_patches = [r for r in runs if r.is_ours][::-1]
   for run in tiles_and_patches:
@@ -348,10 +351,10 @@ def print_ratios(runs: list[Run]) -> None:
 
 
 def main(argv):
-  """Losses, then the table."""
+  """Compares the losses, then times the steps."""
   del argv
   logging.set_verbosity(logging.WARNING)
-  # As PyTorch does: an accelerator's default is fewer bits.
+  # float32 products as in PyTorch; accelerators use fewer bits by default.
   jax.config.update("jax_default_matmul_precision", "highest")
   device = device_name()
   versions = f"jax {jax.__version__}"

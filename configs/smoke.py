@@ -1,6 +1,8 @@
-"""Seconds, for tests: two tiny heads, every stage of the experiment.
+"""Every stage of the experiment in seconds, for tests: two tiny heads.
 
 python launch.py --config=configs/smoke.py --workdir=runs/smoke
+
+The maps mean nothing; what counts is that every method runs.
 """
 
 import ml_collections
@@ -9,7 +11,7 @@ from configs import paper
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """The paper's configuration at the smallest size that shows a brain."""
+  """The paper's experiment at the smallest size that shows a brain."""
   config = paper.get_config()
   config.data.n_subjects = 2
   config.data.grid.update(matrix=32, n_slices=2)
@@ -23,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.spatiotemporal_plus.network.update(widths=(16, 8), depth=2)
   config.spatiotemporal_plus.training.update(batch=4, tile=6, rank=5)
   config.cohen.network.widths = (16, 16)
-  # (96 - 48) // 8 + 1 = 7 windows.
+  # Small kernels, since there are (96 - 48) // 8 + 1 = 7 windows only.
   config.hoppe.network.update(
     features=(8, 8, 8, 8),
     kernels=(3, 2, 2, 1),

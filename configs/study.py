@@ -1,29 +1,29 @@
-"""The study: six heads of 2 mm voxels, all methods, and one question at a time.
+"""The study: all methods on six heads of 2 mm voxels, and tests of each choice.
 
   python launch.py --config=configs/study.py --workdir=runs/study
   python launch.py --mode=sweep --config=configs/study.py --workdir=runs/study
   python launch.py --mode=report --workdir=runs/study --output=docs
 
-The first line is Table 1, on all six folds; the second every question below,
-most of them on one split, or those that `--questions=noise,rank` names; the
-third writes docs/results.md. Each goes on where it was stopped. One fold of one
-network:
+The first command makes Table 1 from all six folds, in 1.3 hours on two cores.
+The second runs the variants of every question below, most of them on one fold,
+in about four hours; `--questions=noise,rank` runs some. The third writes
+docs/results.md, which has the results to expect. Each command resumes where it
+was stopped. One fold of one network, in less than ten minutes:
 
   python launch.py --config=configs/study.py --workdir=runs/fold \
     --config.folds="(0,)" --config.methods="('spatiotemporal_plus',)"
 
-Nothing was chosen on these heads. Whatever was tuned was tuned on six others,
-`development`, of another seed, the first three of them left out one by one, or
-the first alone.
-What it costs, and what it found, stands in docs/results.md.
+Nothing was tuned on these heads. Tuning used the six heads of the question
+`development`, of another seed: the first alone was left out, or each of the
+first three in turn.
 """
 
 import ml_collections
 
 from configs import paper
 
-# Heads that are not in the study, on which choices were made; those of our
-# network with half its steps, on three splits or on the first alone.
+# Choices were made on these heads, which are not in the study. Those of our
+# network used half of its epochs, on three folds or on the first alone.
 _DEVELOPMENT = "questions/development/same"
 _FIRST = f"seed=1 folds=(0,) subjects_from='{_DEVELOPMENT}'"
 _HALF = "spatiotemporal_plus.training.epochs=20"
@@ -37,17 +37,17 @@ _NETWORKS = "'spatiotemporal','spatiotemporal_plus','cohen','hoppe'"
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """The paper's protocol and networks on smaller heads."""
+  """The paper's experiment on smaller heads, and the questions about it."""
   config = paper.get_config()
-  # 2 × 2 × 3 mm = 12 mm³, where the paper has 5 and the demo 21; four slices
-  # hold some 20,000 voxels of brain.
+  # 2 × 2 × 3 mm = 12 mm³, against 5 in the paper and 21 in the demo. Four
+  # slices have some 20,000 voxels of brain.
   config.data.grid.update(matrix=128, n_slices=4, slice_thickness_mm=3.0)
   config.scan.n_coils = 4
   config.scan.spiral.samples_per_arm = 512
-  # Where fingerprint-wise networks err in the T1 of white matter much as they
-  # do in the paper: MAE 153 (Cohen) and 177 ms (Hoppe), there 209 and 254.
+  # At this noise fingerprint-wise networks have about the paper's error in the
+  # T1 of white matter: MAE 153 (Cohen) and 177 ms (Hoppe), there 209 and 254.
   config.scan.noise_level = 0.6
-  # Half the numbers of six scans are read in float32 as fast.
+  # At this size 16 bits are no faster than float32.
   config.training.update(
     schedule="cosine", storage="float32", checkpoint_epochs=5
   )
@@ -55,27 +55,27 @@ def get_config() -> ml_collections.ConfigDict:
   config.spatiotemporal.training = dict(
     sampling="tiles", batch=4, tile=12, epochs=40, learning_rate=2e-3
   )
-  # With dropout in front of batch normalisation one pass without it errs, and
-  # the mean of 16 passes with it costs 16 times; see question `dropout`.
+  # Dropout before batch normalisation biases a single pass without dropout, and
+  # the mean of 16 passes with it takes 16 times as long; see `dropout`.
   config.spatiotemporal.network.dropout = 0.0
   config.spatiotemporal_plus.training.update(epochs=40, learning_rate=2e-3)
   # Twice as many steps lower the error in the T2 of white matter and raise it
-  # in cerebrospinal fluid; see question `steps`.
+  # in cerebrospinal fluid; see `steps`.
   config.cohen.training.update(epochs=12, batch=256, learning_rate=2e-3)
   config.hoppe.training = dict(epochs=2, batch=128, learning_rate=1e-3)
-  config.questions = _questions()
+  config.questions = dict(
+    **_our_network(), **_paper_networks(), **_whole_study()
+  )
   return config
 
 
-def _questions() -> dict:
-  """By what they may win; the last are about what the study says, not how.
+# A question has `base`, changes that all its variants share, and `ways`, the
+# variants by name. A variant `same` changes nothing more; a question without it
+# names in `against` the question whose `same` its variants are compared with.
 
-  A way `same` changes nothing but its question's base, and `against` names
-  another question's, beside which the ways are put.
-  """
-  quarter, half, double = (
-    f"scan.noise_level={0.6 * factor:g}" for factor in (0.25, 0.5, 2.0)
-  )
+
+def _our_network() -> dict:
+  """Questions about training, input and size of `spatiotemporal_plus`."""
   return dict(
     development=dict(base="seed=1 folds=(0,)", ways=dict(same="")),
     schedule=dict(
@@ -123,14 +123,6 @@ def _questions() -> dict:
         t1_alike="spatiotemporal_plus.training.balance=1.0",
       ),
     ),
-    balance_here=dict(
-      base="folds=(0,) methods=('spatiotemporal','spatiotemporal_plus')",
-      against="noise",
-      ways=dict(
-        voxels_alike="methods=('spatiotemporal_plus',) "
-        "spatiotemporal_plus.training.balance=0.0",
-      ),
-    ),
     slices=dict(
       base=_ON_ONE,
       against="loss",
@@ -156,6 +148,12 @@ def _questions() -> dict:
         for width in (48, 128)
       },
     ),
+  )
+
+
+def _paper_networks() -> dict:
+  """Questions about the networks of the paper, on the development heads."""
+  return dict(
     normalisation=dict(
       base=f"{_FIRST} methods=('spatiotemporal','spatiotemporal_plus','cohen') "
       f"{_HALF} spatiotemporal.training.epochs=10",
@@ -175,7 +173,7 @@ def _questions() -> dict:
       against="development",
       ways=dict(
         patches="spatiotemporal.training.sampling='patches' "
-        # About as many seconds as tiles take.
+        # These take about as many seconds as the tiles.
         "spatiotemporal.training.batch=600 spatiotemporal.training.epochs=4",
       ),
     ),
@@ -183,6 +181,23 @@ def _questions() -> dict:
       base=f"{_FIRST} methods=('spatiotemporal','cohen','hoppe')",
       against="development",
       ways=dict(logarithms="training.map_powers=(1.0,0.0,0.0)"),
+    ),
+  )
+
+
+def _whole_study() -> dict:
+  """Questions about the study's own heads, which chose nothing."""
+  quarter, half, double = (
+    f"scan.noise_level={0.6 * factor:g}" for factor in (0.25, 0.5, 2.0)
+  )
+  return dict(
+    balance_here=dict(
+      base="folds=(0,) methods=('spatiotemporal','spatiotemporal_plus')",
+      against="noise",
+      ways=dict(
+        voxels_alike="methods=('spatiotemporal_plus',) "
+        "spatiotemporal_plus.training.balance=0.0",
+      ),
     ),
     noise=dict(
       base="folds=(0,)",
@@ -196,7 +211,7 @@ def _questions() -> dict:
         same="models_from='here'",
         quarter="spatiotemporal.training.epochs=10 "
         "spatiotemporal_plus.training.epochs=10 cohen.training.epochs=3 "
-        # Half an epoch there is none.
+        # Hoppe's network has 2 epochs, of which a quarter is less than one.
         "methods=('spatiotemporal','spatiotemporal_plus','cohen')",
         half="spatiotemporal.training.epochs=20 "
         "spatiotemporal_plus.training.epochs=20 cohen.training.epochs=6 "

@@ -2,10 +2,10 @@
 
 python docs/run_commands.py docs/your-own-data.md
 
-Every line that begins with `$ ` inside a block ```console``` is run by bash in
-the project's root, one after another; what stood below it gives way to what it
-prints now, errors included, progress bars not. A line `Last run: …` gives way
-to commit and versions.
+Bash runs every line that begins with `$ ` inside a block ```console```, in the
+project's root. The output replaces the text below the command: errors are
+included, progress bars are not. Commit and versions replace the line `Last run:
+…`.
 """
 
 import os
@@ -17,12 +17,12 @@ import sys
 _ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(_ROOT))
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
-# A command, and the lines that it goes on over.
+# A command with its continuation lines.
 _COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*$", re.MULTILINE)
 
 
 def run(command: str) -> str:
-  """What a command prints."""
+  """Runs a command; returns its output and its one-line errors."""
   print(command, file=sys.stderr, flush=True)
   done = subprocess.run(
     ["bash", "-o", "pipefail", "-c", command],
@@ -39,7 +39,7 @@ def run(command: str) -> str:
 
 
 def rewritten(block: re.Match) -> str:
-  """A block with fresh output."""
+  """Runs the commands of a block; returns the block with their output."""
   parts = []
   for command in _COMMAND.findall(block[1]):
     printed = run(command.removeprefix("$ "))
@@ -48,21 +48,23 @@ def rewritten(block: re.Match) -> str:
 
 
 def origin() -> str:
-  """What the commands are run with."""
+  """Line with commit, versions and cores."""
   from mrf_jax.workdir.environment import environment
 
-  found = environment({})
+  current = environment({})
   return (
-    f"Last run: commit {found['git_commit'][:7]}, Python {found['python']}, "
-    f"jax {found['versions']['jax']}, {found['cores']} cores."
+    f"Last run: commit {current['git_commit'][:7]}, "
+    f"Python {current['python']}, "
+    f"jax {current['versions']['jax']}, {current['cores']} cores."
   )
 
 
 def main(path: pathlib.Path) -> None:
   """Rewrites the document."""
-  said = origin()
+  # Asked before the commands write files.
+  line = origin()
   text = _BLOCK.sub(rewritten, path.read_text())
-  path.write_text(re.sub("^Last run: .*$", said, text, flags=re.MULTILINE))
+  path.write_text(re.sub("^Last run: .*$", line, text, flags=re.MULTILINE))
 
 
 if __name__ == "__main__":

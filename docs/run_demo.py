@@ -2,8 +2,8 @@
 
 python docs/run_demo.py
 
-What `runs/demo` then holds comes between the README's marks `demo`, and is kept
-in docs/demo.json.
+The tables of `runs/demo` go between the README's marks `demo`, and are kept in
+docs/demo.json.
 """
 
 import json
@@ -33,7 +33,7 @@ _PICTURES = ("figure3.png", "learning_curves.png")
 
 
 def run() -> dict:
-  """The demo, and what it took."""
+  """Runs the demo; returns its time, its peak memory and the machine."""
   begin = time.monotonic()
   subprocess.run([sys.executable, *_COMMAND], cwd=_ROOT, check=True)
   seconds = time.monotonic() - begin
@@ -46,11 +46,11 @@ def run() -> dict:
 
 
 def readme_with_demo(readme: str, record: dict) -> str:
-  """README.md with the demo's tables between their marks.
+  """Text of README.md with the demo's tables between their marks.
 
   Args:
-    readme: its text.
-    record: of `docs/demo.json`.
+    readme: text of README.md.
+    record: content of `docs/demo.json`.
   """
   parts = {"origin": _origin(record)}
   for name in _TABLES:
@@ -64,6 +64,7 @@ def readme_with_demo(readme: str, record: dict) -> str:
 
 
 def _origin(record: dict) -> str:
+  """Sentence on commit, versions, machine, time and memory."""
   environment = record["environment"]
   minutes, seconds = divmod(record["seconds"], 60)
   return (
@@ -74,7 +75,7 @@ def _origin(record: dict) -> str:
 
 
 def _table(name: str) -> list[str]:
-  """Lines of a table; of those beside the first, of the whole brain."""
+  """Lines of a table; of all but the errors, those of the whole brain alone."""
   lines = (_ROOT / _WORKDIR / _TABLES[name]).read_text().splitlines()
   head, rule, *rows = (line for line in lines if line.startswith("|"))
   if name != "errors":
@@ -83,10 +84,10 @@ def _table(name: str) -> list[str]:
 
 
 def main() -> None:
-  """Runs, keeps and writes."""
+  """Runs the demo and writes record, README and pictures."""
   if (_ROOT / _WORKDIR).exists():
     sys.exit(
-      f"error: {_WORKDIR} stands there; its time would not be the demo's"
+      f"error: {_WORKDIR} exists already; remove it to time the whole demo"
     )
   record = run()
   environment = (_ROOT / _WORKDIR / "environment.json").read_text()

@@ -1,10 +1,11 @@
-"""Maps of a scan from an exported model; needs jax, numpy and flatbuffers only.
+"""Reconstructs a scan with an exported model, without mrf_jax.
 
 python run_exported.py model.stablehlo signals.npy mask.npy
 
-signals.npy: complex64 [slice, y, x, window]; mask.npy: bool [slice, y, x].
-Writes pd.npy, t1_ms.npy, t2_ms.npy, float32 [slice, y, x], to this folder, and
-their predicted standard deviations (pd_sd.npy, ...) where the model has some.
+Needs jax, numpy and flatbuffers only. signals.npy: complex64 [slice, y, x,
+window]; mask.npy: bool [slice, y, x]. Writes pd.npy, t1_ms.npy and t2_ms.npy,
+float32 [slice, y, x], to the current folder, and the predicted standard
+deviations (pd_sd.npy, ...) if the model predicts them.
 """
 
 import pathlib

@@ -1,4 +1,6 @@
-"""Checks of arrays that several folders make."""
+"""Checks of values that several folders make; each raises `UserError`."""
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -6,15 +8,54 @@ from mrf_jax.errors import UserError
 
 
 def check_shape(name: str, values: np.ndarray, shape: tuple) -> None:
-  """The shape that fits the samples."""
+  """Raises `UserError` if an array has another shape.
+
+  Args:
+    name: of the array, for the message.
+    values: the array.
+    shape: the shape that it needs.
+  """
   if values.shape != shape:
-    raise UserError(
-      f"{name} has shape {values.shape}, but the samples ask for {shape}"
-    )
+    raise UserError(f"{name} has shape {values.shape}, not {shape}")
 
 
 def check_finite(name: str, values: np.ndarray) -> None:
-  """No NaN and no infinity."""
-  n_bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-  if n_bad:
-    raise UserError(f"{name}: {n_bad} values are NaN or infinite")
+  """Raises `UserError` if a value is NaN or infinite.
+
+  Args:
+    name: of the array, for the message.
+    values: the array, of real or complex numbers.
+  """
+  finite = np.isfinite(values)
+  if not finite.all():
+    first = np.unravel_index(np.argmin(finite), finite.shape)
+    n_bad = finite.size - np.count_nonzero(finite)
+    raise UserError(
+      f"{name}: {n_bad} values are NaN or infinite, the first at "
+      f"{[int(i) for i in first]}"
+    )
+
+
+def check_one_of(name: str, value: object, known: Iterable[str]) -> None:
+  """Raises `UserError` if a value is not one of those that are known.
+
+  Args:
+    name: of the value, for the message.
+    value: the value.
+    known: the values that it may have.
+  """
+  known = tuple(known)
+  if value not in known:
+    raise UserError(f"{name}: {value!r} is not one of {', '.join(known)}")
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+  """Raises `UserError` if a number is below its least value, or NaN.
+
+  Args:
+    name: of the number, for the message.
+    value: the number.
+    least: the least value that it may have.
+  """
+  if not value >= least:
+    raise UserError(f"{name} is {value}, not at least {least}")

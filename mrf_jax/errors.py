@@ -1,4 +1,4 @@
-"""The error that a user can act on, and errors in one line."""
+"""`UserError`, for what a user can correct, and errors in one line of text."""
 
 import datetime
 import errno
@@ -7,9 +7,9 @@ import pathlib
 import tempfile
 import traceback
 
-# Libraries may say pages.
-_LONGEST = 300
-_OF_DISK = {
+# Characters of a library's message that are kept: some write pages.
+_MAX_LENGTH = 300
+_DISK_ERRORS = {
   errno.ENOSPC: "no space left on the device",
   errno.EDQUOT: "the disk quota is used up",
   errno.EFBIG: "the file is larger than the system allows",
@@ -17,10 +17,11 @@ _OF_DISK = {
   errno.EACCES: "permission denied",
   errno.EIO: "the device fails to read or write",
 }
+_LOG_NAME = "errors.log"
 
 
 class UserError(Exception):
-  """Bad input or a broken promise of the outside world, said in one line.
+  """Invalid input, or a file or device that fails, described in one line.
 
   The message names what is wrong and where (file, key, value). `launch.py`
   prints it without a traceback and exits with a code that is not 0.
@@ -28,60 +29,57 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-  """What an error says, without line breaks and of bearable length."""
+  """Message of an error without line breaks, at most 300 characters long."""
   text = " ".join(str(error).split()) or type(error).__name__
-  return text if len(text) <= _LONGEST else text[:_LONGEST] + " …"
+  return text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + " …"
 
 
-def of_disk(error: BaseException) -> str | None:
-  """What a disk or its rights refused, in words, or None.
+def _disk_error(error: BaseException) -> str | None:
+  """The disk or permission error behind an exception in words, or None.
 
   Args:
-    error: with the errors that caused it, one of which may be the system's, or
-      tell what the system said: HDF5 and tensorstore raise what they like.
+    error: an exception. The system's own error may be one of its causes, or be
+      quoted in its text only: HDF5 and tensorstore raise types of their own.
   """
   cause: BaseException | None = error
   while cause is not None:
     number = cause.errno if isinstance(cause, OSError) else None
-    for known, words in _OF_DISK.items():
+    for known, words in _DISK_ERRORS.items():
       if number == known or os.strerror(known) in str(cause):
-        where = getattr(cause, "filename", None)
-        return f"{where}: {words}" if where else words
+        path = getattr(cause, "filename", None)
+        return f"{path}: {words}" if path else words
     cause = cause.__cause__ or cause.__context__
   return None
 
 
 def reason(error: BaseException) -> str:
-  """Why something could not be written, of bearable length."""
-  return of_disk(error) or getattr(error, "strerror", None) or one_line(error)
-
-
-_LOG_NAME = "errors.log"
+  """Why a file could not be written, in one short line."""
+  return (
+    _disk_error(error) or getattr(error, "strerror", None) or one_line(error)
+  )
 
 
 def report_unexpected(error: BaseException, workdir: str | None) -> str:
-  """One line on an error that no part of the program has foreseen.
+  """Saves the traceback of an unforeseen error and describes it in one line.
 
   Args:
-    error: what was raised.
-    workdir: its `errors.log` gets the traceback, if there is such a folder and
-      it can be written; else a new file among the system's temporary ones.
+    error: the exception.
+    workdir: folder whose `errors.log` gets the traceback; where it is missing
+      or cannot be written, a new file in the system's temporary folder does.
+
+  Returns:
+    What happened, and where the traceback is.
   """
+  text = _describe(error)
   try:
-    return (
-      f"{describe_error(error)}; the traceback is in {_keep(error, workdir)}"
-    )
+    return f"{text}; the traceback is in {_save_traceback(error, workdir)}"
   except OSError:
-    return describe_error(error)
+    return text
 
 
-def describe_error(error: BaseException) -> str:
-  """What an error is to a person, disks and memory first.
-
-  Args:
-    error: with the errors that caused it.
-  """
-  disk = of_disk(error)
+def _describe(error: BaseException) -> str:
+  """An unforeseen error in words: of the disk, of memory, or any other."""
+  disk = _disk_error(error)
   if disk is not None:
     return disk
   if isinstance(error, MemoryError) or "Out of memory" in str(error):
@@ -89,20 +87,20 @@ def describe_error(error: BaseException) -> str:
   return f"unexpected {type(error).__name__}: {one_line(error)}"
 
 
-def _keep(error: BaseException, workdir: str | None) -> pathlib.Path:
-  """Writes the traceback down, and says where."""
+def _save_traceback(error: BaseException, workdir: str | None) -> pathlib.Path:
+  """Appends the traceback to a log file and returns its path."""
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-  story = f"{now}\n{''.join(traceback.format_exception(error))}\n"
+  entry = f"{now}\n{''.join(traceback.format_exception(error))}\n"
   if workdir is not None and os.path.isdir(workdir):
     try:
       path = pathlib.Path(workdir) / _LOG_NAME
       with open(path, "a") as file:
-        file.write(story)
+        file.write(entry)
       return path
     except OSError:
-      # A full or broken disk may be what the story is about.
+      # The error to be logged may be that this disk is full or broken.
       pass
   number, name = tempfile.mkstemp(prefix="mrf_jax-", suffix=f"-{_LOG_NAME}")
   with open(number, "w") as file:
-    file.write(story)
+    file.write(entry)
   return pathlib.Path(name)

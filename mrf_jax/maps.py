@@ -1,4 +1,4 @@
-"""The three parametric maps that every method estimates."""
+"""The maps of proton density, T1 and T2 that every method estimates."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-# Order, file names and table names of the maps; M = 3 in the paper.
+# The order of the maps, and their names in files and tables; M = 3 in the
+# paper.
 MAP_NAMES = ("pd", "t1_ms", "t2_ms")
 
 
@@ -26,7 +27,7 @@ class Maps:
   t2_ms: Any
 
   def stack(self) -> np.ndarray:
-    """All maps side by side, [voxel, 3], in the order of `MAP_NAMES`."""
+    """The maps as one array, [voxel, 3], in the order of `MAP_NAMES`."""
     return np.stack([np.asarray(getattr(self, n)) for n in MAP_NAMES], -1)
 
   @classmethod

@@ -1,4 +1,4 @@
-"""The type of arrays that may live on the host or on a device."""
+"""Array type that covers NumPy arrays (host) and JAX arrays (device)."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Errors that nobody has foreseen, in one line."""
+"""Unforeseen errors become one line, and their tracebacks are kept."""
 
 import errno
 
@@ -7,7 +7,7 @@ import pytest
 from mrf_jax import errors
 
 
-def failed(function):
+def caught(function):
   try:
     function()
   except Exception as error:
@@ -18,7 +18,7 @@ def full_disk():
   raise OSError(errno.ENOSPC, "No space left on device", "a.nii.gz")
 
 
-def full_disk_of_hdf5():
+def full_disk_in_hdf5():
   try:
     raise OSError("Can't write data (errno = 28, 'No space left on device')")
   except OSError as error:
@@ -33,7 +33,7 @@ def out_of_memory():
   raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes")
 
 
-def a_bug():
+def defect():
   raise KeyError("a\nb" + 500 * "c")
 
 
@@ -41,39 +41,37 @@ def a_bug():
   ("function", "words"),
   [
     (full_disk, "a.nii.gz: no space left on the device"),
-    (full_disk_of_hdf5, "no space left on the device"),
+    (full_disk_in_hdf5, "no space left on the device"),
     (read_only, "b.csv: the file system is read-only"),
     (out_of_memory, "out of memory (RESOURCE_EXHAUSTED: Out of memory alloc"),
-    (a_bug, "unexpected KeyError: "),
+    (defect, "unexpected KeyError: "),
   ],
 )
-def test_one_line_says_what_it_is_and_where_the_traceback_is(
-  function, words, tmp_path
-):
-  said = errors.report_unexpected(failed(function), str(tmp_path))
-  assert said.startswith(words)
-  assert "\n" not in said and len(said) < 400 + len(str(tmp_path))
-  assert said.endswith(f"; the traceback is in {tmp_path / 'errors.log'}")
-  story = (tmp_path / "errors.log").read_text()
-  assert function.__name__ in story and "Traceback" in story
+def test_line_names_error_and_traceback(function, words, tmp_path):
+  line = errors.report_unexpected(caught(function), str(tmp_path))
+  assert line.startswith(words)
+  assert "\n" not in line and len(line) < 400 + len(str(tmp_path))
+  assert line.endswith(f"; the traceback is in {tmp_path / 'errors.log'}")
+  log = (tmp_path / "errors.log").read_text()
+  assert function.__name__ in log and "Traceback" in log
 
 
-def test_a_second_story_stands_behind_the_first(tmp_path):
-  for function in (full_disk, a_bug):
-    errors.report_unexpected(failed(function), str(tmp_path))
+def test_second_traceback_is_appended(tmp_path):
+  for function in (full_disk, defect):
+    errors.report_unexpected(caught(function), str(tmp_path))
   assert (tmp_path / "errors.log").read_text().count("Traceback") == 2
 
 
-def test_without_a_workdir_the_system_has_a_place(tmp_path, monkeypatch):
+def test_without_workdir_log_is_temporary(tmp_path, monkeypatch):
   monkeypatch.setattr(errors.tempfile, "tempdir", str(tmp_path))
   for workdir in (None, str(tmp_path / "gone")):
-    said = errors.report_unexpected(failed(a_bug), workdir)
+    line = errors.report_unexpected(caught(defect), workdir)
   assert not (tmp_path / "gone").exists()
   logs = list(tmp_path.iterdir())
-  assert len(logs) == 2 and any(str(log) in said for log in logs)
+  assert len(logs) == 2 and any(str(log) in line for log in logs)
 
 
-def test_without_any_place_the_line_is_all(tmp_path, monkeypatch):
+def test_line_without_any_log(tmp_path, monkeypatch):
   monkeypatch.setattr(errors.tempfile, "tempdir", str(tmp_path / "gone"))
-  said = errors.report_unexpected(failed(full_disk), str(tmp_path / "gone"))
-  assert said == "a.nii.gz: no space left on the device"
+  line = errors.report_unexpected(caught(full_disk), str(tmp_path / "gone"))
+  assert line == "a.nii.gz: no space left on the device"

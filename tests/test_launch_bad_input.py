@@ -83,10 +83,10 @@ def test_help_says_whose_flags_they_are(launch):
   done = launch("--help")
   said = " ".join(done.stdout.split())
   for words in (
-    "--mask: Of import and reconstruct.",
-    "of reconstruct subject files, too",
-    "gradient-spoiled (FISP) but for text that says # balanced",
-    "Trace to WORKDIR/profile, of crossval, sweep, simulate, design, benchmark",
+    "--mask: Used by import and reconstruct.",
+    "in reconstruct also a subject file",
+    "gradient-spoiled (FISP), unless a text file has the line # balanced",
+    "Used by crossval, sweep, simulate, design and benchmark. Writes a trace",
   ):
     assert words in said, words
 

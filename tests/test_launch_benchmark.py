@@ -76,7 +76,7 @@ def test_what_stands_is_not_measured_again(benchmark, launch):
   before = (workdir / "benchmark.json").read_bytes()
   done = launch(*flags)
   assert done.returncode == 0, done.stderr
-  assert "stands already" in done.stderr
+  assert "exists already" in done.stderr
   assert (workdir / "benchmark.json").read_bytes() == before
 
 

@@ -95,7 +95,7 @@ def test_import_spares_what_is_there(launch, smoke, tmp_path):
     "--voxel_mm=2,2,5",
   ]
   for path, words in (
-    (other, "other.h5 is there already, and is no subject file"),
+    (other, "other.h5 exists and is not a subject file"),
     (link, "link.h5 is --schedule itself"),
   ):
     before = path.read_bytes()

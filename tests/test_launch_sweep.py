@@ -162,9 +162,9 @@ def test_folds_that_are_none(folds):
 def test_others_lend_only_what_fits(tmp_path, smoke):
   stands = Workdir.existing(smoke)
   asked = {**stands.config, "seed": 5, "folds": (0,)}
-  stands.refuse_other(asked, parts=("data", "folds_"))
+  stands.check_config(asked, parts=("data", "folds_"))
   with pytest.raises(UserError, match="seed=0"):
-    stands.refuse_other(asked, parts=("seed", "data"))
+    stands.check_config(asked, parts=("seed", "data"))
   with pytest.raises(UserError, match=r"config\.json"):
     Workdir.existing(tmp_path)
 
@@ -192,7 +192,7 @@ def test_report_of_all_results(study, launch, tmp_path):
     "What surprised.",
     "The paper's ranking",
     "159.4 / 242.7",
-    "spatiotemporal_plus beside spatiotemporal",
+    "spatiotemporal_plus compared with spatiotemporal",
     "true RMSE / bound",
     "Question: epochs",
     "LESION T1",
@@ -255,4 +255,4 @@ def test_report_of_all_results(study, launch, tmp_path):
 def test_a_report_wants_a_finished_study(tmp_path, launch):
   done = launch("--mode=report", f"--workdir={tmp_path}")
   assert done.returncode == 1
-  assert "no workdir" in done.stderr.splitlines()[-1]
+  assert "is not a workdir" in done.stderr.splitlines()[-1]

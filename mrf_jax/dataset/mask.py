@@ -1,4 +1,4 @@
-"""Brain masks from the brightness of images."""
+"""Masks of the head from the brightness of images."""
 
 import numpy as np
 import scipy.ndimage
@@ -6,20 +6,20 @@ from jaxtyping import Bool, Float32
 
 from mrf_jax.errors import UserError
 
-# Background below this share of the brightest voxel is as good as zero.
+# Values below this share of the maximum count as this share: their logarithms
+# would reach minus infinity.
 _FLOOR = 1e-3
-# Of a default mask: structures thinner than this many voxels are cut off (eye
-# muscles, noise), and holes are filled, slice by slice.
+# Voxels of the opening, which cuts off thin structures (eye muscles, noise).
 _OPENING = 1
 
 
 def otsu_threshold(image: np.ndarray) -> float:
-  """The grey value that parts an image into background and object.
+  """Grey value that separates background and object (Otsu 1979).
 
-  It has the largest variance between the two classes, w0 w1 (m0 - m1)², over
-  a histogram of 256 bins (Otsu 1979, eq. 14). The logarithms are binned:
-  tissues differ by factors, and bright fluid would else push the threshold
-  above the white matter.
+  It has the largest variance between the two classes, w0 w1 (m0 - m1)² (eq.
+  14), over a histogram of 256 bins. The logarithms are binned: tissues differ
+  by factors, and bright fluid would otherwise raise the threshold above white
+  matter.
   """
   image = np.log(np.maximum(image, _FLOOR * image.max()))
   counts, edges = np.histogram(image, bins=256)
@@ -28,19 +28,20 @@ def otsu_threshold(image: np.ndarray) -> float:
   above = image.size - below
   sum_below = np.cumsum(counts * centres)[:-1]
   sum_above = np.sum(counts * centres) - sum_below
-  apart = sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)
-  return np.exp(edges[1 + np.argmax(below * above * apart**2)])
+  # m0 - m1
+  contrast = sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)
+  return np.exp(edges[1 + np.argmax(below * above * contrast**2)])
 
 
 def default_mask(
   magnitude: Float32[np.ndarray, "x y slice"],
 ) -> Bool[np.ndarray, "slice y x"]:
-  """The largest bright object of a mean image.
+  """Mask of the largest bright object in a mean image.
 
-  Above the threshold of Otsu (1979) in the logarithm of the magnitude, opened
-  by a voxel in the plane, its largest connected part, holes of each slice
-  filled. Of a head this is the head, skin and all: a brain mask of one's own
-  is better.
+  The voxels above `otsu_threshold`, opened by one voxel in the plane; of these
+  the largest connected part, with the holes of each slice filled. In a head
+  scan it covers the whole head with its skin: a brain mask made elsewhere is
+  better.
 
   Args:
     magnitude: mean magnitude of the series.
@@ -51,10 +52,10 @@ def default_mask(
   Raises:
     UserError: the image shows no object.
   """
-  least, greatest = float(magnitude.min()), float(magnitude.max())
-  if not 0 <= least < greatest:
+  low, high = float(magnitude.min()), float(magnitude.max())
+  if not 0 <= low < high:
     raise UserError(
-      f"the mean image spans {least:g} to {greatest:g}, which shows no object; "
+      f"the mean image spans {low:g} to {high:g}, which shows no object; "
       "a mask is needed"
     )
   bright = (magnitude >= otsu_threshold(magnitude)).transpose(2, 1, 0)

@@ -1,4 +1,4 @@
-"""Pre-processing of images and maps, and the way back (METHODS of Balsiger)."""
+"""Normalisation of signals and maps, and its inverse (METHODS of Balsiger)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,20 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Complex64, Float32, Float64
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
 
-# Rows that are squared at once.
+# Rows whose squares are in memory at once.
 _ROWS = 1024
 
-# What PD, T1 and T2 are no less than before a power or a logarithm is taken.
+# Least PD, T1 and T2 before a power or a logarithm, whose slope is infinite at
+# zero.
 _LEAST = (1e-3, 1.0, 1.0)
 
 SIGNAL_NORMALISATIONS = ("frame", "subject", "voxel")
 
 
 def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
-  """Maps of one subject with each map clipped to its own percentiles.
+  """Maps of one subject, each clipped to its own percentiles.
 
   Args:
     maps: [voxel] each.
@@ -39,17 +41,18 @@ def normalise_signals(
   per: str,
   out: Float32[np.ndarray, "voxel 2T"] | None = None,
 ) -> Float32[np.ndarray, "voxel 2T"]:
-  """Real and imaginary parts side by side, zero mean and unit variance.
+  """Signals as real numbers of zero mean and unit variance.
 
   Args:
     signals: sliding-window images of one subject's masked voxels.
-    per: what is standardised by itself: `frame`, each part of each frame over
-      all voxels; `subject`, everything at once; `voxel`, each fingerprint,
-      which discards the amplitude that carries proton density.
-    out: takes the result, such as the rows of a larger table.
+    per: group of values that gets zero mean and unit variance: `frame`, the
+      real or the imaginary part of a frame in all voxels; `subject`, all
+      values; `voxel`, a fingerprint, which loses the amplitude that carries
+      proton density.
+    out: array that the result is written to, such as rows of a larger table.
 
   Returns:
-    [real parts, imaginary parts] of each voxel. What does not vary is zero.
+    [real parts, imaginary parts] of each voxel; zero where a group is constant.
 
   Raises:
     UserError: `per` is not one of these.
@@ -65,19 +68,16 @@ def normalise_signals(
 
 
 def check_normalisation(per: str) -> None:
-  """Raises `UserError` for a way that `normalise_signals` does not know."""
-  if per not in SIGNAL_NORMALISATIONS:
-    raise UserError(
-      f"preprocessing.normalise_signals_per: {per!r} is not one of "
-      + ", ".join(SIGNAL_NORMALISATIONS)
-    )
+  """Raises `UserError` if `per` is not one of `SIGNAL_NORMALISATIONS`."""
+  name = "preprocessing.normalise_signals_per"
+  check_one_of(name, per, SIGNAL_NORMALISATIONS)
 
 
 def _mean_square(values: np.ndarray, per: str) -> np.ndarray:
-  """What is standardised together has one, to be divided by its root.
+  """Mean square of each group of `normalise_signals`.
 
-  Rows are summed in float64, some at a time in float32: all squares at once
-  would take as much memory as the signals.
+  Blocks of rows are summed in float32 and their sums in float64: all squares
+  at once would take as much memory as the signals.
   """
   n_voxels, n_columns = values.shape
   if per == "voxel":
@@ -90,26 +90,27 @@ def _mean_square(values: np.ndarray, per: str) -> np.ndarray:
 
 
 def check_powers(powers: Sequence[float]) -> None:
-  """Raises `UserError` for powers that `to_scale` cannot take."""
+  """Raises `UserError` unless there is a power from 0 to 1 for each map."""
   if len(powers) != len(MAP_NAMES) or not all(0 <= p <= 1 for p in powers):
     raise UserError(
       f"training.map_powers: {tuple(powers)} are not {len(MAP_NAMES)} numbers "
-      f"from 0 to 1, of {', '.join(MAP_NAMES)}"
+      f"from 0 to 1, one for each of {', '.join(MAP_NAMES)}"
     )
 
 
 def to_scale(maps, *, powers: Sequence[float]):
   """Maps [..., 3] on the scale on which a network learns them.
 
-  q^p, or log q where p is zero
+    q^p, or log q where p is zero
 
-  An error of T1 or T2 counts the less the longer they are, the smaller the
-  power: by itself with one, in proportion with zero.
+  With power one the network learns absolute errors, with power zero relative
+  ones; in between, errors of long T1 and T2 count the less, the smaller the
+  power.
 
   Args:
-    maps: PD, T1 and T2, physical units, NumPy's or JAX's; but for a power of
-      one, T1 and T2 below a millisecond count as one, PD below 0.001 as that.
-    powers: of each map.
+    maps: PD, T1 and T2 in physical units, a NumPy or JAX array. For powers
+      other than one, T1 and T2 are at least 1 ms and PD is at least 0.001.
+    powers: power p of each map.
   """
   if set(powers) == {1}:
     return maps
@@ -149,8 +150,8 @@ class MapRange:
   """Lowest and highest value of each map over the training subjects.
 
   Attributes:
-    low: [3], in the order of `MAP_NAMES`; of `to_scale`.
-    high: [3].
+    low: lowest values on the scale of `to_scale`, in the order of `MAP_NAMES`.
+    high: highest values, likewise.
     powers: see `to_scale`.
   """
 
@@ -165,7 +166,7 @@ class MapRange:
     *,
     powers: tuple[float, ...] = (1.0, 1.0, 1.0),
   ) -> "MapRange":
-    """The range of the training subjects' maps, never of the left-out one's.
+    """The range of the training subjects' maps, without the left-out subject.
 
     Args:
       training_maps: clipped maps of the training subjects.
@@ -193,12 +194,14 @@ class MapRange:
     return from_scale(values, powers=self.powers)
 
   def unscale_deviations(self, deviations, values):
-    """Deviations of network outputs [..., 3] in physical units.
+    """Standard deviations of network outputs [..., 3] in physical units.
+
+    To first order they are multiplied by the slope of a map over its output:
+    dq/dv = q^(1 - p) / p, or q where p is zero.
 
     Args:
       deviations: standard deviations of `values`.
-      values: the outputs themselves: the slope of maps over them is what
-        physical deviations depend on.
+      values: the network outputs.
     """
     xp = values.__array_namespace__()
     deviations = deviations * (self.high - self.low)

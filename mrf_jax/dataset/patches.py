@@ -1,4 +1,4 @@
-"""Voxel tables: where a patch's rows stand when only masked voxels are kept."""
+"""Patches of voxel tables, which hold the masked voxels only."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from mrf_jax.typing import AnyArray
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class VoxelGrid:
-  """Row numbers of a voxel table, laid out in space.
+  """Map from positions in space to the rows of a voxel table, and back.
 
-  Row 0 of every table is the voxel outside the mask, zero everywhere; row
-  1 + v is masked voxel v, subject after subject, each in C order. Slices of
-  all subjects stand one after another in one padded grid, so that a patch is
-  the row numbers around a position, whatever the patch's size. Void slices
-  keep subjects apart.
+  Row 0 of a table stands for all voxels outside the mask and is zero; row
+  1 + v is masked voxel v, subject after subject, each in C order. The slices
+  of all subjects are stacked in one padded volume, with an empty slice between
+  subjects. A patch of any size is then the rows around a position, and never
+  reaches into another subject.
 
   Attributes:
-    rows: row number at each padded position, flattened, [position].
-    positions: position of each row's voxel; row 0 stands at 0, [row].
-    width: positions of one padded line (along x).
-    area: positions of one padded slice.
+    rows: row at each position of the padded volume, flattened, [position].
+    positions: position of each row's voxel; that of row 0 is 0, [row].
+    width: number of positions in a padded line (along x).
+    area: number of positions in a padded slice.
   """
 
   rows: Int32[AnyArray, "position"]
@@ -41,19 +41,20 @@ class VoxelGrid:
     after: int,
     slices: int = 1,
   ) -> Int32[Array, "centre *slice size size"]:
-    """Row numbers of the square patch around each row's voxel.
+    """Rows of the square patch around each centre.
 
     Args:
-      centres: row numbers of the centres.
+      centres: rows of the centres.
       before: voxels of the patch on the low side of the centre, along y and x.
       after: voxels on the high side.
-      slices: as many, the centre's in the middle; up to 3.
+      slices: number of slices, at most 3, the centre's slice in the middle.
 
     Returns:
-      Row numbers, 0 outside the mask, [centre, y, x], or [centre, slice, y, x]
-      of more than one slice.
+      Rows, 0 outside the mask, [centre, y, x]; [centre, slice, y, x] for more
+      than one slice.
     """
     steps = np.arange(-before, after + 1)
+    # Distance of each voxel of the patch from its centre, in positions.
     offsets = steps[:, None] * self.width + steps[None]
     if slices > 1:
       planes = np.arange(slices) - slices // 2
@@ -64,11 +65,11 @@ class VoxelGrid:
 
 
 def patch_shape(reach: int, slices: int) -> tuple[int, ...]:
-  """Axes of the patch of one estimate: y and x, of several slices these too.
+  """Shape of the patch for one estimate: (y, x), or (slice, y, x).
 
   Args:
     reach: voxels on each side of the centre.
-    slices: that the patch has.
+    slices: number of slices.
   """
   size = 2 * reach + 1
   return (size, size) if slices == 1 else (slices, size, size)
@@ -80,9 +81,8 @@ def make_grid(
   """The grid of a table that holds the masked voxels of several subjects.
 
   Args:
-    masks: each subject's mask; slices of different subjects may differ in
-      size.
-    padding: voxels of void around each slice, at least a patch's reach.
+    masks: mask of each subject; their slices may differ in size.
+    padding: empty voxels around each slice, at least the reach of a patch.
 
   Returns:
     The grid, with `sum(mask.sum())` + 1 rows.
@@ -91,14 +91,14 @@ def make_grid(
   width = 2 * padding + max(mask.shape[2] for mask in masks)
   n_planes = sum(len(mask) + 1 for mask in masks) + 1
   planes = np.zeros((n_planes, height, width), np.int32)
-  plane, row = 1, 1
+  plane, row = 1, 1  # first ones of the next subject
   for mask in masks:
-    _, rows, columns = mask.shape
+    _, n_y, n_x = mask.shape
     count = int(mask.sum())
     view = planes[
       plane : plane + len(mask),
-      padding : padding + rows,
-      padding : padding + columns,
+      padding : padding + n_y,
+      padding : padding + n_x,
     ]
     view[mask] = np.arange(row, row + count)
     plane, row = plane + len(mask) + 1, row + count

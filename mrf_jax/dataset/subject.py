@@ -1,5 +1,6 @@
 """One scan of one subject, in memory and as an HDF5 file."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
+from mrf_jax.checks import check_finite, check_shape
 from mrf_jax.dataset.subject_file import (
   FORMAT,
   TRUE_FIELDS,
@@ -26,36 +28,35 @@ from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence, make_sequence
 
-# What a file holds besides signals and maps, about.
+# Bytes of a file besides its arrays, about.
 _OTHER_BYTES = 1 << 15
-# Bytes of signals that are searched for NaN at once.
-_CHECK_BYTES = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-  """The masked voxels of one scan, with all that is known about them.
+  """The masked voxels of one scan, and everything that is known about them.
+
+  The fields after `maps` are known for simulated subjects only, and are None
+  otherwise.
 
   Attributes:
     subject: name of the subject.
     mask: the voxels that are kept, [slice, y, x].
     signals: sliding-window signals of the masked voxels in C order,
-      [voxel, window]; None where they were not loaded.
+      [voxel, window]; None if they were not loaded.
     affine: voxel indices (x, y, slice) to RAS, [4, 4], mm.
-    acquisition: the pulse sequence that was played, and its sliding window.
+    acquisition: the pulse sequence and its sliding window.
     field_strength_t: main magnetic field, tesla.
-    provenance: where the data come from; begins with "simulated" if they do.
+    provenance: where the data come from; starts with "simulated" for
+      simulated data.
     maps: acquired reference maps, [voxel], or None.
-    truth: true maps of a simulated subject, [voxel], or None; for
-      evaluation only.
-    head_to_atlas: RAS mm of this head to RAS mm of the atlas it was made
-      from, [4, 4]; simulated subjects only, or None.
-    true_b1: factor on the flip angles, [voxel]; simulated subjects only, or
-      None.
+    truth: true maps, [voxel], for evaluation only.
+    head_to_atlas: RAS mm of this head to RAS mm of the atlas that it was made
+      from, [4, 4].
+    true_b1: factor on the flip angles, [voxel].
     noise_sd: standard deviation of the noise on the real and on the imaginary
-      part of the signals, [voxel]; simulated subjects only, or None.
-    lesion: volume share of lesion, [voxel]; simulated subjects that have some
-      only, or None.
+      part of the signals, [voxel].
+    lesion: volume share of lesion, [voxel]; None in a head without lesions.
   """
 
   subject: str
@@ -74,7 +75,7 @@ class Subject:
 
   @property
   def is_simulated(self) -> bool:
-    """Whether the data are, and are to be called, simulated."""
+    """True for simulated data, which every output must call simulated."""
     return self.provenance.startswith("simulated")
 
   @property
@@ -84,17 +85,17 @@ class Subject:
 
   @property
   def sequence(self) -> Sequence:
-    """The pulse sequence that was played."""
+    """The pulse sequence."""
     return self.acquisition.sequence
 
   @property
   def window(self) -> int:
-    """Frames that one sliding window averages."""
+    """Number of frames that one sliding window averages."""
     return self.acquisition.window
 
   @property
   def stride(self) -> int:
-    """Frames from one window to the next."""
+    """Number of frames from one window to the next."""
     return self.acquisition.stride
 
   @property
@@ -104,17 +105,17 @@ class Subject:
 
 
 def save_subject(subject: Subject, path: str | os.PathLike) -> None:
-  """Writes a subject file, complete or not at all.
+  """Writes a subject file, completely or not at all.
 
-  The file is written under a temporary name beside `path` and renamed.
+  The file is written under a temporary name in the same folder and renamed.
 
   Args:
     subject: the subject, with its signals.
-    path: the HDF5 file; one that stands there is replaced.
+    path: the HDF5 file; an existing one is replaced.
 
   Raises:
-    UserError: the subject is not one that `load_subject` would take, or the
-      file cannot be written.
+    UserError: `load_subject` would not accept the subject, or the file cannot
+      be written.
   """
   path = pathlib.Path(path)
   try:
@@ -123,71 +124,73 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
     signals = np.asarray(subject.signals, np.complex64)
     subject = _as_stored(subject, signals)
     _check(subject, signals.shape)
-    _check_finite("signals", signals)
+    check_finite("signals", signals)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
   try:
     with replacing(path) as temporary:
       check_room(temporary.parent, _OTHER_BYTES + _n_bytes(subject))
-      # From 1.10 on HDF5 has checksums of all that is not values.
+      # HDF5 1.10 added checksums of everything but the values.
       with h5py.File(temporary, "w", libver="v110") as file:
         write_fields(subject, file)
         file.flush()
     trust(path)
-  # HDF5 reports some failed writes, and a bad string, by the other two.
+  # HDF5 raises the last two for some failed writes, and for invalid strings.
   except (OSError, RuntimeError, ValueError) as error:
     raise UserError(f"{path}: cannot be written ({reason(error)})") from error
 
 
 def is_subject_file(path: str | os.PathLike) -> bool:
-  """Whether an HDF5 file is one of ours rather than another.
+  """True if a file is a subject file, rather than one of another format.
 
   Args:
-    path: a file that is there.
+    path: an existing file.
 
   Raises:
-    UserError: it is HDF5 and damaged.
+    UserError: it is a damaged HDF5 file.
   """
   if os.path.isdir(path) or not h5py.is_hdf5(path):
     return False
-  try:
-    try_file(path, HDF5)
-    with h5py.File(path, "r") as file:
-      return str(file.attrs.get("format")) == FORMAT
-  except (OSError, RuntimeError, ValueError) as error:
-    raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
-    ) from error
+  with _opened(path) as file:
+    return str(file.attrs.get("format")) == FORMAT
 
 
 def load_subject(
   path: str | os.PathLike, *, with_signals: bool = True
 ) -> Subject:
-  """A checked subject from its file.
+  """Reads and checks a subject file.
 
   Args:
     path: the HDF5 file.
-    with_signals: read the signals, which are nearly all of the file; else
-      only their shape and type are checked, and `signals` is None.
+    with_signals: read the signals, which are most of the file; otherwise only
+      their shape and type are checked, and `signals` is None.
 
   Returns:
     The subject.
 
   Raises:
-    UserError: there is no such file, or it is not a sound subject file.
+    UserError: the file does not exist, is damaged, or is no subject file.
   """
+  with _opened(path) as file:
+    check_links(file)
+    subject = Subject(signals=None, **read_fields(file))
+    signals = find_dataset(file, "signals", np.complex64)
+    _check(subject, signals.shape)
+    if not with_signals:
+      return subject
+    values = signals[()]
+    check_finite("signals", values)
+    check_unchanged(signals, values)
+    return dataclasses.replace(subject, signals=values)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> abc.Iterator[h5py.File]:
+  """An HDF5 file, open for reading; errors in the block name the file."""
   try:
     try_file(path, HDF5)
     with h5py.File(path, "r") as file:
-      check_links(file)
-      subject = Subject(signals=None, **read_fields(file))
-      signals = find_dataset(file, "signals", np.complex64)
-      _check(subject, signals.shape)
-      if with_signals:
-        values = signals[()]
-        _check_finite("signals", values)
-        check_unchanged(signals, values)
-        subject = dataclasses.replace(subject, signals=values)
+      yield file
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
   except FileNotFoundError as error:
@@ -196,11 +199,10 @@ def load_subject(
     raise UserError(
       f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
     ) from error
-  return subject
 
 
 def _n_bytes(subject: Subject) -> int:
-  """Of all arrays of a subject."""
+  """Number of bytes of all arrays of a subject."""
   maps = [m for m in (subject.maps, subject.truth) if m is not None]
   parts = [subject.sequence, *maps, subject]
   values = (value for part in parts for value in vars(part).values())
@@ -208,17 +210,16 @@ def _n_bytes(subject: Subject) -> int:
 
 
 def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
-  """The same subject with the types of the file; right ones are not copied."""
+  """The subject with array types of the file; copies only what must change."""
 
   def maps_as_stored(maps):
     if maps is None:
       return None
     return Maps(*(np.asarray(getattr(maps, n), np.float32) for n in MAP_NAMES))
 
-  atlas = subject.head_to_atlas
   true_fields: dict[str, Any] = {
-    field: np.asarray(getattr(subject, field), np.float32)
-    for field in TRUE_FIELDS
+    field: np.asarray(getattr(subject, field), dtype)
+    for field, (_, dtype) in TRUE_FIELDS.items()
     if getattr(subject, field) is not None
   }
   return dataclasses.replace(
@@ -231,13 +232,12 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     ),
     maps=maps_as_stored(subject.maps),
     truth=maps_as_stored(subject.truth),
-    head_to_atlas=None if atlas is None else np.asarray(atlas, np.float64),
     **true_fields,
   )
 
 
 def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
-  """Raises `UserError` where the parts of a subject do not fit together."""
+  """Raises `UserError` unless the fields of a subject fit together."""
   field_t = subject.field_strength_t
   if not 0 < field_t < math.inf:
     raise UserError(f"the field strength is {field_t} T")
@@ -246,16 +246,16 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
   n_voxels = subject.n_voxels
   if not n_voxels:
     raise UserError("the mask has no voxels")
-  for name in ("affine", "head_to_atlas"):
-    if getattr(subject, name) is not None:
-      _check_affine(name, getattr(subject, name))
+  check_affine("affine", subject.affine)
   for name in ("maps", "truth"):
     maps = getattr(subject, name)
     for map_name in MAP_NAMES if maps is not None else ():
       _check_voxels(f"{name}/{map_name}", getattr(maps, map_name), n_voxels)
-  for field, name in TRUE_FIELDS.items():
+  for field, (name, _) in TRUE_FIELDS.items():
     values = getattr(subject, field)
-    if values is not None:
+    if values is not None and field == "head_to_atlas":
+      check_affine(field, values)
+    elif values is not None:
       _check_voxels(name, values, n_voxels)
   if len(signals_shape) != 2 or signals_shape[0] != n_voxels:
     raise UserError(
@@ -267,43 +267,36 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
 
 
 def _check_voxels(name: str, values: np.ndarray, n_voxels: int) -> None:
-  """One finite value a voxel."""
+  """Raises `UserError` unless there is one finite value for each voxel."""
   if values.shape != (n_voxels,):
     raise UserError(
       f"{name} has shape {values.shape}, but the mask has {n_voxels} voxels"
     )
-  _check_finite(name, values)
+  check_finite(name, values)
 
 
-def _check_affine(name: str, matrix: np.ndarray) -> None:
-  """A finite, invertible [4, 4] matrix with the last row 0, 0, 0, 1."""
-  if matrix.shape != (4, 4):
-    raise UserError(f"{name} has shape {matrix.shape}, not (4, 4)")
-  _check_finite(name, matrix)
-  if np.any(matrix[3] != (0, 0, 0, 1)) or np.linalg.det(matrix) == 0:
+def check_affine(name: str, matrix: np.ndarray) -> None:
+  """Raises `UserError` unless a matrix is an invertible affine one.
+
+  Args:
+    name: name of the matrix, for the error.
+    matrix: should be finite, invertible, [4, 4], with last row 0, 0, 0, 1.
+  """
+  check_shape(name, matrix, (4, 4))
+  check_finite(name, matrix)
+  if np.any(matrix[3] != (0, 0, 0, 1)) or np.linalg.matrix_rank(matrix) < 4:
     raise UserError(f"{name} is not an invertible affine matrix")
 
 
-def _check_finite(name: str, values: np.ndarray) -> None:
-  """No NaN and no infinity, sought block by block to save memory."""
-  rows = max(1, _CHECK_BYTES // max(1, values[0].nbytes))
-  n_bad = 0
-  for start in range(0, len(values), rows):
-    block = values[start : start + rows]
-    n_bad += block.size - int(np.count_nonzero(np.isfinite(block)))
-  if n_bad:
-    raise UserError(f"{name}: {n_bad} values are NaN or infinite")
-
-
 def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
-  """Refuses subjects whose scans differ.
+  """Checks that all subjects were scanned with the same acquisition.
 
   Args:
-    subjects: at least one.
+    subjects: at least one subject.
     paths: their files, for the error.
 
   Raises:
-    UserError: the acquisition of one is not that of the first.
+    UserError: the acquisition of a subject is not that of the first.
   """
   first = subjects[0]
   for subject, path in zip(subjects, paths, strict=True):
@@ -314,21 +307,21 @@ def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
 
 
 def without_truth(subject: Subject) -> Subject:
-  """What a method may know of it."""
+  """The subject without its true values, which no method may use."""
   return dataclasses.replace(
     subject, truth=None, true_b1=None, noise_sd=None, lesion=None
   )
 
 
 def reference_of(subject: Subject, path: str | os.PathLike) -> Maps:
-  """Its reference maps.
+  """Reference maps of a subject.
 
   Args:
     subject: the subject.
     path: its file, for the error.
 
   Raises:
-    UserError: it has none.
+    UserError: the subject has no reference maps.
   """
   if subject.maps is None:
     raise UserError(f"{path}: has no reference maps")

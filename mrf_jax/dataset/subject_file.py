@@ -1,4 +1,4 @@
-"""How a subject lies in its HDF5 file."""
+"""Layout of a subject file: groups, datasets and attributes in HDF5."""
 
 from typing import Any
 
@@ -18,20 +18,21 @@ from mrf_jax.sequence.sequence import (
 
 FORMAT = "mrf-subject"
 _VERSION = 1
-# Fields of a subject beside its true maps, and their names in the file.
-TRUE_FIELDS = {
-  "true_b1": "truth/b1",
-  "noise_sd": "truth/noise_sd",
-  "lesion": "truth/lesion",
+# Fields of a simulated subject other than maps: name and type in the file.
+TRUE_FIELDS: dict[str, tuple[str, type]] = {
+  "head_to_atlas": ("truth/head_to_atlas", np.float64),
+  "true_b1": ("truth/b1", np.float32),
+  "noise_sd": ("truth/noise_sd", np.float32),
+  "lesion": ("truth/lesion", np.float32),
 }
 
 
 def write_fields(subject, file: h5py.File) -> None:
-  """Fills an empty file.
+  """Writes all fields of a subject to an empty file.
 
   Args:
-    subject: a `Subject` with its signals, types as stored.
-    file: open for writing.
+    subject: a `Subject` with its signals, whose arrays have the stored types.
+    file: HDF5 file, open for writing.
   """
   file.attrs["format"] = FORMAT
   file.attrs["version"] = _VERSION
@@ -57,21 +58,19 @@ def write_fields(subject, file: h5py.File) -> None:
     if maps is not None:
       for map_name in MAP_NAMES:
         write_checked(file, f"{name}/{map_name}", getattr(maps, map_name))
-  if subject.head_to_atlas is not None:
-    write_checked(file, "truth/head_to_atlas", subject.head_to_atlas)
-  for field, name in TRUE_FIELDS.items():
+  for field, (name, _) in TRUE_FIELDS.items():
     if getattr(subject, field) is not None:
       write_checked(file, name, getattr(subject, field))
 
 
 def read_fields(file: h5py.File) -> dict[str, Any]:
-  """All of a file but its signals, types checked, by the fields of `Subject`.
+  """Fields of a `Subject` in a file, except its signals.
 
   Args:
-    file: open for reading, its links checked.
+    file: HDF5 file, open for reading, without links (see `check_links`).
 
   Raises:
-    UserError: something is missing, or of another type.
+    UserError: a field is missing or has the wrong type.
   """
   if str(file.attrs.get("format")) != FORMAT:
     raise UserError(f"not an {FORMAT} file")
@@ -85,11 +84,8 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
     window=_attribute(file["sequence"], "window", int),
     stride=_attribute(file["sequence"], "stride", int),
   )
-  atlas = None
-  if "truth/head_to_atlas" in file:
-    atlas = _values(file, "truth/head_to_atlas", np.float64)
-  # A transform, or B1, noise and lesions, alone make no true maps.
-  others = {"head_to_atlas", "b1", "noise_sd", "lesion"}
+  # The group may exist without true maps.
+  others = {name.removeprefix("truth/") for name, _ in TRUE_FIELDS.values()}
   has_truth = "truth" in file and not set(file["truth"]) <= others
   return dict(
     subject=_attribute(file, "subject", str),
@@ -100,17 +96,16 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
     provenance=_attribute(file, "provenance", str),
     maps=_read_maps(file, "maps") if "maps" in file else None,
     truth=_read_maps(file, "truth") if has_truth else None,
-    head_to_atlas=atlas,
     **{
-      field: _values(file, name, np.float32)
-      for field, name in TRUE_FIELDS.items()
+      field: _values(file, name, dtype)
+      for field, (name, dtype) in TRUE_FIELDS.items()
       if name in file
     },
   )
 
 
 def _read_sequence(file: h5py.File) -> Sequence:
-  """The pulse sequence, checked by `make_sequence`."""
+  """The pulse sequence of a file, checked by `make_sequence`."""
   frames: dict[str, Any] = {}
   for name in FRAME_FIELDS:
     values = _values(file, f"sequence/{name}", np.float64)
@@ -130,21 +125,21 @@ def _read_sequence(file: h5py.File) -> Sequence:
 
 
 def _read_maps(file: h5py.File, name: str) -> Maps:
-  """The maps of one group."""
+  """The maps in one group of a file."""
   return Maps(*(_values(file, f"{name}/{n}", np.float32) for n in MAP_NAMES))
 
 
 def find_dataset(file: h5py.File, name: str, dtype: type) -> h5py.Dataset:
-  """A dataset of the wanted type, unread.
+  """A dataset that exists and has the right type; its values are not read.
 
   Args:
-    file: open for reading.
-    name: of the dataset.
-    dtype: that it must have.
+    file: HDF5 file, open for reading.
+    name: name of the dataset.
+    dtype: type that it needs.
 
   Raises:
-    UserError: it is not there, is of another type, or claims what it cannot
-      hold.
+    UserError: it is missing, has another type, or claims more values than the
+      file can hold.
   """
   dataset = file.get(name)
   if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
@@ -156,7 +151,7 @@ def find_dataset(file: h5py.File, name: str, dtype: type) -> h5py.Dataset:
 
 
 def _values(file: h5py.File, name: str, dtype: type) -> np.ndarray:
-  """All of a dataset, as it was written."""
+  """Values of a dataset, compared with their checksum."""
   dataset = find_dataset(file, name, dtype)
   values = dataset[()]
   check_unchanged(dataset, values)
@@ -164,7 +159,7 @@ def _values(file: h5py.File, name: str, dtype: type) -> np.ndarray:
 
 
 def _attribute(group: h5py.Group, name: str, kind: type):
-  """An attribute that must be text, a number (float) or a count (int)."""
+  """An attribute that is a text (str), a number (float) or a count (int)."""
   label = f"attribute {group.name}/{name}".replace("//", "/")
   if name not in group.attrs:
     raise UserError(f"{label} is missing")

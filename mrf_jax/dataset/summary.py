@@ -1,4 +1,4 @@
-"""Summaries of subjects and maps for the terminal."""
+"""Summaries of subjects and maps, printed on the terminal."""
 
 import nibabel
 import numpy as np
@@ -8,11 +8,11 @@ from mrf_jax.maps import Maps
 
 
 def medians(name: str, maps: Maps) -> str:
-  """Medians of maps in one line.
+  """Medians of T1, T2 and proton density in one line.
 
   Args:
-    name: what they are, of eleven letters at most.
-    maps: of the masked voxels.
+    name: name of the maps, at most eleven letters long.
+    maps: maps of the masked voxels.
   """
   return (
     f"{name:<12} T1 {np.median(maps.t1_ms):.0f} ms, "
@@ -21,11 +21,7 @@ def medians(name: str, maps: Maps) -> str:
 
 
 def describe(subject: Subject) -> str:
-  """Mask, voxel size, axes and windows of a subject, and its references.
-
-  Args:
-    subject: the subject.
-  """
+  """Mask, voxel size, axes, windows and reference medians of a subject."""
   axes = "".join(nibabel.aff2axcodes(subject.affine))
   sizes = np.linalg.norm(subject.affine[:3, :3], axis=0)
   lines = [

@@ -1,4 +1,4 @@
-"""Bounds of T1 and T2 over the plane of both."""
+"""Figure of the Cramér-Rao bounds of T1 and T2 over the T1-T2 plane."""
 
 import os
 from collections.abc import Mapping
@@ -23,16 +23,16 @@ def bound_figure(
   tissues: Mapping[str, tuple[float, float]],
   title: str,
 ) -> None:
-  """Two maps of the least relative standard deviation, with tissues marked.
+  """Draws the least relative standard deviation of T1 and of T2.
 
   Args:
     path: PNG file, replaced as a whole.
-    t1_ms: geometric axis, ms.
-    t2_ms: geometric axis, ms.
-    relative_t1: standard deviation of T1 over T1, NaN where there is none.
-    relative_t2: standard deviation of T2 over T2.
-    tissues: name to (T1, T2), ms.
-    title: of the figure.
+    t1_ms: T1 axis with logarithmic steps, ms.
+    t2_ms: T2 axis with logarithmic steps, ms.
+    relative_t1: standard deviation of T1 divided by T1, NaN where undefined.
+    relative_t2: standard deviation of T2 divided by T2, likewise.
+    tissues: name to (T1, T2) of tissues to mark, ms.
+    title: title of the figure.
   """
   figure = Figure(figsize=(10, 4.6), layout="constrained")
   figure.suptitle(title, fontsize=11)
@@ -41,7 +41,7 @@ def bound_figure(
   ):
     percent = np.ma.masked_invalid(100 * values.T)  # [T2, T1]
     low, high = np.percentile(percent.compressed(), (1, 99))
-    shown = axis.pcolormesh(
+    image = axis.pcolormesh(
       t1_ms,
       t2_ms,
       percent,
@@ -61,7 +61,7 @@ def bound_figure(
       )
     axis.set(xscale="log", yscale="log", xlabel="T1 (ms)", ylabel="T2 (ms)")
     axis.set_title(f"least relative standard deviation of {name}", fontsize=10)
-    bar = figure.colorbar(shown, ax=axis, label="%", extend="both")
+    bar = figure.colorbar(image, ax=axis, label="%", extend="both")
     for ticks in (axis.xaxis, axis.yaxis, bar.ax.yaxis):
       ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
       ticks.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

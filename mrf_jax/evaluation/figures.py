@@ -1,4 +1,4 @@
-"""Figure 3 of the paper, its errors, and a look at one frame of the signals."""
+"""Figures of maps, of their errors, and of one frame of the signals."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from mrf_jax.evaluation.panels import (
 )
 from mrf_jax.maps import MAP_NAMES, Maps
 
-# Lipari for T1 and Navia for T2 are the relaxometry community's colour maps.
+# Lipari for T1 and Navia for T2 are the colour maps usual in relaxometry.
 COLOURS = {"pd": colormaps["gray"], "t1_ms": cm.lipari, "t2_ms": cm.navia}
 DIFFERENCES = cm.vik
 LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
@@ -41,10 +41,10 @@ def figure3(
   difference_limits: Mapping[str, float] | None = None,
   margin: int = 2,
 ) -> None:
-  """Maps of one axial slice: reference, each method, and a difference.
+  """Draws Figure 3 of the paper: reference, methods and a difference.
 
-  Rows are PD, T1 and T2. The last column is estimate - reference of the
-  method `difference_of`.
+  Rows are PD, T1 and T2 of one axial slice. The last column is estimate −
+  reference of the method `difference_of`.
 
   Args:
     path: PNG file, replaced as a whole.
@@ -52,24 +52,24 @@ def figure3(
     estimates: method to its maps, [y, x]; columns in this order.
     mask: voxels that are shown, [y, x].
     difference_of: the method of the last column.
-    title: says what is seen, for example "simulated subject 3".
-    limits: map name to the upper end of its colours, in the map's unit; the
-      maps not named get `default_limits`. The lower end is 0.
+    title: title of the figure, for example "simulated subject 3".
+    limits: map name to the upper end of its colours, in the map's unit.
+      Default: `default_limits`. The lower end is 0.
     difference_limits: map name to the end of the difference's symmetric
-      colours; maps not named get four times the median of |difference|,
-      2.7 standard deviations of normal errors, whatever fluid does.
-    margin: voxels kept around the mask.
+      colours. Default: four times the median of |difference|, which is 2.7
+      standard deviations of normal errors and robust against fluid.
+    margin: voxels shown around the mask.
 
   Raises:
-    UserError: unknown method, an empty mask, or shapes that differ.
+    UserError: the method is unknown, the mask is empty, or shapes differ.
   """
   if difference_of not in estimates:
     raise UserError(
       f"figure: no estimate of {difference_of!r}; "
-      f"there are {', '.join(estimates)}"
+      f"the estimates are of {', '.join(estimates)}"
     )
   mask = np.asarray(mask, bool)
-  columns = _visible({"reference": reference, **estimates}, mask, margin)
+  columns = _cropped({"reference": reference, **estimates}, mask, margin)
   limits = {**default_limits(reference, mask), **(limits or {})}
   difference_limits = difference_limits or {}
 
@@ -83,8 +83,8 @@ def figure3(
   )
   for row, name in enumerate(MAP_NAMES):
     for axis, maps in zip(axes[row][:last], columns.values(), strict=True):
-      shown = show(axis, maps[name], COLOURS[name], 0, limits[name])
-    colour_bar(figure, shown, bars[row][0], LABELS[name], extend="max")
+      image = show(axis, maps[name], COLOURS[name], 0, limits[name])
+    colour_bar(figure, image, bars[row][0], LABELS[name], extend="max")
     _show_differences(
       figure,
       axes[row][last:],
@@ -109,29 +109,29 @@ def error_figure(
   difference_limits: Mapping[str, float] | None = None,
   margin: int = 2,
 ) -> None:
-  """Estimate − reference of every method, one axial slice.
+  """Draws estimate − reference of every method in one axial slice.
 
-  Rows are PD, T1 and T2, each with the same colours for all methods, so that
-  the columns compare and anatomy in an error stands out from noise.
+  Rows are PD, T1 and T2. A row has the same colours for all methods, so that
+  its columns can be compared, and anatomy in an error differs from noise.
 
   Args:
     path: PNG file, replaced as a whole.
     reference: reference maps, [y, x], y increasing to anterior.
     estimates: method to its maps, [y, x]; columns in this order.
     mask: voxels that are shown, [y, x].
-    title: says what is seen.
-    difference_limits: map name to the end of its symmetric colours; maps not
-      named get four times the median of |difference| over all methods.
-    margin: voxels kept around the mask.
+    title: title of the figure.
+    difference_limits: map name to the end of its symmetric colours. Default:
+      four times the median of |difference| over all methods.
+    margin: voxels shown around the mask.
 
   Raises:
-    UserError: no method, an empty mask, or shapes that differ.
+    UserError: there is no method, the mask is empty, or shapes differ.
   """
   if not estimates:
     raise UserError("figure: there are no estimates")
   mask = np.asarray(mask, bool)
-  target = _visible({"reference": reference}, mask, margin)["reference"]
-  columns = _visible(estimates, mask, margin)
+  target = _cropped({"reference": reference}, mask, margin)["reference"]
+  columns = _cropped(estimates, mask, margin)
   difference_limits = difference_limits or {}
 
   last = len(columns) - 1
@@ -162,12 +162,12 @@ def default_limits(
   """Upper ends of the colours, from the reference inside the mask.
 
   PD and T1 end at their 99th percentile. T2 ends at three times its median,
-  which is near that of grey and white matter: up to its 99th percentile
-  fluid, ten times as long, would leave the brain dark.
+  which is about the T2 of grey and white matter: the 99th percentile is the T2
+  of fluid, ten times as long, and the brain would be dark.
 
   Args:
     reference: reference maps, [y, x].
-    mask: voxels to count, [y, x].
+    mask: voxels that count, [y, x].
 
   Returns:
     Map name to limit, in the unit of the map.
@@ -183,12 +183,12 @@ def default_limits(
 def signal_figure(
   path: str | os.PathLike, image: Complex[np.ndarray, "y x"], *, title: str
 ) -> None:
-  """Magnitude of one complex slice in grey.
+  """Draws the magnitude of one complex slice in grey.
 
   Args:
     path: PNG file, replaced as a whole.
     image: the slice, [y, x], y increasing to anterior, arbitrary units.
-    title: says what is seen.
+    title: title of the figure.
   """
   magnitude = np.ma.masked_invalid(np.abs(np.asarray(image)))
   height = 4.0 * magnitude.shape[0] / magnitude.shape[1]
@@ -196,15 +196,15 @@ def signal_figure(
   write_title(figure, title)
   axis = figure.add_axes((0.02, 0.02, 0.8, height / (height + 0.5)))
   bar = figure.add_axes((0.84, 0.06, 0.02, height / (height + 0.5) - 0.08))
-  shown = show(
+  drawn = show(
     axis, magnitude, colormaps["gray"], 0, percentile(magnitude, 99.5)
   )
-  colour_bar(figure, shown, bar, "magnitude (a.u.)", extend="max")
+  colour_bar(figure, drawn, bar, "magnitude (a.u.)", extend="max")
   save(figure, path)
 
 
-def _visible(estimates, mask, margin):
-  """Method to map name to the masked map, cut to the mask and a margin."""
+def _cropped(estimates, mask, margin):
+  """Masked maps by method and map name, cut to the mask and a margin."""
   if not mask.any():
     raise UserError("figure: the mask of the slice is empty")
   box = bounding_box(mask, margin)
@@ -226,8 +226,8 @@ def _visible(estimates, mask, margin):
 
 
 def _show_differences(figure, axes, bar, differences, *, label, end):
-  """Differences on the same symmetric colours, which end at `end`."""
+  """Draws differences with the same symmetric colours, which end at `end`."""
   end = end or 4 * percentile(np.abs(np.ma.stack(differences)), 50)
   for axis, difference in zip(axes, differences, strict=True):
-    shown = show(axis, difference, DIFFERENCES, -end, end)
-  colour_bar(figure, shown, bar, "Δ " + label, extend="both")
+    image = show(axis, difference, DIFFERENCES, -end, end)
+  colour_bar(figure, image, bar, "Δ " + label, extend="both")

@@ -1,4 +1,4 @@
-"""How loss and errors fell while the networks were trained."""
+"""Learning curves: loss and errors of the networks over the epochs."""
 
 import os
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ _LABELS = {"training": "training subjects", "left_out": "left-out subject"}
 def learning_curves(
   path: str | os.PathLike, records: Sequence[dict], *, title: str
 ) -> None:
-  """A row for each network: its loss, and its errors in the watched voxels.
+  """Draws loss and errors in the watched voxels, a row for each network.
 
-  Thin lines are folds, thick ones their mean.
+  Thin lines are folds, thick lines their mean.
 
   Args:
     path: PNG file, replaced as a whole.
     records: lines of `metrics.jsonl`, at least one.
-    title: of the figure.
+    title: title of the figure.
   """
   methods = list(dict.fromkeys(record["method"] for record in records))
   figure = Figure(
@@ -40,11 +40,11 @@ def learning_curves(
   figure.suptitle(title, fontsize=11)
   panels = figure.subplots(len(methods), len(_COLUMNS), squeeze=False)
   for method, row in zip(methods, panels, strict=True):
-    own = [record for record in records if record["method"] == method]
+    of_method = [record for record in records if record["method"] == method]
     for (quantity, label), axis in zip(_COLUMNS.items(), row, strict=True):
-      for whose, colour in _COLOURS.items():
-        _curves(axis, own, f"{whose}_{quantity}", colour)
-      # Likelihoods fall below zero.
+      for subjects, colour in _COLOURS.items():
+        _draw_folds(axis, of_method, f"{subjects}_{quantity}", colour)
+      # The loss of a likelihood may be negative.
       if all(np.min(line.get_ydata()) > 0 for line in axis.lines):
         axis.set(yscale="log")
       axis.tick_params(which="both", labelsize=8)
@@ -66,8 +66,8 @@ def learning_curves(
   save(figure, path)
 
 
-def _curves(axis, records, name: str, colour: str) -> None:
-  """One quantity of all folds over the epochs, where it was recorded."""
+def _draw_folds(axis, records, name: str, colour: str) -> None:
+  """Draws one quantity of all folds and its mean over their common epochs."""
   folds: dict[int, dict[int, float]] = {}
   for record in records:
     if name in record:

@@ -1,4 +1,4 @@
-"""Some slices of a scan's maps at a glance."""
+"""Overview figure: some slices of a scan's maps."""
 
 import os
 
@@ -31,27 +31,28 @@ def overview(
   title: str,
   deviations: Maps | None = None,
 ) -> None:
-  """PD, T1 and T2 of evenly spaced slices, and their deviations below.
+  """Draws PD, T1 and T2 of evenly spaced slices.
 
-  Rows of voxels run as the head lies: what is to the right, to the front or
-  further up by the affine is further to the right or further up in the panel.
+  Whatever the order of the stored voxels, right by the affine is right in a
+  panel, and anterior (or superior) is up.
 
   Args:
     path: PNG file, replaced as a whole.
     maps: [voxel] each, PD in arbitrary units, times in ms.
     mask: the voxels, [slice, y, x].
     affine: voxel index (x, y, slice, 1) to RAS position in mm, [4, 4].
-    title: says what is seen.
-    deviations: standard deviations of the maps, or None.
+    title: title of the figure.
+    deviations: standard deviations of the maps, shown in three more rows; or
+      None.
   """
   inside = np.flatnonzero(mask.any((1, 2)))
   count = min(_MOST_SLICES, len(inside))
-  # Not the first and the last, if there are others.
+  # Middles of equal parts, which avoid the first and the last slice.
   places = (np.arange(count) + 0.5) * len(inside) / count
   slices = inside[places.astype(int)]
   upright = _upright(affine)
-  seen = upright(mask)
-  box = bounding_box(seen[slices].any(0), _MARGIN)
+  upright_mask = upright(mask)
+  box = bounding_box(upright_mask[slices].any(0), _MARGIN)
   rows = [(maps, name, COLOURS[name], LABELS[name]) for name in MAP_NAMES]
   everywhere = np.ones(len(maps.pd), bool)
   ends = list(default_limits(maps, everywhere).values())
@@ -61,26 +62,26 @@ def overview(
     ]
     ends += default_limits(deviations, everywhere).values()
   figure, axes, bars = panel_grid(
-    seen[0][box].shape,
+    upright_mask[0][box].shape,
     n_rows=len(rows),
     n_columns=count,
     bars_after=(count - 1,),
     title=title,
   )
-  for row, (found, name, colours, label) in enumerate(rows):
+  for row, (values, name, colours, label) in enumerate(rows):
     volume = np.zeros(mask.shape, np.float32)
-    volume[mask] = np.asarray(getattr(found, name))
-    volume = np.ma.masked_array(upright(volume), ~seen)
+    volume[mask] = np.asarray(getattr(values, name))
+    volume = np.ma.masked_array(upright(volume), ~upright_mask)
     for axis, number in zip(axes[row], slices, strict=True):
-      shown = show(axis, volume[number][box], colours, 0, ends[row])
-    colour_bar(figure, shown, bars[row][0], label, extend="max")
+      image = show(axis, volume[number][box], colours, 0, ends[row])
+    colour_bar(figure, image, bars[row][0], label, extend="max")
   for axis, number in zip(axes[0], slices, strict=True):
     write_heading(axis, f"slice {number}")
   save(figure, path)
 
 
 def _upright(affine):
-  """Turns [slice, y, x] so that x and y grow as the body's axes do."""
+  """Function that flips and swaps y and x along the axes of the body."""
   axes, signs = nibabel.orientations.io_orientation(affine)[:2].T
   swapped = axes[0] > axes[1]
 

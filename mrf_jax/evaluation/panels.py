@@ -1,4 +1,4 @@
-"""Layout of the figures: panels, headings and colour bars on black."""
+"""Layout of figures: panels, headings and colour bars on black."""
 
 import os
 import textwrap
@@ -24,7 +24,12 @@ _DPI = 150
 def bounding_box(
   mask: Bool[np.ndarray, "y x"], margin: int
 ) -> tuple[slice, ...]:
-  """Slices [y, x] around the mask and `margin` voxels more."""
+  """Slices [y, x] of the smallest box around the mask, plus a margin.
+
+  Args:
+    mask: at least one voxel, [y, x].
+    margin: voxels on each side, cut off at the edges of the image.
+  """
   box = []
   for axis in (1, 0):
     inside = np.flatnonzero(mask.any(axis))
@@ -33,7 +38,15 @@ def bounding_box(
 
 
 def percentile(values, percent: float) -> float:
-  """Percentile of the finite values, or 1 where it gives no colour range."""
+  """Percentile of the finite values as the end of colours; at least above 0.
+
+  Args:
+    values: an array, masked or not.
+    percent: from 0 to 100.
+
+  Returns:
+    The percentile, or 1 if it is not above 0.
+  """
   values = np.ma.masked_invalid(values).compressed()
   end = float(np.percentile(values, percent)) if values.size else 0.0
   return end if end > 0 else 1.0
@@ -47,14 +60,14 @@ def panel_grid(
   bars_after: Sequence[int],
   title: str,
 ) -> tuple[Figure, list[list[Axes]], list[list[Axes]]]:
-  """A figure of equal panels, with colour bars after some of the columns.
+  """Makes a figure of equal panels, with colour bars after some columns.
 
   Args:
     shape: voxels of a panel, (y, x).
     n_rows: rows of panels.
     n_columns: columns of panels.
-    bars_after: columns that a colour bar follows, increasing.
-    title: goes above all, in as many lines as it needs.
+    bars_after: columns followed by a colour bar, increasing.
+    title: title of the figure, broken into as many lines as it needs.
 
   Returns:
     The figure, its panels [row][column] and its colour bars [row][bar].
@@ -89,7 +102,7 @@ def panel_grid(
 
 
 def write_title(figure: Figure, title: str) -> None:
-  """Puts the title at the top, broken where it is wider than the figure."""
+  """Writes the title at the top, broken if it is wider than the figure."""
   width, height = figure.get_size_inches()
   figure.suptitle(
     "\n".join(_wrap(title, width)),
@@ -101,7 +114,7 @@ def write_title(figure: Figure, title: str) -> None:
 
 
 def write_heading(axis: Axes, text: str) -> None:
-  """Puts the text above a panel, smaller where it is wider than the panel."""
+  """Writes text above a panel, smaller if it is wider than the panel."""
   heading = axis.set_title(text, color=INK, fontsize=9)
   room = axis.get_window_extent().width
   needed = heading.get_window_extent().width
@@ -125,11 +138,10 @@ def show(
 
 
 def colour_bar(
-  figure: Figure, shown: AxesImage, axis: Axes, label: str, *, extend: str
+  figure: Figure, image: AxesImage, axis: Axes, label: str, *, extend: str
 ) -> None:
-  """Draws the colour bar of an image; values beyond its ends saturate."""
-  # The pointed ends say that they do.
-  bar = figure.colorbar(shown, cax=axis, extend=extend, extendfrac=0.03)
+  """Draws the colour bar of an image, pointed where values saturate."""
+  bar = figure.colorbar(image, cax=axis, extend=extend, extendfrac=0.03)
   bar.locator = MaxNLocator(5)
   bar.set_label(label, color=INK, fontsize=8)
   bar.ax.tick_params(colors=INK, labelsize=7, length=2, pad=2)
@@ -138,14 +150,15 @@ def colour_bar(
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-  """Writes the figure as PNG, complete or not at all."""
+  """Writes the figure as a PNG file, completely or not at all."""
   FigureCanvasAgg(figure)
   with replacing(path) as temporary:
-    # Without the program's name the file does not depend on its version.
+    # The name of the program would make the file depend on its version.
     figure.savefig(
       temporary, format="png", dpi=_DPI, metadata={"Software": None}
     )
 
 
 def _wrap(title: str, width_in: float) -> list[str]:
+  """Lines of a title in a figure of some inches."""
   return textwrap.wrap(title, int(_LETTERS_PER_IN * width_in))

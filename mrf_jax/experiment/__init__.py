@@ -1,1 +1,1 @@
-"""What a configuration means: checks, variants, subjects and workdirs."""
+"""Meaning of a configuration: its checks, variants, subjects and workdirs."""

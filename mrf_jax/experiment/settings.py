@@ -1,4 +1,4 @@
-"""What a configuration says: its train and its phantoms, and whether it can."""
+"""Checks of a configuration, and the objects that its values describe."""
 
 import math
 import os
@@ -29,6 +29,7 @@ _SECTIONS = (
   "dictionary",
   "evaluation",
 )
+# Values to the least that they may be.
 _LEAST = {
   "data.n_subjects": 1,
   "data.grid.matrix": 8,
@@ -58,50 +59,56 @@ _FINITE = (
   "scan.noise_level",
   "reference.noise_level",
 )
-# Of the atlas, feet to head.
+# Extent of the simulated brain from feet to head.
 _BRAIN_Z_MM = (-75.0, 85.0)
 
 
 def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """The configuration with as many subjects as files that it names, if any.
+  """The configuration with one subject for each file that it names, if any.
 
   Args:
     config: the experiment's configuration.
 
+  Returns:
+    A copy with `data.n_subjects` set, and `data.files` as absolute paths; the
+    configuration itself if it names no files.
+
   Raises:
-    UserError: it is none.
+    UserError: it is not a configuration of an experiment.
   """
   _check_sections(config)
   files = config.data.files
   if not files:
     return config
   config = config.copy_and_resolve_references()
-  # Results are read from anywhere.
+  # Absolute, because results may later be read from another folder.
   config.data.files = tuple(os.path.abspath(path) for path in files)
   config.data.n_subjects = len(files)
   return config
 
 
 def acquisition_of(config: ml_collections.ConfigDict) -> Acquisition:
-  """Pulse sequence and window of the subjects: of the first file, if any.
+  """Pulse sequence and sliding window of the subjects.
 
   Args:
     config: the experiment's configuration.
 
+  Returns:
+    That of the first subject file, or that of the simulation without files.
+
   Raises:
-    UserError: the file, or the schedule of the configuration, is none, or the
-      window does not fit.
+    UserError: the file or the schedule is not valid, or the window does not fit
+      the sequence.
   """
-  # Of configurations written before there were files.
+  # Configurations that were stored before there were files lack the key.
   files = config.data.get("files")
   if files:
-    subject = load_subject(files[0], with_signals=False)
-    return subject.acquisition
+    return load_subject(files[0], with_signals=False).acquisition
   return simulated_acquisition(config)
 
 
 def simulated_acquisition(config: ml_collections.ConfigDict) -> Acquisition:
-  """Pulse sequence and window of the subjects that are simulated.
+  """Pulse sequence and sliding window of simulated subjects.
 
   Args:
     config: the experiment's configuration.
@@ -117,25 +124,28 @@ def simulated_acquisition(config: ml_collections.ConfigDict) -> Acquisition:
 
 
 def check_values(config: ml_collections.ConfigDict) -> None:
-  """Refuses what is no experiment, or counts and sizes that nothing can have.
+  """Checks the sections of a configuration, and its counts and sizes.
 
   Args:
     config: the experiment's configuration.
 
   Raises:
-    UserError: a section is missing, or a value out of its range.
+    UserError: it is not a configuration of an experiment, or a value is missing
+      or out of its range.
   """
   _check_sections(config)
   for name, least in _LEAST.items():
-    value = _at(config, name)
+    value = _number(config, name)
     if not value >= least:
       raise UserError(f"{name} is {value}, not at least {least}")
   for name in _ABOVE_ZERO:
-    if not 0 < _at(config, name) < math.inf:
-      raise UserError(f"{name} is {_at(config, name)}, not above 0")
+    value = _number(config, name)
+    if not 0 < value < math.inf:
+      raise UserError(f"{name} is {value}, not above 0 and finite")
   for name in _FINITE:
-    if not math.isfinite(_at(config, name)):
-      raise UserError(f"{name} is {_at(config, name)}")
+    value = _number(config, name)
+    if not math.isfinite(value):
+      raise UserError(f"{name} is {value}, not finite")
   grid = config.data.grid
   half = grid.n_slices * grid.slice_thickness_mm / 2
   low, high = _BRAIN_Z_MM
@@ -146,38 +156,42 @@ def check_values(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_sections(config: Any) -> None:
+  """Raises `UserError` if it is not a configuration with all sections."""
   if not isinstance(config, ml_collections.ConfigDict):
-    raise UserError(f"--config: get_config gives {type(config).__name__}")
+    raise UserError(
+      f"--config: get_config returns {type(config).__name__}, not a ConfigDict"
+    )
   missing = [name for name in _SECTIONS if name not in config]
   if missing:
     raise UserError(f"--config: it has no {', '.join(missing)}")
 
 
-def _at(config: ml_collections.ConfigDict, name: str) -> Any:
+def _number(config: ml_collections.ConfigDict, name: str) -> float:
+  """The number of a dotted name."""
   value: Any = config
   for part in name.split("."):
     if not isinstance(value, ml_collections.ConfigDict) or part not in value:
       raise UserError(f"--config: it has no {name}")
     value = value[part]
   if isinstance(value, bool) or not isinstance(value, int | float):
-    raise UserError(f"{name} is {value!r}, no number")
+    raise UserError(f"{name} is {value!r}, not a number")
   return value
 
 
 def check_methods(config: ml_collections.ConfigDict) -> None:
-  """Refuses methods, and options of theirs, before anything is computed.
+  """Checks a configuration and all its methods before anything is computed.
 
   Args:
     config: the experiment's configuration.
 
   Raises:
-    UserError: a method is unknown, or an option is out of its range or does
-      not suit the scan.
+    UserError: a value is not valid, a method is unknown, or one of its options
+      is out of its range or does not fit the scan.
   """
   check_values(config)
   find_folds(config)
   if not config.methods:
-    raise UserError("methods: none is named; known are " + ", ".join(METHODS))
+    raise UserError("methods: is empty; known are " + ", ".join(METHODS))
   for method in config.methods:
     if method not in METHODS:
       raise UserError(
@@ -185,7 +199,7 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
       )
   if config.data.n_subjects < 2 and set(config.methods) & LEARNING_METHODS:
     raise UserError(
-      f"data.n_subjects is {config.data.n_subjects}; leave-one-out wants at "
+      f"data.n_subjects is {config.data.n_subjects}; leave-one-out needs at "
       "least two"
     )
   check_precision(config.precision)
@@ -195,13 +209,14 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
 
 
 def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
-  """The subjects that are left out, one a fold.
+  """Numbers of the subjects that are left out, one in each fold.
 
   Args:
     config: the experiment's configuration.
 
   Raises:
-    UserError: one is not among the subjects, or named twice, or none is named.
+    UserError: a number is not that of a subject, or there twice, or there are
+      no numbers.
   """
   numbers = range(config.data.n_subjects)
   if config.folds is None:
@@ -209,7 +224,7 @@ def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   folds = tuple(config.folds)
   if not folds or len(set(folds)) < len(folds) or not set(folds) <= {*numbers}:
     raise UserError(
-      f"folds: {folds} are not different ones of the {len(numbers)} subjects"
+      f"folds: {folds} are not different numbers from 0 to {numbers[-1]}"
     )
   return folds
 
@@ -230,13 +245,13 @@ def phantom_options(data: ml_collections.ConfigDict) -> dict:
 
 
 def sequence_of(options: ml_collections.ConfigDict) -> Sequence:
-  """The schedule of the configuration: our own, or one from a file.
+  """The pulse sequence of a configuration, one of `SEQUENCES` or from a file.
 
   Args:
     options: section `sequence` of a configuration.
 
   Raises:
-    UserError: the file does not hold a schedule.
+    UserError: the name is unknown, or the file is missing or not valid.
   """
   if options.path is None:
     if options.kind not in SEQUENCES:

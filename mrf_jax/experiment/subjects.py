@@ -1,4 +1,4 @@
-"""The subjects of a workdir: simulated where they are missing, and read."""
+"""Subjects of a workdir: simulates missing ones, and reads them."""
 
 import ml_collections
 import numpy as np
@@ -23,16 +23,17 @@ from mrf_jax.workdir.workdir import Workdir
 def simulate_missing(
   config: ml_collections.ConfigDict, workdir: Workdir
 ) -> None:
-  """Makes the subjects that the workdir does not hold yet.
+  """Simulates the subjects that are missing in the workdir.
 
-  Of several processes each makes its share; all wait for all.
+  Several processes share the work, and wait until all subjects exist.
 
   Args:
     config: the experiment's configuration.
-    workdir: where they stand.
+    workdir: the workdir.
 
   Raises:
-    UserError: they should stand in another workdir and do not.
+    UserError: a subject is missing that is not to be simulated: a file that the
+      configuration names, or one of another workdir.
   """
   data = config.data
   missing = [
@@ -42,30 +43,31 @@ def simulate_missing(
     or (data.keep_raw and not data.files and not workdir.raw_data(k).exists())
   ]
   if missing and data.files:
-    raise UserError(f"data.files: {data.files[missing[0]]}: is not there")
+    raise UserError(f"data.files: there is no file {data.files[missing[0]]}")
   if missing and config.subjects_from is not None:
     raise UserError(
-      f"{workdir.subject(missing[0])}: is not there; subjects_from wants a "
-      "workdir whose subjects are simulated"
+      f"subjects_from: there is no file {workdir.subject(missing[0])}; "
+      "simulate the subjects of that workdir first"
     )
-  own = not data.files and config.subjects_from is None
-  if data.keep_raw and own and processes.is_first():
+  is_own = not data.files and config.subjects_from is None
+  if data.keep_raw and is_own and processes.is_first():
     schedule = workdir.raw_data(0).with_name("train.txt")
     schedule.parent.mkdir(exist_ok=True)
     if not schedule.exists():
       save_sequence(sequence_of(config.sequence), schedule)
-  # Before the first new one can stand, all must have looked.
+  # No process makes a subject before all have listed those that are missing.
   processes.barrier("subjects found")
   missing = processes.own_share(missing)
   if missing:
     _simulate(config, workdir, missing)
   processes.barrier("subjects")
-  if own:
+  if is_own:
     for k in processes.own_share(range(data.n_subjects)):
-      _picture_of_signals(config, workdir, k)
+      _draw_signals(config, workdir, k)
 
 
 def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
+  """Simulates subjects, each from the seed and its own number alone."""
   data = config.data
   processes.say(f"Simulating {len(missing)} subjects ...")
   grid = SliceGrid(**data.grid)
@@ -89,18 +91,18 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
     save_subject(subject, workdir.subject(k))
 
 
-def _picture_of_signals(config, workdir: Workdir, k: int) -> None:
-  """The middle slice in the window that begins at frame 300, or half-way."""
+def _draw_signals(config, workdir: Workdir, k: int) -> None:
+  """Draws the middle slice in the window from frame 300, or the middle one."""
   acquisition = acquisition_of(config)
-  column = min(300 // acquisition.stride, acquisition.n_windows // 2)
-  frame = column * acquisition.stride
+  number = min(300 // acquisition.stride, acquisition.n_windows // 2)
+  frame = number * acquisition.stride
   path = workdir.figure(f"subject-{k:02d}_frame-{frame}.png")
   if path.exists():
     return
   subject = load_numbered(workdir, k)
   assert subject.signals is not None
   volume = np.zeros(subject.mask.shape, np.complex64)
-  volume[subject.mask] = subject.signals[:, column]
+  volume[subject.mask] = subject.signals[:, number]
   figures.signal_figure(
     path,
     volume[len(volume) // 2],
@@ -111,5 +113,5 @@ def _picture_of_signals(config, workdir: Workdir, k: int) -> None:
 def load_numbered(
   workdir: Workdir, number: int, *, with_signals: bool = True
 ) -> Subject:
-  """A subject of the workdir; see `load_subject`."""
+  """Reads a subject of the workdir by its number; see `load_subject`."""
   return load_subject(workdir.subject(number), with_signals=with_signals)

@@ -1,10 +1,12 @@
-"""One question at a time: an experiment's configuration, changed in some ways.
+"""Variants of a configuration, each of which changes some of its values.
 
-A configuration's section `questions` holds, by the question's name, `base`,
-changes that all its answers share, and `ways`, changes by name, each written as
-on the command line without `--config.`, such as `training.epochs=5 folds=(0,)`.
-A way named `same` changes nothing that matters: others are held against it. A
-question without may name another that has one, `against`.
+The section `questions` of a configuration has an entry for each question:
+`base`, changes that all its variants have, and `ways`, the variants' own
+changes by the variant's name. Changes are written as on the command line
+without `--config.`, such as `training.epochs=5 folds=(0,)`.
+
+Results of a question are compared with those of its variant `same`. A question
+without one may name another question that has it as `against`.
 """
 
 import ast
@@ -21,12 +23,12 @@ SAME = "same"
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """One answer that is tried.
+  """A changed configuration.
 
   Attributes:
-    question: name of the question.
-    name: name of the way, unique in its question.
-    changes: what it changes, as on the command line.
+    question: name of its question.
+    name: its name, unique in its question.
+    changes: the changes, as on the command line.
     config: the changed configuration.
   """
 
@@ -39,11 +41,11 @@ class Variant:
 def variants(
   config: ml_collections.ConfigDict, only: Sequence[str] = ()
 ) -> Iterator[Variant]:
-  """The ways of all questions, or of some.
+  """Yields the variants of all questions, or of some.
 
   Args:
-    config: an experiment's configuration.
-    only: names of questions; none is all.
+    config: the experiment's configuration.
+    only: names of the questions; all if empty.
 
   Raises:
     UserError: a question is unknown, or a change does not fit.
@@ -51,13 +53,15 @@ def variants(
   for name in only:
     if name not in config.questions:
       known = ", ".join(config.questions) or "none"
-      raise UserError(f"questions: {name!r} is unknown; there are {known}")
+      raise UserError(f"questions: {name!r} is unknown; known are {known}")
   for question, content in config.questions.items():
     if only and question not in only:
       continue
     against = content.get("against", question)
     if against not in config.questions:
-      raise UserError(f"questions: {question}: against {against!r}, unknown")
+      raise UserError(
+        f"questions: {question}: against {against!r}, which is unknown"
+      )
     for name, own in content.ways.items():
       changes = f"{content.base} {own}".strip()
       yield Variant(question, name, changes, changed(config, changes))
@@ -70,7 +74,7 @@ def changed(
 
   Args:
     config: the configuration; its questions are not copied.
-    changes: `key=value` one after another, values as Python writes them.
+    changes: `key=value`, separated by spaces, with values in Python's syntax.
 
   Raises:
     UserError: a key is unknown, or a value is not of its type.
@@ -81,22 +85,24 @@ def changed(
   for change in changes.split():
     key, equals, text = change.partition("=")
     *path, last = key.split(".")
-    place = copy
+    section = copy
     try:
       for part in path:
-        place = place[part]
-      if last not in place and not _is_own(path, last, config):
+        section = section[part]
+      if last not in section and not _is_training_of_network(
+        path, last, config
+      ):
         raise KeyError(key)
-      with place.unlocked():
-        place[last] = _value(text)
+      with section.unlocked():
+        section[last] = _value(text)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
       why = "unknown" if not equals or isinstance(error, KeyError) else error
       raise UserError(f"questions: {change!r}: {why}") from error
   return copy
 
 
-def _is_own(path, last, config) -> bool:
-  """Whether a key of all networks' training is set for one network."""
+def _is_training_of_network(path, last, config) -> bool:
+  """Whether the key sets an option of all trainings for one network alone."""
   return (
     len(path) == 2
     and path[0] in NETWORKS
@@ -106,7 +112,7 @@ def _is_own(path, last, config) -> bool:
 
 
 def _value(text: str):
-  """A Python value; what is none is a string."""
+  """The value of a Python literal; any other text is a string."""
   try:
     return ast.literal_eval(text)
   except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""Workdirs of an experiment, its own and those it borrows from."""
+"""Workdirs of an experiment: its own, and those whose results it uses."""
 
 from mrf_jax.methods import TRAINING
 from mrf_jax.runtime import processes
@@ -7,35 +7,51 @@ from mrf_jax.workdir.configuration import OF_SUBJECTS
 from mrf_jax.workdir.manifest import check_borrowed
 from mrf_jax.workdir.workdir import Workdir
 
-# Parts of a configuration that trained networks depend on, beside the scans:
-# scans of another kind may be given to them.
+# Sections of a configuration on which trained networks depend. Those of the
+# scans are not among them: a network may be tested on other scans.
 _OF_MODELS = ("seed", "sequence", "preprocessing", "precision", "training")
 
 
 def open_workdir(config, root) -> Workdir:
-  """The workdir of all processes; the first one makes it."""
+  """Opens the workdir that all processes share; process 0 makes it.
+
+  Args:
+    config: the experiment's configuration.
+    root: the folder.
+
+  Raises:
+    UserError: it cannot be written, another run writes to it, it or the workdir
+      of its subjects is of another configuration or has damaged files.
+  """
   subjects = None
   if config.subjects_from is not None:
     subjects = Workdir.existing(config.subjects_from)
     check_borrowed(subjects.root, "data")
-    subjects.refuse_other(config.to_dict(), parts=OF_SUBJECTS)
+    subjects.check_config(config.to_dict(), parts=OF_SUBJECTS)
   if not processes.is_first():
     processes.barrier("workdir")
     return Workdir(root, config.to_dict(), join=True, subjects=subjects)
   workdir = Workdir(root, config.to_dict(), subjects=subjects)
-  # Here, since nobody else writes there yet.
+  # Before the barrier, while no other process writes to the logs.
   join_logs(workdir.root / "metrics")
   processes.barrier("workdir")
   return workdir
 
 
 def borrowed_models(config) -> Workdir | None:
-  """Another workdir whose trained networks are used, or None."""
+  """Opens another workdir whose trained networks are used, if there is one.
+
+  Args:
+    config: the experiment's configuration.
+
+  Raises:
+    UserError: it is of another configuration or has damaged files.
+  """
   if config.models_from is None:
     return None
   models = Workdir.existing(config.models_from)
   check_borrowed(models.root, "models")
-  models.refuse_other(
+  models.check_config(
     config.to_dict(), parts=(*_OF_MODELS, *set(config.methods) & {*TRAINING})
   )
   return models

@@ -1,1 +1,1 @@
-"""Scans of other people, as subject files."""
+"""Import of scans that were acquired elsewhere, as subject files."""

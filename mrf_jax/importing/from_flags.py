@@ -1,4 +1,4 @@
-"""A subject from the files and values that the flags of a command name."""
+"""Import options of a command line, and the subject that they describe."""
 
 import dataclasses
 import os
@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.importing.plausible import UNITS_MS
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Images, Imported, import_scan
-from mrf_jax.importing.series import Series, open_series
+from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.nifti import read_place
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import load_sequence, open_times
 from mrf_jax.sequence.sequence import Sequence
 
-RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
+_RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 # Flags that name files to read.
 _INPUTS = (
   "scan",
@@ -37,18 +38,18 @@ _PHASE_TAKEN = (
   "the phase of the images is taken as it is (--align_phases turns every "
   "fingerprint so that its largest part is real)"
 )
-# What a schedule may leave open, and its name in a sentence.
-_OPEN = {"tr_ms": "TR", "te_ms": "TE", "inversion_time_ms": "inversion time"}
+# Times that a schedule may lack, and their names in a sentence.
+_TIMES = {"tr_ms": "TR", "te_ms": "TE", "inversion_time_ms": "inversion time"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ImportOptions:
-  """The flags that describe a scan of someone else's; None is not given.
+  """Flags that describe a scan to import; None for one that is not given.
 
-  Checks itself when it is made. `stages/flags.py` says what each flag means.
+  Checks itself when it is made. `stages/flags.py` explains each flag.
 
   Raises:
-    UserError: a value is not one that its flag takes.
+    UserError: the value of a flag is not valid.
   """
 
   scan: str | None = None
@@ -83,21 +84,19 @@ class ImportOptions:
 
   @classmethod
   def from_flags(cls, values: Mapping[str, Any]) -> "ImportOptions":
-    """The options among the values of all flags.
+    """Import options among the values of all flags.
 
     Args:
-      values: by name, None where not given.
+      values: value of each flag by name, None if it is not given.
     """
     return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls)})
 
   def __post_init__(self):
-    """Checks what can be checked without a file."""
+    """Checks the values that can be checked without a file."""
     for name in ("t1_unit", "t2_unit"):
       unit = getattr(self, name)
-      if unit is not None and unit not in UNITS_MS:
-        raise UserError(
-          f"--{name}: {unit!r} is not one of {', '.join(UNITS_MS)}"
-        )
+      if unit is not None:
+        check_one_of(f"--{name}", unit, UNITS_MS)
     self.voxel_sizes_mm()
     self.preparation()
 
@@ -107,7 +106,7 @@ class ImportOptions:
     return tuple(name for name in names if getattr(self, name))
 
   def voxel_sizes_mm(self) -> Float64[np.ndarray, "3"] | None:
-    """Sizes of a voxel along x, y and slices, mm; None where not given."""
+    """Size of a voxel along x, y and slices, mm; None if it is not given."""
     if not self.voxel_mm:
       return None
     try:
@@ -121,7 +120,7 @@ class ImportOptions:
     return sizes
 
   def preparation(self) -> dict[str, float | None]:
-    """The inversion time, ms, or None for none; empty where not given."""
+    """Inversion time, ms, or None for no inversion; empty if not given."""
     text = self.inversion_time_ms
     if text is None:
       return {}
@@ -133,10 +132,10 @@ class ImportOptions:
       ) from None
 
   def check_output(self, path: pathlib.Path) -> None:
-    """Raises `UserError` if a file to be written is one that is read.
+    """Raises `UserError` if an output file is one of the input files.
 
     Args:
-      path: the file to be written.
+      path: the output file.
     """
     if not path.exists():
       return
@@ -147,13 +146,13 @@ class ImportOptions:
 
 
 def read_acquisition(options: ImportOptions) -> tuple[Acquisition, list[str]]:
-  """Pulse sequence and sliding window, and a sentence on what is assumed.
+  """Pulse sequence and sliding window, and sentences on what is assumed.
 
   Args:
-    options: flags; `schedule` names the file.
+    options: import options; `schedule` is the file.
 
   Raises:
-    UserError: the file is missing or damaged, or does not fit the flags.
+    UserError: the file is missing or damaged, or does not fit the options.
   """
   if not options.schedule:
     raise UserError("--schedule is missing")
@@ -172,33 +171,46 @@ def read_scan(
   *,
   assumptions: list[str],
 ) -> Imported:
-  """A subject from the files that the flags name.
+  """Imports the scan that the options describe.
 
   Args:
-    options: flags; `scan` names the file.
+    options: import options; `scan` is the file.
     acquisition: the pulse sequence and its sliding window.
     assumptions: sentences on what was assumed before.
 
   Raises:
-    UserError: something is missing, damaged, does not fit or cannot be right.
+    UserError: an input is missing, damaged, implausible, or does not fit.
   """
   assert options.scan is not None
   path = pathlib.Path(options.scan)
   assumptions = list(assumptions)
   field_t = options.field_strength_t
-  images: RawSeries | Series
-  is_raw = path.suffix.lower() in RAW_SUFFIXES
+  images: Images
+  is_raw = path.suffix.lower() in _RAW_SUFFIXES
   if is_raw:
-    images = _open_raw(options, path, acquisition)
+    _check_not_given(options, path, ("imaginary", "imaginary_variable", "axes"))
+    images = RawSeries(
+      path,
+      acquisition,
+      trajectory_unit=options.trajectory_unit,
+      demodulate=bool(options.demodulate),
+    )
     assumptions += images.assumptions
     field_t = field_t or images.field_strength_t
   else:
-    images = _open_images(options, path)
+    _check_not_given(options, path, ("trajectory_unit", "demodulate"))
+    images = open_series(
+      path,
+      imaginary_path=options.imaginary,
+      variable=options.variable,
+      imaginary_variable=options.imaginary_variable,
+      axes=options.axes,
+    )
   if field_t is None:
     raise UserError(
-      f"{path}: does not say its field strength; --field_strength_t does"
+      f"{path}: the field strength is missing; --field_strength_t gives it"
     )
-  # Estimated coils leave a phase of their own.
+  # Estimated coil sensitivities leave an arbitrary phase in each voxel.
   align = is_raw if options.align_phases is None else options.align_phases
   if options.align_phases is None and not is_raw:
     assumptions.append(_PHASE_TAKEN)
@@ -221,40 +233,15 @@ def _not_none(**values) -> dict[str, Any]:
   return {name: value for name, value in values.items() if value is not None}
 
 
-def _open_raw(
-  options: ImportOptions, path: pathlib.Path, acquisition: Acquisition
-) -> RawSeries:
-  """Images that are made from raw k-space."""
-  _check_not_given(options, path, ("imaginary", "imaginary_variable", "axes"))
-  return RawSeries(
-    path,
-    acquisition,
-    trajectory_unit=options.trajectory_unit,
-    demodulate=bool(options.demodulate),
-  )
-
-
-def _open_images(options: ImportOptions, path: pathlib.Path) -> Series:
-  """Images that are stored."""
-  _check_not_given(options, path, ("trajectory_unit", "demodulate"))
-  return open_series(
-    path,
-    imaginary_path=options.imaginary,
-    variable=options.variable,
-    imaginary_variable=options.imaginary_variable,
-    axes=options.axes,
-  )
-
-
 def _check_not_given(options: ImportOptions, path, names) -> None:
-  """Raises `UserError` for flags that say nothing about such a file."""
+  """Raises `UserError` for flags that mean nothing for this kind of file."""
   for name in names:
     if getattr(options, name):
       raise UserError(f"{path}: --{name} is not for a file of this kind")
 
 
 def _sequence(options: ImportOptions) -> tuple[Sequence, list[str]]:
-  """The schedule, from its file and what the flags add; what is assumed."""
+  """Pulse sequence of a file and options, and a sentence on what is assumed."""
   values: dict[str, Any] = _not_none(
     tr_ms=options.tr_ms,
     te_ms=options.te_ms,
@@ -267,7 +254,7 @@ def _sequence(options: ImportOptions) -> tuple[Sequence, list[str]]:
   assert path is not None
   sequence = load_sequence(path, tr_path=tr_path, **values)
   assumed = [
-    f"{_OPEN[name]} {float(np.ravel(getattr(sequence, name))[0]):g} ms"
+    f"{_TIMES[name]} {float(np.ravel(getattr(sequence, name))[0]):g} ms"
     for name in open_times(path, tr_path=tr_path)
     if name not in values
   ]
@@ -279,12 +266,12 @@ def _sequence(options: ImportOptions) -> tuple[Sequence, list[str]]:
 
 
 def _summary(sequence: Sequence, path) -> str:
-  """The schedule in a sentence."""
+  """A pulse sequence in one sentence."""
 
   def span(values, unit):
     low, high = float(np.min(values)), float(np.max(values))
-    shown = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    return f"{shown}{unit}"
+    numbers = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{numbers}{unit}"
 
   inversion = sequence.inversion_time_ms
   spoiling = "balanced" if sequence.balanced else "taken to be gradient-spoiled"
@@ -300,13 +287,13 @@ def _summary(sequence: Sequence, path) -> str:
 def _affine(
   images: Images, options: ImportOptions, assumptions: list[str]
 ) -> Float64[np.ndarray, "4 4"]:
-  """Place of the voxels, from the file, another one, or their size."""
+  """Position of the voxels, from --affine_from, --voxel_mm or the scan."""
   shape = images.shape[:3]
   if options.affine_from:
-    other, affine = read_place(options.affine_from)
-    if other[:3] != shape:
+    other_shape, affine = read_place(options.affine_from)
+    if other_shape[:3] != shape:
       raise UserError(
-        f"{options.affine_from}: shape {other[:3]}, but "
+        f"{options.affine_from}: shape {other_shape[:3]}, but "
         f"{images.path} has {shape}"
       )
     assumptions.append(f"voxels lie where those of {options.affine_from} do")
@@ -319,7 +306,8 @@ def _affine(
     return plain_affine(shape, sizes_mm)
   if images.affine is None:
     raise UserError(
-      f"{images.path}: does not say where its voxels lie; --affine_from=FILE "
-      "(a NIfTI file of the same shape) or --voxel_mm=1,1,5 does"
+      f"{images.path}: the position of its voxels is missing; "
+      "--affine_from=FILE (a NIfTI file of the same shape) or --voxel_mm=1,1,5 "
+      "gives it"
     )
   return images.affine

@@ -1,6 +1,7 @@
-"""What an imported scan looks like, and what cannot be right about it."""
+"""Plausibility checks of an imported scan: voxel size, T1 and T2, mask."""
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -8,27 +9,29 @@ from jaxtyping import Bool, Float32, Float64
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 
-# What one of each is in ms.
+# Units of time, in ms.
 UNITS_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3}
-# Medians over any part of a body at 0.05 to 7 T, and of phantoms, lie here.
+# Plausible medians: wide enough for any part of a body at 0.05 to 7 T, and for
+# phantoms, but not for an error by a factor of 1000.
 _MEDIANS_MS = {"t1_ms": (50.0, 6000.0), "t2_ms": (5.0, 3000.0)}
-# Of a voxel's sides.
+# Plausible sides of a voxel.
 _SIZES_MM = (0.05, 50.0)
-# Share of the volume that a mask may fill.
+# Plausible share of the volume in a mask.
 _SHARES = (0.002, 0.98)
-# A mirrored or turned mask that overlaps so much better with the bright voxels
-# is the right one.
-_TURN_GAIN = 0.1
+# A mask is wrong if, mirrored or transposed, its overlap with the bright voxels
+# grows by more than this.
+_OVERLAP_GAIN = 0.1
 
 
 def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
-  """Refuses voxels that no scan has.
+  """Checks that the size of the voxels is plausible.
 
   Args:
     affine: voxel index to RAS, mm.
 
   Raises:
-    UserError: a voxel is smaller or larger than any, a factor of 1000 named.
+    UserError: a side is too small or too large; the message names the unit if
+      a factor of 1000 explains it.
   """
   sizes = np.linalg.norm(affine[:3, :3], axis=0)
   low, high = _SIZES_MM
@@ -42,15 +45,16 @@ def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
 
 
 def check_times(maps: Maps, units: dict[str, str]) -> None:
-  """Refuses relaxation times that no body has, and a PD that is none.
+  """Checks that proton density, T1 and T2 are plausible.
 
   Args:
-    maps: in the masked voxels.
-    units: what T1 and T2 were said to be in, for the message.
+    maps: maps of the masked voxels.
+    units: units in which T1 and T2 were given, for the message.
 
   Raises:
-    UserError: a median is out of all bounds, with the unit that would mend
-      it; or T2 is longer than T1 in most voxels.
+    UserError: the median PD is not positive, a median time is implausible (the
+      message names a unit that would explain it), or T2 is longer than T1 in
+      most voxels.
   """
   median_pd = float(np.median(maps.pd))
   if not median_pd > 0:
@@ -82,19 +86,20 @@ def check_mask(
   magnitude: Float32[np.ndarray, "x y slice"],
   bright: Bool[np.ndarray, "slice y x"],
 ) -> float:
-  """How well a mask fits the scan; refuses one that cannot belong to it.
+  """Checks that a mask belongs to the scan.
 
   Args:
-    mask: of the user.
+    mask: mask of the user.
     magnitude: mean magnitude of the series.
-    bright: the mask that the magnitude itself suggests.
+    bright: mask of the bright voxels in the magnitude.
 
   Returns:
-    Its overlap (Dice) with the bright voxels.
+    Overlap (Dice) of the mask with the bright voxels.
 
   Raises:
-    UserError: it fills nearly nothing or everything, its voxels are darker
-      than the rest, or it fits much better mirrored or with x and y exchanged.
+    UserError: the mask fills nearly nothing or everything, its voxels are
+      darker than the rest, or it fits much better when it is mirrored or its x
+      and y are exchanged.
   """
   share = float(mask.mean())
   if not _SHARES[0] <= share <= _SHARES[1]:
@@ -106,28 +111,32 @@ def check_mask(
       f"the scan is darker inside the mask ({inside:g}) than outside "
       f"({outside:g}): is it turned, mirrored or inverted?"
     )
-  turned = {"as it is": mask}
-  if mask.shape[1] == mask.shape[2]:
-    turned["if x and y are exchanged"] = mask.transpose(0, 2, 1)
-  overlaps = {}
-  for words, one in turned.items():
-    for n_axes in range(4):
-      for axes in itertools.combinations(range(3), n_axes):
-        said = words
-        if axes:
-          along = " and ".join("zyx"[axis] for axis in axes)
-          said = f"{words}, mirrored along {along}".removeprefix("as it is, ")
-        overlaps[said] = _dice(np.flip(one, axes), bright)
-  own = overlaps["as it is"]
-  best = max(overlaps, key=lambda words: overlaps[words])
-  if overlaps[best] > own + _TURN_GAIN:
+  overlap = _dice(mask, bright)
+  overlaps = {
+    change: _dice(changed, bright) for change, changed in _mirrored(mask)
+  }
+  best = max(overlaps, key=lambda change: overlaps[change])
+  if overlaps[best] > overlap + _OVERLAP_GAIN:
     raise UserError(
-      f"the mask and the bright voxels overlap by {own:.2f} (Dice), by "
+      f"the mask and the bright voxels overlap by {overlap:.2f} (Dice), by "
       f"{overlaps[best]:.2f} {best}"
     )
-  return own
+  return overlap
+
+
+def _mirrored(mask: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+  """A mask mirrored along any axes, also with x and y exchanged, in words."""
+  exchanged = [False, True] if mask.shape[1] == mask.shape[2] else [False]
+  for exchange, n_axes in itertools.product(exchanged, range(4)):
+    for axes in itertools.combinations(range(3), n_axes):
+      changes = ["if x and y are exchanged"] if exchange else []
+      if axes:
+        along = " and ".join("zyx"[axis] for axis in axes)
+        changes.append(f"mirrored along {along}")
+      changed = mask.transpose(0, 2, 1) if exchange else mask
+      yield ", ".join(changes), np.flip(changed, axes)
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:
-  """Twice what two masks share over what they have together."""
+  """Dice overlap of two masks, 2 |A ∩ B| / (|A| + |B|)."""
   return float(2 * np.count_nonzero(a & b) / (np.sum(a) + np.sum(b)))

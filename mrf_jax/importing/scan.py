@@ -1,9 +1,8 @@
-"""A subject from a series, a schedule, and maps and a mask where there are."""
+"""Import of a scan: its images, pulse sequence, maps and mask as a subject."""
 
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
@@ -17,46 +16,22 @@ from mrf_jax.importing.plausible import (
   check_times,
   check_voxels,
 )
+from mrf_jax.importing.raw import RawSeries
+from mrf_jax.importing.series import Series
 from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquisition
 
-
-class Images(Protocol):
-  """What a scan is imported from: a `Series` or a `RawSeries`."""
-
-  @property
-  def path(self) -> str:
-    """The file."""
-
-  @property
-  def shape(self) -> tuple[int, int, int, int]:
-    """Voxels along x, y and slices, and images."""
-
-  @property
-  def affine(self) -> Float64[np.ndarray, "4 4"] | None:
-    """Voxel index (x, y, slice) to RAS, mm; None where the file has none."""
-
-  @property
-  def simulated_by(self) -> str | None:
-    """Name of the simulator that made it, if one did."""
-
-  def mean_magnitude(self) -> Float32[np.ndarray, "x y slice"]:
-    """Mean magnitude of the images."""
-
-  def signals(
-    self, mask: Bool[np.ndarray, "slice y x"]
-  ) -> Complex64[np.ndarray, "voxel image"]:
-    """The masked voxels in C order."""
+Images = RawSeries | Series
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-  """A subject, and what was assumed or changed on the way.
+  """An imported subject, and what was assumed or changed.
 
   Attributes:
-    subject: with its signals.
-    assumptions: sentences for the user, kept in the subject's provenance.
+    subject: the subject with its signals.
+    assumptions: sentences for the user; the subject's provenance has them too.
   """
 
   subject: Subject
@@ -77,30 +52,30 @@ def import_scan(
   align: bool = False,
   assumptions: Sequence[str] = (),
 ) -> Imported:
-  """Puts a subject together and checks that it can be right.
+  """Makes a subject of its parts and checks that they are plausible.
 
   Args:
-    images: the series.
+    images: series of images.
     affine: voxel index (x, y, slice) to RAS, mm.
     acquisition: the pulse sequence and its sliding window.
-    name: of the subject.
+    name: name of the subject.
     field_strength_t: main magnetic field, tesla.
-    mask_path: NIfTI; None for `default_mask`.
-    map_paths: NIfTI files of reference maps by name, `pd`, `t1_ms` and `t2_ms`,
-      all or none.
-    units: of `t1_ms` and `t2_ms` in the files, keys of `UNITS_MS`; ms where
-      not given.
-    leave_out_invalid: voxels whose T1 or T2 is not positive, or whose maps are
-      not finite, leave the mask; else they are an error.
-    align: turn every fingerprint so that its largest part is real.
+    mask_path: NIfTI file; None for `default_mask`.
+    map_paths: NIfTI files of the reference maps `pd`, `t1_ms` and `t2_ms`, all
+      or none.
+    units: units of `t1_ms` and `t2_ms` in the files, keys of `UNITS_MS`.
+      Default: ms.
+    leave_out_invalid: remove voxels from the mask whose T1 or T2 is not
+      positive or whose maps are not finite, instead of raising an error.
+    align: multiply fingerprints by a phase, see `align_phases`.
     assumptions: sentences on what was assumed before.
 
   Returns:
     The subject and what was assumed.
 
   Raises:
-    UserError: there is not one image for each window, a file does
-      not fit, or what it holds is not plausible.
+    UserError: there is not one image for each window, a file does not fit, or
+      its values are not plausible.
   """
   assumptions = list(assumptions)
   acquisition.check_images(
@@ -108,21 +83,7 @@ def import_scan(
   )
   check_voxels(affine)
   grid = Grid(images.shape[:3], affine)
-  magnitude = images.mean_magnitude()
-  bright = default_mask(magnitude)
-  mask = bright
-  if mask_path is None:
-    assumptions.append(
-      f"no mask: the largest bright object, {np.count_nonzero(mask):,} voxels"
-    )
-  else:
-    mask, resampled = read_mask(mask_path, grid)
-    if resampled:
-      assumptions.append(f"{mask_path}: resampled to the scan (nearest voxel)")
-    overlap = check_mask(mask, magnitude, bright)
-    assumptions.append(
-      f"the mask and the bright voxels overlap by {overlap:.2f} (Dice)"
-    )
+  mask = _mask(mask_path, grid, images.mean_magnitude(), assumptions)
   maps = None
   if map_paths:
     units = {"t1_ms": "ms", "t2_ms": "ms", **(units or {})}
@@ -138,6 +99,7 @@ def import_scan(
     )
   origin = f"imported from {images.path}"
   if images.simulated_by:
+    # `Subject.is_simulated` looks for this first word.
     origin = f"simulated by {images.simulated_by}, {origin}"
   subject = Subject(
     subject=name,
@@ -152,11 +114,44 @@ def import_scan(
   return Imported(subject, tuple(assumptions))
 
 
-def _read_maps(paths, units, grid, mask, leave_out_invalid, assumptions):
-  """Reference maps in the mask, and the mask, which may lose voxels."""
+def _mask(
+  path: str | os.PathLike | None,
+  grid: Grid,
+  magnitude: Float32[np.ndarray, "x y slice"],
+  assumptions: list[str],
+) -> Bool[np.ndarray, "slice y x"]:
+  """Mask of a file, or the default one; adds to the assumptions."""
+  bright = default_mask(magnitude)
+  if path is None:
+    n_voxels = np.count_nonzero(bright)
+    assumptions.append(
+      f"no mask: the largest bright object, {n_voxels:,} voxels"
+    )
+    return bright
+  mask, resampled = read_mask(path, grid)
+  if resampled:
+    assumptions.append(f"{path}: resampled to the scan (nearest voxel)")
+  overlap = check_mask(mask, magnitude, bright)
+  assumptions.append(
+    f"the mask and the bright voxels overlap by {overlap:.2f} (Dice)"
+  )
+  return mask
+
+
+def _read_maps(
+  paths: Mapping[str, str | os.PathLike],
+  units: Mapping[str, str],
+  grid: Grid,
+  mask: Bool[np.ndarray, "slice y x"],
+  leave_out_invalid: bool,
+  assumptions: list[str],
+) -> tuple[Bool[np.ndarray, "slice y x"], Maps]:
+  """The mask, which may lose voxels, and its reference maps in ms."""
   missing = [name for name in MAP_NAMES if name not in paths]
   if missing:
-    raise UserError(f"maps: {', '.join(missing)} missing; all three, or none")
+    raise UserError(
+      f"maps: {', '.join(missing)} missing; all three maps or none are needed"
+    )
   volumes = {}
   for name in MAP_NAMES:
     volume, resampled = read_on_grid(paths[name], grid)
@@ -170,33 +165,34 @@ def _read_maps(paths, units, grid, mask, leave_out_invalid, assumptions):
     n_bad, n_voxels = np.count_nonzero(bad), np.count_nonzero(mask)
     if not n_bad:
       continue
-    what = f"{n_bad:,} of {n_voxels:,} masked voxels have no valid {name}"
+    problem = f"{n_bad:,} of {n_voxels:,} masked voxels have no valid {name}"
     if not leave_out_invalid:
-      place = np.argwhere(bad)[0][::-1].tolist()
+      first = np.argwhere(bad)[0][::-1].tolist()
       raise UserError(
-        f"{paths[name]}: {what}, the first at voxel {place}; "
-        "--leave_out_invalid takes them out of the mask"
+        f"{paths[name]}: {problem}, the first at voxel {first}; "
+        "--leave_out_invalid removes them from the mask"
       )
     mask = mask & ~bad
     if not mask.any():
-      raise UserError(f"{paths[name]}: {what}")
-    assumptions.append(f"{what} and are left out")
+      raise UserError(f"{paths[name]}: {problem}")
+    assumptions.append(f"{problem} and are left out")
   return mask, Maps(*(volumes[name][mask] for name in MAP_NAMES))
 
 
 def align_phases(
   signals: Complex64[np.ndarray, "voxel image"],
 ) -> Complex64[np.ndarray, "voxel image"]:
-  """Fingerprints turned so that the largest part of each is real.
+  """Fingerprints multiplied by a phase that makes their largest part real.
 
-  The phase φ = ½ arg Σ s² leaves most energy in the real part; of its two
-  signs the one is taken whose second half, behind any inversion, is positive.
+  The phase φ = ½ arg Σ s² puts most energy of exp(−iφ) s into the real part.
+  It leaves the sign open: the second half, after the effect of an inversion,
+  is made positive.
 
   Args:
     signals: complex images over time.
   """
   phase = 0.5 * np.angle(np.sum(signals.astype(np.complex128) ** 2, 1))
-  turned = signals * np.exp(-1j * phase)[:, None].astype(np.complex64)
-  late = turned[:, signals.shape[1] // 2 :].real.sum(1)
-  turned[late < 0] *= -1
-  return turned
+  aligned = signals * np.exp(-1j * phase)[:, None].astype(np.complex64)
+  second_half = aligned[:, signals.shape[1] // 2 :].real.sum(1)
+  aligned[second_half < 0] *= -1
+  return aligned

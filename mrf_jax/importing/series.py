@@ -1,4 +1,4 @@
-"""A complex MRF series: images over time, read piece by piece."""
+"""Series of complex images over time, read piece by piece from files."""
 
 import dataclasses
 import os
@@ -11,13 +11,13 @@ from mrf_jax.errors import UserError
 from mrf_jax.importing.stored import Stored, open_stored
 
 # Bytes of a series that are in memory at once.
-_PIECE = 1 << 26
-# Axes of arrays with so many of them, where nobody says: three are a single
-# slice, a fifth are real and imaginary part.
+_PIECE_BYTES = 1 << 26
+# Default axes by their number: three for a single slice, five where the last
+# axis is real and imaginary part.
 _AXES = {3: "xyt", 4: "xyzt", 5: "xyztc"}
 _ORDER = "xyzt"
-# Half a turn, as scanners write it.
-_FULL_PHASES = (np.pi, 180.0, 4096.0)
+# Values that scanners store for a phase of 180 degrees.
+_HALF_TURNS = (np.pi, 180.0, 4096.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,10 +25,10 @@ class Series:
   """Images of one scan over time, in one file or two.
 
   Attributes:
-    shape: voxels along x, y, slices, and images.
-    affine: voxel index (x, y, slice) to RAS, [4, 4], mm; None where the
+    shape: number of voxels along x, y and slices, and of images.
+    affine: voxel index (x, y, slice) to RAS, [4, 4], mm; None if the file
       format has none.
-    path: for messages.
+    path: name of the file, for messages.
     parts: the complex array, or its real and its imaginary part.
     axes: letter of each axis of the parts.
   """
@@ -38,18 +38,18 @@ class Series:
   path: str
   parts: tuple[Stored, ...]
   axes: str
-  # No format of images says so.
+  # No image format records a simulator.
   simulated_by: None = None
 
   def pieces(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """Parts of the series, [x, y, slice, image], and where they belong."""
+    """Yields pieces [x, y, slice, image] of the series with their positions."""
     first = self.parts[0]
     n_rows = first.shape[first.slowest]
     row_bytes = np.prod(first.shape, dtype=float) / n_rows * 8
-    step = max(1, int(_PIECE // row_bytes))
+    step = max(1, int(_PIECE_BYTES // row_bytes))
     letter = self.axes[first.slowest]
     if letter == "c":
-      step = n_rows
+      step = n_rows  # a piece needs both its real and its imaginary part
     parts = [part.pieces(step) for part in self.parts]
     start = 0
     for values in zip(*parts, strict=True):
@@ -61,17 +61,17 @@ class Series:
       start = stop
 
   def _in_order(self, values: np.ndarray) -> np.ndarray:
-    """Axes x, y, slice, image, and real and imaginary part where stored."""
+    """Values with axes x, y, slice, image, and real and imaginary part."""
     present = [letter for letter in (*_ORDER, "c") if letter in self.axes]
     values = values.transpose([self.axes.index(letter) for letter in present])
     return values if "z" in self.axes else np.expand_dims(values, 2)
 
   def mean_magnitude(self) -> Float32[np.ndarray, "x y slice"]:
-    """Mean over the magnitudes of all images.
+    """Mean magnitude of all images.
 
     Raises:
-      UserError: a value is not finite, magnitude and phase were taken for real
-        and imaginary part, or the file is damaged.
+      UserError: a value is not finite, the values look like magnitude and
+        phase instead of real and imaginary parts, or the file is damaged.
     """
     mean = np.zeros(self.shape[:3], np.float64)
     least_real, largest_imaginary = np.inf, 0.0
@@ -86,19 +86,19 @@ class Series:
         "values that are NaN or infinite"
       )
     if least_real >= 0 and any(
-      0.8 * full < largest_imaginary < 1.01 * full for full in _FULL_PHASES
+      0.8 * half < largest_imaginary < 1.01 * half for half in _HALF_TURNS
     ):
       raise UserError(
         f"{self.path}: no real part is below 0, and the imaginary ones reach "
         f"{largest_imaginary:.4g}: are these magnitude and phase? Real and "
-        "imaginary parts, or complex numbers, are wanted"
+        "imaginary parts, or complex numbers, are needed"
       )
     return (mean / self.shape[3]).astype(np.float32)
 
   def signals(
     self, mask: Bool[np.ndarray, "slice y x"]
   ) -> Complex64[np.ndarray, "voxel image"]:
-    """The masked voxels in C order of the mask.
+    """Signals of the masked voxels in C order.
 
     Raises:
       UserError: the file is damaged.
@@ -108,9 +108,9 @@ class Series:
     rows = rows.transpose(2, 1, 0)  # [x, y, slice]
     signals = np.empty((np.count_nonzero(mask), self.shape[3]), np.complex64)
     for place, piece in self.pieces():
-      found = rows[place[:3]]
-      there = found >= 0
-      signals[found[there], place[3]] = piece[there]
+      piece_rows = rows[place[:3]]
+      inside = piece_rows >= 0
+      signals[piece_rows[inside], place[3]] = piece[inside]
     return signals
 
 
@@ -122,24 +122,23 @@ def open_series(
   imaginary_variable: str | None = None,
   axes: str | None = None,
 ) -> Series:
-  """The images of a scan, yet unread.
+  """Opens a series of images; its values are read later.
 
   Args:
     path: complex images, or their real part; see `open_stored`.
-    imaginary_path: the imaginary part where it is a file of its own.
-    variable: of a MATLAB or `.npz` file.
-    imaginary_variable: of the imaginary part where it is a variable of its
-      own.
+    imaginary_path: file of the imaginary part, if it is another one.
+    variable: name in a MATLAB or `.npz` file.
+    imaginary_variable: name of the imaginary part, if it is another variable.
     axes: a letter for each stored axis: x and y in the plane, z from slice to
-      slice, t from image to image, c real and imaginary part. None is xyzt,
+      slice, t from image to image, c real and imaginary part. Default: xyzt,
       without z for three axes, with c at the end for five.
 
   Returns:
     The series.
 
   Raises:
-    UserError: a file is missing or damaged, axes do not fit, both parts are
-      not alike, or the values are real with no imaginary part.
+    UserError: a file is missing or damaged, the axes do not fit, real and
+      imaginary part differ in shape or order, or there is no imaginary part.
   """
   parts = [open_stored(path, variable=variable)]
   if imaginary_path is not None or imaginary_variable is not None:
@@ -151,17 +150,17 @@ def open_series(
   is_complex = first.dtype.kind == "c"
   if is_complex and (len(parts) > 1 or "c" in axes):
     raise UserError(
-      f"{first.path}: holds complex numbers; an imaginary part beside them is "
-      "one too many"
+      f"{first.path}: holds complex numbers; another imaginary part is one too "
+      "many"
     )
   if not is_complex and len(parts) == 1 and "c" not in axes:
     raise UserError(
-      f"{first.path}: holds real numbers ({first.dtype}); the phase matters, "
-      "so that the imaginary part is needed too"
+      f"{first.path}: holds real numbers ({first.dtype}); the imaginary part "
+      "is needed too"
     )
   if len(parts) > 1 and "c" in axes:
     raise UserError(
-      f"{first.path}: axes {axes} hold the imaginary part already"
+      f"{first.path}: its axes {axes} include the imaginary part already"
     )
   for other in parts[1:]:
     if other.shape != first.shape or other.slowest != first.slowest:
@@ -181,12 +180,12 @@ def open_series(
 
 
 def _check_axes(stored: Stored, axes: str | None) -> str:
-  """Letters of the axes, each once, as many as the array has."""
+  """Letters of the axes, checked against the shape of the array."""
   n_axes = len(stored.shape)
   if axes is None:
     if n_axes not in _AXES:
       raise UserError(
-        f"{stored.path}: shape {stored.shape}; three to five axes are wanted"
+        f"{stored.path}: shape {stored.shape}; three to five axes are needed"
       )
     axes = _AXES[n_axes]
   if (
@@ -196,7 +195,7 @@ def _check_axes(stored: Stored, axes: str | None) -> str:
   ):
     raise UserError(
       f"axes: {axes!r} does not fit the shape {stored.shape} of {stored.path}; "
-      "it is a letter for each axis: x, y, t, and z and c where there are such"
+      "needs a letter for each axis: x, y, t, and z and c if they exist"
     )
   if "c" in axes and stored.shape[axes.index("c")] != 2:
     raise UserError(
@@ -212,17 +211,17 @@ def _shape(stored: tuple[int, ...], axes: str) -> tuple[int, int, int, int]:
 
 
 def _affine(stored: Stored, axes: str) -> Float64[np.ndarray, "4 4"] | None:
-  """The affine of a file with its columns in the order x, y, z."""
+  """Affine of a file with its columns in the order x, y, z."""
   if stored.affine is None:
     return None
   spatial = [axes.find(letter) for letter in "xyz"]
-  # A single slice: the axis that is left over.
+  # Without an axis z, the affine's third column is that of the slice.
   if spatial[2] < 0:
     (spatial[2],) = {0, 1, 2} - set(spatial[:2])
   if not set(spatial) <= {0, 1, 2}:
     raise UserError(
-      f"{stored.path}: the axes {axes} put space behind the first three axes, "
-      "whose places the file states"
+      f"{stored.path}: the axes {axes} have x, y or z after the third axis, "
+      "but the affine of the file is for the first three"
     )
   return stored.affine[:, [*spatial, 3]]
 
@@ -230,7 +229,7 @@ def _affine(stored: Stored, axes: str) -> Float64[np.ndarray, "4 4"] | None:
 def _complex(
   values: np.ndarray, imaginary: np.ndarray | None = None
 ) -> Complex64[np.ndarray, "x y slice image"]:
-  """One array of the parts, each [x, y, slice, image(, 2)]."""
+  """Complex array of stored values, each [x, y, slice, image(, 2)]."""
   if values.dtype.kind == "c":
     return values.astype(np.complex64, copy=False)
   if imaginary is None:

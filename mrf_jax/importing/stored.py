@@ -1,22 +1,20 @@
-"""Arrays in files of several formats, read piece by piece, never unpickled."""
+"""Arrays of NIfTI, MATLAB and NumPy files, read in pieces, never unpickled."""
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator
 
-import h5py
 import numpy as np
-import scipy.io
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.claims import COMPRESSION, check_claim
-from mrf_jax.io.hdf5 import check_links
+from mrf_jax.io.matlab import open_matlab
 from mrf_jax.io.nifti import open_nifti, read_to_end
-from mrf_jax.io.untrusted import HDF5, MATLAB, time_limit, try_file
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
@@ -28,11 +26,11 @@ class Stored:
   Attributes:
     path: the file, and the variable in it, for messages.
     shape: of the whole array.
-    dtype: of its numbers, as they are given out.
+    dtype: of its numbers as they are read.
     slowest: the axis along which the file is read in pieces.
-    pieces: reads them, of so many indices along that axis, one after another.
-    affine: index of the first three axes to RAS, [4, 4], mm; None where the
-      format has none.
+    pieces: reads the array in pieces of so many indices along that axis.
+    affine: index of the first three axes to RAS, [4, 4], mm; None if the format
+      does not have one.
   """
 
   path: str
@@ -46,12 +44,12 @@ class Stored:
 def open_stored(
   path: str | os.PathLike, *, variable: str | None = None
 ) -> Stored:
-  """An array in a NIfTI, MATLAB (v5 or v7.3) or NumPy file, yet unread.
+  """Opens an array in a NIfTI, MATLAB or NumPy file without reading it.
 
   Args:
     path: `.nii`, `.nii.gz`, `.mat`, `.npy` or `.npz`.
-    variable: of a MATLAB or `.npz` file; None where it has but one that could
-      be a series.
+    variable: of a MATLAB or `.npz` file; None if only one of its variables
+      could be a series.
 
   Returns:
     The array; reading it may still raise `UserError`.
@@ -68,7 +66,7 @@ def open_stored(
   if name.endswith((".nii", ".nii.gz")):
     opener = _open_nifti
   elif name.endswith(".mat"):
-    opener = _open_hdf5 if h5py.is_hdf5(path) else _open_matlab
+    opener = _open_matlab
   elif name.endswith(".npy"):
     opener = _open_npy
   elif name.endswith(".npz"):
@@ -102,7 +100,7 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
     yield
   except UserError:
     raise
-  # Whatever a damaged file leads the libraries to.
+  # A damaged file may lead the libraries to raise anything.
   except Exception as error:
     raise UserError(
       f"{path}: cannot be read, damaged or cut short ({one_line(error)})"
@@ -110,7 +108,7 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
-  """A volume series; its axes are x, y, slice, frame as the format has them."""
+  """A volume series with the format's axes: x, y, slice, frame."""
   del variable
   with open_nifti(path) as (header, _):
     shape = tuple(map(int, header.get_data_shape()))
@@ -124,10 +122,10 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
     with open_nifti(path) as (_, stream):
       stream.seek(offset)
       for start, stop in _steps(shape[-1], step):
-        wanted = (stop - start) * row_bytes
-        data = stream.read(wanted)
-        if len(data) < wanted:
-          raise EOFError(f"{len(data)} of {wanted} bytes")
+        n_bytes = (stop - start) * row_bytes
+        data = stream.read(n_bytes)
+        if len(data) < n_bytes:
+          raise EOFError(f"{len(data)} of {n_bytes} bytes")
         values = np.frombuffer(data, dtype)
         values = values.reshape((*shape[:-1], stop - start), order="F")
         yield values * slope + (intercept or 0.0) if scaled else values
@@ -148,13 +146,13 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
 def _open_npy(path: pathlib.Path, variable: str | None) -> Stored:
   """A single array, mapped into memory."""
   del variable
-  # Objects are refused: their reading would run code that the file brings.
+  # NumPy would run code of the file to read objects, so they are an error.
   array = np.load(path, mmap_mode="r", allow_pickle=False)
   return _in_memory(str(path), array)
 
 
 def _open_npz(path: pathlib.Path, variable: str | None) -> Stored:
-  """A variable of several in a zip file."""
+  """One of the variables in a zip file."""
   shapes = {}
   with zipfile.ZipFile(path) as archive:
     for info in archive.infolist():
@@ -168,84 +166,40 @@ def _open_npz(path: pathlib.Path, variable: str | None) -> Stored:
         shape, _, dtype = header(member)
       name = info.filename.removesuffix(".npy")
       shapes[name] = (shape, dtype)
-      held = min(info.file_size, COMPRESSION * path.stat().st_size)
-      check_claim(f"{path}: {name}", shape, dtype.itemsize, held)
+      held_bytes = min(info.file_size, COMPRESSION * path.stat().st_size)
+      check_claim(f"{path}: {name}", shape, dtype.itemsize, held_bytes)
   name = _choose(path, variable, shapes)
   with np.load(path, allow_pickle=False) as loaded:
     return _in_memory(f"{path}: {name}", loaded[name])
 
 
 def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
-  """A variable of a file before version 7.3."""
-  try_file(path, MATLAB)
-  known = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
+  """A variable of a MATLAB file; those of version 7.3 are read in pieces."""
+  file = open_matlab(path)
   numbers = {
-    name: (shape, np.dtype(kind))
-    for name, (shape, kind) in known.items()
-    if kind in ("single", "double") or kind.startswith(("int", "uint"))
+    name: (known.shape, known.dtype)
+    for name, known in file.variables.items()
+    if known.dtype is not None and known.dtype.kind in "iufc"
   }
-  if variable in known and variable not in numbers:
-    raise UserError(
-      f"{path}: {variable} is of class {known[variable][1]}, no numbers"
-    )
+  if variable in file.variables and variable not in numbers:
+    kind = file.variables[variable].kind
+    raise UserError(f"{path}: {variable} holds {kind}, not numbers")
   name = _choose(path, variable, numbers)
+  file.check(name)
+  if not file.is_hdf5:
+    return _in_memory(f"{path}: {name}", file.read(name))
   shape, dtype = numbers[name]
-  held = COMPRESSION * path.stat().st_size
-  check_claim(f"{path}: {name}", shape, dtype.itemsize, held)
-  loaded = scipy.io.loadmat(path, variable_names=[name])[name]
-  return _in_memory(f"{path}: {name}", loaded)
-
-
-def _open_hdf5(path: pathlib.Path, variable: str | None) -> Stored:
-  """A variable of a MATLAB file of version 7.3, whose axes are reversed."""
-  try_file(path, HDF5)
-  with time_limit(path), h5py.File(path) as file:
-    try:
-      check_links(file)
-    except UserError as error:
-      raise UserError(f"{path}: {error}") from error
-    known = {
-      name: (item.shape[::-1], _number_type(item.dtype))
-      for name, item in file.items()
-      if isinstance(item, h5py.Dataset) and item.shape and _is_own(item)
-    }
-  name = _choose(path, variable, known)
-  shape, dtype = known[name]
-  held = COMPRESSION * path.stat().st_size
-  check_claim(f"{path}: {name}", shape, dtype.itemsize, held)
-
-  def pieces(step: int) -> Iterator[np.ndarray]:
-    with h5py.File(path) as file:
-      for start, stop in _steps(shape[-1], step):
-        with time_limit(path):
-          values = file[name][start:stop]
-        if values.dtype.names:
-          values = values["real"] + 1j * values["imag"]
-        yield values.astype(dtype, copy=False).T
-
   return Stored(
     path=f"{path}: {name}",
     shape=shape,
     dtype=dtype,
     slowest=len(shape) - 1,
-    pieces=pieces,
+    pieces=functools.partial(file.pieces, name),
   )
 
 
-def _is_own(dataset: h5py.Dataset) -> bool:
-  """Whether its values lie in the file."""
-  return not (dataset.is_virtual or dataset.external)
-
-
-def _number_type(dtype: np.dtype) -> np.dtype:
-  """What is given out of a stored type; MATLAB's complex is a pair."""
-  if dtype.names == ("real", "imag"):
-    return np.result_type(dtype["real"], np.complex64)
-  return dtype
-
-
 def _in_memory(path: str, array: np.ndarray) -> Stored:
-  """An array that numpy holds, or has mapped."""
+  """An array that NumPy has read, or mapped into memory."""
   slowest = int(np.argmax(np.abs(array.strides))) if array.ndim else 0
 
   def pieces(step: int) -> Iterator[np.ndarray]:
@@ -256,13 +210,13 @@ def _in_memory(path: str, array: np.ndarray) -> Stored:
 
 
 def _steps(n_rows: int, step: int) -> Iterator[tuple[int, int]]:
-  """First index and last, exclusive, of each piece."""
+  """First index of each piece, and the index after its last."""
   for start in range(0, n_rows, step):
     yield start, min(start + step, n_rows)
 
 
 def _choose(path, variable: str | None, known: dict) -> str:
-  """The variable that is asked for, or the only one with several axes."""
+  """The variable that was asked for, or the only one that can be a series."""
   if variable is not None:
     if variable not in known:
       raise UserError(

@@ -1,4 +1,4 @@
-"""Maps and masks of other people, on the grid of the scan."""
+"""Maps and masks from NIfTI files, resampled to the grid of a scan."""
 
 import dataclasses
 import os
@@ -14,10 +14,10 @@ from mrf_jax.io.nifti import read_volume, same_places
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """Where the voxels of a scan lie.
+  """Shape of a scan and the positions of its voxels.
 
   Attributes:
-    shape: voxels along x, y and slices.
+    shape: number of voxels along x, y and slices.
     affine: voxel index (x, y, slice) to RAS, [4, 4], mm.
   """
 
@@ -28,11 +28,11 @@ class Grid:
 def plain_affine(
   shape: tuple[int, int, int], voxel_mm: Float64[np.ndarray, "3"]
 ) -> Float64[np.ndarray, "4 4"]:
-  """Axes to the right, front and top, the middle of the volume at 0.
+  """Affine with axes to the right, front and top, and the volume centred at 0.
 
   Args:
-    shape: voxels along x, y and slices.
-    voxel_mm: their sizes.
+    shape: number of voxels along x, y and slices.
+    voxel_mm: size of a voxel along them, mm.
   """
   affine = np.diag([*voxel_mm, 1.0])
   affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
@@ -42,21 +42,22 @@ def plain_affine(
 def read_on_grid(
   path: str | os.PathLike, grid: Grid, *, nearest: bool = False
 ) -> tuple[Float32[np.ndarray, "x y slice"], bool]:
-  """A volume where the scan's voxels are; NaN where the file ends.
+  """Values of a volume at the voxels of a scan; NaN outside the volume.
 
   Args:
-    path: NIfTI, [x, y, slice].
-    grid: of the scan.
-    nearest: the nearest voxel; else linear between them.
+    path: NIfTI file, [x, y, slice].
+    grid: grid of the scan.
+    nearest: take the nearest voxel instead of interpolating linearly.
 
   Returns:
     The values, and whether they were resampled because the affines differ.
 
   Raises:
-    UserError: the file is missing, damaged, no volume, or lies elsewhere.
+    UserError: the file is missing or damaged, has no three axes, or does not
+      overlap with the scan.
   """
   volume, image = read_volume(path)
-  # A series of one.
+  # A fourth axis of length one is that of a series with one image.
   if volume.ndim > 3 and set(volume.shape[3:]) == {1}:
     volume = volume.reshape(volume.shape[:3])
   if volume.ndim != 3:
@@ -65,11 +66,11 @@ def read_on_grid(
     grid.shape, image.affine, grid.affine
   ):
     return volume, False
-  # A rim of their own, so that linear weights reach the edge of the voxels.
+  # Repeats the border, so that interpolation reaches the outer half voxel.
   padded = np.pad(volume, 1, mode="edge")
   affine = image.affine.copy()
   affine[:3, 3] -= image.affine[:3, :3].sum(1)
-  there = resample_from_to(
+  values = resample_from_to(
     nibabel.Nifti1Image(padded, affine),
     (grid.shape, grid.affine),
     order=0 if nearest else 1,
@@ -81,17 +82,17 @@ def read_on_grid(
   index = places[:3, :3] @ index + places[:3, 3:]
   size = np.array(volume.shape)[:, None]
   inside = np.all((index >= -0.5) & (index <= size - 0.5), 0)
-  there[~inside.reshape(grid.shape)] = np.nan
+  values[~inside.reshape(grid.shape)] = np.nan
   if not inside.any():
     raise UserError(
-      f"{path}: lies {_range(image.affine, volume.shape)}, the scan "
+      f"{path}: the volume is {_range(image.affine, volume.shape)}, the scan "
       f"{_range(grid.affine, grid.shape)}: they do not overlap"
     )
-  return there, True
+  return values, True
 
 
 def _range(affine: np.ndarray, shape: tuple[int, ...]) -> str:
-  """The box that a volume fills, in words."""
+  """Box around a volume in scanner coordinates, in words."""
   corners = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in shape)), -1)
   places = nibabel.affines.apply_affine(affine, corners.reshape(-1, 3))
   sides = zip("RAS", places.min(0), places.max(0), strict=True)
@@ -103,10 +104,17 @@ def _range(affine: np.ndarray, shape: tuple[int, ...]) -> str:
 def read_mask(
   path: str | os.PathLike, grid: Grid
 ) -> tuple[Bool[np.ndarray, "slice y x"], bool]:
-  """Voxels that are not 0 in a NIfTI file, and whether it was resampled.
+  """Mask of the voxels that are not 0 in a NIfTI file.
+
+  Args:
+    path: NIfTI file, [x, y, slice].
+    grid: grid of the scan.
+
+  Returns:
+    The mask, and whether it was resampled because the affines differ.
 
   Raises:
-    UserError: see `read_on_grid`; it has no voxels, or is not finite.
+    UserError: see `read_on_grid`; or the mask is empty or not finite.
   """
   values, resampled = read_on_grid(path, grid, nearest=True)
   if not resampled and not np.isfinite(values).all():

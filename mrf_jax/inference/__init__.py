@@ -1,1 +1,1 @@
-"""Trained models: bundles, maps, uncertainty and export."""
+"""Trained models: their bundles, maps, uncertainty and export."""

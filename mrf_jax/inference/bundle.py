@@ -1,4 +1,4 @@
-"""Model bundles: a trained network in a folder."""
+"""Model bundles: folders that hold a trained network and all that it needs."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,6 @@ from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.inference.model import Model
 from mrf_jax.io.arrays import (
   load_arrays,
-  load_tree,
   named_leaves,
   save_arrays,
   text_checksum,
@@ -29,11 +28,8 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
 
 _FORMAT = "mrf-model"
-# Variables of version 1 are a tree of orbax's, which brings tensorstore along.
 _VERSION = 2
-# The shapes of each take some 20 ms to find; networks have ten or so.
-_MOST_LAYERS = 128
-_KEYS = (
+_KEYS = {
   "format",
   "version",
   "method",
@@ -47,19 +43,26 @@ _KEYS = (
   "stride",
   "config",
   "training",
-)
+  "sha256",
+}
+# Our networks have about ten layers. Flax needs about 20 ms to find the shapes
+# of one, so that a description of a million would never be read to its end.
+_MAX_LAYERS = 128
 
 
 def save_model(
   model: Model, path, *, config: dict, training: dict | None = None
 ) -> None:
-  """Writes a bundle folder, complete or not at all.
+  """Writes a model bundle, whole or not at all.
+
+  The folder holds `model.json`, which describes the model, and `variables/`,
+  the parameters of its network.
 
   Args:
     model: the trained network.
-    path: the folder; one that stands there is replaced.
-    config: the configuration of the experiment, kept for the record.
-    training: what else is known of its training, for `load_training`.
+    path: the folder; an existing one is replaced.
+    config: the configuration of the experiment, for `load_config`.
+    training: seconds, subjects and more of the training, for `load_training`.
 
   Raises:
     UserError: the folder cannot be written.
@@ -95,7 +98,7 @@ def save_model(
       save_arrays(folder / "variables", flatten_dict(arrays, sep="/"))
       description["sha256"] = {
         "files": _file_checksums(folder / "variables"),
-        "description": _checksum(description),
+        "description": description_checksum(description),
       }
       text = json.dumps(description, indent=1)
       (folder / "model.json").write_text(text + "\n")
@@ -105,156 +108,65 @@ def save_model(
 
 
 def load_model(path) -> Model:
-  """The trained network of a bundle folder.
+  """Reads the trained network of a model bundle.
 
   Args:
     path: the folder.
 
   Returns:
-    The model, on the host.
+    The model, with its variables on the host.
 
   Raises:
-    UserError: there is no sound bundle.
+    UserError: the bundle is missing or damaged.
   """
   path = pathlib.Path(path)
-  text = _description(path)
+  description = _read_description(path)
   try:
-    return _model(path, text)
+    return _read_model(path, description)
   except FileNotFoundError as error:
     raise UserError(f"{path}: no model bundle ({error})") from error
-  # Anything but what `save_model` wrote may lead to anything.
+  # A description that `save_model` did not write may lead to any error.
   except Exception as error:
     raise UserError(
       f"{path}: damaged model bundle ({one_line(error)})"
     ) from error
 
 
-def _model(path: pathlib.Path, text: dict) -> Model:
-  """The model of a description, if the variables are its own."""
-  if text["method"] not in NETWORKS:
-    raise ValueError(f"unknown method {text['method']!r}")
-  options: dict[str, Any] = {
-    name: tuple(value) if isinstance(value, list) else value
-    for name, value in text["network"].items()
-  }
-  acquisition = Acquisition(
-    make_sequence(**text["sequence"]),
-    window=int(text["window"]),
-    stride=int(text["stride"]),
-  )
-  check_normalisation(text["normalise_signals_per"])
-  limits = np.array([text["maps_low"], text["maps_high"]], np.float64)
-  if limits.shape != (2, len(MAP_NAMES)) or not np.isfinite(limits).all():
-    raise ValueError(f"the range of its maps is {limits.tolist()}")
-  folder = path / "variables"
-  # Bundles of earlier versions have none.
-  sums = text.get("sha256")
-  if sums is not None:
-    found = _file_checksums(folder)
-    # Systems leave files of their own in every folder.
-    if any(found.get(name) != wanted for name, wanted in sums["files"].items()):
-      raise ValueError(
-        "the files of the variables are not as they were written"
-      )
-  variables: dict[str, Any]
-  if text["version"] == 1:
-    variables = load_tree(folder)
-  else:
-    variables = unflatten_dict(load_arrays(folder), sep="/")
-  basis = variables.pop("basis", None)
-  n_images = acquisition.n_windows
-  if basis is not None and (basis.ndim != 2 or len(basis) != n_images):
-    raise ValueError(f"the basis has shape {basis.shape}, not for {n_images}")
-  _check_layers(options, len(named_leaves(variables)))
-  network = NETWORKS[text["method"]](**options)
-  _check_shapes(
-    variables,
-    variable_shapes(
-      network,
-      reach=network.reach,
-      n_channels=2 * (n_images if basis is None else basis.shape[1]),
-    ),
-  )
-  return Model(
-    method=text["method"],
-    network=network,
-    reach=network.reach,
-    variables=variables,
-    map_range=MapRange(
-      limits[0],
-      limits[1],
-      powers=tuple(text.get("maps_powers", (1.0, 1.0, 1.0))),
-    ),
-    normalise_signals_per=text["normalise_signals_per"],
-    acquisition=acquisition,
-    basis=basis,
-  )
-
-
-def _check_layers(options: dict[str, Any], n_arrays: int) -> None:
-  """Refuses more layers than there are arrays: to build them takes long."""
-  for name, value in options.items():
-    n_layers = len(value) if isinstance(value, tuple) else 0
-    if name == "depth" and isinstance(value, int):
-      n_layers = value
-    if n_layers > min(n_arrays, _MOST_LAYERS):
-      raise ValueError(
-        f"{name} makes {n_layers:,} layers, of {n_arrays:,} arrays; at most "
-        f"{_MOST_LAYERS} are known"
-      )
-
-
-def _check_shapes(variables: dict, wanted) -> None:
-  """Refuses variables that are not the network's, or no numbers."""
-  pairs = jax.tree_util.tree_flatten_with_path(wanted)[0]
-  shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in pairs}
-  found = named_leaves(variables)
-  if found.keys() != shapes.keys():
-    others = sorted(found.keys() ^ shapes.keys())
-    raise ValueError(f"its variables are not the network's: {others}")
-  for name, values in found.items():
-    if values.shape != shapes[name]:
-      raise ValueError(
-        f"{name} has shape {values.shape}, the network wants {shapes[name]}"
-      )
-    if not np.isfinite(values).all():
-      raise ValueError(f"{name} has values that are NaN or infinite")
-
-
 def load_training(path, *, default: dict | None = None) -> dict:
-  """What was kept of the training of a bundle.
+  """Reads what a model bundle says about its training.
 
   Args:
     path: the folder.
-    default: where it does not say; None is an error.
+    default: returned if it says nothing; None makes that an error.
 
   Returns:
-    `seconds` that it took, and `left_out`, the number of the subject.
+    `seconds`, the time of the training, `left_out`, the number of the subject
+    without which the network was trained, and more.
 
   Raises:
-    UserError: there is no bundle, or it does not say.
+    UserError: the bundle is missing or damaged, or says nothing.
   """
-  training = _description(pathlib.Path(path)).get("training")
-  if not training and default is not None:
-    return default
-  if not training:
+  training = _read_description(pathlib.Path(path))["training"]
+  if training:
+    return training
+  if default is None:
     raise UserError(f"{path}: does not say how it was trained")
-  return training
+  return default
 
 
-def load_config(path, *, wants: Sequence[str] = ()) -> dict:
-  """The configuration of the experiment that a bundle comes from.
+def load_config(path, *, sections: Sequence[str] = ()) -> dict:
+  """Reads the configuration of the experiment that a model bundle comes from.
 
   Args:
     path: the folder.
-    wants: sections that it must have.
+    sections: sections that the configuration must have.
 
   Raises:
-    UserError: there is no sound bundle, or a section is not there.
+    UserError: the bundle is missing or damaged, or has no such section.
   """
   path = pathlib.Path(path)
-  config = _description(path).get("config") or {}
-  missing = [name for name in wants if name not in config]
+  config = _read_description(path)["config"]
+  missing = [name for name in sections if name not in config]
   if missing:
     raise UserError(
       f"{path}: the bundle's configuration has no {', '.join(missing)}"
@@ -262,17 +174,23 @@ def load_config(path, *, wants: Sequence[str] = ()) -> dict:
   return config
 
 
-def _description(path: pathlib.Path) -> dict:
-  """The checked text of a bundle."""
+def _read_description(path: pathlib.Path) -> dict:
+  """Content of `model.json`, as `save_model` wrote it."""
   try:
-    text = json.loads((path / "model.json").read_text())
-    if text["format"] != _FORMAT or text["version"] not in (1, _VERSION):
-      raise ValueError(f"{text['format']} version {text['version']}")
-    unknown = text.keys() - {*_KEYS, "sha256"}
+    description = json.loads((path / "model.json").read_text())
+    version = description["format"], description["version"]
+    if version != (_FORMAT, _VERSION):
+      raise ValueError("{} version {}".format(*version))
+    missing, unknown = _KEYS - description.keys(), description.keys() - _KEYS
+    if missing:
+      raise ValueError(f"model.json has no {', '.join(sorted(missing))}")
     if unknown:
       raise ValueError(f"model.json has {', '.join(sorted(unknown))}")
-    sums = text.get("sha256")
-    if sums is not None and sums["description"] != _checksum(text):
+    for name in ("config", "training"):
+      if not isinstance(description[name], dict):
+        raise ValueError(f"{name} is not a dictionary")
+    checksum = description["sha256"]["description"]
+    if checksum != description_checksum(description):
       raise ValueError("model.json was changed after it was written")
   except (FileNotFoundError, NotADirectoryError) as error:
     folds = sorted(fold.name for fold in path.glob("fold-*"))
@@ -280,24 +198,123 @@ def _description(path: pathlib.Path) -> dict:
     raise UserError(
       f"{path}: no model bundle (a folder with model.json){hint}"
     ) from error
-  # Such as nesting that is deeper than Python goes.
+  # Among them RecursionError, for JSON that is nested too deeply.
   except Exception as error:
     raise UserError(
       f"{path}: damaged model bundle ({one_line(error)})"
     ) from error
-  return text
+  return description
 
 
-def _checksum(description: dict) -> str:
-  """Of a description without its own checksums."""
-  rest = {k: v for k, v in description.items() if k != "sha256"}
-  return text_checksum(rest)
+def description_checksum(description: dict) -> str:
+  """SHA-256 of the content of `model.json` without its checksums.
+
+  Args:
+    description: the content.
+  """
+  return text_checksum({k: v for k, v in description.items() if k != "sha256"})
 
 
 def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
-  """SHA-256 of every file in a folder, by its name there."""
+  """SHA-256 of each file in a folder, by its name there."""
   return {
     str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
     for file in sorted(folder.rglob("*"))
     if file.is_file()
   }
+
+
+def _read_model(path: pathlib.Path, description: dict) -> Model:
+  """The model of a description, whose variables must be those of its network.
+
+  Raises:
+    Exception: the description or the variables are not valid.
+  """
+  method = description["method"]
+  if method not in NETWORKS:
+    raise ValueError(f"unknown method {method!r}")
+  acquisition = Acquisition(
+    make_sequence(**description["sequence"]),
+    window=int(description["window"]),
+    stride=int(description["stride"]),
+  )
+  check_normalisation(description["normalise_signals_per"])
+  limits = np.array(
+    [description["maps_low"], description["maps_high"]], np.float64
+  )
+  if limits.shape != (2, len(MAP_NAMES)) or not np.isfinite(limits).all():
+    raise ValueError(f"the range of its maps is {limits.tolist()}")
+  variables = _read_variables(path / "variables", description["sha256"])
+  basis = variables.pop("basis", None)
+  n_windows = acquisition.n_windows
+  if basis is not None and (basis.ndim != 2 or len(basis) != n_windows):
+    raise ValueError(f"the basis has shape {basis.shape}, not for {n_windows}")
+  network = _make_network(
+    NETWORKS[method], description["network"], len(named_leaves(variables))
+  )
+  n_channels = 2 * (n_windows if basis is None else basis.shape[1])
+  _check_variables(
+    variables,
+    variable_shapes(network, reach=network.reach, n_channels=n_channels),
+  )
+  return Model(
+    method=method,
+    network=network,
+    reach=network.reach,
+    variables=variables,
+    map_range=MapRange(
+      limits[0], limits[1], powers=tuple(description["maps_powers"])
+    ),
+    normalise_signals_per=description["normalise_signals_per"],
+    acquisition=acquisition,
+    basis=basis,
+  )
+
+
+def _read_variables(folder: pathlib.Path, sha256: dict) -> dict[str, Any]:
+  """The tree of variables, whose files must be as they were written."""
+  found = _file_checksums(folder)
+  # Other files do not count: systems leave files of their own in any folder.
+  if any(found.get(name) != known for name, known in sha256["files"].items()):
+    raise ValueError("the files of the variables are not as they were written")
+  return unflatten_dict(load_arrays(folder), sep="/")
+
+
+def _make_network(kind: type, options: dict, n_arrays: int) -> Any:
+  """The network, unless it has more layers than there are arrays for them."""
+  arguments = {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in options.items()
+  }
+  for name, value in arguments.items():
+    n_layers = len(value) if isinstance(value, tuple) else 0
+    if name == "depth" and isinstance(value, int):
+      n_layers = value
+    if n_layers > min(n_arrays, _MAX_LAYERS):
+      raise ValueError(
+        f"{name} makes {n_layers:,} layers, of {n_arrays:,} arrays; at most "
+        f"{_MAX_LAYERS} are known"
+      )
+  return kind(**arguments)
+
+
+def _check_variables(variables: dict, expected) -> None:
+  """Raises `ValueError` if variables do not fit the network or are not finite.
+
+  Args:
+    variables: the arrays.
+    expected: the same tree of shapes.
+  """
+  pairs = jax.tree_util.tree_flatten_with_path(expected)[0]
+  shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in pairs}
+  arrays = named_leaves(variables)
+  if arrays.keys() != shapes.keys():
+    different = sorted(arrays.keys() ^ shapes.keys())
+    raise ValueError(f"its variables are not the network's: {different}")
+  for name, values in arrays.items():
+    if values.shape != shapes[name]:
+      raise ValueError(
+        f"{name} has shape {values.shape}, the network needs {shapes[name]}"
+      )
+    if not np.isfinite(values).all():
+      raise ValueError(f"{name} has values that are NaN or infinite")

@@ -1,4 +1,4 @@
-"""The export stage: a bundle as one StableHLO file that runs without us."""
+"""Export of a model as StableHLO, which runs without this package."""
 
 import dataclasses
 from typing import Any
@@ -12,30 +12,31 @@ from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-# Estimates of a tile along y and x, and voxels that are estimated at once.
+# Number of voxels of a tile along y and x.
 _TILE = 16
+# Number of voxels that a network of single voxels processes at once.
 _BLOCK = 4096
 
 
 def export_model(model: Model) -> bytes:
-  """A model with its normalisation, of any number of slices and any matrix.
+  """Serialises a model with its normalisation, for any volume.
 
-  The function takes `signals`, complex64 [slice, y, x, window], and `mask`,
-  bool [slice, y, x], and gives `pd`, `t1_ms` and `t2_ms`, float32
-  [slice, y, x], zero outside the mask, and where the network predicts standard
-  deviations those, `pd_sd`, `t1_ms_sd` and `t2_ms_sd`.
+  The function has the arguments `signals`, complex64 [slice, y, x, window], and
+  `mask`, bool [slice, y, x]. It returns a dictionary of `pd`, `t1_ms` and
+  `t2_ms`, float32 [slice, y, x], zero outside the mask, and of the standard
+  deviations `pd_sd`, `t1_ms_sd` and `t2_ms_sd` if the network predicts them.
 
   Args:
-    model: the trained network.
+    model: the trained model.
 
   Returns:
-    What `jax.export.deserialize` takes.
+    The content of a file, for `jax.export.deserialize`.
   """
   slices, height, width = jax.export.symbolic_shape("slice, y, x")
   n_windows = model.acquisition.n_windows
 
   def maps(signals, mask):
-    # Accelerators would multiply float32 with fewer bits.
+    # Accelerators would otherwise round the factors of float32 products.
     with jax.default_matmul_precision("highest"):
       return maps_of_volume(model, signals, mask)
 
@@ -51,12 +52,15 @@ def maps_of_volume(
   signals: Complex64[Array, "slice y x window"],
   mask: Bool[Array, "slice y x"],
 ) -> dict[str, Float32[Array, "slice y x"]]:
-  """What `export_model` exports, in JAX's own operations.
+  """The function that `export_model` serialises.
 
   Args:
-    model: the trained network.
+    model: the trained model.
     signals: sliding-window images.
-    mask: the voxels that count, at least one.
+    mask: the voxels to estimate, at least one.
+
+  Returns:
+    Maps and standard deviations by name, zero outside the mask.
   """
   outputs = _estimates(model, signals, mask)
   deviations = None
@@ -67,60 +71,65 @@ def maps_of_volume(
   ranges = dataclasses.replace(
     model.map_range, low=low[None, None, None], high=high[None, None, None]
   )
-  found = {"": ranges.unscale(outputs)}
+  by_suffix = {"": ranges.unscale(outputs)}
   if deviations is not None:
-    found["_sd"] = ranges.unscale_deviations(deviations, outputs)
+    by_suffix["_sd"] = ranges.unscale_deviations(deviations, outputs)
   return {
     f"{name}{suffix}": jnp.where(mask, values[..., i], 0).astype(jnp.float32)
-    for suffix, values in found.items()
+    for suffix, values in by_suffix.items()
     for i, name in enumerate(MAP_NAMES)
   }
 
 
 def _estimates(model: Model, signals, mask):
-  """Outputs of the network, [slice, y, x, output], slice by slice.
+  """Outputs of the network, [slice, y, x, output].
 
-  Normalised signals of one slice at a time are in memory.
+  One slice is processed after another, so that the normalised signals of only
+  one are in memory.
   """
-  shift, factor = _standard(model, signals, mask)
+  shift, factor = _normalisation(model, signals, mask)
 
-  def inputs(place):
-    image, inside = place
+  def inputs(slice_):
+    image, inside = slice_
     values = (_parts(model, image) - shift) * factor
     if model.normalise_signals_per == "voxel":
-      values = _standardised_by_voxel(values)
+      values = _normalised_by_voxel(values)
     return jnp.where(inside[..., None], values, 0)
 
   if not model.reach and model.network.slices == 1:
     return jax.lax.map(
-      lambda place: _by_voxel(model, inputs(place)), (signals, mask)
+      lambda slice_: _by_voxel(model, inputs(slice_)), (signals, mask)
     )
   features = jax.lax.map(
-    lambda place: _applied(model, inputs(place)[None], "temporal")[0],
+    lambda slice_: _apply(model, inputs(slice_)[None], "temporal")[0],
     (signals, mask),
   )
-  # Features of what lies outside are those of a fingerprint of zeros.
+  # Voxels outside of the volume have the features of a fingerprint of zeros.
   n_channels = 2 * (signals if model.basis is None else model.basis).shape[-1]
-  void = jnp.zeros((1, 1, 1, n_channels), jnp.float32)
-  return _by_tile(model, features, _applied(model, void, "temporal")[0, 0, 0])
+  zeros = jnp.zeros((1, 1, 1, n_channels), jnp.float32)
+  return _by_tile(model, features, _apply(model, zeros, "temporal")[0, 0, 0])
 
 
 def _parts(model: Model, image):
-  """Real and imaginary parts of what the network sees, side by side."""
+  """Real parts, then imaginary parts, of windows or temporal components."""
   if model.basis is not None:
     image = image @ jnp.asarray(model.basis)
   return jnp.concatenate([image.real, image.imag], -1)
 
 
-def _standard(model: Model, signals, mask):
-  """What to take off the parts, and to multiply them by, in all voxels."""
+def _normalisation(model: Model, signals, mask):
+  """The number to subtract from each part, and the factor to multiply it by.
+
+  As in `normalise_signals`: mean and standard deviation over the masked voxels,
+  of each frame or of all together.
+  """
   per = model.normalise_signals_per
   if per == "voxel":
     return jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1))
 
   def mean(function):
-    def of_slice(place):
-      image, inside = place
+    def of_slice(slice_):
+      image, inside = slice_
       values = function(_parts(model, image))
       return jnp.sum(jnp.where(inside[..., None], values, 0), (0, 1))
 
@@ -134,29 +143,35 @@ def _standard(model: Model, signals, mask):
   return shift, 1 / jnp.where(deviation > 0, deviation, 1)
 
 
-def _standardised_by_voxel(values):
-  """Every fingerprint by itself."""
+def _normalised_by_voxel(values):
+  """Each fingerprint with mean 0 and standard deviation 1."""
   values = values - jnp.mean(values, -1, keepdims=True)
   deviation = jnp.sqrt(jnp.mean(jnp.square(values), -1, keepdims=True))
   return values / jnp.where(deviation > 0, deviation, 1)
 
 
 def _by_voxel(model: Model, image):
-  """A fingerprint-wise network on one slice, some voxels at a time."""
+  """Outputs of a network of single voxels on a slice, [y, x, output]."""
   height, width, n_channels = image.shape
   n_blocks = -(-(height * width) // _BLOCK)
   rows = jnp.zeros((n_blocks * _BLOCK, n_channels), image.dtype)
   rows = rows.at[: height * width].set(image.reshape(-1, n_channels))
-  found = jax.lax.map(
-    lambda block: _applied(model, block[:, None, None])[:, 0, 0],
+  outputs = jax.lax.map(
+    lambda block: _apply(model, block[:, None, None])[:, 0, 0],
     rows.reshape(n_blocks, _BLOCK, n_channels),
   )
-  found = found.reshape(n_blocks * _BLOCK, -1)[: height * width]
-  return found.reshape(height, width, -1)
+  outputs = outputs.reshape(n_blocks * _BLOCK, -1)[: height * width]
+  return outputs.reshape(height, width, -1)
 
 
-def _by_tile(model: Model, features, void):
-  """A network that sees neighbours, tile by tile of features."""
+def _by_tile(model: Model, features, outside):
+  """Outputs of a network that sees neighbours, [slice, y, x, output].
+
+  Args:
+    model: the trained model.
+    features: features of the volume, [slice, y, x, feature].
+    outside: features of the voxels around the volume, [feature].
+  """
   n_slices, height, width, n_features = features.shape
   reach, beside = model.reach, model.network.slices // 2
   rows, columns = -(-height // _TILE), -(-width // _TILE)
@@ -166,28 +181,28 @@ def _by_tile(model: Model, features, void):
     columns * _TILE + 2 * reach,
     n_features,
   )
-  around = jax.lax.dynamic_update_slice(
-    jnp.broadcast_to(void, shape), features, (beside, reach, reach, 0)
+  padded = jax.lax.dynamic_update_slice(
+    jnp.broadcast_to(outside, shape), features, (beside, reach, reach, 0)
   )
   size = _TILE + 2 * reach
 
   def tile(number):
-    slice_, place = number // (rows * columns), number % (rows * columns)
-    row, column = place // columns, place % columns
+    slice_, in_slice = number // (rows * columns), number % (rows * columns)
+    row, column = in_slice // columns, in_slice % columns
     block = jax.lax.dynamic_slice(
-      around,
+      padded,
       (slice_, row * _TILE, column * _TILE, 0),
       (model.network.slices, size, size, n_features),
     )
     block = block if model.network.slices > 1 else block[0]
-    return _applied(model, block[None], "spatial")[0]
+    return _apply(model, block[None], "spatial")[0]
 
-  found = jax.lax.map(tile, jnp.arange(n_slices * rows * columns))
-  found = found.reshape(n_slices, rows, columns, _TILE, _TILE, -1)
-  found = found.swapaxes(2, 3)
-  found = found.reshape(n_slices, rows * _TILE, columns * _TILE, -1)
-  return found[:, :height, :width]
+  outputs = jax.lax.map(tile, jnp.arange(n_slices * rows * columns))
+  outputs = outputs.reshape(n_slices, rows, columns, _TILE, _TILE, -1)
+  outputs = outputs.swapaxes(2, 3)
+  outputs = outputs.reshape(n_slices, rows * _TILE, columns * _TILE, -1)
+  return outputs[:, :height, :width]
 
 
-def _applied(model: Model, x, method: str | None = None) -> Any:
+def _apply(model: Model, x, method: str | None = None) -> Any:
   return model.network.apply(model.variables, x, method=method, train=False)

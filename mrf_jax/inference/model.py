@@ -1,4 +1,4 @@
-"""Trained networks, and maps of a scan from one or several of them."""
+"""Trained models, and maps of a scan from one or several of them."""
 
 import dataclasses
 from collections import abc
@@ -27,12 +27,12 @@ class Model:
     method: name of the method.
     network: the Flax module.
     reach: voxels on each side of a patch's centre.
-    variables: parameters and batch statistics.
-    map_range: of the maps it was trained on.
-    normalise_signals_per: how its inputs were standardised.
+    variables: parameters and batch statistics of the network.
+    map_range: range of the maps that it was trained on.
+    normalise_signals_per: what was standardised, see `normalise_signals`.
     acquisition: pulse sequence and sliding window of its scans.
-    basis: temporal components that its inputs are projected on,
-      [window image, rank], or None.
+    basis: temporal components on which its input signals are projected,
+      [window, rank], or None.
   """
 
   method: str
@@ -46,29 +46,29 @@ class Model:
 
   @property
   def sequence(self) -> Sequence:
-    """The pulse sequence of its scans."""
+    """Pulse sequence of its scans."""
     return self.acquisition.sequence
 
   @property
   def window(self) -> int:
-    """Frames of their sliding window."""
+    """Number of frames of their sliding window."""
     return self.acquisition.window
 
   @property
   def stride(self) -> int:
-    """Frames from one window to the next."""
+    """Number of frames from one window to the next."""
     return self.acquisition.stride
 
   @property
   def has_dropout(self) -> bool:
-    """Whether passes with dropout differ."""
+    """Whether the network has layers that drop activations at random."""
     return getattr(self.network, "dropout", 0) > 0
 
 
 def reconstruct(
   model: Model, subject: Subject, *, precision: str = "float32"
 ) -> Maps:
-  """Maps of a scan; see `reconstruct_with_deviations`."""
+  """Estimates the maps of a scan; see `reconstruct_with_deviations`."""
   return reconstruct_with_deviations(model, subject, precision=precision)[0]
 
 
@@ -80,35 +80,36 @@ def reconstruct_with_deviations(
   n_passes: int = 0,
   seed: int = 0,
 ) -> tuple[Maps, Maps | None]:
-  """Maps of a scan and how far off they may be, all slices in one call.
+  """Estimates the maps of a scan and their standard deviations.
 
-  Layers that see one voxel run once for each masked voxel, those that see its
-  neighbours on all slices, without their tiles that hold no brain.
+  All slices are one compiled call. Layers that see a single voxel run once for
+  each masked voxel; layers that see its neighbours run on tiles of the slices,
+  except tiles without masked voxels.
 
   Args:
-    model: the trained network.
+    model: the trained model.
     subject: a scan of the model's sequence and window, with its signals.
-    precision: of activations and products, one of `PRECISIONS`.
-    n_passes: with dropout, whose mean the maps are then (Gal 2016); 0 is one
-      pass without, and so it is for a network that has no dropout.
-    seed: of what is dropped.
+    precision: precision of activations and products, one of `PRECISIONS`.
+    n_passes: number of passes with dropout (Gal 2016), whose mean the maps are;
+      0, or a network without dropout, is a single pass without it.
+    seed: seed of the dropout.
 
   Returns:
-    Maps in physical units, [voxel] each, and their standard deviations: the
-    root of the variance that the network predicts and of the one from pass to
-    pass; None where there is neither.
+    Maps in physical units, [voxel] each, and their standard deviations, the
+    square root of the variance that the network predicts plus the variance
+    from pass to pass; None if there is neither.
 
   Raises:
     UserError: the scan's sequence or window is not the model's, its signals
       were not loaded, or the precision is unknown.
   """
-  check_scan(model, subject)
+  _check_scan(model, subject)
   if subject.signals is None:
     raise UserError(f"{subject.subject}: was loaded without its signals")
   signals = subject.signals
   if model.basis is not None:
     signals = signals @ model.basis
-  # On the device before the call, so that the host's copy is freed.
+  # Moved to the device here, so that the copy on the host is freed.
   table = jax.device_put(signal_table(signals, per=model.normalise_signals_per))
   arguments = (model.network, model.variables, table, subject.mask)
   options: dict[str, Any] = {"reach": model.reach, "precision": precision}
@@ -117,7 +118,7 @@ def reconstruct_with_deviations(
     keys = jax.random.split(jax.random.key(seed), n_passes)
     scaled, between = estimate_passes(*arguments, keys=keys, **options)
     variance = between[:, : len(MAP_NAMES)]
-    # Those that the network predicts.
+    # The variances that the network predicts follow the maps.
     if scaled.shape[-1] > len(MAP_NAMES):
       variance = variance + scaled[:, len(MAP_NAMES) :]
     scaled = scaled[:, : len(MAP_NAMES)]
@@ -134,7 +135,7 @@ def _in_physical_units(
   scaled: Float32[np.ndarray, "voxel 3"],
   variance: Float32[np.ndarray, "voxel 3"] | None,
 ) -> tuple[Maps, Maps | None]:
-  """Maps and their deviations."""
+  """Maps and standard deviations from outputs on the scale of [0, 1]."""
   scaled = scaled.astype(np.float64)
   maps = Maps.unstack(map_range.unscale(scaled).astype(np.float32))
   if variance is None:
@@ -151,27 +152,30 @@ def reconstruct_ensemble(
   n_passes: int = 0,
   seed: int = 0,
 ) -> tuple[Maps, Maps | None]:
-  """Mean maps of several networks, such as the folds of one study.
+  """Mean maps of several models, such as the folds of a cross-validation.
 
-  The variance is what the networks predict or drop in the mean, and what sets
-  them apart (Lakshminarayanan 2017).
+  The variance is the mean of the models' own variances, if they have some, plus
+  the variance of their maps from model to model (Lakshminarayanan 2017, section
+  2.4, with the unbiased estimate of the latter).
 
   Args:
-    models: the trained networks.
+    models: the trained models.
     subject: a scan of the models' sequence and window, with its signals.
-    precision: of activations and products, one of `PRECISIONS`.
-    n_passes: with dropout, of each network; see `reconstruct_with_deviations`.
-    seed: of what is dropped.
+    precision: precision of activations and products, one of `PRECISIONS`.
+    n_passes: number of passes with dropout of each model; see
+      `reconstruct_with_deviations`.
+    seed: seed of the dropout.
 
   Returns:
     Maps in physical units, [voxel] each, and their standard deviations; None
-    of a single network that has no deviations.
+    for a single model without any.
 
   Raises:
     UserError: as `reconstruct_with_deviations`.
   """
+  # All before the first is computed.
   for model in models:
-    check_scan(model, subject)
+    _check_scan(model, subject)
   estimates, variances = [], []
   for number, model in enumerate(models):
     maps, deviations = reconstruct_with_deviations(
@@ -192,16 +196,8 @@ def _unstacked(values: Float64[np.ndarray, "voxel 3"]) -> Maps:
   return Maps.unstack(values.astype(np.float32))
 
 
-def check_scan(model: Model, subject: Subject) -> None:
-  """Refuses a scan that the model was not trained for, naming both values.
-
-  Args:
-    model: the trained network.
-    subject: the scan.
-
-  Raises:
-    UserError: its frames, window or sequence are not the model's.
-  """
+def _check_scan(model: Model, subject: Subject) -> None:
+  """Raises `UserError` if the scan is not of the model's acquisition."""
   difference = subject.acquisition.difference(model.acquisition)
   if difference:
     own, expected = difference

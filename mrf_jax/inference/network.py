@@ -1,4 +1,4 @@
-"""What a network says of all voxels of a scan, in one compiled call."""
+"""Network inference on all voxels of a scan in one compiled call."""
 
 import functools
 import mmap
@@ -25,26 +25,29 @@ from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.runtime.precision import PRECISIONS, check_precision
 from mrf_jax.typing import AnyArray
 
-# Voxels that a network sees at once.
+# Number of voxels that a network processes at once.
 _BLOCK = 4096
-# Slices are cut to tiles of this many voxels along y and x, and those without
-# brain are left out: smaller ones waste less on the rim of the brain, larger
-# ones share more of their neighbours' features.
+# Number of voxels of a tile along y and x. Slices are cut to tiles, and those
+# without masked voxels are left out. Smaller tiles waste less on the rim of the
+# brain; larger ones share more features of neighbouring voxels.
 _TILE = 8
 
 
 def signal_table(
   signals: Complex64[np.ndarray, "voxel frame"], *, per: str
 ) -> Float32[np.ndarray, "block voxel 2T"]:
-  """Normalised signals in blocks, under a row of zeros and over more of them.
+  """Normalised signals in blocks of rows, of which row 0 is zero.
+
+  Row 0 stands for voxels outside of the mask, row i for voxel i - 1 within it;
+  rows of zeros fill the last block.
 
   Args:
     signals: sliding-window images of a scan's masked voxels.
-    per: what is standardised by itself; see `normalise_signals`.
+    per: what is standardised; see `normalise_signals`.
   """
   n_voxels, n_frames = signals.shape
   n_blocks = _rounded(-(-(1 + n_voxels) // _BLOCK))
-  # Zeros that start on a page: a CPU backend takes these without a copy.
+  # Memory that starts on a page, which a CPU backend uses without a copy.
   memory = mmap.mmap(-1, n_blocks * _BLOCK * 2 * n_frames * 4)
   rows = np.frombuffer(memory, np.float32).reshape(-1, 2 * n_frames)
   normalise_signals(signals, per=per, out=rows[1 : 1 + n_voxels])
@@ -60,22 +63,21 @@ def estimate(
   reach: int,
   precision: str = "float32",
 ) -> Float32[np.ndarray, "voxel output"]:
-  """What a network says of every voxel of a scan, on the scale of [0, 1].
+  """Outputs of a network for each masked voxel, on the scale of [0, 1].
 
   Args:
-    network: the Flax module; where it reaches beyond a voxel it has the halves
-      `temporal` and `spatial`.
+    network: the Flax module; one that sees more than a voxel has the methods
+      `temporal`, for a voxel's own features, and `spatial`.
     variables: its parameters and batch statistics.
-    table: of `signal_table`.
+    table: the signals, from `signal_table`.
     mask: the voxels, [slice, y, x].
     reach: voxels on each side of a patch's centre.
-    precision: of activations and products, one of `PRECISIONS`.
+    precision: precision of activations and products, one of `PRECISIONS`.
 
   Raises:
     UserError: the precision is unknown.
   """
-  found, _ = _estimate(network, variables, table, mask, reach, precision, None)
-  return found
+  return _estimate(network, variables, table, mask, reach, precision, None)[0]
 
 
 def estimate_passes(
@@ -92,22 +94,22 @@ def estimate_passes(
 ]:
   """Mean and variance of passes with dropout, all in one compiled call.
 
-  Monte Carlo dropout (Gal 2016). Every pass drops other activations, the same
-  of a voxel's own features for all neighbours that see them.
+  Monte Carlo dropout (Gal 2016). Each pass drops other activations. A voxel's
+  own features are computed, and dropped, once for all neighbours that see them.
 
   Args:
     network: the Flax module, with dropout.
     variables: its parameters and batch statistics.
-    table: of `signal_table`.
+    table: the signals, from `signal_table`.
     mask: the voxels, [slice, y, x].
     reach: voxels on each side of a patch's centre.
     keys: a random key for each pass, at least two.
-    precision: of activations and products, one of `PRECISIONS`.
+    precision: precision of activations and products, one of `PRECISIONS`.
 
   Returns:
-    Mean over the passes, on the scale of [0, 1], and the variance from pass to
-    pass. Where the network predicts logarithms of deviations, variances stand
-    in their place.
+    Mean over the passes, on the scale of [0, 1], and variance from pass to
+    pass. The logarithms of standard deviations that a network predicts are
+    turned into variances first.
 
   Raises:
     UserError: the precision is unknown.
@@ -118,46 +120,46 @@ def estimate_passes(
 
 
 def _estimate(network, variables, table, mask, reach, precision, keys):
-  """Outputs [voxel, output], and their variance where there are keys."""
+  """Outputs [voxel, output], and their variance over keys or None."""
   check_precision(precision)
   dtype, products = PRECISIONS[precision]
   params = jax.tree.map(lambda x: x.astype(dtype), variables["params"])
   variables = {**variables, "params": params}
   n_voxels = int(np.count_nonzero(mask))
   n_blocks = -(-(1 + n_voxels) // _BLOCK)
-  # Accelerators would multiply float32 with fewer bits.
+  # Accelerators would otherwise round the factors of float32 products.
   with jax.default_matmul_precision(products):
     if not reach and network.slices == 1:
-      found = _by_voxel(network, variables, table, n_blocks, keys)
+      by_row = _by_voxel(network, variables, table, n_blocks, keys)
       return jax.tree.map(
         lambda x: np.asarray(x).reshape(-1, x.shape[-1])[1 : 1 + n_voxels],
-        found,
+        by_row,
       )
     tiles, n_tile_blocks = _tiles(mask, reach, network.slices)
-    found = _by_tile(
+    by_tile = _by_tile(
       network, variables, table, n_blocks, tiles, n_tile_blocks, keys
     )
-  centres = _centres(tiles, reach, network.slices)
-  there = centres > 0
+  rows = _centres(tiles, reach, network.slices)
+  masked = rows > 0
 
   def by_voxel(outputs):
     estimates = np.empty((n_voxels, outputs.shape[-1]), np.float32)
-    estimates[centres[there] - 1] = np.asarray(outputs)[there]
+    estimates[rows[masked] - 1] = np.asarray(outputs)[masked]
     return estimates
 
-  return jax.tree.map(by_voxel, found)
+  return jax.tree.map(by_voxel, by_tile)
 
 
 @functools.partial(jax.jit, static_argnames="network")
 def _by_voxel(network, variables, table, n_blocks, keys):
-  """Outputs of a fingerprint-wise network, [block, voxel, output]."""
+  """Outputs of a network that sees single voxels, [block, voxel, output]."""
   dtype = _dtype_of(variables)
 
   def once(key):
     def voxels(block, i):
       x = block[:, None, None].astype(dtype)
-      found = network.apply(variables, x, train=False, rngs=_rngs(key, i))
-      return found[:, 0, 0].astype(jnp.float32)
+      outputs = network.apply(variables, x, train=False, rngs=_rngs(key, i))
+      return outputs[:, 0, 0].astype(jnp.float32)
 
     return _map_blocks(voxels, table, n_blocks)
 
@@ -166,12 +168,12 @@ def _by_voxel(network, variables, table, n_blocks, keys):
 
 @functools.partial(jax.jit, static_argnames="network")
 def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
-  """Outputs of a network with patches, [block, tile, y, x, output]."""
+  """Outputs of a network that sees patches, [block, tile, y, x, output]."""
   dtype = _dtype_of(variables)
 
-  def apply(half, x, key, i):
+  def apply(method, x, key, i):
     return network.apply(
-      variables, x, method=half, train=False, rngs=_rngs(key, i)
+      variables, x, method=method, train=False, rngs=_rngs(key, i)
     )
 
   def once(key):
@@ -183,9 +185,9 @@ def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
     features = features.reshape(-1, features.shape[-1])
 
     def spatial(block, i):
-      # Numbers of their own, behind those of the first half's blocks.
-      found = apply("spatial", features[block], key, len(table) + i)
-      return found.astype(jnp.float32)
+      # Other random numbers than those of the blocks of voxels.
+      outputs = apply("spatial", features[block], key, len(table) + i)
+      return outputs.astype(jnp.float32)
 
     return _map_blocks(spatial, tiles, n_tile_blocks)
 
@@ -193,23 +195,24 @@ def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
 
 
 def _rngs(key, number):
-  """Of the blocks of a pass, or none where nothing is dropped."""
+  """Random keys of a block in a pass with dropout; None without dropout."""
   return None if key is None else {"dropout": jax.random.fold_in(key, number)}
 
 
 def _moments(once: Callable, keys):
-  """Mean and variance of what `once` says for each key; once without keys."""
+  """Mean and variance of `once` over keys; one call and None without keys."""
   if keys is None:
     return once(None), None
 
   def outputs(key):
-    found = once(key)
-    if found.shape[-1] == len(MAP_NAMES):
-      return found
-    maps, log_deviations = split_deviations(found)
+    maps = once(key)
+    if maps.shape[-1] == len(MAP_NAMES):
+      return maps
+    maps, log_deviations = split_deviations(maps)
     return jnp.concatenate([maps, jnp.exp(2 * log_deviations)], -1)
 
-  # Sums of differences from the first: those of squares would lose digits.
+  # Sums of differences from the first pass, because the mean of squares minus
+  # the square of the mean would lose digits.
   first = outputs(keys[0])
 
   def add(sums, key):
@@ -225,40 +228,42 @@ def _moments(once: Callable, keys):
 
 
 def _dtype_of(variables):
-  """Type of the parameters, and so of activations."""
+  """Type of the parameters, which is that of the activations too."""
   return jax.tree.leaves(variables["params"])[0].dtype
 
 
 def _map_blocks(
   function: Callable, blocks: Array, n_blocks: Int32[Array, ""]
 ) -> Array:
-  """`function` of the first blocks and their numbers; zeros behind them.
+  """Applies `function` to each of the first blocks and its number.
 
-  The count is no constant, so that scans of alike heads share one program and
-  none of them pays for the blocks that fill its table up.
+  The results of the other blocks are zero. `n_blocks` is an argument of the
+  compiled program, not a constant: scans of similar heads share a program, and
+  none computes the blocks that only fill up its table.
   """
-  one = jax.eval_shape(function, blocks[0], 0)
+  result = jax.eval_shape(function, blocks[0], 0)
 
   def step(i, results):
     return results.at[i].set(function(blocks[i], i))
 
-  results = jnp.zeros((len(blocks), *one.shape), one.dtype)
+  results = jnp.zeros((len(blocks), *result.shape), result.dtype)
   return jax.lax.fori_loop(0, n_blocks, step, results)
 
 
 def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
-  """Row numbers of the tiles that hold brain, and how many blocks they fill.
+  """Rows of `signal_table` in each tile that has masked voxels.
 
   Returns:
-    [block, tile, y, x], each with the voxels around it that its estimates see;
-    [block, tile, slice, y, x] where they see several slices.
+    Row numbers [block, tile, y, x], or [block, tile, slice, y, x] for a network
+    that sees several slices, of the tile and of the voxels around it that its
+    estimates see; and the number of blocks that are not empty.
   """
-  # Room for the rounding up to whole tiles.
+  # The padding leaves room to round slices up to whole tiles.
   grid = make_grid([mask], padding=reach + _TILE)
   height = int(grid.area) // int(grid.width)
   planes = np.asarray(grid.rows).reshape(-1, height, int(grid.width))
   beside = slices // 2
-  # A void slice stands on either side.
+  # The grid has an empty slice below the first and above the last.
   planes = planes[1 - beside : len(planes) - 1 + beside, _TILE:, _TILE:]
   size = _TILE + 2 * reach
   shape = (slices, size, size)
@@ -275,7 +280,7 @@ def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
 
 
 def _centres(tiles: np.ndarray, reach: int, slices: int) -> np.ndarray:
-  """Row numbers of the voxels that tiles estimate, [block, tile, y, x]."""
+  """Rows of the voxels that each tile estimates, [block, tile, y, x]."""
   if slices > 1:
     tiles = tiles[:, :, slices // 2]
   inner = slice(reach, reach + _TILE)
@@ -283,6 +288,9 @@ def _centres(tiles: np.ndarray, reach: int, slices: int) -> np.ndarray:
 
 
 def _rounded(count: int) -> int:
-  """The next count of at most three binary digits and zeros behind them."""
+  """Rounds a count up to three binary digits followed by zeros.
+
+  Arrays then have few different shapes, each of which is compiled once.
+  """
   step = 1 << max(0, count.bit_length() - 3)
   return -(-count // step) * step

@@ -1,10 +1,9 @@
-"""Arrays in folders, by orbax."""
+"""Named arrays and trees of arrays in folders, written by orbax."""
 
 import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import pathlib
 import zipfile
@@ -15,31 +14,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from mrf_jax.io.claims import COMPRESSION
-
-
-def load_tree(path: pathlib.Path):
-  """The tree of a folder of an earlier version, as NumPy arrays.
-
-  Args:
-    path: the folder.
-
-  Raises:
-    Exception: whatever orbax raises for a missing or damaged folder.
-  """
-  with _quiet(), _checkpointer() as checkpointer:
-    folder = path.absolute()
-    metadata = checkpointer.metadata(folder)
-    tree = getattr(metadata, "item_metadata", metadata)
-    tree = getattr(tree, "tree", tree)
-    _refuse_absurd(folder, jax.tree.leaves(tree))
-    empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
-    return checkpointer.restore(folder, args=ocp.args.StandardRestore(empty))
-
 
 @contextlib.contextmanager
 def _quiet():
-  """Orbax raises its errors, and need not tell the log of them as well."""
+  """Silences orbax, which logs the errors that it raises as well."""
   before = logging.get_verbosity()
   logging.set_verbosity(logging.FATAL)
   try:
@@ -48,22 +26,12 @@ def _quiet():
     logging.set_verbosity(before)
 
 
-def _refuse_absurd(folder: pathlib.Path, leaves: list) -> None:
-  """Refuses sizes that the files of a folder could not hold."""
-  claimed = sum(
-    math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves
-  )
-  held = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-  if claimed > COMPRESSION * held:
-    raise ValueError(f"it claims {claimed:,} bytes, and holds {held:,}")
-
-
 def named_leaves(tree, name: str = "") -> dict[str, np.ndarray]:
-  """The arrays of a tree under the names of their places, in their order.
+  """The arrays of a tree by their paths in it, in the tree's order.
 
   Args:
     tree: any pytree of arrays.
-    name: what each place's name begins with.
+    name: prefix of each path.
   """
   pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
@@ -72,7 +40,7 @@ def named_leaves(tree, name: str = "") -> dict[str, np.ndarray]:
 
 
 def checksum(leaves: dict[str, np.ndarray]) -> str:
-  """SHA-256 of named arrays: names, types, shapes and values."""
+  """SHA-256 of named arrays: of their names, types, shapes and values."""
   digest = hashlib.sha256()
   for name in sorted(leaves):
     leaf = leaves[name]
@@ -82,71 +50,71 @@ def checksum(leaves: dict[str, np.ndarray]) -> str:
 
 
 def text_checksum(description: dict) -> str:
-  """SHA-256 of what JSON holds.
+  """SHA-256 of a dictionary that is stored as JSON.
 
   Args:
-    description: without the checksum itself.
+    description: the dictionary, without the checksum itself.
   """
   text = json.dumps(description, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
 def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  """Writes named arrays to a new folder, any process its own.
+  """Writes named arrays to a new folder of this process.
 
   Args:
-    path: the folder; it does not exist yet.
-    arrays: on the host.
+    path: the folder, which does not exist yet.
+    arrays: arrays on the host.
 
   Raises:
-    Exception: whatever orbax and the disk raise.
+    Exception: what orbax and the disk raise.
   """
-  with _quiet(), _checkpointer(_NamedArraysHandler()) as checkpointer:
+  with _quiet(), _checkpointer() as checkpointer:
     checkpointer.save(path.absolute(), args=_NamedArrays(arrays))
 
 
 def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The arrays of a folder that `save_arrays` wrote.
+  """Reads the arrays of a folder that `save_arrays` wrote.
 
   Args:
     path: the folder.
 
   Raises:
-    Exception: whatever orbax and NumPy raise for what is missing or damaged.
+    Exception: what orbax and NumPy raise for a missing or damaged folder.
   """
-  with _quiet(), _checkpointer(_NamedArraysHandler()) as checkpointer:
+  with _quiet(), _checkpointer() as checkpointer:
     return checkpointer.restore(path.absolute(), args=_NamedArrays())
 
 
 class _NamedArraysHandler(ocp.CheckpointHandler):
-  """Arrays of this process alone.
+  """Handler for arrays of this process alone.
 
-  Orbax's own handlers write global arrays, all processes together, or host
-  arrays, process 0 for all; here every process has folds that no other knows.
+  Orbax's own handlers write global arrays by all processes together, or host
+  arrays by process 0; here every process has folds of its own.
   """
 
   _NAME = "arrays.npz"
 
   def save(self, directory, args: "_NamedArrays"):
     with open(directory / self._NAME, "wb") as file:
-      # An archive, whose members have checksums.
+      # A zip archive, whose members have checksums.
       np.savez(file, **args.arrays)  # type: ignore[arg-type]
 
   def restore(self, directory, args: "_NamedArrays"):
     del args
-    # NumPy leaves a damaged file open.
+    # Opened here, because NumPy does not close a damaged file.
     with open(directory / self._NAME, "rb") as file:
-      _refuse_packed(file)
+      _check_unpacked(file)
       return dict(np.load(file, allow_pickle=False))
 
 
-def _refuse_packed(file: BinaryIO) -> None:
-  """Refuses an archive that is larger than its file, and goes to its start."""
+def _check_unpacked(file: BinaryIO) -> None:
+  """Raises `ValueError` if an archive's members are larger than its file."""
   with zipfile.ZipFile(file) as archive:
     claimed = sum(member.file_size for member in archive.infolist())
-  held = file.seek(0, os.SEEK_END)
-  if claimed > held:
-    raise ValueError(f"it claims {claimed:,} bytes, and holds {held:,}")
+  n_bytes = file.seek(0, os.SEEK_END)
+  if claimed > n_bytes:
+    raise ValueError(f"it claims {claimed:,} bytes, and holds {n_bytes:,}")
   file.seek(0)
 
 
@@ -155,19 +123,19 @@ def _refuse_packed(file: BinaryIO) -> None:
 )
 @dataclasses.dataclass
 class _NamedArrays(ocp.args.CheckpointArgs):
-  """What the handler writes; nothing, when it reads."""
+  """The arrays that the handler writes; none when it reads."""
 
   arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def _checkpointer(handler: ocp.CheckpointHandler | None = None):
-  """One that waits for no other process; orbax's own handler by default."""
+def _checkpointer() -> ocp.Checkpointer:
+  """A checkpointer that waits for no other process."""
   own = jax.process_index()
   options = ocp.options.MultiprocessingOptions(
     primary_host=own,
     active_processes={own},
     barrier_sync_key_prefix=f"process-{own}",
   )
-  if handler is None:
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
-  return ocp.Checkpointer(handler, multiprocessing_options=options)
+  return ocp.Checkpointer(
+    _NamedArraysHandler(), multiprocessing_options=options
+  )

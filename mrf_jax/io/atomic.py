@@ -1,4 +1,9 @@
-"""Files and folders that appear under their name only when complete."""
+"""Atomic writing: files and folders get their name only when complete.
+
+`atomicwrites` was looked at: it writes single files, and is unmaintained
+(archived in 2022). Here folders and groups of files are replaced too, and what
+killed processes left behind is removed.
+"""
 
 import contextlib
 import errno
@@ -13,31 +18,31 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mrf_jax.errors import UserError, reason
 
-# After so long without a word from another host, what it was writing is
-# nobody's.
+# What another host was writing is abandoned if it has not changed for so long.
 _ABANDONED_S = 24 * 3600
 _HOST = socket.gethostname().replace("-", "_")
 
-# Folder to the function that is told of every file or folder completed below,
-# and of every file removed.
+# Folder to the function that is called for every file or folder that is
+# completed below it, and for every file that is removed.
 _Observer = Callable[[pathlib.Path | None, pathlib.Path], None]
 _observers: dict[pathlib.Path, _Observer] = {}
 
 
 def observe(folder: pathlib.Path, function: _Observer) -> None:
-  """Has a function told of what is completed below a folder, from now on.
+  """Calls a function for all that is completed below a folder, from now on.
 
   Args:
-    folder: resolved; of folders inside each other the innermost is told.
-    function: takes where the complete file or folder lies, and the path that
-      it will have in a moment; or None, and the path of a file that is to go;
-      one given before for the folder gives way.
+    folder: a resolved path. For folders inside each other, the function of the
+      innermost one is called.
+    function: called with the complete file or folder and the path that it will
+      have in a moment, or with None and the path of a file that will be
+      removed. It replaces an earlier function of the folder.
   """
   _observers[folder] = function
 
 
 def remove(path: str | os.PathLike) -> None:
-  """Removes a file that has become untrue, if it is there.
+  """Removes a file that is no longer true, if it exists.
 
   Args:
     path: the file.
@@ -46,14 +51,14 @@ def remove(path: str | os.PathLike) -> None:
     UserError: a folder has the name.
   """
   path = pathlib.Path(path)
-  _refuse_folder(path)
+  _check_no_folder(path)
   if os.path.lexists(path):
-    _tell(None, path)
+    _call_observer(None, path)
     path.unlink()
 
 
-def _tell(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
-  """Tells the observer of what is below its folder, by its name there."""
+def _call_observer(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
+  """Calls the observer of the innermost folder that has one."""
   # A folder below may be a link to another disk.
   for folder in path.absolute().parents:
     root = folder.resolve()
@@ -64,16 +69,16 @@ def _tell(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def writing_to(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """The folder, made if it is not there; what fails in the block is named.
+  """Makes a folder for a block that writes to it, and names it in errors.
 
   Args:
     folder: where the block writes.
 
   Yields:
-    The folder.
+    The folder, which exists.
 
   Raises:
-    UserError: the operating system refuses to write there.
+    UserError: the operating system cannot write there.
   """
   folder = pathlib.Path(folder)
   try:
@@ -84,36 +89,37 @@ def writing_to(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def check_room(folder: str | os.PathLike, n_bytes: int) -> None:
-  """Refuses to begin a file that will not fit, where its writer cannot fail.
+  """Raises `OSError` if a file that is to be written will not fit.
 
-  HDF5 dies of a full disk, at the latest when the file is closed.
+  For writers that cannot report a full disk: HDF5 crashes, at the latest when
+  the file is closed.
 
   Args:
-    folder: of the file.
-    n_bytes: that it will have.
+    folder: the folder of the file.
+    n_bytes: bytes that the file will have.
 
   Raises:
-    OSError: it is larger than the disk's room, or than files may be.
+    OSError: the disk has less room, or files may not be so large.
   """
   limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
   if limit not in (resource.RLIM_INFINITY, -1) and n_bytes > limit:
     raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
   disk = shutil.disk_usage(folder)
-  # Some file systems of the system itself have no size.
+  # Virtual file systems report no size.
   if disk.total and n_bytes > disk.free:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Temporary path beside `path`, renamed to it when the block succeeds.
+  """Temporary path next to `path`, renamed to it when the block succeeds.
 
   The temporary name keeps all suffixes, because libraries choose the format
-  by them (`.nii.gz`). A failed block leaves the old file as it was; what killed
-  processes left behind is removed.
+  by them (`.nii.gz`). A failed block leaves the old file as it was. Temporary
+  files of killed processes are removed.
 
   Args:
-    path: the file to write; its directory exists.
+    path: the file to write, in a folder that exists.
 
   Yields:
     The name to write to.
@@ -122,7 +128,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     UserError: a folder has the name.
   """
   path = pathlib.Path(path)
-  _refuse_folder(path)
+  _check_no_folder(path)
   for leftover in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
     if not _is_written(leftover):
       leftover.unlink(missing_ok=True)
@@ -130,13 +136,14 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   try:
     yield temporary
     _to_disk(temporary)
-    _tell(temporary, path)
+    _call_observer(temporary, path)
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
 
 
-def _refuse_folder(path: pathlib.Path) -> None:
+def _check_no_folder(path: pathlib.Path) -> None:
+  """Raises `UserError` if a folder has the name of a file."""
   if path.is_dir():
     raise UserError(
       f"{path}: is a folder, where a file is to be written; remove {path}, and "
@@ -146,13 +153,13 @@ def _refuse_folder(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Temporary folder beside `path`, renamed to it when the block succeeds.
+  """Temporary folder next to `path`, renamed to it when the block succeeds.
 
-  A failed block leaves the old folder as it was; what killed processes left
-  behind is removed.
+  A failed block leaves the old folder as it was. Temporary folders of killed
+  processes are removed.
 
   Args:
-    path: the folder to write; folders above it are made.
+    path: the folder to write; missing folders above it are created.
 
   Yields:
     An empty folder to write to.
@@ -162,10 +169,10 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """
   if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
     raise UserError(
-      f"{path}: is no folder, where one is to be written; remove {path}, and "
-      "the same command writes it"
+      f"{path}: is not a folder, where one is to be written; remove {path}, "
+      "and the same command writes it"
     )
-  # Written by one process at a time, which holds a lock further up.
+  # A lock of a folder above makes sure that only one process writes.
   for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
     shutil.rmtree(leftover, ignore_errors=True)
   temporary = path.with_name(f".{path.name}.{_owner()}.tmp")
@@ -176,7 +183,7 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     for file in temporary.rglob("*"):
       if file.is_file():
         _to_disk(file)
-    _tell(temporary, path)
+    _call_observer(temporary, path)
     if path.exists():
       os.replace(path, old)
     os.replace(temporary, path)
@@ -194,13 +201,14 @@ def replacing_files(
   """Temporary folder whose files move into `folder` when the block succeeds.
 
   A failed block leaves the old files as they were. A process that is killed
-  while they move, which takes an instant, leaves a mixture without a record.
+  while they move, which takes an instant, leaves old and new files without a
+  record.
 
   Args:
-    folder: it exists; other files in it stay.
-    record: the file that says what the others are: the first of the old ones
-      to go, the last of the new ones to come.
-    instead_of: files in it that do not belong to the new ones.
+    folder: a folder that exists; other files in it stay.
+    record: the file that describes the others: the old one is removed first,
+      the new one comes last.
+    instead_of: files in the folder that do not belong to the new ones.
 
   Yields:
     An empty folder to write to.
@@ -216,12 +224,12 @@ def replacing_files(
     temporary.mkdir()
     yield temporary
     new = sorted(temporary.iterdir(), key=lambda f: (f.name == record, f.name))
-    gone = [folder / name for name in (record, *instead_of)]
-    for path in (*gone, *(folder / file.name for file in new)):
-      _refuse_folder(path)
+    old = [folder / name for name in (record, *instead_of)]
+    for path in (*old, *(folder / file.name for file in new)):
+      _check_no_folder(path)
     for file in new:
       _to_disk(file)
-    for path in gone:
+    for path in old:
       path.unlink(missing_ok=True)
     for file in new:
       os.replace(file, folder / file.name)
@@ -230,10 +238,10 @@ def replacing_files(
 
 
 def is_unfinished(path: pathlib.PurePath) -> bool:
-  """Whether a name, or that of a folder in it, is of what is being written.
+  """Whether a path is a temporary one of this module, or inside of one.
 
   Args:
-    path: from a folder on that is not.
+    path: relative to a folder that is complete.
   """
   return any(
     part.startswith((".tmp-", ".new-"))
@@ -243,12 +251,12 @@ def is_unfinished(path: pathlib.PurePath) -> bool:
 
 
 def _owner() -> str:
-  """This process, in the names of what it has not finished."""
+  """Name of this process in the names of its temporary files."""
   return f"{os.getpid()}@{_HOST}"
 
 
 def _is_written(unfinished: pathlib.Path) -> bool:
-  """Whether a process writes there, or may: `.tmp-OWNER` or `.new-OWNER`."""
+  """Whether a process may still write to `.tmp-OWNER…` or `.new-OWNER`."""
   pid, at, host = unfinished.name.split("-")[1].partition("@")
   if at and host != _HOST:
     with contextlib.suppress(OSError):
@@ -256,11 +264,12 @@ def _is_written(unfinished: pathlib.Path) -> bool:
     return False
   if not pid.isdecimal():
     return True
-  # An earlier process may have had our number, as all do in some containers.
+  # An earlier process may have had our number: in some containers all have it.
   return int(pid) != os.getpid() and _is_running(int(pid))
 
 
 def _is_running(pid: int) -> bool:
+  """Whether a process of this number exists on this host."""
   try:
     os.kill(pid, 0)
   except ProcessLookupError:
@@ -271,6 +280,6 @@ def _is_running(pid: int) -> bool:
 
 
 def _to_disk(path: pathlib.Path) -> None:
-  """Waits until a file outlives a power failure, and not its name alone."""
+  """Waits until a file's content, not only its name, is on the disk."""
   with open(path, "rb") as file:
     os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Checks of what a file's header claims against the size of the file."""
+"""Checks the sizes that a file's header claims against the file's size."""
 
 import math
 import os
@@ -6,34 +6,34 @@ from collections.abc import Sequence
 
 from mrf_jax.errors import UserError
 
-# Bytes that deflate, the compression of gzip, zip and HDF5, can make of one at
-# the most: a header that claims more than the file can hold is damaged.
+# Bytes that one byte can unpack to at most in deflate, the compression of gzip,
+# zip and HDF5. A header that claims more than its file can hold is damaged.
 COMPRESSION = 1032
 
 
 def check_claim(
-  path: str | os.PathLike,
+  name: str | os.PathLike,
   shape: Sequence[int],
   itemsize: int,
   held_bytes: int,
 ) -> None:
-  """Refuses a header that claims more than its file could hold.
+  """Raises `UserError` if a header claims more than its file can hold.
 
   Args:
-    path: of the file, for messages.
-    shape: of the values, as the header has it.
-    itemsize: bytes of one.
-    held_bytes: the most that there can be, unpacked.
+    name: of the file or of the array in it, for the message.
+    shape: of the values, as the header claims it.
+    itemsize: bytes of one value.
+    held_bytes: the most that the file can hold, unpacked.
 
   Raises:
-    UserError: the claim is larger, or the shape is none.
+    UserError: the claim is larger, or the shape is not valid.
   """
   shape = tuple(map(int, shape))
   claimed = math.prod(shape) * itemsize
   if min(shape, default=0) < 0:
-    raise UserError(f"{path}: damaged, the header claims the shape {shape}")
+    raise UserError(f"{name}: damaged, the header claims the shape {shape}")
   if claimed > held_bytes:
     raise UserError(
-      f"{path}: damaged, the header claims the shape {shape}, {claimed:,} "
+      f"{name}: damaged, the header claims the shape {shape}, {claimed:,} "
       "bytes, more than the file can hold"
     )

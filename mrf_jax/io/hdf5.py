@@ -1,32 +1,29 @@
-"""What an HDF5 file of a stranger may not do: lead elsewhere, or claim much.
+"""Checks of untrusted HDF5 files: links, claimed sizes, checksums."""
 
-And what says whether one of ours is as it was written.
-"""
-
-import math
 import os
 import zlib
+from collections.abc import Iterator
 
 import h5py
 import numpy as np
 
 from mrf_jax.errors import UserError
-from mrf_jax.io.claims import COMPRESSION
+from mrf_jax.io.claims import COMPRESSION, check_claim
 
 _CHECKSUM = "crc32"
-# How a list of any length lies in a file: how long it is, and where it is.
+# How a file refers to a list of variable length: its length and its place.
 _LIST = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
 
 def check_links(file: h5py.File) -> None:
-  """Refuses a file whose names lead out of it, or around in it.
+  """Raises `UserError` if a name in a file is a link.
 
   Args:
-    file: an open file; names are looked at two levels deep, as deep as files
-      of ours, of ISMRMRD and of MATLAB are read.
+    file: an open file. Its names are checked two levels deep, which is as deep
+      as subject, ISMRMRD and MATLAB files are read.
 
   Raises:
-    UserError: there is a soft or an external link.
+    UserError: a name is a soft or an external link.
   """
   for group in (file, *_groups(file)):
     for name in group:
@@ -40,7 +37,8 @@ def check_links(file: h5py.File) -> None:
         raise UserError(f"{name} is a link ({link.path!r}), not followed")
 
 
-def _groups(file: h5py.File):
+def _groups(file: h5py.File) -> Iterator[h5py.Group]:
+  """Groups at the first level, without those behind links."""
   for name in file:
     link = file.get(name, getlink=True)
     if isinstance(link, h5py.HardLink) and file.get(name, getclass=True) is (
@@ -50,46 +48,45 @@ def _groups(file: h5py.File):
 
 
 def check_dataset(dataset: h5py.Dataset) -> None:
-  """Refuses values that lie in other files, or more than this one can hold.
+  """Checks, before it is read, that a dataset is what its file can hold.
 
   Args:
-    dataset: not read yet.
+    dataset: a dataset that is not read yet.
 
   Raises:
-    UserError: it does one of these.
+    UserError: its values are in other files, or it claims more than this file
+      can hold.
   """
   name = dataset.name
   if dataset.is_virtual or dataset.external:
     raise UserError(f"{name} takes its values from other files; not followed")
-  claimed = math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
-  held = os.path.getsize(dataset.file.filename)
-  packed = dataset.id.get_create_plist().get_nfilters() > 0
-  if claimed > (COMPRESSION if packed else 1) * held:
+  file_bytes = os.path.getsize(dataset.file.filename)
+  is_packed = dataset.id.get_create_plist().get_nfilters() > 0
+  held_bytes = (COMPRESSION if is_packed else 1) * file_bytes
+  check_claim(name, dataset.shape or (0,), dataset.dtype.itemsize, held_bytes)
+  listed_bytes = _listed_bytes(dataset)
+  if listed_bytes > file_bytes:
     raise UserError(
-      f"{name} claims {claimed:,} bytes, more than a file of {held:,} can hold"
-    )
-  listed = _listed_bytes(dataset)
-  if listed > held:
-    raise UserError(
-      f"{name} claims lists of {listed:,} bytes in a file of {held:,}"
+      f"{name} claims lists of {listed_bytes:,} bytes in a file of "
+      f"{file_bytes:,}"
     )
 
 
 def _listed_bytes(dataset: h5py.Dataset) -> int:
-  """What the lists and texts in a dataset claim to hold.
+  """Bytes that the lists and texts in a dataset claim to hold.
 
-  Each element says a length, and where its values lie; HDF5 asks for memory by
-  the length before it looks there.
+  Each element holds a length and the place of its values. HDF5 allocates memory
+  for the length before it looks at the place.
   """
   kind = dataset.id.get_type()
   lists = _lists(dataset.name, kind)
   if not lists:
     return 0
-  whole = isinstance(kind, h5py.h5t.TypeCompoundID)
-  size = kind.get_size() if whole else _LIST.itemsize
+  is_compound = isinstance(kind, h5py.h5t.TypeCompoundID)
+  size = kind.get_size() if is_compound else _LIST.itemsize
   settings = dataset.file.id.get_create_plist()
   if settings.get_sizes()[0] != 8:
-    raise UserError(f"{dataset.name}: addresses of 8 bytes are wanted")
+    raise UserError(f"{dataset.name}: addresses need 8 bytes")
   total = 0
   for elements in _stored_elements(dataset, size):
     for place, item_bytes in lists:
@@ -101,7 +98,7 @@ def _listed_bytes(dataset: h5py.Dataset) -> int:
 def _lists(
   name: str, kind: h5py.h5t.TypeID, place: int = 0
 ) -> list[tuple[int, int]]:
-  """Where the lists and texts of an element begin, and bytes of their items."""
+  """Offsets of the lists and texts in an element, and bytes of their items."""
   if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
     return [(place, 1)]
   if isinstance(kind, h5py.h5t.TypeVlenID):
@@ -111,9 +108,9 @@ def _lists(
     return [(place, item.get_size())]
   if isinstance(kind, h5py.h5t.TypeCompoundID):
     return [
-      found
+      member
       for number in range(kind.get_nmembers())
-      for found in _lists(
+      for member in _lists(
         name,
         kind.get_member_type(number),
         place + kind.get_member_offset(number),
@@ -125,14 +122,14 @@ def _lists(
 
 
 def _has_texts(kind: h5py.h5t.TypeID) -> bool:
-  """Whether texts of any length are in a type, apart from its members."""
+  """Whether a type that is not compound has texts of variable length."""
   if isinstance(kind, h5py.h5t.TypeArrayID):
     kind = kind.get_super()
   return isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
 
 
 def _stored_elements(dataset: h5py.Dataset, size: int) -> list[np.ndarray]:
-  """Elements of a dataset as they lie in the file, [element, byte] each."""
+  """Elements of a dataset as the file stores them, [element, byte] a block."""
   places: list[tuple[int, int]] = []
   if dataset.chunks is None:
     layout = dataset.id.get_create_plist().get_layout()
@@ -140,7 +137,7 @@ def _stored_elements(dataset: h5py.Dataset, size: int) -> list[np.ndarray]:
     if layout == h5py.h5d.COMPACT and dataset.size:
       raise UserError(
         f"{dataset.name}: lists within a header are not read; "
-        "h5repack -l CONTI puts them elsewhere"
+        "h5repack -l CONTI moves them out of it"
       )
     if offset is not None:
       places.append((offset, dataset.size * size))
@@ -148,28 +145,28 @@ def _stored_elements(dataset: h5py.Dataset, size: int) -> list[np.ndarray]:
     if dataset.id.get_create_plist().get_nfilters():
       raise UserError(
         f"{dataset.name}: lists behind filters are not read; "
-        "h5repack -f NONE takes the filters off"
+        "h5repack -f NONE removes the filters"
       )
     dataset.id.chunk_iter(
       lambda chunk: places.append((chunk.byte_offset, chunk.size))
     )
-  found = []
-  held = os.path.getsize(dataset.file.filename)
+  blocks = []
+  file_bytes = os.path.getsize(dataset.file.filename)
   with open(dataset.file.filename, "rb") as file:
     for offset, n_bytes in places:
       file.seek(offset)
-      data = file.read(min(n_bytes, held))
+      data = file.read(min(n_bytes, file_bytes))
       whole = len(data) // size * size
-      found.append(np.frombuffer(data[:whole], np.uint8).reshape(-1, size))
-  return found
+      blocks.append(np.frombuffer(data[:whole], np.uint8).reshape(-1, size))
+  return blocks
 
 
 def write_checked(group: h5py.Group, name: str, values: np.ndarray) -> None:
   """Writes an array with its checksum, for `check_unchanged`.
 
   Args:
-    group: of a file that is open for writing.
-    name: of the new dataset; groups above it are made.
+    group: a group of a file that is open for writing.
+    name: of the new dataset; missing groups above it are created.
     values: the array.
   """
   dataset = group.create_dataset(name, data=values)
@@ -177,14 +174,14 @@ def write_checked(group: h5py.Group, name: str, values: np.ndarray) -> None:
 
 
 def check_unchanged(dataset: h5py.Dataset, values: np.ndarray) -> None:
-  """Refuses values that are not those that `write_checked` wrote.
+  """Raises `UserError` if values are not those that `write_checked` wrote.
 
   Args:
-    dataset: it may have no checksum, and is taken as it is then.
-    values: all of it, as read.
+    dataset: a dataset, which is not checked if it has no checksum.
+    values: all of its values, as read.
 
   Raises:
-    UserError: they differ, or the checksum is no number.
+    UserError: the values do not have the stored checksum.
   """
   stored = dataset.attrs.get(_CHECKSUM)
   if stored is not None and not np.array_equal(stored, _checksum(values)):
@@ -195,5 +192,6 @@ def check_unchanged(dataset: h5py.Dataset, values: np.ndarray) -> None:
 
 
 def _checksum(values: np.ndarray) -> int:
+  """CRC-32 of an array's bytes."""
   data = np.ascontiguousarray(values).reshape(-1)
   return zlib.crc32(data.view(np.uint8).data)

@@ -1,4 +1,4 @@
-"""Where the slices of an ISMRMRD file lie."""
+"""Positions of the slices of an ISMRMRD file: numbers and affine."""
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -13,20 +13,23 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def slice_numbers(heads: np.ndarray) -> Int[np.ndarray, "acquisition"]:
-  """Number of each acquisition's slice; 0 where the header has none.
+  """Slice number of each acquisition; 0 if the header does not have it.
 
-  KomaMRI counts repetitions as slices: numbers that appear once each, at one
-  position, are none.
+  Numbers that appear once each, all at one position, count repetitions (as
+  KomaMRI does), and are replaced by 0 too.
+
+  Args:
+    heads: acquisition headers.
   """
   names = heads.dtype.names or ()
-  nothing = np.zeros(len(heads), int)
+  zeros = np.zeros(len(heads), int)
   if "idx" not in names or "slice" not in (heads.dtype["idx"].names or ()):
-    return nothing
+    return zeros
   numbers = heads["idx"]["slice"].astype(int)
-  alone = len(np.unique(numbers)) == len(numbers)
-  if alone and "position" in names:
+  appear_once = len(np.unique(numbers)) == len(numbers)
+  if appear_once and "position" in names:
     if np.all(heads["position"] == heads["position"][0]):
-      return nothing
+      return zeros
   return numbers
 
 
@@ -36,10 +39,10 @@ def affine_of_slices(
   fov_mm: tuple[float, float, float] | None,
   matrix: tuple[int, int, int] | None,
 ) -> Float64[np.ndarray, "4 4"] | None:
-  """Voxel index (x, y, slice) to RAS, mm.
+  """Affine of the slices: voxel index (x, y, slice) to RAS, mm.
 
-  x runs along the read direction, y along the phase direction, and the
-  position of an acquisition is that of voxel (nx // 2, ny // 2).
+  x is along the read direction, y along the phase direction, and the position
+  of an acquisition is that of voxel (nx // 2, ny // 2).
 
   Args:
     heads: acquisition headers.
@@ -47,7 +50,7 @@ def affine_of_slices(
     matrix: voxels (x, y, z).
 
   Returns:
-    The affine; None where the header does not hold it.
+    The affine; None if the headers do not have what it needs.
 
   Raises:
     UserError: the directions are not at right angles, or the slices are not
@@ -64,11 +67,11 @@ def affine_of_slices(
     return None
   if not np.allclose(first @ first.T, np.eye(3), atol=_TOLERANCE):
     raise UserError(
-      "the read, phase and slice directions of the acquisitions are no unit "
+      "the read, phase and slice directions of the acquisitions are not unit "
       f"vectors at right angles: {np.round(first, 3).tolist()}"
     )
   if not np.allclose(frames, first, atol=_TOLERANCE):
-    raise UserError("the acquisitions lie in planes of several directions")
+    raise UserError("the acquisitions are in planes of several directions")
   slices = slice_numbers(heads)
   numbers = np.unique(slices)
   centres = np.array(

@@ -1,4 +1,10 @@
-"""Raw k-space of a scanner: ISMRMRD files read with h5py alone."""
+"""Reads the raw k-space of ISMRMRD files with h5py.
+
+The package `ismrmrd` was looked at: it copies each acquisition header into a C
+structure byte by byte, which is wrong where a writer pads it differently, and
+allocates the sizes that a header claims. Here fields are found by name, and
+lists that claim more than the file holds are an error.
+"""
 
 import dataclasses
 import math
@@ -9,6 +15,7 @@ import h5py
 import numpy as np
 from jaxtyping import Complex64, Float32, Float64, Int
 
+from mrf_jax.checks import check_finite
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.hdf5 import check_dataset, check_links
 from mrf_jax.io.ismrmrd_geometry import affine_of_slices, slice_numbers
@@ -16,7 +23,7 @@ from mrf_jax.io.untrusted import HDF5, time_limit, try_file
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
 _NOISE_FLAG = 1 << 18
-# What makes acquisitions fit into one array, and so must not change.
+# The sizes of an acquisition, which must be equal to store all in one array.
 _SIZES = (
   "active_channels",
   "number_of_samples",
@@ -41,7 +48,7 @@ class RawData:
       the standard (KomaMRI writes metres); None if absent.
     matrix: voxels of the image (x, y, z) as the header has it; None if
       absent.
-    slices: number of the slice of each acquisition; 0 if absent.
+    slices: slice number of each acquisition; 0 if absent.
     affine: voxel index (x, y, slice) to RAS, [4, 4], mm; None if absent.
     vendor: maker of the scanner, or the simulator; None if absent.
     field_strength_t: main magnetic field, tesla; None if absent.
@@ -58,11 +65,11 @@ class RawData:
 
 
 def load_raw_data(path: str | os.PathLike) -> RawData:
-  """The k-space of an ISMRMRD file, without its noise measurements.
+  """Reads the k-space of an ISMRMRD file, without its noise measurements.
 
   Fields are found by their names in the compound type of `dataset/data`, so
   that the padding of the acquisition header, which differs between writers,
-  does not matter. Samples that the header says to discard are left out.
+  does not matter. Samples that the header marks to be discarded are left out.
 
   Args:
     path: the HDF5 file (Inati 2017, the ISMRM raw data format).
@@ -71,8 +78,8 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
     The acquisitions, which must all be of one size.
 
   Raises:
-    UserError: there is no such file, or it is not a sound ISMRMRD file; the
-      line names the acquisition, counted from 0 in the file, if one is wrong.
+    UserError: there is no such file, or it is not a sound ISMRMRD file. If an
+      acquisition is wrong, the error names it, counted from 0 in the file.
   """
   try:
     try_file(path, HDF5)
@@ -101,7 +108,7 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
 
 
 def _read_acquisitions(file: h5py.File):
-  """Samples, trajectory (or None) and headers of all but noise."""
+  """Samples, trajectory (or None) and headers of all but noise acquisitions."""
   dataset = file.get("dataset/data")
   if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
     raise UserError("no acquisitions in dataset/data")
@@ -111,6 +118,38 @@ def _read_acquisitions(file: h5py.File):
   kept = np.flatnonzero(heads["flags"] & np.uint64(_NOISE_FLAG) == 0)
   if not kept.size:
     raise UserError("no acquisitions in dataset/data, noise left out")
+  n_coils, n_samples, n_dimensions, pre, post = _common_sizes(heads, kept)
+  samples, trajectories = None, None
+  rank = {int(index): row for row, index in enumerate(kept)}
+  for start in range(0, len(dataset), _BLOCK):
+    block = dataset.fields(["traj", "data"])[start : start + _BLOCK]
+    for index, (positions, values) in enumerate(block, start):
+      if index not in rank:
+        continue
+      values = _checked(
+        index, "data", values, (n_coils, n_samples, 2), "coils × samples × 2"
+      )
+      positions = _checked(
+        index,
+        "trajectory",
+        positions,
+        (n_samples, n_dimensions),
+        "samples × dimensions",
+      )
+      # Allocated only after the data have the sizes that the headers claim.
+      if samples is None or trajectories is None:
+        samples = np.empty((len(kept), *values.shape[:2]), np.complex64)
+        trajectories = np.empty((len(kept), *positions.shape), np.float32)
+      samples[rank[index]] = values.view(np.complex64)[..., 0]
+      trajectories[rank[index]] = positions
+  assert samples is not None and trajectories is not None
+  used = slice(pre, n_samples - post)
+  trajectory = trajectories[:, used] if n_dimensions else None
+  return samples[..., used], trajectory, heads[kept]
+
+
+def _common_sizes(heads: np.ndarray, kept: np.ndarray) -> tuple[int, ...]:
+  """The `_SIZES` of all kept acquisitions, which must be equal."""
   first = {name: int(heads[name][kept[0]]) for name in _SIZES}
   for name in _SIZES:
     other = kept[heads[name][kept] != first[name]]
@@ -130,38 +169,11 @@ def _read_acquisitions(file: h5py.File):
       f"acquisition {kept[0]}: nothing is left of {n_coils} coils and "
       f"{n_samples} samples, {pre} + {post} of them to discard"
     )
-
-  samples, trajectories = None, None
-  rank = {int(index): row for row, index in enumerate(kept)}
-  for start in range(0, len(dataset), _BLOCK):
-    block = dataset.fields(["traj", "data"])[start : start + _BLOCK]
-    for index, (positions, values) in enumerate(block, start):
-      if index not in rank:
-        continue
-      values = _checked(
-        index, "data", values, (n_coils, n_samples, 2), "coils × samples × 2"
-      )
-      positions = _checked(
-        index,
-        "trajectory",
-        positions,
-        (n_samples, n_dimensions),
-        "samples × dimensions",
-      )
-      # Made only now that the data bear out the sizes in the headers.
-      if samples is None or trajectories is None:
-        samples = np.empty((len(kept), *values.shape[:2]), np.complex64)
-        trajectories = np.empty((len(kept), *positions.shape), np.float32)
-      samples[rank[index]] = values.view(np.complex64)[..., 0]
-      trajectories[rank[index]] = positions
-  assert samples is not None and trajectories is not None
-  used = slice(pre, n_samples - post)
-  trajectory = trajectories[:, used] if n_dimensions else None
-  return samples[..., used], trajectory, heads[kept]
+  return tuple(first.values())
 
 
 def _check_fields(dtype: np.dtype) -> None:
-  """The named fields that are read, with lists of float32 where they vary."""
+  """Checks that the fields to read exist and have their types."""
   names = dtype.names or ()
   for name in ("head", "traj", "data"):
     if name not in names:
@@ -173,29 +185,26 @@ def _check_fields(dtype: np.dtype) -> None:
     if name not in (dtype["head"].names or ()):
       raise UserError(f"the headers in dataset/data have no field {name}")
     if dtype["head"][name].kind != "u":
-      raise UserError(f"header field {name} of dataset/data is no count")
+      raise UserError(f"header field {name} of dataset/data is not a count")
 
 
 def _checked(
   index: int, name: str, values, shape: tuple[int, ...], meaning: str
 ) -> np.ndarray:
-  """Values of one acquisition in their shape, all there and finite."""
+  """Values of one acquisition in their shape, complete and finite."""
   values = np.ascontiguousarray(values, np.float32)
   if values.size != math.prod(shape):
     raise UserError(
       f"acquisition {index}: {values.size} values of {name}, but "
       f"{meaning} = {' × '.join(map(str, shape))}"
     )
-  n_bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-  if n_bad:
-    raise UserError(
-      f"acquisition {index}: {n_bad} values of {name} are NaN or infinite"
-    )
-  return values.reshape(shape)
+  values = values.reshape(shape)
+  check_finite(f"acquisition {index}: {name}", values)
+  return values
 
 
 def _read_header(file: h5py.File) -> dict:
-  """The fields of `RawData` that the XML header holds, None where absent."""
+  """The fields of `RawData` in the XML header, None where absent."""
   absent = ("fov_mm", "matrix", "vendor", "field_strength_t")
   if not isinstance(file.get("dataset/xml"), h5py.Dataset):
     return dict.fromkeys(absent)
@@ -205,7 +214,7 @@ def _read_header(file: h5py.File) -> dict:
     raise UserError("dataset/xml is not one text")
   try:
     text = stored[0].decode("utf-8")
-    # Entities, which can grow without bound, need one; ISMRMRD needs none.
+    # A DOCTYPE can define entities, which can grow without bound.
     if "<!DOCTYPE" in text.upper():
       raise UserError("dataset/xml has a DOCTYPE, which is not read")
     root = ElementTree.fromstring(text)

@@ -1,4 +1,4 @@
-"""Raw k-space of simulated scans as ISMRMRD files."""
+"""Writes the raw k-space of simulated scans as ISMRMRD files."""
 
 import os
 import pathlib
@@ -10,10 +10,10 @@ from jaxtyping import Complex64, Float, Float32
 from mrf_jax.errors import UserError, reason
 from mrf_jax.io.atomic import check_room, replacing
 
-# What `systemVendor` of our files says.
+# The `systemVendor` of our files.
 VENDOR = "mrf_jax"
 _PROTON_HZ_PER_T = 42577478.0
-# Of an acquisition: its header, and the way of HDF5 to it.
+# Bytes of an acquisition besides its samples: its header, and HDF5's index.
 _OTHER_BYTES = 2048
 _HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
@@ -58,13 +58,13 @@ def write_raw_data(
   Each acquisition is one frame of one slice, slice after slice.
 
   Args:
-    path: the file, replaced as a whole.
-    samples: k-space.
-    trajectory: where it was sampled, cycles per voxel, (x, y).
+    path: the file; an old one is replaced.
+    samples: k-space, arbitrary units.
+    trajectory: k-space positions of the samples, cycles per voxel, (x, y).
     matrix: voxels along x and y.
     affine: voxel index (x, y, slice) to RAS, mm.
     field_strength_t: main magnetic field, tesla.
-    vendor: who made the scan; `VENDOR` is read as a simulation.
+    vendor: maker of the scanner; `VENDOR` is read as a simulation.
 
   Raises:
     UserError: the file cannot be written.

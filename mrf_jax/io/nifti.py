@@ -1,4 +1,4 @@
-"""Parametric maps as NIfTI files that any viewer places correctly."""
+"""NIfTI files: parametric maps, volumes and series, with their affines."""
 
 import contextlib
 import gzip
@@ -16,18 +16,18 @@ from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.atomic import replacing
 from mrf_jax.io.claims import COMPRESSION, check_claim
 
-# Two grids are one if their corners lie this close, in voxels.
+# Two grids are equal if their corners are this close, in voxels.
 _GRID_TOLERANCE = 0.01
 _GZIP_MAGIC = b"\x1f\x8b"
 _IMAGES = {
   nibabel.Nifti1Header: nibabel.Nifti1Image,
   nibabel.Nifti2Header: nibabel.Nifti2Image,
 }
-# Bytes behind the values that may be a writer's padding; more are values that
-# the header does not know of.
+# Bytes after the values that may be a writer's padding; more bytes are values
+# that the header does not describe.
 _SURPLUS = 1 << 20
-# Of a mask or map: 512 along each axis, some 16 times the largest scan's. Zeros
-# are packed so well that a file of a megabyte may hold a thousand of them.
+# Values of a mask or map: 512 along each axis, about 16 times as many as in the
+# largest scan. A gzip file of a megabyte can unpack to a gigabyte of zeros.
 _MOST_VALUES = 512**3
 
 Bytes = BinaryIO | gzip.GzipFile
@@ -42,7 +42,7 @@ def save_map(
   """Writes one map as a float32 volume [x, y, slice], zero outside the mask.
 
   Args:
-    path: a name that ends in `.nii.gz` (or `.nii`), replaced as a whole.
+    path: a name that ends in `.nii.gz` (or `.nii`); an old file is replaced.
     values: the map in the masked voxels in C order, [voxel].
     mask: the voxels that `values` fills, [slice, y, x].
     affine: voxel index (x, y, slice, 1) to RAS position in mm, [4, 4].
@@ -56,7 +56,7 @@ def save_map(
   volume[mask] = values
   affine = np.asarray(affine, np.float64)
   image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), affine)  # [x, y, s]
-  # Viewers differ in which of the two they read, so both are set.
+  # Some viewers read the one, some the other, so both are set.
   image.set_qform(affine, code="scanner")
   image.set_sform(affine, code="scanner")
   image.header.set_xyzt_units(xyz="mm")
@@ -67,11 +67,11 @@ def save_map(
 def load_map(
   path: str | os.PathLike, mask: Bool[np.ndarray, "slice y x"]
 ) -> Float[np.ndarray, "voxel"]:
-  """Masked voxels of a map that `save_map` has written.
+  """Reads the masked voxels of a map that `save_map` wrote.
 
   Args:
     path: the file.
-    mask: the voxels to take, [slice, y, x].
+    mask: the voxels to read, [slice, y, x].
 
   Returns:
     The map, float32 [voxel], in the unit of the file.
@@ -91,7 +91,7 @@ def load_map(
 def read_volume(
   path: str | os.PathLike,
 ) -> tuple[np.ndarray, nibabel.Nifti1Image]:
-  """Values of a NIfTI file, and the image that tells where they lie.
+  """Reads the values of a NIfTI file, and the image that has their affine.
 
   Args:
     path: `.nii` or `.nii.gz` of version 1 or 2, read to its last byte.
@@ -100,18 +100,18 @@ def read_volume(
     The values, float32 [x, y, slice, ...], and the image.
 
   Raises:
-    UserError: the file is missing, damaged or has values that are not real.
+    UserError: the file is missing, damaged, or its values are not real numbers.
   """
   with _naming(path), open_nifti(path) as (header, stream):
-    affine = _place(header, path)
+    affine = _checked_affine(header, path)
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
       kind = "complex" if dtype.kind == "c" else f"of type {dtype}"
-      raise UserError(f"{path}: the values are {kind}; real ones are wanted")
+      raise UserError(f"{path}: the values are {kind}, not real numbers")
     if math.prod(header.get_data_shape()) > _MOST_VALUES:
       raise UserError(
         f"{path}: the header claims the shape {header.get_data_shape()}; at "
-        f"most {_MOST_VALUES:,} values are known"
+        f"most {_MOST_VALUES:,} values are read"
       )
     stored = ArrayProxy(stream, header, mmap=False)
     values = np.asarray(stored, np.float32)
@@ -122,29 +122,31 @@ def read_volume(
 def read_place(
   path: str | os.PathLike,
 ) -> tuple[tuple[int, ...], Float[np.ndarray, "4 4"]]:
-  """Shape of a NIfTI file's values, which are not read, and where they lie.
+  """Reads the shape and the affine of a NIfTI file, but not its values.
 
   Args:
     path: see `read_volume`.
 
   Returns:
-    The shape, and the affine: voxel index to RAS, [4, 4].
+    The shape, and the affine: voxel index to RAS in mm, [4, 4].
 
   Raises:
     UserError: the file is missing, or its header damaged.
   """
   with _naming(path), open_nifti(path) as (header, _):
-    affine = _place(header, path)
+    affine = _checked_affine(header, path)
     return tuple(map(int, header.get_data_shape())), affine
 
 
-def _place(header: nibabel.Nifti1Header, path) -> Float[np.ndarray, "4 4"]:
-  """The affine of a header, which is checked."""
+def _checked_affine(
+  header: nibabel.Nifti1Header, path
+) -> Float[np.ndarray, "4 4"]:
+  """The affine of a header, if it is one; the header is checked too."""
   with _quiet():
     header.check_fix()
   affine = np.asarray(header.get_best_affine(), np.float64)
   if not np.isfinite(affine).all() or not np.linalg.det(affine):
-    raise UserError(f"{path}: its affine does not say where voxels lie")
+    raise UserError(f"{path}: its affine does not give the voxels' positions")
   return affine
 
 
@@ -152,30 +154,30 @@ def _place(header: nibabel.Nifti1Header, path) -> Float[np.ndarray, "4 4"]:
 def open_nifti(
   path: str | os.PathLike,
 ) -> Iterator[tuple[nibabel.Nifti1Header, Bytes]]:
-  """Header and bytes, unpacked, of a NIfTI file of version 1 or 2.
+  """Opens a NIfTI file of version 1 or 2 without reading its values.
 
-  The header's extensions are not read, and nibabel's checks are not made.
+  Header extensions are skipped, and nibabel's checks are not made.
 
   Args:
     path: `.nii` or `.nii.gz`.
 
   Yields:
-    The header, whose `get_data_offset` is that of the values, and the bytes
-    from anywhere on.
+    The header, whose `get_data_offset` is that of the values, and a stream of
+    the unpacked bytes at any position.
 
   Raises:
-    UserError: the header claims more than the file can hold, or it is none.
-    Exception: whatever a damaged file leads the libraries to.
+    UserError: the header is not valid, or claims more than the file can hold.
+    Exception: what the libraries raise for a damaged file.
   """
   with contextlib.ExitStack() as stack:
     file = stack.enter_context(open(path, "rb"))
-    held = os.fstat(file.fileno()).st_size
-    packed = file.read(2) == _GZIP_MAGIC
+    held_bytes = os.fstat(file.fileno()).st_size
+    is_packed = file.read(2) == _GZIP_MAGIC
     file.seek(0)
     stream: Bytes = file
-    if packed:
+    if is_packed:
       stream = stack.enter_context(gzip.GzipFile(fileobj=file))
-      held *= COMPRESSION
+      held_bytes *= COMPRESSION
     start = stream.read(4)
     sizes = [int.from_bytes(start, order) for order in ("little", "big")]
     for kind in _IMAGES:
@@ -184,25 +186,26 @@ def open_nifti(
         header = kind(start + rest, check=False)
         break
     else:
-      raise UserError(f"{path}: damaged or no NIfTI file")
+      raise UserError(f"{path}: damaged, or not a NIfTI file")
     offset = header.get_data_offset()
-    # Values never begin before the header's end (nifti1.h on vox_offset: less
-    # is equivalent to it). nibabel takes 0 as it stands, and refuses the rest.
+    # Values never begin before the header's end: a smaller vox_offset is
+    # equivalent to it (nifti1.h). nibabel would read from 0, and raise an error
+    # for other values.
     if 0 <= offset < kind.single_vox_offset:
       offset = kind.single_vox_offset
       header.set_data_offset(offset)
     if offset < 0:
       raise UserError(f"{path}: damaged, its values begin at byte {offset}")
     itemsize = header.get_data_dtype().itemsize
-    check_claim(path, header.get_data_shape(), itemsize, held - offset)
+    check_claim(path, header.get_data_shape(), itemsize, held_bytes - offset)
     yield header, stream
 
 
 def read_to_end(stream: Bytes, path: str | os.PathLike) -> None:
-  """Reads what stands behind the values, so that a checksum is compared.
+  """Reads what follows the values, so that gzip compares its checksum.
 
   Args:
-    stream: stands behind the last value.
+    stream: a stream at the end of the last value.
     path: of the file, for messages.
 
   Raises:
@@ -225,16 +228,16 @@ def _naming(path: str | os.PathLike) -> Iterator[None]:
     raise UserError(f"{path}: no such file") from error
   except UserError:
     raise
-  # Whatever a damaged file leads the libraries to.
+  # A damaged file may lead the libraries to raise anything.
   except Exception as error:
     raise UserError(
-      f"{path}: damaged or no NIfTI file: {one_line(error)}"
+      f"{path}: damaged, or not a NIfTI file: {one_line(error)}"
     ) from error
 
 
 @contextlib.contextmanager
 def _quiet():
-  """What nibabel raises it need not tell its log as well."""
+  """Silences nibabel, which logs the errors that it raises as well."""
   logger = nibabel.imageglobals.logger
   before = logger.disabled
   logger.disabled = True
@@ -249,17 +252,17 @@ def same_places(
   affine: Float[np.ndarray, "4 4"],
   other: Float[np.ndarray, "4 4"],
 ) -> bool:
-  """Whether two affines put the voxels of a grid to the same places.
+  """Whether two affines give the voxels of a grid the same positions.
 
   Args:
     shape: voxels along x, y and slices.
-    affine: voxel index to RAS mm.
-    other: likewise.
+    affine: voxel index to RAS, mm.
+    other: the second affine, voxel index to RAS, mm.
   """
   corners = np.stack(np.meshgrid(*((0, n - 1) for n in shape)), -1)
-  places, wanted = (
+  positions, other_positions = (
     nibabel.affines.apply_affine(a, corners.reshape(-1, 3))
     for a in (affine, other)
   )
   tolerance_mm = _GRID_TOLERANCE * nibabel.affines.voxel_sizes(other).min()
-  return bool(np.all(np.abs(places - wanted) <= tolerance_mm))
+  return bool(np.all(np.abs(positions - other_positions) <= tolerance_mm))

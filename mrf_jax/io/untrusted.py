@@ -1,12 +1,16 @@
-"""A stranger's file is opened by a process that may die of it, first.
+"""Opens an untrusted file in a subprocess first, which may crash or be killed.
 
-The libraries behind HDF5 and MATLAB files crash on some damaged ones, never
-come back from others, and ask for any memory that the file names. Where they do
-so before a value is read, in the structure of the file, the trial finds it out.
-What it costs is a start of Python, a quarter of a second, once for each file.
+The libraries for HDF5 and MATLAB files crash on some damaged files, never
+return from others, and allocate any memory that a file claims. The trial finds
+this if the structure of the file causes it, before a value is read. It costs
+the start of a Python process, a quarter of a second, once for each file.
 
-This file is also the program of that process, which imports nothing else of the
-package.
+The standard library was looked at: neither a signal handler nor a thread stops
+C code that holds the interpreter's lock, `multiprocessing` imports the main
+program again, and a worker that dies breaks its `ProcessPoolExecutor`.
+
+This file is also the program of that process, which must not import anything
+else of the package.
 """
 
 import contextlib
@@ -18,26 +22,29 @@ from collections.abc import Iterator
 from typing import Any
 
 HDF5, MATLAB = "hdf5", "matlab"
-# More than any structure wants, of processor time: a slow disk takes none.
+# Processor time, which waiting for a slow disk does not use, and memory: more
+# than any structure needs.
 _CPU_S = 8
 _BYTES = 3 << 29
 _REFUSED = 3
-# Files that have passed, or that this process has written.
+# Files that have passed their trial, or that this process has written.
 _sound: set[tuple[str, int, int]] = set()
-# More than any file wants, from any disk.
+# Files that have failed it, with their damage: a trial may take seconds.
+_damaged: dict[tuple[str, int, int], str] = {}
+# Time limit for reading a file: more than any file needs on any disk.
 _SECONDS = 10.0
 _BYTES_PER_S = 5e6
-# Says its argument once something comes in, nothing if nothing does.
-_SAY = 'read line && echo "error: $0" >&2'
+# Prints its argument if it gets any input, and nothing if it gets none.
+_PRINT = 'read line && echo "error: $0" >&2'
 
 
 def try_file(path: str | os.PathLike, kind: str) -> None:
-  """Refuses a file that would crash, stop or fill this process.
+  """Raises `ValueError` if reading a file would crash or hang this process.
 
   Args:
-    path: the file; where it is not there, its reader will say so.
-    kind: `HDF5`, of which structure, attributes and places of all values are
-      read, or `MATLAB` (before version 7.3), of which everything is.
+    path: the file. A missing one passes: its reader will report it.
+    kind: `HDF5`, which reads structure, attributes and places of all values, or
+      `MATLAB` (before version 7.3), which reads everything.
 
   Raises:
     ValueError: it is damaged.
@@ -45,6 +52,8 @@ def try_file(path: str | os.PathLike, kind: str) -> None:
   identity = _identity(path)
   if identity is None or identity in _sound:
     return
+  if identity in _damaged:
+    raise ValueError(_damaged[identity])
   done = subprocess.run(
     [sys.executable, "-P", __file__, kind, os.fspath(path)],
     env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -55,20 +64,22 @@ def try_file(path: str | os.PathLike, kind: str) -> None:
     check=False,
   )
   if done.returncode == _REFUSED:
-    raise ValueError(done.stdout.strip())
-  if done.returncode < 0:
-    raise ValueError("damaged: its reader ends with it, or never comes back")
+    _damaged[identity] = done.stdout.strip()
+  elif done.returncode < 0:
+    _damaged[identity] = "damaged: its reader crashes, or never returns"
+  if identity in _damaged:
+    raise ValueError(_damaged[identity])
   if done.returncode:
-    last = done.stderr.splitlines()[-1:] or ["no word"]
+    last = done.stderr.splitlines()[-1:] or ["no message"]
     raise ValueError(f"could not be tried: {last[0][:300]}")
   _sound.add(identity)
 
 
 def trust(path: str | os.PathLike) -> None:
-  """Spares a file its trial that this process itself has written.
+  """Spares a file the trial because this process itself has written it.
 
   Args:
-    path: the file, complete.
+    path: the complete file.
   """
   identity = _identity(path)
   if identity is not None:
@@ -76,20 +87,21 @@ def trust(path: str | os.PathLike) -> None:
 
 
 def _identity(path) -> tuple[str, int, int] | None:
+  """Path, size and time of a file, or None if it does not exist."""
   try:
-    found = os.stat(path)
+    status = os.stat(path)
   except OSError:
     return None
-  return os.path.realpath(path), found.st_size, found.st_mtime_ns
+  return os.path.realpath(path), status.st_size, status.st_mtime_ns
 
 
 def _main(kind: str, path: str) -> int:
-  """The trial itself, in a process of its own; its exit code."""
+  """Runs the trial, in a process of its own, and returns its exit code."""
   if kind == HDF5:
     import h5py as library
   else:
     import scipy.io as library
-  # Values are read here of MATLAB files alone, unpacked at most so much.
+  # Only values of MATLAB files are read here; they may be packed.
   n_bytes = _BYTES + (64 * os.path.getsize(path) if kind == MATLAB else 0)
   _limit("RLIMIT_AS", n_bytes)
   _limit("RLIMIT_CPU", _CPU_S + os.path.getsize(path) // (20 << 20))
@@ -102,7 +114,7 @@ def _main(kind: str, path: str) -> int:
 
 
 def _limit(name: str, value: int) -> None:
-  """Sets a limit, or leaves a lower one; not every system has all."""
+  """Sets a resource limit, unless a lower one exists or the system has none."""
   import resource
 
   with contextlib.suppress(ValueError, OSError):
@@ -113,6 +125,7 @@ def _limit(name: str, value: int) -> None:
 
 
 def _open(kind: str, library: Any, path: str) -> None:
+  """Reads what the trial reads of a file."""
   if kind == MATLAB:
     library.loadmat(path)
     return
@@ -135,8 +148,9 @@ def _open(kind: str, library: Any, path: str) -> None:
 
 
 def _read_attributes(item: Any) -> None:
+  """Reads all attributes of a group or dataset."""
   for name in item.attrs:
-    # Of types that are not read here, in files that may be sound.
+    # A sound file may have attributes of types that h5py does not read.
     with contextlib.suppress(TypeError):
       item.attrs[name]
 
@@ -145,14 +159,15 @@ def _read_attributes(item: Any) -> None:
 def time_limit(
   path: str | os.PathLike, *, seconds: float = _SECONDS
 ) -> Iterator:
-  """Ends the program with one line if a block takes far too long.
+  """Time limit for reading a file: ends the program with one line after it.
 
-  Nothing else does it: HDF5 does not come back to Python from some damaged
-  files, and holds its lock meanwhile. One block at a time has a limit.
+  The program ends because nothing less helps: HDF5 does not return to Python
+  from some damaged files, and holds the interpreter's lock meanwhile. Only one
+  block at a time can have a limit.
 
   Args:
-    path: the file that the block reads; the larger, the more time it has.
-    seconds: that it has besides.
+    path: the file that the block reads; a larger one has more time.
+    seconds: base time limit, s.
   """
   size = os.path.getsize(path) if os.path.exists(path) else 0
   limit = seconds + size / _BYTES_PER_S
@@ -160,14 +175,15 @@ def time_limit(
     f"{path}: reading it has not come to an end in {limit:.0f} s; it is "
     "damaged, or its disk too slow"
   )
-  # The timer can write down where it is, and no other words.
+  # The timer can only write where the program is, which another process turns
+  # into our message.
   with subprocess.Popen(
-    ["sh", "-c", _SAY, message],
+    ["sh", "-c", _PRINT, message],
     stdin=subprocess.PIPE,
     stdout=subprocess.DEVNULL,
-  ) as speaker:
-    assert speaker.stdin is not None
-    faulthandler.dump_traceback_later(limit, exit=True, file=speaker.stdin)
+  ) as printer:
+    assert printer.stdin is not None
+    faulthandler.dump_traceback_later(limit, exit=True, file=printer.stdin)
     try:
       yield
     finally:

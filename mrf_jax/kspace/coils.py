@@ -1,11 +1,11 @@
-"""Coil sensitivities from the images themselves."""
+"""Coil sensitivities estimated from images (Walsh 2000)."""
 
 import numpy as np
 import scipy.ndimage
 from jaxtyping import Complex64
 
-# Of the power iteration; neighbouring eigenvalues are those of signal and
-# noise, far apart wherever there is signal.
+# Steps of the power iteration. They are enough because the two largest
+# eigenvalues, of signal and of noise, are far apart wherever there is signal.
 _ITERATIONS = 12
 
 
@@ -14,13 +14,14 @@ def estimate_sensitivities(
 ) -> Complex64[np.ndarray, "coil y x"]:
   """Relative sensitivities by adaptive combination (Walsh 2000).
 
-  The covariance of the coils over all images and a block of voxels has the
-  sensitivities as its first eigenvector. They have unit norm over the coils
-  in every voxel, and no phase in the coil that sees most: images combined with
-  them keep the phase of that coil and the shading of all coils together.
+  The sensitivities of a voxel are the first eigenvector of the covariance of
+  the coils, over all images and a block of voxels around it. They have unit
+  norm over the coils in every voxel, and phase zero in the coil with the most
+  signal: images combined with them keep the phase of that coil, and the shading
+  of all coils together.
 
   Args:
-    images: of the same object, such as windows of one scan.
+    images: images of the same object, such as windows of one scan.
     block: voxels along each side of a block.
 
   Returns:
@@ -38,8 +39,8 @@ def estimate_sensitivities(
       covariance[a, b] = smooth
       covariance[b, a] = smooth.conj()
   matrices = covariance.transpose(2, 3, 0, 1)  # [y, x, coil, coil]
-  seen = np.einsum("yxcc->c", matrices).real
-  strongest = int(np.argmax(seen))
+  energy = np.einsum("yxcc->c", matrices).real
+  strongest = int(np.argmax(energy))
   vectors = np.ascontiguousarray(matrices[..., strongest])
   for _ in range(_ITERATIONS):
     vectors = _unit(np.einsum("yxcd,yxd->yxc", matrices, vectors))
@@ -50,7 +51,7 @@ def estimate_sensitivities(
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-  """Vectors of norm one; those of no length become equal in all coils."""
+  """Vectors of norm one; a zero vector becomes equal in all coils."""
   norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
   equal = np.full_like(vectors, vectors.shape[-1] ** -0.5)
   return np.where(norm > 0, vectors / np.where(norm > 0, norm, 1), equal)

@@ -1,20 +1,21 @@
-"""Density compensation of any two-dimensional trajectory."""
+"""Density compensation of two-dimensional trajectories (Pipe & Menon 1999)."""
 
 import mrinufft
 import numpy as np
 from jaxtyping import Float32
 
-from mrf_jax.checks import check_finite
+from mrf_jax.checks import check_at_least, check_finite
 from mrf_jax.errors import UserError
 from mrf_jax.kspace.nufft import nufft
 
-# Positions may pass the edge of the band by rounding.
+# Positions may exceed the edge of the band by rounding.
 _BAND = 0.5 * (1 + 1e-4)
-# A trajectory that ends here fills 4 % of the band: its units are others.
+# A trajectory that ends here fills 4 % of the band: it must have other units.
 _LEAST_EXTENT = 0.1
-# A kernel of four cells on a grid of twice the field of view: narrower than
-# the structures of the density. mri-nufft's own choice, seven cells of the
-# field of view, leaves 34 % of error or more in a smooth image, this one 2 %.
+# This accuracy gives a kernel of four cells on a grid of twice the field of
+# view, which is narrower than the structures of the density. The default of
+# mri-nufft, seven cells of the field of view, leaves errors of 34 % and more in
+# a smooth image, this one 2 %.
 _KERNEL_EPS = 1e-3
 
 
@@ -26,10 +27,12 @@ def density_weights(
 ) -> Float32[np.ndarray, "frame sample"]:
   """Density compensation of any trajectory, by fixed-point iteration.
 
-  w ← w / |G G* w| with the gridding kernel G (Pipe & Menon 1999, as in
-  mri-nufft), scaled so that the adjoint over all frames gives a smooth image
-  back unchanged. Where the frames of a window are too few for the rim of
-  k-space, damp its weights (Hann: times cos² π|k|) against streaks.
+    w ← w / |G G* w|
+
+  with the gridding kernel G (Pipe & Menon 1999, by mri-nufft), scaled so that
+  the adjoint over all frames gives a smooth image back unchanged. If the frames
+  of a window are too few for the rim of k-space, damp its weights against
+  streaks (Hann: times cos² π|k|).
 
   Args:
     trajectory: k-space positions, cycles per voxel within ±0.5, (x, y).
@@ -70,9 +73,13 @@ def density_weights(
 
 
 def check_trajectory(trajectory: np.ndarray, matrix: int) -> None:
-  """Positions in cycles per voxel on an image of two voxels or more."""
-  if matrix < 2:
-    raise UserError(f"matrix is {matrix}, not two voxels or more")
+  """Raises `UserError` if positions are not valid for an image.
+
+  Args:
+    trajectory: k-space positions, cycles per voxel.
+    matrix: voxels along x and y, at least 2.
+  """
+  check_at_least("matrix", matrix, 2)
   check_finite("trajectory", trajectory)
   extent = float(np.abs(trajectory).max(initial=0))
   if not _LEAST_EXTENT <= extent <= _BAND:

@@ -1,4 +1,4 @@
-"""Sliding-window images of raw k-space on any two-dimensional trajectory."""
+"""Grids raw k-space of any two-dimensional trajectory to sliding windows."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from mrf_jax.kspace.nufft import nufft
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence.acquisition import sliding_window
 
-# Frames of one trajectory that are transformed in one call.
+# Frames of one trajectory that are transformed in one call, at most.
 _TOGETHER = 16
 
 
@@ -29,19 +29,20 @@ def window_images(
   """Mean image of each window of neighbouring frames, coil by coil.
 
   Density-compensated adjoint of every frame, then a running sum: the adjoint
-  is linear, and so each frame is transformed only once. The density is that
-  of all frames together; a window gives a smooth object back unchanged as
-  far as its own frames sample k-space like all of them.
+  is linear, so each frame is transformed only once. The density is that of all
+  frames together; a window reproduces a smooth object as far as its own frames
+  sample k-space like all frames do.
 
   Args:
     samples: k-space of each frame.
-    trajectory: where it was sampled, cycles per voxel within ±0.5, (x, y).
+    trajectory: k-space positions of the samples, cycles per voxel within ±0.5,
+      (x, y).
     matrix: voxels along x and y; voxel (matrix // 2, matrix // 2) is the
       centre.
     window: frames of one window.
     stride: frames from one window to the next.
-    phases_deg: phase of each RF pulse, degrees, taken off the signal; None
-      where the receiver followed it.
+    phases_deg: phase of each RF pulse, degrees, which is removed from the
+      signal; None if the receiver followed it.
     weights: density compensation; None for `density_weights`.
 
   Returns:
@@ -81,19 +82,22 @@ def combined_windows(
 ) -> Complex64[np.ndarray, "voxel window"]:
   """Sliding-window signals of masked voxels, coils combined.
 
-  As `window_images`, but Σ conj(s) image / Σ |s|² over the coils, frame by
-  frame, so that no image of a single coil is kept. Frames of one trajectory
-  are transformed together.
+  `window_images` combined over the coils,
+
+    Σ conj(s) image / Σ |s|²,
+
+  frame by frame, so that images of single coils are not stored. Frames of one
+  trajectory are transformed together.
 
   Args:
-    samples: see `window_images`, as for the rest.
-    trajectory: likewise.
-    sensitivities: of the coils.
+    samples: see `window_images`.
+    trajectory: see `window_images`.
+    sensitivities: s, of the coils.
     mask: the voxels to keep.
     window: frames of one window.
     stride: frames from one window to the next.
-    phases_deg: phase of each RF pulse, or None.
-    weights: density compensation, or None.
+    phases_deg: see `window_images`.
+    weights: see `window_images`.
 
   Returns:
     The signals of the masked voxels in C order.
@@ -122,10 +126,10 @@ def combined_windows(
       sensitivities=sensitivities,
     )
     images = operator.adj_op(scan.weighted(numbers))[:, 0]
-    found = images.transpose(0, 2, 1)[:, mask]  # [frame, voxel]
-    frames[:, numbers] = (found * gain).T
+    voxels = images.transpose(0, 2, 1)[:, mask]  # [frame, voxel]
+    frames[:, numbers] = (voxels * gain).T
 
-  map_threads(transform, _alike(scan.trajectory))
+  map_threads(transform, _equal_frames(scan.trajectory))
   return sliding_window(frames, window=window, stride=stride)
 
 
@@ -140,16 +144,16 @@ def separate_windows(
 ) -> Complex64[np.ndarray, "window coil y x"]:
   """Images of windows that do not overlap, each transformed as a whole.
 
-  Those of `window_images` with the window as stride, at a fraction of the
+  The images of `window_images` with the window as stride, at a fraction of the
   time and memory.
 
   Args:
-    samples: see `window_images`, as for the rest.
-    trajectory: likewise.
+    samples: see `window_images`.
+    trajectory: see `window_images`.
     matrix: voxels along x and y.
     window: frames of one window.
-    phases_deg: phase of each RF pulse, or None.
-    weights: density compensation, or None.
+    phases_deg: see `window_images`.
+    weights: see `window_images`.
 
   Returns:
     frames // window images of each coil.
@@ -180,20 +184,20 @@ def separate_windows(
   return images
 
 
-def _alike(trajectory: np.ndarray) -> list[np.ndarray]:
-  """Numbers of the frames in groups of one trajectory, none too large."""
+def _equal_frames(trajectory: np.ndarray) -> list[np.ndarray]:
+  """Numbers of the frames in groups of one trajectory, of bounded size."""
   rows = trajectory.reshape(len(trajectory), -1)
   _, groups = np.unique(rows, axis=0, return_inverse=True)
-  found = []
+  parts = []
   for group in range(groups.max() + 1):
     numbers = np.flatnonzero(groups.ravel() == group)
-    found += np.split(numbers, range(_TOGETHER, len(numbers), _TOGETHER))
-  return found
+    parts += np.split(numbers, range(_TOGETHER, len(numbers), _TOGETHER))
+  return parts
 
 
 @dataclasses.dataclass(frozen=True)
 class _Scan:
-  """Checked k-space of one slice, with what its samples are multiplied by."""
+  """Checked k-space of one slice, with the factors of its samples."""
 
   samples: Complex64[np.ndarray, "frame coil sample"]
   trajectory: Float32[np.ndarray, "frame sample 2"]
@@ -202,7 +206,7 @@ class _Scan:
 
   def weighted(self, numbers: np.ndarray) -> np.ndarray:
     """Samples of some frames, ready for the adjoint, [frame, coil, sample]."""
-    # The mean over a window stands for the sum over all frames.
+    # The mean over a window replaces the sum over all frames.
     turns = self.turns[numbers] * np.float32(len(self.samples))
     factors = self.weights[numbers] * turns[:, None]
     return self.samples[numbers] * factors[:, None]
@@ -211,7 +215,7 @@ class _Scan:
 def _checked_scan(
   samples, trajectory, matrix, window, stride, phases_deg, weights
 ) -> _Scan:
-  """The parts of a scan, which must fit together."""
+  """The parts of a scan, if they fit together."""
   samples = np.asarray(samples, np.complex64)
   trajectory = np.asarray(trajectory, np.float32)
   if samples.ndim != 3 or not samples.size:

@@ -4,8 +4,8 @@ import mrinufft
 import numpy as np
 from jaxtyping import Complex64, Float32
 
-# NUFFT tolerance and oversampling: errors far below the noise of any scan, at
-# a third of the time of the defaults.
+# Tolerance and oversampling of the NUFFT: errors far below the noise of a scan,
+# in a third of the time of the defaults.
 _NUFFT = {"eps": 1e-4, "upsampfac": 1.25}
 
 
@@ -18,12 +18,12 @@ def nufft(
   n_threads: int,
   sensitivities: Complex64[np.ndarray, "coil y x"] | None = None,
 ):
-  """A `mrinufft` operator: op(images) and adj_op(k-space).
+  """Makes a `mrinufft` operator: op(images) and adj_op(k-space).
 
   Args:
-    samples: k-space positions in cycles per voxel, within ±0.5, (x, y).
+    samples: k-space positions, cycles per voxel within ±0.5, (x, y).
     matrix: voxels along x and y.
-    n_coils: coils.
+    n_coils: number of coils.
     n_batches: images transformed in one call.
     n_threads: threads of the NUFFT; its adjoint is reproducible with one.
     sensitivities: coil sensitivities; None for images of single coils.
@@ -36,8 +36,8 @@ def nufft(
   if sensitivities is not None:
     smaps = np.ascontiguousarray(sensitivities.transpose(0, 2, 1))
   radians = samples * np.float32(2 * np.pi)
-  # mri-nufft takes positions that all lie near the centre for cycles. One
-  # period further, a position is the same to an image of whole voxels.
+  # mri-nufft would read positions that are all near the centre as cycles, so
+  # one is moved by a period. That changes nothing in an image of whole voxels.
   if np.abs(radians).max() < 0.51:
     radians[0, 0] += np.float32(2 * np.pi)
   return mrinufft.get_operator("finufft")(

@@ -1,4 +1,4 @@
-"""The spiral readout: trajectory, density compensation and its NUFFTs."""
+"""Spiral readout: trajectory, density compensation, forward and adjoint."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from mrf_jax.kspace.nufft import norm_factor, nufft
 
 @dataclasses.dataclass(frozen=True)
 class Spiral:
-  """Rotated spiral arms that sample k-space fully together.
+  """Rotated spiral arms that together sample k-space fully.
 
   Attributes:
     trajectory: k-space positions in cycles per voxel, within ±0.5,
@@ -31,10 +31,10 @@ class Spiral:
     return len(self.trajectory)
 
   def operator(self, arms, sensitivities, *, n_batches: int, n_threads: int):
-    """A `mrinufft` operator of some arms: op(images) and adj_op(k-space).
+    """Makes a `mrinufft` operator of some arms: op(images), adj_op(k-space).
 
     Args:
-      arms: which arms, index or slice.
+      arms: the arms, index or slice.
       sensitivities: coil sensitivities, [coil, y, x].
       n_batches: images transformed in one call.
       n_threads: threads of the NUFFT; its adjoint is reproducible with one.
@@ -54,8 +54,8 @@ class Spiral:
   def noise_gain(self) -> float:
     """Standard deviation of the image for unit noise on every sample.
 
-    Of the adjoint over all arms of one coil of sensitivity one; the noise of
-    a real or imaginary part, in and out.
+    For the adjoint over all arms of one coil of sensitivity one; both are the
+    noise of a real or imaginary part.
     """
     energy = self.n_arms * np.sum(self.weights.astype(np.float64) ** 2)
     return float(np.sqrt(energy) / norm_factor(self.matrix))
@@ -64,16 +64,16 @@ class Spiral:
 def make_spiral(
   *, matrix: int, n_arms: int, samples_per_arm: int, density_power: float
 ) -> Spiral:
-  """A variable-density spiral with critically sampled rim.
+  """A variable-density spiral that is critically sampled at the rim.
 
-  Radius grows as angle^density_power up to the edge of k-space, with as many
-  turns as put neighbouring arms one sampling distance apart at the rim; the
-  centre is denser for powers above one. The gradient rises over the first
-  15 % of the samples and then keeps its amplitude.
+  The radius grows as angle^density_power up to the edge of k-space; the number
+  of turns puts neighbouring arms one sampling distance apart at the rim. The
+  centre is denser for powers above one. The gradient rises over the first 15 %
+  of the samples and then keeps its amplitude.
 
   Args:
     matrix: voxels along x and y.
-    n_arms: arms, each rotated by 360° / n_arms.
+    n_arms: number of arms, each rotated by 360° / n_arms.
     samples_per_arm: samples of one arm.
     density_power: exponent of the radius; 1 is Archimedes' spiral.
 
@@ -86,18 +86,18 @@ def make_spiral(
   length = np.concatenate([[0], np.cumsum(np.abs(np.diff(curve)))])
   speed = np.minimum(1, np.arange(samples_per_arm) / (0.15 * samples_per_arm))
   travelled = np.cumsum(speed) - speed / 2
-  wanted = length[-1] * (travelled - travelled[0]) / np.ptp(travelled)
-  parameter = np.interp(wanted, length, fine)
+  distance = length[-1] * (travelled - travelled[0]) / np.ptp(travelled)
+  parameter = np.interp(distance, length, fine)
   arm = 0.5 * parameter**density_power
   arm = arm * np.exp(2j * np.pi * turns * parameter)
-  # Just inside the band, where the NUFFT is defined.
+  # Just inside the band, in which the NUFFT is defined.
   arm *= 1 - 1e-6
   rotations = np.exp(2j * np.pi * np.arange(n_arms) / n_arms)
   arms = rotations[:, None] * arm
   trajectory = np.stack([arms.real, arms.imag], -1).astype(np.float32)
 
-  # Every sample stands for its share of the ring between its neighbours'
-  # half-way radii: the area element of interleaved spirals, exact where the
+  # The weight of a sample is its share of the ring between the radii half-way
+  # to its neighbours: the area element of interleaved spirals, exact if the
   # radius grows monotonically (Hoge 1997).
   radius = np.abs(arm)
   rims = np.concatenate([[0.0], (radius[1:] + radius[:-1]) / 2, [radius[-1]]])
@@ -111,7 +111,7 @@ def forward(
   images: Complex64[np.ndarray, "image y x"],
   sensitivities: Complex64[np.ndarray, "coil y x"],
 ) -> Complex64[np.ndarray, "image coil arm sample"]:
-  """K-space of each image at every arm, seen by every coil."""
+  """K-space of each image in every arm and coil."""
   operator = spiral.operator(
     slice(None),
     sensitivities,

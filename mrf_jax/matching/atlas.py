@@ -1,8 +1,8 @@
 """Spatiotemporal dictionary matching against an atlas of scans (Gómez 2016).
 
-For one displacement between scan and atlas, the inner product of two patches
-is a box sum of the voxels' inner products: exact, and free of the factor of
-the patch's size.
+For one displacement between scan and atlas, the inner product of two patches is
+a box sum of the inner products of their voxels. This is exact, and its cost
+does not grow with the size of the patch.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from mrf_jax.matching.atlas_checks import check_arrays, check_parameters
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.typing import AnyArray
 
-# Voxels (slice, y, x) of one compiled call: its arrays stay in the caches.
+# Voxels (slice, y, x) of one compiled call, whose arrays stay in the caches.
 _TILE = (16, 16, 48)
-# Channels summed in one fused loop; more of them spill the registers.
+# Channels summed in one fused loop; more would not fit into the registers.
 _CHANNEL_CHUNK = 5
 
 
@@ -33,7 +33,7 @@ class AtlasScan:
   Attributes:
     signals: frames or temporal components, [channel, slice, y, x].
     maps: maps scaled to [0, 1], [map, slice, y, x].
-    mask: the voxels that count, [slice, y, x]; all else is taken as zero.
+    mask: the voxels that are atoms, [slice, y, x]; all others count as zero.
   """
 
   signals: Complex64[AnyArray, "channel slice y x"]
@@ -53,29 +53,29 @@ def match_atlas(
   n_iterations: int = 2,
   text: str | None = None,
 ) -> Float32[np.ndarray, "map slice y x"]:
-  """Maps of the atlas patches that fit best, in signal and then in maps too.
+  """Maps of the atlas patches that match best (Gómez 2016).
 
   An atom is the patch around a masked atlas voxel. Candidates of a voxel are
-  the atoms of all scans in a window around its position. The first iteration
-  scores |⟨atom, patch⟩| and averages the maps of the best candidates, with
-  their scores as weights, to the estimate q̂; each further one scores
+  the atoms of all scans in a window around its position. The score of a
+  candidate in the first iteration is |⟨atom, patch⟩|, and in each further one
 
-    (1 - α) |⟨atom, patch⟩| + α ⟨map patch, q̂ patch⟩
+    (1 − α) |⟨atom, patch⟩| + α ⟨map patch, q̂ patch⟩
 
-  with all patches of norm one, and averages again (Gómez 2016). Of equal
-  scores the first candidate counts, in the order scan, slice, y, x. A voxel
-  without candidates gets the mean of the atlas.
+  with all patches of norm one. The estimate q̂ is the mean of the maps of the
+  best candidates, with their scores as weights. Of equal scores the first
+  candidate is taken, in the order scan, slice, y, x. A voxel without candidates
+  gets the mean of the atlas.
 
   Args:
     signals: frames or temporal components, complex [channel, slice, y, x].
-    mask: voxels to estimate, bool [slice, y, x]; all else is taken as zero.
+    mask: voxels to estimate, bool [slice, y, x]; all others count as zero.
     atlas: scans on the same grid, with the same channels.
     window: candidate positions along x, y and slice, W.
     patch: voxels of a patch along x, y and slice, P.
     n_neighbours: candidates that are averaged, C.
     alpha: weight of the maps from the second iteration on, α.
-    n_iterations: searches in all.
-    text: what is being done, for a progress bar; None shows none.
+    n_iterations: number of iterations.
+    text: label of the progress bar; None shows none.
 
   Returns:
     Estimated maps, zero outside the mask, [map, slice, y, x].
@@ -114,10 +114,10 @@ def match_atlas(
     label = text and f"{text}, iteration {iteration + 1} of {n_iterations}"
     # All tiles are done before any of them overwrites the last estimate.
     last = estimate if iteration else None
-    found = map_threads(
+    results = map_threads(
       functools.partial(search, estimate=last), tiles, text=label
     )
-    for start, values in zip(tiles, found, strict=True):
+    for start, values in zip(tiles, results, strict=True):
       z, y, x = map(slice, start, start + size)
       target = estimate[:, z, y, x]  # less than a tile at the far sides
       target[...] = values[:, *map(slice, target.shape[1:])]
@@ -184,17 +184,17 @@ def _search_scan(
   window: tuple[int, int, int],
   patch: tuple[int, int, int],
 ) -> tuple[Float32[Array, "best z y x"], Int32[Array, "best z y x"]]:
-  """Scores and numbers of the best candidates, with those of one scan added.
+  """Adds the candidates of one scan to the best ones, as scores and numbers.
 
-  Axes z, y, x span the tile; with p, the margin of its patches; with w, the
-  reach of the window too; with c, that reach without the margin. Candidate
-  number: scan times displacements plus displacement.
+  Axes z, y, x span the tile; zp, yp, xp add the margin of its patches; zw, yw,
+  xw add the reach of the window too; zc, yc, xc add that reach only. The number
+  of a candidate is scan · displacements + displacement.
   """
   n_best, *size = best[0].shape
   displacements = jnp.asarray(list(np.ndindex(*window)), jnp.int32)
   query_scale = _inverse_norm(jnp.sum(query**2, (0, 1, 2)), patch)
   atom_scale = _inverse_norm(jnp.sum(atoms**2, (0, 1, 2)), patch)
-  # Candidates outside the mask carry a negative scale.
+  # Candidates outside the mask have a negative scale.
   atom_scale = jnp.where(mask, atom_scale, -1)
   if pair is not None:
     estimate, maps = pair
@@ -210,19 +210,19 @@ def _search_scan(
     if pair is not None:
       product = lax.optimization_barrier(
         sum(
-          one * lax.dynamic_slice(other, step, one.shape)
-          for one, other in zip(estimate, maps, strict=True)
+          q * lax.dynamic_slice(map_, step, q.shape)
+          for q, map_ in zip(estimate, maps, strict=True)
         )
       )
-      likeness = _box_sum(product, patch) * estimate_scale
-      likeness *= lax.dynamic_slice(map_scale, step, size)
-      score = (1 - alpha) * score + alpha * likeness
-    # Else the score may be computed anew for every rank.
+      map_score = _box_sum(product, patch) * estimate_scale
+      map_score *= lax.dynamic_slice(map_scale, step, size)
+      score = (1 - alpha) * score + alpha * map_score
+    # Without the barrier the score may be computed again for every rank.
     score = lax.optimization_barrier(jnp.where(scale < 0, -1, score))
     candidate = number * len(displacements) + k
     return _insert(best, score, candidate.astype(jnp.int32))
 
-  # Separate arrays for each rank: stacked ones would be copied every time.
+  # Separate arrays for each rank: stacked ones would be copied each time.
   scores, numbers = (tuple(part[i] for i in range(n_best)) for part in best)
   scores, numbers = lax.fori_loop(
     0, len(displacements), add_displacement, (scores, numbers)
@@ -237,7 +237,7 @@ def _inner_products(query, atoms, step):
   def add_chunk(i, products):
     real, imag = products
     for c in range(query.shape[2]):
-      # Slices of single channels are read in place, not copied.
+      # Slices of single channels are read in place, without a copy.
       x_real, x_imag = (
         lax.dynamic_slice(query, (i, p, c, 0, 0, 0), (1, 1, 1, *shape))
         for p in range(2)
@@ -252,12 +252,12 @@ def _inner_products(query, atoms, step):
 
   zeros = jnp.zeros(shape, jnp.float32)
   products = lax.fori_loop(0, len(query), add_chunk, (zeros, zeros))
-  # Else the compiler may compute each product anew for every box it is in.
+  # Without the barrier each product may be computed again for every box.
   return lax.optimization_barrier(products)
 
 
 def _box_sum(values, patch):
-  """Sums over the patch around each voxel that has a whole one."""
+  """Sums over the patch around each voxel that has a complete patch."""
   for axis, n in enumerate(patch):
     length = values.shape[axis] - n + 1
     values = sum(
@@ -275,7 +275,7 @@ def _inverse_norm(energy, patch):
 
 
 def _insert(best, score, candidate):
-  """Sorted insertion of one candidate a voxel; of equal scores the first."""
+  """Inserts one candidate a voxel into the ranks; equal scores keep order."""
   scores, numbers = best
   above = jnp.full_like(score, jnp.inf)
   above_number = numbers[0]
@@ -295,13 +295,14 @@ def _weighted_mean(
   *,
   window: tuple[int, int, int],
 ) -> Float32[np.ndarray, "map z y x"]:
-  """Maps of the best candidates, averaged with their scores as weights."""
+  """Mean of the maps of the best candidates, with their scores as weights."""
   scores, numbers = (np.asarray(part) for part in best)
   scan, *steps = np.unravel_index(numbers, (maps.shape[1], *window))
   centre = np.indices(scores.shape[1:])[:, None]
   position = (i + step for i, step in zip(centre, steps, strict=True))
   values = maps[:, scan, *position]  # [map, best, z, y, x]
-  # Candidates that all score zero count alike; absent ones score -1.
+  # Candidates whose scores are all zero have equal weights; missing candidates
+  # have the score -1.
   weights = np.maximum(scores, 0)
   weights = np.where(weights.any(0), weights, scores >= 0)
   total = weights.sum(0)
@@ -311,7 +312,7 @@ def _weighted_mean(
 
 
 def _tiles(mask) -> tuple[np.ndarray, list[np.ndarray]]:
-  """Size, which only the grid decides, and first voxels of a mask's tiles."""
+  """Size of the tiles of a grid, and first voxels of those in the mask."""
   depth, height, width = size = np.minimum(_TILE, mask.shape)
   starts = []
   for z in range(0, mask.shape[0], depth):
@@ -325,7 +326,7 @@ def _tiles(mask) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _cut(volume, start, size) -> np.ndarray:
-  """A block of a volume, zero where it leaves it, [..., slice, y, x]."""
+  """A block of a volume, zero outside the volume, [..., slice, y, x]."""
   block = np.zeros((*volume.shape[:-3], *size), volume.dtype)
   low = np.maximum(start, 0)
   high = np.maximum(low, np.minimum(start + size, volume.shape[-3:]))

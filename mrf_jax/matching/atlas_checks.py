@@ -1,10 +1,9 @@
-"""What `match_atlas` refuses, each in one line."""
+"""Checks of the arguments of `match_atlas`."""
 
-import numpy as np
-
+from mrf_jax.checks import check_at_least, check_finite, check_shape
 from mrf_jax.errors import UserError
 
-# Maps may leave [0, 1] by the rounding of whoever scaled them.
+# Maps may leave [0, 1] by rounding when they were scaled.
 _MAP_TOLERANCE = 1e-5
 
 
@@ -15,16 +14,14 @@ def check_parameters(window, patch, n_neighbours, alpha, n_iterations):
       raise UserError(
         f"match_atlas: {name} is {sizes}, not three odd numbers of voxels"
       )
-  counts = {"n_neighbours": n_neighbours, "n_iterations": n_iterations}
-  for name, value in counts.items():
-    if value < 1:
-      raise UserError(f"match_atlas: {name} is {value}, less than 1")
+  check_at_least("match_atlas: n_neighbours", n_neighbours, 1)
+  check_at_least("match_atlas: n_iterations", n_iterations, 1)
   if not 0 <= alpha <= 1:
     raise UserError(f"match_atlas: alpha is {alpha}, not within [0, 1]")
 
 
 def check_arrays(signals, mask, atlas):
-  """Raises `UserError` where scan and atlas do not fit or are not finite."""
+  """Raises `UserError` if scan and atlas do not fit or are not finite."""
   if mask.ndim != 3:
     raise UserError(
       f"match_atlas: mask has shape {mask.shape}, not [slice, y, x]"
@@ -36,7 +33,7 @@ def check_arrays(signals, mask, atlas):
       f"match_atlas: signals have shape {signals.shape}, but the mask "
       f"{mask.shape}"
     )
-  _check_finite("signals", signals)
+  check_finite("match_atlas: signals", signals)
   n_maps = len(atlas[0].maps)
   for number, scan in enumerate(atlas):
     for name, values, shape in (
@@ -44,12 +41,9 @@ def check_arrays(signals, mask, atlas):
       ("maps", scan.maps, (n_maps, *mask.shape)),
       ("mask", scan.mask, mask.shape),
     ):
-      label = f"{name} of atlas scan {number}"
-      if values.shape != shape:
-        raise UserError(
-          f"match_atlas: {label}: shape {values.shape}, not {shape}"
-        )
-      _check_finite(label, values)
+      label = f"match_atlas: {name} of atlas scan {number}"
+      check_shape(label, values, shape)
+      check_finite(label, values)
     low, high = scan.maps.min(initial=0), scan.maps.max(initial=0)
     if low < -_MAP_TOLERANCE or high > 1 + _MAP_TOLERANCE:
       raise UserError(
@@ -58,10 +52,3 @@ def check_arrays(signals, mask, atlas):
       )
   if not any(scan.mask.any() for scan in atlas):
     raise UserError("match_atlas: the atlas has no masked voxels")
-
-
-def _check_finite(name, values):
-  """Raises `UserError` for NaN or infinity, sought one volume at a time."""
-  n_bad = sum(v.size - int(np.count_nonzero(np.isfinite(v))) for v in values)
-  if n_bad:
-    raise UserError(f"match_atlas: {name}: {n_bad} values are not finite")

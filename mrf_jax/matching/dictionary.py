@@ -10,7 +10,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.runtime.memory import available_bytes, gib
 from mrf_jax.sequence.acquisition import Acquisition, sliding_window
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.signal.fingerprints import simulate_echoes
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.typing import AnyArray
 
@@ -21,14 +21,14 @@ class Dictionary:
   """Simulated fingerprints with their parameters.
 
   Attributes:
-    atoms: L2-normalised fingerprints, real where the train's phase is
-      constant; of `rank` columns if compressed, [atom, frame or rank].
-    norms: their norms before, for proton density one, [atom].
-    t1_ms: [atom], ms.
-    t2_ms: [atom], ms.
-    b1: factor on the flip angles, [atom].
-    basis: temporal basis that signals are projected on, or None,
-      [frame, rank].
+    atoms: L2-normalised fingerprints, real if all pulses share one phase; of
+      `rank` columns if compressed, [atom, frame or rank].
+    norms: norms before the normalisation, at proton density one, [atom].
+    t1_ms: longitudinal relaxation times, [atom], ms.
+    t2_ms: transverse relaxation times, [atom], ms.
+    b1: factors on the flip angles, [atom].
+    basis: temporal basis on which signals are projected, [frame, rank], or
+      None.
   """
 
   atoms: Float32[AnyArray, "atom frame"] | Complex64[AnyArray, "atom frame"]
@@ -56,21 +56,21 @@ def build_dictionary(
   n_states: int | None = None,
   text: str | None = None,
 ) -> Dictionary:
-  """Fingerprints of every pair of the two axes with T2 ≤ T1.
+  """Simulates the fingerprints of every pair of T1 and T2 with T2 ≤ T1.
 
-  Atoms go through the same sliding window as the scan.
+  Atoms are averaged by the same sliding window as the scan.
 
   Args:
-    sequence: the train.
+    sequence: the pulse sequence.
     t1_ms: values of T1, [n], ms.
     t2_ms: values of T2, [m], ms.
-    b1: factors on the flip angles; every value multiplies the atoms.
+    b1: factors on the flip angles; every pair is simulated with each of them.
     window: frames of the sliding window.
     stride: frames from one window to the next.
     rank: temporal components kept by an SVD (McGivney 2014); None keeps all
       frames.
-    n_states: configuration orders of the simulation; None chooses by T2.
-    text: what the progress bar says; None shows none.
+    n_states: configuration orders of the simulation; None chooses them by T2.
+    text: label of the progress bar; None shows none.
 
   Returns:
     The dictionary, atoms ordered by B1, then T1, then T2.
@@ -89,12 +89,18 @@ def build_dictionary(
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
   t1, t2, factor = t1[physical], t2[physical], factor[physical]
   check_memory(len(t1), acquisition)
-  echoes = simulate_echoes(
-    sequence, t1, t2, b1=factor, n_states=n_states, text=text
+  echoes = simulate_fingerprints(
+    sequence,
+    t1,
+    t2,
+    b1=factor,
+    n_states=n_states,
+    keep_real=True,
+    text=text,
   )
   atoms = sliding_window(echoes, window=window, stride=stride)
   del echoes
-  # Without squares of all atoms beside them.
+  # By einsum, so that no array of squares is made.
   norms = np.sqrt(np.einsum("ij,ij->i", atoms, atoms.conj()).real)
   atoms /= norms[:, None]
   dictionary = Dictionary(atoms, norms, t1, t2, factor)
@@ -112,13 +118,13 @@ def check_memory(n_atoms: int, acquisition: Acquisition) -> None:
     UserError: memory is too small; it says which size would fit.
   """
   sequence = acquisition.sequence
-  # Echoes and windows stand beside each other.
+  # Echoes and windows are in memory at the same time.
   n_bytes = 4 if sequence.has_real_echoes else 8
   per_atom = (sequence.n_frames + acquisition.n_windows) * n_bytes
   free = available_bytes()
   if n_atoms * per_atom > free:
     raise UserError(
-      f"dictionary: {n_atoms:,} atoms of {sequence.n_frames} frames want "
+      f"dictionary: {n_atoms:,} atoms of {sequence.n_frames} frames need "
       f"{gib(n_atoms * per_atom)} of memory, {gib(free)} are free; "
       f"{int(0.9 * free) // per_atom:,} atoms would fit"
     )
@@ -127,7 +133,7 @@ def check_memory(n_atoms: int, acquisition: Acquisition) -> None:
 def square_axes(
   t1_ms: tuple[float, float], t2_ms: tuple[float, float], *, n_atoms: int
 ) -> list[np.ndarray]:
-  """Geometric axes, alike in length, of the smallest grid of so many atoms.
+  """Geometric axes of equal length, of the smallest grid of so many atoms.
 
   Args:
     t1_ms: first and last T1, ms.
@@ -157,11 +163,11 @@ def square_axes(
 
 
 def count_atoms(t1_ms, t2_ms) -> int:
-  """Pairs with T2 ≤ T1.
+  """Number of pairs with T2 ≤ T1.
 
   Args:
-    t1_ms: ascending axis.
-    t2_ms: ascending axis.
+    t1_ms: values of T1, ascending, ms.
+    t2_ms: values of T2, ascending, ms.
   """
   return int(np.searchsorted(t2_ms, t1_ms, side="right").sum())
 
@@ -171,11 +177,11 @@ def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:
 
   Args:
     low: the first value, above 0.
-    high: the last one.
-    step_percent: above 0.
+    high: the last value.
+    step_percent: largest step, above 0, per cent.
 
   Raises:
-    UserError: one of them is not so.
+    UserError: an argument is not possible.
   """
   if not (0 < low <= high < np.inf and 0 < step_percent < np.inf):
     raise UserError(
@@ -185,15 +191,15 @@ def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:
   return np.geomspace(low, high, int(np.ceil(ratio)) + 1).astype(np.float32)
 
 
-def compress(dictionary: "Dictionary", *, rank: int) -> "Dictionary":
-  """The dictionary in the space of its first temporal components.
+def compress(dictionary: Dictionary, *, rank: int) -> Dictionary:
+  """Projects a dictionary on its first temporal components (McGivney 2014).
 
-  Atoms are scaled to norm one again after the projection, and signals are
-  projected by `match` (McGivney 2014).
+  Atoms are scaled to norm one again after the projection. `match` projects the
+  signals.
 
   Args:
-    dictionary: one that is not compressed.
-    rank: components kept.
+    dictionary: a dictionary that is not compressed.
+    rank: number of components.
 
   Returns:
     The compressed dictionary with its basis.

@@ -1,4 +1,4 @@
-"""Standard dictionary matching: the atom of largest inner product (Ma 2013)."""
+"""Dictionary matching: the atom of the largest inner product (Ma 2013)."""
 
 import collections
 import functools
@@ -15,11 +15,11 @@ from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary
 from mrf_jax.runtime.precision import PRECISIONS, check_precision
 
-# Voxels and atoms of one tile of the similarity matrix, which never exists as a
-# whole: on a CPU a tile stays in the caches from its product to its maxima.
+# Voxels and atoms of a tile of the similarity matrix, of which only tiles are
+# in memory. On a CPU a tile stays in the caches from its product to its maxima.
 _CPU_TILE = (512, 1024)
 _ACCELERATOR_TILE = (4096, 4096)
-# Atoms on the device at once: what matching takes beside its inputs.
+# Bytes of atoms on the device at once, which matching needs besides its inputs.
 _CPU_CHUNK_BYTES = 2**26
 _ACCELERATOR_CHUNK_BYTES = 2**30
 
@@ -27,14 +27,18 @@ _ACCELERATOR_CHUNK_BYTES = 2**30
 def match(
   dictionary: Dictionary, signals, *, precision: str = "float32"
 ) -> Maps:
-  """Maps of the atoms that fit best, arg max |⟨atom, signal⟩|.
+  """Maps of the atoms that match best, arg max |⟨atom, signal⟩|.
 
-  Proton density is the factor between atom and signal, |⟨atom, signal⟩| over
-  the atom's norm; a signal of zeros gets PD zero.
+  Proton density is the factor between atom and signal,
+
+    PD = |⟨atom, signal⟩| / norm,
+
+  with the norm of the atom before its normalisation; a signal of zeros has PD
+  zero.
 
   Args:
     dictionary: full or compressed.
-    signals: fingerprints through the same window, complex [voxel, frame].
+    signals: fingerprints of the same window, complex [voxel, frame].
     precision: of the products, one of `PRECISIONS`.
 
   Returns:
@@ -50,11 +54,11 @@ def match(
 
 
 def maps_of(dictionary: Dictionary, best, score) -> Maps:
-  """Maps of chosen atoms.
+  """Maps of the atoms that were chosen.
 
   Args:
     dictionary: full or compressed.
-    best: their indices, [voxel].
+    best: indices of the atoms, [voxel].
     score: |⟨atom, signal⟩|, [voxel].
   """
   return Maps(
@@ -79,9 +83,11 @@ def best_atoms(
     dictionary: full or compressed.
     signals: complex [voxel, frame].
     precision: of the products, one of `PRECISIONS`.
-    voxel_block: voxels of one compiled call; None suits the device.
-    atom_block: atoms scored at once within it.
-    chunk_bytes: of atoms that are on the device at once.
+    voxel_block: voxels of one compiled call; None depends on the device.
+    atom_block: atoms whose scores are computed at once in a call; None depends
+      on the device.
+    chunk_bytes: bytes of atoms that are on the device at once; None depends on
+      the device.
 
   Returns:
     Atom indices [voxel] and scores [voxel]; of equal scores the first atom.
@@ -109,34 +115,34 @@ def best_atoms(
       atom_block=_even(len(atoms), atom_block),
       precision=precision,
     )
-    for rows, found in _blockwise(search, voxel_block, signals, best, squared):
-      if not found[2]:
-        raise UserError(
-          f"match: {count_not_finite(signals)} voxels have signals that are "
-          "not finite"
-        )
-      best[rows], squared[rows] = (x[: len(best[rows])] for x in found[:2])
-    # Not beside the next ones.
+    for rows, (atom, score, is_finite) in _blockwise(
+      search, voxel_block, signals, best, squared
+    ):
+      if not is_finite:
+        raise not_finite(signals)
+      n_rows = len(best[rows])
+      best[rows], squared[rows] = atom[:n_rows], score[:n_rows]
+    # Before the next atoms are on the device.
     del atoms, search
   return best, np.sqrt(squared)
 
 
 def check_signals(dictionary: Dictionary, signals) -> np.ndarray:
-  """The signals, if they have the frames that the dictionary wants.
+  """The signals as an array, if they have the frames of the dictionary.
 
   Args:
     dictionary: full or compressed.
     signals: complex [voxel, frame].
 
   Raises:
-    UserError: they have not.
+    UserError: the signals have another shape.
   """
   signals = np.asarray(signals)
   basis = dictionary.basis
   frames = dictionary.atoms.shape[1] if basis is None else len(basis)
   if signals.ndim != 2 or signals.shape[1] != frames:
     raise UserError(
-      f"match: signals have shape {signals.shape}, the dictionary wants "
+      f"match: signals have shape {signals.shape}, the dictionary needs "
       f"[voxel, {frames}]"
     )
   return signals
@@ -145,15 +151,14 @@ def check_signals(dictionary: Dictionary, signals) -> np.ndarray:
 def real_signals(signals, basis, *, is_complex: bool, precision: str):
   """Real rows whose products with real atoms are the parts of ⟨atom, signal⟩.
 
-  A real dictionary costs two real products, of the signal's real and of its
-  imaginary part; a complex one has its two parts side by side in twice the
-  columns.
+  A real dictionary needs two real products, of the signal's real and imaginary
+  part. A complex one has twice the columns: real parts, then imaginary parts.
 
   Args:
-    signals: [voxel, frame].
-    basis: temporal basis that they are projected on, or None.
-    is_complex: whether the atoms are.
-    precision: of the projection.
+    signals: complex [voxel, frame].
+    basis: temporal basis on which they are projected, or None.
+    is_complex: whether the atoms are complex.
+    precision: of the projection, one of `PRECISIONS`.
 
   Returns:
     The rows of all real parts, then of all imaginary parts, [2 voxel, column].
@@ -185,9 +190,9 @@ def best_of_tile(
   """Highest |⟨atom, signal⟩|² of each voxel, and the first atom that has it.
 
   Args:
-    rows: of `real_signals`.
-    atoms: real atoms.
-    precision: of the products.
+    rows: signals as rows of `real_signals`.
+    atoms: atoms as rows of `real_atoms`.
+    precision: of the products, one of `PRECISIONS`.
   """
   dtype, products = PRECISIONS[precision]
   n_voxels = len(rows) // 2
@@ -199,11 +204,11 @@ def best_of_tile(
   )
   squared = parts[:n_voxels] ** 2 + parts[n_voxels:] ** 2
   highest = jnp.max(squared, axis=1)
-  # `argmax` is a loop of single numbers on a CPU; two plain reductions are
-  # three times as fast.
+  # `argmax` is a loop over single numbers on a CPU; two plain reductions take a
+  # third of the time.
   numbers = lax.broadcasted_iota(jnp.int32, squared.shape, 1)
-  there = squared == highest[:, None]
-  index = jnp.min(jnp.where(there, numbers, atoms.shape[0] - 1), axis=1)
+  is_highest = squared == highest[:, None]
+  index = jnp.min(jnp.where(is_highest, numbers, atoms.shape[0] - 1), axis=1)
   return highest, index
 
 
@@ -219,7 +224,7 @@ def _match_block(
   atom_block: int,
   precision: str,
 ) -> tuple[Int32[Array, "voxel"], Float32[Array, "voxel"], Bool[Array, ""]]:
-  """Best atoms and squared scores, those so far included; whether finite."""
+  """Best atoms and squared scores of all so far, and whether all is finite."""
   n_atoms, n_columns = atoms.shape
   n_frames = signals.shape[1] if basis is None else basis.shape[1]
   rows = real_signals(
@@ -228,7 +233,7 @@ def _match_block(
 
   def score_block(i, so_far):
     best, squared = so_far
-    # The last block ends with the last atom; those it repeats change nothing.
+    # The last block ends with the last atom, and repeats some without effect.
     start = jnp.minimum(i * atom_block, n_atoms - atom_block)
     block = lax.dynamic_slice_in_dim(atoms, start, atom_block)
     highest, index = best_of_tile(rows, block, precision=precision)
@@ -239,15 +244,15 @@ def _match_block(
     )
 
   n_blocks = -(-n_atoms // atom_block)
-  found = lax.fori_loop(0, n_blocks, score_block, (best, squared))
-  return *found, jnp.isfinite(rows).all()
+  best, squared = lax.fori_loop(0, n_blocks, score_block, (best, squared))
+  return best, squared, jnp.isfinite(rows).all()
 
 
 def _chunks(atoms, chunk_bytes: int) -> Iterator[tuple[int, Array]]:
   """Parts of the atoms as real numbers on the device, all of one size.
 
   Yields:
-    The first atom's number and the atoms, [atom, column].
+    The number of the first atom, and the atoms, [atom, column].
   """
   size = max(1, chunk_bytes // (atoms.shape[1] * atoms.dtype.itemsize))
   size = _even(len(atoms), size)
@@ -257,13 +262,13 @@ def _chunks(atoms, chunk_bytes: int) -> Iterator[tuple[int, Array]]:
 
 
 def _even(total: int, most: int) -> int:
-  """Size of parts that are alike, so that little is done twice at the end."""
+  """Size of equal parts, so that the last one repeats little."""
   size = -(-total // -(-total // most))
   return min(total, most, -(-size // 64) * 64)
 
 
 def real_atoms(atoms):
-  """Real atoms as they are, complex ones as both parts side by side.
+  """Real atoms unchanged, complex ones as real parts, then imaginary parts.
 
   Args:
     atoms: [atom, column].
@@ -274,7 +279,9 @@ def real_atoms(atoms):
 
 
 def _blockwise(function, size: int, *arrays: np.ndarray):
-  """Results of a compiled function for blocks of rows, one call ahead.
+  """Results of a compiled function for blocks of rows.
+
+  The next call is started before the results of a call are copied.
 
   Yields:
     The rows and the results, on the host.
@@ -298,13 +305,14 @@ def _blockwise(function, size: int, *arrays: np.ndarray):
     yield done, [np.asarray(x) for x in results]
 
 
-def count_not_finite(signals) -> int:
-  """How many voxels have a signal that is not finite.
+def not_finite(signals) -> UserError:
+  """The error that says how many voxels have a signal that is not finite.
 
   Args:
     signals: [voxel, frame].
   """
-  return sum(
+  n_bad = sum(
     int(np.count_nonzero(~np.isfinite(signals[start : start + 4096]).all(1)))
     for start in range(0, len(signals), 4096)
   )
+  return UserError(f"match: {n_bad} voxels have signals that are not finite")

@@ -1,12 +1,12 @@
-"""Exact matching in large dictionaries: groups of atoms that cannot win.
+"""Exact matching in large dictionaries, by groups of similar atoms.
 
-Alike atoms form groups, each within an angle α of its centre. For an angle θ
-between a signal and a centre, no atom of the group scores more than
+All atoms of a group are within an angle α of its centre. For an angle θ between
+a signal and a centre, the score of an atom of the group is at most
 
   ‖signal‖ cos(max(0, θ − α)),
 
-so that groups below the best score found so far are left out. Unlike in Cauley
-2015, which keeps the groups whose means correlate best, nothing can be missed.
+so groups whose bound is below the best score so far are skipped. Unlike Cauley
+2015, which keeps the groups whose means correlate best, this misses no atom.
 """
 
 import dataclasses
@@ -17,40 +17,41 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32, Int32
 
-from mrf_jax.errors import UserError
+from mrf_jax.checks import check_at_least
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary
 from mrf_jax.matching.dot_product import (
   best_of_tile,
   check_signals,
-  count_not_finite,
   maps_of,
+  not_finite,
   real_atoms,
   real_signals,
 )
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.typing import AnyArray
 
-# Atoms of a group: fewer are excluded more sharply, more share a product.
+# Atoms of a group: smaller groups have tighter bounds, larger ones need fewer
+# products.
 _GROUP = 256
-# Voxels whose groups are chosen together, and of one product with a group.
+# Voxels whose groups are chosen together, and voxels of one product.
 _VOXEL_BLOCK, _PAIRS = 4096, 64
 # Products of one compiled call.
 _TASKS = 2048
-# What float32 may round a score by, relative to its signal.
+# Rounding error of a score in float32, relative to its signal.
 _ROUNDING = 2e-6
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Groups:
-  """A dictionary in groups of alike atoms.
+  """A dictionary in groups of similar atoms.
 
   Attributes:
-    dictionary: whose atoms they are.
-    members: numbers of the atoms, the first repeated where a group has fewer,
-      [group, member].
-    atoms: the same as real numbers, [group, member, column].
+    dictionary: the dictionary.
+    members: numbers of the atoms, [group, member]; a smaller group repeats its
+      first atom.
+    atoms: the atoms as real numbers, [group, member, column].
     centres: unit vectors, [group, column].
     cos_angle: cosine of the largest angle between a centre and its atoms,
       [group].
@@ -71,11 +72,11 @@ class Groups:
 
 
 def group_atoms(dictionary: Dictionary, *, size: int = _GROUP) -> Groups:
-  """Halves the atoms along their strongest direction, again and again.
+  """Groups atoms by halving them along their strongest direction, repeatedly.
 
   Args:
-    dictionary: full or, far better, compressed.
-    size: most atoms of a group.
+    dictionary: full or compressed; a compressed one is much faster.
+    size: largest number of atoms in a group.
 
   Returns:
     Groups of half that size or more.
@@ -83,8 +84,7 @@ def group_atoms(dictionary: Dictionary, *, size: int = _GROUP) -> Groups:
   Raises:
     UserError: the size is not positive.
   """
-  if size < 1:
-    raise UserError(f"groups: size {size} is less than 1")
+  check_at_least("groups: size", size, 1)
   atoms = np.asarray(real_atoms(dictionary.atoms))
   parts = [np.arange(len(atoms))]
   while max(map(len, parts)) > size:
@@ -96,7 +96,8 @@ def group_atoms(dictionary: Dictionary, *, size: int = _GROUP) -> Groups:
   centres = grouped.mean(1, dtype=np.float64)
   centres /= np.linalg.norm(centres, axis=1, keepdims=True).clip(1e-30)
   centres = centres.astype(np.float32)
-  # Of chords, since the cosine of a small angle says little about it.
+  # Angles from chords, which keep the digits of a small angle; its cosine does
+  # not.
   chords = np.concatenate(
     [
       np.linalg.norm(a.astype(np.float64) - c[:, None], axis=2).max(1)
@@ -119,11 +120,11 @@ def group_atoms(dictionary: Dictionary, *, size: int = _GROUP) -> Groups:
 
 
 def match_groups(groups: Groups, signals) -> Maps:
-  """What `match` finds, without the groups that cannot hold it.
+  """The maps of `match`, without searching groups that cannot contain them.
 
   Args:
-    groups: of `group_atoms`.
-    signals: fingerprints through the same window, complex [voxel, frame].
+    groups: the dictionary in groups.
+    signals: fingerprints of the same window, complex [voxel, frame].
 
   Returns:
     Maps, [voxel] each.
@@ -140,10 +141,10 @@ def best_atoms_of_groups(
 ) -> tuple[np.ndarray, np.ndarray, float]:
   """Index and score |⟨atom, signal⟩| of each voxel's best atom.
 
-  The atoms of `best_atoms`, but where float32 cannot tell two scores apart.
+  The atoms of `best_atoms`, unless two scores are equal in float32.
 
   Args:
-    groups: of `group_atoms`.
+    groups: the dictionary in groups.
     signals: complex [voxel, frame].
 
   Returns:
@@ -160,9 +161,9 @@ def best_atoms_of_groups(
 
   def search(start):
     block = signals[start : start + size]
-    missing = ((0, size - len(block)), (0, 0))
-    found = _search_block(device, np.pad(block, missing))
-    return *(x[: len(block)] for x in found[:2]), found[2]
+    padding = ((0, size - len(block)), (0, 0))
+    best, squared, searched = _search_block(device, np.pad(block, padding))
+    return best[: len(block)], squared[: len(block)], searched
 
   results = map_threads(search, starts)
   if not results:
@@ -171,37 +172,34 @@ def best_atoms_of_groups(
     np.concatenate([result[part] for result in results]) for part in range(2)
   )
   if not np.isfinite(squared).all():
-    raise UserError(
-      f"match: {count_not_finite(signals)} voxels have signals that are not "
-      "finite"
-    )
+    raise not_finite(signals)
   searched = sum(result[2] for result in results)
   return best, np.sqrt(squared), searched / (len(signals) * len(groups.members))
 
 
 def _search_block(groups: Groups, signals):
-  """Atoms, squared scores and the number of groups searched, one block."""
+  """Atoms, squared scores and number of searched groups of one block."""
   n_voxels = len(signals)
-  rows, most, likeliest, finite = _bounds(groups, signals)
+  rows, bounds, nearest, finite = _bounds(groups, signals)
   if not finite:
     return np.zeros(n_voxels, np.int32), np.full(n_voxels, np.nan), 0
   so_far = np.zeros(n_voxels, np.int32), np.full(n_voxels, -1, np.float32)
-  voxels, first = np.arange(n_voxels), np.asarray(likeliest)
+  voxels, first = np.arange(n_voxels), np.asarray(nearest)
   so_far = _search_pairs(groups, rows, voxels, first, so_far)
-  most = np.asarray(most)
-  left = most > np.asarray(so_far[1])[:, None]
-  left[voxels, first] = False
-  left_voxels, left_numbers = np.nonzero(left)
-  so_far = _search_pairs(groups, rows, left_voxels, left_numbers, so_far)
+  # The other groups whose bound is above the best score in the nearest group.
+  remaining = np.asarray(bounds) > np.asarray(so_far[1])[:, None]
+  remaining[voxels, first] = False
+  other_voxels, other_groups = np.nonzero(remaining)
+  so_far = _search_pairs(groups, rows, other_voxels, other_groups, so_far)
   best, squared = (np.array(x) for x in so_far)
-  # All atoms score zero.
+  # A score of zero is that of all atoms: the first one is taken.
   best[squared == 0] = 0
-  return best, squared, n_voxels + len(left_voxels)
+  return best, squared, n_voxels + len(other_voxels)
 
 
 @jax.jit
 def _bounds(groups: Groups, signals):
-  """Real rows, squared upper bounds of all groups, and the highest one's."""
+  """Real rows, squared bounds of all groups, nearest group, whether finite."""
   rows = real_signals(
     signals,
     groups.dictionary.basis,
@@ -210,7 +208,7 @@ def _bounds(groups: Groups, signals):
   )
   n_voxels = len(rows) // 2
   energy = jnp.sum(rows**2, 1)
-  # Both rows of a complex atom's signal hold all of it.
+  # If atoms are complex, each of the two rows of a signal has all its energy.
   energy, of_imaginary = energy[:n_voxels], energy[n_voxels:]
   if not jnp.iscomplexobj(groups.dictionary.atoms):
     energy += of_imaginary
@@ -220,25 +218,28 @@ def _bounds(groups: Groups, signals):
   cosine = jnp.sqrt(squared * inverse[:, None]) + _ROUNDING
   sine = jnp.sqrt(jnp.maximum(1 - cosine**2, 0))
   cos_angle, sin_angle = groups.cos_angle[None], groups.sin_angle[None]
-  inside = cosine >= cos_angle
-  bound = jnp.where(inside, 1, cosine * cos_angle + sine * sin_angle)
-  most = (bound + _ROUNDING) ** 2 * energy[:, None]
+  is_inside = cosine >= cos_angle
+  # cos(θ − α) = cos θ cos α + sin θ sin α
+  bound = jnp.where(is_inside, 1, cosine * cos_angle + sine * sin_angle)
+  bounds = (bound + _ROUNDING) ** 2 * energy[:, None]
   numbers = lax.broadcasted_iota(jnp.int32, squared.shape, 1)
-  # The centre that is nearest, rather than the widest group.
-  there = squared == jnp.max(squared, 1)[:, None]
-  likeliest = jnp.min(jnp.where(there, numbers, squared.shape[1] - 1), 1)
-  return rows, most, likeliest, jnp.isfinite(rows).all()
+  # Nearest by the centre: by the bound it would be the widest group.
+  is_nearest = squared == jnp.max(squared, 1)[:, None]
+  nearest = jnp.min(jnp.where(is_nearest, numbers, squared.shape[1] - 1), 1)
+  return rows, bounds, nearest, jnp.isfinite(rows).all()
 
 
 def _search_pairs(groups: Groups, rows, voxels, numbers, so_far):
-  """Scores pairs of voxel and group, some voxels of a group at a time."""
+  """Computes the scores of pairs of voxel and group, by tasks.
+
+  A task is a group with some of its voxels; the last one repeats a voxel.
+  """
   order = np.argsort(numbers, kind="stable")
   voxels, numbers = voxels[order], numbers[order]
   group, first, count = np.unique(
     numbers, return_index=True, return_counts=True
   )
   per_group = -(-count // _PAIRS)
-  # Tasks: the group, and the rows of its next voxels; the last one repeats.
   task_group = np.repeat(group, per_group)
   within = np.arange(len(task_group)) - np.repeat(
     np.cumsum(per_group) - per_group, per_group
@@ -267,7 +268,7 @@ def _score_tasks(
   n_tasks: Int32[Array, ""],
   so_far: tuple[Int32[Array, "voxel"], Float32[Array, "voxel"]],
 ) -> tuple[Int32[Array, "voxel"], Float32[Array, "voxel"]]:
-  """Best atoms and squared scores with those of some tasks included."""
+  """Best atoms and squared scores after some tasks."""
   n_voxels = len(rows) // 2
 
   def add_task(i, so_far):
@@ -291,7 +292,7 @@ def _score_tasks(
 def _halves(atoms, rows, size: int) -> list[np.ndarray]:
   """Rows below and above the median along the strongest direction.
 
-  Those of one group stay together.
+  Rows that fit into one group stay together.
   """
   if len(rows) <= size:
     return [rows]
@@ -307,5 +308,5 @@ def _halves(atoms, rows, size: int) -> list[np.ndarray]:
 
 
 def _filled(rows, width: int) -> np.ndarray:
-  """Rows, the first one repeated up to a width."""
+  """Rows, filled up to a width by repeating the first one."""
   return np.concatenate([rows, np.full(width - len(rows), rows[0])])

@@ -1,8 +1,8 @@
-"""The reconstruction methods, each a function of one study.
+"""Reconstruction methods, each a function of a study.
 
-A method is one function and one line in `METHODS`: it gets a `Study` and
-returns the estimated maps of every subject, each from a fold that left this
-subject out, and the time its stages took.
+A method is a function and a line in `METHODS`. It gets a `Study` and returns
+`Estimates`: the maps of each left-out subject, estimated without the reference
+maps of this subject, and the times of the method's stages.
 """
 
 import functools
@@ -42,17 +42,18 @@ METHODS: dict[str, Callable[[Study], Estimates]] = {
   "dictionary_svd": dictionary_svd,
 }
 
-# What several processes do before, each its share; `METHODS` is for the first.
+# Training of the networks, which several processes share before process 0 calls
+# the function in `METHODS`.
 TRAINING: dict[str, Callable[[Study], None]] = {
   method: functools.partial(train_own_folds, method) for method in NETWORKS
 }
 
-# Those that need other subjects with reference maps.
+# Methods that need other subjects with reference maps.
 LEARNING_METHODS = frozenset({*NETWORKS, "gomez"})
 
 
 def predicts_deviations(config: ml_collections.ConfigDict, method: str) -> bool:
-  """Whether a method gives deviations beside its maps.
+  """Whether a method estimates the standard deviations of its maps.
 
   Args:
     config: the experiment's configuration.
@@ -64,15 +65,15 @@ def predicts_deviations(config: ml_collections.ConfigDict, method: str) -> bool:
 def check_options(
   config: ml_collections.ConfigDict, method: str, *, n_windows: int
 ) -> None:
-  """Refuses a method's options before anything has been computed.
+  """Checks the options of a method before anything is computed.
 
   Args:
     config: the experiment's configuration.
     method: name of the method.
-    n_windows: T.
+    n_windows: length T of a fingerprint.
 
   Raises:
-    UserError: the options are out of range or do not suit the fingerprints.
+    UserError: an option is out of its range or does not fit the fingerprints.
   """
   if method in NETWORKS:
     check_network(config, method, n_windows=n_windows)

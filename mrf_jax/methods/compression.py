@@ -1,4 +1,4 @@
-"""Temporal compression of scans, in a basis of the training subjects alone."""
+"""Temporal compression of scans, in a basis of the training subjects."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,9 +16,8 @@ class CompressedScans:
   """All scans of a study in the basis of one fold.
 
   Attributes:
-    basis: the strongest temporal components of the training subjects; signals
-      s are projected by `s @ basis`.
-    signals: of each subject, the left-out one as well.
+    basis: the strongest temporal components of the training subjects.
+    signals: `signals @ basis` of each subject, also of the left-out one.
   """
 
   basis: Complex64[np.ndarray, "frame rank"]
@@ -28,11 +27,13 @@ class CompressedScans:
 def compress_scans(
   study: Study, *, rank: int, left_out: Sequence[int]
 ) -> list[CompressedScans]:
-  """All scans in the bases of some folds; each scan is read twice.
+  """Projects all scans on the bases of some folds.
+
+  The basis of a fold does not depend on the scan of its left-out subject.
 
   Args:
-    study: the subjects.
-    rank: components kept.
+    study: the study, each scan of which is read twice.
+    rank: number of components.
     left_out: the subject that each fold leaves out.
 
   Raises:
@@ -47,17 +48,18 @@ def compress_scans(
     temporal_basis(sum(grams[k] for k in numbers if k != out), rank=rank)
     for out in left_out
   ]
-  # One product for all folds: reading a scan takes longer.
-  together = np.concatenate(bases, axis=1).astype(np.complex64)
+  # One product with the bases of all folds, so that a scan is read once for it:
+  # reading takes longer than multiplying.
+  joined = np.concatenate(bases, axis=1).astype(np.complex64)
   projected = [
-    study.signals(k) @ together
+    study.signals(k) @ joined
     for k in progress(numbers, total=len(numbers), text="compressing")
   ]
   return [
     CompressedScans(basis, [p[:, start : start + rank] for p in projected])
     for basis, start in zip(
-      np.split(together, len(bases), axis=1),
-      range(0, together.shape[1], rank),
+      np.split(joined, len(bases), axis=1),
+      range(0, joined.shape[1], rank),
       strict=True,
     )
   ]

@@ -22,12 +22,12 @@ SEARCHES = ("exhaustive", "groups")
 
 
 def dictionary(study: Study) -> Estimates:
-  """Matching with all frames; it learns nothing."""
+  """Dictionary matching of all windows (Ma 2013), without any training."""
   return _match_all("dictionary", study, rank=None)
 
 
 def dictionary_svd(study: Study) -> Estimates:
-  """Matching in the space of the dictionary's first temporal components."""
+  """Dictionary matching of temporal components (McGivney 2014)."""
   rank = study.config.dictionary.svd_rank
   return _match_all("dictionary_svd", study, rank=rank)
 
@@ -35,42 +35,44 @@ def dictionary_svd(study: Study) -> Estimates:
 def check_dictionary(
   config: ml_collections.ConfigDict, method: str, *, n_windows: int
 ) -> None:
-  """Refuses an unknown search, or a rank that the fingerprints do not have.
+  """Checks the section `dictionary` of a configuration.
 
   Args:
     config: the experiment's configuration.
     method: `dictionary` or `dictionary_svd`.
-    n_windows: T.
+    n_windows: length T of a fingerprint.
 
   Raises:
-    UserError: the search is none, or the rank is not between 1 and T.
+    UserError: the search is unknown, an axis is not valid, or the rank is not
+      between 1 and T.
   """
-  search = config.dictionary.search
-  if search not in SEARCHES:
-    raise UserError(
-      f"dictionary.search: {search!r} is not one of {', '.join(SEARCHES)}"
-    )
   options = config.dictionary
+  if options.search not in SEARCHES:
+    raise UserError(
+      f"dictionary.search: {options.search!r} is not one of "
+      + ", ".join(SEARCHES)
+    )
   for ends in (options.t1_ms, options.t2_ms):
     grid_axis(*ends, step_percent=options.step_percent)
   if method == "dictionary_svd":
-    check_rank(config.dictionary.svd_rank, n_frames=n_windows)
+    check_rank(options.svd_rank, n_frames=n_windows)
 
 
 def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
-  scan = study.subjects[0]
-  find, times = make_matcher(
+  """Matches each left-out subject with one dictionary."""
+  match_signals, times = make_matcher(
     study.config.dictionary,
     method,
-    scan.acquisition,
+    study.subjects[0].acquisition,
     rank=rank,
     precision=study.config.precision,
   )
-  maps, matched = reconstruct_all(
-    method, study, lambda k, subject: find(subject.signals)
+  maps, time_of_matching = reconstruct_all(
+    method, study, lambda k, subject: match_signals(subject.signals)
   )
-  matched = dataclasses.replace(matched, atoms=times[0].atoms)
-  return Estimates(maps, [*times, matched])
+  n_atoms = times[0].atoms
+  times.append(dataclasses.replace(time_of_matching, atoms=n_atoms))
+  return Estimates(maps, times)
 
 
 def make_matcher(
@@ -81,21 +83,30 @@ def make_matcher(
   rank: int | None,
   precision: str,
 ) -> tuple[Callable[..., Maps], list[StageTime]]:
-  """What finds the maps of signals in a dictionary that it simulates.
+  """Simulates a dictionary and prepares the matching of signals with it.
 
   Args:
     options: section `dictionary` of a configuration.
     method: name of the method, for the times.
     acquisition: the pulse sequence and its sliding window.
-    rank: temporal components; None is all windows.
-    precision: of the products, one of `PRECISIONS`.
+    rank: number of temporal components; None matches all windows.
+    precision: precision of the products, one of `PRECISIONS`.
 
   Returns:
-    Maps from signals [voxel, window], and what the stages took, of which the
-    first knows the number of atoms.
+    A function from signals [voxel, window] to maps, and the times of the
+    stages with the number of atoms.
   """
-  start = time.perf_counter()
-  atoms = build_dictionary(
+  times = []
+
+  def timed(stage: str, function: Callable, *args, **arguments):
+    start = time.perf_counter()
+    result = function(*args, **arguments)
+    times.append(StageTime(method, stage, time.perf_counter() - start))
+    return result
+
+  table = timed(
+    "simulate",
+    build_dictionary,
     acquisition.sequence,
     grid_axis(*options.t1_ms, step_percent=options.step_percent),
     grid_axis(*options.t2_ms, step_percent=options.step_percent),
@@ -104,19 +115,15 @@ def make_matcher(
     stride=acquisition.stride,
     text="simulating the dictionary",
   )
-  n_atoms = atoms.n_atoms
-  seconds = time.perf_counter() - start
-  times = [StageTime(method, "simulate", seconds, atoms=n_atoms)]
+  n_atoms = table.n_atoms
   if rank is not None:
-    start = time.perf_counter()
-    atoms = compress(atoms, rank=rank)
-    seconds = time.perf_counter() - start
-    times.append(StageTime(method, "compress", seconds, atoms=n_atoms))
+    table = timed("compress", compress, table, rank=rank)
   if options.search == "groups":
-    start = time.perf_counter()
-    groups = group_atoms(atoms)
-    seconds = time.perf_counter() - start
-    times.append(StageTime(method, "group", seconds, atoms=n_atoms))
-    return functools.partial(match_groups, jax.device_put(groups)), times
-  atoms = jax.device_put(atoms)
-  return functools.partial(match, atoms, precision=precision), times
+    groups = jax.device_put(timed("group", group_atoms, table))
+    match_signals = functools.partial(match_groups, groups)
+  else:
+    table = jax.device_put(table)
+    match_signals = functools.partial(match, table, precision=precision)
+  return match_signals, [
+    dataclasses.replace(stage, atoms=n_atoms) for stage in times
+  ]

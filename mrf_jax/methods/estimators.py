@@ -1,4 +1,4 @@
-"""What turns a scan into maps: model bundles, or a dictionary."""
+"""Estimators of the maps of a single scan: model bundles or a dictionary."""
 
 import dataclasses
 import os
@@ -17,35 +17,38 @@ from mrf_jax.maps import Maps
 from mrf_jax.methods.dictionary import check_dictionary, make_matcher
 from mrf_jax.sequence.acquisition import Acquisition
 
-# See docs/results.md, question `dropout`.
+# Batch normalisation was fitted to activations some of which were dropped; see
+# docs/results.md, question `dropout`.
 _ADVICE = (
   "the network was trained with dropout, as its batch normalisation expects: "
   "the mean of passes with it, --uncertainty, is the better estimate"
 )
 DICTIONARIES = ("dictionary", "dictionary_svd")
 
-Found = tuple[Maps, Maps | None]
+MapsAndDeviations = tuple[Maps, Maps | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimator:
-  """A way to the maps.
+  """A method to estimate the maps of a scan.
 
   Attributes:
-    name: of the method.
-    about: what it is, in words, for the record.
-    acquisition: pulse sequence and window of its scans; None takes any.
-    estimate: maps of a subject, and deviations or None.
-    thresholds_ms: tissue to T1, for errors where a scan has references.
-    clip_percentiles: that these are clipped to, as in training, or None.
-    settings: all else that it depends on, for the record.
-    advice: what would be better, or None.
+    name: name of the method.
+    about: descriptions of its bundles or of its dictionary, for the record.
+    acquisition: pulse sequence and window of its scans; None for any.
+    estimate: function of a subject that returns maps, and standard deviations
+      or None.
+    thresholds_ms: tissue to its range of T1, ms, for tables of errors.
+    clip_percentiles: percentiles to which reference maps are clipped before
+      errors are computed, as in training; or None.
+    settings: sections of the configuration that it uses, for the record.
+    advice: a sentence on how to get better estimates, or None.
   """
 
   name: str
   about: tuple[str, ...]
   acquisition: Acquisition | None
-  estimate: Callable[[Subject], Found]
+  estimate: Callable[[Subject], MapsAndDeviations]
   thresholds_ms: dict[str, tuple[float, float]]
   clip_percentiles: tuple[float, float] | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -59,35 +62,42 @@ def model_estimator(
   n_passes: int = 16,
   seed: int = 0,
 ) -> Estimator:
-  """One bundle, or the mean of several.
+  """Reconstruction with a model bundle, or the mean of several.
 
   Args:
     paths: folders of the bundles.
-    uncertainty: whether deviations are wanted.
-    n_passes: with dropout of each network that has some, for deviations.
-    seed: of what is dropped.
+    uncertainty: whether standard deviations are estimated.
+    n_passes: number of passes with dropout of each network that has dropout,
+      if standard deviations are estimated.
+    seed: seed of the dropout.
 
   Raises:
-    UserError: a bundle is missing or damaged, bundles do not belong together,
-      or deviations are wanted and there are none.
+    UserError: a bundle is missing or damaged, bundles are of different scans,
+      or their networks cannot estimate standard deviations.
   """
   models = [load_model(path) for path in paths]
-  for path, model in zip(paths[1:], models[1:], strict=True):
-    _refuse_other_scans(models[0], model, paths[0], path)
   first = models[0]
+  for path, model in zip(paths, models, strict=True):
+    difference = model.acquisition.difference(first.acquisition)
+    if difference:
+      own, other = difference
+      raise UserError(
+        f"{path}: {own}, that of {paths[0]} {other}; models of one ensemble "
+        "need the same scans"
+      )
   if uncertainty and len(models) == 1 and not _has_deviations(first):
     raise UserError(
       f"{paths[0]}: its network predicts no deviations and has no dropout; "
-      "--uncertainty wants one that does, or several bundles (--model=A,B,C)"
+      "--uncertainty needs one that does, or several bundles (--model=A,B,C)"
     )
   if uncertainty and n_passes < 2:
-    raise UserError(f"--passes is {n_passes}; a spread wants at least two")
+    raise UserError(f"--passes is {n_passes}; a variance needs at least two")
   models = [
     dataclasses.replace(m, variables=jax.device_put(m.variables))
     for m in models
   ]
 
-  def estimate(subject: Subject) -> Found:
+  def estimate(subject: Subject) -> MapsAndDeviations:
     maps, deviations = reconstruct_ensemble(
       models, subject, n_passes=n_passes if uncertainty else 0, seed=seed
     )
@@ -99,7 +109,7 @@ def model_estimator(
   clip = config.get("preprocessing", {}).get("clip_percentiles")
   return Estimator(
     name=" and ".join(methods),
-    about=tuple(_about(path) for path in paths),
+    about=tuple(_describe(path) for path in paths),
     acquisition=first.acquisition,
     estimate=estimate,
     thresholds_ms={
@@ -111,11 +121,12 @@ def model_estimator(
 
 
 def _has_deviations(model: Model) -> bool:
+  """Whether the network predicts deviations, or passes with dropout differ."""
   return model.has_dropout or getattr(model.network, "n_outputs", 3) > 3
 
 
-def _about(path) -> str:
-  """A bundle in words."""
+def _describe(path) -> str:
+  """A bundle and the subjects that it was trained on, in words."""
   training = load_training(path, default={})
   if "left_out" not in training:
     return str(path)
@@ -124,21 +135,10 @@ def _about(path) -> str:
   return f"{path} (left out: subject {training['left_out']})"
 
 
-def _refuse_other_scans(first: Model, other: Model, first_path, path) -> None:
-  """Bundles of one ensemble want the same scans."""
-  difference = other.acquisition.difference(first.acquisition)
-  if difference:
-    own, its = difference
-    raise UserError(
-      f"{path}: {own}, that of {first_path} {its}; models of one ensemble need "
-      "the same scans"
-    )
-
-
 def dictionary_estimator(
   config: ml_collections.ConfigDict, method: str
 ) -> Estimator:
-  """Matching in a dictionary of the scan's own train.
+  """Matching with a dictionary that is simulated for the scan's own sequence.
 
   Args:
     config: a configuration; its section `dictionary` is used.
@@ -146,9 +146,9 @@ def dictionary_estimator(
   """
   options = config.dictionary
 
-  def estimate(subject: Subject) -> Found:
+  def estimate(subject: Subject) -> MapsAndDeviations:
     check_dictionary(config, method, n_windows=subject.n_windows)
-    find, _ = make_matcher(
+    match_signals, _ = make_matcher(
       options,
       method,
       subject.acquisition,
@@ -156,7 +156,7 @@ def dictionary_estimator(
       precision=config.precision,
     )
     assert subject.signals is not None
-    return find(subject.signals), None
+    return match_signals(subject.signals), None
 
   return Estimator(
     name=method,
@@ -175,7 +175,7 @@ def dictionary_estimator(
 
 
 def is_dictionary(names: Sequence[str]) -> bool:
-  """Whether a dictionary is meant, not the folder of a model."""
+  """Whether --model names a dictionary, and not a folder of that name."""
   return (
     len(names) == 1
     and names[0] in DICTIONARIES

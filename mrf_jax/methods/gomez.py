@@ -1,4 +1,4 @@
-"""Spatiotemporal dictionary matching on the training scans (Gómez 2016)."""
+"""Spatiotemporal matching with an atlas of training scans (Gómez 2016)."""
 
 import time
 
@@ -20,45 +20,50 @@ from mrf_jax.workdir.stage_times import StageTime
 
 
 def gomez(study: Study) -> Estimates:
-  """Each subject matched with the atlas of all others.
+  """Matches each left-out subject with an atlas of all other subjects.
 
-  Every training scan is brought onto the left-out scan's grid, nearest voxel
-  by nearest voxel, through the known affine part of the simulated heads. The
-  temporal basis and the maps' ranges come from the training scans.
+  Each training scan is resampled on the grid of the left-out scan, by nearest
+  voxel, through the known affine alignment of simulated heads, see `voxel_map`.
+  The temporal basis and the ranges of the maps come from the training scans.
+
+  Args:
+    study: the study.
+
+  Raises:
+    UserError: there is only one subject.
   """
-  options = study.config.gomez
   n_subjects = len(study.subjects)
   if n_subjects < 2:
-    raise UserError(f"gomez: {n_subjects} subject; leave-one-out wants two")
+    raise UserError(f"gomez: {n_subjects} subject; leave-one-out needs two")
   start = time.perf_counter()
-  signals = _signals(study, options.rank)
+  signals = _signals(study, study.config.gomez.rank)
   seconds = time.perf_counter() - start
   voxels = sum(subject.n_voxels for subject in study.subjects)
   times = [StageTime("gomez", "compress", seconds, voxels=voxels)]
-  maps, seconds, matched = [], 0.0, 0
+  maps, seconds, n_matched = [], 0.0, 0
   folds = study.folds
   for fold in progress(folds, total=len(folds), text="gomez maps"):
     others = [k for k in range(n_subjects) if k != fold]
     if fold == folds[0]:
-      # Compiles on one atlas scan, so that compilation is not counted.
+      # Compiles with an atlas of one scan, so that compilation is not timed.
       _estimate(study, signals[fold], fold, others=others[:1])
     start = time.perf_counter()
     maps.append(_estimate(study, signals[fold], fold, others=others))
     seconds += time.perf_counter() - start
-    matched += study.subjects[fold].n_voxels
+    n_matched += study.subjects[fold].n_voxels
   atoms = voxels * (n_subjects - 1) // n_subjects
   times.append(
-    StageTime("gomez", "reconstruct", seconds, voxels=matched, atoms=atoms)
+    StageTime("gomez", "reconstruct", seconds, voxels=n_matched, atoms=atoms)
   )
   return Estimates(maps, times)
 
 
 def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
-  """Refuses options that the search or the compression cannot take.
+  """Checks the section `gomez` of a configuration.
 
   Args:
     config: the experiment's configuration.
-    n_windows: T.
+    n_windows: length T of a fingerprint.
 
   Raises:
     UserError: an option is out of its range.
@@ -70,7 +75,7 @@ def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
 
 
 def search_options(config: ml_collections.ConfigDict) -> dict:
-  """Arguments of `match_atlas`.
+  """Keyword arguments of `match_atlas`.
 
   Args:
     config: the experiment's configuration.
@@ -86,9 +91,9 @@ def search_options(config: ml_collections.ConfigDict) -> dict:
 
 
 def _signals(study: Study, rank: int | None) -> dict[int, list[np.ndarray]]:
-  """Signals of every subject in every fold's basis, [fold][subject].
+  """Signals of each subject in the basis of each fold, [fold][subject].
 
-  Subjects are read one at a time; without compression all stay in memory.
+  Without compression the whole signals of all subjects are in memory.
   """
   numbers = range(len(study.subjects))
   if rank is not None:
@@ -96,14 +101,14 @@ def _signals(study: Study, rank: int | None) -> dict[int, list[np.ndarray]]:
     return {
       fold: scan.signals for fold, scan in zip(study.folds, scans, strict=True)
     }
-  whole = [study.signals(k) for k in numbers]
-  return {fold: whole for fold in study.folds}
+  signals = [study.signals(k) for k in numbers]
+  return {fold: signals for fold in study.folds}
 
 
 def _estimate(
   study: Study, signals: list[np.ndarray], fold: int, *, others: list[int]
 ) -> Maps:
-  """Maps of the left-out subject from the atlas of some others."""
+  """Maps of the left-out subject from an atlas of other subjects."""
   options = study.config.gomez
   subject = study.subjects[fold]
   map_range = MapRange.of([study.references[k] for k in others])
@@ -118,14 +123,14 @@ def _estimate(
     )
     for k in others
   ]
-  found = match_atlas(
+  scaled = match_atlas(
     on_own_grid(subject, signals[fold]),
     subject.mask,
     atlas,
     **search_options(study.config),
   )
-  estimates = map_range.unscale(found[:, subject.mask].T.astype(np.float64))
-  return Maps.unstack(estimates.astype(np.float32))
+  maps = map_range.unscale(scaled[:, subject.mask].T.astype(np.float64))
+  return Maps.unstack(maps.astype(np.float32))
 
 
 def aligned_scan(
@@ -135,14 +140,14 @@ def aligned_scan(
   maps: np.ndarray,
   **alignment,
 ) -> AtlasScan:
-  """A training scan on the left-out scan's grid.
+  """A training scan on the grid of the left-out scan, by nearest voxel.
 
   Args:
     fixed: the left-out scan.
     moving: the training scan.
-    signals: of its masked voxels, [voxel, channel].
-    maps: of its masked voxels, scaled to [0, 1], [voxel, map].
-    **alignment: options of `voxel_map`.
+    signals: signals of the training scan's masked voxels, [voxel, channel].
+    maps: maps of the same voxels, scaled to [0, 1], [voxel, map].
+    **alignment: keyword arguments of `voxel_map`.
   """
   voxels = voxel_map(fixed, moving, **alignment)
   rows = nearest_rows(moving.mask, voxels, shape=fixed.mask.shape)
@@ -152,12 +157,23 @@ def aligned_scan(
 
 
 def on_own_grid(subject: Subject, values: np.ndarray) -> np.ndarray:
-  """Masked voxels [voxel, channel] as a volume, [channel, slice, y, x]."""
+  """Volume of a subject's masked voxels, zero outside of the mask.
+
+  Args:
+    subject: the subject.
+    values: a row for each masked voxel, [voxel, channel].
+
+  Returns:
+    The volume, [channel, slice, y, x].
+  """
   rows = nearest_rows(subject.mask, np.eye(4), shape=subject.mask.shape)
   return _volume(values, rows)
 
 
 def _volume(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-  """Table [voxel, channel] on a grid of row numbers, [channel, slice, y, x]."""
+  """Volume [channel, slice, y, x] from a table [voxel, channel].
+
+  Row i of the table is number i + 1 in `rows`, [slice, y, x]; 0 is outside.
+  """
   table = np.concatenate([np.zeros_like(values[:1]), values])
   return np.ascontiguousarray(np.moveaxis(table[rows], -1, 0))

@@ -1,4 +1,4 @@
-"""What a method may look at, and what it gives back."""
+"""Input and output of a reconstruction method: study and estimates."""
 
 import dataclasses
 import time
@@ -15,22 +15,22 @@ from mrf_jax.runtime.progress import progress
 from mrf_jax.workdir.stage_times import StageTime
 from mrf_jax.workdir.workdir import Workdir
 
-_Found = TypeVar("_Found")
+_Estimate = TypeVar("_Estimate")
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """What a method may look at.
+  """Data that a method may use: no true maps of simulated subjects.
 
   Attributes:
     config: the experiment's configuration.
-    workdir: where models go.
-    subjects: subjects without their signals and without their truth.
-    load: reads a subject with its signals.
+    workdir: the workdir, where trained models are written.
+    subjects: all subjects, without their signals.
+    load: reads a subject with its signals, by its number.
     references: clipped reference maps of each subject.
-    folds: the subjects that are left out, one a fold; estimates are of these.
-    models: the workdir whose trained networks are used, which is another one's
-      where nothing is to be trained here.
+    folds: numbers of the left-out subjects, one in each fold.
+    models: the workdir whose trained networks are used: `workdir`, or another
+      one, and then nothing is trained.
   """
 
   config: ml_collections.ConfigDict
@@ -42,7 +42,11 @@ class Study:
   models: Workdir
 
   def signals(self, number: int) -> Complex64[np.ndarray, "voxel window"]:
-    """Signals of a subject, read from its file."""
+    """Reads the signals of a subject from its file.
+
+    Args:
+      number: number of the subject.
+    """
     signals = self.load(number).signals
     assert signals is not None
     return signals
@@ -50,13 +54,13 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Estimates:
-  """What a method gives back.
+  """Result of a method.
 
   Attributes:
-    maps: of every left-out subject, each from the fold that left it out.
-    times: what the method's stages took.
-    deviations: standard deviations of the maps, where the method predicts
-      them; or None.
+    maps: maps of each left-out subject, from the fold that left it out.
+    times: times of the method's stages.
+    deviations: standard deviations of the maps, if the method estimates them;
+      or None.
   """
 
   maps: Sequence[Maps]
@@ -65,19 +69,19 @@ class Estimates:
 
 
 def reconstruct_all(
-  method: str, study: Study, estimate: Callable[[int, Subject], _Found]
-) -> tuple[list[_Found], StageTime]:
-  """Every left-out subject's maps, and the seconds of all of them together.
+  method: str, study: Study, estimate: Callable[[int, Subject], _Estimate]
+) -> tuple[list[_Estimate], StageTime]:
+  """Estimates the maps of each left-out subject, and measures the time.
 
-  The first subject is estimated twice, so that compilation is not counted.
+  The first subject is estimated twice, so that compilation is not timed.
 
   Args:
     method: name of the method.
-    study: the subjects.
-    estimate: maps from a subject's number and the subject with its signals.
+    study: the study.
+    estimate: function of a subject's number and of the subject with signals.
 
   Returns:
-    What `estimate` gives of each, and the seconds.
+    The results of `estimate`, and the time of all of them together.
   """
   maps, seconds, voxels = [], 0.0, 0
   folds = study.folds

@@ -1,9 +1,9 @@
-"""Reference images to T1, T2 and equilibrium magnetisation, voxel by voxel.
+"""Voxel-wise fits of T1 to variable flip angles, and of T2 to spin echoes.
 
 Both fits have one linear and one non-linear parameter, S = a · g(p), with
-p = log T1 or log T2. They start from the textbook straight line and end in
-non-linear least squares, which weights every image by its own noise. They
-compute in float64: see `mrf_jax.relaxometry.variable_projection`.
+p = log T1 or log T2. They start from the usual straight line and end with
+non-linear least squares, which gives every image the weight of its own noise.
+They compute in float64: see `mrf_jax.relaxometry.variable_projection`.
 """
 
 import functools
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Float64
 
+from mrf_jax.checks import check_finite, check_one_of, check_shape
 from mrf_jax.errors import UserError
 from mrf_jax.relaxometry.variable_projection import dot, minimise
 from mrf_jax.runtime.threads import map_threads
@@ -21,7 +22,7 @@ from mrf_jax.signal.closed_form import spgr_signal
 VFA_METHODS = ("nonlinear", "linear")
 
 # Voxels of one compiled call. On a CPU the arrays of a block stay in the
-# cache; an accelerator wants more at once.
+# cache; an accelerator needs more voxels at once.
 _CPU_BLOCK = 4096
 _ACCELERATOR_BLOCK = 262144
 
@@ -36,13 +37,13 @@ def fit_vfa_t1(
   bounds_ms: tuple[float, float] = (50.0, 8000.0),
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
-  """T1 and M0 from spoiled gradient echoes of several flip angles.
+  """Fits T1 and M0 to spoiled gradient echoes of several flip angles.
 
     S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
 
-  Linear: the slope of S / sin(a) against S / tan(a) is E1, the intercept
-  M0 (1 - E1) (Gupta 1977). Non-linear: from there Levenberg-Marquardt on all
-  flip angles, see `variable_projection.minimise`.
+  Linear: S / sin(a) is a straight line of S / tan(a) with the slope E1 and the
+  intercept M0 (1 - E1) (Gupta 1977). Non-linear: from there by
+  Levenberg-Marquardt on all flip angles, see `variable_projection.minimise`.
 
   Args:
     signals: magnitudes, [voxel, flip], arbitrary units.
@@ -50,23 +51,20 @@ def fit_vfa_t1(
     tr_ms: repetition time, ms.
     b1: factors on the flip angles, [voxel]; None for 1 everywhere.
     method: "nonlinear" or "linear".
-    bounds_ms: least and greatest T1, ms. A line whose slope is no E1 of a T1
-      inside is given the nearest slope that is.
+    bounds_ms: least and greatest T1, ms. A line whose slope is outside their E1
+      gets the nearest slope inside.
     n_iterations: steps of the non-linear fit.
 
   Returns:
-    M0, [voxel], in units of the signals, and T1, [voxel], ms. A voxel that
-    says nothing about T1 (zeros) has M0 = 0 and a T1 inside the bounds.
+    M0, [voxel], in units of the signals, and T1, [voxel], ms. A voxel of zeros
+    has M0 = 0 and a T1 inside the bounds.
 
   Raises:
     UserError: shapes do not fit, the method is unknown, or a value is not
       finite or not possible.
   """
   where = "fit_vfa_t1"
-  if method not in VFA_METHODS:
-    raise UserError(
-      f"{where}: method is {method!r}; known are {', '.join(VFA_METHODS)}"
-    )
+  check_one_of(f"{where}: method", method, VFA_METHODS)
   signals = _check_signals(where, signals, "flip angles", flip_angles_deg)
   flips = _check_positive(where, "flip_angles_deg", flip_angles_deg)
   tr = _check_positive(where, "tr_ms", tr_ms)
@@ -75,11 +73,7 @@ def fit_vfa_t1(
   factors = np.ones(len(signals))
   if b1 is not None:
     factors = _check_positive(where, "b1", b1)
-    if factors.shape != (len(signals),):
-      raise UserError(
-        f"{where}: b1 has shape {factors.shape}, but there are "
-        f"{len(signals)} voxels"
-      )
+    check_shape(f"{where}: b1", factors, (len(signals),))
   largest_deg = flips.max() * factors.max(initial=0.0)
   if largest_deg >= 180.0:
     raise UserError(
@@ -102,13 +96,13 @@ def fit_t2(
   bounds_ms: tuple[float, float] = (5.0, 4000.0),
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
-  """T2 and the signal at TE = 0 from echoes of several echo times.
+  """Fits T2 and the signal at TE = 0 to echoes of several echo times.
 
     S = S0 exp(-TE / T2)
 
-  Start: the slope of log S against TE, weighted by S², which undoes what the
-  logarithm does to the noise. Then Levenberg-Marquardt on all echoes, see
-  `variable_projection.minimise`.
+  It starts from the slope of log S against TE, with the weights S², which
+  correct for the effect of the logarithm on the noise. Then
+  Levenberg-Marquardt on all echoes, see `variable_projection.minimise`.
 
   Args:
     signals: magnitudes, [voxel, echo], arbitrary units.
@@ -117,8 +111,8 @@ def fit_t2(
     n_iterations: steps of the non-linear fit.
 
   Returns:
-    S0, [voxel], in units of the signals, and T2, [voxel], ms. A voxel that
-    says nothing about T2 (zeros) has S0 = 0 and a T2 inside the bounds.
+    S0, [voxel], in units of the signals, and T2, [voxel], ms. A voxel of zeros
+    has S0 = 0 and a T2 inside the bounds.
 
   Raises:
     UserError: shapes do not fit, or a value is not finite or not possible.
@@ -143,7 +137,7 @@ def _fit_vfa_block(
   bounds_ms: Float64[Array, "2"],
   n_iterations: int | None,
 ) -> tuple[Float64[Array, "voxel"], Float64[Array, "voxel"]]:
-  """`fit_vfa_t1` of one block; None iterations leave it at the line."""
+  """`fit_vfa_t1` of one block; None iterations return the straight line."""
   scaled, scale = _scaled(signals.T)  # [flip, voxel]
   a = jnp.deg2rad(flips_deg)[:, None] * b1[None]
   x, y = scaled / jnp.tan(a), scaled / jnp.sin(a)
@@ -151,7 +145,7 @@ def _fit_vfa_block(
   e1 = jnp.clip(_slope(x, y, jnp.ones_like(a)), least, greatest)
   t1_ms = -tr_ms / jnp.log(e1)
   if n_iterations is None:
-    # The line goes through the means; a slope at its limit turns it there.
+    # The line goes through the means, also if its slope was limited.
     m0 = jnp.mean(y - e1[None] * x, 0) / -jnp.expm1(-tr_ms / t1_ms)
     return m0 * scale, jnp.clip(t1_ms, *bounds_ms)
 
@@ -184,7 +178,7 @@ def _fit_t2_block(
   """`fit_t2` of one block."""
   scaled, scale = _scaled(signals.T)  # [echo, voxel]
   te = jnp.broadcast_to(te_ms[:, None], scaled.shape)
-  # Signals that are not positive have no logarithm, and weigh nothing.
+  # Signals that are not positive have no logarithm, and the weight zero.
   positive = jnp.maximum(scaled, 1e-6)
   weights = jnp.where(scaled > 0, positive**2, 0.0)
   rate = -_slope(te, jnp.log(positive), weights)
@@ -213,14 +207,14 @@ def _slope(x: Array, y: Array, weights: Array) -> Array:
 
 
 def _scaled(signals: Array) -> tuple[Array, Array]:
-  """Signals divided by the largest magnitude of their voxel, and that."""
+  """Signals divided by the largest magnitude of their voxel, and its value."""
   scale = jnp.max(jnp.abs(signals), 0)
   scale = jnp.where(scale > 0, scale, 1.0)
   return signals / scale[None], scale
 
 
 def _fit_in_blocks(fit, signals, factors) -> tuple[np.ndarray, np.ndarray]:
-  """`fit` of block after block: amplitudes and times of all voxels."""
+  """Amplitudes and times of all voxels, by `fit` block after block."""
   n_voxels = len(signals)
   on_cpu = jax.default_backend() == "cpu"
   block = _CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK
@@ -232,7 +226,7 @@ def _fit_in_blocks(fit, signals, factors) -> tuple[np.ndarray, np.ndarray]:
     # The last block is padded by repetition, so that one program serves all.
     rows = np.minimum(np.arange(start, start + block), n_voxels - 1)
     stop = min(start + block, n_voxels)
-    # The switch holds in this thread only, so each thread sets it.
+    # The switch to float64 applies to this thread only, so each thread sets it.
     with jax.enable_x64(True):
       a, t = fit(signals[rows].astype(np.float64), factors[rows])
     amplitudes[start:stop] = np.asarray(a)[: stop - start]
@@ -243,29 +237,24 @@ def _fit_in_blocks(fit, signals, factors) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_signals(where: str, signals, name: str, samples) -> np.ndarray:
-  """The signals as an array, [voxel, sample]."""
+  """The signals as an array, [voxel, sample], if they fit the samples."""
   signals = np.asarray(signals)
   if np.iscomplexobj(signals):
-    raise UserError(f"{where}: signals are complex; magnitudes are wanted")
+    raise UserError(f"{where}: signals are complex; magnitudes are needed")
   shape = np.shape(samples)
   if signals.ndim != 2 or len(shape) != 1 or signals.shape[1] != shape[0]:
     raise UserError(
       f"{where}: signals have shape {signals.shape}, {name} {shape}; "
-      "[voxel, n] and [n] are wanted"
+      "[voxel, n] and [n] are needed"
     )
   if len(np.unique(np.asarray(samples))) < 2:
-    raise UserError(f"{where}: two different {name} are needed at least")
-  bad = np.argwhere(~np.isfinite(signals))
-  if len(bad):
-    raise UserError(
-      f"{where}: {len(bad)} signals are NaN or infinite, the first at "
-      f"{bad[0].tolist()}"
-    )
+    raise UserError(f"{where}: at least two different {name} are needed")
+  check_finite(f"{where}: signals", signals)
   return signals
 
 
 def _check_positive(where: str, name: str, values) -> np.ndarray:
-  """The values as float64."""
+  """The values as float64, if they are positive and finite."""
   values = np.asarray(values, np.float64)
   bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
   if len(bad):
@@ -276,7 +265,7 @@ def _check_positive(where: str, name: str, values) -> np.ndarray:
 
 
 def _check_bounds(where: str, bounds_ms) -> np.ndarray:
-  """The two bounds as float64."""
+  """The two bounds as float64, if they are in order."""
   bounds = _check_positive(where, "bounds_ms", bounds_ms)
   if bounds.shape != (2,) or bounds[0] >= bounds[1]:
     raise UserError(f"{where}: bounds_ms {bounds_ms} are not (least, greatest)")

@@ -1,4 +1,4 @@
-"""Relaxometry of NIfTI series: files in, maps on the same grid out."""
+"""Relaxometry of NIfTI series: reads files, fits maps on the same grid."""
 
 import dataclasses
 import os
@@ -8,14 +8,15 @@ import nibabel
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from mrf_jax.checks import check_finite
 from mrf_jax.dataset.mask import otsu_threshold
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.io.nifti import read_volume, same_places
 from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
 
-# B1 maps come as factors or in per cent, and no coil reaches ten times its
-# nominal flip angle.
+# B1 maps are factors or per cent; no coil reaches ten times its nominal flip
+# angle.
 _LARGEST_MEDIAN_B1 = 10.0
 
 
@@ -26,14 +27,14 @@ class T1Maps:
   Attributes:
     m0: equilibrium magnetisation, float32 image [x, y, slice], in units of
       the signals, zero outside the mask.
-    t1_ms: longitudinal relaxation time, likewise, ms.
+    t1_ms: longitudinal relaxation time, ms, an image of the same kind.
   """
 
   m0: nibabel.Nifti1Image
   t1_ms: nibabel.Nifti1Image
 
   def save(self, folder: str | os.PathLike) -> None:
-    """Writes `m0.nii.gz` and `t1.nii.gz` into a folder, made if missing.
+    """Writes `m0.nii.gz` and `t1.nii.gz` to a folder, created if missing.
 
     Raises:
       UserError: the folder cannot be written to.
@@ -48,14 +49,14 @@ class T2Maps:
   Attributes:
     s0: signal at TE = 0, float32 image [x, y, slice], in units of the
       signals, zero outside the mask.
-    t2_ms: transverse relaxation time, likewise, ms.
+    t2_ms: transverse relaxation time, ms, an image of the same kind.
   """
 
   s0: nibabel.Nifti1Image
   t2_ms: nibabel.Nifti1Image
 
   def save(self, folder: str | os.PathLike) -> None:
-    """Writes `s0.nii.gz` and `t2.nii.gz` into a folder, made if missing.
+    """Writes `s0.nii.gz` and `t2.nii.gz` to a folder, created if missing.
 
     Raises:
       UserError: the folder cannot be written to.
@@ -75,16 +76,16 @@ def vfa_t1_maps(
 ) -> T1Maps:
   """T1 and M0 maps of spoiled gradient echoes of several flip angles.
 
-  `fit_vfa_t1` in every voxel of the mask.
+  Runs `fit_vfa_t1` in every voxel of the mask.
 
   Args:
-    series: a file [x, y, slice, flip], or one file [x, y, slice] a flip
+    series: a file [x, y, slice, flip], or a file [x, y, slice] for each flip
       angle; magnitudes, registered to each other.
     flip_angles_deg: nominal flip angles in the order of the series, [flip],
       degrees.
     tr_ms: repetition time, ms.
-    b1: file of the factors on the flip angles (1, not 100, where the nominal
-      one is reached), on the grid of the series; None for 1 everywhere.
+    b1: file of the factors on the flip angles, on the grid of the series (1,
+      not 100, is the nominal flip angle); None for 1 everywhere.
     mask: file that is not 0 in the voxels to fit, on the grid of the series;
       None for those above the threshold of Otsu (1979) in the logarithm of
       the mean image.
@@ -121,10 +122,10 @@ def t2_maps(
 ) -> T2Maps:
   """T2 and S0 maps of echoes of several echo times.
 
-  `fit_t2` in every voxel of the mask.
+  Runs `fit_t2` in every voxel of the mask.
 
   Args:
-    series: a file [x, y, slice, echo], or one file [x, y, slice] an echo;
+    series: a file [x, y, slice, echo], or a file [x, y, slice] for each echo;
       magnitudes.
     te_ms: echo times in the order of the series, [echo], ms.
     mask: file that is not 0 in the voxels to fit, on the grid of the series;
@@ -147,21 +148,21 @@ def t2_maps(
 
 @dataclasses.dataclass(frozen=True)
 class _Series:
-  """All volumes of a series [x, y, slice, sample], and its first image."""
+  """The volumes of a series, its first image, and its files."""
 
   volumes: Float32[np.ndarray, "x y slice sample"]
   image: nibabel.Nifti1Image
   paths: tuple[str, ...]
 
   def path(self, sample: int) -> str:
-    """Where a sample comes from, for messages."""
+    """Name of a sample's volume, for messages."""
     if len(self.paths) > 1:
       return self.paths[sample]
     return f"{self.paths[0]}, volume {sample}"
 
 
 def _load_series(name: str, series, samples) -> _Series:
-  """The series, with one volume for each of the samples."""
+  """Reads a series, which needs one volume for each of the samples."""
   n_samples = np.size(samples)
   if isinstance(series, str | os.PathLike):
     volumes, image = read_volume(series)
@@ -189,7 +190,7 @@ def _load_series(name: str, series, samples) -> _Series:
 
 
 def _load_on_grid(path, like: nibabel.Nifti1Image, like_path) -> np.ndarray:
-  """A volume [x, y, slice] that must lie where another one does."""
+  """Reads a volume [x, y, slice], which needs the grid of another one."""
   volume, image = read_volume(path)
   shape = like.shape[:3]
   if volume.shape != shape:
@@ -205,10 +206,9 @@ def _load_on_grid(path, like: nibabel.Nifti1Image, like_path) -> np.ndarray:
 
 
 def _mask_of(scan: _Series, path) -> Bool[np.ndarray, "x y slice"]:
-  """Voxels to fit, whose signals are all finite."""
+  """Voxels to fit, all of whose signals are finite."""
   if path is None:
-    inside = np.ones(scan.volumes.shape[:3], bool)
-    _check_finite(scan, inside)
+    _check_signals(scan, np.ones(scan.volumes.shape[:3], bool))
     mean = scan.volumes.mean(-1)
     least, greatest = mean.min(), mean.max()
     if greatest <= 0 or least == greatest:
@@ -218,29 +218,25 @@ def _mask_of(scan: _Series, path) -> Bool[np.ndarray, "x y slice"]:
       )
     return mean >= otsu_threshold(mean)
   values = _load_on_grid(path, scan.image, scan.paths[0])
-  n_bad = np.count_nonzero(~np.isfinite(values))
-  if n_bad:
-    raise UserError(f"{path}: {n_bad} values of the mask are NaN or infinite")
+  check_finite(f"{path}: the mask", values)
   inside = values != 0
   if not inside.any():
     raise UserError(f"{path}: the mask has no voxels")
-  _check_finite(scan, inside)
+  _check_signals(scan, inside)
   return inside
 
 
-def _check_finite(scan: _Series, inside: Bool[np.ndarray, "x y slice"]) -> None:
-  """Refuses a series that is not finite in the mask, volume by volume."""
+def _check_signals(
+  scan: _Series, inside: Bool[np.ndarray, "x y slice"]
+) -> None:
+  """Raises `UserError` if a series is not finite in the mask."""
   for k in range(scan.volumes.shape[3]):
-    bad = np.argwhere(inside & ~np.isfinite(scan.volumes[..., k]))
-    if len(bad):
-      raise UserError(
-        f"{scan.path(k)}: {len(bad)} values to fit are NaN or infinite, the "
-        f"first at {bad[0].tolist()}"
-      )
+    values = np.where(inside, scan.volumes[..., k], 0)
+    check_finite(f"{scan.path(k)}: the voxels to fit", values)
 
 
 def _load_b1(path, scan: _Series, inside) -> Float32[np.ndarray, "voxel"]:
-  """Factors on the flip angles in the mask."""
+  """Reads the factors on the flip angles in the mask."""
   volume = _load_on_grid(path, scan.image, scan.paths[0])
   bad = np.argwhere(inside & ~(np.isfinite(volume) & (volume > 0)))
   if len(bad):
@@ -253,17 +249,18 @@ def _load_b1(path, scan: _Series, inside) -> Float32[np.ndarray, "voxel"]:
   if median > _LARGEST_MEDIAN_B1:
     raise UserError(
       f"{path}: the median B1 in the mask is {median:g}; a factor on the flip "
-      "angle is wanted (about 1), not per cent"
+      "angle is needed (about 1), not per cent"
     )
   return volume[inside]
 
 
 def _image(values, inside, like: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
-  """Values of the mask as a volume that lies where the series does."""
+  """Values of the mask as a volume with the affine of the series."""
   volume = np.zeros(inside.shape, np.float32)
   volume[inside] = values
   image = nibabel.Nifti1Image(volume, like.affine)
-  # Only what places the voxels: the rest of the header describes the series.
+  # Only the positions of the voxels: the rest of the header describes the
+  # series.
   image.header.set_zooms(like.header.get_zooms()[:3])
   image.header.set_xyzt_units(xyz=like.header.get_xyzt_units()[0])
   image.set_sform(*like.get_sform(coded=True))

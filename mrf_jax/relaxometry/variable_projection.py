@@ -1,4 +1,10 @@
-"""Least squares with one linear and one non-linear parameter, in parallel."""
+"""Variable projection: least squares with one linear parameter, of all voxels.
+
+SciPy's `least_squares` was looked at: it solves one voxel a call. `jaxopt` and
+`optimistix` have no variable projection: they would search both parameters,
+with a linear solve in every step, and `jaxopt.LevenbergMarquardt` has no
+bounds.
+"""
 
 from collections.abc import Callable
 
@@ -6,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Noise puts a voxel's straight line anywhere. At a signal-to-noise ratio of 3,
-# these starts beside it bring variable flip angles to the least cost in 99 %
-# of the voxels instead of 96 %.
+# With much noise a voxel's straight line is a bad start. At a signal-to-noise
+# ratio of 3, these further starts bring variable flip angles to the least cost
+# in 99 % of the voxels instead of 96 %.
 _N_STARTS = 8
 
 
@@ -20,25 +26,27 @@ def minimise(
   bounds: Float[Array, "2"],
   n_iterations: int,
 ) -> tuple[Float[Array, "voxel"], Float[Array, "voxel"]]:
-  """Minimises |S - a g(p)|² over a and p, each voxel by itself.
+  """Minimises |S − a g(p)|² over a and p, separately in each voxel.
 
-  The best a of any p has a closed form, a = ⟨g, S⟩ / ⟨g, g⟩, so only p is
-  searched: Levenberg-Marquardt on the projected residual r = S - a g with
-  the Jacobian J = a (g' - g ⟨g, g'⟩ / ⟨g, g⟩)
+  For any p the best a has a closed form, so only p is searched, by
+  Levenberg-Marquardt on the projected residual r with the Jacobian J:
+
+    a = ⟨g, S⟩ / ⟨g, g⟩,  r = S − a g,  J = a (g' − g ⟨g, g'⟩ / ⟨g, g⟩)
+
   (variable projection: Golub and Pereyra 1973, as simplified by Kaufman 1975).
-  A step ⟨J, r⟩ / (⟨J, J⟩ (1 + damping)) counts only where it lowers the cost;
-  there the damping falls, elsewhere it rises.
+  A step ⟨J, r⟩ / (⟨J, J⟩ (1 + damping)) is taken only if it lowers the cost;
+  then the damping decreases, otherwise it increases.
 
-  The cost says nothing about steps below the root of its rounding error. In
-  float32 that leaves p uncertain by about 1e-4, so the arrays had better be
-  float64 (under `jax.enable_x64`).
+  Steps below the square root of the cost's rounding error do not change the
+  cost. In float32 this leaves p uncertain by about 1e-4, so the arrays should
+  be float64 (under `jax.enable_x64`).
 
   Args:
-    shape: g, of [voxel] to [sample, voxel].
+    shape: g, a function of [voxel] to [sample, voxel].
     signals: S, of order one.
-    start: first p, unless one of a few p between the bounds costs less.
+    start: first p, unless one of a few p between the bounds has a lower cost.
     bounds: least and greatest p.
-    n_iterations: steps.
+    n_iterations: number of steps.
 
   Returns:
     a, [voxel], in units of the signals, and p inside the bounds, [voxel].

@@ -1,1 +1,1 @@
-"""A study's results in one page, from the workdirs that its commands left."""
+"""Report of a study: its results on one page, read from its workdirs."""

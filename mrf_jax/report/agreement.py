@@ -1,150 +1,121 @@
-"""Mean errors and their spread: Bland and Altman's view of the maps."""
+"""Bias and spread of maps, by Bland and Altman's method."""
 
-import dataclasses
 import io
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mrf_jax.evaluation.table import (
-  ABSENT,
+from mrf_jax.evaluation.markdown import (
   DECIMALS,
+  LABELS,
   markdown_table,
+  table_body,
   tissue_heading,
 )
-from mrf_jax.maps import MAP_NAMES
+from mrf_jax.evaluation.tissues import PAPER_TISSUES
+from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.report.results import LeftOut
 
-_TISSUES = ("wm", "gm", "csf")
-_LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
-# Deviations of normal differences that hold 95 % of them.
+# The mean ± this many standard deviations has 95 % of normal differences.
 _LIMITS = 1.96
 _DPI = 110
+COLUMNS = (
+  "method",
+  "tissue",
+  "map",
+  "subject",
+  "bias",
+  "deviation",
+  "n_voxels",
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Agreement:
-  """One method, tissue and map of one left-out subject.
-
-  Attributes:
-    method: name of the method.
-    tissue: one of `TISSUES`.
-    map: one of `MAP_NAMES`.
-    subject: its number.
-    bias: mean of estimate − reference, unit of the map.
-    deviation: standard deviation of the differences.
-    n_voxels: their number.
-  """
-
-  method: str
-  tissue: str
-  map: str
-  subject: int
-  bias: float
-  deviation: float
-  n_voxels: int
-
-
-def agreements(results: Sequence[LeftOut]) -> list[Agreement]:
-  """Bias and spread of every method, tissue, map and subject.
+def agreements(results: Sequence[LeftOut]) -> pd.DataFrame:
+  """Computes bias and spread of every method, tissue, map and subject.
 
   Args:
-    results: of `load_results`.
+    results: left-out subjects, see `load_results`.
+
+  Returns:
+    A row for each of them: `bias`, mean of estimate − reference, unit of the
+    map; `deviation`, standard deviation of these differences; `n_voxels`, their
+    number. Tissues without voxels are left out.
   """
   rows = []
-  for one in results:
-    for method, maps in one.estimates.items():
-      for tissue in _TISSUES:
-        mask = one.tissues[tissue]
-        for name in MAP_NAMES if mask.any() else ():
-          difference = _difference(one, maps, name)[mask]
-          rows.append(
-            Agreement(
-              method,
-              tissue,
-              name,
-              one.number,
-              float(difference.mean()),
-              float(difference.std()),
-              int(np.count_nonzero(mask)),
-            )
-          )
-  return rows
+  for left_out in results:
+    for method, maps in left_out.estimates.items():
+      for tissue, name in itertools.product(PAPER_TISSUES, MAP_NAMES):
+        mask = left_out.tissues[tissue]
+        if mask.any():
+          values = _difference(left_out, maps, name)[mask]
+          numbers = values.mean(), values.std(), np.count_nonzero(mask)
+          rows.append((method, tissue, name, left_out.number, *numbers))
+  return pd.DataFrame(rows, columns=[*COLUMNS])
 
 
-def format_agreements(rows: Sequence[Agreement]) -> str:
-  """Means over the subjects in Markdown.
+def format_agreements(rows: pd.DataFrame) -> str:
+  """Formats means over the subjects in Markdown.
 
-  Of each map the bias, by how much it differs from subject to subject, and the
+  For each map: the bias, its standard deviation between subjects, and the
   spread within a subject.
 
   Args:
-    rows: of `agreements`.
+    rows: table of `agreements`.
   """
-  found: dict[tuple[str, str, str], list[Agreement]] = {}
-  for row in rows:
-    found.setdefault((row.method, row.tissue, row.map), []).append(row)
   head = ["tissue", "method"]
-  for label in _LABELS.values():
+  for label in LABELS.values():
     head += [f"{label} bias ± between subjects", "within"]
-  body = []
-  for tissue in _TISSUES:
-    for method in dict.fromkeys(row.method for row in rows):
-      cells = [tissue_heading(tissue), method]
-      for name in MAP_NAMES:
-        own = found.get((method, tissue, name))
-        if not own:
-          cells += [ABSENT, ABSENT]
-          continue
-        biases = [row.bias for row in own]
-        spread = np.std(biases, ddof=1) if len(biases) > 1 else 0.0
-        within = np.sqrt(np.mean([row.deviation**2 for row in own]))
-        digits = DECIMALS[name]
-        cells += [
-          f"{np.mean(biases):+.{digits}f} ± {spread:.{digits}f}",
-          f"{within:.{digits}f}",
-        ]
-      body.append(cells)
-  return markdown_table(head, body)
+  cells = {}
+  for (method, tissue, name), own in rows.groupby(["method", "tissue", "map"]):
+    biases, deviations = own["bias"].to_numpy(), own["deviation"].to_numpy()
+    spread = np.std(biases, ddof=1) if len(biases) > 1 else 0.0
+    within = np.sqrt(np.mean(deviations**2))
+    d = DECIMALS[name]
+    cells[tissue, method, (name, "bias")] = (
+      f"{np.mean(biases):+.{d}f} ± {spread:.{d}f}"
+    )
+    cells[tissue, method, (name, "within")] = f"{within:.{d}f}"
+  lines = itertools.product(PAPER_TISSUES, dict.fromkeys(rows["method"]))
+  columns = list(itertools.product(MAP_NAMES, ("bias", "within")))
+  return markdown_table(head, table_body(lines, columns, cells))
 
 
 def agreement_figure(
   results: Sequence[LeftOut], method: str, *, title: str
 ) -> bytes:
-  """Estimates over references, and Bland–Altman plots, tissue by tissue.
+  """Draws scatter plots of estimates and references, and Bland–Altman plots.
 
-  All left-out subjects together; darker where there are more voxels. Lines are
-  identity, bias, and the limits that hold 95 % of normal differences.
+  One row for each tissue, all left-out subjects together; darker with more
+  voxels. Lines are identity, bias, and the limits that include 95 % of normal
+  differences.
 
   Args:
-    results: of `load_results`.
-    method: whose.
-    title: of the figure.
+    results: left-out subjects, see `load_results`.
+    method: the method of the estimates.
+    title: title of the figure.
 
   Returns:
     A PNG file.
   """
   columns = 2 * len(MAP_NAMES)
   figure = Figure(
-    figsize=(2.1 * columns, 2.1 * len(_TISSUES) + 0.4), layout="constrained"
+    figsize=(2.1 * columns, 2.1 * len(PAPER_TISSUES) + 0.4),
+    layout="constrained",
   )
   figure.suptitle(title, fontsize=10)
-  panels = figure.subplots(len(_TISSUES), columns, squeeze=False)
-  for tissue, row in zip(_TISSUES, panels, strict=True):
+  panels = figure.subplots(len(PAPER_TISSUES), columns, squeeze=False)
+  references = [left_out.reference for left_out in results]
+  estimates = [left_out.estimates[method] for left_out in results]
+  for tissue, row in zip(PAPER_TISSUES, panels, strict=True):
+    masks = [left_out.tissues[tissue] for left_out in results]
     for i, name in enumerate(MAP_NAMES):
       reference, estimate = (
-        np.concatenate(
-          [
-            np.asarray(getattr(maps, name), np.float64)[one.tissues[tissue]]
-            for one, maps in pairs
-          ]
-        )
-        for pairs in (
-          [(one, one.reference) for one in results],
-          [(one, one.estimates[method]) for one in results],
-        )
+        _pooled(maps, masks, name) for maps in (references, estimates)
       )
       _scatter(row[2 * i], reference, estimate, name)
       _bland_altman(row[2 * i + 1], reference, estimate, name)
@@ -155,8 +126,23 @@ def agreement_figure(
   return buffer.getvalue()
 
 
-def _scatter(axis, reference, estimate, name: str) -> None:
-  axis.set_title(_LABELS[name], fontsize=8)
+def _pooled(
+  maps: Sequence[Maps], masks: Sequence[np.ndarray], name: str
+) -> np.ndarray:
+  """One map of all subjects inside their masks, [voxel]."""
+  return np.concatenate(
+    [
+      np.asarray(getattr(m, name), np.float64)[mask]
+      for m, mask in zip(maps, masks, strict=True)
+    ]
+  )
+
+
+def _scatter(
+  axis: Axes, reference: np.ndarray, estimate: np.ndarray, name: str
+) -> None:
+  """Draws estimates over references, with the line of identity."""
+  axis.set_title(LABELS[name], fontsize=8)
   axis.tick_params(labelsize=6)
   axis.set_xlabel("reference", fontsize=7)
   if not reference.size:
@@ -166,8 +152,11 @@ def _scatter(axis, reference, estimate, name: str) -> None:
   axis.plot(ends, ends, color="tab:red", linewidth=0.8)
 
 
-def _bland_altman(axis, reference, estimate, name: str) -> None:
-  axis.set_title(f"Δ {_LABELS[name]}", fontsize=8)
+def _bland_altman(
+  axis: Axes, reference: np.ndarray, estimate: np.ndarray, name: str
+) -> None:
+  """Draws differences over means, with bias and limits of agreement."""
+  axis.set_title(f"Δ {LABELS[name]}", fontsize=8)
   axis.tick_params(labelsize=6)
   axis.set_xlabel("mean of both", fontsize=7)
   if not reference.size:
@@ -182,8 +171,8 @@ def _bland_altman(axis, reference, estimate, name: str) -> None:
     axis.axhline(end, color="tab:red", linewidth=0.8, linestyle="--")
 
 
-def _density(axis, x, y, box) -> None:
-  """How many voxels lie where, on a logarithmic scale."""
+def _density(axis: Axes, x: np.ndarray, y: np.ndarray, box) -> None:
+  """Draws numbers of voxels in small boxes, on a logarithmic scale."""
   low_x, high_x, low_y, high_y = box
   if not (high_x > low_x and high_y > low_y):
     axis.plot(x, y, ".", markersize=1)
@@ -201,8 +190,9 @@ def _density(axis, x, y, box) -> None:
   )
 
 
-def _difference(one: LeftOut, maps, name: str) -> np.ndarray:
+def _difference(left_out: LeftOut, maps: Maps, name: str) -> np.ndarray:
+  """Estimate − reference of one map, [voxel], its unit."""
   estimate, reference = (
-    np.asarray(getattr(m, name), np.float64) for m in (maps, one.reference)
+    np.asarray(getattr(m, name), np.float64) for m in (maps, left_out.reference)
   )
   return estimate - reference

@@ -1,13 +1,15 @@
-"""What a sweep has found, question by question, in Markdown."""
+"""Results of a sweep in Markdown, a section for each question."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mrf_jax.evaluation.table import (
+from mrf_jax.evaluation.markdown import (
   ABSENT,
   DECIMALS,
+  HEADINGS,
   markdown_table,
   tissue_heading,
 )
@@ -15,18 +17,20 @@ from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.experiment.variants import SAME
 from mrf_jax.maps import MAP_NAMES
 
-# Questions whose errors are drawn against a number.
+# Questions whose errors are drawn as curves, and the label of their x axis.
 CURVES = {"noise": "noise level", "steps": "training steps"}
-_SHORT = {"pd": "PD", "t1_ms": "T1", "t2_ms": "T2"}
 _RMSE = 1
 
 
 def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
-  """A section for each question that has been asked.
+  """Writes a section for each question that has results.
 
   Args:
-    record: of `study_record`.
-    notes: what a person says about a section, by its name.
+    record: record of a study, see `study_record`.
+    notes: section to paragraphs that a person wrote about it.
+
+  Returns:
+    Paragraphs, some of them empty.
   """
   parts = []
   questions = record["config"]["questions"]
@@ -34,21 +38,22 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
   simulated = "" if files else "simulated "
   for question in sorted(questions, key=lambda q: _position(q, questions[q])):
     content = questions[question]
-    found = [w for w in record["ways"] if w["question"] == question]
-    if not found:
+    variants = [v for v in record["ways"] if v["question"] == question]
+    if not variants:
       continue
-    found = _put_against(found, content.get("against"), record["ways"])
+    variants = _with_unchanged(variants, content.get("against"), record["ways"])
     parts += [
       f"## Question: {question}",
-      f"All of it with `{content['base']}`. {_heads(content['base'])}MAE / "
-      f"RMSE against the {simulated}acquired maps, times in ms, PD in a.u.",
-      _absolute(found),
+      f"All of it with `{content['base']}`. {_other_heads(content['base'])}"
+      f"MAE / RMSE against the {simulated}acquired maps, times in ms, PD in "
+      "a.u.",
+      _absolute(variants),
     ]
-    if any(variant["name"] == SAME for variant in found) and len(found) > 1:
-      parts += [f"RMSE relative to *{SAME}*:", _relative(found)]
+    if len(variants) > 1 and any(v["name"] == SAME for v in variants):
+      parts += [f"RMSE relative to *{SAME}*:", _relative(variants)]
     if question == "seeds":
       parts.append("Mean ± standard deviation of the RMSE over seeds:")
-      parts.append(_spread(found))
+      parts.append(_spread(variants))
     if question in CURVES:
       parts.append(
         f"![MAE of each method over the {CURVES[question]}: columns are white "
@@ -60,38 +65,38 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
 
 
 def _position(question: str, content: Mapping) -> tuple[str, bool, str]:
-  """Sorts questions behind the ones they are held against."""
+  """Key that sorts questions behind those that they are compared with."""
   against = content.get("against")
   return against or question, bool(against), question
 
 
-def _put_against(
-  found: Sequence[dict], against: str | None, everything: Sequence[dict]
+def _with_unchanged(
+  variants: Sequence[dict], against: str | None, everything: Sequence[dict]
 ) -> list[dict]:
-  """Adds what another question leaves the same, of the same methods."""
-  asked = {method for variant in found for method, _ in _methods(variant)}
+  """Adds the unchanged variant of another question, with the same methods."""
+  asked = {method for variant in variants for method, _ in _methods(variant)}
   others = [
     {**variant, "errors": {m: e for m, e in _methods(variant) if m in asked}}
     for variant in everything
     if (variant["question"], variant["name"]) == (against, SAME)
   ]
-  return [*others, *found]
+  return [*others, *variants]
 
 
-def _heads(base: str) -> str:
-  """Says so where a question was asked of other heads than the study's."""
+def _other_heads(base: str) -> str:
+  """Sentence for questions that use other heads than the study."""
   seed = re.search(r"(?:^|\s)seed=(\d+)", base)
   if not seed:
     return ""
   return f"**Development heads (seed {seed[1]}), none of the study's.** "
 
 
-def _absolute(found: Sequence[dict]) -> str:
-  """A line for each method of each variant."""
-  tissues = _tissues(found)
+def _absolute(variants: Sequence[dict]) -> str:
+  """Table of errors, a line for each method of each variant."""
+  tissues = _tissues(variants)
   head = ["way", "method", "steps", "training, a fold (s)", *_headings(tissues)]
   body = []
-  for variant in found:
+  for variant in variants:
     for method, errors in _methods(variant):
       steps = variant["steps"].get(method)
       seconds = variant["times"].get(method, {}).get("train")
@@ -112,14 +117,14 @@ def _absolute(found: Sequence[dict]) -> str:
   return markdown_table(head, body)
 
 
-def _relative(found: Sequence[dict]) -> str:
-  """RMSE of each way over that of the way that changes nothing."""
+def _relative(variants: Sequence[dict]) -> str:
+  """Table of the RMSE of each variant over that of the unchanged one."""
   (same,) = (
-    dict(_methods(variant)) for variant in found if variant["name"] == SAME
+    dict(_methods(variant)) for variant in variants if variant["name"] == SAME
   )
-  tissues = _tissues(found)
+  tissues = _tissues(variants)
   body = []
-  for variant in found:
+  for variant in variants:
     if variant["name"] == SAME:
       continue
     for method, errors in _methods(variant):
@@ -138,19 +143,19 @@ def _relative(found: Sequence[dict]) -> str:
   return markdown_table(["way", "method", *_headings(tissues)], body)
 
 
-def _spread(found: Sequence[dict]) -> str:
-  """Of each method over ways that are alike but for chance."""
-  tissues = _tissues(found)
+def _spread(variants: Sequence[dict]) -> str:
+  """Table of each method's mean and spread over variants of another seed."""
+  tissues = _tissues(variants)
   body = []
   for method in dict.fromkeys(
-    m for variant in found for m, _ in _methods(variant)
+    m for variant in variants for m, _ in _methods(variant)
   ):
-    cells = [method, str(len(found))]
+    cells = [method, str(len(variants))]
     for tissue in tissues:
       for name in MAP_NAMES:
         pairs = [
           _pair(dict(_methods(variant)).get(method, {}), tissue, name)
-          for variant in found
+          for variant in variants
         ]
         values = [pair[_RMSE] for pair in pairs if pair]
         digits = DECIMALS[name]
@@ -164,7 +169,7 @@ def _spread(found: Sequence[dict]) -> str:
 
 
 def _methods(variant: dict) -> list[tuple[str, dict]]:
-  """Methods of a way and their errors, without what it shares with others."""
+  """Methods of a variant and their errors, without reference rows."""
   return [
     (method, errors)
     for method, errors in variant["errors"].items()
@@ -172,26 +177,29 @@ def _methods(variant: dict) -> list[tuple[str, dict]]:
   ]
 
 
-def _tissues(found: Sequence[dict]) -> list[str]:
-  """Those that a way has."""
+def _tissues(variants: Sequence[dict]) -> list[str]:
+  """Tissues for which a variant has errors."""
   return [
     tissue
     for tissue in TISSUES
     if any(
-      tissue in errors for variant in found for _, errors in _methods(variant)
+      tissue in errors
+      for variant in variants
+      for _, errors in _methods(variant)
     )
   ]
 
 
 def _headings(tissues: Sequence[str]) -> list[str]:
+  """Tissue and map of each column."""
   return [
-    f"{tissue_heading(tissue)} {_SHORT[name]}"
+    f"{tissue_heading(tissue)} {HEADINGS[name]}"
     for tissue in tissues
     for name in MAP_NAMES
   ]
 
 
 def _pair(errors: dict, tissue: str, name: str) -> list[float] | None:
-  """MAE and RMSE; None where the tissue has no voxels."""
+  """MAE and RMSE; None if the tissue has no voxels."""
   pair = errors.get(tissue, {}).get(name)
-  return pair if pair and pair[0] == pair[0] else None
+  return pair if pair and not math.isnan(pair[0]) else None

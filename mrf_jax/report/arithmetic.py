@@ -1,4 +1,4 @@
-"""Multiplications and additions that a network spends on a voxel."""
+"""Number of multiply-adds of a network per voxel."""
 
 import ml_collections
 import numpy as np
@@ -10,13 +10,16 @@ from mrf_jax.networks.shapes import variable_shapes
 
 
 def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
-  """Of each network of a configuration: products with its kernels, per voxel.
+  """Counts products with the kernels of each network, per voxel.
 
-  On whole slices, where every layer runs once for each voxel, without the
-  tricks of fast convolutions.
+  Counted for whole slices, where every layer runs once for each voxel, and for
+  direct convolutions, not for fast ones.
 
   Args:
     config: an experiment's configuration.
+
+  Returns:
+    Network to its multiply-adds per voxel.
   """
   n_windows = acquisition_of(config).n_windows
   counts = {}

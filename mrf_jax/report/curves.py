@@ -1,4 +1,4 @@
-"""Errors of all methods against noise, and against training steps."""
+"""Curves of errors over the noise level, and over training steps."""
 
 import os
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from matplotlib.ticker import (
   NullLocator,
 )
 
+from mrf_jax.evaluation.markdown import LABELS
 from mrf_jax.evaluation.panels import save
+from mrf_jax.evaluation.tissues import PAPER_TISSUES
 
-_TISSUES = ("wm", "gm", "csf")
-_MAPS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
-# As many values of x as have room below a panel.
+# Number of values of x for which there is room below a panel.
 _MOST_TICKS = 6
 Points = Sequence[tuple[str, float, dict]]
 
@@ -30,28 +30,28 @@ def error_curves(
   Args:
     path: PNG file, replaced as a whole.
     points: see `draw_curves`.
-    label: of the x axis.
-    title: of the figure.
+    label: label of the x axis.
+    title: title of the figure.
   """
   save(draw_curves(points, label=label, title=title), path)
 
 
 def draw_curves(points: Points, *, label: str, title: str) -> Figure:
-  """A panel for each map and tissue, a line for each method.
+  """Draws a panel for each map and tissue, a line for each method.
 
   Args:
-    points: method, position along x, and its errors, tissue and map to MAE and
+    points: method, value of x, and errors there: tissue and map to MAE and
       RMSE; the MAE is drawn.
-    label: of the x axis.
-    title: of the figure.
+    label: label of the x axis.
+    title: title of the figure.
   """
   figure = Figure(figsize=(10.5, 8), layout="constrained")
   figure.suptitle(title, fontsize=11)
-  panels = figure.subplots(len(_MAPS), len(_TISSUES), sharex=True)
+  panels = figure.subplots(len(LABELS), len(PAPER_TISSUES), sharex=True)
   methods = list(dict.fromkeys(method for method, _, _ in points))
   positions = sorted({x for _, x, _ in points})
-  for i, (name, unit) in enumerate(_MAPS.items()):
-    for axis, tissue in zip(panels[i], _TISSUES, strict=True):
+  for i, (name, map_label) in enumerate(LABELS.items()):
+    for axis, tissue in zip(panels[i], PAPER_TISSUES, strict=True):
       for method in methods:
         line = sorted(
           (x, errors[tissue][name][0])
@@ -62,9 +62,9 @@ def draw_curves(points: Points, *, label: str, title: str) -> Figure:
       _make_logarithmic(axis, positions)
       if i == 0:
         axis.set_title(tissue.upper(), fontsize=10)
-      if i == len(_MAPS) - 1:
+      if i == len(LABELS) - 1:
         axis.set_xlabel(label, fontsize=9)
-    panels[i, 0].set_ylabel(f"MAE of {unit}", fontsize=9)
+    panels[i, 0].set_ylabel(f"MAE of {map_label}", fontsize=9)
   handles, labels = panels[0, 0].get_legend_handles_labels()
   figure.legend(
     handles, labels, loc="outside lower center", ncols=4, fontsize=9
@@ -73,16 +73,16 @@ def draw_curves(points: Points, *, label: str, title: str) -> Figure:
 
 
 def _make_logarithmic(axis: Axes, positions: Sequence[float]) -> None:
-  """Both scales, with plain numbers: the very x where they are few."""
+  """Sets logarithmic scales with plain numbers, at each x if x are few."""
   axis.set(xscale="log", yscale="log")
   few = len(positions) <= _MOST_TICKS
   axis.xaxis.set_major_locator(
     FixedLocator(positions) if few else LogLocator(subs=(1, 2, 5))
   )
   axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
-  for one in (axis.xaxis, axis.yaxis):
-    one.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
-    one.set_minor_locator(NullLocator())
-    one.set_minor_formatter(NullFormatter())
+  for scale in (axis.xaxis, axis.yaxis):
+    scale.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+    scale.set_minor_locator(NullLocator())
+    scale.set_minor_formatter(NullFormatter())
   axis.grid(alpha=0.3)
   axis.tick_params(labelsize=8)

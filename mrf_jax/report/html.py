@@ -1,4 +1,4 @@
-"""The report as one page that works from a file, without a network."""
+"""The report as a single HTML page, which needs no network connection."""
 
 import csv
 import html
@@ -44,22 +44,23 @@ def report_html(
   config: dict,
   environment: dict,
 ) -> str:
-  """The page with all it shows inside.
+  """Writes the page with pictures, maps and scripts inside.
 
   Args:
     page: the results in Markdown, see `results_page`.
-    results: of `load_results`; none leaves out what is made of maps.
-    pictures: folder that the page's links to pictures start from.
+    results: left-out subjects, see `load_results`; without them, the page has
+      neither slices nor scatter plots.
+    pictures: folder of the page's relative links to pictures.
     timing: the workdir's `timing.csv`.
     config: the experiment's configuration.
-    environment: what made it.
+    environment: machine, commit and versions that made the results.
   """
-  simulated = bool(results) and all(one.subject.is_simulated for one in results)
+  simulated = bool(results) and all(r.subject.is_simulated for r in results)
   sections = [_markdown(_embedded(page, pictures))]
   if results:
     sections += [
       "<h2 id='slices'>Slice by slice</h2>",
-      _viewer(results),
+      _viewer(),
       "<h2 id='agreement'>Estimates beside references</h2>",
       "<p>All left-out subjects; the darker, the more voxels. Scatter plots "
       "with the line of identity; Bland–Altman plots with bias and the limits "
@@ -81,21 +82,21 @@ def report_html(
   return template.substitute(
     title=title[1] if title else "Results",
     body=body,
-    # A script ends where its closing tag stands, even in a string.
+    # A closing tag ends a script, even inside a string.
     data=data.replace("</", "<\\/"),
     script=(_HERE / "viewer.js").read_text(),
   )
 
 
 def _markdown(text: str) -> str:
-  """HTML whose tables may be wider than the page."""
-  found = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
-  found = found.replace("<table>", '<div class="table"><table>')
-  return found.replace("</table>", "</table></div>")
+  """HTML of Markdown, with tables that scroll if wider than the page."""
+  body = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
+  body = body.replace("<table>", '<div class="table"><table>')
+  return body.replace("</table>", "</table></div>")
 
 
 def _embedded(page: str, folder: pathlib.Path) -> str:
-  """The page with its pictures inside; without those that are not there."""
+  """The Markdown page with its pictures inside, without missing ones."""
 
   def picture(match):
     path = folder / match[2]
@@ -107,14 +108,15 @@ def _embedded(page: str, folder: pathlib.Path) -> str:
 
 
 def _with_contents(body: str, *, simulated: bool) -> str:
-  """Links to the sections, below the first heading."""
+  """Adds links to the sections below the first heading."""
   links = re.findall(r"<h2 id=['\"]([^'\"]+)['\"]>(.*?)</h2>", body)
   contents = "".join(f'<a href="#{name}">{text}</a>' for name, text in links)
-  said = '<p class="simulated">Simulated data</p>' if simulated else ""
-  return body.replace("</h1>", f"</h1>{said}<nav>{contents}</nav>", 1)
+  label = '<p class="simulated">Simulated data</p>' if simulated else ""
+  return body.replace("</h1>", f"</h1>{label}<nav>{contents}</nav>", 1)
 
 
-def _viewer(results: Sequence[LeftOut]) -> str:
+def _viewer() -> str:
+  """Controls of the viewer, with a slider for the colours of each map."""
   limits = "\n".join(
     _LIMIT.format(name=name, short=name.removesuffix("_ms").upper())
     for name in MAP_NAMES
@@ -123,12 +125,13 @@ def _viewer(results: Sequence[LeftOut]) -> str:
 
 
 def _agreement(results: Sequence[LeftOut], method: str) -> str:
+  """Scatter and Bland–Altman plots of a method."""
   png = agreement_figure(results, method, title=method)
   return f'<img alt="Agreement of {method}" src="{data_uri(png)}">'
 
 
 def _timing(path: pathlib.Path) -> str:
-  """The filled columns of `timing.csv`."""
+  """Table of the columns of `timing.csv` that are not empty."""
   if not path.exists():
     return "<p>Not measured.</p>"
   with open(path, newline="", encoding="utf-8") as file:
@@ -148,7 +151,7 @@ def _timing(path: pathlib.Path) -> str:
 
 
 def _number(text: str) -> str:
-  """A number as people read it; other text as it is."""
+  """Text of a number with few digits; other text unchanged."""
   try:
     value = float(text)
   except ValueError:
@@ -157,5 +160,6 @@ def _number(text: str) -> str:
 
 
 def _details(title: str, content: dict) -> str:
+  """JSON in a part of the page that opens at a click."""
   text = html.escape(json.dumps(content, indent=1, sort_keys=True))
   return f"<details><summary>{title}</summary><pre>{text}</pre></details>"

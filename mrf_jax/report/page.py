@@ -1,55 +1,62 @@
 """The page of a study's results, in Markdown, from its record."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
-from mrf_jax.evaluation.calibration import Calibration, format_calibration
-from mrf_jax.evaluation.differences import Difference, format_differences
-from mrf_jax.evaluation.table import (
+import pandas as pd
+
+from mrf_jax.evaluation import calibration, differences
+from mrf_jax.evaluation.markdown import (
   ABSENT,
   DECIMALS,
-  Row,
   column_headings,
-  format_markdown,
   markdown_table,
+  paragraphs,
   tissue_heading,
 )
+from mrf_jax.evaluation.table import format_markdown
+from mrf_jax.evaluation.tissues import PAPER_TISSUES
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report import paper
-from mrf_jax.report.agreement import Agreement, format_agreements
+from mrf_jax.report.agreement import format_agreements
 from mrf_jax.report.answers import answers
 from mrf_jax.report.record import rows_of
 
-_TISSUES = ("wm", "gm", "csf")
-_ERRORS = ("mae", "rmse")
+# Our network, and the one that the paper proposes.
 OURS = "spatiotemporal_plus"
 PROPOSED = "spatiotemporal"
 
+# (method, tissue, map) to MAE and RMSE.
+_Errors = Mapping[tuple[str, str, str], tuple[float, float]]
+
 
 def results_page(record: dict, notes: Mapping[str, str]) -> str:
-  """The page.
+  """Writes the page.
 
   Args:
-    record: of `study_record`.
-    notes: what a person says about a section, by its name; `intro` first.
+    record: record of a study, see `study_record`.
+    notes: section to paragraphs that a person wrote about it; `intro` is the
+      first.
   """
   rows = rows_of(record["table1"])
   truth = rows_of(record["truth_table"])
+  errors = _errors(rows)
   sections = [
     "# Results",
     "Written by `python launch.py --mode=report`"
     + (", words between tables by hand" if notes else "")
-    + f". {_whose(record)} {_made_by(record)}",
+    + f". {_data_source(record)} {_made_by(record)}",
     notes.get("intro", ""),
     "## Table 1",
     _body(format_markdown(rows, title="Table 1")),
-    _ranking(rows),
+    _ranking(errors),
     notes.get("table1", ""),
     "### Beside the paper's",
     "MAE / RMSE; the paper's are of in-vivo scans, so that only ranking and "
     "margins compare.",
-    _beside_the_paper(rows),
+    _paper_errors(errors),
     notes.get("paper", ""),
-    _section_of_ours(rows, truth, record),
+    _our_network(errors, _errors(truth), record),
     notes.get("plus", ""),
     _against_truth(truth),
     notes.get("truth", ""),
@@ -73,17 +80,19 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     *answers(record, notes),
     _missing(record),
   ]
-  return "\n\n".join(part.strip() for part in sections if part.strip()) + "\n"
+  return paragraphs(*(section.strip() for section in sections))
 
 
-def _whose(record) -> str:
+def _data_source(record: dict) -> str:
+  """Tells whether scans are simulated."""
   files = record["config"]["data"].get("files")
   if files:
     return f"The scans are {', '.join(files)}."
   return "**All scans are simulated.**"
 
 
-def _made_by(record) -> str:
+def _made_by(record: dict) -> str:
+  """Tells commit, machine, number of subjects and time."""
   environment, config = record["environment"], record["config"]
   seconds = sum(sum(stages.values()) for stages in record["times"].values())
   return (
@@ -108,15 +117,18 @@ def _body(text: str) -> str:
   return text.partition("\n\n")[2]
 
 
-def _errors(rows: Sequence[Row]) -> dict[tuple, tuple[float, float]]:
-  return {(r.method, r.tissue, r.map): (r.mae_mean, r.rmse_mean) for r in rows}
+def _errors(rows: pd.DataFrame) -> _Errors:
+  """Mean errors of a table."""
+  return {
+    (row.method, row.tissue, row.map): (row.mae_mean, row.rmse_mean)
+    for row in rows.itertuples()
+  }
 
 
-def _ranking(rows: Sequence[Row]) -> str:
-  """In how many cells the paper's ranking holds."""
-  errors = _errors(rows)
+def _ranking(errors: _Errors) -> str:
+  """Number of cells in which methods rank as in the paper."""
   methods = [m for m in paper.METHODS if (m, "wm", "pd") in errors]
-  cells = [(t, m) for t in _TISSUES for m in MAP_NAMES]
+  cells = [(t, m) for t in PAPER_TISSUES for m in MAP_NAMES]
   if PROPOSED not in methods:
     return ""
 
@@ -130,12 +142,15 @@ def _ranking(rows: Sequence[Row]) -> str:
     )
 
   rivals = [m for m in methods if m != PROPOSED]
-  said = [f"lowest MAE of the paper's methods in {wins(rivals)} of 9 cells"]
-  said += [f"lower than {r} in {wins([r])}" for r in rivals]
-  return f"**The paper's ranking:** {PROPOSED} has the " + ", ".join(said) + "."
+  counts = [f"lowest MAE of the paper's methods in {wins(rivals)} of 9 cells"]
+  counts += [f"lower than {r} in {wins([r])}" for r in rivals]
+  return (
+    f"**The paper's ranking:** {PROPOSED} has the " + ", ".join(counts) + "."
+  )
 
 
-def _cells(errors, method, tissue) -> list[str]:
+def _cells(errors: _Errors, method: str, tissue: str) -> list[str]:
+  """MAE / RMSE of each map."""
   cells = []
   for name in MAP_NAMES:
     mae, rmse = errors[method, tissue, name]
@@ -144,13 +159,13 @@ def _cells(errors, method, tissue) -> list[str]:
   return cells
 
 
-def _beside_the_paper(rows: Sequence[Row]) -> str:
-  errors = _errors(rows)
+def _paper_errors(errors: _Errors) -> str:
+  """Errors next to those of the paper."""
   head = ["tissue", "method"]
   for name in ("PD", "T1 (ms)", "T2 (ms)"):
     head += [f"{name} here", f"{name} paper"]
   body = []
-  for tissue in _TISSUES:
+  for tissue in PAPER_TISSUES:
     for method in paper.METHODS:
       if (method, tissue, "pd") not in errors:
         continue
@@ -165,13 +180,12 @@ def _beside_the_paper(rows: Sequence[Row]) -> str:
   return markdown_table(head, body)
 
 
-def _section_of_ours(rows, truth, record) -> str:
-  """Our network beside the paper's: errors, arithmetic, time, bound."""
-  errors, true_errors = _errors(rows), _errors(truth)
+def _our_network(errors: _Errors, true_errors: _Errors, record: dict) -> str:
+  """Our network compared with the paper's: errors, bound, arithmetic, time."""
   if not {(OURS, "wm", "pd"), (PROPOSED, "wm", "pd")} <= set(errors):
     return ""
   body = []
-  for tissue in (*_TISSUES, "brain"):
+  for tissue in (*PAPER_TISSUES, "brain"):
     cells = [tissue_heading(tissue), "change of error"]
     for name in MAP_NAMES:
       for i in range(2):
@@ -181,112 +195,87 @@ def _section_of_ours(rows, truth, record) -> str:
     if ("bound", tissue, "pd") in true_errors:
       cells = [tissue_heading(tissue), "true RMSE / bound"]
       for name in MAP_NAMES:
-        ratio = (
-          true_errors[OURS, tissue, name][1]
-          / true_errors["bound", tissue, name][1]
-        )
-        cells += ["", f"{ratio:.2f}"]
+        rmse, bound = (true_errors[m, tissue, name][1] for m in (OURS, "bound"))
+        cells += ["", f"{rmse / bound:.2f}"]
       body.append(cells)
+  return paragraphs(
+    f"## {OURS} beside {PROPOSED}",
+    markdown_table(["tissue", "", *column_headings(MAP_NAMES)], body),
+    _cost(record),
+  )
+
+
+def _cost(record: dict) -> str:
+  """Arithmetic and training time of our network and the paper's."""
   adds, times = record["multiply_adds"], record["times"]
-  cost = markdown_table(
-    ["network", "", "multiply-adds per voxel", "training, all folds (s)"],
+  head = ["network", "", "multiply-adds per voxel", "training, all folds (s)"]
+  body = [
     [
-      [
-        m,
-        "",
-        f"{adds[m]:,}" if m in adds else ABSENT,
-        f"{times.get(m, {}).get('train', 0):,.0f}",
-      ]
-      for m in (PROPOSED, OURS)
-    ],
-  )
-  return "\n\n".join(
-    [
-      f"## {OURS} beside {PROPOSED}",
-      markdown_table(
-        ["tissue", "", *column_headings(MAP_NAMES)],
-        body,
-      ),
-      cost,
+      method,
+      "",
+      f"{adds[method]:,}" if method in adds else ABSENT,
+      f"{times.get(method, {}).get('train', 0):,.0f}",
     ]
-  )
-
-
-def _against_truth(truth: Sequence[Row]) -> str:
-  """Of simulated subjects."""
-  if not truth:
-    return ""
-  return "\n\n".join(
-    [
-      "## Against the true parameters",
-      "*acquired*: the reference maps. *bound*: Cramér-Rao, the least error of "
-      "an unbiased estimate from one fingerprint.",
-      _body(format_markdown(truth, title="Truth")),
-    ]
-  )
-
-
-def _differences(record) -> str:
-  """All methods against the paper's network."""
-  numbers = ("mean", "low", "high")
-  rows = [
-    Difference(
-      **{
-        **line,
-        **{name: float(line[name]) for name in numbers},
-        "n": int(line["n"]),
-      }
-    )
-    for line in record["differences"]
+    for method in (PROPOSED, OURS)
   ]
+  return markdown_table(head, body)
+
+
+def _against_truth(truth: pd.DataFrame) -> str:
+  """Errors against the true parameters of simulated subjects."""
+  if truth.empty:
+    return ""
+  return paragraphs(
+    "## Against the true parameters",
+    "*acquired*: the reference maps. *bound*: Cramér-Rao, the least error of "
+    "an unbiased estimate from one fingerprint.",
+    _body(format_markdown(truth, title="Truth")),
+  )
+
+
+def _differences(record: dict) -> str:
+  """Differences of all methods from the paper's network."""
   methods = record["config"]["methods"]
   if len(methods) < 2:
     return ""
+  columns = differences.COLUMNS
+  rows = pd.DataFrame(record["differences"], columns=[*columns])
   against = PROPOSED if PROPOSED in methods else methods[0]
-  return _body(format_differences(rows, against=against, title="Differences"))
-
-
-def _bias(record) -> str:
-  """What of the errors is alike in a whole subject."""
-  rows = [Agreement(**line) for line in record.get("agreement", [])]
-  if not rows:
-    return ""
-  return "\n\n".join(
-    [
-      "## Bias and spread",
-      "Estimate minus acquired map: mean over the left-out subjects ± standard "
-      "deviation from subject to subject, and the root mean square of the "
-      "standard deviations within them.",
-      format_agreements(rows),
-    ]
-  )
-
-
-def _calibration(record) -> str:
-  rows = [
-    Calibration(
-      method=line["method"],
-      tissue=line["tissue"],
-      map=line["map"],
-      rmse=float(line["rmse"]),
-      predicted=float(line["predicted"]),
-      within_one=float(line["within_one"]),
-      within_two=float(line["within_two"]),
-      n=int(line["n"]),
+  return _body(
+    differences.format_differences(
+      rows.astype(columns), against=against, title="Differences"
     )
-    for line in record["calibration"]
-  ]
-  if not rows:
-    return "No method predicts them."
-  return (
-    "Root mean squares over voxels; share of voxels that err by no more than "
-    "one, and two, predicted deviations (0.68 and 0.95 of normal errors).\n\n"
-    + format_calibration(rows)
   )
 
 
-def _thresholds(record) -> str:
-  """MAE of the methods in tissues of other thresholds."""
+def _bias(record: dict) -> str:
+  """Errors that are the same in a whole subject."""
+  rows = pd.DataFrame(record.get("agreement", []))
+  if rows.empty:
+    return ""
+  return paragraphs(
+    "## Bias and spread",
+    "Estimate minus acquired map: mean over the left-out subjects ± standard "
+    "deviation from subject to subject, and the root mean square of the "
+    "standard deviations within them.",
+    format_agreements(rows),
+  )
+
+
+def _calibration(record: dict) -> str:
+  """Predicted standard deviations compared with errors."""
+  if not record["calibration"]:
+    return "No method predicts them."
+  rows = pd.DataFrame(record["calibration"]).astype(calibration.COLUMNS)
+  return paragraphs(
+    "Root mean squares over voxels; share of voxels that err by no more than "
+    "one, and two, predicted deviations (0.68 and 0.95 of normal errors).",
+    calibration.format_calibration(rows),
+  )
+
+
+def _thresholds(record: dict) -> str:
+  """Errors of the methods in tissues of other thresholds."""
   evaluation = record["config"]["evaluation"]
   all_thresholds = {
     "default": evaluation["thresholds_ms"],
@@ -300,23 +289,26 @@ def _thresholds(record) -> str:
   ]
   errors = {name: _errors(rows_of(rows)) for name, rows in tables.items()}
   body = []
-  for tissue in _TISSUES:
+  for tissue in PAPER_TISSUES:
     for method in record["config"]["methods"]:
       cells = [tissue_heading(tissue), method]
-      for found in errors.values():
+      for table in errors.values():
         for name in ("t1_ms", "t2_ms"):
-          mae, rmse = found[method, tissue, name]
-          cells.append(f"{mae:.1f} / {rmse:.1f}" if mae == mae else ABSENT)
+          mae, rmse = table[method, tissue, name]
+          cells.append(ABSENT if math.isnan(mae) else f"{mae:.1f} / {rmse:.1f}")
       body.append(cells)
-  said = "; ".join(
+  ranges = "; ".join(
     f"{name}: "
     + ", ".join(f"{t} {low:g} to {high:g}" for t, (low, high) in limits.items())
     for name, limits in all_thresholds.items()
   )
-  return f"MAE / RMSE, ms. T1 in ms, {said}.\n\n{markdown_table(head, body)}"
+  return paragraphs(
+    f"MAE / RMSE, ms. T1 in ms, {ranges}.", markdown_table(head, body)
+  )
 
 
-def _missing(record) -> str:
+def _missing(record: dict) -> str:
+  """Names of the variants without results."""
   if not record["missing"]:
     return ""
   return "## Not run\n\n" + ", ".join(record["missing"])

@@ -1,4 +1,4 @@
-"""Maps of a finished cross-validation, read back from its workdir."""
+"""Reads the maps of a finished cross-validation from its workdir."""
 
 import dataclasses
 import os
@@ -19,12 +19,12 @@ from mrf_jax.workdir.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-  """A left-out subject and what every method made of it.
+  """A left-out subject and its maps by every method.
 
   Attributes:
-    number: of the subject.
-    subject: without its signals.
-    reference: clipped reference maps, as the tables have them.
+    number: number of the subject.
+    subject: the subject without its signals.
+    reference: clipped reference maps, as used for the tables.
     tissues: tissue to its voxels.
     estimates: method to its maps.
   """
@@ -37,13 +37,13 @@ class LeftOut:
 
 
 def load_results(root: str | os.PathLike) -> list[LeftOut]:
-  """All left-out subjects of a workdir whose maps still stand there.
+  """Reads all left-out subjects of a workdir, with their maps.
 
   Args:
     root: workdir of a finished cross-validation.
 
   Returns:
-    One of each fold; none where subjects or maps are not there any more.
+    One for each fold; none if any subject or map has been removed.
 
   Raises:
     UserError: a file is damaged.
@@ -52,7 +52,7 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
   config = ml_collections.ConfigDict(workdir.config)
   if config.subjects_from is not None:
     workdir = Workdir.existing(root, subjects_from=config.subjects_from)
-  found = []
+  results = []
   for number in find_folds(config):
     files = {
       method: [workdir.map_file(method, number, name) for name in MAP_NAMES]
@@ -66,7 +66,7 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
       reference_of(subject, workdir.subject(number)),
       percentiles=config.preprocessing.clip_percentiles,
     )
-    found.append(
+    results.append(
       LeftOut(
         number=number,
         subject=subject,
@@ -82,4 +82,4 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
         },
       )
     )
-  return found
+  return results

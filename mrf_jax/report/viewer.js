@@ -18,38 +18,38 @@
     names.forEach((name, i) => select.add(new Option(name, i)));
   }
 
-  // A row for each map; columns are the reference, the methods, a difference.
+  // Makes a row for each map, with reference, methods and difference as columns.
   function build() {
     const table = element.querySelector("table");
     const head = table.createTHead().insertRow();
     const columns = ["reference", ...methods, "bar", "difference", "difference_bar"];
     for (const column of columns) {
       const cell = document.createElement("th");
-      if (column.endsWith("bar")) cell.className = "ends";
+      if (column.endsWith("bar")) cell.className = "bar";
       cell.textContent = { bar: "", difference: "estimate − reference", difference_bar: "" }[column] ?? column;
       head.append(cell);
     }
-    const found = {};
+    const cells = {};
     const body = table.createTBody();
     for (const map of data.maps) {
       const row = body.insertRow();
-      found[map] = {};
+      cells[map] = {};
       for (const column of columns) {
         const cell = row.insertCell();
         if (column.endsWith("bar")) {
-          cell.className = "ends";
-          found[map][column] = cell;
+          cell.className = "bar";
+          cells[map][column] = cell;
           continue;
         }
         const canvas = document.createElement("canvas");
         canvas.dataset.map = map;
         canvas.dataset.column = column;
-        canvas.addEventListener("mousemove", (event) => say(canvas, event));
+        canvas.addEventListener("mousemove", (event) => showValue(canvas, event));
         cell.append(canvas);
-        found[map][column] = canvas;
+        cells[map][column] = canvas;
       }
     }
-    return found;
+    return cells;
   }
 
   async function load() {
@@ -69,7 +69,7 @@
     element.dataset.ready = "yes";
   }
 
-  // Values from two bytes each; nothing outside the mask.
+  // Reads the values from two bytes each; outside the mask they are NaN.
   async function decode(uri, [low, step]) {
     const image = new Image();
     image.src = uri;
@@ -99,26 +99,26 @@
   function draw() {
     if (!state.subject) return;
     const number = Number(chosen("slice").value);
-    element.querySelector("[name=slice_said]").value = `${number + 1} of ${state.subject.n_slices}`;
+    element.querySelector("[name=slice_number]").value = `${number + 1} of ${state.subject.n_slices}`;
     for (const map of data.maps) {
       const share = chosen(`limit_${map}`).value / 100;
       const end = state.subject.limits[map] * share;
       const far = state.subject.difference_limits[map] * share;
       for (const [column, canvas] of Object.entries(canvases[map])) {
-        if (column === "bar") ends(canvas, data.colours[map], 0, end, data.labels[map]);
-        else if (column === "difference_bar") ends(canvas, data.colours.difference, -far, far, "");
+        if (column === "bar") drawBar(canvas, data.colours[map], 0, end, data.labels[map]);
+        else if (column === "difference_bar") drawBar(canvas, data.colours.difference, -far, far, "");
         else if (column === "difference") paint(canvas, values(map, column), data.colours.difference, -far, far);
         else paint(canvas, values(map, column), data.colours[map], 0, end);
       }
     }
   }
 
-  function paint(canvas, found, colours, low, high) {
+  function paint(canvas, voxels, colours, low, high) {
     canvas.width = state.subject.width;
     canvas.height = state.subject.height;
     const context = canvas.getContext("2d");
     const image = context.createImageData(canvas.width, canvas.height);
-    found.forEach((value, i) => {
+    voxels.forEach((value, i) => {
       const level = Math.round((255 * (value - low)) / (high - low));
       const colour = Number.isNaN(value) ? [0, 0, 0] : colours[Math.min(255, Math.max(0, level))];
       image.data.set([...colour, 255], 4 * i);
@@ -126,18 +126,18 @@
     context.putImageData(image, 0, 0);
   }
 
-  function ends(cell, colours, low, high, label) {
+  function drawBar(cell, colours, low, high, label) {
     const digits = high < 10 ? 2 : 0;
     const stops = [255, 191, 127, 63, 0].map((i) => `rgb(${colours[i]})`).join(",");
     cell.innerHTML = `${high.toFixed(digits)}<div style="width:12px;height:90px;background:linear-gradient(${stops})"></div>${low.toFixed(digits)}<br>${label}`;
   }
 
-  function say(canvas, event) {
+  function showValue(canvas, event) {
     const box = canvas.getBoundingClientRect();
     const x = Math.floor(((event.clientX - box.left) / box.width) * canvas.width);
     const y = Math.floor(((event.clientY - box.top) / box.height) * canvas.height);
     const value = values(canvas.dataset.map, canvas.dataset.column)[y * canvas.width + x];
-    const said = value === undefined || Number.isNaN(value) ? "–" : value.toPrecision(4);
-    element.querySelector("[name=value]").value = `${canvas.dataset.column}, ${data.labels[canvas.dataset.map]}: ${said}`;
+    const text = value === undefined || Number.isNaN(value) ? "–" : value.toPrecision(4);
+    element.querySelector("[name=value]").value = `${canvas.dataset.column}, ${data.labels[canvas.dataset.map]}: ${text}`;
   }
 })();

@@ -1,4 +1,4 @@
-"""Maps of all slices in a form that a page's own script can show."""
+"""Maps of all slices as data for the viewer of the HTML page."""
 
 import base64
 import io
@@ -17,29 +17,29 @@ from mrf_jax.evaluation.panels import percentile
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report.results import LeftOut
 
-# Bytes of images in a page; subjects beyond are left out.
+# Bytes of images in a page; further subjects are left out.
 _MOST_BYTES = 24 << 20
 _LEVELS = 65535
 _MARGIN = 2
 
 
 def viewer_data(results: Sequence[LeftOut]) -> dict:
-  """Images, scales and colours for the script of the page.
+  """Collects images, scales and colours for `viewer.js`.
 
   Args:
-    results: of `load_results`, at least one.
+    results: left-out subjects, see `load_results`, at least one.
 
   Returns:
-    What JSON can hold: `subjects`, as many of the first as a page should hold,
-    each with its `images` by column and map, PNG files as data URIs in which
-    red and green are the high and the low byte of a value and blue says
-    whether it is inside the mask, slices one below the other, and `scales` of
-    these values; `colours`, 256 of them, and `labels` of each map.
+    Data for JSON. `subjects`: the first subjects, as many as fit into a page,
+    each with `images` by column and map and with `scales` of their values. An
+    image is a PNG file as data URI with all slices one below the other: red and
+    green are the high and the low byte of a value, blue is 255 inside the mask.
+    `colours`: 256 colours of each map; `labels`: its label.
   """
   subjects: list[dict] = []
   n_bytes = 0
-  for one in results:
-    subject = _subject(one)
+  for left_out in results:
+    subject = _subject(left_out)
     n_bytes += sum(
       len(uri)
       for images in subject["images"].values()
@@ -60,54 +60,56 @@ def viewer_data(results: Sequence[LeftOut]) -> dict:
   }
 
 
-def _subject(one: LeftOut) -> dict:
-  mask = one.subject.mask
+def _subject(left_out: LeftOut) -> dict:
+  """Images and scales of one subject."""
+  mask = left_out.subject.mask
   rows, columns = (np.flatnonzero(mask.any((0, axis))) for axis in (2, 1))
   box = tuple(
-    slice(max(found[0] - _MARGIN, 0), found[-1] + 1 + _MARGIN)
-    for found in (rows, columns)
+    slice(max(inside[0] - _MARGIN, 0), inside[-1] + 1 + _MARGIN)
+    for inside in (rows, columns)
   )
   images: dict[str, dict[str, str]] = {}
   scales: dict[str, dict[str, list[float]]] = {}
-  for column, maps in {"reference": one.reference, **one.estimates}.items():
+  all_maps = {"reference": left_out.reference, **left_out.estimates}
+  for column, maps in all_maps.items():
     images[column], scales[column] = {}, {}
     for name in MAP_NAMES:
       uri, scale = _image(np.asarray(getattr(maps, name)), mask, box)
       images[column][name], scales[column][name] = uri, scale
-  everywhere = np.ones(len(one.reference.pd), bool)
+  everywhere = np.ones(len(left_out.reference.pd), bool)
   shape = mask[:, *box].shape
   return {
-    "name": f"subject {one.number}",
+    "name": f"subject {left_out.number}",
     "n_slices": shape[0],
     "height": shape[1],
     "width": shape[2],
     "images": images,
     "scales": scales,
-    "limits": default_limits(one.reference, everywhere),
-    "difference_limits": _difference_limits(one),
+    "limits": default_limits(left_out.reference, everywhere),
+    "difference_limits": _difference_limits(left_out),
   }
 
 
-def _difference_limits(one: LeftOut) -> dict[str, float]:
-  """As those of Figure 3, over all methods."""
-
-  def far(name):
+def _difference_limits(left_out: LeftOut) -> dict[str, float]:
+  """Ends of the colours of differences, as in Figure 3 but over all methods."""
+  limits = {}
+  for name in MAP_NAMES:
+    reference = np.asarray(getattr(left_out.reference, name))
     differences = [
-      np.asarray(getattr(maps, name)) - np.asarray(getattr(one.reference, name))
-      for maps in one.estimates.values()
+      np.asarray(getattr(maps, name)) - reference
+      for maps in left_out.estimates.values()
     ]
-    return 4 * percentile(np.abs(np.concatenate(differences)), 50)
-
-  return {name: far(name) for name in MAP_NAMES}
+    limits[name] = 4 * percentile(np.abs(np.concatenate(differences)), 50)
+  return limits
 
 
 def _image(values, mask, box) -> tuple[str, list[float]]:
-  """Masked values as a data URI, and the values of its level 0 and step."""
+  """Masked values as a data URI, and lowest value and step of its levels."""
   low, high = float(values.min()), float(values.max())
   step = (high - low) / _LEVELS or 1.0
   levels = np.zeros(mask.shape, np.uint16)
   levels[mask] = np.round((values.astype(np.float64) - low) / step)
-  # Screens count lines from the top, and y goes up.
+  # y increases upwards, lines of an image downwards.
   levels, inside = (a[:, *box][:, ::-1] for a in (levels, mask))
   levels, inside = (a.reshape(-1, a.shape[-1]) for a in (levels, inside))
   pixels = np.stack([levels >> 8, levels & 255, 255 * inside], -1)
@@ -117,5 +119,5 @@ def _image(values, mask, box) -> tuple[str, list[float]]:
 
 
 def data_uri(png: bytes) -> str:
-  """A PNG file inside a page."""
+  """URI that contains a PNG file."""
   return "data:image/png;base64," + base64.b64encode(png).decode()

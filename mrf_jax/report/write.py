@@ -1,4 +1,4 @@
-"""The report's files: page, record and pictures."""
+"""Files of the report: page, record and pictures."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
 from mrf_jax.report.results import load_results
 from mrf_jax.workdir.environment import environment
-from mrf_jax.workdir.manifest import keep_ledger
+from mrf_jax.workdir.manifest import record_files
 
 _PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
 NOTES = "results_notes.md"
@@ -29,27 +29,26 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
 
   Args:
     root: workdir of a finished cross-validation.
-    output: folder; a `results_notes.md` that stands there has what a person
-      says about each section, under headings with the sections' names, and a
-      `results.json` of the same configuration and commit what the workdir
-      does not hold.
+    output: folder. A `results_notes.md` in it has paragraphs that a person
+      wrote, under headings with the sections' names; a `results.json` of the
+      same configuration and commit adds results that are not in the workdir.
 
   Returns:
-    The page.
+    The page in Markdown.
 
   Raises:
-    UserError: see `study_record`, or the folder cannot be written.
+    UserError: as `study_record`, or the folder cannot be written.
   """
   output = pathlib.Path(output)
   results = load_results(root)
   record = study_record(
     root, earlier=_read_record(output / RECORD), results=results
   )
-  # As a reader of the file gets it.
+  # The same types as read from the file.
   record = json.loads(json.dumps(record, sort_keys=True))
   page = results_page(record, read_notes(output / NOTES))
   if output.resolve() == pathlib.Path(root).resolve():
-    keep_ledger(root, environment(record["config"]))
+    record_files(root, environment(record["config"]))
   with writing_to(output):
     (output / "results").mkdir(exist_ok=True)
     for name in _PICTURES:
@@ -78,7 +77,7 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
 
 
 def _read_record(path: pathlib.Path) -> dict | None:
-  """A record written before, if one stands there."""
+  """A record written before, or None."""
   if not path.exists():
     return None
   try:
@@ -90,10 +89,13 @@ def _read_record(path: pathlib.Path) -> dict | None:
 
 
 def read_notes(path: pathlib.Path) -> dict[str, str]:
-  """Paragraphs under the headings `## NAME` of a file; none where it is not.
+  """Reads the paragraphs under each heading `## NAME` of a file.
 
   Args:
-    path: Markdown.
+    path: Markdown file; it may be missing.
+
+  Returns:
+    NAME to its paragraphs.
   """
   if not path.exists():
     return {}
@@ -103,7 +105,7 @@ def read_notes(path: pathlib.Path) -> dict[str, str]:
 
 
 def _draw(record: dict, folder: pathlib.Path) -> None:
-  """Curves of the questions that have one."""
+  """Draws the curves of the questions in `CURVES`."""
   config = ml_collections.ConfigDict(record["config"])
   levels = {
     (variant.question, variant.name): variant.config.scan.noise_level

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as something that work can end at a good moment for."""
+"""SIGTERM and Ctrl-C as an exception, or as a request that work ends soon."""
 
 import contextlib
 import signal
@@ -7,16 +7,16 @@ import threading
 from collections.abc import Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_AGAIN_S = 0.01
+_RESEND_S = 0.01
 
 
 class Stopped(BaseException):
-  """The process was asked to stop.
+  """The process was asked to stop by a signal.
 
-  Not an `Exception`: what is caught and got over elsewhere must not hold it.
+  Not an `Exception`: code that catches errors and goes on must not catch it.
 
   Attributes:
-    number: of the signal.
+    number: number of the signal.
   """
 
   def __init__(self, number: int):
@@ -25,10 +25,10 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-  """Whether a signal has come.
+  """Record of a signal that asks work to end.
 
   Attributes:
-    number: of the signal, or None.
+    number: number of the signal; None until one arrives.
   """
 
   number: int | None = None
@@ -38,31 +38,32 @@ class StopRequest:
 def stop_at_once() -> Iterator[None]:
   """Within the block SIGTERM and Ctrl-C raise `Stopped`; after it they kill.
 
-  A signal may come while Python runs a callback, of the garbage collector or
-  of a weak reference, that no exception leaves. It comes again then.
+  Python drops an exception that is raised in a callback of the garbage
+  collector or of a weak reference. A signal that arrives there is sent again
+  a moment later.
   """
-  report = sys.unraisablehook
+  default_hook = sys.unraisablehook
 
-  def again(unraisable):
+  def send_again(unraisable):
     if not isinstance(unraisable.exc_value, Stopped):
-      report(unraisable)
+      default_hook(unraisable)
       return
-    # Not from here, which no exception leaves either.
     main, number = threading.main_thread().ident, unraisable.exc_value.number
-    threading.Timer(_AGAIN_S, signal.pthread_kill, (main, number)).start()
+    # By a timer: an exception that is raised here would be dropped, too.
+    threading.Timer(_RESEND_S, signal.pthread_kill, (main, number)).start()
 
   set_handlers()
-  sys.unraisablehook = again
+  sys.unraisablehook = send_again
   try:
     yield
   finally:
     for number in _SIGNALS:
       signal.signal(number, signal.SIG_DFL)
-    sys.unraisablehook = report
+    sys.unraisablehook = default_hook
 
 
 def set_handlers() -> None:
-  """Sets those of `stop_at_once` anew, after a library has set its own."""
+  """Sets the handlers of `stop_at_once`, which a library may have replaced."""
 
   def stop(number, frame):
     del frame
@@ -74,26 +75,26 @@ def set_handlers() -> None:
 
 @contextlib.contextmanager
 def stop_later() -> Iterator[StopRequest]:
-  """Within the block the first signal is noted, and a second one stops.
+  """Within the block the first signal is recorded; a second raises `Stopped`.
 
   Yields:
-    The request; its block looks at it and ends in time.
+    The request, which the block reads to end at a good moment.
   """
   request = StopRequest()
   if threading.current_thread() is not threading.main_thread():
-    # Only the main thread may handle signals; it goes on doing so.
+    # Only the main thread may set handlers; those that are set stay.
     yield request
     return
 
-  def note(number, frame):
+  def record(number, frame):
     del frame
     if request.number is not None:
       raise Stopped(number)
     request.number = number
 
-  before = {number: signal.signal(number, note) for number in _SIGNALS}
+  previous = {number: signal.signal(number, record) for number in _SIGNALS}
   try:
     yield request
   finally:
-    for number, handler in before.items():
+    for number, handler in previous.items():
       signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What memory is there, and what a piece of code takes of it."""
+"""Host memory that is available, and the peak that a block of code uses."""
 
 import contextlib
 import ctypes
@@ -8,59 +8,62 @@ import threading
 
 import psutil
 
+# Limit of a container, in versions 2 and 1 of Linux control groups.
 _CGROUP_LIMITS = (
   "/sys/fs/cgroup/memory.max",
   "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
+_SAMPLING_S = 0.002
 
 
 def available_bytes() -> int:
-  """What the host can still give this process without swapping."""
+  """Bytes that the host can still give to this process without swapping."""
   available = psutil.virtual_memory().available
-  own = psutil.Process().memory_info().rss
+  used = psutil.Process().memory_info().rss
   for path in map(pathlib.Path, _CGROUP_LIMITS):
     try:
       limit = int(path.read_text())
     except (OSError, ValueError):
+      # No such file, or "max": this version sets no limit.
       continue
-    available = min(available, limit - own)
+    available = min(available, limit - used)
   return max(0, available)
 
 
 def gib(n_bytes: float) -> str:
-  """A size in words."""
+  """A number of bytes as text in GiB."""
   return f"{n_bytes / 2**30:.1f} GiB"
 
 
-def _give_back() -> None:
-  """Returns to the system what is free, lest its use go unseen."""
+def _release_free_memory() -> None:
+  """Returns freed memory to the system, so that its next use is measured."""
   gc.collect()
-  # Of the GNU C library; others keep what they keep.
+  # malloc_trim exists in the GNU C library only.
   with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(None).malloc_trim(0)
 
 
 class PeakMemory:
-  """Most memory that the process held within the block, beyond its start.
+  """Peak of the process's resident memory within a block, above its start.
 
-  The resident size is read every few milliseconds.
+  The resident size is read every 2 ms, by a thread.
 
   Attributes:
-    peak_bytes: beyond what was held when the block began.
+    peak_bytes: highest resident size minus that at the start of the block.
   """
 
   peak_bytes: int = 0
 
   def __enter__(self) -> "PeakMemory":
-    _give_back()
+    _release_free_memory()
     process = psutil.Process()
-    begin = process.memory_info().rss
+    start_bytes = process.memory_info().rss
     self._ended = threading.Event()
 
     def watch():
-      while not self._ended.wait(0.002):
-        held = process.memory_info().rss - begin
-        self.peak_bytes = max(self.peak_bytes, held)
+      while not self._ended.wait(_SAMPLING_S):
+        used = process.memory_info().rss - start_bytes
+        self.peak_bytes = max(self.peak_bytes, used)
 
     self._thread = threading.Thread(target=watch, daemon=True)
     self._thread.start()

@@ -1,26 +1,26 @@
-"""How float32 is multiplied: exactly, or faster and rounded."""
+"""Precision of float32 products: exact, or rounded and faster."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from mrf_jax.errors import UserError
+from mrf_jax.checks import check_one_of
 
 
 class Precision(NamedTuple):
-  """A way to multiply.
+  """Precision of the products of a network or of dictionary matching.
 
   Attributes:
-    dtype: of the factors; sums and everything kept are float32.
-    products: JAX's name for how float32 factors are multiplied.
+    dtype: type of the factors; sums and stored arrays stay float32.
+    products: JAX's name for the precision of products of float32 factors.
   """
 
   dtype: jax.typing.DTypeLike
   products: str
 
 
-# Not every version of JAX declares it as an attribute.
+# Read by getattr: not every version of JAX declares it as an attribute.
 _DEFAULT = "jax_default_matmul_precision"
 
 # Accelerators have TF32 and bfloat16 in their matrix units; a CPU multiplies
@@ -33,26 +33,12 @@ PRECISIONS = {
 
 
 def check_precision(name: str) -> None:
-  """Refuses what is no precision.
-
-  Args:
-    name: one of `PRECISIONS`.
-
-  Raises:
-    UserError: it is unknown.
-  """
-  if name not in PRECISIONS:
-    raise UserError(
-      f"precision: {name!r} is not one of {', '.join(PRECISIONS)}"
-    )
+  """Raises `UserError` if a name is not one of `PRECISIONS`."""
+  check_one_of("precision", name, PRECISIONS)
 
 
 def multiplies_exactly(dtype) -> bool:
-  """Whether factors of this type are multiplied as float32 where this is asked.
-
-  Args:
-    dtype: of the factors.
-  """
+  """True if products of factors of this type are not rounded on this device."""
   products = getattr(jax.config, _DEFAULT)
   on_cpu = jax.default_backend() == "cpu"
   return dtype == jnp.float32 and (on_cpu or products == "highest")

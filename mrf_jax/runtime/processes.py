@@ -1,7 +1,7 @@
 """Several processes, on one host or many, that share one experiment.
 
-Each has devices of its own and the workdir in common. Nothing crosses between
-them but barriers: folds do not talk to each other.
+Each process has its own devices; all use one workdir. They exchange no data
+and only wait for each other at barriers, because folds are independent.
 """
 
 import os
@@ -18,11 +18,12 @@ from mrf_jax.errors import UserError, one_line
 from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.runtime.compiler_check import check_compiler
 
-# Process 0 may evaluate for long while the others wait for the end.
+# A week: process 0 may evaluate for long while the others wait for it.
 _BARRIER_MS = 7 * 24 * 3600 * 1000
-# A process that has not been heard of for so long is taken for dead.
+# A process that sends no heartbeat for so long counts as dead.
 _HEARTBEAT_S = 60
-_LAST_WORDS_S = 5
+# Time for the other processes to print their own error, when process 0 fails.
+_GRACE_S = 5
 
 
 def start(
@@ -33,19 +34,20 @@ def start(
   timeout_s: int,
   say_error: Callable[[str], Any],
 ) -> None:
-  """Joins the other processes, if there are any.
+  """Connects this process to the others, if there are any, and starts JAX.
 
   Args:
-    coordinator: host:port of process 0; None asks the cluster's environment,
-      and without one this process is alone.
-    num_processes: how many there are; None asks the cluster's environment.
-    process_id: which this is, from 0; None asks the cluster's environment.
-    timeout_s: how long to wait for the others, s.
-    say_error: tells the user one line; the program ends then.
+    coordinator: host:port of process 0. This and the next two are given
+      together or not at all; None takes them from the cluster's environment,
+      and outside of a cluster this process is the only one.
+    num_processes: number of processes, or None.
+    process_id: number of this process, from 0, or None.
+    timeout_s: longest time to wait for the others, s.
+    say_error: prints one line for the user; the program ends after it.
 
   Raises:
-    UserError: some but not all of the three are given, they make no sense, or
-      JAX finds no device.
+    UserError: only some of the first three arguments are given, one of them is
+      not valid, or JAX finds no device.
   """
   given = {
     "--coordinator": coordinator,
@@ -58,7 +60,9 @@ def start(
       check_device()
       return
   elif missing:
-    raise UserError(f"{', '.join(missing)} missing beside the other flags")
+    raise UserError(
+      f"{', '.join(missing)} missing; {', '.join(given)} are given together"
+    )
   elif num_processes < 1 or not 0 <= process_id < num_processes:  # type: ignore
     raise UserError(
       f"--process_id is {process_id}, --num_processes {num_processes}; "
@@ -67,11 +71,11 @@ def start(
   elif ":" not in str(coordinator):
     raise UserError(f"--coordinator={coordinator} is not host:port")
 
-  # JAX aborts the process with a trace when its own time is up.
+  # Earlier than JAX's own timeout, which aborts the process with a trace.
   def give_up():
     where = coordinator or "the cluster's coordinator"
     say_error(
-      f"--coordinator: {where} and all processes have not met within "
+      f"--coordinator: {where}: not all processes connected within "
       f"{timeout_s} s; is process 0 running, and its port open?"
     )
     os._exit(1)
@@ -97,15 +101,15 @@ def start(
 def leave(code: int) -> NoReturn:
   """Ends this process after a failure, without waiting for the others.
 
-  They learn of it when its heartbeat stays out. Process 0, with whom they all
-  would go down, gives them time to say what they found wrong themselves.
+  The others notice that its heartbeat stops. They would all end with process
+  0, which therefore waits a moment, until they have printed their own errors.
 
   Args:
     code: exit status.
   """
   if jax.distributed.is_initialized():
     if is_first():
-      time.sleep(_LAST_WORDS_S)
+      time.sleep(_GRACE_S)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -113,26 +117,26 @@ def leave(code: int) -> NoReturn:
 
 
 def is_first() -> bool:
-  """Whether this is process 0, which evaluates and writes results."""
+  """True in process 0, which evaluates and writes results."""
   return jax.process_index() == 0
 
 
 def say(text: str) -> None:
-  """Tells the user what is being done; of several processes the first does."""
+  """Prints a line on what is being done; only process 0 prints it."""
   if is_first():
     print(text, file=sys.stderr, flush=True)
 
 
 def own_share(items: Sequence) -> list:
-  """Those of the items that fall to this process."""
+  """The items that this process works on: every n-th of n processes."""
   return list(items)[jax.process_index() :: jax.process_count()]
 
 
 def barrier(name: str) -> None:
-  """Waits until every process has come here.
+  """Waits until every process has reached this barrier.
 
   Args:
-    name: what is waited for; each barrier has a name of its own.
+    name: name of the barrier, different from that of every other one.
 
   Raises:
     UserError: another process has ended.
@@ -147,7 +151,7 @@ def barrier(name: str) -> None:
     except RuntimeError as error:
       errors.append(error)
 
-  # In a thread of its own: it does not come back for signals.
+  # In a thread of its own, because the call does not return for a signal.
   thread = threading.Thread(target=wait_for_others, daemon=True)
   thread.start()
   while thread.is_alive():
@@ -160,13 +164,13 @@ def barrier(name: str) -> None:
 
 
 def check_device() -> None:
-  """Raises `UserError` where JAX has no device, or computes wrongly on it."""
+  """Raises `UserError` if JAX has no device, or wrong results on it."""
   try:
     jax.devices()
   except (RuntimeError, AssertionError) as error:
-    asked = os.environ.get("JAX_PLATFORMS")
+    platforms = os.environ.get("JAX_PLATFORMS")
     reason = one_line(error) if str(error) else "its backend did not start"
     raise UserError(
-      f"JAX_PLATFORMS={asked}: there is no such device here ({reason})"
+      f"JAX_PLATFORMS={platforms}: there is no such device here ({reason})"
     ) from error
   check_compiler()

@@ -1,4 +1,4 @@
-"""A trace of what the devices do, for those who ask for one."""
+"""Profile of the devices, written on request."""
 
 import contextlib
 import pathlib
@@ -9,19 +9,19 @@ import jax
 
 @contextlib.contextmanager
 def profiled(workdir) -> Iterator[None]:
-  """Traces the block to `WORKDIR/profile`.
+  """Profiles the block and writes the trace to `WORKDIR/profile`.
 
   TensorBoard's profile plugin opens the folder; Perfetto (ui.perfetto.dev)
-  opens its `perfetto_trace.json.gz`. Python's own calls are not traced: they
-  would fill the trace before the first product.
+  opens its `perfetto_trace.json.gz`.
 
   Args:
-    workdir: the folder of all results; None traces nothing.
+    workdir: the workdir; None profiles nothing.
   """
   if workdir is None:
     yield
     return
   options = jax.profiler.ProfileOptions()
+  # Calls of Python functions would fill the trace before the first product.
   options.python_tracer_level = 0
   folder = pathlib.Path(workdir) / "profile"
   with jax.profiler.trace(

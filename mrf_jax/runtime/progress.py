@@ -1,4 +1,4 @@
-"""Progress bars and notices on the terminal."""
+"""Progress bars and messages on the terminal."""
 
 import sys
 from collections.abc import Iterable
@@ -8,20 +8,20 @@ from tqdm import tqdm
 
 
 def progress(items: Iterable, *, total: int, text: str) -> Iterable:
-  """Passes items through; shows a bar once the work takes a while."""
+  """Iterates over items, with a progress bar if it takes over a second."""
   return bar(items, total=total, text=text)
 
 
 def bar(
   items: Iterable | None = None, *, total: int, text: str, **options
 ) -> tqdm:
-  """A bar that is shown once the work takes a while, and leaves no trace.
+  """A progress bar that appears after a second and disappears at the end.
 
   Args:
-    items: passed through; None is for a bar that is updated by hand.
-    total: of what is counted.
-    text: what is being done.
-    **options: of `tqdm`.
+    items: what the bar iterates over; None for a bar that is updated by hand.
+    total: number of items.
+    text: what is being done, shown in front of the bar.
+    **options: further arguments of `tqdm`.
   """
   return tqdm(
     items,
@@ -36,24 +36,24 @@ def bar(
 
 
 def notice(text: str) -> None:
-  """A line for the user that stays, above whatever progress is shown."""
+  """Prints a line that stays, above the progress bars."""
   tqdm.write(text, file=sys.stderr)
 
 
 class LiveLine:
-  """Epoch, losses, estimates per second and the time left, in one line."""
+  """Progress of training: epoch, losses, estimates per second, time left."""
 
   def __init__(
     self, text: str, *, total: int, done: int, per_epoch: int, estimates: int
   ):
-    """Begins a line; it appears when the work takes a while.
+    """Starts the line, which appears after a second.
 
     Args:
       text: what is trained.
-      total: steps in all.
-      done: steps done before.
-      per_epoch: steps of an epoch.
-      estimates: estimates of one step, all folds together.
+      total: number of steps in all.
+      done: steps of an earlier run that is resumed.
+      per_epoch: steps in an epoch.
+      estimates: voxels estimated in one step, all folds together.
     """
     self._bar = bar(
       total=total,
@@ -73,15 +73,15 @@ class LiveLine:
     self._bar.close()
 
   def update(self, steps: int, seconds: float, losses: np.ndarray) -> None:
-    """After some more steps.
+    """Shows the progress after some more steps.
 
     Args:
-      steps: since the last time.
-      seconds: that they took.
+      steps: steps since the last update.
+      seconds: time that these steps took.
       losses: mean loss of each fold in this epoch so far.
     """
     rate = steps * self._estimates / seconds
-    epoch = -(-(self._bar.n + steps) // self._per_epoch)
+    epoch = -(-(self._bar.n + steps) // self._per_epoch)  # rounded up
     self._bar.set_postfix_str(
       f"epoch {epoch}/{self._n_epochs}, {rate:,.0f} patches/s, loss "
       + " ".join(f"{loss:.4f}" for loss in losses),

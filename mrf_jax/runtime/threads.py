@@ -1,4 +1,4 @@
-"""Independent work on all cores, in order and with its progress shown."""
+"""Threads: a map over all cores, and results computed ahead of their use."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +11,10 @@ from mrf_jax.runtime.progress import progress
 def prefetched(
   function: Callable[[Any], Any], items: Iterable
 ) -> Iterator[Any]:
-  """`function(item)` of each item; the next is made while one is in use.
+  """Yields `function(item)` of each item; the next is computed meanwhile.
 
   Args:
-    function: called in a thread of its own.
+    function: called in a thread of its own, with one item.
     items: the items.
   """
   with ThreadPoolExecutor(1) as pool:
@@ -23,7 +23,7 @@ def prefetched(
       current, following = following, pool.submit(function, item)
       if current is not None:
         yield current.result()
-        # Nothing here may hold it while the next one is made.
+        # Frees the memory of this result while the next one is computed.
         del current
     if following is not None:
       yield following.result()
@@ -34,13 +34,13 @@ def map_threads(
 ) -> list:
   """`[function(item) for item in items]`, one thread a core.
 
-  Meant for work that leaves the interpreter lock: compiled JAX calls, NUFFTs
-  and array operations. Results do not depend on the number of threads.
+  For work that releases the interpreter lock: compiled JAX calls, NUFFTs and
+  array operations. Results do not depend on the number of threads.
 
   Args:
     function: called with one item.
     items: the items.
-    text: what is being done, for a progress bar; None shows none.
+    text: what is being done, for a progress bar; None for no bar.
 
   Returns:
     The results in the order of the items.

@@ -1,20 +1,18 @@
-"""Columns of numbers by the fields of a train, from text and MATLAB files."""
+"""Columns of a pulse sequence's fields in text and MATLAB files."""
 
 import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 
-from mrf_jax.errors import UserError, one_line
-from mrf_jax.io.hdf5 import check_dataset, check_links
-from mrf_jax.io.untrusted import HDF5, MATLAB, time_limit, try_file
+from mrf_jax.checks import check_one_of
+from mrf_jax.errors import UserError
+from mrf_jax.io.matlab import MatlabFile, open_matlab
 from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 
-# What columns and variables are called, in lower case.
+# Names of columns and variables by the field that they hold, in lower case.
 _NAMES = {
   "flip_angles_deg": (
     "flip_angles_deg",
@@ -50,16 +48,16 @@ def _field_of(name: str) -> str | None:
 
 
 def read_text(path: pathlib.Path) -> Columns:
-  """The columns of a text file, by name or by position.
+  """Reads the columns of a text file, by name or by position.
 
   Args:
-    path: see `load_sequence` for how it is written.
+    path: the file; `load_sequence` describes its format.
 
   Returns:
     Values, [frame] each, by the field of `Sequence`, in the file's units.
 
   Raises:
-    UserError: there is no such file, or it is not such a table.
+    UserError: there is no such file, or it is not a table of these fields.
   """
   names, rows = _read_rows(path)
   fields = []
@@ -73,7 +71,7 @@ def read_text(path: pathlib.Path) -> Columns:
     fields.append(field)
   if names and "flip_angles_deg" not in fields:
     raise UserError(f"{path}: no column of flip angles (flip_angles_deg)")
-  # Named columns are all there, and positional ones as the first row has.
+  # A row has all named columns, or as many as the first row.
   width = len(fields) if names else len(rows[0])
   if not names and width > len(FRAME_FIELDS):
     raise UserError(
@@ -84,35 +82,31 @@ def read_text(path: pathlib.Path) -> Columns:
 
 
 def read_column(path: pathlib.Path, field: str) -> np.ndarray:
-  """The values of one field in a text file.
+  """Reads the values of one field from a text file.
 
   Args:
-    path: one column, or several of which one has the field's name.
-    field: of `Sequence`.
+    path: a file of one column, or of several of which one has the field's name.
+    field: a field of `Sequence`.
 
   Returns:
     Its values, [frame], in the file's units.
 
   Raises:
-    UserError: there is no such file, it is not such a table, or does not say
-      which column it is.
+    UserError: there is no such file, it is not a table of numbers, or the
+      field's column is not clear.
   """
   names, rows = _read_rows(path)
   fields = [_field_of(name) for name in names]
   width = len(rows[0])
   if width == 1:
-    others = [
-      name
-      for name, held in zip(names, fields, strict=True)
-      if held not in (field, None)
-    ]
+    others = [name for name in names if _field_of(name) not in (field, None)]
     if others:
       raise UserError(f"{path}: the column is {others[0]!r}, not {field}")
     return _numbers(path, rows, {0: field}, width)[field]
   if fields.count(field) != 1:
     raise UserError(
       f"{path}: {width} columns, {fields.count(field) or 'none'} of them named "
-      f"{field}; one is wanted, or a single column"
+      f"{field}; one is needed, or a single column"
     )
   place = fields.index(field)
   return _numbers(path, rows, {place: field}, len(fields))[field]
@@ -162,7 +156,7 @@ def _numbers(
 
 
 def _words(line: str) -> list[str]:
-  """Cells; not the comma for a blank: an empty one must not shift the next."""
+  """The cells of a line, of which those between two commas may be empty."""
   return re.split(r"\s*,\s*|\s+", line.strip())
 
 
@@ -178,28 +172,29 @@ def _commented_names(text: str) -> list[str]:
   return names if all(_field_of(n) in FRAME_FIELDS for n in names) else []
 
 
-def noted(path: pathlib.Path) -> dict[str, Any]:
-  """What comments of a text file say of the whole train.
+def read_comments(path: pathlib.Path) -> dict[str, Any]:
+  """Reads the fields of the whole sequence from a text file's comments.
 
   Args:
     path: a file that `read_text` has read.
 
   Returns:
-    Fields of `Sequence`: times of preparations, ms or None for `none`, and
-    whether it is balanced, of what `save_sequence` writes and is there.
+    The fields of `Sequence` that `save_sequence` writes as comments and that
+    the file has: times of preparations, ms or None for `none`, and whether the
+    sequence is balanced.
   """
   text = path.read_text(encoding="utf-8-sig")
-  found: dict[str, Any] = {}
-  # Blanks alone: a value is not to be found on the next line.
+  fields: dict[str, Any] = {}
+  # Blanks, but no line ends: the value is on the same line.
   pattern = r"^#[ \t]*(\w+)[ \t]+(\S+)[ \t]*$"
   for name, word in re.findall(pattern, text, re.MULTILINE):
     if name in PREPARATION_FIELDS and word == "none":
-      found[name] = None
+      fields[name] = None
     elif name in PREPARATION_FIELDS and _is_number(word):
-      found[name] = float(word)
+      fields[name] = float(word)
   if re.search(r"^#[ \t]*balanced[ \t]*$", text, re.MULTILINE):
-    found["balanced"] = True
-  return found
+    fields["balanced"] = True
+  return fields
 
 
 def _is_number(word: str) -> bool:
@@ -211,7 +206,7 @@ def _is_number(word: str) -> bool:
 
 
 def read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
-  """The vectors of a MATLAB file that hold fields of a train.
+  """Reads the vectors of a MATLAB file that are fields of a sequence.
 
   Args:
     path: a file of any version.
@@ -221,77 +216,50 @@ def read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
     Values by the field of `Sequence`, in the file's units.
 
   Raises:
-    UserError: there is no such file, it is damaged, or it holds no flip angles.
+    UserError: there is no such file, it is damaged, or has no flip angles.
   """
   for field in variables:
-    if field not in _NAMES:
-      raise UserError(
-        f"variables: {field!r} is unknown; known are {', '.join(_NAMES)}"
-      )
-  found = _matlab_variables(path)
-  names = dict(variables)
-  for name in found:
-    held = _field_of(name)
-    if held is None or held in variables:
-      continue
-    if held in names:
-      raise UserError(
-        f"{path}: {names[held]} and {name} both look like {held}; "
-        "`variables` says which it is"
-      )
-    names[held] = name
+    check_one_of("variables", field, _NAMES)
+  file = open_matlab(path)
+  has = f"it has {', '.join(file.variables) or 'none'}"
   columns = {}
-  for wanted, name in names.items():
-    if name not in found:
-      raise UserError(
-        f"{path}: no variable {name!r}; it has {', '.join(found) or 'none'}"
-      )
-    values = np.squeeze(np.asarray(found[name]))
-    if not values.size:
-      raise UserError(f"{path}: {name} is empty")
-    if values.dtype.kind not in "iufb" or values.ndim > 1:
-      raise UserError(f"{path}: {name} is not a vector of real numbers")
-    # FA may be double and TE uint8 in one file: one type before arithmetic.
-    columns[wanted] = np.atleast_1d(values.astype(np.float64))
+  for field, name in _variables_of_fields(file, variables).items():
+    if name not in file.variables:
+      raise UserError(f"{path}: no variable {name!r}; {has}")
+    columns[field] = _read_vector(file, name)
   if "flip_angles_deg" not in columns:
-    raise UserError(
-      f"{path}: no flip angles (FA); it has {', '.join(found) or 'none'}"
-    )
+    raise UserError(f"{path}: no flip angles (FA); {has}")
   return columns
 
 
-def _matlab_variables(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """All numeric variables of a MATLAB file, v7.3 being HDF5."""
-  if not path.is_file():
-    raise UserError(f"{path}: there is no such file")
-  try:
-    if h5py.is_hdf5(path):
-      try_file(path, HDF5)
-      with time_limit(path), h5py.File(path) as file:
-        check_links(file)
-        items = {n: i for n, i in file.items() if isinstance(i, h5py.Dataset)}
-        for item in items.values():
-          check_dataset(item)
-        return {
-          name: np.empty(0) if _is_empty(item) else item[()]
-          for name, item in items.items()
-        }
-    try_file(path, MATLAB)
-    loaded = scipy.io.loadmat(path)
-  except UserError as error:
-    raise UserError(f"{path}: {error}") from error
-  # Whatever a damaged file leads the library to.
-  except Exception as error:
-    raise UserError(
-      f"{path}: not a MATLAB file, or cut short ({one_line(error)})"
-    ) from error
-  return {k: v for k, v in loaded.items() if not k.startswith("__")}
+def _variables_of_fields(
+  file: MatlabFile, variables: Mapping[str, str]
+) -> dict[str, str]:
+  """Field of `Sequence` to the variable of it, given or with its name."""
+  names = dict(variables)
+  for name in file.variables:
+    field = _field_of(name)
+    if field is None or field in variables:
+      continue
+    if field in names:
+      raise UserError(
+        f"{file.path}: {names[field]} and {name} both look like {field}; "
+        "`variables` says which it is"
+      )
+    names[field] = name
+  return names
 
 
-def _is_empty(item: h5py.Dataset) -> bool:
-  """Whether MATLAB marked it so, and stored its shape as its values."""
-  if "MATLAB_empty" not in item.attrs:
-    return False
-  mark = item.attrs.get_id("MATLAB_empty")
-  whole = mark.dtype.kind in "iu" and mark.shape == ()
-  return whole and bool(item.attrs["MATLAB_empty"])
+def _read_vector(file: MatlabFile, name: str) -> np.ndarray:
+  """The values of a variable that is a vector of real numbers."""
+  variable = file.variables[name]
+  other = f"{file.path}: {name} is not a vector of real numbers"
+  if variable.dtype is None:
+    raise UserError(f"{other}, but {variable.kind}")
+  values = np.squeeze(file.read(name))
+  if not values.size:
+    raise UserError(f"{file.path}: {name} is empty")
+  if values.dtype.kind not in "iufb" or values.ndim > 1:
+    raise UserError(f"{other}, but {values.dtype} of shape {values.shape}")
+  # FA may be double and TE uint8 in one file: one type before arithmetic.
+  return np.atleast_1d(values.astype(np.float64))

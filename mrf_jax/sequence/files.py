@@ -1,4 +1,4 @@
-"""Schedules from text, MATLAB and Pulseq files."""
+"""Reads schedules from text, MATLAB and Pulseq files, and writes text files."""
 
 import os
 import pathlib
@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from mrf_jax.checks import check_at_least, check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing
 from mrf_jax.sequence.columns import (
   Columns,
-  noted,
   read_column,
+  read_comments,
   read_matlab,
   read_text,
 )
@@ -26,12 +27,12 @@ from mrf_jax.sequence.sequence import (
 
 _TIMES = ("tr_ms", "te_ms", "inversion_time_ms")
 _ANGLES = ("flip_angles_deg", "rf_phases_deg")
-# Medians below these are seconds: no sequence has 20 µs of TE, and an inversion
-# pulse alone takes longer than 1 ms. No flip angle above π may be radians.
+# Medians below these are seconds: no sequence has a TE of 20 µs, and even an
+# inversion pulse takes more than 1 ms. Angles are radians if none is above π.
 _SHORTEST_MS = {"tr_ms": 0.5, "te_ms": 0.02, "inversion_time_ms": 1.0}
 _LARGEST_RADIAN = np.pi
-# And medians above these were multiplied by a thousand too often: no train of
-# hundreds of frames waits a second from each to the next.
+# Medians above these were multiplied by a thousand once too often: no sequence
+# of hundreds of frames waits a second from one frame to the next.
 _LONGEST_MS = {"tr_ms": 1000.0, "te_ms": 500.0, "inversion_time_ms": 20000.0}
 
 
@@ -48,33 +49,33 @@ def load_sequence(
   variables: Mapping[str, str] | None = None,
   echo: str = "adc_start",
 ) -> Sequence:
-  """A schedule from a file, by its suffix.
+  """Reads a schedule from a file; its suffix gives the format.
 
-  Text: one row a frame, numbers split by blanks or commas, lines that start
-  with # are comments, but for `# inversion_time_ms 20` (or another preparation
-  of `Sequence`, or `none`) and `# balanced`. The columns are flip angle, then,
-  where given, TR, TE and RF phase; a first line of names
-  (`flip_angle_deg,tr_ms`, which may be a comment) orders them otherwise. Public
+  Text: one row a frame, with numbers split by blanks or commas. Lines that
+  start with # are comments, except `# inversion_time_ms 20` (or another
+  preparation of `Sequence`, or `none`) and `# balanced`. The columns are flip
+  angle and then, if there are more, TR, TE and RF phase; a first line of names
+  (`flip_angle_deg,tr_ms`, which may be a comment) gives another order. Public
   schedules, such as the Jiang-type one, often come as two single-column files:
   name the second as `tr_path`.
 
   `.mat`: MATLAB files of any version with the variables FA, TR, TE, PH and TI,
-  or others that `variables` names. `.seq`: see `load_pulseq`, which finds all
-  times and angles in the file.
+  or others that `variables` names. `.seq`: see `load_pulseq`, which reads all
+  times and angles from the file.
 
   Args:
     path: the file.
-    tr_path: a text file of repetition times, one column or the one that is
-      named so; it may be longer than the other.
-    tr_ms: repetition time where no file gives one, ms.
-    te_ms: echo time where the file gives none, ms.
-    inversion_time_ms: delay after the adiabatic inversion where the file gives
-      none, ms, or None.
-    n_frames: keep the first frames only.
-    time_unit: of the file, `ms` or `s`; None is ms, and refuses times that
-      look like seconds.
-    angle_unit: of the file, `deg` or `rad`; None is deg, and refuses flip
-      angles that look like radians.
+    tr_path: a text file of repetition times, with one column or with several
+      of which one is named TR; it may have more frames than the other file.
+    tr_ms: repetition time if no file has it, ms.
+    te_ms: echo time if the file does not have it, ms.
+    inversion_time_ms: delay after the adiabatic inversion if the file does not
+      have it, ms; None for no inversion.
+    n_frames: number of the first frames to keep; None keeps all.
+    time_unit: of the file, `ms` or `s`; None is ms, and times that look like
+      seconds are an error.
+    angle_unit: of the file, `deg` or `rad`; None is deg, and flip angles that
+      look like radians are an error.
     variables: field of `Sequence` to the variable of a MATLAB file.
     echo: of a Pulseq file, see `load_pulseq`.
 
@@ -86,14 +87,14 @@ def load_sequence(
       lists differ in length; a keyword is not for this kind of file.
   """
   path = pathlib.Path(path)
-  if n_frames is not None and n_frames < 1:
-    raise UserError(f"n_frames is {n_frames}, not at least 1")
+  if n_frames is not None:
+    check_at_least("n_frames", n_frames, 1)
   for name, unit, known in (
     ("time_unit", time_unit, ("ms", "s")),
     ("angle_unit", angle_unit, ("deg", "rad")),
   ):
-    if unit is not None and unit not in known:
-      raise UserError(f"{name}: {unit!r} is not one of {', '.join(known)}")
+    if unit is not None:
+      check_one_of(name, unit, known)
   if path.suffix.lower() == ".seq":
     for name, value in (
       ("tr_path", tr_path),
@@ -104,14 +105,33 @@ def load_sequence(
       if value is not None:
         raise UserError(f"{path}: {name} is {value!r}, but not for .seq files")
     return load_pulseq(path, echo=echo, n_frames=n_frames)
+  columns = _read_columns(path, variables or {})
+  if tr_path is not None:
+    columns["tr_ms"] = read_column(pathlib.Path(tr_path), "tr_ms")
+  _convert_units(columns, path, time_unit, angle_unit)
+  defaults = {"tr_ms": tr_ms, "te_ms": te_ms, "rf_phases_deg": 0.0}
+  fields = _frame_fields(columns, defaults, path, tr_path, n_frames)
+  if "inversion_time_ms" in columns:
+    inversion_time_ms = float(columns["inversion_time_ms"][0])
+  fields["inversion_time_ms"] = inversion_time_ms
+  if path.suffix.lower() != ".mat":
+    fields |= read_comments(path)
+  try:
+    return make_sequence(**fields)
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
+
+
+def _read_columns(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
+  """The columns of a text or MATLAB file, of as many frames as flip angles."""
   if path.suffix.lower() == ".mat":
-    columns = read_matlab(path, variables or {})
+    columns = read_matlab(path, variables)
   else:
     columns = read_text(path)
-  length = len(columns["flip_angles_deg"])
+  n_angles = len(columns["flip_angles_deg"])
   for name, values in columns.items():
-    expected = 1 if name == "inversion_time_ms" else length
-    # One number holds for all frames.
+    expected = 1 if name == "inversion_time_ms" else n_angles
+    # A single number is that of all frames.
     if len(values) == 1 and name != "flip_angles_deg":
       columns[name] = np.full(expected, values[0])
     elif len(values) != expected:
@@ -119,46 +139,46 @@ def load_sequence(
         f"{path}: {name} has length {len(values)}, not {expected}"
         + ("" if expected == 1 else " as flip_angles_deg")
       )
-  if tr_path is not None:
-    columns["tr_ms"] = read_column(pathlib.Path(tr_path), "tr_ms")
-  _to_house_units(columns, path, time_unit, angle_unit)
-  wanted = length if n_frames is None else n_frames
-  defaults = {"tr_ms": tr_ms, "te_ms": te_ms, "rf_phases_deg": 0.0}
+  return columns
+
+
+def _frame_fields(
+  columns: Columns, defaults: Mapping[str, float], path, tr_path, n_frames
+) -> dict[str, Any]:
+  """The frame fields of a sequence, of the first `n_frames` if given."""
+  n_angles = len(columns["flip_angles_deg"])
+  if n_frames is None:
+    n_frames = n_angles
   fields: dict[str, Any] = {}
   for name in FRAME_FIELDS:
-    values = columns.get(name, np.full(wanted, defaults.get(name)))
-    if name == "tr_ms" and len(values) < wanted <= length:
+    if name not in columns:
+      fields[name] = np.full(n_frames, defaults[name])
+      continue
+    values = columns[name]
+    if name == "tr_ms" and len(values) < n_frames <= n_angles:
       raise UserError(
         f"{tr_path}: tr_ms[{len(values)}] is missing: {len(values)} TRs, but "
-        f"{path} has {length} flip angles"
+        f"{path} has {n_angles} flip angles"
       )
-    if len(values) < wanted:
+    if len(values) < n_frames:
       raise UserError(
-        f"{path}: {name}: {len(values)} frames, {wanted} are wanted"
+        f"{path}: {name}: {len(values)} frames, {n_frames} are needed"
       )
-    fields[name] = values[:wanted]
-  if "inversion_time_ms" in columns:
-    inversion_time_ms = float(columns["inversion_time_ms"][0])
-  fields["inversion_time_ms"] = inversion_time_ms
-  if path.suffix.lower() != ".mat":
-    fields |= noted(path)
-  try:
-    return make_sequence(**fields)
-  except UserError as error:
-    raise UserError(f"{path}: {error}") from error
+    fields[name] = values[:n_frames]
+  return fields
 
 
 def open_times(
   path: str | os.PathLike, *, tr_path: str | os.PathLike | None = None
 ) -> tuple[str, ...]:
-  """Which times of a schedule no file gives, so that arguments decide.
+  """Times of a schedule that no file has, so that arguments must give them.
 
   Args:
     path: see `load_sequence`.
-    tr_path: see there.
+    tr_path: see `load_sequence`.
 
   Returns:
-    Those of `tr_ms`, `te_ms` and `inversion_time_ms`.
+    The missing ones of `tr_ms`, `te_ms` and `inversion_time_ms`.
   """
   path = pathlib.Path(path)
   if path.suffix.lower() == ".seq":
@@ -166,7 +186,7 @@ def open_times(
   if path.suffix.lower() == ".mat":
     given = {*read_matlab(path, {})}
   else:
-    given = {*read_text(path), *noted(path)}
+    given = {*read_text(path), *read_comments(path)}
   if tr_path is not None:
     given.add("tr_ms")
   return tuple(name for name in _TIMES if name not in given)
@@ -175,11 +195,12 @@ def open_times(
 def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
   """Writes a schedule as text that `load_sequence` reads.
 
-  What is said of the whole train, preparations and balance, is in comments.
+  Its comments hold what applies to the whole sequence: preparations, and
+  whether it is balanced.
 
   Args:
-    sequence: the train.
-    path: the file, replaced as a whole.
+    sequence: the pulse sequence.
+    path: the file; an old one is replaced.
   """
   preparations = {name: getattr(sequence, name) for name in PREPARATION_FIELDS}
   lines = [
@@ -196,8 +217,8 @@ def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
     temporary.write_text("\n".join(lines) + "\n")
 
 
-def _to_house_units(columns: Columns, path, time_unit, angle_unit) -> None:
-  """Turns times into ms and angles into degrees, in place."""
+def _convert_units(columns: Columns, path, time_unit, angle_unit) -> None:
+  """Converts times to ms and angles to degrees, in place."""
   flips = columns["flip_angles_deg"]
   largest = int(np.argmax(np.abs(flips)))
   if angle_unit is None and 0 < np.abs(flips[largest]) <= _LARGEST_RADIAN:

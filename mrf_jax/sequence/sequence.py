@@ -1,4 +1,4 @@
-"""What the scanner plays: flip angles, timing and preparation of a train."""
+"""Pulse sequences: flip angles, timing and preparation, checked."""
 
 import dataclasses
 from typing import Any
@@ -8,24 +8,24 @@ import numpy as np
 
 from mrf_jax.errors import UserError
 
-# The columns of a train: the fields that hold one value a frame.
+# The fields of a sequence that hold one value a frame.
 FRAME_FIELDS = ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg")
-# Fields that hold one time in ms, or None where that is not played.
+# The fields that hold one time in ms, or None if it is not played.
 PREPARATION_FIELDS = (
   "inversion_time_ms",
   "saturation_time_ms",
   "t2_preparation_ms",
 )
-# No train waits an hour.
+# No sequence waits for an hour.
 _LONGEST_MS = 3.6e6
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-  """An MRF train, one excitation a frame, behind its preparation.
+  """An MRF pulse sequence: a preparation, then one excitation a frame.
 
-  A train is gradient-spoiled (FISP: one cycle of dephasing before the next
+  A sequence is gradient-spoiled (FISP: one cycle of dephasing before the next
   pulse, in every voxel) or balanced (bSSFP: none). An RF-spoiled one is
   gradient-spoiled with the phases of `rf_spoiling_phases_deg`.
 
@@ -38,10 +38,10 @@ class Sequence:
     inversion_time_ms: from an adiabatic (B1-insensitive) inversion to the
       first excitation, ms; None plays no inversion.
     saturation_time_ms: from an ideal saturation to the first excitation, ms;
-      None plays none. A train has an inversion or a saturation, not both.
-    t2_preparation_ms: time that the magnetisation lies in the transverse plane
-      of an ideal T2 preparation (90° – 180° – −90°) right before the first
-      excitation, ms; None plays none.
+      None plays none. A sequence has an inversion or a saturation, not both.
+    t2_preparation_ms: time that the magnetisation spends in the transverse
+      plane of an ideal T2 preparation (90° – 180° – −90°) right before the
+      first excitation, ms; None plays none.
     balanced: whether all gradients are rewound in each repetition.
   """
 
@@ -90,13 +90,13 @@ def make_sequence(
     inversion_time_ms: delay after the inversion, ms, or None.
     saturation_time_ms: delay after the saturation, ms, or None.
     t2_preparation_ms: duration of the T2 preparation, ms, or None.
-    balanced: whether the train is balanced (bSSFP).
+    balanced: whether the sequence is balanced (bSSFP).
 
   Returns:
     The sequence with float64 arrays.
 
   Raises:
-    UserError: lengths differ, a value is not finite or not possible, TE is
+    UserError: lengths differ, a value is not finite or not possible, or TE is
       not inside TR; the error names field, frame and value.
   """
   flips = np.atleast_1d(np.asarray(flip_angles_deg, np.float64))
@@ -113,14 +113,14 @@ def make_sequence(
         f"{flips.size} flip angles"
       )
     columns.append(np.broadcast_to(values.reshape(-1), flips.shape).copy())
-    _refuse_frame(name, columns[-1], ~np.isfinite(columns[-1]), "not finite")
+    _check_frames(name, columns[-1], ~np.isfinite(columns[-1]), "not finite")
   _, tr, te, phases = columns
-  # Many turns would cost float32 its digits.
+  # Within a turn: float32 would lose digits to many turns.
   np.mod(phases, 360.0, out=phases)
-  _refuse_frame("tr_ms", tr, tr <= 0, "not positive")
-  _refuse_frame("tr_ms", tr, tr > _LONGEST_MS, "longer than an hour")
-  _refuse_frame("te_ms", te, te < 0, "negative")
-  _refuse_frame("te_ms", te, te >= tr, "not shorter than its TR")
+  _check_frames("tr_ms", tr, tr <= 0, "not positive")
+  _check_frames("tr_ms", tr, tr > _LONGEST_MS, "longer than an hour")
+  _check_frames("te_ms", te, te < 0, "negative")
+  _check_frames("te_ms", te, te >= tr, "not shorter than its TR")
   fields: dict[str, Any] = dict(zip(FRAME_FIELDS, columns, strict=True))
   for name, value in zip(
     PREPARATION_FIELDS,
@@ -133,12 +133,13 @@ def make_sequence(
   if inversion_time_ms is not None and saturation_time_ms is not None:
     raise UserError(
       f"sequence: inversion_time_ms is {inversion_time_ms:g} and "
-      f"saturation_time_ms is {saturation_time_ms:g}; a train has one of them"
+      f"saturation_time_ms is {saturation_time_ms:g}; a sequence has only one "
+      "of them"
     )
   return Sequence(**fields, balanced=bool(balanced))
 
 
-def _refuse_frame(name: str, values, bad, why: str) -> None:
+def _check_frames(name: str, values, bad, why: str) -> None:
   """Raises `UserError` that names the first bad frame of a column."""
   if bad.any():
     frame = int(np.argmax(bad))

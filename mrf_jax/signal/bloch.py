@@ -1,4 +1,4 @@
-"""Balanced trains (bSSFP): one spin a voxel, which remembers its phase."""
+"""Bloch simulation of balanced sequences (bSSFP): one spin a voxel."""
 
 import functools
 
@@ -12,7 +12,7 @@ from mrf_jax.signal.preparation import prepared_magnetisation
 
 
 @functools.partial(jax.jit, static_argnames="block")
-def balanced_train(
+def balanced_echoes(
   sequence: Sequence,
   t1_ms: Float[Array, "atom"],
   t2_ms: Float[Array, "atom"],
@@ -21,17 +21,21 @@ def balanced_train(
   *,
   block: int,
 ) -> Complex[Array, "atom frame"]:
-  """Echoes of a train whose gradients are rewound in each repetition.
+  """Echoes of a sequence whose gradients are rewound in each repetition.
 
-  Without a gradient's dephasing the voxel is one magnetisation vector, which
-  each pulse rotates about an axis in the transverse plane and off-resonance
-  about the longitudinal one (Bloch's equations, solved exactly).
+  Without dephasing by gradients a voxel is one magnetisation vector M = (x, y,
+  z). Bloch's equations are solved exactly: the pulse of a frame rotates M about
+  the y axis by its flip angle a, and until the next pulse
+
+    x + iy ← E2 exp(i φ) (x + iy),  z ← E1 z + 1 − E1,
+
+  where φ is the phase from off-resonance and from the step of the pulse phases.
 
   Args:
-    sequence: the train.
+    sequence: the pulse sequence.
     t1_ms: longitudinal relaxation times, ms; the type of the arithmetic.
     t2_ms: transverse relaxation times, ms.
-    b1: factors on the flip angles; one for all atoms is faster.
+    b1: factors on the flip angles; a single one for all atoms is faster.
     off_resonance_hz: offsets of the Larmor frequency, Hz.
     block: atoms computed at once; divides the number of atoms.
 
@@ -39,13 +43,13 @@ def balanced_train(
     Echo of each frame, demodulated by the phase of its pulse.
   """
   return map_blocks(
-    lambda *atoms: _train_of_block(sequence, *atoms),
+    lambda *atoms: _echoes_of_block(sequence, *atoms),
     (t1_ms, t2_ms, b1, off_resonance_hz),
     block=block,
   )
 
 
-def _train_of_block(sequence, t1_ms, t2_ms, b1, off_resonance_hz):
+def _echoes_of_block(sequence, t1_ms, t2_ms, b1, off_resonance_hz):
   """Echoes of one block, [frame, atom], in the frame of each pulse."""
   dtype = t1_ms.dtype
   flips = jnp.deg2rad(jnp.asarray(sequence.flip_angles_deg, dtype))
@@ -74,8 +78,8 @@ def _train_of_block(sequence, t1_ms, t2_ms, b1, off_resonance_hz):
     after = (e2_cos * x - e2_sin * y, e2_sin * x + e2_cos * y)
     return (*after, e1 * z + recovery), (x, y)
 
-  still = jnp.zeros_like(t1_ms)
-  start = (still, still, prepared_magnetisation(sequence, t1_ms, t2_ms))
+  zeros = jnp.zeros_like(t1_ms)
+  start = (zeros, zeros, prepared_magnetisation(sequence, t1_ms, t2_ms))
   _, (x, y) = jax.lax.scan(excite_and_relax, start, per_frame)
   decay = jnp.exp(-te_ms / t2_ms[None])
   return jax.lax.complex(x, y) * decay * jnp.exp(1j * omega * te_ms)

@@ -1,4 +1,4 @@
-"""Atoms in blocks whose states stay in a processor's cache."""
+"""Computes atoms in blocks whose states stay in a processor's cache."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,21 +7,21 @@ from jaxtyping import Array, Inexact
 
 
 def map_blocks(
-  train: Callable[..., Array], atoms: Sequence[Array], *, block: int
+  echoes_of_block: Callable[..., Array], atoms: Sequence[Array], *, block: int
 ) -> Inexact[Array, "atom frame"]:
   """Echoes of all atoms, block after block.
 
   Args:
-    train: echoes [frame, atom] of one block, from its columns.
-    atoms: columns, [atom], the first one whole; a column of one value is handed
-      to every block as it is.
+    echoes_of_block: echoes [frame, atom] of one block, from its columns.
+    atoms: columns, [atom]; one of a single value, which must not be the first,
+      is passed to every block as it is.
     block: atoms of a block; divides their number.
   """
   split = [k == 0 or column.size > 1 for k, column in enumerate(atoms)]
 
   def one_block(parts):
     parts = iter(parts)
-    return train(
+    return echoes_of_block(
       *(
         next(parts) if is_split else column
         for is_split, column in zip(split, atoms, strict=True)

@@ -1,4 +1,4 @@
-"""Signals that have an equation: the ideally spoiled gradient echo."""
+"""Closed-form signal of the ideally spoiled gradient echo (SPGR)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,7 +12,7 @@ def spgr_signal(
     S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
 
   with a = B1 · flip angle. Spoiling is ideal: no transverse magnetisation
-  lives from one repetition to the next (Ernst 1966).
+  is left after a repetition (Ernst 1966).
 
   Args:
     m0: equilibrium magnetisation, arbitrary units.
@@ -25,14 +25,14 @@ def spgr_signal(
     The signal in units of `m0`, in the shape to which all arguments broadcast.
   """
   arguments = (m0, t1_ms, flip_angle_deg, tr_ms, b1)
-  # Explicit, for promotion of ranks may be off; float32, or float64 under
-  # `jax.enable_x64`.
+  # Broadcast explicitly, since rank promotion may be off. The type is float32,
+  # or float64 under `jax.enable_x64`.
   m0, t1, flip, tr, b1 = jnp.broadcast_arrays(
     *(jnp.asarray(x, float) for x in arguments)
   )
   a = jnp.deg2rad(flip * b1)
-  # 1 - E1 and 1 - cos(a) are small differences: expm1 and 2 sin²(a/2) keep
-  # their float32 digits, which 1 - E1 cos(a) as written loses at 1°.
+  # 1 - E1 and 1 - cos(a) are small differences, whose digits the equation as
+  # written loses at 1°. expm1 and 2 sin²(a/2) keep them.
   recovered = -jnp.expm1(-tr / t1)
   tipped = 2.0 * jnp.sin(a / 2.0) ** 2
   steady = recovered / (recovered + (1.0 - recovered) * tipped)

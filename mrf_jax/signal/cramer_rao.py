@@ -1,4 +1,4 @@
-"""What no method can beat: Cramér–Rao bounds of PD, T1 and T2."""
+"""Cramér–Rao bounds of PD, T1 and T2: the least error of any method."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -9,7 +9,7 @@ from mrf_jax.sequence.acquisition import Acquisition, sliding_window
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import fingerprint_derivatives
 
-# Voxels whose derivatives are held at once.
+# Voxels whose derivatives are in memory at once.
 _BLOCK = 4096
 
 
@@ -29,13 +29,14 @@ def cramer_rao_bounds(
 
     cov ≥ F⁻¹,  F_ij = Re ⟨∂s/∂θ_i, C⁻¹ ∂s/∂θ_j⟩
 
-  over θ = (PD, phase, T1, T2), with C the covariance of the sliding window's
-  images: frames have independent noise, neighbouring windows share frames.
-  A method that knows more than one fingerprint (neighbours, what tissue looks
-  like) is not unbiased in this sense and may err less.
+  for the signal s with the parameters θ = (PD, phase, T1, T2), where F is the
+  Fisher information and C the covariance of the sliding window's images: frames
+  have independent noise, and neighbouring windows share frames. A method that
+  uses more than one fingerprint (neighbours, prior knowledge of tissue) is not
+  unbiased in this sense, and its errors may be smaller.
 
   Args:
-    sequence: the train.
+    sequence: the pulse sequence.
     t1_ms: longitudinal relaxation times, [voxel], ms.
     t2_ms: transverse relaxation times, [voxel], ms.
     noise_sd: standard deviation of the noise on the real and on the imaginary
@@ -84,9 +85,9 @@ def cramer_rao_bounds(
 def _window_basis(
   acquisition: Acquisition,
 ) -> Float64[np.ndarray, "frame window"]:
-  """Orthonormal basis of the combinations of frames that windows show.
+  """Orthonormal basis of the combinations of frames in the windows' images.
 
-  In it, the covariance of the windows is the frames' own: white.
+  In this basis C is that of the frames: the identity, times the noise variance.
   """
   window, stride = acquisition.window, acquisition.stride
   frames = np.eye(acquisition.sequence.n_frames)
@@ -99,34 +100,34 @@ def _window_basis(
 def _bounds_of_block(sequence, atoms, basis, *, b1_known) -> np.ndarray:
   """Standard deviations, [voxel, 3], in the order of `MAP_NAMES`."""
   t1_ms, t2_ms, noise_sd, pd, b1 = atoms
-  found = fingerprint_derivatives(sequence, t1_ms, t2_ms, b1=b1)
-  signals = found.signals @ basis
-  # Relative changes, so that the information matrix is well scaled.
-  columns = [
+  fingerprints = fingerprint_derivatives(sequence, t1_ms, t2_ms, b1=b1)
+  signals = fingerprints.signals @ basis
+  # θ ∂s/∂θ, relative changes, so that the information matrix is well scaled.
+  changes = [
     signals,
     1j * signals,
-    (t1_ms[:, None] * found.by_t1_ms) @ basis,
-    (t2_ms[:, None] * found.by_t2_ms) @ basis,
+    (t1_ms[:, None] * fingerprints.by_t1_ms) @ basis,
+    (t2_ms[:, None] * fingerprints.by_t2_ms) @ basis,
   ]
   if not b1_known:
-    columns.append((b1[:, None] * found.by_b1) @ basis)
-  seen = np.stack(columns, 1)
-  seen *= (pd / noise_sd)[:, None, None]
-  information = (seen @ seen.conj().swapaxes(1, 2)).real
+    changes.append((b1[:, None] * fingerprints.by_b1) @ basis)
+  jacobian = np.stack(changes, 1)  # [voxel, parameter, window]
+  jacobian *= (pd / noise_sd)[:, None, None]
+  information = (jacobian @ jacobian.conj().swapaxes(1, 2)).real
   covariance = _inverse(information)
   relative = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
   return relative[:, [0, 2, 3]] * np.stack([pd, t1_ms, t2_ms], 1)
 
 
 def _inverse(matrices: np.ndarray) -> np.ndarray:
-  """Inverses of symmetric matrices; infinite where there is none."""
+  """Inverses of symmetric matrices; infinite where a matrix is singular."""
   length = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
   length = np.where(length > 0, length, 1.0)
   scale = length[:, :, None] * length[:, None, :]
   correlation = matrices / scale
-  determined = np.linalg.eigvalsh(correlation)[:, 0] > 1e-10
-  safe = np.where(
-    determined[:, None, None], correlation, np.eye(matrices.shape[1])
+  is_regular = np.linalg.eigvalsh(correlation)[:, 0] > 1e-10
+  regular = np.where(
+    is_regular[:, None, None], correlation, np.eye(matrices.shape[1])
   )
-  inverse = np.linalg.inv(safe) / scale
-  return np.where(determined[:, None, None], inverse, np.inf)
+  inverse = np.linalg.inv(regular) / scale
+  return np.where(is_regular[:, None, None], inverse, np.inf)

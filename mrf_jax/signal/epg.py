@@ -1,4 +1,4 @@
-"""Extended phase graphs of gradient-spoiled trains, compiled."""
+"""Extended phase graphs of gradient-spoiled sequences, compiled."""
 
 import functools
 
@@ -12,7 +12,7 @@ from mrf_jax.signal.preparation import prepared_magnetisation
 
 
 @functools.partial(jax.jit, static_argnames=("n_states", "real", "block"))
-def gradient_spoiled_train(
+def gradient_spoiled_echoes(
   sequence: Sequence,
   t1_ms: Float[Array, "atom"],
   t2_ms: Float[Array, "atom"],
@@ -23,27 +23,27 @@ def gradient_spoiled_train(
   real: bool,
   block: int,
 ) -> Float[Array, "atom frame"] | Complex[Array, "atom frame"]:
-  """Extended phase graph of a gradient-spoiled train (Weigel 2015, eq. 15-27).
+  """Echoes of a gradient-spoiled sequence (Weigel 2015, eq. 15-27).
 
-  Atoms are computed in blocks whose states stay in a processor's cache; what
-  is computed does not depend on the block.
+  Atoms are computed in blocks whose states stay in a processor's cache; the
+  result does not depend on the block.
 
   Args:
-    sequence: the train.
+    sequence: the pulse sequence.
     t1_ms: longitudinal relaxation times, ms; the type of the arithmetic.
     t2_ms: transverse relaxation times, ms.
-    b1: factors on the flip angles; one for all atoms is faster.
-    off_resonance_hz: offsets of the Larmor frequency, Hz; not read if real.
+    b1: factors on the flip angles; a single one for all atoms is faster.
+    off_resonance_hz: offsets of the Larmor frequency, Hz; not used if `real`.
     n_states: configuration orders kept, counting order zero.
-    real: whether all pulses share one phase and no atom is off resonance:
-      real arithmetic, a third of the time.
+    real: whether all pulses share one phase and no atom is off resonance, so
+      that real arithmetic is enough, which takes a third of the time.
     block: atoms computed at once; divides the number of atoms.
 
   Returns:
     Echo of each frame, demodulated by the phase of its pulse.
   """
   return map_blocks(
-    lambda *atoms: _train_of_block(
+    lambda *atoms: _echoes_of_block(
       sequence, *atoms, n_states=n_states, real=real
     ),
     (t1_ms, t2_ms, b1, off_resonance_hz),
@@ -51,20 +51,21 @@ def gradient_spoiled_train(
   )
 
 
-def _train_of_block(
+def _echoes_of_block(
   sequence, t1_ms, t2_ms, b1, off_resonance_hz, *, n_states, real
 ):
   """Echoes of one block, [frame, atom].
 
-  States live in the frame of the current pulse, where the pulse is a real
-  matrix, with c = cos a and s = sin a:
+  States F_k (transverse) and Z_k (longitudinal) of order k are stored in the
+  rotating frame of the current pulse, in which the pulse is a real matrix, with
+  c = cos a and s = sin a of its flip angle a:
 
     F'_k = (1 + c)/2 F_k − (1 − c)/2 F*_-k + s Z_k
     Z'_k = c Z_k − s/2 (F_k + F*_-k)
 
-  From pulse to pulse that frame turns by the difference of their phases. The
-  transverse states of both signs are one line F_-(n-1) … F_(n-1), on which
-  the spoiler is a shift by one.
+  From pulse to pulse the frame turns by the difference of the pulse phases. The
+  transverse states of both signs are one array F_-(n-1) … F_(n-1), on which
+  the spoiler gradient is a shift by one.
   """
   dtype = t1_ms.dtype
   flips = jnp.deg2rad(jnp.asarray(sequence.flip_angles_deg, dtype))
@@ -74,8 +75,8 @@ def _train_of_block(
   angle = flips[:, None] * b1[None]  # [frame, atom], or [frame, 1]
   c, s = jnp.cos(angle), jnp.sin(angle)
   e1, e2 = jnp.exp(-tr_ms / t1_ms[None]), jnp.exp(-tr_ms / t2_ms[None])
-  # Left inside the scan, XLA would evaluate these once a state, not once an
-  # atom; the barrier keeps them out (several times the speed on a CPU).
+  # The barrier keeps these out of the scan, where XLA would evaluate them for
+  # each state of an atom (several times the speed on a CPU).
   per_frame = jax.lax.optimization_barrier(
     ((1 + c) / 2, (1 - c) / 2, c, s, e1, e2, 1 - e1)
   )
@@ -86,7 +87,7 @@ def _train_of_block(
     # Phase in the frame of the next pulse; the last frame needs none.
     turned = (phases - jnp.roll(phases, -1))[:, None] + 2 * jnp.pi * cycles
     turns = jnp.exp(1j * turned)
-  middle = slice(n_states - 1, n_states)  # F_0 on the line
+  middle = slice(n_states - 1, n_states)  # F_0 in the array
   order_zero = jnp.zeros((n_states, 1), dtype).at[0].set(1)
 
   def excite_and_relax(states, frame):
@@ -96,8 +97,8 @@ def _train_of_block(
     mirrored = f[::-1] if real else jnp.conj(f[::-1])
     z_mirrored = z[:0:-1] if real else jnp.conj(z[:0:-1])
     z_line = jnp.concatenate([z_mirrored, z])
-    # The echo has its own line of arithmetic: read from the shifted states'
-    # source, it would have XLA store that whole, at half the speed.
+    # The echo is F'_0, computed again: read from `excited`, it would make XLA
+    # store all of that, at half the speed.
     echo = cos2 * f[middle] - sin2 * mirrored[middle] + s * z[:1]
     excited = cos2 * f - sin2 * mirrored + s * z_line
     z = c * z - s / 2 * (f[n_states - 1 :] + mirrored[n_states - 1 :])

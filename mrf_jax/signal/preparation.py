@@ -1,4 +1,4 @@
-"""The magnetisation that a train starts from."""
+"""Magnetisation after the preparation of a pulse sequence."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,13 +11,14 @@ def prepared_magnetisation(
 ) -> Float[Array, "atom"]:
   """Longitudinal magnetisation right before the first excitation.
 
-    M = 1 − 2 exp(−TI / T1)  behind an inversion,
-    M = 1 − exp(−TS / T1)    behind a saturation,
+    M = 1 − 2 exp(−TI / T1)  after an inversion,
+    M = 1 − exp(−TS / T1)    after a saturation,
 
-  and M exp(−TE / T2) behind a T2 preparation, from equilibrium one.
+  and M exp(−TE / T2) after a T2 preparation, from equilibrium M = 1.
 
   Args:
-    sequence: its preparation; pulses are ideal and do not depend on B1.
+    sequence: the pulse sequence; its preparation pulses are ideal and do not
+      depend on B1.
     t1_ms: longitudinal relaxation times, ms.
     t2_ms: transverse relaxation times, ms.
   """

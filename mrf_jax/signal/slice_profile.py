@@ -1,16 +1,17 @@
-"""Excitation across the slice: a set of sub-slices."""
+"""Slice profiles: sub-slices with flip angles of their own."""
 
 import dataclasses
 
 import numpy as np
 from jaxtyping import Float
 
+from mrf_jax.checks import check_at_least
 from mrf_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class SliceProfile:
-  """Sub-slices of equal kind whose signals add up to that of the slice.
+  """Sub-slices whose weighted signals add up to that of the slice.
 
   Attributes:
     flip_factors: flip angle of each sub-slice relative to nominal,
@@ -27,7 +28,7 @@ class SliceProfile:
     if factors.ndim != 1 or not factors.size or factors.shape != weights.shape:
       raise UserError(
         f"slice profile: flip_factors have shape {factors.shape}, weights "
-        f"{weights.shape}; [sub-slice] is wanted of both"
+        f"{weights.shape}; both need [sub-slice]"
       )
     for name, values, bad in (
       ("flip_factors", factors, ~np.isfinite(factors)),
@@ -53,7 +54,7 @@ def sinc_slice_profile(
   Args:
     time_bandwidth: time-bandwidth product of the pulse.
     n_sub_slices: sub-slices of the half profile.
-    extent: half-width that is simulated, in half slice thicknesses.
+    extent: half of the simulated width, in half slice thicknesses.
 
   Returns:
     Flip angles relative to that in the middle of the slice.
@@ -66,12 +67,13 @@ def sinc_slice_profile(
     ("n_sub_slices", n_sub_slices, 1),
     ("extent", extent, 0.1),
   ):
-    if not least <= value < np.inf:
-      raise UserError(f"slice profile: {name} is {value}, not {least} or more")
+    check_at_least(f"slice profile: {name}", value, least)
+    if not np.isfinite(value):
+      raise UserError(f"slice profile: {name} is {value}")
   time = np.linspace(-0.5, 0.5, 2001)  # in pulse durations
   pulse = np.sinc(time_bandwidth * time) * (1 + np.cos(2 * np.pi * time)) / 2
   position = (np.arange(n_sub_slices) + 0.5) / n_sub_slices * extent
-  # The edge of the slice lies at half the bandwidth.
+  # The edge of the slice is at half the bandwidth.
   phase = np.pi * time_bandwidth * position[:, None] * time
   factors = (pulse * np.cos(phase)).sum(1) / pulse.sum()
   return SliceProfile(factors, np.full(n_sub_slices, 1 / n_sub_slices))

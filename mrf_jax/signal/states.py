@@ -1,4 +1,4 @@
-"""How many configuration orders an atom of an extended phase graph needs."""
+"""State counts: configuration orders that an extended phase graph needs."""
 
 import functools
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from jaxtyping import Float, Int
 
 from mrf_jax.sequence.sequence import Sequence
 
-# State counts that are compiled and tried, each about a third above the last.
+# State counts that are compiled and tried, in steps of about a third.
 _LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
-# Probes: T2 in steps of 26 % with five T1 from T2 to 10 s and three B1, which
-# together fill two compiled calls.
+# Probe atoms: T2 in steps of 26 %, with five T1 from T2 to 10 s and three B1;
+# together they fill two compiled calls.
 _PROBE_T2_MS = np.geomspace(5.0, 10_000.0, 34)
 _PROBE_B1 = (0.7, 1.0, 1.3)
 _N_PROBE_T1 = 5
-# Atoms between the probes may err a little more than these do.
+# Atoms between the probes may have slightly larger errors than these.
 _SAFETY = 0.5
 
 # Echoes of atoms, [atom, frame], from T1, T2 (ms), B1 and a state count.
@@ -23,30 +23,30 @@ Simulator = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 
 
 def exact_states(sequence: Sequence) -> int:
-  """The count beyond which more orders change nothing.
+  """The state count above which more orders change nothing.
 
-  An order k is reached after k repetitions and needs k more to come back.
+  Order k is reached after k repetitions and needs k more to return to 0.
   """
   return max(2, sequence.n_frames // 2 + 1)
 
 
 class StateTable:
-  """State counts by T2 that keep the truncation error under a bound.
+  """State counts by T2 that keep the truncation error below a bound.
 
-  The bound is relative to the largest echo of each atom, and is found by
-  trying: probes of many T1, T2 and B1 are simulated with more and more states
-  and compared with the untruncated graph.
+  The bound is relative to the largest echo of each atom. Probe atoms of many
+  T1, T2 and B1 are simulated with more and more states, and compared with the
+  exact graph, until their error is below it.
   """
 
   def __init__(
     self, sequence: Sequence, *, tolerance: float, simulate: Simulator
   ):
-    """Prepares a table that is filled as far as it is asked for.
+    """Makes an empty table; `needed` fills it as far as it has to.
 
     Args:
-      sequence: the train.
+      sequence: the pulse sequence.
       tolerance: largest error of an echo, relative to the atom's largest.
-      simulate: echoes of this train.
+      simulate: simulates echoes of this sequence.
     """
     self._exact = exact_states(sequence)
     self._tolerance = _SAFETY * tolerance
@@ -68,7 +68,7 @@ class StateTable:
     Args:
       t2_ms: transverse relaxation times, [atom], ms.
     """
-    # The next longer probe speaks for an atom.
+    # The count of an atom is that of the probes with the next longer T2.
     edge = np.searchsorted(_PROBE_T2_MS, t2_ms * (1 - 1e-6))
     counts = np.full(edge.shape, self._exact)
     undecided = edge < _PROBE_T2_MS.size
@@ -82,11 +82,11 @@ class StateTable:
     return counts
 
   def _good(self, n_states: int) -> np.ndarray:
-    """Which probe T2 keep the bound with so many states, [T2]."""
+    """Whether the error of each probe T2 is below the bound, [T2]."""
     if n_states not in self._errors:
       exact = self._exact_echoes
-      found = self._echoes(n_states)
-      error = np.abs(found - exact).max(1) / np.abs(exact).max(1)
+      echoes = self._echoes(n_states)
+      error = np.abs(echoes - exact).max(1) / np.abs(exact).max(1)
       self._errors[n_states] = error.reshape(_PROBE_T2_MS.size, -1).max(1)
     # A longer T2 never needs fewer states.
     worst = np.maximum.accumulate(self._errors[n_states])
@@ -94,7 +94,9 @@ class StateTable:
 
   @functools.cached_property
   def _exact_echoes(self) -> np.ndarray:
+    """Echoes of the probes without truncation."""
     return self._echoes(self._exact)
 
   def _echoes(self, n_states: int) -> np.ndarray:
+    """Echoes of the probes with so many states, [probe, frame]."""
     return self._simulate(self._t1_ms, self._t2_ms, self._b1, n_states)

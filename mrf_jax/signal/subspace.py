@@ -1,24 +1,22 @@
-"""Temporal compression by singular vectors."""
-
-from typing import TYPE_CHECKING
+"""Temporal subspaces of fingerprints, by singular vectors."""
 
 import numpy as np
 from jaxtyping import Inexact
 
 from mrf_jax.errors import UserError
 
-# Fingerprints held in double precision at once.
+# Fingerprints that are in double precision at once.
 _BLOCK = 8192
-
-if TYPE_CHECKING:
-  pass
 
 
 def gram_matrix(fingerprints) -> np.ndarray:
-  """Σ conj(s) sᵀ over the fingerprints s, [frame, frame], double precision.
+  """Gram matrix Σ conj(s) sᵀ of fingerprints s, in double precision.
 
   Args:
-    fingerprints: real or complex [voxel, frame].
+    fingerprints: real or complex, [voxel, frame].
+
+  Returns:
+    The matrix, [frame, frame].
   """
   fingerprints = np.asarray(fingerprints)
   n_frames = fingerprints.shape[1]
@@ -31,13 +29,13 @@ def gram_matrix(fingerprints) -> np.ndarray:
 
 
 def temporal_basis(gram, *, rank: int) -> np.ndarray:
-  """Orthonormal basis of the strongest temporal components.
+  """Orthonormal basis of the strongest temporal components (McGivney 2014).
 
   Fingerprints s are projected by `s @ basis`.
 
   Args:
-    gram: of `gram_matrix`, [frame, frame].
-    rank: components kept.
+    gram: Gram matrix of the fingerprints, [frame, frame].
+    rank: number of components.
 
   Returns:
     The first right singular vectors of the fingerprints, [frame, rank]; the
@@ -66,12 +64,12 @@ def temporal_subspace(
 ) -> tuple[
   Inexact[np.ndarray, "voxel rank"], Inexact[np.ndarray, "frame rank"]
 ]:
-  """The fewest temporal components that hold the signals.
+  """The smallest temporal subspace that holds signals up to a tolerance.
 
   Args:
     signals: the true fingerprints of a slice, real or complex.
-    tolerance: bound on the norm of what is left out, relative to the norm of
-      all signals together.
+    tolerance: bound on the norm of the rest, relative to the norm of all
+      signals together.
 
   Returns:
     Coefficients and the orthonormal basis: signals ≈ coefficients @ basis.T.
@@ -80,8 +78,8 @@ def temporal_subspace(
   gram = wide.T @ wide.conj()
   energy, vectors = np.linalg.eigh(gram)
   energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
-  # What each rank leaves out, from one component to all of them (nothing).
-  left_out = np.append(np.cumsum(energy[::-1])[::-1][1:], 0.0)
-  rank = 1 + int(np.argmax(left_out <= tolerance**2 * energy.sum()))
+  # Energy of the rest at each rank, from one component to all of them (zero).
+  rest = np.append(np.cumsum(energy[::-1])[::-1][1:], 0.0)
+  rank = 1 + int(np.argmax(rest <= tolerance**2 * energy.sum()))
   basis = vectors[:, :rank].astype(signals.dtype)
   return signals @ basis.conj(), basis

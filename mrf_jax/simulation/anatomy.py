@@ -1,4 +1,4 @@
-"""Heads: warped, resliced copies of the MNI152 tissue maps."""
+"""Simulated heads: deformed and resliced copies of the MNI152 tissue maps."""
 
 import dataclasses
 import functools
@@ -12,7 +12,8 @@ from mrf_jax.errors import UserError
 from mrf_jax.simulation.fields import smooth_noise
 from mrf_jax.simulation.tissue import TISSUES
 
-# The atlas is sampled on points this far apart and averaged over each voxel.
+# Distance of the points at which the atlas is read; the mean over the points of
+# a voxel gives its partial volumes.
 _SAMPLING_MM = 1.0
 _BRAIN_CENTRE_MM = np.array([0.0, -18.0, 8.0])  # in MNI space
 
@@ -25,7 +26,8 @@ class SliceGrid:
     n_slices: number of slices.
     matrix: voxels along x and along y.
     fov_mm: field of view along x and along y, mm.
-    slice_thickness_mm: thickness and distance of the slices, mm.
+    slice_thickness_mm: thickness of the slices and distance of their centres,
+      mm.
     centre_z_mm: height of the middle of the stack in MNI space, mm.
   """
 
@@ -43,7 +45,7 @@ class SliceGrid:
 
   @property
   def affine(self) -> Float64[np.ndarray, "4 4"]:
-    """Voxel (x, y, slice) to RAS mm, as NIfTI writes it."""
+    """Voxel (x, y, slice) to RAS mm, as in NIfTI files."""
     size = np.array([self.matrix, self.matrix, self.n_slices])
     centre = np.array([*_BRAIN_CENTRE_MM[:2], self.centre_z_mm])
     affine = np.diag([*self.voxel_mm, 1.0])
@@ -53,7 +55,7 @@ class SliceGrid:
   def points_mm(
     self, offset_voxels=(0.0, 0.0, 0.0)
   ) -> Float32[np.ndarray, "slice y x 3"]:
-    """Centres of the voxels, moved by parts of a voxel, in RAS mm."""
+    """Centres of the voxels, shifted by fractions of a voxel, in RAS mm."""
     axes = [
       (np.arange(n) + offset) * size + start
       for n, offset, size, start in zip(
@@ -70,13 +72,14 @@ class SliceGrid:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-  """What stands in every voxel of a scan.
+  """Tissue fractions of every voxel of a scan.
 
   Attributes:
     fractions: volume share of white matter, grey matter and CSF,
-      [tissue, slice, y, x]; the rest is void.
+      [tissue, slice, y, x]; the rest of a voxel gives no signal.
     mask: voxels that are at least half brain, [slice, y, x].
-    head_to_atlas: affine part of the map from the head's RAS mm to MNI mm.
+    head_to_atlas: RAS mm of the head to MNI mm, without the smooth
+      displacement, [4, 4].
   """
 
   fractions: Float32[np.ndarray, "tissue slice y x"]
@@ -93,7 +96,7 @@ def make_head(
   rotation_deg: float,
   scaling: float,
 ) -> Head:
-  """A subject's anatomy on the slices of a scan.
+  """Random anatomy of a subject on the slices of a scan.
 
   Args:
     rng: random numbers of the subject.
@@ -105,10 +108,10 @@ def make_head(
     scaling: standard deviation of the scale along x, y, z.
 
   Returns:
-    The head, averaged over each voxel, so that partial volume is real.
+    The head, averaged over each voxel, which gives it partial volumes.
 
   Raises:
-    UserError: no voxel of the slices holds brain.
+    UserError: no voxel of the slices contains brain.
   """
   head_to_atlas = _random_affine(rng, rotation_deg, scaling)
   seeds = rng.spawn(3)
@@ -116,7 +119,7 @@ def make_head(
   fractions = np.zeros(
     (len(TISSUES), grid.n_slices, grid.matrix, grid.matrix), np.float32
   )
-  # Displacements are smooth: read once per voxel, used for all its points.
+  # The displacement is smooth: one value serves all points of a voxel.
   centres = grid.points_mm().reshape(-1, 3)
   shift = np.stack(
     [
@@ -142,31 +145,33 @@ def make_head(
 
 
 def _random_affine(rng, rotation_deg, scaling) -> np.ndarray:
-  """Small rotation and scaling about the centre of the brain, [4, 4]."""
+  """Small random rotation and scaling about the centre of the brain, [4, 4]."""
   angles = np.deg2rad(rotation_deg) * np.clip(rng.normal(size=3), -2, 2)
   scales = 1 + scaling * np.clip(rng.normal(size=3), -2, 2)
   matrix = np.eye(3)
   for axis, angle in enumerate(angles):
-    turn = np.eye(3)
+    rotation = np.eye(3)
     i, j = [k for k in range(3) if k != axis]
-    turn[i, i] = turn[j, j] = np.cos(angle)
-    turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-    matrix = turn @ matrix
+    rotation[i, i] = rotation[j, j] = np.cos(angle)
+    rotation[i, j], rotation[j, i] = -np.sin(angle), np.sin(angle)
+    matrix = rotation @ matrix
   affine = np.eye(4)
   affine[:3, :3] = matrix * scales
+  # The centre of the brain is mapped to itself.
   affine[:3, 3] = _BRAIN_CENTRE_MM - affine[:3, :3] @ _BRAIN_CENTRE_MM
   return affine
 
 
 @functools.cache
 def _atlas() -> tuple[np.ndarray, np.ndarray]:
-  """MNI152 tissue probabilities [tissue, x, y, z] and mm-to-voxel [4, 4]."""
+  """MNI152 tissue probabilities [tissue, x, y, z], and mm to voxel [4, 4]."""
   grey = datasets.load_mni152_gm_template(resolution=1)
   white = datasets.load_mni152_wm_template(resolution=1)
   brain = datasets.load_mni152_brain_mask(resolution=1)
   gm, wm, mask = (
     np.asarray(image.dataobj, np.float32) for image in (grey, white, brain)
   )
+  # There is no CSF template: what is left of the brain counts as CSF.
   csf = np.clip(mask - gm - wm, 0, 1)
   return np.stack([wm * mask, gm * mask, csf]), np.linalg.inv(grey.affine)
 

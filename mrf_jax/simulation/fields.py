@@ -1,7 +1,11 @@
-"""Smooth fields in a head: B1, coil sensitivities, random variation."""
+"""Smooth fields in a head: transmit B1, coil sensitivities, random fields."""
 
 import numpy as np
 from jaxtyping import Complex64, Float, Float32
+
+_N_WAVES = 48
+# Radius of the cylinder on which the coils are.
+_COILS_RADIUS_MM = 200.0
 
 
 def smooth_noise(
@@ -9,29 +13,29 @@ def smooth_noise(
   points_mm: Float[np.ndarray, "point 3"],
   *,
   correlation_mm: float,
-  n_waves: int = 48,
 ) -> Float[np.ndarray, "point"]:
-  """A stationary Gaussian-like random field with unit standard deviation.
+  """Random field with zero mean, unit variance and Gaussian covariance.
 
-  A sum of plane waves with normal wave vectors (random Fourier features of a
-  Gaussian covariance), so that it can be read at any point.
+    f(r) = sqrt(2 / n) Σ cos(k · r + φ),  k normal, φ uniform
+
+  These are random Fourier features of the covariance exp(-d² / (2 l²)) of
+  points at distance d. The field can be evaluated at any point.
 
   Args:
     rng: random numbers.
-    points_mm: where to read the field, [point, 3], mm.
-    correlation_mm: length over which values stay alike, mm.
-    n_waves: number of waves.
+    points_mm: points at which the field is evaluated, [point, 3], mm.
+    correlation_mm: correlation length l, mm.
 
   Returns:
     Values, [point], float32.
   """
-  waves = rng.normal(size=(n_waves, 3)) / correlation_mm
-  phases = rng.uniform(0, 2 * np.pi, n_waves)
+  waves = rng.normal(size=(_N_WAVES, 3)) / correlation_mm
+  phases = rng.uniform(0, 2 * np.pi, _N_WAVES)
   field = np.zeros(len(points_mm), np.float32)
   points = points_mm.astype(np.float32)
   for wave, phase in zip(waves.astype(np.float32), phases, strict=True):
     field += np.cos(points @ wave + np.float32(phase))
-  return field * np.float32(np.sqrt(2 / n_waves))
+  return field * np.float32(np.sqrt(2 / _N_WAVES))
 
 
 def b1_field(
@@ -40,7 +44,7 @@ def b1_field(
   *,
   deviation: float,
 ) -> Float32[np.ndarray, "point"]:
-  """Factor on all flip angles: high in the centre, low at the rim, tilted.
+  """Transmit field B1 relative to nominal: high in the centre, low at the rim.
 
   Args:
     rng: random numbers of the subject.
@@ -48,7 +52,7 @@ def b1_field(
     deviation: largest deviation from one inside a head (0.15 is ±15 %).
 
   Returns:
-    B1 relative to nominal, [point].
+    Factor on all flip angles, [point].
   """
   radius = np.linalg.norm(points_mm / np.array([75.0, 95.0, 75.0]), axis=-1)
   dome = 1 - 1.6 * np.clip(radius, 0, 1.25) ** 2
@@ -58,22 +62,18 @@ def b1_field(
 
 
 def coil_sensitivities(
-  points_mm: Float[np.ndarray, "point 3"],
-  *,
-  n_coils: int,
-  radius_mm: float = 200.0,
+  points_mm: Float[np.ndarray, "point 3"], *, n_coils: int
 ) -> Complex64[np.ndarray, "coil point"]:
-  """Receive fields of loops on a cylinder around the head.
+  """Receive sensitivities of loop coils on a cylinder around the head.
 
   Each loop is a magnetic dipole that points at the axis; its sensitivity is
-  the transverse field B_x − i B_y (reciprocity, Hoult 1976). Coils alternate
-  between two rings. Scaled so that the sum of squares averages one within 80 mm
-  of the centre.
+  the transverse field B_x − i B_y (reciprocity, Hoult 1976). Eight or more
+  coils alternate between two rings. The sum of squares is scaled to average one
+  within 80 mm of the centre.
 
   Args:
     points_mm: positions, [point, 3], mm from the centre of the coil.
     n_coils: number of loops.
-    radius_mm: radius of the cylinder, mm.
 
   Returns:
     Complex sensitivities, [coil, point].
@@ -84,10 +84,12 @@ def coil_sensitivities(
     angle = 2 * np.pi * coil / n_coils
     height = 0.0 if n_coils < 8 else (40.0 if coil % 2 else -40.0)
     axis = np.array([np.cos(angle), np.sin(angle), 0.0], np.float32)
-    centre = axis * np.float32(radius_mm) + np.array([0, 0, height], np.float32)
+    centre = axis * np.float32(_COILS_RADIUS_MM)
+    centre[2] = height
     distance = points - centre
     length = np.linalg.norm(distance, axis=-1, keepdims=True)
     unit = distance / length
+    # Dipole of moment m = -axis: B ~ (3 u (u · m) - m) / r³.
     field = (3 * unit * (unit @ -axis)[:, None] + axis) / length**3
     maps[coil] = field[:, 0] - 1j * field[:, 1]
   power = np.sum(np.abs(maps) ** 2, 0)

@@ -1,4 +1,4 @@
-"""Spheres of other T1 and T2 inside white matter: what no training head has."""
+"""Lesions: spheres of other T1 and T2 in white matter, absent from training."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 
-# Share of white matter in a voxel that may be the centre of a lesion.
+# Least share of white matter at the centre of a lesion.
 _PURE = 0.95
 
 
@@ -23,35 +23,35 @@ def add_lesions(
   t1_ms: float,
   t2_ms: float,
 ) -> tuple[Maps, Float32[np.ndarray, "voxel"]]:
-  """White matter with spheres of other relaxation times.
+  """Maps of white matter with lesions at random positions.
 
   Args:
-    rng: where they lie.
+    rng: random numbers of the positions.
     points_mm: centres of the voxels, [voxel, 3], mm.
     white: volume share of white matter, [voxel].
-    tissue: white matter's own maps, [voxel].
-    count: spheres, each around a voxel of nearly pure white matter.
-    radius_mm: of each, mm.
-    t1_ms: T1 inside, ms.
-    t2_ms: T2 inside, ms.
+    tissue: maps of white matter, [voxel].
+    count: number of spheres, each around a voxel of nearly pure white matter.
+    radius_mm: radius of each sphere, mm.
+    t1_ms: T1 in the spheres, ms.
+    t2_ms: T2 in the spheres, ms.
 
   Returns:
     The changed maps, and the volume share of lesion in each voxel.
 
   Raises:
-    UserError: the head has too little pure white matter, or the spheres are
-      none.
+    UserError: the head has too little pure white matter, or the radius, T1 or
+      T2 is not valid.
   """
   if not radius_mm > 0 or not 0 < t2_ms <= t1_ms:
     raise UserError(
       f"data.lesions: radius {radius_mm} mm, T1 {t1_ms} ms and T2 {t2_ms} ms "
-      "make no lesion"
+      "are not valid; the radius and T2 must be above 0, T2 at most T1"
     )
   pure = np.flatnonzero(white > _PURE)
   if count > pure.size:
     raise UserError(
-      f"data.lesions: {count} want as many voxels of pure white matter; there "
-      f"are {pure.size}"
+      f"data.lesions: {count} lesions need as many voxels of pure white "
+      f"matter, but the head has {pure.size}"
     )
   inside = np.zeros(len(white), bool)
   for centre in points_mm[rng.choice(pure, count, replace=False)]:

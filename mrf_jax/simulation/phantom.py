@@ -1,4 +1,4 @@
-"""A digital head in the scanner: tissues, B1 and lesions of its voxels."""
+"""Digital phantom: a head with its tissues, B1 field and lesions."""
 
 import dataclasses
 
@@ -14,15 +14,15 @@ from mrf_jax.simulation.lesions import add_lesions
 
 @dataclasses.dataclass(frozen=True)
 class Phantom:
-  """A head in the scanner: what stands in its masked voxels.
+  """A head in the scanner, with the true values of its masked voxels.
 
   Attributes:
     anatomy: tissue fractions and mask on the slices of the scan.
-    grid: those slices.
-    positions_mm: centres of all voxels from the middle of the field of view,
-      [slice, y, x, 3], mm.
+    grid: the slices of the scan.
+    positions_mm: centres of all voxels relative to the middle of the field of
+      view, [slice, y, x, 3], mm.
     fractions: volume share of each tissue, [tissue, voxel].
-    tissues: each tissue's own maps, [voxel].
+    tissues: maps of each tissue, [voxel].
     b1: factor on the flip angles, [voxel].
     lesion: volume share of lesion, [voxel], or None.
   """
@@ -36,12 +36,12 @@ class Phantom:
   lesion: Float32[np.ndarray, "voxel"] | None = None
 
   def rows(self, z: int) -> slice:
-    """The masked voxels of a slice."""
+    """Rows of the masked voxels of slice z."""
     counts = self.anatomy.mask.sum((1, 2))
     return slice(int(counts[:z].sum()), int(counts[: z + 1].sum()))
 
   def by_distance_from_the_middle(self) -> list[int]:
-    """Slices that hold brain, the middle one first."""
+    """Numbers of the slices that contain brain, the middle one first."""
     n = self.grid.n_slices
     order = np.argsort(np.abs(np.arange(n) - n // 2))
     return [int(z) for z in order if self.anatomy.mask[z].any()]
@@ -57,10 +57,10 @@ def make_phantom(
   b1_deviation: float,
   lesions: dict | None = None,
 ) -> Phantom:
-  """A subject's head with its tissue values and B1.
+  """Makes the head of a subject with its tissue values and B1.
 
   Args:
-    rng: the subject's random numbers, from which streams are spawned.
+    rng: random numbers of the subject.
     grid: the slices of the scan.
     head: arguments of `make_head`.
     between_subjects: relative standard deviation of T1 and T2 over subjects.
@@ -71,14 +71,14 @@ def make_phantom(
   Returns:
     The phantom.
   """
-  # Separate streams: another noise level leaves the anatomy as it is.
+  # Separate streams: a change of one part leaves the others as they are.
   anatomy_rng, tissue_rng, field_rng = rng.spawn(3)
   anatomy = make_head(anatomy_rng, grid, **head)
   points = grid.points_mm()
   positions = points - points.reshape(-1, 3).mean(0)
   inside = positions[anatomy.mask]
   fractions = anatomy.fractions[:, anatomy.mask]
-  made = tissues.tissue_maps(
+  maps = tissues.tissue_maps(
     tissue_rng,
     inside,
     between_subjects=between_subjects,
@@ -89,7 +89,7 @@ def make_phantom(
   if lesions is not None:
     (lesion_rng,) = tissue_rng.spawn(1)
     white = fractions[tissues.TISSUES.index("wm")]
-    made["wm"], lesion = add_lesions(
-      lesion_rng, inside, white, made["wm"], **lesions
+    maps["wm"], lesion = add_lesions(
+      lesion_rng, inside, white, maps["wm"], **lesions
     )
-  return Phantom(anatomy, grid, positions, fractions, made, b1, lesion)
+  return Phantom(anatomy, grid, positions, fractions, maps, b1, lesion)

@@ -1,4 +1,4 @@
-"""The acquired reference maps: variable flip angles and fast spin echo."""
+"""Reference maps as acquired: variable flip angles and fast spin echo."""
 
 import numpy as np
 from jaxtyping import Float
@@ -23,29 +23,29 @@ def acquire_reference(
   refocusing_deg: float,
   noise_level: float,
 ) -> Maps:
-  """Reference maps with noise, partial volume and B1 errors of their own.
+  """Reference maps with their own noise, partial volume and B1 errors.
 
-  Seven spoiled gradient echoes give T1 and PD, eight echoes of a fast spin
-  echo give T2, as in the paper; the fits know nothing of B1. Images are fully
-  sampled magnitudes, so their noise is Rician.
+  Spoiled gradient echoes of several flip angles give T1 and PD, the echoes of
+  a fast spin echo give T2, as in the paper. The fits take nominal flip angles.
+  Images are fully sampled magnitudes, so that their noise is Rician.
 
   Args:
     rng: random numbers of the noise.
     fractions: volume share of each tissue.
-    tissues: each tissue's own maps, in the same order.
+    tissues: maps of each tissue, in the same order.
     b1: factor on all flip angles.
     flip_angles_deg: flip angles of the gradient echoes, [flip], degrees.
-    vfa_tr_ms: their repetition time, ms.
+    vfa_tr_ms: repetition time of the gradient echoes, ms.
     te_ms: echo times of the fast spin echo, [echo], ms, multiples of the
       first.
-    fse_tr_ms: its repetition time, ms.
+    fse_tr_ms: repetition time of the fast spin echo, ms.
     refocusing_deg: its nominal refocusing angle, degrees, which B1 scales.
     noise_level: standard deviation of the noise on the real and on the
       imaginary part, relative to the mean brain signal of the strongest image
       of each series.
 
   Returns:
-    PD, T1 and T2 as fitted.
+    PD, T1 and T2 of the fits.
 
   Raises:
     UserError: the echo times are not multiples of the first.

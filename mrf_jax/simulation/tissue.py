@@ -1,4 +1,4 @@
-"""Relaxation times and proton density of brain tissue at 1.5 T."""
+"""T1, T2 and proton density of brain tissue at 1.5 T."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,43 +8,42 @@ from mrf_jax.simulation.fields import smooth_noise
 
 TISSUES = ("wm", "gm", "csf")
 
-# T1 (ms), T2 (ms), PD relative to water. T1 and T2 lie in the literature ranges
-# that Ma 2013 lists for 1.5 T (WM 608-756 and 54-81, GM 998-1304 and 78-98, CSF
-# 4103-5400 and 1800-2460), about the middle in WM and GM, below it in CSF; PD
-# are common textbook values, since no source of the paper gives any.
+# T1 (ms), T2 (ms), PD relative to water. T1 and T2 are within the ranges that
+# Ma 2013 lists for 1.5 T (WM 608-756 and 54-81, GM 998-1304 and 78-98, CSF
+# 4103-5400 and 1800-2460), about the middle in WM and GM, below it in CSF. PD
+# are common textbook values, because no source of the paper gives any.
 BRAIN_AT_1_5T = {
   "wm": (685.0, 68.0, 0.70),
   "gm": (1150.0, 88.0, 0.82),
   "csf": (4500.0, 2000.0, 1.00),
 }
+FIELD_STRENGTH_T = 1.5
 
 
 def tissue_maps(
   rng: np.random.Generator,
   points_mm: Float[np.ndarray, "voxel 3"],
   *,
-  tissues=BRAIN_AT_1_5T,
   between_subjects: float,
   within_tissue: float,
 ) -> dict[str, Maps]:
-  """Each tissue's own T1, T2 and PD at every voxel.
+  """Random T1, T2 and PD of each tissue at every voxel.
 
-  A subject's value deviates from the table by a normal factor, and varies
-  smoothly (over some 40 mm) inside the tissue by another.
+  A value of `BRAIN_AT_1_5T` is multiplied by 1 + a + b, where a is a normal
+  number of the subject and b a smooth field inside the tissue (over 40 mm).
 
   Args:
-    rng: the subject's random numbers.
-    points_mm: where the voxels are, [voxel, 3], mm.
-    tissues: T1 (ms), T2 (ms) and PD of each tissue.
-    between_subjects: relative standard deviation over subjects of T1 and T2;
-      PD gets a third of it.
-    within_tissue: relative standard deviation inside a tissue, likewise.
+    rng: random numbers of the subject.
+    points_mm: positions of the voxels, [voxel, 3], mm.
+    between_subjects: standard deviation of a for T1 and T2; a third of it for
+      PD.
+    within_tissue: standard deviation of b, likewise.
 
   Returns:
-    For each tissue, maps [voxel].
+    Maps [voxel] of each tissue.
   """
   result = {}
-  for tissue, values in tissues.items():
+  for tissue, values in BRAIN_AT_1_5T.items():
     columns = []
     for value, share in zip(values, (1.0, 1.0, 1 / 3), strict=True):
       subject = between_subjects * share * np.clip(rng.normal(), -2.5, 2.5)
@@ -59,14 +58,15 @@ def tissue_maps(
 def mix(
   fractions: Float[np.ndarray, "tissue voxel"], maps: dict[str, Maps]
 ) -> Maps:
-  """The true maps of voxels that hold several tissues.
+  """True maps of voxels that contain several tissues.
 
-  PD is the sum of what the tissues hold; T1 and T2 are the harmonic means,
-  weighted by PD (the rates that a voxel shows on average).
+    PD = Σ f PD_i,  1/T1 = Σ (f PD_i / PD) / T1_i,  and 1/T2 likewise
+
+  Relaxation rates are averaged with the tissues' shares of the protons.
 
   Args:
-    fractions: volume share of each tissue, [tissue, voxel]; the rest is void.
-    maps: each tissue's own maps, in the same order.
+    fractions: volume share f of each tissue, [tissue, voxel].
+    maps: maps of each tissue, in the same order.
 
   Returns:
     Maps [voxel].

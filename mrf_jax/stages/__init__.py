@@ -1,6 +1,6 @@
-"""One file for each --mode, of the mode's name.
+"""Stages: one file for each --mode, with the name of the mode.
 
-A mode that works on a configuration is a function of its name,
-`crossval(config, workdir)`; one that works on files takes the values of the
-flags, `reconstruct_files(options)`.
+A stage that runs a configuration is a function with the name of the mode, such
+as `crossval(config, workdir)`. A stage that reads and writes files gets the
+values of all flags by name, such as `reconstruct_files(options)`.
 """

@@ -1,4 +1,4 @@
-"""The benchmark stage: times of every method's stages on one scan."""
+"""The benchmark stage: times each stage of each method on a simulated scan."""
 
 import shlex
 import sys
@@ -25,24 +25,30 @@ from mrf_jax.workdir.workdir import Workdir
 
 
 def benchmark(config: ml_collections.ConfigDict, root) -> None:
-  """The timing comparison: every stage of every method, on one scan.
+  """Times each stage of each method, and writes tables and a figure.
+
+  A comparison that exists and has the same options is not measured again.
 
   Args:
     config: the experiment's configuration.
-    root: the workdir; gets `benchmark.json`, `timing.csv`, `timing.md` and
-      `timing.png`.
+    root: the workdir, where `benchmark.json`, `timing.csv`, `timing.md` and
+      `timing.png` are written.
+
+  Raises:
+    UserError: the configuration is not valid or too large for the memory, or
+      there are several processes.
   """
   check_methods(config)
   if jax.process_count() > 1:
-    raise UserError("benchmark: is for one process, not for several")
+    raise UserError("benchmark: is for a single process")
   acquisition = simulated_acquisition(config)
   check_benchmark(config, acquisition)
   workdir = Workdir(root, config.to_dict())
   path = benchmark_file(workdir.root)
-  stands = path.exists() and load_benchmark(path)
-  if stands and same_benchmark(config, stands):
-    processes.say(f"{path} stands already; remove it to measure again")
-    text = write_files(workdir.root, stands, config.methods)
+  existing = load_benchmark(path) if path.exists() else None
+  if existing and same_benchmark(config, existing):
+    processes.say(f"{path} exists already; remove it to measure again")
+    text = write_files(workdir.root, existing, config.methods)
   else:
     processes.say("Timing every stage on one simulated scan ...")
     text = run_benchmark(

@@ -1,13 +1,17 @@
-"""The stages of an experiment in their order."""
+"""The crossval stage: leave-one-out cross-validation, up to Table 1."""
 
 import dataclasses
-import functools
 
 import jax
 import ml_collections
 
 from mrf_jax.dataset.normalise import clip_outliers
-from mrf_jax.dataset.subject import check_alike, reference_of, without_truth
+from mrf_jax.dataset.subject import (
+  Subject,
+  check_alike,
+  reference_of,
+  without_truth,
+)
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.settings import check_methods, find_folds, with_files
 from mrf_jax.experiment.subjects import load_numbered, simulate_missing
@@ -19,21 +23,26 @@ from mrf_jax.runtime import processes
 from mrf_jax.stages.evaluate import evaluate
 from mrf_jax.training.metrics import join_logs
 from mrf_jax.workdir.stage_times import save_times, times_file
+from mrf_jax.workdir.workdir import Workdir
 
 
 def crossval(config: ml_collections.ConfigDict, root) -> None:
-  """From subjects to Table 1: simulate, leave one out, evaluate.
+  """Leave-one-out cross-validation: simulates, trains, estimates, evaluates.
 
-  What stands in the workdir already is not done again.
+  Subjects, models and maps that exist in the workdir are not made again.
 
   Args:
     config: the experiment's configuration.
     root: the workdir.
+
+  Raises:
+    UserError: the configuration is not valid, a subject is missing, damaged or
+      of another scan, a workdir is of another configuration, or there are more
+      processes than folds.
   """
   config = with_files(config)
   check_methods(config)
-  folds = find_folds(config)
-  n_processes, n_folds = jax.process_count(), len(folds)
+  n_processes, n_folds = jax.process_count(), len(find_folds(config))
   if n_processes > n_folds:
     raise UserError(
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
@@ -41,28 +50,8 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   borrowed = borrowed_models(config)
   workdir = open_workdir(config, root)
   simulate_missing(config, workdir)
-
-  load = functools.partial(load_numbered, workdir)
-  full = [load(k, with_signals=False) for k in range(config.data.n_subjects)]
-  check_alike(full, [workdir.subject(k) for k in range(len(full))])
-  references = [
-    clip_outliers(
-      reference_of(subject, workdir.subject(k)),
-      percentiles=config.preprocessing.clip_percentiles,
-    )
-    for k, subject in enumerate(full)
-  ]
-  hidden = [without_truth(subject) for subject in full]
-  study = Study(
-    config,
-    workdir,
-    hidden,
-    lambda k: without_truth(load(k)),
-    references,
-    folds,
-    borrowed or workdir,
-  )
-  missing = [m for m in config.methods if not _maps_stand(study, m)]
+  study, subjects = _make_study(config, workdir, borrowed or workdir)
+  missing = [m for m in config.methods if not _has_results(study, m)]
   if n_processes > 1:
     for method in filter(TRAINING.__contains__, missing):
       processes.say(f"Training {method} in {n_processes} processes ...")
@@ -73,11 +62,38 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     for method in missing:
       processes.say(f"Estimating maps by {method} ...")
       _estimate(study, method)
-    evaluate(dataclasses.replace(study, subjects=full))
+    evaluate(dataclasses.replace(study, subjects=subjects))
   processes.barrier("end")
 
 
-def _maps_stand(study: Study, method: str) -> bool:
+def _make_study(
+  config, workdir: Workdir, models: Workdir
+) -> tuple[Study, list[Subject]]:
+  """The study, which has no true maps, and the subjects, which have them."""
+  numbers = range(config.data.n_subjects)
+  files = [workdir.subject(k) for k in numbers]
+  subjects = [load_numbered(workdir, k, with_signals=False) for k in numbers]
+  check_alike(subjects, files)
+  study = Study(
+    config=config,
+    workdir=workdir,
+    subjects=[without_truth(subject) for subject in subjects],
+    load=lambda k: without_truth(load_numbered(workdir, k)),
+    references=[
+      clip_outliers(
+        reference_of(subject, file),
+        percentiles=config.preprocessing.clip_percentiles,
+      )
+      for subject, file in zip(subjects, files, strict=True)
+    ],
+    folds=find_folds(config),
+    models=models,
+  )
+  return study, subjects
+
+
+def _has_results(study: Study, method: str) -> bool:
+  """Whether the workdir has all maps, times and models of a method."""
   workdir = study.workdir
   files = [
     workdir.map_file(method, k, name, deviation=deviation)
@@ -93,12 +109,15 @@ def _maps_stand(study: Study, method: str) -> bool:
 
 def _estimate(study: Study, method: str) -> None:
   """Runs a method and writes its maps and times."""
-  found = METHODS[method](study)
-  for deviation, all_maps in ((False, found.maps), (True, found.deviations)):
-    for k, maps in zip(study.folds, all_maps or (), strict=False):
+  estimates = METHODS[method](study)
+  for all_maps, is_deviation in (
+    (estimates.maps, False),
+    (estimates.deviations or (), True),
+  ):
+    for k, maps in zip(study.folds, all_maps, strict=False):
       subject = study.subjects[k]
       for name in MAP_NAMES:
-        path = study.workdir.map_file(method, k, name, deviation=deviation)
+        path = study.workdir.map_file(method, k, name, deviation=is_deviation)
         path.parent.mkdir(parents=True, exist_ok=True)
         nifti.save_map(path, getattr(maps, name), subject.mask, subject.affine)
-  save_times(list(found.times), times_file(study.workdir.root, method))
+  save_times(list(estimates.times), times_file(study.workdir.root, method))

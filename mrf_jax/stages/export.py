@@ -1,38 +1,34 @@
-"""The export stage: a bundle as one StableHLO file that runs without us."""
+"""The export stage: writes a bundle as a StableHLO file that needs only JAX."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from mrf_jax.errors import UserError, reason
 from mrf_jax.inference.bundle import load_model
 from mrf_jax.inference.export import PLATFORMS, export_model
 from mrf_jax.io.atomic import replacing
+from mrf_jax.stages.flags import require, single_model
 
 
-def export_files(options: dict[str, Any]) -> pathlib.Path:
-  """Writes a bundle as a StableHLO file.
+def export_files(options: Mapping[str, Any]) -> pathlib.Path:
+  """Writes a model bundle as a StableHLO file.
 
   Args:
-    options: values of the flags of `--mode=export` by name, None where not
-      given; see `flags.py`.
+    options: values of the flags by name; `model` and `output` are used.
 
   Returns:
     The file.
 
   Raises:
-    UserError: there is no sound bundle, or the file cannot be written.
+    UserError: the bundle is missing or damaged, or the file cannot be written.
   """
-  for name in ("model", "output"):
-    if not options[name]:
-      raise UserError(f"--{name} is missing")
-  if len(options["model"]) > 1:
-    raise UserError("--model: several bundles; one is exported at a time")
+  bundle = single_model(options)
+  require(options, "output")
   output = pathlib.Path(options["output"])
   if output.suffix != ".stablehlo":
-    raise UserError(
-      f"--output: {output} is no name of an exported model (….stablehlo)"
-    )
-  model = load_model(options["model"][0])
+    raise UserError(f"--output: {output} does not end in .stablehlo")
+  model = load_model(bundle)
   content = export_model(model)
   try:
     with replacing(output) as path:

@@ -60,7 +60,7 @@ def finetune_files(options: dict[str, Any]) -> pathlib.Path:
   _refuse_existing(output)
   model = load_model(source)
   config = load_config(
-    source, wants=("seed", "preprocessing", "training", "precision")
+    source, sections=("seed", "preprocessing", "training", "precision")
   )
   paths = options["subjects"]
   subjects = [load_subject(path, with_signals=False) for path in paths]

@@ -1,8 +1,13 @@
-"""The flags of `launch.py`, and what of them makes no command."""
+"""Flags of `launch.py`, and checks that they fit its mode.
+
+A new flag is a new line of `_TABLE`. Its help names the modes that use it, and
+to give it with another mode is an error.
+"""
 
 import os
 import re
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from absl import flags, logging
@@ -12,237 +17,220 @@ from mrf_jax.errors import UserError, one_line
 from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.workdir.lock import check_unlocked
 
+# Modes that run a configuration in its workdir.
 EXPERIMENT_MODES = ("crossval", "sweep", "simulate", "design", "benchmark")
+# Modes that read and write files without a configuration.
+FILE_MODES = ("report", "verify", "import", "reconstruct", "finetune", "export")
+# Modes whose work several processes can share.
+_SHARED_MODES = ("crossval", "sweep", "simulate")
+# Modes that read scans of other formats than our own.
+_SCAN_MODES = ("import", "reconstruct")
 
-CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "Configuration file; its values: --config.key=value. Of reconstruct with a "
-  "dictionary, too.",
+flags.DEFINE_enum(
+  "mode", "crossval", (*EXPERIMENT_MODES, *FILE_MODES), "Stage to run."
 )
-WORKDIR = flags.DEFINE_string(
-  "workdir",
-  None,
-  "Folder of all results of a configuration. Of report and verify, too.",
-)
-# Of a configuration, in its workdir; and of files, wherever they lie.
-FILE_MODES = (
-  "report",
-  "verify",
-  "import",
-  "reconstruct",
-  "finetune",
-  "export",
-)
-MODE = flags.DEFINE_enum(
-  "mode", "crossval", (*EXPERIMENT_MODES, *FILE_MODES), "Stage."
-)
-OUTPUT = flags.DEFINE_string(
-  "output",
-  None,
-  "Folder of report (None is the workdir), reconstruct and finetune. File of "
-  "import and export.",
-)
-QUESTIONS = flags.DEFINE_list("questions", [], "Of sweep; none is all.")
-COMPARE = flags.DEFINE_list("compare", [], "benchmark.json files, of report.")
-PROFILE = flags.DEFINE_boolean(
-  "profile",
-  False,
-  f"Trace to WORKDIR/profile, of {', '.join(EXPERIMENT_MODES)}.",
-)
-COORDINATOR = flags.DEFINE_string(
-  "coordinator",
-  None,
-  "host:port of the first of several processes. Of crossval, sweep, simulate.",
-)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Their number.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
-TIMEOUT = flags.DEFINE_integer(
-  "coordinator_timeout_s", 300, "How long to wait for the others."
-)
-
-# What the stages of files take, by the stage that takes most of them.
-_OF_RECONSTRUCT: dict[str, tuple] = {
-  "model": (
-    flags.DEFINE_list,
-    [],
-    "Of reconstruct: folder of a bundle, or of several, comma-separated, whose "
-    "mean is taken; or dictionary or dictionary_svd, with --config. Of "
-    "finetune and export: the bundle.",
+# All other flags, in groups: the modes that use them, the function that defines
+# them, and the meaning of each with its unit and default. The value of a flag
+# that is not given is None.
+_TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
+  (
+    (*EXPERIMENT_MODES, "reconstruct"),
+    config_flags.DEFINE_config_file,
+    {
+      "config": "Configuration file; --config.KEY=VALUE changes one of its "
+      "values. In reconstruct only with --model=dictionary or dictionary_svd.",
+    },
   ),
-  "uncertainty": (
+  (
+    (*EXPERIMENT_MODES, "report", "verify"),
+    flags.DEFINE_string,
+    {"workdir": "Folder of all results of a configuration."},
+  ),
+  (
+    EXPERIMENT_MODES,
     flags.DEFINE_boolean,
-    False,
-    "Of reconstruct: deviations of the maps, too.",
+    {"profile": "Writes a trace of the devices to WORKDIR/profile."},
   ),
-  "passes": (
-    flags.DEFINE_integer,
-    None,
-    "Of reconstruct: with dropout, for deviations; None is 16.",
-  ),
-  "passes_seed": (
-    flags.DEFINE_integer,
-    None,
-    "Of reconstruct: of what is dropped; None is 0.",
-  ),
-}
-_OF_FINETUNE: dict[str, tuple] = {
-  "subjects": (
+  (
+    ("sweep",),
     flags.DEFINE_list,
-    [],
-    "Of finetune: subject files with reference maps.",
+    {"questions": "Questions of the configuration. Default: all."},
   ),
-  "epochs": (
+  (
+    ("report",),
+    flags.DEFINE_list,
+    {
+      "compare": "Files benchmark.json whose times are compared. Default: the "
+      "report is on the study in --workdir.",
+    },
+  ),
+  (
+    _SHARED_MODES,
+    flags.DEFINE_string,
+    {
+      "coordinator": "Address host:port of process 0, if several processes "
+      "share the work. Default: that of the cluster, or a single process.",
+    },
+  ),
+  (
+    _SHARED_MODES,
     flags.DEFINE_integer,
-    None,
-    "Of finetune; None is by the bundle's number of steps.",
+    {
+      "num_processes": "Number of processes that share the work.",
+      "process_id": "Number of this process, from 0.",
+      "coordinator_timeout_s": "Longest time to wait for the other processes, "
+      "s. Default: 300.",
+    },
   ),
-  "learning_rate": (
+  (
+    ("report", "import", "reconstruct", "finetune", "export"),
+    flags.DEFINE_string,
+    {
+      "output": "Folder that report, reconstruct or finetune writes, or file "
+      "that import (.h5) or export (.stablehlo) writes. Default of report: "
+      "--workdir.",
+    },
+  ),
+  (
+    ("reconstruct", "finetune", "export"),
+    flags.DEFINE_list,
+    {
+      "model": "Folder of a model bundle. In reconstruct also several, whose "
+      "maps are averaged, or dictionary or dictionary_svd, with --config.",
+    },
+  ),
+  (
+    ("reconstruct",),
+    flags.DEFINE_boolean,
+    {"uncertainty": "Also writes standard deviations of the maps."},
+  ),
+  (
+    ("reconstruct",),
+    flags.DEFINE_integer,
+    {
+      "passes": "Number of passes with dropout for the standard deviations. "
+      "Default: 16.",
+      "passes_seed": "Seed of the dropout. Default: 0.",
+    },
+  ),
+  (
+    ("finetune",),
+    flags.DEFINE_list,
+    {"subjects": "Subject files with reference maps."},
+  ),
+  (
+    ("finetune",),
+    flags.DEFINE_integer,
+    {
+      "epochs": "Number of passes over the voxels. Default: a quarter of the "
+      "steps of the bundle's training, or all for another sequence or window.",
+    },
+  ),
+  (
+    ("finetune",),
     flags.DEFINE_float,
-    None,
-    "Of finetune; None is by the bundle's own.",
+    {
+      "learning_rate": "Learning rate of the first step. Default: a quarter of "
+      "that of the bundle's training, or all for another sequence or window.",
+    },
   ),
-}
-# Of import, and of reconstruct where the scan is no subject file.
-_IMPORT = {
-  "scan": "Series (.nii, .nii.gz, .mat, .npy, .npz) or raw data (.mrd, .h5); "
-  "of reconstruct subject files, too.",
-  "imaginary": "Imaginary part of the series where it is a file of its own.",
-  "variable": "Of a .mat or .npz file.",
-  "imaginary_variable": "Imaginary part where it is a variable of its own.",
-  "axes": "Letter of each stored axis, such as xyzt; c is real, imaginary.",
-  "affine_from": "NIfTI file of the same shape that says where voxels lie.",
-  "voxel_mm": "Sizes of a voxel, such as 1,1,5, instead of what a file says.",
-  "mask": "NIfTI; None is the largest bright object.",
-  "pd": "NIfTI map of the proton density.",
-  "t1": "NIfTI map of T1.",
-  "t2": "NIfTI map of T2.",
-  "t1_unit": "s, ms or us; None is ms.",
-  "t2_unit": "s, ms or us; None is ms.",
-  "schedule": "Flip angles and times: text, .mat or .seq (Pulseq), taken to be "
-  "gradient-spoiled (FISP) but for text that says # balanced.",
-  "schedule_tr": "Text file of TRs where they stand apart, as its one column "
-  "or the one named tr_ms.",
-  "time_unit": "Of the schedule: ms or s.",
-  "angle_unit": "Of the schedule: deg or rad.",
-  "inversion_time_ms": "Where the schedule does not say: ms, or none; 20.",
-  "trajectory_unit": "Of raw data; None finds the one that fills the band.",
-  "subject": "Name of the subject; None is that of the file.",
-}
-_IMPORT_NUMBERS = {
-  "tr_ms": "Where the schedule does not say; 15.",
-  "te_ms": "Where the schedule does not say; 2.",
-  "field_strength_t": "Where the scan does not say.",
-}
-_IMPORT_COUNTS = {
-  "n_frames": "Of the schedule, the first ones; None is all.",
-  "window": "Frames that an image averages; None is 1.",
-  "stride": "Frames from one image to the next; None is 1.",
-}
-_IMPORT_CHOICES = {
-  "leave_out_invalid": "Take voxels without valid maps out of the mask.",
-  "align_phases": "Make the largest part of a fingerprint real; None: of raw.",
-  "demodulate": "Take the phases of the pulses off raw data.",
-}
-for _define, _flags in (
-  (flags.DEFINE_string, _IMPORT),
-  (flags.DEFINE_float, _IMPORT_NUMBERS),
-  (flags.DEFINE_integer, _IMPORT_COUNTS),
-  (flags.DEFINE_boolean, _IMPORT_CHOICES),
-):
-  for _name, _help in _flags.items():
-    _define(_name, None, f"Of import and reconstruct. {_help}")
-for _name, (_define, _default, _help) in {
-  **_OF_RECONSTRUCT,
-  **_OF_FINETUNE,
-}.items():
-  _define(_name, _default, _help)
-
-# Names of the flags of import, and of reconstruct.
-IMPORT = (*_IMPORT, *_IMPORT_NUMBERS, *_IMPORT_COUNTS, *_IMPORT_CHOICES)
-RECONSTRUCT = (*_OF_RECONSTRUCT, *IMPORT)
-# Stages that several processes share.
-_SHARED = ("crossval", "sweep", "simulate")
-# Flags that mean something to some stages only.
-_STAGES_OF = {
-  "config": (*EXPERIMENT_MODES, "reconstruct"),
-  "workdir": (*EXPERIMENT_MODES, "report", "verify"),
-  "profile": EXPERIMENT_MODES,
-  **dict.fromkeys(
-    ("coordinator", "num_processes", "process_id", "coordinator_timeout_s"),
-    _SHARED,
+  # A scan that is no subject file: the fields of `ImportOptions`.
+  (
+    _SCAN_MODES,
+    flags.DEFINE_string,
+    {
+      "scan": "File of the images (.nii, .nii.gz, .mat, .npy, .npz) or of the "
+      "raw data (.mrd, .h5, .ismrmrd); in reconstruct also a subject file.",
+      "subject": "Name of the subject. Default: the name of the scan's file.",
+      "imaginary": "File of the images' imaginary part, if --scan has only the "
+      "real part.",
+      "variable": "Variable of a .mat or .npz file that has the images. "
+      "Default: the only one that can be images.",
+      "imaginary_variable": "Variable that has the images' imaginary part, if "
+      "--variable has only the real part.",
+      "axes": "Letters of the stored axes in their order: x, y, z, t (images), "
+      "c (real and imaginary part). Default: xyt, xyzt or xyztc.",
+      "affine_from": "NIfTI file of the same shape that has the positions of "
+      "the voxels. Default: those in the scan's file.",
+      "voxel_mm": "Voxel sizes along x, y and slices, mm, such as 1,1,5. "
+      "Default: those in the scan's file.",
+      "trajectory_unit": "Unit of the raw data's trajectory. Default: the only "
+      "one in which it fits the matrix.",
+      "mask": "NIfTI mask. Default: the largest bright object.",
+      "pd": "NIfTI reference map of proton density, arbitrary unit.",
+      "t1": "NIfTI reference map of T1, in --t1_unit.",
+      "t2": "NIfTI reference map of T2, in --t2_unit.",
+      "t1_unit": "Unit of --t1: s, ms or us. Default: ms.",
+      "t2_unit": "Unit of --t2: s, ms or us. Default: ms.",
+      "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq). "
+      "The sequence is taken to be gradient-spoiled (FISP), unless a text file "
+      "has the line # balanced. Default in reconstruct: the model's sequence.",
+      "schedule_tr": "Text file of the TRs, if --schedule has none: its only "
+      "column, or the one named tr_ms.",
+      "time_unit": "Unit of the schedule's times: ms or s. Default: ms.",
+      "angle_unit": "Unit of the schedule's angles: deg or rad. Default: deg.",
+      "inversion_time_ms": "Inversion time, ms, or none, if the schedule does "
+      "not have it. Default: 20.",
+    },
   ),
-  **dict.fromkeys(IMPORT, ("import", "reconstruct")),
-  **dict.fromkeys(_OF_RECONSTRUCT, ("reconstruct",)),
-  **dict.fromkeys(_OF_FINETUNE, ("finetune",)),
-  "model": ("reconstruct", "finetune", "export"),
-  "output": ("report", "import", "reconstruct", "finetune", "export"),
-  "questions": ("sweep",),
-  "compare": ("report",),
-}
-# And those that mean something only beside, or not beside, another one.
-_WANTS = {"passes": "uncertainty", "passes_seed": "uncertainty"}
-_EXCLUDES = {"output": "compare"}
+  (
+    _SCAN_MODES,
+    flags.DEFINE_float,
+    {
+      "tr_ms": "Repetition time, ms, if the schedule has none. Default: 15.",
+      "te_ms": "Echo time, ms, if the schedule has none. Default: 2.",
+      "field_strength_t": "Field strength, T. Default: as in the scan's file.",
+    },
+  ),
+  (
+    _SCAN_MODES,
+    flags.DEFINE_integer,
+    {
+      "n_frames": "Number of frames of the schedule that are used, from its "
+      "first. Default: all.",
+      "window": "Number of frames that are averaged to an image. Default: 1.",
+      "stride": "Number of frames from one image to the next. Default: 1.",
+    },
+  ),
+  (
+    _SCAN_MODES,
+    flags.DEFINE_boolean,
+    {
+      "leave_out_invalid": "Removes voxels without valid reference maps from "
+      "the mask. Default: they are an error.",
+      "align_phases": "Turns the phase of each fingerprint so that its largest "
+      "part is real. Default: for raw data only.",
+      "demodulate": "Removes the phases of the pulses from the raw data.",
+    },
+  ),
+)
+_MODES_OF = {name: modes for modes, _, texts in _TABLE for name in texts}
+# A flag to the one without which it has no effect, and to one that excludes it.
+_NEEDS = {"passes": "uncertainty", "passes_seed": "uncertainty"}
+_EXCLUDED_BY = {"output": "compare"}
 
-
-def check(argv: list[str]) -> None:
-  """Refuses flags that do not make a command."""
-  if len(argv) > 1:
-    _fail(f"unknown argument {argv[1]!r}")
-  given = flags.FLAGS
-  for name, stages in _STAGES_OF.items():
-    if given[name].present and MODE.value not in stages:
-      _fail(f"--{name} is for --mode={'|'.join(stages)}, not {MODE.value}")
-  for name, other in _WANTS.items():
-    if given[name].present and not given[other].value:
-      _fail(f"--{name} is for --{other}, which is missing")
-  for name, other in _EXCLUDES.items():
-    if given[name].present and given[other].value:
-      _fail(f"--{name} is not for --{other}")
-  if flags.FLAGS["config"].present:
-    path = config_flags.get_config_filename(flags.FLAGS["config"])
-    if not os.path.isfile(path):
-      _fail(f"{path}: there is no such configuration file")
-  if MODE.value in FILE_MODES:
-    return
-  if not flags.FLAGS["config"].present:
-    _fail("--config is missing")
-  if not WORKDIR.value:
-    _fail("--workdir is missing")
-
-
-def process_options() -> dict[str, Any]:
-  """Arguments of `runtime.processes.start`."""
-  return {
-    "coordinator": COORDINATOR.value,
-    "num_processes": NUM_PROCESSES.value,
-    "process_id": PROCESS_ID.value,
-    "timeout_s": TIMEOUT.value,
-    "say_error": say_error,
-  }
-
-
-def check_workdir() -> None:
-  """Refuses a workdir that another run is writing to, before JAX is awake.
-
-  Processes of one run share theirs, and look later.
-  """
-  alone = COORDINATOR.value is None and not in_cluster()
-  if alone and WORKDIR.value and MODE.value in EXPERIMENT_MODES:
-    try:
-      check_unlocked(WORKDIR.value)
-    except UserError as error:
-      _fail(str(error))
+for _modes, _define, _texts in _TABLE:
+  *_others, _last = _modes
+  _users = f"{', '.join(_others)} and {_last}" if _others else _last
+  for _name, _text in _texts.items():
+    _define(_name, None, f"Used by {_users}. {_text}")
 
 
 def parse(argv: list[str]) -> list[str]:
-  """Parses flags; a bad one ends the program with one line."""
-  # What a configuration does wrong is said once, below.
+  """Parses the flags; one that is not valid ends the program with one line.
+
+  Args:
+    argv: the command line.
+
+  Returns:
+    What is left of it: its first argument, and those that are no flags.
+  """
+  # Errors of a configuration are printed below, so that no log is needed.
   logging.set_verbosity(logging.FATAL)
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
-    # ml_collections quotes what is quoted already.
+    # ml_collections puts quotation marks within quotation marks.
     name = re.sub(r"[\"'\\]", "", str(error.args[0]).replace("\\n", " "))
     name = " ".join(name.split()).replace(" Did you mean", "; did you mean")
     _fail(f"--config has no value {name}")
@@ -251,15 +239,104 @@ def parse(argv: list[str]) -> list[str]:
   except OSError as error:
     _fail(f"{error.filename}: {error.strerror}")
   except Exception as error:
-    # A configuration file is a program, with a program's mistakes.
+    # A configuration file is a program and may raise anything.
     _fail(f"--config: {type(error).__name__}: {one_line(error)}")
 
 
-def _fail(message: str) -> NoReturn:
-  say_error(message)
-  sys.exit(1)
+def check(argv: list[str]) -> None:
+  """Ends the program with one line if the flags do not fit the mode.
+
+  Args:
+    argv: the command line without its flags.
+  """
+  if len(argv) > 1:
+    _fail(f"unknown argument {argv[1]!r}")
+  values = flags.FLAGS
+  given = [name for name in _MODES_OF if values[name].present]
+  for name in given:
+    if values.mode not in _MODES_OF[name]:
+      modes = "|".join(_MODES_OF[name])
+      _fail(f"--{name} is for --mode={modes}, not {values.mode}")
+  for name in given:
+    if name in _NEEDS and not values[_NEEDS[name]].value:
+      _fail(f"--{name} is for --{_NEEDS[name]}, which is missing")
+    if name in _EXCLUDED_BY and values[_EXCLUDED_BY[name]].value:
+      _fail(f"--{name} is not for --{_EXCLUDED_BY[name]}")
+  if values["config"].present:
+    path = config_flags.get_config_filename(values["config"])
+    if not os.path.isfile(path):
+      _fail(f"{path}: there is no such configuration file")
+  if values.mode in FILE_MODES:
+    return
+  if not values["config"].present:
+    _fail("--config is missing")
+  if not values.workdir:
+    _fail("--workdir is missing")
+  _check_unlocked(values)
 
 
-def say_error(message: str) -> None:
-  """One line for the person at the terminal."""
+def _check_unlocked(values: flags.FlagValues) -> None:
+  """Ends the program if another run writes to the workdir.
+
+  `Workdir` locks the folder later; this check is before JAX starts, which
+  takes seconds. Processes of one run share its workdir and lock.
+  """
+  if values.coordinator is not None or in_cluster():
+    return
+  try:
+    check_unlocked(values.workdir)
+  except UserError as error:
+    _fail(str(error))
+
+
+def process_options() -> dict[str, Any]:
+  """Arguments of `runtime.processes.start`."""
+  values = flags.FLAGS
+  timeout_s = values.coordinator_timeout_s
+  return {
+    "coordinator": values.coordinator,
+    "num_processes": values.num_processes,
+    "process_id": values.process_id,
+    "timeout_s": 300 if timeout_s is None else timeout_s,
+    "say_error": print_error,
+  }
+
+
+def require(options: Mapping[str, Any], *names: str) -> None:
+  """Raises `UserError` if a flag that a mode needs is missing.
+
+  Args:
+    options: values of the flags by name.
+    names: names of the flags.
+  """
+  for name in names:
+    if not options[name]:
+      raise UserError(f"--{name} is missing")
+
+
+def single_model(options: Mapping[str, Any]) -> str:
+  """The bundle that --model names.
+
+  Args:
+    options: values of the flags by name.
+
+  Raises:
+    UserError: there is none, or there are several.
+  """
+  require(options, "model")
+  bundle, *others = options["model"]
+  if others:
+    raise UserError(
+      f"--model: {1 + len(others)} bundles; only reconstruct accepts several"
+    )
+  return bundle
+
+
+def print_error(message: str) -> None:
+  """Prints one line on an error to the standard error stream."""
   print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def _fail(message: str) -> NoReturn:
+  print_error(message)
+  sys.exit(1)

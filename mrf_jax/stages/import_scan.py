@@ -1,6 +1,7 @@
-"""The import stage: files of a scan in, a subject file out."""
+"""The import stage: writes a scan of another format as a subject file."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from mrf_jax.dataset.subject import is_subject_file, save_subject
@@ -11,25 +12,24 @@ from mrf_jax.importing.from_flags import (
   read_acquisition,
   read_scan,
 )
+from mrf_jax.stages.flags import require
 
 
-def import_files(options: dict[str, Any]) -> pathlib.Path:
-  """Imports a scan and says what was assumed.
+def import_files(options: Mapping[str, Any]) -> pathlib.Path:
+  """Writes a subject file and prints what was assumed about the scan.
 
   Args:
-    options: values of the flags of `--mode=import` by name, None where not
-      given; see `flags.py`.
+    options: values of the flags by name; `output` and the fields of
+      `ImportOptions` are used.
 
   Returns:
     The subject file.
 
   Raises:
-    UserError: something is missing, damaged, does not fit or cannot be right;
-      nothing is written then.
+    UserError: a flag or file is missing, damaged, implausible, or does not fit
+      the others; nothing is written.
   """
-  for name in ("scan", "output"):
-    if not options[name]:
-      raise UserError(f"--{name} is missing")
+  require(options, "scan", "output")
   given = ImportOptions.from_flags(options)
   output = pathlib.Path(options["output"])
   _check_output(output, given)
@@ -44,13 +44,11 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
 
 
 def _check_output(output: pathlib.Path, given: ImportOptions) -> None:
-  """Raises `UserError` unless a subject file can and may be written there."""
+  """Raises `UserError` unless a subject file may be written there."""
   if output.suffix != ".h5":
-    raise UserError(f"--output: {output} is no name of a subject file (….h5)")
+    raise UserError(f"--output: {output} does not end in .h5")
   if not output.parent.is_dir():
     raise UserError(f"--output: there is no folder {output.parent}")
   given.check_output(output)
   if output.exists() and not is_subject_file(output):
-    raise UserError(
-      f"--output: {output} is there already, and is no subject file"
-    )
+    raise UserError(f"--output: {output} exists and is not a subject file")

@@ -1,9 +1,11 @@
-"""The reconstruct stage: a scan and a model in, NIfTI maps out."""
+"""The reconstruct stage: writes the maps of a scan as NIfTI files."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.dataset.summary import describe, medians
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
-from mrf_jax.evaluation.scan_errors import Judged, judge
+from mrf_jax.evaluation.scan_errors import ScanErrors, compare_with_reference
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.importing.from_flags import (
   ImportOptions,
@@ -29,13 +31,14 @@ from mrf_jax.methods.estimators import (
   is_dictionary,
   model_estimator,
 )
-from mrf_jax.stages.flags import RECONSTRUCT
+from mrf_jax.stages.flags import require
 from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
+# Files that each run writes.
 _WRITTEN = ("pd.nii.gz", "t1.nii.gz", "t2.nii.gz", "overview.png", _RECORD)
-# What is written only in some cases; that of another case goes.
-_MAY_STAND = (
+# Files that some runs write; others remove those of an earlier run.
+_OPTIONAL = (
   "pd_sd.nii.gz",
   "t1_sd.nii.gz",
   "t2_sd.nii.gz",
@@ -44,81 +47,100 @@ _MAY_STAND = (
   "calibration.csv",
   "calibration.md",
 )
+# Flags of the record, besides those that describe the scan.
+_RECORDED = ("model", "uncertainty", "passes", "passes_seed")
 
 
-def reconstruct_files(options: dict[str, Any]) -> pathlib.Path:
-  """Reconstructs a scan and writes its maps.
+@dataclasses.dataclass(frozen=True)
+class _Reconstruction:
+  """The maps of a scan, and what they were made from.
+
+  Attributes:
+    subject: the scan.
+    assumptions: sentences on what was assumed about it.
+    estimator: the method.
+    maps: the estimate.
+    deviations: its standard deviations, or None.
+    errors: errors against the scan's reference maps, or None.
+  """
+
+  subject: Subject
+  assumptions: tuple[str, ...]
+  estimator: Estimator
+  maps: Maps
+  deviations: Maps | None
+  errors: ScanErrors | None
+
+
+def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
+  """Reads a scan, reconstructs it, and writes its maps.
 
   Args:
-    options: values of the flags of `--mode=reconstruct`, and of
-      `--mode=import` for a scan that is no subject file, by name, None where
-      not given; see `flags.py`. A configuration is for its dictionary.
+    options: values of the flags by name; `model`, `output`, `uncertainty`,
+      `passes`, `passes_seed`, `config` for a dictionary, and the fields of
+      `ImportOptions` are used.
 
   Returns:
     The folder of the maps.
 
   Raises:
-    UserError: something is missing, damaged or does not fit; nothing is
-      written then.
+    UserError: a flag or file is missing, damaged, or does not fit the others;
+      nothing is written.
   """
-  for name in ("model", "scan", "output"):
-    if not options[name]:
-      raise UserError(f"--{name} is missing")
+  require(options, "model", "scan", "output")
   folder = pathlib.Path(options["output"])
-  if folder.exists() and not folder.is_dir():
-    raise UserError(f"--output: {folder} is not a folder")
   given = ImportOptions.from_flags(options)
   _check_output(folder, given)
-  estimator = _estimator(options)
-  begin = time.perf_counter()
-  subject, assumptions = _read(given, estimator)
-  read = time.perf_counter()
+  estimator = _make_estimator(options)
+  seconds = {}
+  start = time.perf_counter()
+  subject, assumptions = _read_scan(given, estimator)
+  seconds["read"] = time.perf_counter() - start
+  start = time.perf_counter()
   maps, deviations = estimator.estimate(subject)
-  done = time.perf_counter()
-  judged = _judged(subject, estimator, maps, deviations)
+  seconds["reconstruct"] = time.perf_counter() - start
+  start = time.perf_counter()
+  errors = _errors(subject, estimator, maps, deviations)
+  result = _Reconstruction(
+    subject, assumptions, estimator, maps, deviations, errors
+  )
+  flags = {name: options[name] for name in (*_RECORDED, *given.given())}
   with (
     writing_to(folder),
-    replacing_files(folder, record=_RECORD, instead_of=_MAY_STAND) as new,
+    replacing_files(folder, record=_RECORD, instead_of=_OPTIONAL) as new,
   ):
-    _write(new, subject, estimator, maps, deviations)
-    if judged is not None:
-      judged.write(new)
-    seconds = {
-      "read": read - begin,
-      "reconstruct": done - read,
-      "write": time.perf_counter() - done,
-    }
-    _write_record(new, options, subject, estimator, assumptions, seconds)
-  if judged is not None:
-    print(judged.table)
-  for sentence in (*assumptions, *filter(None, [estimator.advice])):
-    print(f"- {sentence}")
-  print(describe(subject))
-  print(medians("Estimates", maps))
-  print(f"Method       {estimator.name}")
-  print(
-    "Seconds      "
-    + ", ".join(f"{stage} {took:.1f}" for stage, took in seconds.items())
-  )
-  print(f"Maps         {folder} (pd, t1, t2: NIfTI; overview.png)")
+    _write_maps(new, result)
+    if errors is not None:
+      errors.write(new)
+    seconds["write"] = time.perf_counter() - start
+    _write_record(new, result, flags, seconds)
+  _print_summary(folder, result, seconds)
   return folder
 
 
 def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
-  """Raises `UserError` for files that are read, or not written by us."""
-  # A run that is killed while its files move leaves its record beside them.
+  """Raises `UserError` unless the files of the folder may be replaced.
+
+  They may be if an earlier run wrote them and none of them is read by this one.
+  """
+  if folder.exists() and not folder.is_dir():
+    raise UserError(f"--output: {folder} is not a folder")
+  # If a run is killed while its files are moved into place, its record is still
+  # in the folder that they are moved from.
   records = (folder / _RECORD, *folder.glob(f".new-*/{_RECORD}"))
   is_ours = any(path.exists() for path in records)
-  for path in (folder / name for name in (*_WRITTEN, *_MAY_STAND)):
+  for name in (*_WRITTEN, *_OPTIONAL):
+    path = folder / name
     given.check_output(path)
     if path.exists() and not is_ours:
       raise UserError(
-        f"--output: {path} is there already, and {folder} has no {_RECORD} "
-        "that says it may be replaced; choose another folder"
+        f"--output: {path} exists already, and {folder} has no {_RECORD}, "
+        "which would show that it may be replaced; choose another folder"
       )
 
 
-def _estimator(options: dict[str, Any]) -> Estimator:
+def _make_estimator(options: Mapping[str, Any]) -> Estimator:
+  """The method that --model names."""
   names, uncertainty = options["model"], bool(options["uncertainty"])
   if not is_dictionary(names):
     passes = options["passes"]
@@ -129,20 +151,20 @@ def _estimator(options: dict[str, Any]) -> Estimator:
       seed=options["passes_seed"] or 0,
     )
   if uncertainty:
-    raise UserError("--uncertainty: a dictionary says nothing of it")
+    raise UserError("--uncertainty: a dictionary has no standard deviations")
   config = options["config"]
   if config is None:
     raise UserError(
-      "--config is missing: its section dictionary says which T1 and T2, such "
-      "as --config=configs/paper.py"
+      "--config is missing: its section dictionary has the T1 and T2 of the "
+      "atoms, such as --config=configs/paper.py"
     )
   return dictionary_estimator(config, names[0])
 
 
-def _read(
+def _read_scan(
   given: ImportOptions, estimator: Estimator
 ) -> tuple[Subject, tuple[str, ...]]:
-  """The scan, and what was assumed where it is no subject file."""
+  """The scan, and sentences on what was assumed about it."""
   path = given.scan
   assert path is not None
   if not os.path.exists(path):
@@ -153,11 +175,11 @@ def _read(
     for name in given.given():
       if name != "scan":
         raise UserError(
-          f"--{name}: {path} is a subject file and says it itself"
+          f"--{name}: {path} is a subject file, which has its own value"
         )
     return load_subject(path), ()
   if estimator.acquisition is None or given.schedule:
-    # A schedule of the scan's own is compared with the model's later.
+    # `estimate` compares the scan's own sequence with the model's.
     acquisition, assumptions = read_acquisition(given)
   else:
     acquisition = estimator.acquisition
@@ -166,34 +188,10 @@ def _read(
   return imported.subject, imported.assumptions
 
 
-def _write(
-  folder: pathlib.Path,
-  subject: Subject,
-  estimator: Estimator,
-  maps: Maps,
-  deviations: Maps | None,
-) -> None:
-  """Maps and their picture."""
-  for found, suffix in ((maps, ""), (deviations, "_sd")):
-    for name in MAP_NAMES if found is not None else ():
-      path = folder / f"{name.removesuffix('_ms')}{suffix}.nii.gz"
-      values = np.asarray(getattr(found, name))
-      nifti.save_map(path, values, subject.mask, subject.affine)
-  kind = "simulated subject" if subject.is_simulated else "subject"
-  overview(
-    folder / "overview.png",
-    maps,
-    subject.mask,
-    subject.affine,
-    title=f"{estimator.name}, {kind} {subject.subject}",
-    deviations=deviations,
-  )
-
-
-def _judged(
+def _errors(
   subject: Subject, estimator: Estimator, maps: Maps, deviations: Maps | None
-) -> Judged | None:
-  """Errors against the scan's own reference maps, if it has some."""
+) -> ScanErrors | None:
+  """Errors against the scan's own reference maps; None if it has none."""
   if subject.maps is None:
     return None
   reference = subject.maps
@@ -204,32 +202,77 @@ def _judged(
     thresholds_ms=estimator.thresholds_ms,
     lesion=subject.lesion,
   )
-  kind = "simulated " if subject.is_simulated else ""
-  return judge(
+  return compare_with_reference(
     maps,
     reference,
     masks,
     method=estimator.name,
     deviations=deviations,
-    about=f"the reference maps of {kind}subject {subject.subject}",
+    about=f"the reference maps of {_name(subject)}",
+  )
+
+
+def _name(subject: Subject) -> str:
+  """Name of a subject for headings, which call simulated data simulated."""
+  kind = "simulated subject" if subject.is_simulated else "subject"
+  return f"{kind} {subject.subject}"
+
+
+def _write_maps(folder: pathlib.Path, result: _Reconstruction) -> None:
+  """Writes maps and standard deviations, and a picture of them."""
+  subject = result.subject
+  for maps, suffix in ((result.maps, ""), (result.deviations, "_sd")):
+    if maps is None:
+      continue
+    for name in MAP_NAMES:
+      path = folder / f"{name.removesuffix('_ms')}{suffix}.nii.gz"
+      values = np.asarray(getattr(maps, name))
+      nifti.save_map(path, values, subject.mask, subject.affine)
+  overview(
+    folder / "overview.png",
+    result.maps,
+    subject.mask,
+    subject.affine,
+    title=f"{result.estimator.name}, {_name(subject)}",
+    deviations=result.deviations,
   )
 
 
 def _write_record(
-  folder, options, subject, estimator, assumptions, seconds
+  folder: pathlib.Path,
+  result: _Reconstruction,
+  flags: dict[str, Any],
+  seconds: dict[str, float],
 ) -> None:
-  """All that is needed to do it again, and what it took."""
-  flags = {name: options[name] for name in RECONSTRUCT if options[name]}
+  """Writes all that is needed to repeat the run, and how long it took."""
+  estimator = result.estimator
   record = {
-    "flags": flags,
+    "flags": {name: value for name, value in flags.items() if value},
     "method": estimator.name,
     "estimators": estimator.about,
     **estimator.settings,
-    "subject": subject.subject,
-    "provenance": subject.provenance,
-    "assumed": assumptions,
+    "subject": result.subject.subject,
+    "provenance": result.subject.provenance,
+    "assumed": result.assumptions,
     "seconds": {stage: round(took, 3) for stage, took in seconds.items()},
-    "environment": environment({"seed": options["passes_seed"] or 0}),
+    "environment": environment({"seed": flags["passes_seed"] or 0}),
   }
   with replacing(folder / _RECORD) as path:
     path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _print_summary(
+  folder: pathlib.Path, result: _Reconstruction, seconds: dict[str, float]
+) -> None:
+  """Prints errors, assumptions, medians and times."""
+  if result.errors is not None:
+    print(result.errors.table)
+  advice = result.estimator.advice
+  for sentence in (*result.assumptions, *([advice] if advice else [])):
+    print(f"- {sentence}")
+  print(describe(result.subject))
+  print(medians("Estimates", result.maps))
+  print(f"Method       {result.estimator.name}")
+  times = [f"{stage} {took:.1f}" for stage, took in seconds.items()]
+  print(f"Seconds      {', '.join(times)}")
+  print(f"Maps         {folder} (pd, t1, t2: NIfTI; overview.png)")

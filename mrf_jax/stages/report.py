@@ -1,6 +1,7 @@
-"""The report stage: pages and tables of finished results."""
+"""The report stage: pages on the results of a study, or a timing comparison."""
 
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrf_jax.errors import UserError
@@ -10,44 +11,38 @@ from mrf_jax.runtime import processes
 from mrf_jax.timing.tables import compare_benchmarks
 
 
-def report_files(options: dict[str, Any]) -> None:
-  """Runs the report stage.
+def report_files(options: Mapping[str, Any]) -> None:
+  """Reports on a study, or compares the timing of several machines.
 
   Args:
     options: values of the flags by name; `compare`, `workdir` and `output` are
       used.
 
   Raises:
-    UserError: see `report`.
+    UserError: the results are missing, damaged, or do not belong together.
   """
-  report(options["compare"], options["workdir"], options["output"])
-
-
-def report(compare: list[str], root, output=None) -> None:
-  """Tables from results that stand: a study's, or machines beside each other.
-
-  Args:
-    compare: `benchmark.json` files of `--mode=benchmark`; none is a study.
-    root: workdir of the study, or where `comparison.md` goes; None prints the
-      latter only.
-    output: folder of the study's report; None is the workdir itself.
-  """
-  if not compare:
-    if root is None:
-      raise UserError(
-        "--workdir is missing: a study's, or --compare: benchmark.json files"
-      )
-    folder = pathlib.Path(output or root)
-    write_report(root, folder)
-    processes.say(
-      f"Report: {folder / 'report.html'}, results.md, results.json, results/"
-    )
+  workdir = options["workdir"]
+  if options["compare"]:
+    _compare(options["compare"], workdir)
     return
-  text = compare_benchmarks(compare)
+  if workdir is None:
+    raise UserError(
+      "--workdir is missing: a study's, or --compare: benchmark.json files"
+    )
+  folder = pathlib.Path(options["output"] or workdir)
+  write_report(workdir, folder)
+  processes.say(
+    f"Report: {folder / 'report.html'}, results.md, results.json, results/"
+  )
+
+
+def _compare(paths: Sequence[str], workdir: str | None) -> None:
+  """Prints times of several machines, and writes them to the workdir."""
+  text = compare_benchmarks(paths)
   print(text)
-  if root:
+  if workdir:
     with (
-      writing_to(root) as folder,
+      writing_to(workdir) as folder,
       replacing(folder / "comparison.md") as path,
     ):
       path.write_text(text)

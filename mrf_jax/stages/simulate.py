@@ -1,4 +1,4 @@
-"""The simulate stage: subjects that the workdir does not hold yet."""
+"""The simulate stage: makes the simulated subjects of a workdir."""
 
 import pathlib
 
@@ -12,14 +12,18 @@ from mrf_jax.runtime import processes
 
 
 def simulate(config: ml_collections.ConfigDict, root) -> None:
-  """Makes the simulated subjects that the workdir does not hold yet.
+  """Simulates the subjects that are missing in the workdir.
 
   Args:
     config: the experiment's configuration.
     root: the workdir.
+
+  Raises:
+    UserError: the configuration is not valid or names subject files, or the
+      workdir is of another one.
   """
   check_values(config)
   if config.data.files:
-    raise UserError("data.files: these subjects are not simulated")
+    raise UserError("data.files: subjects from files are not simulated")
   simulate_missing(config, open_workdir(config, root))
   processes.say(f"Subject files: {pathlib.Path(root) / 'data'}")

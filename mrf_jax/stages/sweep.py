@@ -1,4 +1,4 @@
-"""The sweep stage: cross-validation of changed configurations."""
+"""The sweep stage: cross-validation of each variant of a configuration."""
 
 from collections.abc import Sequence
 
@@ -17,25 +17,29 @@ from mrf_jax.workdir.configuration import OF_SUBJECTS, config_differences
 def sweep(
   config: ml_collections.ConfigDict, root, *, questions: Sequence[str] = ()
 ) -> None:
-  """Cross-validation of the changed configurations that questions name.
+  """Runs the cross-validation of the variants of some questions.
 
-  Each has a workdir of its own, `questions/QUESTION/VARIANT`, and takes its
-  subjects from this one where the change leaves them as they are, or from
-  another variant that it names, `subjects_from='questions/QUESTION/VARIANT'`.
+  Each variant has a workdir of its own, `questions/QUESTION/VARIANT` within
+  this one. It uses the subjects of this workdir if it does not change them, or
+  those of another variant, `subjects_from='questions/QUESTION/VARIANT'`.
 
   Args:
     config: the experiment's configuration.
-    root: its workdir, whose subjects, and networks, are used.
-    questions: which ones; none is all.
+    root: its workdir, whose subjects and trained networks are used.
+    questions: names of the questions; all if empty.
+
+  Raises:
+    UserError: the configuration or a variant is not valid, or a workdir is of
+      another configuration.
   """
   config = with_files(config)
-  # Those that take subjects from another variant come last.
+  # After the variants whose subjects they use.
   chosen = sorted(
     variants(config, questions),
     key=lambda variant: variant.config.subjects_from is not None,
   )
   if not chosen:
-    raise UserError("questions: the configuration has none")
+    raise UserError("questions: the configuration has no questions")
   for variant in chosen:
     check_methods(variant.config)
   workdir = open_workdir(config, root)
@@ -49,7 +53,6 @@ def sweep(
     if changed.models_from is not None:
       changed.models_from = str(workdir.root)
     if changed.subjects_from is not None:
-      # Those of another variant.
       changed.subjects_from = str(workdir.root / changed.subjects_from)
     elif not config_differences(
       config.to_dict(), changed.to_dict(), parts=OF_SUBJECTS

@@ -1,17 +1,16 @@
-"""The verify stage: files of a workdir against its manifest."""
+"""The verify stage: checks the files of a workdir against its manifest."""
 
+import collections
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 from mrf_jax.errors import UserError
-from mrf_jax.workdir.manifest import file_state, is_recorded, read_record
-from mrf_jax.workdir.manifest_lines import NAME
+from mrf_jax.workdir.manifest import NAME, Manifest, is_recorded
 
 
 def verify_files(options: dict[str, Any]) -> None:
-  """The verify stage: prints what `verify` says.
+  """The verify stage: prints the report of `verify`.
 
   Args:
     options: values of the flags by name; `workdir` is used.
@@ -25,82 +24,70 @@ def verify_files(options: dict[str, Any]) -> None:
 
 
 def verify(root: str | os.PathLike) -> str:
-  """Whether each file is the one that was written, and by what.
+  """Report on each file of a workdir: by which run, changed, or missing.
 
   Args:
-    root: a workdir; those of its questions are looked at too.
+    root: the workdir; those of its questions are checked too.
 
   Returns:
-    The answer in words.
+    The report, several lines for each workdir.
 
   Raises:
-    UserError: there is no record, or a file is missing or was changed since;
-      the message counts them, and the answer so far is printed.
+    UserError: there is no manifest, or a file is missing or was changed; the
+      message counts them, and the report is printed before.
   """
   root = pathlib.Path(root)
-  folders = [
-    root,
-    *sorted(p.parent for p in root.glob(f"questions/*/*/{NAME}")),
-  ]
   if not (root / NAME).exists():
-    raise UserError(f"{root}: is no workdir with a record ({NAME})")
-  said, n_bad, n_files = [], 0, 0
-  for folder in folders:
-    text, bad, files = _verify_folder(folder)
-    said.append(text)
+    raise UserError(f"{root}: is not a workdir with a manifest ({NAME})")
+  variants = sorted(path.parent for path in root.glob(f"questions/*/*/{NAME}"))
+  lines, n_bad, n_files = [], 0, 0
+  for folder in (root, *variants):
+    manifest = Manifest(folder)
+    report, bad = _verify_folder(manifest)
+    lines += report
     n_bad += bad
-    n_files += files
-  answer = "\n".join(said)
+    n_files += len(manifest.files)
   if n_bad:
-    print(answer)
+    print("\n".join(lines))
     raise UserError(
       f"{root}: {n_bad} of {n_files} files are not as they were written"
     )
-  return answer
+  return "\n".join(lines)
 
 
-def _verify_folder(root: pathlib.Path) -> tuple[str, int, int]:
-  """Lines on one workdir, and its numbers of bad and of recorded files."""
-  record = read_record(root)
-  states: dict[str, list[str]] = {"changed": [], "missing": [], "unknown": []}
-  whole: dict[int, int] = {}
-  for name in sorted(record.files):
-    state, writer = file_state(root, name, record)
+def _verify_folder(manifest: Manifest) -> tuple[list[str], int]:
+  """Report on one workdir, and its number of changed and missing files."""
+  n_whole: collections.Counter[int] = collections.Counter()
+  names: dict[str, list[str]] = {"changed": [], "missing": [], "unknown": []}
+  for name in sorted(manifest.files):
+    state, run = manifest.state(name)
     if state == "whole":
-      whole[writer] = whole.get(writer, 0) + 1
+      n_whole[run] += 1
     else:
-      states[state].append(f"{name} (of run {writer})")
-  said = [f"{root}"]
-  for number, count in sorted(whole.items()):
-    run = record.runs.get(number)
-    said.append(
-      f"  {count} files as run {number} wrote them: "
-      + (_run(run) if run else "its line in the record is damaged")
-    )
-  said += [f"  damaged record: line {n} of {NAME}" for n in record.damaged]
-  n_bad = 0
-  for state, names in states.items():
-    said += [f"  {state}: {name}" for name in names]
-    n_bad += len(names) if state != "unknown" else 0
-  said += [f"  not recorded: {name}" for name in _others(root, record.files)]
-  return "\n".join(said), n_bad, len(record.files)
+      names[state].append(f"  {state}: {name} (of run {run})")
+  lines = [f"{manifest.root}"]
+  for run, count in sorted(n_whole.items()):
+    text = _describe(manifest.runs.get(run))
+    lines.append(f"  {count} files as run {run} wrote them: {text}")
+  lines += [f"  damaged manifest: line {n} of {NAME}" for n in manifest.damaged]
+  lines += [*names["changed"], *names["missing"], *names["unknown"]]
+  for file in sorted(manifest.root.rglob("*")):
+    inside = file.relative_to(manifest.root)
+    known = str(inside) in manifest.files
+    # Such as files of a user.
+    if file.is_file() and is_recorded(inside) and not known:
+      lines.append(f"  not recorded: {inside}")
+  return lines, len(names["changed"]) + len(names["missing"])
 
 
-def _run(run: dict) -> str:
-  """What a run was, in words."""
-  versions = run.get("versions") or {}
-  devices = [str(device) for device in run.get("devices") or []]
+def _describe(run: dict | None) -> str:
+  """Date, code, machine and seed of a run."""
+  if run is None:
+    return "the manifest's line of this run is damaged"
+  devices = [str(device) for device in run["devices"]]
   kinds = ", ".join(sorted(set(devices)))
   return (
-    f"{run.get('began')}, commit {run.get('git_commit')}, Python "
-    f"{run.get('python')}, jax {versions.get('jax')}, "
+    f"{run['began']}, commit {run.get('git_commit')}, Python "
+    f"{run.get('python')}, jax {run['versions'].get('jax')}, "
     f"{len(devices)} × {kinds}, seed {run.get('seed')}"
   )
-
-
-def _others(root: pathlib.Path, files: dict) -> Iterator[str]:
-  """Files that nobody noted, such as those of a user."""
-  for file in sorted(root.rglob("*")):
-    name = file.relative_to(root)
-    if file.is_file() and is_recorded(name) and str(name) not in files:
-      yield str(name)

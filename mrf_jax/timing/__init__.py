@@ -1,1 +1,1 @@
-"""The timing comparison: every stage of every method on one scan."""
+"""Timing comparison: every stage of every method on one scan."""

@@ -1,4 +1,4 @@
-"""Time of a scan over the size of the dictionary."""
+"""Figure of the time of a scan over the number of atoms."""
 
 import os
 from collections.abc import Sequence
@@ -12,12 +12,14 @@ from mrf_jax.timing.tables import MATCHING
 def timing_figure(
   path: str | os.PathLike, rows: Sequence[dict], *, title: str
 ) -> None:
-  """Log-log: matching grows with the atoms, networks do not have any.
+  """Draws the seconds of each method over the atoms of the dictionary, log-log.
+
+  Methods without a dictionary are horizontal lines.
 
   Args:
     path: PNG file, replaced as a whole.
-    rows: of a `benchmark.json`.
-    title: of the figure.
+    rows: rows of a `benchmark.json`.
+    title: title of the figure.
   """
   figure = Figure(figsize=(9, 4.8), layout="constrained")
   axis = figure.subplots()
@@ -26,9 +28,10 @@ def timing_figure(
   atoms = [r["atoms"] for r in whole if r["method"].startswith("dictionary")]
   low, high = min(atoms, default=1e3), max(atoms, default=1e6)
   for (method, stage), label in MATCHING.items():
-    found = [r for r in whole if (r["method"], r["stage"]) == (method, stage)]
+    points = [r for r in whole if (r["method"], r["stage"]) == (method, stage)]
     axis.plot(
-      *([r[name] for r in found] for name in ("atoms", "seconds")),
+      [point["atoms"] for point in points],
+      [point["seconds"] for point in points],
       "o-",
       label=label,
     )
@@ -47,7 +50,7 @@ def timing_figure(
     xscale="log",
     yscale="log",
     xlabel="atoms of the dictionary",
-    ylabel="seconds a scan, warm",
+    ylabel="seconds per scan, warm",
   )
   axis.grid(which="major", alpha=0.3)
   figure.legend(loc="outside right upper", fontsize=8)

@@ -1,4 +1,4 @@
-"""What a machine can do: its matrix products and its copies."""
+"""Measured peak rates of a machine: matrix products and copies."""
 
 import dataclasses
 import os
@@ -13,11 +13,11 @@ from mrf_jax.runtime.precision import PRECISIONS
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-  """Measured peaks, the better of several runs.
+  """Measured peak rates, each from the fastest of several runs.
 
   Attributes:
     products: multiplications and additions of a large matrix product, FLOP/s.
-    copies: bytes read and written by a copy that no cache holds, B/s.
+    copies: bytes read and written by a copy larger than the caches, B/s.
   """
 
   products: float
@@ -25,16 +25,16 @@ class Rates:
 
 
 def measure_rates(precision: str) -> Rates:
-  """Peaks of the device that JAX computes on.
+  """Measures the peak rates of the device that JAX computes on.
 
   Args:
-    precision: of the product, one of `PRECISIONS`.
+    precision: precision of the product, one of `PRECISIONS`.
   """
   on_cpu = jax.default_backend() == "cpu"
   side = 4096 if on_cpu else 16384
   dtype, products = PRECISIONS[precision]
   matrix = jnp.ones((side, side), dtype)
-  long = jnp.ones(2**26 if on_cpu else 2**29, jnp.float32)
+  vector = jnp.ones(2**26 if on_cpu else 2**29, jnp.float32)
   multiply = jax.jit(
     lambda a: jnp.matmul(
       a, a, precision=products, preferred_element_type=jnp.float32
@@ -43,7 +43,7 @@ def measure_rates(precision: str) -> Rates:
   copy = jax.jit(lambda a: a + 1)
   return Rates(
     products=2 * side**3 / _fastest(multiply, matrix),
-    copies=2 * long.nbytes / _fastest(copy, long),
+    copies=2 * vector.nbytes / _fastest(copy, vector),
   )
 
 
@@ -60,7 +60,7 @@ def processor() -> str:
 
 
 def device_name() -> str:
-  """The device that JAX computes on, in words."""
+  """Name of the device that JAX computes on; of a CPU with its cores."""
   if jax.default_backend() == "cpu":
     return f"{os.cpu_count()} × {processor()}"
   return jax.devices()[0].device_kind

@@ -1,4 +1,4 @@
-"""Matching with dictionaries and atlases as tasks to be timed."""
+"""Timing tasks of matching with dictionaries and with atlases."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -28,12 +28,12 @@ from mrf_jax.timing.machine import Rates
 from mrf_jax.timing.measure import Task
 from mrf_jax.timing.scan import Scene
 
-# Matching is timed on a multiple of so many voxels, so that atoms come to the
-# device for many of them, and a search in groups has whole blocks.
+# Matching is timed on a multiple of these voxels, so that copying atoms to the
+# device is shared by many voxels, and a search in groups has full blocks.
 _CPU_STEP, _STEP = 2048, 4096
-# A search in groups gets less than this share of the products' rate.
+# A search in groups reaches less than this share of the rate of products.
 _GROUPS_RATE = 0.1
-# Voxels that tell which share of the groups is searched.
+# Voxels from which the searched share of the groups is estimated.
 _PROBES = 4096
 _BYTES = np.dtype(np.float32).itemsize
 
@@ -49,19 +49,23 @@ def dictionary_tasks(
   """Simulation, compression and matching with one size of dictionary.
 
   Args:
-    config: the experiment's configuration; `methods` says which forms.
+    config: the experiment's configuration; its `methods` choose the tasks.
     scene: the scan.
-    n_atoms: least number of atoms; the next square of axes is taken.
-    rates: of the machine, for how many voxels are enough.
-    seconds: that the warm runs of a task may take.
+    n_atoms: least number of atoms; rounded up to axes of equal lengths.
+    rates: peak rates of the machine, from which the voxels of a run follow.
+    seconds: time for the warm runs of a task.
+
+  Yields:
+    Tasks. Each must run before the next is asked for, which uses its result.
   """
   scan, options = scene.subjects[0], config.dictionary
   axes = square_axes(options.t1_ms, options.t2_ms, n_atoms=n_atoms)
-  held: list[Dictionary] = []
+  simulated: list[Dictionary] = []
 
   def simulate():
-    held.clear()
-    held.append(
+    # Two of the largest dictionary might not fit into memory.
+    simulated.clear()
+    simulated.append(
       build_dictionary(
         scan.sequence, *axes, window=scan.window, stride=scan.stride
       )
@@ -73,7 +77,7 @@ def dictionary_tasks(
   yield Task(
     "dictionary", "simulate", simulate, atoms=count, n_bytes=atom_bytes
   )
-  full = held[0]
+  full = simulated[0]
   matching = functools.partial(
     _matching_task,
     scene,
@@ -94,16 +98,16 @@ def dictionary_tasks(
     flop=2.0 * count * n_windows * (n_windows + rank),
     n_bytes=atom_bytes,
   )
-  short = compress(full, rank=rank)
-  yield matching("dictionary_svd", "reconstruct", match, short)
+  compressed = compress(full, rank=rank)
+  yield matching("dictionary_svd", "reconstruct", match, compressed)
   yield Task(
     "dictionary_svd",
     "group",
-    lambda: group_atoms(short),
+    lambda: group_atoms(compressed),
     atoms=count,
     n_bytes=count * rank * _BYTES,
   )
-  groups = group_atoms(short)
+  groups = group_atoms(compressed)
   yield matching("dictionary_svd", "reconstruct_groups", match_groups, groups)
 
 
@@ -111,44 +115,56 @@ def _matching_task(
   scene: Scene,
   method: str,
   stage: str,
-  find: Callable,
+  search: Callable,
   table,
   *,
   rates: Rates,
   seconds: float,
   precision: str,
 ) -> Task:
-  """Matching of as many voxels as the seconds allow, evenly spread."""
+  """Matching of evenly spaced voxels, as many as the seconds allow.
+
+  Args:
+    scene: the scan.
+    method: name of the method.
+    stage: name of the stage.
+    search: `match` or `match_groups`.
+    table: the dictionary, or its groups.
+    rates: peak rates of the machine.
+    seconds: time for the warm runs.
+    precision: precision of the matrix products.
+  """
   scan = scene.subjects[0]
   dictionary = table if isinstance(table, Dictionary) else table.dictionary
   n_frames, n_columns = scan.n_windows, dictionary.atoms.shape[1]
-  # Two real products for each number of a real dictionary, four of a complex.
+  # FLOP for each number of an atom times a complex signal: two real
+  # multiply-adds if the atom is real, four if it is complex.
   products = 8 if np.iscomplexobj(dictionary.atoms) else 4
   rate, step = rates.products, _STEP
   if table is dictionary:
-    find = functools.partial(find, precision=precision)
+    search = functools.partial(search, precision=precision)
     scores = float(dictionary.n_atoms)
     if jax.default_backend() == "cpu":
       step = _CPU_STEP
   else:
-    # Its bounds want all digits.
+    # The bounds of a search in groups need float32.
     precision = "float32"
-    some = _evenly(scene.signals, min(_PROBES, scan.n_voxels))
-    share = best_atoms_of_groups(table, some)[2]
+    probes = _evenly_spaced(scene.signals, min(_PROBES, scan.n_voxels))
+    share = best_atoms_of_groups(table, probes)[2]
     scores = len(table.members) + share * table.members.size
     rate *= _GROUPS_RATE
   if dictionary.basis is not None:
-    scores += n_frames
+    scores += n_frames  # for the compression of the signal
   per_voxel = products * n_columns * scores
   timed = max(1, int(seconds / 5 * rate / per_voxel / step)) * step
   timed = min(scan.n_voxels, timed)
   signals = scene.signals
   if timed < scan.n_voxels:
-    signals = _evenly(signals, timed)
+    signals = _evenly_spaced(signals, timed)
   return Task(
     method,
     stage,
-    lambda: find(table, signals).stack(),
+    lambda: search(table, signals).stack(),
     voxels=scan.n_voxels,
     timed=timed,
     atoms=dictionary.n_atoms,
@@ -158,8 +174,8 @@ def _matching_task(
   )
 
 
-def _evenly(signals, count: int) -> np.ndarray:
-  """Some of the voxels, from all over the scan."""
+def _evenly_spaced(signals, count: int) -> np.ndarray:
+  """Signals of voxels from all over the scan."""
   return signals[np.linspace(0, len(signals) - 1, count).astype(int)]
 
 
@@ -171,6 +187,9 @@ def gomez_tasks(
   Args:
     config: the experiment's configuration.
     scene: the scan, and the other heads as atlas.
+
+  Yields:
+    Tasks.
   """
   options = config.gomez
   fixed, *others = scene.subjects
@@ -201,11 +220,11 @@ def gomez_tasks(
       aligned_scan(
         fixed,
         subject,
-        own.astype(np.complex64),
-        map_range.scale(own_maps.stack()),
+        components.astype(np.complex64),
+        map_range.scale(subject_maps.stack()),
         known=options.align,
       )
-      for subject, own, own_maps in zip(
+      for subject, components, subject_maps in zip(
         others, projected[1:], maps, strict=True
       )
     ]

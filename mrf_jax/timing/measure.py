@@ -1,4 +1,4 @@
-"""How long a piece of work takes, cold and warm, and what memory it wants."""
+"""Measures the time of a task, cold and warm, and its peak memory."""
 
 import dataclasses
 import gc
@@ -11,9 +11,9 @@ import numpy as np
 from mrf_jax.runtime.memory import PeakMemory
 from mrf_jax.timing.machine import Rates
 
-# Warm runs of a stage: few of those that take long.
+# Least and most warm runs of a task; long tasks have fewer.
 _LEAST, _LEAST_OF_LONG, _MOST = 5, 2, 100
-# A spread above which a row is marked.
+# Rows with a larger spread are marked.
 NOISY = 0.1
 
 
@@ -23,14 +23,15 @@ class Task:
 
   Attributes:
     method: name of the method.
-    stage: what of it.
-    run: does it once, and returns what has to be ready then.
-    voxels: estimated or trained on by the whole stage, or None.
-    timed: voxels of one run, where it is a part whose time is scaled up.
-    atoms: of the dictionary or atlas, or None.
-    flop: of the whole stage, counted, not measured; or None.
-    n_bytes: least that goes in and comes out of the whole stage, or None.
-    precision: of its products.
+    stage: name of the stage.
+    run: runs the stage once, and returns the arrays that must be ready then.
+    voxels: voxels that the whole stage estimates or trains on, or None.
+    timed: voxels of one run, if it covers a part of them and the time is scaled
+      up; otherwise None.
+    atoms: atoms of the dictionary or atlas, or None.
+    flop: operations of the whole stage, counted, not measured; or None.
+    n_bytes: least input and output of the whole stage, bytes; or None.
+    precision: precision of the matrix products.
   """
 
   method: str
@@ -45,32 +46,32 @@ class Task:
 
   @property
   def label(self) -> str:
-    """Its name for progress bars and traces."""
+    """Name for progress bars and traces."""
     atoms = "" if self.atoms is None else f", {self.atoms} atoms"
     return f"{self.method} {self.stage}{atoms}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-  """What was measured of a task.
+  """Measurements of a task.
 
   Attributes:
     method: name of the method.
-    stage: what of it.
-    precision: of its products.
-    seconds: median of the warm runs, for the whole stage.
-    spread: between the quartiles of the warm runs, relative to the median.
-    repeats: warm runs.
-    cold_s: the first run, with compilation, not scaled.
-    voxels: of the whole stage, or None.
-    timed_voxels: of one run.
-    atoms: of the dictionary or atlas, or None.
-    gflop: of the whole stage, or None.
-    gbyte: least that goes in and comes out, or None.
-    product_share: of the measured rate of matrix products, or None.
-    copy_share: of the measured rate of copies, or None.
-    peak_mib: most memory beside the inputs; of an accelerator, the most that
-      was in use since the program began.
+    stage: name of the stage.
+    precision: precision of the matrix products.
+    seconds: median of the warm runs, scaled to the whole stage.
+    spread: interquartile range of the warm runs, relative to the median.
+    repeats: number of warm runs.
+    cold_s: seconds of the first run, with compilation, not scaled.
+    voxels: voxels of the whole stage, or None.
+    timed_voxels: voxels of one run.
+    atoms: atoms of the dictionary or atlas, or None.
+    gflop: operations of the whole stage, 1e9; or None.
+    gbyte: least input and output of the whole stage, 1e9 bytes; or None.
+    product_share: share of the measured peak of matrix products, or None.
+    copy_share: share of the measured peak of copies, or None.
+    peak_mib: peak memory without the inputs, MiB; on an accelerator, the peak
+      since the program began.
   """
 
   method: str
@@ -91,35 +92,33 @@ class Timing:
 
   @property
   def noisy(self) -> bool:
-    """Whether runs differed so much that the median says little."""
+    """Whether the runs differ too much for the median to mean much."""
     return self.spread > NOISY
 
   @property
   def voxels_per_s(self) -> float | None:
-    """Voxels a second, warm."""
+    """Voxels per second of the warm runs."""
     return self.voxels / self.seconds if self.voxels else None
 
 
 def measure(task: Task, rates: Rates, *, seconds: float) -> Timing:
-  """Runs a task cold, then warm for about some seconds.
+  """Runs a task once cold, then warm for about the given seconds.
 
   Args:
-    task: what to run.
-    rates: of the machine.
-    seconds: of warm runs; at least five are made, or two of long ones.
+    task: the task.
+    rates: peak rates of the machine.
+    seconds: time for the warm runs; there are at least five, or two of tasks
+      for which five would take more than twice as long.
   """
   jax.clear_caches()
   gc.collect()
   cold = _seconds(task)
   with PeakMemory() as memory:
     warm = [_seconds(task)]
-  while len(warm) < _MOST and (
-    sum(warm) < seconds
-    or len(warm)
-    < (_LEAST if warm[0] * _LEAST < 2 * seconds else _LEAST_OF_LONG)
-  ):
+  least = _LEAST if warm[0] * _LEAST < 2 * seconds else _LEAST_OF_LONG
+  while len(warm) < _MOST and (sum(warm) < seconds or len(warm) < least):
     warm.append(_seconds(task))
-  # The watch over its memory may have slowed the first.
+  # Measuring the memory may have slowed the first run.
   if len(warm) > _LEAST_OF_LONG:
     warm = warm[1:]
   low, median, high = np.percentile(warm, (25, 50, 75))
@@ -161,6 +160,6 @@ def _seconds(task: Task) -> float:
 
 
 def _peak_bytes(memory: PeakMemory) -> int:
-  """Of the device that computes."""
+  """Peak memory of the accelerator, or of the process on a CPU."""
   stats = jax.devices()[0].memory_stats() or {}
   return stats.get("peak_bytes_in_use", memory.peak_bytes)

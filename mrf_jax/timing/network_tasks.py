@@ -1,4 +1,4 @@
-"""Reconstruction and training of a network as tasks to be timed."""
+"""Timing tasks of a network: reconstruction of a scan, one training step."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ from mrf_jax.training.epochs import Plan
 from mrf_jax.training.fold_data import NOBODY, make_folds
 from mrf_jax.training.step import VoxelTable, init_state, train_step
 
-# Voxels that temporal components are found from: time does not depend on them.
+# Voxels for the temporal components, on which the time does not depend.
 _BASIS_VOXELS = 8192
 
 
@@ -38,6 +38,9 @@ def network_tasks(
     config: the experiment's configuration.
     method: name of the network.
     scene: the scan.
+
+  Yields:
+    Tasks.
   """
   scan = scene.subjects[0]
   network, reach = make_network(config, method)
@@ -85,7 +88,7 @@ def network_tasks(
 
 
 def _plan(network, reach: int, options: dict) -> Plan:
-  """The steps that are timed: the experiment's, at its first learning rate."""
+  """Training steps as in the experiment, at its first learning rate."""
   named = ("batch", "weight_decay", "tile", "loss", "flips", "input_noise")
   return Plan(
     total=1,
@@ -101,16 +104,22 @@ def _plan(network, reach: int, options: dict) -> Plan:
 
 
 def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
-  """Arithmetic of one voxel's estimate, as the compiler counts it.
+  """Counts the operations for the estimate of one voxel.
 
   Args:
     network: the Flax module.
-    variables: its parameters and statistics.
+    variables: parameters and batch statistics.
     reach: voxels on each side of a patch's centre.
-    n_channels: 2T.
+    n_channels: real channels of a voxel, 2T.
+
+  Returns:
+    Operations as XLA counts them. Layers over time are counted once, since
+    neighbouring patches share them.
   """
 
   def count(method, shape, channels):
+    """Operations, and features of the output."""
+
     def apply(variables, x):
       return network.apply(variables, x, method=method, train=False)
 
@@ -121,12 +130,12 @@ def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
   if not reach:
     return count(None, (1, 1), n_channels)[0]
   temporal, features = count("temporal", (1, 1), n_channels)
-  around = patch_shape(reach, network.slices)
-  return temporal + count("spatial", around, features)[0]
+  patch = patch_shape(reach, network.slices)
+  return temporal + count("spatial", patch, features)[0]
 
 
 def _flop(lowered: jax.stages.Lowered) -> float:
-  """Arithmetic as the compiler counts it."""
+  """Operations of a compiled function, as XLA counts them."""
   cost = lowered.cost_analysis()
   assert cost is not None
   return cost["flops"]
@@ -135,7 +144,7 @@ def _flop(lowered: jax.stages.Lowered) -> float:
 def _training_task(
   common, plan: Plan, state, table, scene: Scene, options
 ) -> Task:
-  """One step after another, as folds are trained."""
+  """One training step after another, as in the training of a fold."""
   scan = scene.subjects[0]
   folds, _ = make_folds(
     [scan.mask],

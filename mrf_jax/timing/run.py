@@ -1,4 +1,4 @@
-"""The timing comparison from a configuration to its files."""
+"""Runs the timing comparison of a configuration and writes its files."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ from mrf_jax.workdir.stage_times import benchmark_file, write_timing
 def check_benchmark(
   config: ml_collections.ConfigDict, acquisition: Acquisition
 ) -> None:
-  """Refuses what cannot be timed, before anything is.
+  """Checks that a configuration can be timed.
 
   Args:
     config: the experiment's configuration.
@@ -47,7 +47,7 @@ def check_benchmark(
     raise UserError(f"benchmark.seconds is {options.seconds}, less than 0")
   if not options.atoms or min(options.atoms) < 1:
     raise UserError(f"benchmark.atoms is {tuple(options.atoms)}, not sizes")
-  if _wants_dictionaries(config):
+  if _uses_dictionaries(config):
     ranges = config.dictionary.t1_ms, config.dictionary.t2_ms
     axes = square_axes(*ranges, n_atoms=max(options.atoms))
     check_memory(count_atoms(*axes), acquisition)
@@ -69,7 +69,7 @@ def run_benchmark(
       `timing.png`.
     acquisition: the pulse sequence and its sliding window.
     phantom: arguments of `make_phantom`.
-    command: that asked for it.
+    command: command line that started the comparison.
 
   Returns:
     The table in Markdown.
@@ -84,16 +84,16 @@ def run_benchmark(
   )
   before = measure_rates(config.precision)
   timings = []
-  with bar(total=_count_tasks(config), text="timing") as shown:
+  with bar(total=_count_tasks(config), text="timing") as progress_bar:
     for task in _tasks(config, scene, before):
-      shown.set_postfix_str(task.label)
+      progress_bar.set_postfix_str(task.label)
       timings.append(measure(task, before, seconds=config.benchmark.seconds))
-      shown.update()
+      progress_bar.update()
   after = measure_rates(config.precision)
   drift = after.products / before.products - 1
   if abs(drift) > 0.1:
     notice(
-      f"warning: matrix products ran {drift:+.0%} differently at the end: the "
+      f"warning: matrix products ran {drift:+.0%} differently at the end; the "
       "machine was not quiet"
     )
   content = _content(config, scene, before, timings, command)
@@ -103,12 +103,12 @@ def run_benchmark(
 
 
 def write_files(root: pathlib.Path, content: dict, methods) -> str:
-  """Table and figure of a `benchmark.json`.
+  """Writes `timing.csv`, and table and figure of a `benchmark.json`.
 
   Args:
     root: the workdir.
-    content: of the file.
-    methods: of the workdir.
+    content: content of the file.
+    methods: methods of the workdir's configuration.
 
   Returns:
     The table in Markdown.
@@ -128,11 +128,11 @@ def write_files(root: pathlib.Path, content: dict, methods) -> str:
 
 
 def same_benchmark(config: ml_collections.ConfigDict, content: dict) -> bool:
-  """Whether a `benchmark.json` is what this configuration would measure here.
+  """Whether a `benchmark.json` is of the same options, code and machine.
 
   Args:
     config: the experiment's configuration.
-    content: of the file.
+    content: content of the file.
   """
   return content["options"] == _options(config) and content[
     "machine"
@@ -140,13 +140,13 @@ def same_benchmark(config: ml_collections.ConfigDict, content: dict) -> bool:
 
 
 def _tasks(config, scene: Scene, rates: Rates) -> Iterator[Task]:
-  """All tasks; each is prepared when the one before is done."""
+  """All tasks; each is prepared after the one before has run."""
   for method in config.methods:
     if method in NETWORKS:
       yield from network_tasks(config, method, scene)
   if "gomez" in config.methods:
     yield from gomez_tasks(config, scene)
-  if _wants_dictionaries(config):
+  if _uses_dictionaries(config):
     for n_atoms in config.benchmark.atoms:
       yield from dictionary_tasks(
         config, scene, n_atoms, rates, seconds=config.benchmark.seconds
@@ -154,11 +154,11 @@ def _tasks(config, scene: Scene, rates: Rates) -> Iterator[Task]:
 
 
 def _count_tasks(config) -> int:
-  """How many `_tasks` there are."""
+  """Number of `_tasks`."""
   methods = config.methods
   networks = sum(method in NETWORKS for method in methods)
   per_size = (
-    _wants_dictionaries(config)
+    _uses_dictionaries(config)
     + ("dictionary" in methods)
     + 4 * ("dictionary_svd" in methods)
   )
@@ -169,31 +169,32 @@ def _count_tasks(config) -> int:
   )
 
 
-def _wants_dictionaries(config) -> bool:
+def _uses_dictionaries(config) -> bool:
   return bool({"dictionary", "dictionary_svd"} & set(config.methods))
 
 
 def _options(config) -> dict:
-  """What decides which rows there are."""
+  """Options of the configuration that decide which rows exist."""
   options = {**config.benchmark.to_dict(), "methods": list(config.methods)}
   return json.loads(json.dumps(options))
 
 
 def _machine(config) -> dict:
-  """What the times depend on besides the configuration."""
-  found = environment(config.to_dict())
+  """Machine, versions and commit, on which the times depend too."""
+  current = environment(config.to_dict())
+  versions = current["versions"]
   return {
     "device": device_name(),
     "n_devices": jax.device_count(),
-    **{k: found[k] for k in ("cores", "python", "git_commit")},
-    "versions": {k: found["versions"][k] for k in ("jax", "jaxlib", "numpy")},
+    **{key: current[key] for key in ("cores", "python", "git_commit")},
+    "versions": {name: versions[name] for name in ("jax", "jaxlib", "numpy")},
   }
 
 
 def _content(
   config, scene: Scene, rates: Rates, timings: list[Timing], command
 ):
-  """What `benchmark.json` holds."""
+  """Content of `benchmark.json`."""
   machine, scan = _machine(config), scene.subjects[0]
   return {
     "format": FORMAT,

@@ -1,4 +1,4 @@
-"""A simulated scan to time methods on: any size, in seconds."""
+"""Simulates a scan for timing, of any size, within seconds."""
 
 import dataclasses
 
@@ -12,21 +12,22 @@ from mrf_jax.simulation import tissue
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.phantom import make_phantom
 
-# Steps of the T1 and T2 that fingerprints are simulated at, percent.
+# Steps of T1 and T2 of the simulated fingerprints, percent.
 _STEP_PERCENT = 10.0
+# Voxels whose noise is simulated at a time.
 _ROWS = 8192
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """Heads and the fingerprints of what is in them.
+  """Simulated heads with the fingerprint of each voxel.
 
   Attributes:
-    subjects: the first with signals, all with maps and mask.
-    signals: of the first, [voxel, window].
-    maps: of all.
+    subjects: subjects with maps and mask; the first has signals too.
+    signals: signals of the first subject, [voxel, window].
+    maps: true maps of each subject.
     atoms: fingerprints at steps of T1 and T2.
-    nearest: the atom of each voxel, of each subject.
+    nearest: index of each voxel's atom, [voxel], of each subject.
   """
 
   subjects: list[Subject]
@@ -121,7 +122,7 @@ def make_scene(
 
 
 def _nearest(atoms: Dictionary, axes, truth: Maps) -> np.ndarray:
-  """Number of the atom of the nearest T1 and, up to this T1, T2."""
+  """Index of the atom of nearest T1 and of nearest T2 not above this T1."""
   t1, t2 = (
     np.searchsorted(np.sqrt(axis[1:] * axis[:-1]), values)
     for axis, values in zip(axes, (truth.t1_ms, truth.t2_ms), strict=True)
@@ -129,7 +130,7 @@ def _nearest(atoms: Dictionary, axes, truth: Maps) -> np.ndarray:
   numbers = np.full((len(axes[0]), len(axes[1])), -1)
   physical = axes[1][None] <= axes[0][:, None]
   numbers[physical] = np.arange(physical.sum())
-  # Where T2 would exceed T1, the longest T2 that does not.
+  # Atoms have no T2 above T1: take the longest T2 that exists for this T1.
   longest = np.maximum(physical.sum(1) - 1, 0)
   return numbers[t1, np.minimum(t2, longest[t1])]
 

@@ -1,4 +1,4 @@
-"""The timing comparison in words and tables, of one machine or of several."""
+"""Tables and sentences of the timing comparison, for one machine or several."""
 
 import json
 import os
@@ -10,24 +10,24 @@ import numpy as np
 from mrf_jax.errors import UserError, one_line
 
 FORMAT = "mrf-benchmark"
-# What dictionary matching is compared by, and its lines in the figure.
+# Method and stage of each form of dictionary matching, with its label.
 MATCHING = {
   ("dictionary", "reconstruct"): "full matching",
   ("dictionary_svd", "reconstruct"): "SVD matching",
   ("dictionary_svd", "reconstruct_groups"): "SVD matching in groups",
 }
-# The dictionary of the sentence that the field quotes.
+# Atoms of the dictionary in the sentence on speed, a usual size in the field.
 _QUOTED_ATOMS = 100_000
 
 
 def load_benchmark(path: str | os.PathLike) -> dict:
-  """A `benchmark.json`.
+  """Reads a `benchmark.json`.
 
   Args:
     path: the file.
 
   Raises:
-    UserError: it is not there, or is something else.
+    UserError: the file cannot be read, or is not a `benchmark.json`.
   """
   try:
     content = json.loads(pathlib.Path(path).read_text())
@@ -41,10 +41,10 @@ def load_benchmark(path: str | os.PathLike) -> dict:
 
 
 def format_benchmark(content: dict) -> str:
-  """The timing table of one machine in Markdown.
+  """Timing table of one machine in Markdown.
 
   Args:
-    content: of a `benchmark.json`.
+    content: content of a `benchmark.json`.
   """
   lines = [
     "# Timing comparison on a simulated scan",
@@ -74,12 +74,12 @@ def format_benchmark(content: dict) -> str:
     lines.append("| " + " | ".join(cells) + " |")
   lines += [
     "",
-    "Median of warm runs, with the distance of their quartiles beside it; the "
-    "first run compiles. † timed on a part of the voxels and scaled up. "
-    "‡ spread above 10 %: the machine was not quiet. GFLOP and GB are counted, "
-    "not measured: the arithmetic of the products, and the least that goes in "
-    "and comes out. Peak memory is beside the inputs; of an accelerator, the "
-    "most that was in use since the start.",
+    "Seconds: median of the warm runs; spread: their interquartile range, "
+    "relative to the median. The first run compiles. † timed on a part of the "
+    "voxels and scaled up. ‡ spread above 10 %: other programs used the "
+    "machine. GFLOP and GB are counted, not measured: operations of the "
+    "products, and least input and output. Peak memory is without the inputs; "
+    "on an accelerator, the peak since the start.",
     "",
     *conclusions(content),
   ]
@@ -87,10 +87,14 @@ def format_benchmark(content: dict) -> str:
 
 
 def conclusions(content: dict) -> list[str]:
-  """What the times say about networks and dictionaries, one line each.
+  """Compares the time of each network with each form of matching.
 
   Args:
-    content: of a `benchmark.json`.
+    content: content of a `benchmark.json`.
+
+  Returns:
+    Lines of a Markdown list: the ratio at 100,000 atoms, or at the nearest
+    measured size, and the number of atoms at which both take as long.
   """
   rows, lines = content["rows"], []
   networks = [
@@ -103,24 +107,24 @@ def conclusions(content: dict) -> list[str]:
         continue
       atoms, seconds = np.array(points).T
       quoted_atoms = float(np.clip(_QUOTED_ATOMS, atoms[0], atoms[-1]))
-      quoted = _at(atoms, seconds, quoted_atoms)
+      quoted = _interpolate(atoms, seconds, quoted_atoms)
       even = _break_even(atoms, seconds, network["seconds"])
       lines.append(
-        f"- {network['method']} ({_seconds(network['seconds'])} s) beside "
-        f"{name}: {_rounded(quoted / network['seconds'])} × as fast at "
+        f"- {network['method']} ({_seconds(network['seconds'])} s) compared "
+        f"with {name}: {_rounded(quoted / network['seconds'])} × as fast at "
         f"{quoted_atoms:,.0f} atoms; they break even at {even}."
       )
   return lines
 
 
 def compare_benchmarks(paths: Sequence[str | os.PathLike]) -> str:
-  """Rows of several machines in one Markdown table.
+  """Timing table of several machines in Markdown.
 
   Args:
-    paths: `benchmark.json` files; the first is what others are related to.
+    paths: `benchmark.json` files; speeds are relative to the first.
 
   Raises:
-    UserError: a file is not there, or is something else.
+    UserError: a file cannot be read, or is not a `benchmark.json`.
   """
   contents = [load_benchmark(path) for path in paths]
   lines = ["# Timing comparison between machines", ""]
@@ -141,7 +145,7 @@ def compare_benchmarks(paths: Sequence[str | os.PathLike]) -> str:
           lines.append("| " + " | ".join(cells) + " |")
   lines += [
     "",
-    "× [1]: speed relative to the first file, by voxels where a stage has any. "
+    "× [1]: speed relative to the first file, per voxel if a stage has voxels. "
     "‡ spread above 10 %.",
   ]
   return "\n".join(lines) + "\n"
@@ -170,13 +174,13 @@ def _comparison(row: dict, first: dict | None, number: int) -> list[str]:
 
 
 def _key(row: dict) -> tuple:
-  """What a row has in common with its counterpart on another machine."""
+  """Key of the same row on another machine."""
   atoms = row["atoms"] if row["method"].startswith("dictionary") else None
   return row["method"], row["stage"], atoms
 
 
 def _heading(content: dict) -> list[str]:
-  """Scan, machine and command."""
+  """Sentence on scan and machine, and the command."""
   scan, machine = content["scan"], content["machine"]
   versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
   return [
@@ -193,31 +197,32 @@ def _heading(content: dict) -> list[str]:
 
 
 def _curve(rows, key) -> list[tuple[float, float]]:
-  """Atoms and seconds of one way to match."""
+  """Atoms and seconds of one form of matching, sorted."""
   return sorted(
     (r["atoms"], r["seconds"]) for r in rows if (r["method"], r["stage"]) == key
   )
 
 
-def _at(x, y, wanted: float) -> float:
-  """`y` at an `x` between the measured ones, on straight log-log lines."""
-  return float(np.exp(np.interp(np.log(wanted), np.log(x), np.log(y))))
+def _interpolate(x, y, at: float) -> float:
+  """`y` where `x` is `at`, linear between the points in log-log."""
+  return float(np.exp(np.interp(np.log(at), np.log(x), np.log(y))))
 
 
-def _break_even(atoms, seconds, wanted: float) -> str:
-  """Where matching takes as long, in words."""
-  above = np.flatnonzero(seconds >= wanted)
+def _break_even(atoms, seconds, limit: float) -> str:
+  """Number of atoms for which matching takes `limit` seconds, as text."""
+  above = np.flatnonzero(seconds >= limit)
   if not len(above):
     return f"more than {atoms[-1]:,.0f} atoms"
   if above[0] == 0:
     return f"fewer than {atoms[0]:,.0f} atoms"
-  # Between the first that takes as long and the one before.
-  there = slice(above[0] - 1, above[0] + 1)
-  return f"about {_rounded(_at(seconds[there], atoms[there], wanted))} atoms"
+  # Between the first size that takes longer and the size before it.
+  ends = slice(above[0] - 1, above[0] + 1)
+  even = _interpolate(seconds[ends], atoms[ends], limit)
+  return f"about {_rounded(even)} atoms"
 
 
 def _rounded(value: float) -> str:
-  """Two digits that count."""
+  """Two significant digits."""
   return f"{float(f'{value:.2g}'):,.10g}"
 
 

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 
-# Methods stand beside each other in a workdir, so their choice may change; the
-# results of `design` and `benchmark` stand apart; and on another machine folds
-# may be spread, and checkpoints written, in another way.
+from flax.traverse_util import flatten_dict
+
+# Keys that may change while results stay valid: each method has results of its
+# own, and so have `design` and `benchmark`; the others say where something is
+# read from, what else is kept, or how training is spread over a machine.
 _FREE_KEYS = (
   "methods",
   "design",
@@ -29,43 +31,37 @@ def config_differences(
   free: Sequence[str] = _FREE_KEYS,
   parts: Sequence[str] | None = None,
 ) -> list[str]:
-  """What sets the results of two configurations apart, in words.
+  """Values in which two configurations differ.
+
+  Empty dictionaries do not count.
 
   Args:
-    stored: the configuration of results that stand.
-    asked: the one asked for now.
-    free: keys, or beginnings of keys, that may differ.
-    parts: keys of the highest level to look at; None is all.
+    stored: the configuration of existing results.
+    asked: the configuration of this run.
+    free: keys that may differ, alone or with all keys below them.
+    parts: keys of the highest level to compare; None compares all.
+
+  Returns:
+    `key.of.value=STORED (now ASKED)`, in the order of the keys; None stands
+    for a value that one of them lacks.
   """
-  # As JSON holds them: without tuples.
-  stored, asked = (
-    _flat(json.loads(json.dumps(_some(tree, parts))))
-    for tree in (stored, asked)
-  )
+  flat_stored, flat_asked = _flat(stored, parts), _flat(asked, parts)
   missing = object()
 
   def is_free(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in free)
 
   return [
-    f"{key}={stored.get(key)} (now {asked.get(key)})"
-    for key in sorted({*stored, *asked})
-    if stored.get(key, missing) != asked.get(key, missing) and not is_free(key)
+    f"{key}={flat_stored.get(key)} (now {flat_asked.get(key)})"
+    for key in sorted({*flat_stored, *flat_asked})
+    if flat_stored.get(key, missing) != flat_asked.get(key, missing)
+    and not is_free(key)
   ]
 
 
-def _some(tree: dict, parts: Sequence[str] | None) -> dict:
-  if parts is None:
-    return tree
-  return {key: value for key, value in tree.items() if key in parts}
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-  """Nested dictionaries as one of dotted keys."""
-  flat: dict[str, object] = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat
+def _flat(config: dict, parts: Sequence[str] | None) -> dict:
+  """Values by their dotted keys, as JSON stores them."""
+  if parts is not None:
+    config = {key: value for key, value in config.items() if key in parts}
+  # As in a stored configuration: JSON has no tuples, and all its keys are text.
+  return flatten_dict(json.loads(json.dumps(config)), sep=".")

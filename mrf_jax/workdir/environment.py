@@ -12,7 +12,15 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
 
 
 def environment(config: dict) -> dict:
-  """What the results depend on besides the configuration."""
+  """What results depend on besides the configuration.
+
+  Args:
+    config: the configuration; its seed is repeated.
+
+  Returns:
+    `python`, `versions` of packages (None: not installed), `devices`, `cores`,
+    `git_commit` and `seed`, as JSON stores them.
+  """
   versions: dict[str, str | None] = {}
   for package in _PACKAGES:
     try:
@@ -30,9 +38,10 @@ def environment(config: dict) -> dict:
 
 
 def git_commit() -> str | None:
-  """Commit of the code that runs; `-dirty` if the tree was changed since.
+  """Commit of the code that runs, with `-dirty` if files were changed since.
 
-  None where no repository has it, such as one that it was installed within.
+  None if the code is not part of a repository: it may be installed within the
+  repository of a user, whose commit says nothing about it.
   """
   path = pathlib.Path(__file__)
   try:
@@ -45,9 +54,9 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str, folder: pathlib.Path) -> str:
-  """What git says there, and if it fails an error."""
-  # In containers the files are often another user's, whose programs are not
-  # to run.
+  """Output of a git command in a folder; raises an error if it fails."""
+  # In containers the files often belong to another user. git then asks for
+  # permission, and that user's programs (fsmonitor) must not run.
   options = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
   done = subprocess.run(
     ["git", *options, *arguments],

@@ -1,4 +1,9 @@
-"""A folder is written by one run at a time."""
+"""Lock of a folder: one process writes to it at a time.
+
+The library filelock does not serve: the error of a lock that is taken does not
+name the process that has it, and on a network disk without locks (ENOLCK) it
+fails, where a run goes on without a lock here.
+"""
 
 import fcntl
 import os
@@ -8,68 +13,68 @@ import socket
 from mrf_jax.errors import UserError
 
 _NAME = ".lock"
-# Open files of the locks that this process holds: the system takes a lock back
-# when its process ends, however it ends.
-_held: dict[pathlib.Path, int] = {}
+# Open files of the locks that this process has. The system releases a lock when
+# its process ends, however it ends.
+_locked: dict[pathlib.Path, int] = {}
 
 
 def lock(folder: str | os.PathLike) -> None:
   """Keeps other processes out of a folder until this one ends.
 
-  Locking again does nothing. Where the file system knows no locks, nothing is
-  locked.
+  Locking again does nothing. On a file system without locks the folder stays
+  unlocked.
 
   Args:
-    folder: it exists.
+    folder: an existing folder.
 
   Raises:
-    UserError: another process holds it.
+    UserError: another process has the lock.
   """
   path = _path(folder)
-  if path in _held:
+  if path in _locked:
     return
   file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-  if not _try(file):
-    holder = _holder(file)
+  if not _try_lock(file):
+    error = _error(folder, file)
     os.close(file)
-    raise UserError(_in_use(folder, holder))
+    raise error
   os.ftruncate(file, 0)
   os.pwrite(file, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-  _held[path] = file
+  _locked[path] = file
 
 
 def release(folder: str | os.PathLike) -> None:
-  """Takes back the lock of a folder that is to go, and its file.
+  """Releases the lock of a folder and removes its file.
 
   Args:
-    folder: that this process holds.
+    folder: a folder that this process has locked.
   """
   path = _path(folder)
   path.unlink(missing_ok=True)
-  if path in _held:
-    os.close(_held.pop(path))
+  if path in _locked:
+    os.close(_locked.pop(path))
 
 
 def check_unlocked(folder: str | os.PathLike) -> None:
-  """Refuses a folder that another process is writing to.
+  """Checks that no other process is writing to a folder.
 
   Args:
-    folder: need not exist.
+    folder: it may be missing.
 
   Raises:
-    UserError: it is locked.
+    UserError: another process has the lock.
   """
   path = _path(folder)
-  if path in _held:
+  if path in _locked:
     return
   try:
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
   except OSError:
-    # There is no lock, or no right to have one.
+    # There is no lock, or this user may not open it.
     return
   try:
-    if not _try(file):
-      raise UserError(_in_use(folder, _holder(file)))
+    if not _try_lock(file):
+      raise _error(folder, file)
   finally:
     os.close(file)
 
@@ -78,24 +83,21 @@ def _path(folder) -> pathlib.Path:
   return pathlib.Path(folder).resolve() / _NAME
 
 
-def _try(file: int) -> bool:
-  """Whether the lock is ours, or there can be none."""
+def _try_lock(file: int) -> bool:
+  """Locks an open file; False if another process has the lock."""
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
     return False
   except OSError:
-    # Some network file systems.
-    return True
+    # Some network file systems have no locks.
+    pass
   return True
 
 
-def _holder(file: int) -> str:
-  return os.pread(file, 200, 0).decode(errors="replace").strip() or "unknown"
-
-
-def _in_use(folder, holder: str) -> str:
-  return (
-    f"{folder}: another process writes there ({holder}); wait for it, or "
+def _error(folder, file: int) -> UserError:
+  owner = os.pread(file, 200, 0).decode(errors="replace").strip() or "unknown"
+  return UserError(
+    f"{folder}: another process writes there ({owner}); wait for it, or "
     "choose another folder"
   )

@@ -1,4 +1,4 @@
-"""How long each stage of each method took: `timing.csv`."""
+"""Wall times of the stages of each method: `timing.csv`."""
 
 import csv
 import dataclasses
@@ -13,15 +13,15 @@ from mrf_jax.io.atomic import replacing
 
 @dataclasses.dataclass(frozen=True)
 class StageTime:
-  """Seconds of one stage.
+  """Wall time of one stage of a method.
 
   Attributes:
     method: name of the method.
     stage: `train`, `simulate` (a dictionary), `compress`, `group` or
       `reconstruct`.
-    seconds: wall time; reconstruction excludes compilation.
-    voxels: voxels estimated or trained on, or None.
-    atoms: atoms of the dictionary, or None.
+    seconds: wall time, s; of `reconstruct` without compilation.
+    voxels: number of voxels estimated or trained on, or None.
+    atoms: number of atoms of the dictionary, or None.
   """
 
   method: str
@@ -31,8 +31,8 @@ class StageTime:
   atoms: int | None = None
 
 
-# The first seven are what others rely on; `source` is `crossval` or
-# `benchmark`, which alone fills the rest.
+# Other programs read the first seven. `source` is `crossval` or `benchmark`;
+# the columns after it are filled by `benchmark` only.
 COLUMNS = (
   "method",
   "stage",
@@ -58,7 +58,12 @@ COLUMNS = (
 
 
 def save_times(times: list[StageTime], path) -> None:
-  """Keeps the times of one method beside its results, as JSON."""
+  """Writes the times of one method to a JSON file.
+
+  Args:
+    times: its stages.
+    path: the file, see `times_file`.
+  """
   rows = [dataclasses.asdict(time) for time in times]
   for row in rows:
     row["device"] = jax.devices()[0].device_kind
@@ -81,11 +86,11 @@ def benchmark_file(root: pathlib.Path) -> pathlib.Path:
 
 
 def write_timing(root: pathlib.Path, methods: Sequence[str]) -> None:
-  """Writes `timing.csv` of all that was timed in a workdir.
+  """Writes `timing.csv`: the times of methods and of the timing comparison.
 
   Args:
     root: the workdir.
-    methods: in their order.
+    methods: names of the methods, in the order of the rows.
   """
   rows = []
   for method in methods:

@@ -1,4 +1,4 @@
-"""The folder of an experiment: what was asked for, and where results stand."""
+"""The folder of an experiment: its configuration, and paths of its results."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ from mrf_jax.workdir.environment import environment
 from mrf_jax.workdir.lock import lock
 from mrf_jax.workdir.manifest import (
   OF_RUNS,
-  changed_since,
+  Manifest,
   check_reused,
-  keep_ledger,
+  record_files,
 )
 
 
@@ -24,7 +24,7 @@ class Workdir:
 
   Attributes:
     root: the folder.
-    config: the configuration, as JSON holds it.
+    config: the configuration, as JSON stores it.
   """
 
   def __init__(
@@ -41,42 +41,29 @@ class Workdir:
       root: the folder.
       config: the whole configuration, plain dictionaries and values.
       join: another process has made the workdir; nothing is written.
-      subjects: another workdir that holds the subjects.
+      subjects: another workdir that has the subjects.
 
     Raises:
-      UserError: it cannot be written, another process writes there, it holds
-        the results of another configuration or damaged ones, or is not there to
-        be joined.
+      UserError: it cannot be written, another process writes there, it has
+        results of another configuration or damaged ones, or it does not exist
+        and cannot be joined.
     """
     self.root = pathlib.Path(root)
     self.config = json.loads(json.dumps(config))
     self._subjects = subjects or self
     if join:
-      stored = self._stored_config()
-      if stored is None:
-        raise UserError(
-          f"{self.root}: is not the workdir that process 0 made; all processes "
-          "want one on a disk that they share"
-        )
-      # Nothing may differ here, not even what is free from run to run.
-      if stored != self.config:
-        different = config_differences(stored, self.config, free=())
-        raise UserError(
-          f"{self.root}: process 0 has another configuration: "
-          + ", ".join(different[:3])
-        )
-      keep_ledger(self.root, None)
+      self._join()
       return
     try:
       self.root.mkdir(parents=True, exist_ok=True)
       lock(self.root)
-      self._check_config()
+      self._check_stored_config()
       check_reused(self.root)
-      found = environment(config)
-      found["git_commits"] = self._commits(found["git_commit"])
-      keep_ledger(self.root, found)
+      run = environment(config)
+      run["git_commits"] = self._commits(run["git_commit"])
+      record_files(self.root, run)
       self._write("config.json", _as_text(self.config))
-      self._write("environment.json", _as_text(found))
+      self._write("environment.json", _as_text(run))
       for folder in ("data", "maps", "models", "metrics", "figures"):
         (self.root / folder).mkdir(exist_ok=True)
     except OSError as error:
@@ -84,27 +71,49 @@ class Workdir:
         f"{self.root}: cannot be written ({reason(error)})"
       ) from error
 
+  @classmethod
+  def existing(cls, root, *, subjects_from=None) -> "Workdir":
+    """Opens a workdir to read it.
+
+    Args:
+      root: the folder.
+      subjects_from: another workdir that has its subjects, or None.
+
+    Raises:
+      UserError: it has no configuration.
+    """
+    workdir = cls.__new__(cls)
+    workdir.root = pathlib.Path(root)
+    workdir._subjects = workdir
+    if subjects_from is not None:
+      workdir._subjects = cls.existing(subjects_from)
+    stored = workdir._stored_config()
+    if stored is None:
+      raise UserError(f"{root}: is not a workdir (it has no config.json)")
+    workdir.config = stored
+    return workdir
+
   def subject(self, number: int) -> pathlib.Path:
-    """File of a subject: one of the configuration's own, or simulated."""
+    """File of a subject: one that the configuration names, or simulated."""
     files = self._subjects.config["data"].get("files")
     if files:
       return pathlib.Path(files[number])
     return self._subjects.root / "data" / f"subject-{number:02d}.h5"
 
   def raw_data(self, number: int) -> pathlib.Path:
-    """ISMRMRD file of a subject's k-space, where it is kept."""
+    """ISMRMRD file of a subject's k-space, if it is kept."""
     return self._subjects.root / "raw" / f"subject-{number:02d}.mrd"
 
   def model(self, method: str, fold: int) -> pathlib.Path:
-    """Bundle of the model that left subject `fold` out."""
+    """Bundle of the model that was trained without subject `fold`."""
     return self.root / "models" / method / f"fold-{fold}"
 
   def variant(self, question: str, name: str) -> pathlib.Path:
-    """Workdir of a changed configuration, one way to answer a question."""
+    """Workdir of a changed configuration, one of those of a question."""
     return self.root / "questions" / question / name
 
   def checkpoints(self, method: str) -> pathlib.Path:
-    """Folder of the checkpoints of a method while it is trained."""
+    """Folder of a method's checkpoints during its training."""
     return self.root / "checkpoints" / method
 
   def map_file(
@@ -114,16 +123,44 @@ class Workdir:
 
     Args:
       method: name of the method.
-      number: of the subject.
-      name: of the map.
-      deviation: its predicted standard deviation instead.
+      number: number of the subject.
+      name: name of the map.
+      deviation: the map's predicted standard deviation instead.
     """
     short = name.removesuffix("_ms") + ("_sd" if deviation else "")
     return self.root / "maps" / method / f"subject-{number:02d}_{short}.nii.gz"
 
   def figure(self, name: str) -> pathlib.Path:
-    """A picture among the lesser ones."""
+    """File of a picture that is not one of the main results."""
     return self.root / "figures" / name
+
+  def check_config(self, asked: dict, *, parts: Sequence[str]) -> None:
+    """Checks that results of this workdir fit another configuration.
+
+    Args:
+      asked: the other configuration.
+      parts: keys of the highest level that must be the same.
+
+    Raises:
+      UserError: one differs.
+    """
+    self._raise_if_any(config_differences(self.config, asked, parts=parts))
+
+  def _join(self) -> None:
+    stored = self._stored_config()
+    if stored is None:
+      raise UserError(
+        f"{self.root}: is not the workdir that process 0 made; all processes "
+        "need a workdir on a disk that they share"
+      )
+    # Unlike two runs, two processes may differ in nothing.
+    if stored != self.config:
+      different = config_differences(stored, self.config, free=())
+      raise UserError(
+        f"{self.root}: process 0 has another configuration: "
+        + ", ".join(different[:3])
+      )
+    record_files(self.root, None)
 
   def _commits(self, now: str | None) -> list[str | None]:
     """Commits of all code that has opened the workdir, this one the last."""
@@ -134,39 +171,40 @@ class Workdir:
       before = []
     return [*(commit for commit in before if commit != now), now]
 
-  def _check_config(self) -> None:
-    """Refuses what another configuration has made.
+  def _check_stored_config(self) -> None:
+    """Raises UserError if another configuration has made results here.
 
-    Of a damaged `config.json` the record says whether it was the same.
+    If `config.json` was changed, its checksum in the manifest tells whether it
+    was this configuration.
     """
     path = self.root / "config.json"
-    noted = changed_since(self.root, path.name)
-    if noted and noted["sha256"] == _sha256(_as_text(self.config)):
+    entry = Manifest(self.root).changed(path.name)
+    if entry and entry.sha256 == _sha256(_as_text(self.config)):
       return
     stored = self._stored_config()
     if stored is None:
       return
     different = config_differences(stored, self.config)
-    if different and not self._is_empty():
-      if noted:
+    if different and self._has_results():
+      if entry:
         raise UserError(
-          f"{path}: is not as run {noted['run']} wrote it "
+          f"{path}: is not as run {entry.run} wrote it "
           f"({', '.join(different[:3])}); if the results are of the "
           f"configuration that is asked for now, remove {path}, and the same "
           "command writes it again and goes on"
         )
-      self._refuse(different)
+      self._raise_if_any(different)
 
-  def _is_empty(self) -> bool:
-    """Whether no run came to anything here yet."""
-    of_none = ("config.json", "environment.json", *OF_RUNS)
+  def _has_results(self) -> bool:
+    """Whether a run has completed a file here."""
+    no_results = ("config.json", "environment.json", *OF_RUNS)
     # Folders may be links to another disk.
     for folder, _, names in os.walk(self.root, followlinks=True):
       inside = pathlib.Path(folder).relative_to(self.root)
       for name in names:
-        if name not in of_none and not is_unfinished(inside / name):
-          return False
-    return True
+        if name not in no_results and not is_unfinished(inside / name):
+          return True
+    return False
 
   def _stored_config(self) -> dict | None:
     path = self.root / "config.json"
@@ -175,7 +213,7 @@ class Workdir:
     try:
       stored = json.loads(path.read_text())
       if not isinstance(stored, dict):
-        raise ValueError("no configuration")
+        raise ValueError("not a configuration")
       return stored
     except (OSError, ValueError) as error:
       raise UserError(
@@ -183,46 +221,12 @@ class Workdir:
         f"configuration, remove {path}, and the same command writes it again"
       ) from error
 
-  @classmethod
-  def existing(cls, root, *, subjects_from=None) -> "Workdir":
-    """A workdir that stands, to be read.
-
-    Args:
-      root: the folder.
-      subjects_from: another workdir that holds its subjects, or None.
-
-    Raises:
-      UserError: it is none.
-    """
-    workdir = cls.__new__(cls)
-    workdir.root = pathlib.Path(root)
-    workdir._subjects = workdir
-    if subjects_from is not None:
-      workdir._subjects = cls.existing(subjects_from)
-    stored = workdir._stored_config()
-    if stored is None:
-      raise UserError(f"{root}: is no workdir (it has no config.json)")
-    workdir.config = stored
-    return workdir
-
-  def refuse_other(self, asked: dict, *, parts: Sequence[str]) -> None:
-    """Refuses to lend what another configuration has made.
-
-    Args:
-      asked: the configuration of who wants it.
-      parts: keys of the highest level that must be the same.
-
-    Raises:
-      UserError: one differs.
-    """
-    self._refuse(config_differences(self.config, asked, parts=parts))
-
-  def _refuse(self, different: list[str]) -> None:
+  def _raise_if_any(self, different: list[str]) -> None:
     if different:
       shown = ", ".join(different[:3])
       more = f" and {len(different) - 3} more" if len(different) > 3 else ""
       raise UserError(
-        f"{self.root}: holds results of another configuration: {shown}{more}; "
+        f"{self.root}: has results of another configuration: {shown}{more}; "
         "choose another --workdir"
       )
 

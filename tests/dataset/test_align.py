@@ -45,7 +45,7 @@ def subject(**changes) -> Subject:
   return Subject(**{**values, **changes})
 
 
-def test_a_scan_lies_on_itself():
+def test_scan_is_aligned_with_itself():
   scan = subject()
   voxels = voxel_map(scan, scan)
   np.testing.assert_allclose(voxels, np.eye(4), atol=1e-12)
@@ -55,9 +55,9 @@ def test_a_scan_lies_on_itself():
   np.testing.assert_array_equal(rows[scan.mask], np.arange(scan.n_voxels) + 1)
 
 
-def test_a_shift_by_whole_voxels_moves_x_y_and_slice():
+def test_shift_by_whole_voxels():
   scan = subject(head_to_atlas=None)
-  # Positive: the fixed grid looks further along x, back in y, up in slices.
+  # The fixed grid finds voxels further along x and slice, and back along y.
   voxels = voxel_map(scan, scan, shift_mm=(4.0, -6.0, 5.0))
   np.testing.assert_allclose(voxels[:3, 3], (2, -3, 1), atol=1e-12)
   rows = nearest_rows(scan.mask, voxels, shape=SHAPE)
@@ -77,25 +77,25 @@ def test_grids_of_different_size_and_voxels():
   np.testing.assert_array_equal(rows, table[:, ::2, ::2])
 
 
-def test_the_same_anatomy_is_found_in_turned_heads():
+def test_turned_heads_meet_in_atlas():
   fixed = subject()
   moving = subject(head_to_atlas=turn((-4, 6, -8), (-5, 4, 1), 0.97))
-  there, back = voxel_map(fixed, moving), voxel_map(moving, fixed)
-  np.testing.assert_allclose(back @ there, np.eye(4), atol=1e-12)
+  voxels, inverse = voxel_map(fixed, moving), voxel_map(moving, fixed)
+  np.testing.assert_allclose(inverse @ voxels, np.eye(4), atol=1e-12)
   mask = np.ones(SHAPE, bool)
-  rows = nearest_rows(mask, there, shape=SHAPE)
+  rows = nearest_rows(mask, voxels, shape=SHAPE)
   assert 0.5 < (rows > 0).mean() < 1
   z, y, x = np.nonzero(rows)
-  found = np.unravel_index(rows[rows > 0] - 1, SHAPE)[::-1]
-  one = np.ones(len(x))
-  atlas_mm = fixed.head_to_atlas @ fixed.affine @ np.stack([x, y, z, one])
-  found_mm = moving.head_to_atlas @ moving.affine @ np.stack([*found, one])
-  to_voxel = np.linalg.inv(moving.head_to_atlas @ moving.affine)
-  miss = (to_voxel @ (atlas_mm - found_mm))[:3]
-  assert np.abs(miss).max() <= 0.5 + 1e-9
+  nearest = np.unravel_index(rows[rows > 0] - 1, SHAPE)[::-1]
+  ones = np.ones(len(x))
+  fixed_mm = fixed.head_to_atlas @ fixed.affine @ np.stack([x, y, z, ones])
+  to_atlas = moving.head_to_atlas @ moving.affine
+  nearest_mm = to_atlas @ np.stack([*nearest, ones])
+  distance = (np.linalg.inv(to_atlas) @ (fixed_mm - nearest_mm))[:3]
+  assert np.abs(distance).max() <= 0.5 + 1e-9
 
 
-def test_without_the_atlas_scanner_positions_count():
+def test_scanner_positions_without_atlas():
   fixed = subject()
   moving = subject(head_to_atlas=turn((-4, 6, -8), (-5, 4, 1)))
   voxels = voxel_map(fixed, moving, known=False)
@@ -110,14 +110,14 @@ def test_without_the_atlas_scanner_positions_count():
   ("matrix", "message"),
   [
     (np.eye(3), r"not \(4, 4\)"),
-    (np.diag([1.0, 0, 1, 1]), "cannot be inverted"),
-    (np.diag([1.0, np.nan, 1, 1]), "cannot be inverted"),
+    (np.diag([1.0, 0, 1, 1]), "not an invertible affine"),
+    (np.diag([1.0, np.nan, 1, 1]), "1 values are NaN"),
   ],
 )
 def test_bad_affines_are_refused(name, role, matrix, message):
   scans = [subject(), subject()]
   scans[role] = subject(**{"subject": "the-bad-one", name: matrix})
-  with pytest.raises(UserError, match=f"the-bad-one: {name} .*{message}"):
+  with pytest.raises(UserError, match=f"the-bad-one: {name}.*{message}"):
     voxel_map(*scans)
 
 

@@ -27,7 +27,7 @@ def test_zero_mean_and_unit_variance(per, axis):
   np.testing.assert_allclose(values.std(axis), 1, atol=1e-4)
 
 
-def test_real_parts_stand_before_imaginary_parts():
+def test_real_parts_come_first():
   values = normalise_signals(signals(), per="frame")
   real = signals().real
   np.testing.assert_allclose(
@@ -48,7 +48,7 @@ def test_unknown_normalisation_lists_the_known():
     normalise_signals(signals(), per="slice")
 
 
-def test_signals_may_go_into_a_larger_table():
+def test_output_into_a_larger_table():
   signals = np.arange(12, dtype=np.complex64).reshape(4, 3) * (1 + 0.5j)
   table = np.zeros((6, 6), np.float32)
   normalise_signals(signals, per="frame", out=table[1:5])
@@ -73,7 +73,7 @@ def maps(scale):
   return Maps(values, values * 1000, values * 100)
 
 
-def test_range_is_that_of_the_training_subjects_and_comes_back():
+def test_range_scales_and_unscales():
   ranges = MapRange.of([maps(1.0), maps(1.5)])
   np.testing.assert_allclose(ranges.low, [1, 1000, 100])
   np.testing.assert_allclose(ranges.high, [3, 3000, 300])

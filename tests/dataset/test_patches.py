@@ -28,7 +28,7 @@ def test_neighbours_equal_a_padded_volume():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_slices_beside_are_those_of_the_same_subject():
+def test_slices_stay_within_a_subject():
   rng = np.random.default_rng(0)
   masks = [rng.random((2, 7, 9)) < 0.6, rng.random((3, 8, 5)) < 0.6]
   grid = make_grid(masks, padding=1)
@@ -46,7 +46,7 @@ def test_slices_beside_are_those_of_the_same_subject():
     row += mask.sum()
 
 
-def test_row_zero_has_no_neighbours_in_reach():
+def test_row_zero_is_no_voxel():
   grid = make_grid([np.ones((1, 4, 4), bool)], padding=2)
   assert grid.rows[0] == 0
   assert grid.positions[0] == 0

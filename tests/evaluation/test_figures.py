@@ -1,3 +1,5 @@
+"""Figures of maps, errors and signals: sizes, colours and determinism."""
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -103,16 +105,16 @@ def test_errors_share_their_colours(tmp_path):
   image = _errors(tmp_path / "errors.png")
   above, below = (_colour(image, column, 2) for column in (0, 1))
   assert above[0] > above[2] and below[0] < below[2]  # estimate - reference
-  # Half the error is the paler colour.
+  # The smaller error has the paler colour.
   assert above.min() < below.min() - 0.1
   assert [p.name for p in tmp_path.iterdir()] == ["errors.png"]
 
 
-def test_error_colours_do_not_depend_on_the_order(tmp_path):
+def test_error_colours_ignore_the_order(tmp_path):
   estimates = {"cohen": _head(1.1), "hoppe": _head(0.95)}
-  turned = dict(reversed(estimates.items()))
+  reordered = dict(reversed(estimates.items()))
   first = _errors(tmp_path / "a.png", estimates=estimates)
-  second = _errors(tmp_path / "b.png", estimates=turned)
+  second = _errors(tmp_path / "b.png", estimates=reordered)
   for column in (0, 1):
     np.testing.assert_array_equal(
       _colour(first, column, 2), _colour(second, 1 - column, 2)
@@ -139,7 +141,8 @@ def test_error_figure_is_deterministic(tmp_path):
   assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_perfect_and_missing_estimates_have_an_error_figure(tmp_path):
+def test_errors_of_perfect_and_missing_estimates(tmp_path):
+  """Both have an error figure."""
   unknown = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
   for estimate in (_head(), unknown):
     _errors(tmp_path / "e.png", estimates={"cohen": estimate})
@@ -154,7 +157,7 @@ def test_perfect_and_missing_estimates_have_an_error_figure(tmp_path):
     ({"estimates": {"cohen": Maps(*np.ones((3, 2, 2)))}}, "pd of cohen"),
   ],
 )
-def test_bad_input_of_the_error_figure_is_refused(tmp_path, changes, message):
+def test_error_figure_refuses_bad_input(tmp_path, changes, message):
   with pytest.raises(UserError, match=message):
     _errors(tmp_path / "e.png", **changes)
   assert not list(tmp_path.iterdir())
@@ -193,7 +196,7 @@ def test_limits_change_the_colours(tmp_path):
   assert np.any(usual[2 * third :] != wide[2 * third :])
 
 
-def test_constant_and_empty_maps_can_be_drawn(tmp_path):
+def test_constant_and_empty_maps(tmp_path):
   zero = Maps(*(np.zeros(MASK.shape) for _ in MAP_NAMES))
   unknown = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
   for method in (zero, unknown):
@@ -213,7 +216,7 @@ def test_constant_and_empty_maps_can_be_drawn(tmp_path):
     ({"mask": np.ones((3, 3), bool)}, "shape"),
   ],
 )
-def test_bad_input_is_refused(tmp_path, changes, message):
+def test_figure3_refuses_bad_input(tmp_path, changes, message):
   with pytest.raises(UserError, match=message):
     _figure(tmp_path / "f.png", **changes)
   assert not list(tmp_path.iterdir())

@@ -1,3 +1,5 @@
+"""Learning curves: colours of training and left-out subjects."""
+
 import numpy as np
 from matplotlib.image import imread
 
@@ -32,7 +34,7 @@ def coloured(image, channel):
   return np.count_nonzero(image[..., channel] > others + 0.15)
 
 
-def test_curves_of_both_kinds_of_subjects(tmp_path):
+def test_curves_of_training_and_left_out(tmp_path):
   image = draw(tmp_path / "curves.png")
   assert coloured(image, 0) > 100
   assert coloured(image, 2) > 100
@@ -44,8 +46,8 @@ def test_one_epoch_is_a_point(tmp_path):
   assert coloured(image, 0) > 20
 
 
-def test_a_loss_below_zero_is_drawn(tmp_path):
-  """Of a likelihood."""
-  nothing = draw(tmp_path / "none.png", training_loss=np.nan)
+def test_negative_loss_is_drawn(tmp_path):
+  """The loss of a likelihood may be negative."""
+  empty = draw(tmp_path / "none.png", training_loss=np.nan)
   below = draw(tmp_path / "below.png", training_loss=-2.0)
-  assert coloured(below, 2) > coloured(nothing, 2) + 100
+  assert coloured(below, 2) > coloured(empty, 2) + 100

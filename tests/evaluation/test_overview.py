@@ -1,4 +1,4 @@
-"""The overview shows a head the same way whatever the order of its voxels."""
+"""Overview figure: orientation of the head, and rows of deviations."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 
 @pytest.fixture
 def head():
-  """Mask and maps [slice, y, x], alike in no direction."""
+  """Mask and maps [slice, y, x], different in each direction."""
   z, y, x = np.indices((5, 24, 20))
   mask = (x - 8) ** 2 + 0.7 * (y - 13) ** 2 < 60
   mask[0] = False
@@ -20,15 +20,16 @@ def head():
 
 
 def draw(path, mask, maps, affine, **options):
-  found = Maps.unstack(maps[mask])
-  overview(path, found, mask, affine, title="simulated", **options)
+  values = Maps.unstack(maps[mask])
+  overview(path, values, mask, affine, title="simulated", **options)
   return path.read_bytes()
 
 
 @pytest.mark.parametrize("turn", ["x", "y", "both", "swap"])
-def test_stored_the_other_way_round_it_looks_the_same(head, turn, tmp_path):
+def test_voxel_order_does_not_matter(head, turn, tmp_path):
+  """Flipped or swapped voxels with their affine give the same picture."""
   mask, maps = head
-  wanted = draw(tmp_path / "a.png", mask, maps, AFFINE)
+  expected = draw(tmp_path / "a.png", mask, maps, AFFINE)
   affine = AFFINE.copy()
   _, height, width = mask.shape
   if turn in ("x", "both"):
@@ -40,9 +41,9 @@ def test_stored_the_other_way_round_it_looks_the_same(head, turn, tmp_path):
   if turn == "swap":
     mask, maps = mask.swapaxes(1, 2), maps.swapaxes(1, 2)
     affine = affine[:, [1, 0, 2, 3]]
-  assert draw(tmp_path / "b.png", mask, maps, affine) == wanted
-  # And not because it always does.
-  assert draw(tmp_path / "c.png", mask, maps, AFFINE) != wanted
+  assert draw(tmp_path / "b.png", mask, maps, affine) == expected
+  # With the wrong affine the picture differs.
+  assert draw(tmp_path / "c.png", mask, maps, AFFINE) != expected
 
 
 def _flip(axis, size):
@@ -51,7 +52,7 @@ def _flip(axis, size):
   return flip
 
 
-def test_deviations_get_rows_of_their_own(head, tmp_path):
+def test_deviations_have_their_own_rows(head, tmp_path):
   mask, maps = head
   plain = draw(tmp_path / "a.png", mask, maps, AFFINE)
   deviations = Maps.unstack(0.1 * maps[mask])

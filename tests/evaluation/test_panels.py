@@ -1,3 +1,5 @@
+"""Layout of figures: headings, titles and colour bars do not overlap."""
+
 import itertools
 
 import numpy as np
@@ -47,7 +49,7 @@ def test_only_wide_headings_are_smaller():
   assert all(5 < size < 9 for size in sizes[3:])
 
 
-def test_bars_stand_beside_their_column():
+def test_bars_follow_their_column():
   figure, axes, bars = _grid(n_columns=4, bars_after=(1, 3))
   assert [len(row) for row in axes] == [4, 4, 4]
   assert [len(row) for row in bars] == [2, 2, 2]

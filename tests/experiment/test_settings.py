@@ -1,4 +1,4 @@
-"""What no experiment can have is refused before anything is written."""
+"""Configurations that are not valid are refused before anything is written."""
 
 import ml_collections
 import pytest
@@ -19,10 +19,10 @@ from mrf_jax.experiment.settings import check_methods, check_values, with_files
     ("scan.noise_level", -0.1, "scan.noise_level is -0.1, not at least 0"),
     ("scan.noise_level", float("inf"), "scan.noise_level is inf"),
     ("reference.vfa_tr_ms", 0.0, "reference.vfa_tr_ms is 0.0, not above 0"),
-    ("data.n_subjects", None, "data.n_subjects is None, no number"),
+    ("data.n_subjects", None, "data.n_subjects is None, not a number"),
   ],
 )
-def test_values_that_nothing_can_have(name, value, words):
+def test_values_out_of_range(name, value, words):
   config = smoke.get_config()
   check_values(config)
   with config.unlocked():
@@ -32,7 +32,7 @@ def test_values_that_nothing_can_have(name, value, words):
       check(config)
 
 
-def test_a_value_that_is_not_there_is_named():
+def test_missing_values_are_named():
   config = smoke.get_config()
   with config.unlocked():
     del config.reference["vfa_tr_ms"]
@@ -47,18 +47,19 @@ def test_a_value_that_is_not_there_is_named():
 @pytest.mark.parametrize(
   ("config", "words"),
   [
-    (None, "get_config gives NoneType"),
-    (3, "get_config gives int"),
+    (None, "get_config returns NoneType"),
+    (3, "get_config returns int"),
     (ml_collections.ConfigDict({"seed": 0}), "it has no precision, methods, d"),
   ],
 )
-def test_what_is_no_configuration(config, words):
+def test_other_objects_than_configurations(config, words):
   for check in (check_values, with_files):
     with pytest.raises(UserError, match=words):
       check(config)
 
 
-def test_a_dictionary_wants_steps_and_ranges():
+def test_axes_of_the_dictionary():
+  """They need a positive step, and a range that rises."""
   for name, value in (("step_percent", 0.0), ("t1_ms", (500.0, 100.0))):
     config = smoke.get_config()
     config.dictionary[name] = value

@@ -5,6 +5,8 @@ import shutil
 
 from edits import Damage
 
+from mrf_jax.inference.bundle import description_checksum
+
 
 def of_bundle() -> dict[str, Damage]:
   damages: dict[str, Damage] = {
@@ -16,9 +18,10 @@ def of_bundle() -> dict[str, Damage]:
     def edit(path):
       file = path / "model.json"
       found = json.loads(file.read_text())
-      # As if written so by another program.
-      del found["sha256"]
       found = change(found) or found
+      if isinstance(found, dict):
+        # As if written so by another program.
+        found["sha256"]["description"] = description_checksum(found)
       file.write_text(json.dumps(found))
 
     damages[f"model.json: {label}"] = edit

@@ -1,4 +1,4 @@
-"""A simulated head's k-space as ISMRMRD, and back to its signals."""
+"""K-space of a simulated head, written as ISMRMRD and imported again."""
 
 import numpy as np
 import pytest
@@ -58,20 +58,19 @@ def scanned(tmp_path_factory):
   return subject, path
 
 
-def test_the_signals_are_those_of_the_scan_but_for_a_factor(scanned):
+def test_signals_but_for_a_factor(scanned):
+  """Estimated coils leave a complex factor in each voxel."""
   subject, path = scanned
-  raw = RawSeries(path, Acquisition(subject.sequence, WINDOW, 4))
-  found = raw.signals(subject.mask)
-  wanted = subject.signals
-  # Estimated coils leave a factor in each voxel.
-  alike = np.abs(np.einsum("vt,vt->v", found, wanted.conj()))
-  alike /= np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
-  assert np.median(alike) > 0.999
-  assert np.mean(alike > 0.99) > 0.9
+  signals = RawSeries(path, subject.acquisition).signals(subject.mask)
+  expected = subject.signals
+  cosine = np.abs(np.einsum("vt,vt->v", signals, expected.conj()))
+  cosine /= np.linalg.norm(signals, axis=1) * np.linalg.norm(expected, axis=1)
+  assert np.median(cosine) > 0.999
+  assert np.mean(cosine > 0.99) > 0.9
 
 
-def test_room_is_asked_for_before_it_is_written(scanned, tmp_path, monkeypatch):
-  """HDF5 dies of files that cannot become as large as they have to."""
+def test_file_size_limit_is_checked_first(scanned, tmp_path, monkeypatch):
+  """HDF5 crashes when a file cannot grow to the size that it needs."""
   raw = load_raw_data(scanned[1])
   n_slices = int(raw.slices.max()) + 1
   samples = raw.samples.reshape(n_slices, -1, *raw.samples.shape[1:])
@@ -91,17 +90,17 @@ def test_room_is_asked_for_before_it_is_written(scanned, tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_the_voxels_lie_where_they_did(scanned):
+def test_affine_of_the_scan(scanned):
   subject, path = scanned
-  raw = RawSeries(path, Acquisition(subject.sequence, WINDOW, 4))
+  raw = RawSeries(path, subject.acquisition)
   np.testing.assert_allclose(raw.affine, subject.affine, atol=1e-3)
   assert raw.field_strength_t == subject.field_strength_t
 
 
-def test_simulated_it_is_called_simulated(scanned):
+def test_provenance_calls_it_simulated(scanned):
   subject, path = scanned
-  raw = RawSeries(path, Acquisition(subject.sequence, WINDOW, 4))
-  done = import_scan(
+  raw = RawSeries(path, subject.acquisition)
+  imported = import_scan(
     raw,
     raw.affine,
     subject.acquisition,
@@ -109,7 +108,8 @@ def test_simulated_it_is_called_simulated(scanned):
     field_strength_t=1.5,
     align=True,
   )
-  assert done.subject.provenance.startswith("simulated by mrf_jax, imported")
-  # The brain is bright; its mask without a skull is about the same.
-  both = done.subject.mask & subject.mask
+  provenance = imported.subject.provenance
+  assert provenance.startswith("simulated by mrf_jax, imported")
+  # Without a skull the default mask is about the mask of the brain.
+  both = imported.subject.mask & subject.mask
   assert both.sum() > 0.9 * subject.mask.sum()

@@ -1,4 +1,4 @@
-"""A subject from files, and files that make none."""
+"""Import of a scan from files, and files that do not fit."""
 
 import nibabel
 import numpy as np
@@ -7,6 +7,7 @@ import pytest
 from mrf_jax import UserError, load_subject, make_sequence, save_subject
 from mrf_jax.importing.scan import align_phases, import_scan
 from mrf_jax.importing.series import open_series
+from mrf_jax.sequence.acquisition import Acquisition
 
 SHAPE = (16, 18, 3)
 N_FRAMES = 10
@@ -14,7 +15,7 @@ AFFINE = np.array(
   [[0, 2.0, 0, -15], [-2.0, 0, 0.5, 17], [0, 0.1, 5.0, -9], [0, 0, 0, 1]]
 )
 SEQUENCE = make_sequence(np.full(N_FRAMES, 30.0), 12.0, 2.0)
-OPTIONS = {"name": "A", "window": 1, "stride": 1, "field_strength_t": 1.5}
+OPTIONS = {"name": "A", "field_strength_t": 1.5}
 UNITS = {"t1_ms": "s", "t2_ms": "ms"}
 
 
@@ -52,14 +53,17 @@ def run(paths, **options):
   maps = {name: paths[name] for name in ("pd", "t1_ms", "t2_ms")}
   options = {"mask_path": paths["mask"], "map_paths": maps, **options}
   options.setdefault("units", UNITS)
-  return import_scan(series, series.affine, SEQUENCE, **OPTIONS, **options)
+  acquisition = Acquisition(SEQUENCE)
+  return import_scan(series, series.affine, acquisition, **OPTIONS, **options)
 
 
-def test_what_goes_in_comes_out_of_the_subject_file(files, tmp_path):
+def test_subject_file_has_the_inputs(files, tmp_path):
   paths, volumes = files
-  done = run(paths)
-  assert done.said == ("the mask and the bright voxels overlap by 1.00 (Dice)",)
-  save_subject(done.subject, tmp_path / "a.h5")
+  imported = run(paths)
+  assert imported.assumptions == (
+    "the mask and the bright voxels overlap by 1.00 (Dice)",
+  )
+  save_subject(imported.subject, tmp_path / "a.h5")
   subject = load_subject(tmp_path / "a.h5")
   mask = inside().transpose(2, 1, 0)
   np.testing.assert_array_equal(subject.mask, mask)
@@ -80,11 +84,11 @@ def test_what_goes_in_comes_out_of_the_subject_file(files, tmp_path):
 
 def test_without_mask_and_maps(files):
   paths, _ = files
-  done = run(paths, mask_path=None, map_paths=None)
-  assert done.subject.maps is None
-  (said,) = done.said
-  assert "no mask" in said and said in done.subject.provenance
-  wrong = done.subject.mask ^ inside().transpose(2, 1, 0)
+  imported = run(paths, mask_path=None, map_paths=None)
+  assert imported.subject.maps is None
+  (sentence,) = imported.assumptions
+  assert "no mask" in sentence and sentence in imported.subject.provenance
+  wrong = imported.subject.mask ^ inside().transpose(2, 1, 0)
   assert np.count_nonzero(wrong) < 0.15 * np.count_nonzero(inside())
 
 
@@ -95,15 +99,15 @@ def test_maps_and_mask_of_another_grid(files):
   for name in ("mask", "t1_ms"):
     doubled = volumes[name].repeat(2, 0).repeat(2, 1)
     nibabel.save(nibabel.Nifti1Image(doubled, finer), paths[name])
-  done = run(paths)
+  imported = run(paths)
   mask = inside().transpose(2, 1, 0)
-  np.testing.assert_array_equal(done.subject.mask, mask)
+  np.testing.assert_array_equal(imported.subject.mask, mask)
   np.testing.assert_allclose(
-    done.subject.maps.t1_ms,
+    imported.subject.maps.t1_ms,
     1000 * volumes["t1_ms"].transpose(2, 1, 0)[mask],
     rtol=1e-4,
   )
-  assert sum("resampled" in s for s in done.said) == 2
+  assert sum("resampled" in s for s in imported.assumptions) == 2
 
 
 def test_voxels_without_a_valid_map(files):
@@ -113,17 +117,17 @@ def test_voxels_without_a_valid_map(files):
   nibabel.save(nibabel.Nifti1Image(volumes["t1_ms"], AFFINE), paths["t1_ms"])
   with pytest.raises(UserError, match=r"2 of .*no valid t1_ms.*\[6, 8, 1\]"):
     run(paths)
-  done = run(paths, leave_out_invalid=True)
-  assert np.count_nonzero(done.subject.mask) == np.count_nonzero(inside()) - 2
-  assert any("2 of" in said for said in done.said)
+  imported = run(paths, leave_out_invalid=True)
+  assert imported.subject.n_voxels == np.count_nonzero(inside()) - 2
+  assert any("2 of" in sentence for sentence in imported.assumptions)
 
 
-def test_a_wrong_unit_is_named(files):
+def test_wrong_unit_is_named(files):
   with pytest.raises(UserError, match=r"--t1_unit=s"):
     run(files[0], units={})
 
 
-def test_a_mirrored_mask_is_named(files):
+def test_mirrored_mask_is_named(files):
   paths, volumes = files
   mirrored = volumes["mask"][::-1].copy()
   nibabel.save(nibabel.Nifti1Image(mirrored, AFFINE), paths["mask"])
@@ -131,12 +135,12 @@ def test_a_mirrored_mask_is_named(files):
     run(paths)
 
 
-def test_frames_must_be_those_of_the_train(files):
+def test_images_must_fit_the_windows(files):
   series = open_series(files[0]["scan"])
   for window, stride in ((3, 1), (1, 2)):
-    options = {**OPTIONS, "window": window, "stride": stride}
+    acquisition = Acquisition(SEQUENCE, window, stride)
     with pytest.raises(UserError, match="10 images, but 10 frames"):
-      import_scan(series, series.affine, SEQUENCE, **options)
+      import_scan(series, series.affine, acquisition, **OPTIONS)
 
 
 def test_some_maps_are_missing(files):
@@ -149,5 +153,5 @@ def test_phases_are_aligned():
   rng = np.random.default_rng(0)
   real = np.sort(rng.normal(size=(50, 40)), 1) + 0.5
   turned = real * np.exp(2j * np.pi * rng.random((50, 1)))
-  found = align_phases(turned.astype(np.complex64))
-  np.testing.assert_allclose(found, real, atol=1e-5)
+  aligned = align_phases(turned.astype(np.complex64))
+  np.testing.assert_allclose(aligned, real, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Complex series of every format, and what is wrong with damaged ones."""
+"""Series of images in every format, and in damaged files."""
 
 import gzip
 
@@ -30,7 +30,7 @@ def nifti(path, values, affine=AFFINE, kind=nibabel.Nifti1Image):
 
 
 def matlab73(path, **variables):
-  """As MATLAB writes: axes reversed, complex numbers as pairs."""
+  """File as MATLAB 7.3 writes it: reversed axes, complex numbers as pairs."""
   with h5py.File(path, "w", userblock_size=512) as file:
     for name, values in variables.items():
       pair = np.dtype([("real", "f4"), ("imag", "f4")])
@@ -43,7 +43,7 @@ def matlab73(path, **variables):
 
 
 def write(kind, folder, images):
-  """Arguments of `open_series` for the images in one format."""
+  """Writes the images in one format; returns arguments of `open_series`."""
   real, imaginary = images.real.copy(), images.imag.copy()
   if kind in ("scan.nii", "scan.nii.gz"):
     return {"path": nifti(folder / kind, images)}
@@ -57,7 +57,7 @@ def write(kind, folder, images):
   if kind == "five axes":
     return {"path": nifti(folder / "s.nii", np.stack([real, imaginary], -1))}
   if kind == "scaled":
-    # 16 bits of a range, as converters of scanner images write.
+    # Scaled 16-bit integers, as converters of scanner images write them.
     paths = []
     for name, values in (("re", real), ("im", imaginary)):
       image = nibabel.Nifti1Image(values, AFFINE)
@@ -69,11 +69,10 @@ def write(kind, folder, images):
     scipy.io.savemat(folder / "a.mat", {"scan": images, "fa": np.arange(9.0)})
     return {"path": folder / "a.mat"}
   if kind == "mat73":
-    found = {"scan": images, "other": np.zeros((3, 1))}
-    return {"path": matlab73(folder / "a.mat", **found)}
+    path = matlab73(folder / "a.mat", scan=images, other=np.zeros((3, 1)))
+    return {"path": path}
   if kind == "mat73 pair":
-    found = {"re": real, "im": imaginary}
-    path = matlab73(folder / "a.mat", **found)
+    path = matlab73(folder / "a.mat", re=real, im=imaginary)
     return {"path": path, "variable": "re", "imaginary_variable": "im"}
   if kind == "npz":
     np.savez_compressed(folder / "a.npz", scan=images, tr=np.ones(3))
@@ -104,7 +103,8 @@ def test_every_format_gives_the_same_signals(
   kind, images, tmp_path, monkeypatch
 ):
   # Several pieces, the last one shorter.
-  monkeypatch.setattr("mrf_jax.importing.series._PIECE", 4 * 5 * 3 * 8 * 2)
+  two_images = 4 * 5 * 3 * 8 * 2
+  monkeypatch.setattr("mrf_jax.importing.series._PIECE_BYTES", two_images)
   series = open_series(**write(kind, tmp_path, images))
   assert series.shape == SHAPE
   has_affine = kind in KINDS[:6]
@@ -113,18 +113,18 @@ def test_every_format_gives_the_same_signals(
     np.testing.assert_allclose(series.affine, AFFINE, atol=1e-5)
   mask = np.random.default_rng(1).random(SHAPE[2::-1]) < 0.4
   atol = 2e-4 if kind == "scaled" else 0
-  found = series.signals(mask)
-  assert found.dtype == np.complex64
-  wanted = images.transpose(2, 1, 0, 3)[mask]
-  np.testing.assert_allclose(found, wanted, atol=atol)
+  signals = series.signals(mask)
+  assert signals.dtype == np.complex64
+  expected = images.transpose(2, 1, 0, 3)[mask]
+  np.testing.assert_allclose(signals, expected, atol=atol)
   np.testing.assert_allclose(
     series.mean_magnitude(), np.abs(images).mean(-1), rtol=1e-4, atol=atol
   )
 
 
-@pytest.mark.parametrize("full", [np.pi, 180.0, 4096.0])
-def test_magnitude_and_phase_are_no_parts(full, images, tmp_path):
-  phase = np.angle(images) * full / np.pi
+@pytest.mark.parametrize("half_turn", [np.pi, 180.0, 4096.0])
+def test_magnitude_and_phase_are_refused(half_turn, images, tmp_path):
+  phase = np.angle(images) * half_turn / np.pi
   np.save(tmp_path / "m.npy", np.abs(images).astype(np.float32))
   np.save(tmp_path / "p.npy", phase.astype(np.float32))
   paths = {"path": tmp_path / "m.npy", "imaginary_path": tmp_path / "p.npy"}
@@ -144,13 +144,13 @@ def test_axes_in_any_order(axes, images, tmp_path):
   )
 
 
-def test_voxels_stay_where_the_file_puts_them(images, tmp_path):
+def test_affine_follows_the_axes(images, tmp_path):
   """A coronal series: slices along the file's second axis."""
   path = nifti(tmp_path / "a.nii", images)
   series = open_series(path, axes="xzyt")
   assert series.shape == (4, 3, 5, 7)
-  there = AFFINE @ [1, 2, 0, 1]
-  np.testing.assert_allclose(series.affine @ [1, 0, 2, 1], there)
+  position = AFFINE @ [1, 2, 0, 1]
+  np.testing.assert_allclose(series.affine @ [1, 0, 2, 1], position)
 
 
 def test_a_single_slice(images, tmp_path):
@@ -158,9 +158,8 @@ def test_a_single_slice(images, tmp_path):
   series = open_series(tmp_path / "a.npy")
   assert series.shape == (4, 5, 1, 7)
   mask = np.ones((1, 5, 4), bool)
-  found = series.signals(mask)
   np.testing.assert_array_equal(
-    found, images[:, :, 0].transpose(1, 0, 2)[mask[0]]
+    series.signals(mask), images[:, :, 0].transpose(1, 0, 2)[mask[0]]
   )
 
 
@@ -173,7 +172,7 @@ def test_metres_become_millimetres(images, tmp_path):
 
 
 class Evil:
-  """Pickled, it would write a file where it is read."""
+  """Object that writes a file when it is unpickled."""
 
   def __reduce__(self):
     return open, ("evil", "w")
@@ -183,14 +182,14 @@ class Evil:
   "kind", ["scan.nii", "scan.nii.gz", "mat5", "mat73", "npz", "npy"]
 )
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
-def test_a_file_cut_short_is_one_line(kind, share, images, tmp_path):
-  asked = write(kind, tmp_path, images)
-  data = asked["path"].read_bytes()
-  asked["path"].write_bytes(data[: int(share * len(data))])
+def test_truncated_file(kind, share, images, tmp_path):
+  options = write(kind, tmp_path, images)
+  data = options["path"].read_bytes()
+  options["path"].write_bytes(data[: int(share * len(data))])
   with pytest.raises(UserError) as caught:
-    open_series(**asked).signals(np.ones(SHAPE[2::-1], bool))
+    open_series(**options).signals(np.ones(SHAPE[2::-1], bool))
   message = str(caught.value)
-  assert str(asked["path"]) in message and "\n" not in message
+  assert str(options["path"]) in message and "\n" not in message
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
@@ -209,21 +208,21 @@ def test_nothing_is_unpickled(suffix, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("offset", [0, 100, 348])
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
-def test_values_never_begin_within_the_header(offset, suffix, images, tmp_path):
-  """What nibabel wrote, though vox_offset says otherwise (nifti1.h)."""
+def test_offset_within_the_header(offset, suffix, images, tmp_path):
+  """A vox_offset within the header means the header's end (nifti1.h)."""
   nifti(tmp_path / "a.nii", images)
   data = bytearray((tmp_path / "a.nii").read_bytes())
   data[108:112] = np.float32(offset).tobytes()
   path = tmp_path / f"b.{suffix}"
   path.write_bytes(gzip.compress(data) if suffix == "nii.gz" else data)
-  found = open_series(path).signals(np.ones(SHAPE[2::-1], bool))
+  signals = open_series(path).signals(np.ones(SHAPE[2::-1], bool))
   np.testing.assert_array_equal(
-    found, images.transpose(2, 1, 0, 3).reshape(-1, SHAPE[-1])
+    signals, images.transpose(2, 1, 0, 3).reshape(-1, SHAPE[-1])
   )
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
-def test_extensions_are_stepped_over(kind, images, tmp_path):
+def test_header_extensions_are_skipped(kind, images, tmp_path):
   image = kind(images, AFFINE)
   image.header.extensions.append(
     nibabel.nifti1.Nifti1Extension("comment", b"x" * 999)
@@ -231,26 +230,25 @@ def test_extensions_are_stepped_over(kind, images, tmp_path):
   nibabel.save(image, tmp_path / "a.nii.gz")
   stored = nibabel.load(tmp_path / "a.nii.gz")
   assert stored.dataobj.offset > 1300
-  found = open_series(tmp_path / "a.nii.gz").signals(
+  signals = open_series(tmp_path / "a.nii.gz").signals(
     np.ones(SHAPE[2::-1], bool)
   )
   np.testing.assert_array_equal(
-    found,
+    signals,
     np.asarray(stored.dataobj).transpose(2, 1, 0, 3).reshape(-1, SHAPE[-1]),
   )
 
 
-def test_what_follows_the_last_value(images, tmp_path):
+def test_bytes_after_the_values(images, tmp_path):
   path = nifti(tmp_path / "a.nii", images)
   data = path.read_bytes()
   path = tmp_path / "a.nii.gz"
   path.write_bytes(gzip.compress(data + bytes(1000)))
   mask = np.ones(SHAPE[2::-1], bool)
-  found = open_series(path).signals(mask)
-  np.testing.assert_array_equal(found, images.transpose(2, 1, 0, 3)[mask])
+  signals = open_series(path).signals(mask)
+  np.testing.assert_array_equal(signals, images.transpose(2, 1, 0, 3)[mask])
   packed = bytearray(path.read_bytes())
-  # Of the checksum.
-  packed[-8] ^= 1
+  packed[-8] ^= 1  # in the checksum of gzip
   path.write_bytes(packed)
   with pytest.raises(UserError, match="CRC check failed"):
     open_series(path).signals(mask)
@@ -259,7 +257,7 @@ def test_what_follows_the_last_value(images, tmp_path):
     open_series(path).signals(mask)
 
 
-def test_a_header_that_claims_too_much(images, tmp_path):
+def test_header_that_claims_too_much(images, tmp_path):
   path = nifti(tmp_path / "a.nii", images)
   data = bytearray(path.read_bytes())
   data[42:50] = np.array([32767] * 4, "<i2").tobytes()
@@ -276,7 +274,7 @@ def test_a_header_that_claims_too_much(images, tmp_path):
     open_series(tmp_path / "c.mat")
 
 
-def test_not_a_number_is_counted(images, tmp_path):
+def test_nan_is_counted(images, tmp_path):
   images[1, 2, 0, 3] = np.nan
   np.save(tmp_path / "a.npy", images)
   with pytest.raises(UserError, match="1 voxels"):
@@ -305,7 +303,7 @@ def test_arrays_that_are_no_series(values, options, words, tmp_path):
     open_series(tmp_path / "a.npy", **options)
 
 
-def test_parts_that_are_not_alike(images, tmp_path):
+def test_parts_that_do_not_match(images, tmp_path):
   np.save(tmp_path / "re.npy", images.real)
   for values, words in (
     (images.imag[..., :5], "shape"),
@@ -317,7 +315,7 @@ def test_parts_that_are_not_alike(images, tmp_path):
       open_series(tmp_path / "re.npy", imaginary_path=tmp_path / "im.npy")
 
 
-def test_which_variable(images, tmp_path):
+def test_choice_of_variable(images, tmp_path):
   scipy.io.savemat(
     tmp_path / "a.mat", {"a": images, "b": images, "c": {"x": 1}}
   )
@@ -332,7 +330,7 @@ def test_which_variable(images, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.mat", "a.npy", "a.npz", "a.dcm"])
-def test_no_such_file_and_other_files(name, tmp_path):
+def test_missing_and_other_files(name, tmp_path):
   with pytest.raises(UserError, match="no such file"):
     open_series(tmp_path / name)
   (tmp_path / name).write_text(

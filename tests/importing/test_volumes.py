@@ -1,4 +1,4 @@
-"""Maps and masks on another grid, the default mask, and what is implausible."""
+"""Maps and masks on another grid, default mask, and plausibility checks."""
 
 import nibabel
 import numpy as np
@@ -22,11 +22,11 @@ AFFINE = np.array(
 GRID = Grid((20, 24, 4), AFFINE)
 
 
-def plane_of_places(affine, shape):
+def ramp(affine, shape):
   """A linear function of the RAS position at every voxel."""
   index = np.indices(shape).reshape(3, -1).T
-  places = nibabel.affines.apply_affine(affine, index)
-  return (places @ [3.0, -2.0, 1.0] + 500).reshape(shape).astype(np.float32)
+  positions = nibabel.affines.apply_affine(affine, index)
+  return (positions @ [3.0, -2.0, 1.0] + 500).reshape(shape).astype(np.float32)
 
 
 def save(path, values, affine):
@@ -34,42 +34,40 @@ def save(path, values, affine):
   return path
 
 
-def test_the_same_grid_is_read_as_it_is(tmp_path):
+def test_same_grid_is_not_resampled(tmp_path):
   values = np.random.default_rng(0).random(GRID.shape, np.float32)
   path = save(tmp_path / "a.nii", values, AFFINE)
-  found, resampled = read_on_grid(path, GRID)
+  volume, resampled = read_on_grid(path, GRID)
   assert not resampled
-  np.testing.assert_array_equal(found, values)
+  np.testing.assert_array_equal(volume, values)
 
 
 @pytest.mark.parametrize("flips", [(), (0,), (1, 2)])
-def test_another_grid_gives_the_same_places(flips, tmp_path):
-  """Linear interpolation gives a linear function back, wherever it lies."""
+def test_other_grid_is_resampled(flips, tmp_path):
+  """Linear interpolation is exact for a linear function."""
   shape = (80, 90, 30)
   affine = np.diag([1.5, 1.2, 2.0, 1.0])
   affine[:3, 3] = -60, -60, -10
-  values = plane_of_places(affine, shape)
+  values = ramp(affine, shape)
   for axis in flips:
     values = np.flip(values, axis)
     mirror = np.eye(4)
     mirror[axis, axis], mirror[axis, 3] = -1, shape[axis] - 1
     affine = affine @ mirror
   path = save(tmp_path / "a.nii.gz", np.ascontiguousarray(values), affine)
-  found, resampled = read_on_grid(path, GRID)
+  volume, resampled = read_on_grid(path, GRID)
   assert resampled
-  np.testing.assert_allclose(
-    found, plane_of_places(AFFINE, GRID.shape), atol=1e-2
-  )
+  np.testing.assert_allclose(volume, ramp(AFFINE, GRID.shape), atol=1e-2)
 
 
-def test_voxels_beyond_the_file_are_marked(tmp_path):
+def test_voxels_outside_are_nan(tmp_path):
   values = np.ones((20, 24, 2), np.float32)
-  found, _ = read_on_grid(save(tmp_path / "a.nii", values, AFFINE), GRID)
-  assert np.isfinite(found[:, :, :2]).all()
-  assert np.isnan(found[:, :, 2:]).all()
+  volume, _ = read_on_grid(save(tmp_path / "a.nii", values, AFFINE), GRID)
+  assert np.isfinite(volume[:, :, :2]).all()
+  assert np.isnan(volume[:, :, 2:]).all()
 
 
-def test_a_volume_elsewhere_is_refused(tmp_path):
+def test_volume_elsewhere_is_refused(tmp_path):
   affine = AFFINE.copy()
   affine[2, 3] += 500
   path = save(tmp_path / "a.nii", np.ones(GRID.shape, np.float32), affine)
@@ -106,7 +104,7 @@ def head(shape=(40, 48, 3)):
   return image.astype(np.float32), ball.transpose(2, 1, 0)
 
 
-def test_the_default_mask_is_the_object():
+def test_default_mask_is_the_object():
   image, ball = head()
   mask = default_mask(image)
   assert np.count_nonzero(mask ^ ball) < 0.02 * np.count_nonzero(ball)
@@ -119,13 +117,13 @@ def test_the_default_mask_is_the_object():
   ("size", "words"),
   [(0.002, "metres"), (2000.0, "micrometres"), (1e7, "1e\\+07")],
 )
-def test_voxels_that_no_scan_has(size, words):
+def test_implausible_voxel_sizes(size, words):
   check_voxels(np.diag([2.0, 2, 5, 1]))
   with pytest.raises(UserError, match=words):
     check_voxels(np.diag([size, size, size, 1]))
 
 
-def test_masks_that_do_not_belong_to_the_scan():
+def test_masks_that_do_not_fit():
   image, ball = head()
   bright = default_mask(image)
   check_mask(ball, image, bright)
@@ -151,7 +149,7 @@ def test_masks_that_do_not_belong_to_the_scan():
     (80.0, 800.0, ("ms", "ms"), "exchanged"),
   ],
 )
-def test_times_that_no_body_has(t1, t2, units, words):
+def test_implausible_times(t1, t2, units, words):
   ones = np.ones(9, np.float32)
   maps = Maps(pd=ones, t1_ms=ones * t1, t2_ms=ones * t2)
   with pytest.raises(UserError, match=words):
@@ -160,7 +158,7 @@ def test_times_that_no_body_has(t1, t2, units, words):
   check_times(maps, {"t1_ms": "ms", "t2_ms": "ms"})
 
 
-def test_a_mask_with_x_and_y_exchanged_is_named():
+def test_mask_with_exchanged_axes():
   image = np.zeros((24, 24, 4), np.float32)
   image[6:18, 2:20] = 1.0  # x, y, slice
   bright = image.transpose(2, 1, 0) > 0

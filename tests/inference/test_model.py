@@ -1,19 +1,20 @@
-"""One network with dropout, several networks, and scans they refuse."""
+"""Passes with dropout, ensembles, and scans that do not fit the model."""
 
 import dataclasses
 
 import numpy as np
 import pytest
-from tests.test_inference import NETWORKS, head, make_model, make_subject
 
 from mrf_jax.errors import UserError
 from mrf_jax.inference.model import (
+  reconstruct,
   reconstruct_ensemble,
   reconstruct_with_deviations,
 )
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
+from tests.inference.examples import NETWORKS, head, make_model, make_subject
 
 
 def dropout_model(rate=0.3, n_outputs=3):
@@ -23,38 +24,39 @@ def dropout_model(rate=0.3, n_outputs=3):
   return make_model(network, 2)
 
 
-def test_passes_have_the_mean_and_the_spread_of_single_ones():
+def test_many_passes_equal_pairs():
+  """Their mean and variance are those of many pairs of passes."""
   model, subject = dropout_model(), make_subject(head())
-  # Passes are independent: two of another seed are two more.
+  # Passes are independent: pairs of other seeds are further passes.
   pairs = [
     reconstruct_with_deviations(model, subject, n_passes=2, seed=seed)
     for seed in range(60)
   ]
-  found, deviations = reconstruct_with_deviations(model, subject, n_passes=120)
+  maps, deviations = reconstruct_with_deviations(model, subject, n_passes=120)
   means = np.mean([maps.stack() for maps, _ in pairs], 0)
   spread = np.mean([sd.stack() ** 2 for _, sd in pairs], 0) ** 0.5
   typical = deviations.stack().mean()
   assert typical > 0.01
-  error = np.abs(found.stack() - means).mean() / typical
+  error = np.abs(maps.stack() - means).mean() / typical
   assert error < 3 / np.sqrt(120)
   np.testing.assert_allclose(
     spread.mean(0), deviations.stack().mean(0), rtol=0.1
   )
 
 
-def test_passes_of_one_seed_are_the_same_again_and_of_another_are_not():
+def test_the_seed_determines_the_passes():
   model, subject = dropout_model(), make_subject(head())
-  one, same, other = (
+  first, same, other = (
     reconstruct_with_deviations(model, subject, n_passes=3, seed=seed)
     for seed in (1, 1, 2)
   )
-  np.testing.assert_array_equal(one[0].stack(), same[0].stack())
-  np.testing.assert_array_equal(one[1].stack(), same[1].stack())
-  assert not np.allclose(one[0].stack(), other[0].stack())
+  np.testing.assert_array_equal(first[0].stack(), same[0].stack())
+  np.testing.assert_array_equal(first[1].stack(), same[1].stack())
+  assert not np.allclose(first[0].stack(), other[0].stack())
 
 
-def test_voxels_and_tiles_drop_features_of_their_own():
-  # All voxels show the same: what sets them apart is what is dropped.
+def test_dropout_differs_between_voxels():
+  """Voxels of equal signals differ only by what is dropped."""
   model, subject = dropout_model(), make_subject(np.ones((1, 40, 40), bool))
   subject.signals[:] = subject.signals[:1]
   maps, _ = reconstruct_with_deviations(model, subject, n_passes=2)
@@ -63,7 +65,7 @@ def test_voxels_and_tiles_drop_features_of_their_own():
 
 
 @pytest.mark.parametrize("method", NETWORKS)
-def test_without_dropout_passes_change_nothing(method):
+def test_passes_without_dropout_change_nothing(method):
   model, subject = make_model(*NETWORKS[method]), make_subject(head())
   if model.has_dropout:
     model = dropout_model(rate=0.0)
@@ -73,12 +75,12 @@ def test_without_dropout_passes_change_nothing(method):
   assert none is None and still_none is None
 
 
-def test_predicted_variance_and_that_of_passes_add_up():
+def test_predicted_and_pass_variance_add_up():
   subject = make_subject(head())
   both = dropout_model(rate=1e-7, n_outputs=6)
   _, predicted = reconstruct_with_deviations(both, subject)
   _, with_passes = reconstruct_with_deviations(both, subject, n_passes=4)
-  # Nothing is dropped at this rate.
+  # At this rate nothing is dropped.
   np.testing.assert_allclose(with_passes.stack(), predicted.stack(), rtol=1e-4)
   both = dropout_model(rate=0.3, n_outputs=6)
   _, more = reconstruct_with_deviations(both, subject, n_passes=40)
@@ -98,7 +100,7 @@ def _first_maps(variables):
   return {**variables, "params": {**variables["params"], "maps": layer}}
 
 
-def test_an_ensemble_is_the_mean_and_the_spread_of_its_members():
+def test_ensemble_mean_and_deviation():
   subject = make_subject(head())
   network, reach = NETWORKS["cohen"]
   models = [
@@ -111,17 +113,17 @@ def test_an_ensemble_is_the_mean_and_the_spread_of_its_members():
     for high in (1.0, 2.0, 6.0)
   ]
   maps, deviations = reconstruct_ensemble(models, subject)
-  one, none = reconstruct_ensemble(models[:1], subject)
+  first, none = reconstruct_ensemble(models[:1], subject)
   assert none is None
-  # Members are 1, 2 and 6 times the first: their mean 3, deviation √7.
-  np.testing.assert_allclose(maps.stack(), 3 * one.stack(), rtol=1e-5)
+  # The models give 1, 2 and 6 times the same maps: mean 3, deviation √7.
+  np.testing.assert_allclose(maps.stack(), 3 * first.stack(), rtol=1e-5)
   np.testing.assert_allclose(
-    deviations.stack(), np.sqrt(7) * np.abs(one.stack()), rtol=1e-5
+    deviations.stack(), np.sqrt(7) * np.abs(first.stack()), rtol=1e-5
   )
 
 
 @pytest.mark.parametrize(
-  ("change", "said"),
+  ("change", "words"),
   [
     ({"window": 2}, "window is 2, the model needs 1"),
     ({"stride": 2}, "stride is 2, the model needs 1"),
@@ -138,7 +140,8 @@ def test_an_ensemble_is_the_mean_and_the_spread_of_its_members():
     ({"n_frames": 12}, "12 frames, the model needs 18"),
   ],
 )
-def test_another_scan_is_refused_with_both_values(change, said):
+def test_other_acquisitions_are_named(change, words):
+  """The error has the scan's value and the one that the model needs."""
   model, subject = make_model(*NETWORKS["cohen"]), make_subject(head())
   fields = dict(vars(subject.sequence))
   if "flip" in change:
@@ -151,5 +154,9 @@ def test_another_scan_is_refused_with_both_values(change, said):
   own = {name: v for name, v in change.items() if name in ("window", "stride")}
   acquisition = Acquisition(make_sequence(**fields), **own)
   other = dataclasses.replace(subject, acquisition=acquisition)
-  with pytest.raises(UserError, match=said):
-    reconstruct_ensemble([model], other)
+  for models, function in (
+    (model, reconstruct),
+    ([model], reconstruct_ensemble),
+  ):
+    with pytest.raises(UserError, match=words):
+      function(models, other)

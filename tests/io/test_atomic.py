@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and killed processes leave nothing."""
+"""Atomic writing: files appear complete or not at all."""
 
 import os
 import socket
@@ -19,13 +19,13 @@ from mrf_jax.io.atomic import (
 
 @pytest.fixture(scope="module")
 def dead() -> int:
-  """Number of a process that is no more."""
+  """Number of a process that has ended."""
   process = subprocess.Popen([sys.executable, "-c", ""])
   process.wait()
   return process.pid
 
 
-def test_a_failed_block_leaves_the_old_file(tmp_path):
+def test_failed_block_keeps_old_file(tmp_path):
   path = tmp_path / "a.csv"
   path.write_text("old")
   with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
@@ -36,28 +36,33 @@ def test_a_failed_block_leaves_the_old_file(tmp_path):
   assert os.listdir(tmp_path) == ["a.csv"]
 
 
-def test_what_dead_processes_left_goes_what_others_write_stays(tmp_path, dead):
+def test_leftovers_of_dead_processes_are_removed(tmp_path, dead):
+  """What running processes and other hosts are writing stays."""
   host = socket.gethostname().replace("-", "_")
-  gone = [f"{dead}@{host}-a.csv", f"{dead}-a.csv", f"{dead}@elsewhere-a.csv"]
+  removed = [
+    f"{dead}@{host}-a.csv",
+    f"{dead}-a.csv",
+    f"{dead}@elsewhere-a.csv",
+  ]
   kept = [
     f"{os.getppid()}@{host}-a.csv",
     f"{dead}@{host}-b.csv",
     f"{dead}@another-a.csv",
     "x-a.csv",
   ]
-  for name in (*gone, *kept):
+  for name in (*removed, *kept):
     (tmp_path / f".tmp-{name}").write_text("half")
-  # Another host's, of which nothing was heard for days.
-  os.utime(tmp_path / f".tmp-{gone[2]}", (0, 0))
+  # A file of another host that has not changed for days.
+  os.utime(tmp_path / f".tmp-{removed[2]}", (0, 0))
   with replacing(tmp_path / "a.csv") as temporary:
     temporary.write_text("new")
-  found = {path.name.removeprefix(".tmp-") for path in tmp_path.iterdir()}
-  assert found == {*kept, "a.csv"}
+  names = {path.name.removeprefix(".tmp-") for path in tmp_path.iterdir()}
+  assert names == {*kept, "a.csv"}
   assert (tmp_path / "a.csv").read_text() == "new"
 
 
-def test_what_an_earlier_process_of_our_number_left_goes(tmp_path):
-  """As in containers, where each run may be process 1."""
+def test_leftovers_of_our_number_are_removed(tmp_path):
+  """An earlier process had our number: in a container each run may be 1."""
   for suffix in ("a.csv", "new"):
     with replacing(tmp_path / suffix) as temporary:
       temporary.write_text("whole")
@@ -74,7 +79,7 @@ def test_what_an_earlier_process_of_our_number_left_goes(tmp_path):
   assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_in_the_way_is_named(tmp_path):
+def test_folder_in_the_way_is_named(tmp_path):
   (tmp_path / "a.csv").mkdir()
   with (
     pytest.raises(UserError, match=r"remove .*a\.csv, and the same command"),
@@ -83,7 +88,7 @@ def test_a_folder_in_the_way_is_named(tmp_path):
     pass
 
 
-def test_files_of_a_folder_change_together(tmp_path, dead):
+def test_files_change_together(tmp_path, dead):
   (tmp_path / f".new-{dead}").mkdir()
   for name in ("a", "b", "own"):
     (tmp_path / name).write_text("old")
@@ -92,11 +97,11 @@ def test_files_of_a_folder_change_together(tmp_path, dead):
     (new / "d").write_text("new")
     assert (tmp_path / "a").read_text() == "old"
     assert (tmp_path / "b").exists()
-  found = {path.name: path.read_text() for path in tmp_path.iterdir()}
-  assert found == {"a": "new", "d": "new", "own": "old"}
+  texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+  assert texts == {"a": "new", "d": "new", "own": "old"}
 
 
-def test_if_one_fails_all_stay(tmp_path):
+def test_failed_block_keeps_all_files(tmp_path):
   (tmp_path / "a").write_text("old")
   with (
     pytest.raises(ZeroDivisionError),
@@ -108,7 +113,7 @@ def test_if_one_fails_all_stay(tmp_path):
   assert (tmp_path / "a").read_text() == "old"
 
 
-def test_a_replaced_folder_has_nothing_of_the_old_one(tmp_path):
+def test_replaced_folder_has_no_old_file(tmp_path):
   for name in ("one", "two"):
     with replacing_folder(tmp_path / "model") as folder:
       (folder / name).write_text(name)
@@ -116,7 +121,7 @@ def test_a_replaced_folder_has_nothing_of_the_old_one(tmp_path):
   assert os.listdir(tmp_path) == ["model"]
 
 
-def test_room_is_asked_for_first(tmp_path, monkeypatch):
+def test_missing_room_is_an_error(tmp_path, monkeypatch):
   check_room(tmp_path, 1000)
   with pytest.raises(OSError, match="No space left"):
     check_room(tmp_path, 1 << 60)
@@ -125,7 +130,8 @@ def test_room_is_asked_for_first(tmp_path, monkeypatch):
     check_room(tmp_path, 1000)
 
 
-def test_a_folder_in_the_way_of_one_of_several_files_changes_none(tmp_path):
+def test_folder_in_the_way_changes_nothing(tmp_path):
+  """A folder has the name of one of several files that are replaced."""
   (tmp_path / "a").write_text("old")
   (tmp_path / "r").write_text("old")
   (tmp_path / "t2").mkdir()
@@ -138,7 +144,7 @@ def test_a_folder_in_the_way_of_one_of_several_files_changes_none(tmp_path):
   assert (tmp_path / "a").read_text() == (tmp_path / "r").read_text() == "old"
 
 
-def test_a_mixture_of_files_has_no_record(tmp_path, monkeypatch):
+def test_interrupted_move_leaves_no_record(tmp_path, monkeypatch):
   for name in ("a", "r", "z"):
     (tmp_path / name).write_text("old")
   moved = []
@@ -161,21 +167,22 @@ def test_a_mixture_of_files_has_no_record(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_no_folder_where_one_is_to_be_is_named(tmp_path, link):
+def test_file_in_the_way_of_folder(tmp_path, link):
+  """A file or a link has the name of a folder that is to be written."""
   path = tmp_path / "model"
   if link:
     path.symlink_to("nowhere")
   else:
     path.write_text("a user's own")
   with (
-    pytest.raises(UserError, match=r"model: is no folder.*remove"),
+    pytest.raises(UserError, match=r"model: is not a folder.*remove"),
     replacing_folder(path),
   ):
     raise AssertionError("hours of training")
   assert os.path.lexists(path)
 
 
-def test_if_the_new_folder_cannot_come_the_old_one_stays(tmp_path, monkeypatch):
+def test_failed_move_keeps_old_folder(tmp_path, monkeypatch):
   path = tmp_path / "model"
   with replacing_folder(path) as folder:
     (folder / "a").write_text("old")

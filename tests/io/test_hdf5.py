@@ -1,4 +1,4 @@
-"""HDF5 files that lead to other files, or claim what no file can hold."""
+"""HDF5 files with links to other files, false claims or changed values."""
 
 import h5py
 import numpy as np
@@ -46,7 +46,7 @@ TRICKS = (external_link, soft_link, virtual, external_storage, huge)
 
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("reader", READERS)
-def test_it_is_refused_in_one_line(reader, trick, tmp_path):
+def test_tricks_are_one_line(reader, trick, tmp_path):
   function, name = READERS[reader]
   secret = tmp_path / "secret.h5"
   with h5py.File(secret, "w") as file:
@@ -57,16 +57,16 @@ def test_it_is_refused_in_one_line(reader, trick, tmp_path):
     trick(file, name, str(secret))
   with pytest.raises(UserError) as error:
     function(path)
-  said = str(error.value)
-  assert said.startswith(str(path)) and "\n" not in said
+  message = str(error.value)
+  assert message.startswith(str(path)) and "\n" not in message
   words = {
     "external_link": "link to another file",
     "soft_link": "is a link",
   }
-  assert words.get(trick.__name__, "") in said
+  assert words.get(trick.__name__, "") in message
 
 
-def test_a_group_in_another_file_is_not_entered(tmp_path):
+def test_group_in_another_file(tmp_path):
   with h5py.File(tmp_path / "other.h5", "w") as file:
     file["sequence/flip_angles_deg"] = np.ones(3)
   with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -76,14 +76,14 @@ def test_a_group_in_another_file_is_not_entered(tmp_path):
     load_subject(tmp_path / "a.h5")
 
 
-def test_a_group_that_holds_itself_is_no_trap(tmp_path):
+def test_group_that_contains_itself(tmp_path):
   with h5py.File(tmp_path / "a.h5", "w") as file:
     file.create_group("a")["again"] = file["/"]
   with pytest.raises(UserError, match="not an mrf-subject"):
     load_subject(tmp_path / "a.h5")
 
 
-def test_every_changed_byte_of_values_is_found(tmp_path):
+def test_every_changed_byte_is_found(tmp_path):
   path = tmp_path / "a.h5"
   values = np.arange(12, dtype=np.float32).reshape(3, 4)
   with h5py.File(path, "w") as file:
@@ -102,7 +102,7 @@ def test_every_changed_byte_of_values_is_found(tmp_path):
         check_unchanged(dataset, dataset[()])
 
 
-def test_values_of_others_have_no_checksum(tmp_path):
+def test_values_without_checksum(tmp_path):
   with h5py.File(tmp_path / "a.h5", "w") as file:
     file["values"] = np.ones(3)
     check_unchanged(file["values"], np.zeros(3))
@@ -112,7 +112,7 @@ def test_values_of_others_have_no_checksum(tmp_path):
 
 
 def lists(path, kind):
-  """Lists of 5 numbers, as ISMRMRD has them, or texts of 5 letters."""
+  """Writes lists of 5 numbers, as in ISMRMRD, or texts of 5 letters."""
   with h5py.File(path, "w") as file:
     if kind == "text":
       file["values"] = ["fives", "eight"]
@@ -136,7 +136,7 @@ def lists(path, kind):
 @pytest.mark.parametrize(
   "kind", ["plain", "chunked", "compound", "nested", "text"]
 )
-def test_lists_may_not_claim_more_than_the_file_holds(kind, tmp_path):
+def test_lists_that_claim_too_much(kind, tmp_path):
   path = tmp_path / "a.h5"
   lists(path, kind)
   with h5py.File(path) as file:
@@ -154,7 +154,7 @@ def test_lists_may_not_claim_more_than_the_file_holds(kind, tmp_path):
     check_dataset(file["values"])
 
 
-def test_lists_behind_filters_are_not_read(tmp_path):
+def test_lists_behind_filters(tmp_path):
   with h5py.File(tmp_path / "a.h5", "w") as file:
     numbers = h5py.vlen_dtype(np.float32)
     file.create_dataset("a", (2,), numbers, chunks=(1,), compression="gzip")
@@ -162,7 +162,7 @@ def test_lists_behind_filters_are_not_read(tmp_path):
       check_dataset(file["a"])
 
 
-def test_lists_within_headers_or_arrays_are_not_read(tmp_path):
+def test_lists_in_headers_or_arrays(tmp_path):
   numbers = h5py.vlen_dtype(np.float32)
   with h5py.File(tmp_path / "a.h5", "w") as file:
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -1,4 +1,6 @@
-"""ISMRMRD files: any layout of the header, and every way to be wrong."""
+"""ISMRMRD files: every layout of the header, and damaged files."""
+
+import re
 
 import h5py
 import numpy as np
@@ -106,7 +108,7 @@ def path(tmp_path):
 
 
 def refusal(path):
-  """The one line that names the file."""
+  """The error in one line, without the file's name that it begins with."""
   with pytest.raises(UserError) as caught:
     load_raw_data(path)
   message = str(caught.value)
@@ -117,7 +119,7 @@ def refusal(path):
 
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("n_dimensions", [0, 2, 3])
-def test_values_come_back_whatever_the_layout(path, padded, n_dimensions):
+def test_values_of_every_layout(path, padded, n_dimensions):
   items = acquisitions(n_dimensions)
   raw = load_raw_data(write(path, items, padded=padded))
   assert raw.samples.dtype == np.complex64
@@ -137,7 +139,7 @@ def test_padding_reaches_the_file(path):
   assert sizes[0] > sizes[1]
 
 
-def test_the_order_holds_over_more_acquisitions_than_one_block(path):
+def test_order_over_several_blocks(path):
   items = acquisitions() * 90
   for index, item in enumerate(items):
     item = items[index] = list(item)
@@ -147,7 +149,7 @@ def test_the_order_holds_over_more_acquisitions_than_one_block(path):
   np.testing.assert_array_equal(raw.samples[:, 1, 2], np.arange(len(items)))
 
 
-def test_the_header_gives_the_image_and_its_origin(path):
+def test_fields_of_the_xml_header(path):
   raw = load_raw_data(write(path, acquisitions()))
   assert raw.fov_mm == (230.5, 220.0, 5.0)
   assert raw.matrix == (64, 60, 1)
@@ -163,7 +165,7 @@ def test_the_header_gives_the_image_and_its_origin(path):
     "</ismrmrdHeader>",
   ],
 )
-def test_what_the_header_lacks_is_none(path, xml):
+def test_missing_fields_are_none(path, xml):
   raw = load_raw_data(write(path, acquisitions(), xml=xml))
   assert raw.fov_mm is raw.matrix is raw.vendor is None
   assert raw.field_strength_t is None
@@ -193,59 +195,72 @@ def test_samples_to_discard_are_left_out(path):
   np.testing.assert_array_equal(raw.trajectory, [i[1][1:3] for i in items])
 
 
-def test_a_missing_file_is_named(path):
-  assert refusal(path) == "there is no such file"
-
-
-def test_a_text_file_is_refused(path):
+def text(path):
   path.write_text("no HDF5")
-  assert refusal(path).startswith("not a readable HDF5 file")
 
 
-def test_a_truncated_file_is_refused(path):
+def cut(path):
   content = write(path, acquisitions()).read_bytes()
   path.write_bytes(content[: len(content) // 2])
-  assert "cut short" in refusal(path)
 
 
-def test_a_file_of_something_else_is_refused(path):
+def something_else(path):
   with h5py.File(path, "w") as file:
     file["dataset/image"] = np.ones(3)
-  assert refusal(path) == "no acquisitions in dataset/data"
 
 
-def test_a_plain_array_is_refused(path):
+def plain_array(path):
   with h5py.File(path, "w") as file:
     file["dataset/data"] = np.ones(3)
-  assert refusal(path) == "dataset/data has no field head"
 
 
-def test_a_count_that_the_file_cannot_hold_is_refused(path):
+def no_head_field(path):
+  write(path, acquisitions(), left_out=("discard_post",))
+
+
+def lists_of_float64(path):
+  lists = h5py.vlen_dtype(np.float64)
+  dtype = [("head", np.dtype(_HEAD)), ("traj", lists), ("data", lists)]
+  with h5py.File(path, "w") as file:
+    file.create_dataset("dataset/data", (2,), np.dtype(dtype))
+
+
+def huge_count(path):
   lists = h5py.vlen_dtype(np.float32)
   dtype = [("head", np.dtype(_HEAD)), ("traj", lists), ("data", lists)]
   with h5py.File(path, "w") as file:
     file.create_dataset(
       "dataset/data", (1 << 40,), np.dtype(dtype), chunks=(1,)
     )
-  assert refusal(path).startswith("/dataset/data claims ")
-  assert "bytes, more than a file of" in refusal(path)
 
 
-def test_a_missing_header_field_is_named(path):
-  write(path, acquisitions(), left_out=("discard_post",))
-  assert "no field discard_post" in refusal(path)
+def numbers_for_xml(path):
+  write(path, acquisitions(), xml=None)
+  with h5py.File(path, "a") as file:
+    file["dataset/xml"] = np.arange(3)
 
 
-def test_lists_of_another_type_are_refused(path):
-  lists = h5py.vlen_dtype(np.float64)
-  dtype = [("head", np.dtype(_HEAD)), ("traj", lists), ("data", lists)]
-  with h5py.File(path, "w") as file:
-    file.create_dataset("dataset/data", (2,), np.dtype(dtype))
-  assert refusal(path) == "field traj of dataset/data holds no float32 lists"
+@pytest.mark.parametrize(
+  ("damage", "message"),
+  [
+    (lambda path: None, "^there is no such file$"),
+    (text, "^not a readable HDF5 file"),
+    (cut, "^not a readable HDF5 file, or cut short"),
+    (something_else, "^no acquisitions in dataset/data$"),
+    (plain_array, "^dataset/data has no field head$"),
+    (no_head_field, "no field discard_post"),
+    (lists_of_float64, "^field traj of dataset/data holds no float32 lists$"),
+    (huge_count, "^/dataset/data: .*bytes, more than the file can hold"),
+    (numbers_for_xml, "^dataset/xml is not one text$"),
+  ],
+)
+def test_bad_file_is_named(path, damage, message):
+  damage(path)
+  assert re.search(message, refusal(path))
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_no_acquisition_but_noise_is_refused(path, count):
+def test_only_noise_is_an_error(path, count):
   items = acquisitions()[:count]
   for head, _, _ in items:
     head["flags"] = 1 << 18
@@ -255,7 +270,7 @@ def test_no_acquisition_but_noise_is_refused(path, count):
 @pytest.mark.parametrize(
   "name", ["number_of_samples", "active_channels", "trajectory_dimensions"]
 )
-def test_acquisitions_of_different_sizes_are_refused(path, name):
+def test_different_sizes_are_an_error(path, name):
   items = acquisitions()
   items[0][0]["flags"] = 1 << 18
   items[4][0][name] = 4
@@ -270,21 +285,18 @@ def test_acquisitions_of_different_sizes_are_refused(path, name):
     ({"trajectory_dimensions": 4}, "4 dimensions, not 0, 2 or 3"),
     ({"active_channels": 0}, "nothing is left of 0 coils"),
     ({"discard_pre": 3, "discard_post": 2}, "3 + 2 of them to discard"),
+    # Sizes that would need gigabytes are compared with the data first.
+    (
+      {"active_channels": 65535, "number_of_samples": 65535},
+      "acquisition 0: 30 values of data, but coils",
+    ),
   ],
 )
-def test_headers_that_make_no_sense_are_refused(path, changes, words):
+def test_impossible_sizes_are_an_error(path, changes, words):
   items = acquisitions()
   for head, _, _ in items:
     head.update(changes)
   assert words in refusal(write(path, items))
-
-
-def test_a_header_that_asks_for_much_memory_is_refused_by_its_data(path):
-  items = acquisitions()
-  for head, _, _ in items:
-    head.update(active_channels=65535, number_of_samples=65535)
-  message = refusal(write(path, items))
-  assert message.startswith("acquisition 0: 30 values of data, but coils")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +306,7 @@ def test_a_header_that_asks_for_much_memory_is_refused_by_its_data(path):
     (2, "acquisition 3: 20 values of data, but coils × samples × 2"),
   ],
 )
-def test_data_that_do_not_fit_the_header_are_refused(path, field, message):
+def test_data_must_fit_their_header(path, field, message):
   items = acquisitions()
   items[3][field] = items[3][field][:-1]  # a sample, or a coil
   assert refusal(write(path, items)).startswith(message)
@@ -302,11 +314,11 @@ def test_data_that_do_not_fit_the_header_are_refused(path, field, message):
 
 @pytest.mark.parametrize(("field", "name"), [(1, "trajectory"), (2, "data")])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_refused(path, field, name, bad):
+def test_values_must_be_finite(path, field, name, bad):
   items = acquisitions()
   items[5][field][1, 1] = bad
-  message = f"acquisition 5: 1 values of {name} are NaN or infinite"
-  assert refusal(write(path, items)) == message
+  message = f"acquisition 5: {name}: 1 values are NaN or infinite, the first at"
+  assert refusal(write(path, items)).startswith(f"{message} [1, 1")
 
 
 @pytest.mark.parametrize(
@@ -319,14 +331,7 @@ def test_values_that_are_no_numbers_are_refused(path, field, name, bad):
     (">1.494<", ">-1<", "acquisitionSystemInformation is '-1'"),
   ],
 )
-def test_damage_in_the_header_is_named(path, old, new, words):
+def test_damaged_xml_header_is_named(path, old, new, words):
   assert old in _XML
   write(path, acquisitions(), xml=_XML.replace(old, new))
   assert words in refusal(path)
-
-
-def test_a_header_that_is_no_text_is_refused(path):
-  write(path, acquisitions(), xml=None)
-  with h5py.File(path, "a") as file:
-    file["dataset/xml"] = np.arange(3)
-  assert refusal(path) == "dataset/xml is not one text"

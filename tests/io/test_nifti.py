@@ -1,3 +1,5 @@
+"""NIfTI files: values, affines, and damaged files."""
+
 import gzip
 
 import nibabel
@@ -36,7 +38,7 @@ def test_voxels_come_back_in_order(tmp_path, mask):
   assert [p.name for p in tmp_path.iterdir()] == ["t1.nii.gz"]
 
 
-def test_a_voxel_lands_at_its_place(tmp_path):
+def test_voxel_has_its_position(tmp_path):
   s, y, x = 2, 4, 1
   mask = np.zeros(SHAPE, bool)
   mask[s, y, x] = True
@@ -71,7 +73,7 @@ def test_equal_maps_make_equal_files(tmp_path, mask):
   assert first == second
 
 
-def test_wrong_number_of_values_is_an_error(tmp_path, mask):
+def test_wrong_number_of_values(tmp_path, mask):
   # A single value would fill the mask silently.
   with pytest.raises(ValueError, match="masked voxels"):
     save_map(tmp_path / "t1.nii.gz", np.ones(1), mask, AFFINE)
@@ -108,7 +110,7 @@ def test_other_shape(tmp_path, mask):
     load_map(path, np.ones((3, 4, 5), bool))
 
 
-def test_a_header_that_claims_more_than_the_file_holds(tmp_path):
+def test_header_that_claims_too_much(tmp_path):
   path = tmp_path / "a.nii"
   image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4))
   nibabel.save(image, path)
@@ -121,7 +123,7 @@ def test_a_header_that_claims_more_than_the_file_holds(tmp_path):
 
 
 def volume(path, offset=None):
-  """Numbers in 16 bits, scaled, whose offset may be overwritten."""
+  """Writes scaled numbers of 16 bits, with another offset if one is given."""
   values = np.random.default_rng(0).normal(size=SHAPE[::-1])
   image = nibabel.Nifti1Image(values, AFFINE)
   image.set_data_dtype(np.int16)
@@ -134,7 +136,7 @@ def volume(path, offset=None):
 
 
 @pytest.mark.parametrize("offset", [0, 100, 348, 351])
-def test_values_never_begin_within_the_header(offset, tmp_path):
+def test_values_begin_after_the_header(offset, tmp_path):
   sound = nibabel.load(volume(tmp_path / "a.nii.gz"))
   values, image = read_volume(volume(tmp_path / "b.nii.gz", offset))
   np.testing.assert_array_equal(values, sound.get_fdata(dtype=np.float32))
@@ -143,7 +145,7 @@ def test_values_never_begin_within_the_header(offset, tmp_path):
 
 
 @pytest.mark.parametrize("offset", [-1, np.nan, np.inf, 1e9])
-def test_offsets_that_are_none(offset, tmp_path):
+def test_offsets_that_are_not_valid(offset, tmp_path):
   path = volume(tmp_path / "a.nii.gz", offset)
   for reader in (read_volume, read_place):
     with pytest.raises(UserError, match=r"a\.nii\.gz"):
@@ -151,25 +153,25 @@ def test_offsets_that_are_none(offset, tmp_path):
 
 
 def refused_unread(path, words):
-  """A volume that is refused before its values take memory."""
+  """Asserts that a volume is an error before its values take memory."""
   with PeakMemory() as memory, pytest.raises(UserError, match=words):
     read_volume(path)
   assert memory.peak_bytes < 1 << 26
 
 
-def test_what_follows_the_values_is_not_kept(tmp_path):
+def test_bytes_after_the_values(tmp_path):
   path = volume(tmp_path / "a.nii.gz")
-  wanted, _ = read_volume(path)
+  expected, _ = read_volume(path)
   data = path.read_bytes()
   path.write_bytes(data + gzip.compress(bytes(1000)))
-  np.testing.assert_array_equal(read_volume(path)[0], wanted)
+  np.testing.assert_array_equal(read_volume(path)[0], expected)
   # 512 MiB in half a megabyte.
   path.write_bytes(data + 8 * gzip.compress(bytes(1 << 26)))
   refused_unread(path, "more than 1,048,576 bytes follow")
 
 
-def test_a_volume_without_end_is_refused(tmp_path):
-  """1.5 GiB of zeros in 1.6 MB, as the header has it."""
+def test_endless_volume_is_an_error(tmp_path):
+  """1.5 GiB of zeros in 1.6 MB, which is also what the header claims."""
   path = tmp_path / "a.nii.gz"
   header = nibabel.Nifti1Header()
   header.set_data_dtype(np.uint8)
@@ -178,11 +180,11 @@ def test_a_volume_without_end_is_refused(tmp_path):
   header.set_data_offset(352)
   packed = gzip.compress(header.binaryblock + bytes(4))
   path.write_bytes(packed + 24 * gzip.compress(bytes(1 << 26)))
-  refused_unread(path, "at most 134,217,728 values are known")
+  refused_unread(path, "at most 134,217,728 values are read")
   assert read_place(path)[0] == (1024, 1024, 1536)
 
 
-def test_a_place_is_read_without_the_values(tmp_path):
+def test_affine_without_the_values(tmp_path):
   path = volume(tmp_path / "a.nii.gz")
   path.write_bytes(path.read_bytes()[:-20])
   shape, affine = read_place(path)

@@ -1,4 +1,4 @@
-"""What never ends is ended, with one line."""
+"""Time limit for reading a file that never ends."""
 
 import subprocess
 import sys
@@ -7,14 +7,14 @@ from mrf_jax.io.untrusted import time_limit
 
 ENDLESS = """
 import re, sys
-from mrf_jax.watchdog import time_limit
+from mrf_jax.io.untrusted import time_limit
 with time_limit(sys.argv[1], seconds=1):
   # Holds the interpreter's lock, as HDF5 does.
   re.match("(a+)+b", 60 * "a")
 """
 
 
-def test_an_endless_block_ends_with_one_line(tmp_path):
+def test_endless_block_ends_in_one_line(tmp_path):
   path = tmp_path / "it's $HOME.h5"
   done = subprocess.run(
     [sys.executable, "-c", ENDLESS, path],
@@ -30,7 +30,7 @@ def test_an_endless_block_ends_with_one_line(tmp_path):
   assert not done.stdout
 
 
-def test_a_block_that_ends_says_nothing(tmp_path, capfd):
+def test_finished_block_prints_nothing(tmp_path, capfd):
   for _ in range(2):
     with time_limit(tmp_path / "gone"):
       pass

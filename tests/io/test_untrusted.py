@@ -1,4 +1,4 @@
-"""Files that no reader survives are refused before they are read."""
+"""Files that crash their reader, or never end, are an error before reading."""
 
 import pathlib
 import subprocess
@@ -13,7 +13,7 @@ from mrf_jax import UserError, load_raw_data, load_sequence, load_subject
 from mrf_jax.io import untrusted
 from mrf_jax.io.untrusted import HDF5, MATLAB, trust, try_file
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def write(path):
@@ -23,7 +23,7 @@ def write(path):
 
 
 def heap(path, size):
-  """The first text in a file says to be of another size."""
+  """Changes the size that the first text in a file claims."""
   data = bytearray(path.read_bytes())
   # Signature, version, size of the collection; then index, references, size.
   place = data.index(b"GCOL") + 16 + 8
@@ -32,8 +32,8 @@ def heap(path, size):
 
 
 @pytest.mark.parametrize("size", [2**64 - 16, 2**40])
-def test_texts_without_end_are_refused(tmp_path, size):
-  """HDF5 never comes back from the first."""
+def test_endless_text_is_an_error(tmp_path, size):
+  """HDF5 never returns from the first size."""
   path = tmp_path / "a.h5"
   write(path)
   try_file(path, HDF5)
@@ -45,8 +45,8 @@ def test_texts_without_end_are_refused(tmp_path, size):
       load(path)
 
 
-def test_a_claim_of_memory_is_refused(tmp_path):
-  """A text of 4 GB, by the length that its place in the header gives it."""
+def test_claim_of_memory_is_an_error(tmp_path):
+  """A text of 4 GB, by the length in the header that refers to it."""
   path = tmp_path / "a.h5"
   write(path)
   data = path.read_bytes()
@@ -58,23 +58,23 @@ def test_a_claim_of_memory_is_refused(tmp_path):
     try_file(path, HDF5)
 
 
-def test_a_reader_that_crashes_takes_nobody_along(tmp_path, monkeypatch):
+def test_crashing_reader_spares_the_caller(tmp_path, monkeypatch):
   crash = tmp_path / "crash.py"
   crash.write_text("import os\nos.abort()\n")
   path = tmp_path / "a.mat"
   scipy.io.savemat(path, {"FA": np.full(9, 30.0), "TR": np.full(9, 12.0)})
   assert load_sequence(path).n_frames == 9
-  # Sound files are tried once.
+  # Each sound file has one trial.
   monkeypatch.setattr(untrusted, "__file__", str(crash))
   assert load_sequence(path).n_frames == 9
   scipy.io.savemat(path, {"FA": np.full(10, 30.0), "TR": np.full(10, 12.0)})
-  with pytest.raises(UserError, match=r"a\.mat: not a MATLAB file.*ends with"):
+  with pytest.raises(UserError, match=r"a\.mat: not a MATLAB file.*crashes"):
     load_sequence(path)
   trust(path)
   assert load_sequence(path).n_frames == 10
 
 
-def test_a_trial_that_fails_is_no_pass(tmp_path, monkeypatch):
+def test_failed_trial_is_an_error(tmp_path, monkeypatch):
   broken = tmp_path / "broken.py"
   broken.write_text("import nothing_of_this_name\n")
   path = tmp_path / "a.h5"
@@ -84,21 +84,21 @@ def test_a_trial_that_fails_is_no_pass(tmp_path, monkeypatch):
     try_file(path, HDF5)
 
 
-def test_limits_below_those_of_the_trial_hold(tmp_path):
-  """Higher ones may not be set."""
+def test_lower_limits_stay(tmp_path):
+  """Limits below those of the trial, which must not raise them."""
   path = tmp_path / "a.mat"
   scipy.io.savemat(path, {"FA": np.full(9, 30.0)})
   lower = 1 << 30
-  tried = (
+  program = (
     "import resource, sys\n"
     f"resource.setrlimit(resource.RLIMIT_AS, ({lower}, {lower}))\n"
     "from mrf_jax.io.untrusted import MATLAB, try_file\n"
     "try_file(sys.argv[1], MATLAB)\n"
   )
-  subprocess.run([sys.executable, "-c", tried, path], cwd=ROOT, check=True)
+  subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, check=True)
   path.write_bytes(b"nothing" * 100)
   done = subprocess.run(
-    [sys.executable, "-c", tried, path],
+    [sys.executable, "-c", program, path],
     cwd=ROOT,
     capture_output=True,
     text=True,
@@ -108,5 +108,6 @@ def test_limits_below_those_of_the_trial_hold(tmp_path):
   assert "could not be tried" not in done.stderr
 
 
-def test_what_is_not_there_is_for_its_reader_to_say(tmp_path):
+def test_missing_file_passes(tmp_path):
+  """Its reader reports it."""
   try_file(tmp_path / "gone", MATLAB)

@@ -1,4 +1,4 @@
-"""Sensitivities from images, and windows that are combined with them."""
+"""Coil sensitivities from images, and windows combined with them."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def coils(n_coils=4):
   return (np.exp(-near) * phase).astype(np.complex64)
 
 
-def test_the_coils_are_found_in_what_they_saw():
+def test_sensitivities_of_known_coils():
   rng = np.random.default_rng(0)
   sensitivities = coils()
   axis = np.arange(MATRIX) - MATRIX // 2
@@ -36,28 +36,26 @@ def test_the_coils_are_found_in_what_they_saw():
   objects = disc * (1 + 0.3 * rng.random((6, MATRIX, MATRIX)))
   images = objects[:, None] * sensitivities
   images = images.astype("c8") + 0.01 * noise(rng, 6, 4, MATRIX, MATRIX)
-  found = estimate_sensitivities(images)
-  np.testing.assert_allclose(np.linalg.norm(found, axis=0), 1, rtol=1e-5)
+  estimate = estimate_sensitivities(images)
+  np.testing.assert_allclose(np.linalg.norm(estimate, axis=0), 1, rtol=1e-5)
   inside = np.hypot(axis, axis[:, None]) < 12
   true = sensitivities / np.linalg.norm(sensitivities, axis=0)
-  overlap = np.abs(np.sum(true.conj() * found, 0))[inside]
+  overlap = np.abs(np.sum(true.conj() * estimate, 0))[inside]
   assert overlap.min() > 0.995
-  # Combined, an object comes back, shaded by all coils together.
-  combined = np.sum(found.conj() * images[0], 0)[inside]
-  wanted = (objects[0] * np.linalg.norm(sensitivities, axis=0))[inside]
-  assert np.abs(np.abs(combined) / wanted - 1).max() < 0.05
+  # The combined image is the object, shaded by all coils together.
+  combined = np.sum(estimate.conj() * images[0], 0)[inside]
+  shaded = (objects[0] * np.linalg.norm(sensitivities, axis=0))[inside]
+  assert np.abs(np.abs(combined) / shaded - 1).max() < 0.05
 
 
-def test_where_no_coil_sees_anything():
+def test_images_without_signal():
   images = np.zeros((2, 3, MATRIX, MATRIX), np.complex64)
   found = estimate_sensitivities(images)
   assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("together", [1, 3, 16])
-def test_combined_windows_are_combinations_of_the_windows(
-  together, monkeypatch
-):
+def test_combined_windows_combine_window_images(together, monkeypatch):
   monkeypatch.setattr("mrf_jax.kspace.gridding._TOGETHER", together)
   rng = np.random.default_rng(1)
   arms = make_spiral(
@@ -72,8 +70,8 @@ def test_combined_windows_are_combinations_of_the_windows(
   found = combined_windows(samples, trajectory, sensitivities, mask, **options)
   images = window_images(samples, trajectory, matrix=MATRIX, **options)
   power = np.sum(np.abs(sensitivities) ** 2, 0)
-  wanted = np.sum(sensitivities.conj() * images, 1) / power
-  wanted = wanted[:, mask].T
+  expected = np.sum(sensitivities.conj() * images, 1) / power
+  expected = expected[:, mask].T
   assert found.shape == (np.count_nonzero(mask), 8)
   apart = separate_windows(
     samples, trajectory, matrix=MATRIX, window=6, phases_deg=phases
@@ -81,11 +79,11 @@ def test_combined_windows_are_combinations_of_the_windows(
   np.testing.assert_allclose(
     apart, images[::3], atol=2e-4 * np.abs(images).max()
   )
-  scale = np.abs(wanted).max()
-  np.testing.assert_allclose(found, wanted, atol=2e-4 * scale)
+  scale = np.abs(expected).max()
+  np.testing.assert_allclose(found, expected, atol=2e-4 * scale)
 
 
-def test_the_phantoms_coils_are_found_too():
+def test_sensitivities_of_the_phantom():
   axis = 6.0 * (np.arange(MATRIX) - MATRIX // 2)
   y, x = np.meshgrid(axis, axis, indexing="ij")
   points = np.stack([x, y, 0 * x], -1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Windowed images of radial and spiral k-space that is known exactly."""
+"""Windows of radial and spiral k-space with a closed form."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def disc_k_space(trajectory):
 
 
 def distance():
-  """From the centre of the disc, [y, x], voxels."""
+  """Distance from the centre of the disc, [y, x], voxels."""
   axis = np.arange(MATRIX) - MATRIX // 2
   return np.hypot(axis - X, axis[:, None] - Y)
 
@@ -56,7 +56,7 @@ def noise(*shape):
 
 
 @pytest.mark.parametrize("make", [radial, spiral])
-def test_a_disc_off_centre_keeps_its_place(make):
+def test_disc_keeps_its_position(make):
   trajectory = make()
   samples = disc_k_space(trajectory)
   images = window_images(samples, trajectory, matrix=MATRIX, window=WINDOW)
@@ -74,7 +74,8 @@ def test_a_disc_off_centre_keeps_its_place(make):
     assert magnitude.sum(1) @ axis / total == pytest.approx(Y, abs=0.2)
 
 
-def test_coils_keep_apart_and_windows_are_means_of_their_frames():
+def test_windows_are_means_of_frames():
+  """Coil by coil."""
   trajectory = radial(12)
   samples = noise(12, 3, trajectory.shape[1])
   options = {
@@ -91,7 +92,7 @@ def test_coils_keep_apart_and_windows_are_means_of_their_frames():
   np.testing.assert_allclose(alone[:, 0], frames[:, 1], atol=1e-5 * scale)
 
 
-def test_window_images_are_the_adjoint_of_the_forward_transform():
+def test_gridding_is_the_adjoint():
   # <W y, A x> = <A* W y, x>, over all frames in one window.
   trajectory = radial(20)
   weights = density_weights(trajectory, matrix=MATRIX)
@@ -106,7 +107,7 @@ def test_window_images_are_the_adjoint_of_the_forward_transform():
   assert np.vdot(back, image) == pytest.approx(left, rel=1e-3)
 
 
-def test_the_phase_of_the_pulses_is_taken_off():
+def test_phase_of_pulses_is_removed():
   trajectory = radial()
   samples = disc_k_space(trajectory)
   phases_deg = np.random.default_rng(0).uniform(0, 360, len(samples))
@@ -115,12 +116,12 @@ def test_the_phase_of_the_pulses_is_taken_off():
   expected = window_images(samples, trajectory, **options)
   found = window_images(turned, trajectory, phases_deg=phases_deg, **options)
   np.testing.assert_allclose(found, expected, atol=1e-4)
-  # Not taken off, they leave no disc.
+  # If they are not removed, no disc is left.
   lost = window_images(turned, trajectory, **options)
   assert np.abs(lost - expected).max() > 0.3
 
 
-def test_the_weights_give_a_smooth_image_back():
+def test_weights_reproduce_a_smooth_image():
   axis = np.arange(MATRIX) - MATRIX // 2
   blob = np.exp(-((axis[:, None] - 5) ** 2 + (axis + 3) ** 2) / (2 * 36))
   for trajectory in (radial(), spiral()):
@@ -141,12 +142,13 @@ def test_weights_of_spokes_are_the_ramp():
   n_frames, n_samples, _ = trajectory.shape
   radius = np.hypot(*trajectory[0].T)
   ramp = np.pi * radius / (n_frames * n_samples) * (2 * MATRIX) ** 2
-  # Where spokes are further apart than samples, short of the rim.
+  # Where spokes are further apart than samples, but not at the rim.
   part = (radius > 0.05) & (radius < 0.4)
   np.testing.assert_allclose(weights[part], ramp[part], rtol=0.05)
 
 
-def test_frames_near_the_centre_of_k_space_keep_their_scale():
+def test_frames_near_the_kspace_centre():
+  """They keep their scale."""
   # mri-nufft alone would stretch such frames to the whole band.
   trajectory = radial(16)
   trajectory[3] *= 0.1
@@ -166,7 +168,7 @@ def test_frames_near_the_centre_of_k_space_keep_their_scale():
 @pytest.mark.parametrize(
   ("window", "stride"), [(0, 1), (-1, 1), (13, 1), (5, 0)]
 )
-def test_a_window_that_does_not_fit_is_refused(window, stride):
+def test_window_must_fit_the_frames(window, stride):
   trajectory = radial(12)
   samples = noise(12, 1, trajectory.shape[1])
   message = f"^window {window} and stride {stride} do not fit 12 frames$"
@@ -180,7 +182,7 @@ def test_a_window_that_does_not_fit_is_refused(window, stride):
   "name", ["samples", "trajectory", "phases_deg", "weights"]
 )
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_refused(name, bad):
+def test_values_must_be_finite(name, bad):
   values = {
     "samples": noise(12, 1, 96),
     "trajectory": radial(12),
@@ -203,7 +205,7 @@ def test_values_that_are_no_numbers_are_refused(name, bad):
     ("weights", (12, 95)),
   ],
 )
-def test_shapes_that_do_not_fit_are_refused(name, shape):
+def test_shapes_must_fit(name, shape):
   values = {"samples": noise(12, 1, 96), "trajectory": radial(12)}
   values[name] = np.full(shape, 0.5)
   with pytest.raises(UserError, match=f"^{name} ha(s|ve) shape"):
@@ -211,12 +213,12 @@ def test_shapes_that_do_not_fit_are_refused(name, shape):
 
 
 @pytest.mark.parametrize("factor", [0.01, 2 * np.pi, MATRIX])
-def test_a_trajectory_in_other_units_is_refused(factor):
+def test_trajectory_in_other_units(factor):
   trajectory = (radial(12) * factor).astype(np.float32)
   with pytest.raises(UserError, match=r"the edge of the band is 0\.5 cycles"):
     window_images(noise(12, 1, 96), trajectory, matrix=MATRIX, window=5)
 
 
-def test_an_image_of_one_voxel_is_refused():
-  with pytest.raises(UserError, match=r"^matrix is 1, not two voxels or more$"):
+def test_image_of_one_voxel():
+  with pytest.raises(UserError, match=r"^matrix is 1, not at least 2$"):
     density_weights(radial(12), matrix=1)

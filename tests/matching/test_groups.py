@@ -1,3 +1,5 @@
+"""Matching by groups against matching every atom."""
+
 import numpy as np
 import pytest
 
@@ -46,13 +48,13 @@ def test_no_better_atom_is_missed(full, size, noise):
   assert_nothing_missed(compress(full, rank=8), signals, size=size)
 
 
-def test_most_groups_are_left_out(full):
+def test_most_groups_are_skipped(full):
   signals = signals_of(full, noise=0.002)
   searched = assert_nothing_missed(compress(full, rank=8), signals, size=16)
   assert searched < 0.2
 
 
-def test_all_frames_and_odd_numbers_of_voxels(full, monkeypatch):
+def test_all_frames_and_odd_sizes(full, monkeypatch):
   monkeypatch.setattr(grouping, "_VOXEL_BLOCK", 100)
   monkeypatch.setattr(grouping, "_TASKS", 7)
   assert_nothing_missed(full, signals_of(full, n=333), size=50)
@@ -60,17 +62,18 @@ def test_all_frames_and_odd_numbers_of_voxels(full, monkeypatch):
 
 def test_complex_atoms():
   rng = np.random.default_rng(0)
-  train = make_sequence(
+  sequence = make_sequence(
     rng.uniform(10, 60, 40), 12.0, 2.0, rng.uniform(0, 360, 40), 20.0
   )
-  full = build_dictionary(train, AXES[0][::3], AXES[1][::3])
+  full = build_dictionary(sequence, AXES[0][::3], AXES[1][::3])
   assert np.iscomplexobj(full.atoms)
   signals = signals_of(full, n=300)
   assert_nothing_missed(full, signals, size=20)
   assert_nothing_missed(compress(full, rank=15), signals, size=20)
 
 
-def test_every_atom_is_in_a_group_and_within_its_angle(full):
+def test_groups_hold_all_atoms(full):
+  """Each within the angle of its group."""
   groups = group_atoms(compress(full, rank=8), size=30)
   np.testing.assert_array_equal(
     np.unique(groups.members), np.arange(full.n_atoms)
@@ -87,7 +90,7 @@ def test_maps_are_those_of_match(full):
   signals = signals_of(full, n=200)
   signals[7] = 0
   one, two = match(short, signals), match_groups(group_atoms(short), signals)
-  # Of two atoms that fit equally well either may be found.
+  # Of two atoms that match equally well either may be chosen.
   norms = np.asarray(short.norms).tolist()
   pairs = zip(short.t1_ms.tolist(), short.t2_ms.tolist(), strict=True)
   norm_of = dict(zip(pairs, norms, strict=True))
@@ -107,7 +110,7 @@ def test_maps_are_those_of_match(full):
   assert match_groups(group_atoms(short), signals[:0]).pd.shape == (0,)
 
 
-def test_bad_input_is_refused(full):
+def test_input_that_is_not_valid(full):
   groups = group_atoms(full)
   with pytest.raises(UserError, match=r"\[voxel, 49\]"):
     match_groups(groups, np.zeros((3, 48), np.complex64))
@@ -115,5 +118,5 @@ def test_bad_input_is_refused(full):
   bad[1, 5] = np.inf
   with pytest.raises(UserError, match="1 voxels have signals"):
     match_groups(groups, bad)
-  with pytest.raises(UserError, match="size 0"):
+  with pytest.raises(UserError, match="size is 0"):
     group_atoms(full, size=0)

@@ -1,3 +1,5 @@
+"""Dictionaries, and matching against products in float64."""
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
-TRAIN = tailored(96)
+SEQUENCE = tailored(96)
 AXES = {
   "t1_ms": np.geomspace(300, 5000, 30),
   "t2_ms": np.geomspace(20, 2000, 25),
@@ -26,7 +28,7 @@ AXES = {
 
 @pytest.fixture(scope="module")
 def dictionary():
-  return build_dictionary(TRAIN, **AXES, window=48)
+  return build_dictionary(SEQUENCE, **AXES, window=48)
 
 
 def noisy(dictionary, n=3000, seed=0):
@@ -40,24 +42,20 @@ def noisy(dictionary, n=3000, seed=0):
   return signals.astype(np.complex64)
 
 
-def by_loop(dictionary, signals):
+def in_float64(dictionary, signals):
   """Best atom and score in float64, and whether float32 can tell it apart."""
   atoms = np.asarray(dictionary.atoms).astype(np.complex128)
-  best, score, clear = [], [], []
-  for signal in signals:
-    scores = np.abs(atoms.conj() @ signal)
-    second, first = np.partition(scores, -2)[-2:]
-    best.append(np.argmax(scores))
-    score.append(first)
-    clear.append(first - second > 3e-6 * first)
+  scores = np.abs(signals.astype(np.complex128) @ atoms.conj().T)
+  second, first = np.partition(scores, -2)[:, -2:].T
+  clear = first - second > 3e-6 * first
   assert np.mean(clear) > 0.8
-  return np.array(best), np.array(score), np.array(clear)
+  return scores.argmax(1), first, clear
 
 
-def test_same_atoms_as_a_float64_loop(dictionary):
+def test_same_atoms_as_in_float64(dictionary):
   signals = noisy(dictionary, n=10_000)
   found, score = best_atoms(dictionary, signals)
-  expected, exact, clear = by_loop(dictionary, signals)
+  expected, exact, clear = in_float64(dictionary, signals)
   np.testing.assert_allclose(score, exact, rtol=1e-5)
   np.testing.assert_array_equal(found[clear], expected[clear])
 
@@ -65,9 +63,9 @@ def test_same_atoms_as_a_float64_loop(dictionary):
 @pytest.mark.parametrize(
   ("voxel_block", "atom_block"), [(1, 7), (64, 100), (5000, 5000), (777, 1)]
 )
-def test_blocks_do_not_matter(dictionary, voxel_block, atom_block):
+def test_blocks_change_nothing(dictionary, voxel_block, atom_block):
   signals = noisy(dictionary, n=200)
-  expected, exact, clear = by_loop(dictionary, signals)
+  expected, exact, clear = in_float64(dictionary, signals)
   found, score = best_atoms(
     dictionary, signals, voxel_block=voxel_block, atom_block=atom_block
   )
@@ -75,7 +73,7 @@ def test_blocks_do_not_matter(dictionary, voxel_block, atom_block):
   np.testing.assert_array_equal(found[clear], expected[clear])
 
 
-def test_scale_and_phase_do_not_matter_but_for_pd(dictionary):
+def test_scale_and_phase_change_pd_only(dictionary):
   signals = noisy(dictionary, n=100)
   one = match(dictionary, signals)
   # A power of two and a quarter turn: the same float32 products.
@@ -85,26 +83,27 @@ def test_scale_and_phase_do_not_matter_but_for_pd(dictionary):
   np.testing.assert_allclose(two.pd, 4 * one.pd, rtol=1e-5)
 
 
-def test_complex_dictionary_equals_loop():
+def test_complex_dictionary():
   rng = np.random.default_rng(0)
-  train = make_sequence(
+  sequence = make_sequence(
     rng.uniform(10, 60, 40), 12.0, 2.0, rng.uniform(0, 360, 40), 20.0
   )
   dictionary = build_dictionary(
-    train, np.geomspace(300, 4000, 12), np.geomspace(30, 300, 9)
+    sequence, np.geomspace(300, 4000, 12), np.geomspace(30, 300, 9)
   )
   assert np.iscomplexobj(dictionary.atoms)
   signals = noisy(dictionary, n=300)
   found, _ = best_atoms(dictionary, signals)
-  expected, _, clear = by_loop(dictionary, signals)
+  expected, _, clear = in_float64(dictionary, signals)
   np.testing.assert_array_equal(found[clear], expected[clear])
   short = compress(dictionary, rank=20)
   agreed = best_atoms(short, signals)[0] == found
   assert agreed.mean() > 0.95
 
 
-def test_atoms_go_through_the_window_and_pd_is_the_factor(dictionary):
-  echoes = simulate_fingerprints(TRAIN, dictionary.t1_ms, dictionary.t2_ms)
+def test_pd_is_the_factor(dictionary):
+  """Atoms are averaged by the same window as the signals."""
+  echoes = simulate_fingerprints(SEQUENCE, dictionary.t1_ms, dictionary.t2_ms)
   signals = 0.7 * sliding_window(echoes, window=48)
   maps = match(dictionary, signals)
   np.testing.assert_allclose(maps.pd, 0.7, rtol=1e-3)
@@ -112,7 +111,7 @@ def test_atoms_go_through_the_window_and_pd_is_the_factor(dictionary):
   assert same.mean() > 0.99
 
 
-def test_only_pairs_with_t2_up_to_t1(dictionary):
+def test_pairs_have_t2_below_t1(dictionary):
   assert np.all(dictionary.t2_ms <= dictionary.t1_ms)
   pairs = np.sum(AXES["t2_ms"][None] <= AXES["t1_ms"][:, None])
   assert dictionary.n_atoms == pairs
@@ -131,22 +130,23 @@ def test_compression_keeps_the_match(dictionary):
   np.testing.assert_allclose(np.median(short.pd / full.pd), 1, atol=0.01)
 
 
-def test_rank_25_picks_the_same_or_a_neighbouring_atom_at_the_demos_noise():
+def test_rank_of_the_demo_is_enough():
+  """At the demo's noise, the same or a neighbouring atom is chosen."""
   config = demo.get_config()
   options = config.dictionary
   axes = [
     grid_axis(*axis, step_percent=options.step_percent)
     for axis in (options.t1_ms, options.t2_ms)
   ]
-  train = tailored(config.sequence.n_frames)
+  sequence = tailored(config.sequence.n_frames)
   full = build_dictionary(
-    train, *axes, window=config.scan.window, stride=config.scan.stride
+    sequence, *axes, window=config.scan.window, stride=config.scan.stride
   )
   short = compress(full, rank=options.svd_rank)
   # Brain-like voxels; noise relative to the mean magnitude of the signals.
   rng = np.random.default_rng(0)
   t1_ms = rng.uniform(600, 4000, 2000)
-  echoes = simulate_fingerprints(train, t1_ms, 0.08 * t1_ms + 20)
+  echoes = simulate_fingerprints(sequence, t1_ms, 0.08 * t1_ms + 20)
   signals = sliding_window(
     echoes, window=config.scan.window, stride=config.scan.stride
   )
@@ -160,17 +160,17 @@ def test_rank_25_picks_the_same_or_a_neighbouring_atom_at_the_demos_noise():
   assert near.mean() >= 0.99
 
 
-def test_b1_is_a_dimension_of_the_dictionary():
+def test_dictionary_with_b1():
   axes = np.geomspace(600, 1200, 8), np.geomspace(40, 120, 8)
-  atoms = build_dictionary(TRAIN, *axes, b1=(0.8, 1.0, 1.2), window=8)
+  atoms = build_dictionary(SEQUENCE, *axes, b1=(0.8, 1.0, 1.2), window=8)
   assert atoms.n_atoms == 3 * 64
-  echoes = simulate_fingerprints(TRAIN, axes[0], axes[1], b1=1.2)
+  echoes = simulate_fingerprints(SEQUENCE, axes[0], axes[1], b1=1.2)
   found, _ = best_atoms(atoms, sliding_window(echoes, window=8))
   np.testing.assert_array_equal(np.asarray(atoms.b1)[found], np.float32(1.2))
   np.testing.assert_allclose(np.asarray(atoms.t1_ms)[found], axes[0], rtol=1e-5)
 
 
-def test_basis_is_that_of_the_singular_values():
+def test_basis_equals_singular_vectors():
   rng = np.random.default_rng(0)
   scale = np.geomspace(1, 1e-3, 12)
   signals = (rng.normal(size=(500, 12)) + 1j * rng.normal(size=(500, 12))) * (
@@ -191,7 +191,7 @@ def test_zero_signals_have_no_density(dictionary):
   assert np.all(np.isfinite(maps.stack()))
 
 
-def test_bad_signals_are_refused(dictionary):
+def test_signals_that_are_not_valid(dictionary):
   with pytest.raises(UserError, match=r"\[voxel, 49\]"):
     match(dictionary, np.zeros((3, 48), np.complex64))
   bad = np.zeros((3, 49), np.complex64)
@@ -200,11 +200,11 @@ def test_bad_signals_are_refused(dictionary):
     match(dictionary, bad)
 
 
-def test_impossible_dictionaries_are_refused(dictionary):
+def test_dictionaries_that_are_not_possible(dictionary):
   with pytest.raises(UserError, match="T2 ≤ T1"):
-    build_dictionary(TRAIN, [100.0], [200.0])
+    build_dictionary(SEQUENCE, [100.0], [200.0])
   with pytest.raises(UserError, match="do not fit"):
-    build_dictionary(TRAIN, [500.0], [50.0], window=97)
+    build_dictionary(SEQUENCE, [500.0], [50.0], window=97)
   with pytest.raises(UserError, match="rank 50"):
     compress(dictionary, rank=50)
 
@@ -215,23 +215,23 @@ def test_axis_steps_stay_below_the_bound():
   assert axis[0] == pytest.approx(100)
   assert axis[-1] == pytest.approx(6000)
   assert ratios.max() <= 1.03 + 1e-5
-  assert isinstance(build_dictionary(TRAIN, [500.0], [50.0]), Dictionary)
+  assert isinstance(build_dictionary(SEQUENCE, [500.0], [50.0]), Dictionary)
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 50_000])
-def test_chunks_of_atoms_do_not_matter(dictionary, chunk_bytes):
+def test_chunks_change_nothing(dictionary, chunk_bytes):
   few = Dictionary(
     *(getattr(dictionary, name)[:300] for name in ("atoms", "norms")),
     *(getattr(dictionary, name)[:300] for name in ("t1_ms", "t2_ms", "b1")),
   )
   signals = noisy(few, n=100)
   found, score = best_atoms(few, signals, chunk_bytes=chunk_bytes)
-  expected, exact, clear = by_loop(few, signals)
+  expected, exact, clear = in_float64(few, signals)
   np.testing.assert_allclose(score, exact, rtol=1e-5)
   np.testing.assert_array_equal(found[clear], expected[clear])
 
 
-def test_of_equal_scores_the_first_atom(dictionary):
+def test_first_of_equal_scores(dictionary):
   twice = np.repeat(np.asarray(dictionary.atoms)[:9], 3, 0)
   ones = np.ones(27, np.float32)
   repeated = Dictionary(twice, ones, ones, ones, ones)
@@ -240,7 +240,7 @@ def test_of_equal_scores_the_first_atom(dictionary):
   np.testing.assert_array_equal(found, np.arange(0, 27, 3))
 
 
-def test_bfloat16_chooses_alike_atoms(dictionary):
+def test_bfloat16_chooses_similar_atoms(dictionary):
   signals = noisy(dictionary, n=500)
   _, exact = best_atoms(dictionary, signals)
   found, score = best_atoms(dictionary, signals, precision="bfloat16")
@@ -252,7 +252,8 @@ def test_bfloat16_chooses_alike_atoms(dictionary):
     best_atoms(dictionary, signals, precision="half")
 
 
-def test_memory_beside_the_inputs_is_bounded():
+def test_memory_is_bounded():
+  """Besides that of the inputs."""
   rng = np.random.default_rng(0)
   atoms = rng.standard_normal((300_000, 200), np.float32)  # 240 MB
   rows = np.arange(len(atoms), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Fits against the truth, and against SciPy where there is noise."""
+"""Fits of T1 and T2 against the truth, and with noise against SciPy."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +47,7 @@ def _scipy_fit(model, signals, start, bounds_ms):
 
 
 @pytest.mark.parametrize("method", ["nonlinear", "linear"])
-def test_t1_of_clean_signals_is_the_truth(method):
+def test_t1_of_clean_signals(method):
   t1_ms = np.geomspace(100, 5000, 200)
   m0 = np.geomspace(1e-3, 1e7, 200)
   m0_fit, t1_fit = fit_vfa_t1(
@@ -58,7 +58,7 @@ def test_t1_of_clean_signals_is_the_truth(method):
   np.testing.assert_allclose(m0_fit, m0, rtol=1e-6)
 
 
-def test_t2_of_clean_signals_is_the_truth():
+def test_t2_of_clean_signals():
   t2_ms = np.geomspace(10, 2500, 200)
   s0 = np.geomspace(1e-3, 1e7, 200)
   s0_fit, t2_fit = fit_t2(_echoes(s0, t2_ms), te_ms=TE_MS)
@@ -82,7 +82,7 @@ def test_b1_corrects_t1(method):
   _, corrected = fit_vfa_t1(signals, b1=b1, **arguments)
   _, blind = fit_vfa_t1(signals, **arguments)
   np.testing.assert_allclose(corrected, t1_ms, rtol=1e-6)
-  # A flip angle taken too large by 1/b1 scales T1 by b1², to first order.
+  # Flip angles too large by 1/b1 scale T1 by b1², to first order.
   np.testing.assert_allclose(blind, t1_ms * b1**2, rtol=0.03)
 
 
@@ -99,7 +99,7 @@ def test_noisy_t1_agrees_with_scipy():
   np.testing.assert_allclose(m0_fit, m0_ref, rtol=1e-5)
 
 
-def test_linear_t1_is_the_straight_line_of_numpy():
+def test_linear_t1_equals_polyfit():
   rng = np.random.default_rng(5)
   signals = _spgr(np.ones(50), rng.uniform(300, 3000, 50))
   signals += rng.normal(0, 1e-3, signals.shape)
@@ -116,7 +116,7 @@ def test_linear_t1_is_the_straight_line_of_numpy():
   assert np.median(np.abs(t1_ms / nonlinear - 1)) > 0.01  # not the same fit
 
 
-def test_a_line_without_a_t1_ends_at_the_bound():
+def test_line_without_t1_is_bounded():
   a = np.deg2rad(FLIPS_DEG)
   # S / sin(a) = 2 + e1 S / tan(a), where no T1 has this e1.
   e1 = np.array([-0.5, 1.5])[:, None]
@@ -125,10 +125,10 @@ def test_a_line_without_a_t1_ends_at_the_bound():
     signals, flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS, method="linear"
   )
   np.testing.assert_allclose(t1_ms, [50, 8000], rtol=1e-6)
-  # M0 is the mean of what each flip angle says about it at that T1.
+  # M0 is the mean of the values from each flip angle at that T1.
   e1 = np.exp(-TR_MS / t1_ms.astype(float))[:, None]
-  said = (signals / np.sin(a) - e1 * signals / np.tan(a)) / (1 - e1)
-  np.testing.assert_allclose(m0, said.mean(1), rtol=1e-4)
+  each = (signals / np.sin(a) - e1 * signals / np.tan(a)) / (1 - e1)
+  np.testing.assert_allclose(m0, each.mean(1), rtol=1e-4)
 
 
 def test_noisy_t2_agrees_with_scipy():
@@ -158,7 +158,7 @@ def test_noisy_t2_agrees_with_scipy():
   ],
   ids="zero one minus impulse rising noise tiny huge".split(),
 )
-def test_meaningless_voxels_stay_finite_and_inside_the_bounds(signals):
+def test_meaningless_voxels_stay_in_bounds(signals):
   flips = np.linspace(2, 25, 8)
   arguments = {"flip_angles_deg": flips, "tr_ms": TR_MS}
   fits = (
@@ -173,19 +173,21 @@ def test_meaningless_voxels_stay_finite_and_inside_the_bounds(signals):
       assert not amplitude.any()
 
 
-def test_float64_stays_inside_the_fit():
+def test_float64_is_for_the_fit():
+  """JAX computes in float32 after it."""
   fit_t2(_echoes(np.ones(3), np.full(3, 80.0)), te_ms=TE_MS)
   assert jnp.asarray(1.0).dtype == np.float32
 
 
-def test_a_bad_voxel_leaves_its_neighbours_alone():
+def test_voxels_are_independent():
   signals = _echoes(np.ones(3), np.array([40.0, 80.0, 120.0]))
   signals[1] = 0
   _, t2_fit = fit_t2(signals, te_ms=TE_MS)
   np.testing.assert_allclose(t2_fit[[0, 2]], [40, 120], rtol=1e-5)
 
 
-def test_bounds_hold_the_amplitude_is_the_best_inside():
+def test_amplitude_at_a_bound():
+  """It is the best one for the T2 of the bound."""
   signals = _echoes(np.ones(1), np.array([1000.0]))
   s0_fit, t2_fit = fit_t2(signals, te_ms=TE_MS, bounds_ms=(10, 300))
   decay = _echoes(1.0, 300.0)
@@ -195,7 +197,7 @@ def test_bounds_hold_the_amplitude_is_the_best_inside():
   )
 
 
-def test_result_does_not_depend_on_the_block(monkeypatch):
+def test_blocks_change_nothing(monkeypatch):
   rng = np.random.default_rng(3)
   signals = _echoes(np.ones(333), rng.uniform(20, 300, 333))
   signals += rng.normal(0, 0.01, signals.shape)
@@ -206,7 +208,7 @@ def test_result_does_not_depend_on_the_block(monkeypatch):
   np.testing.assert_allclose(parts, whole, rtol=1e-6)
 
 
-def test_no_voxels_make_no_maps():
+def test_no_voxels():
   s0_fit, t2_fit = fit_t2(np.zeros((0, 8)), te_ms=TE_MS)
   assert s0_fit.shape == t2_fit.shape == (0,)
 
@@ -222,11 +224,15 @@ def _with_nan():
   [
     (np.ones(7), {}, r"shape \(7,\)"),
     (np.ones((4, 6)), {}, r"shape \(4, 6\).*\(7,\)"),
-    (_with_nan(), {}, r"2 signals are NaN.*first at \[1, 2\]"),
+    (_with_nan(), {}, r"signals: 2 values are NaN.*first at \[1, 2\]"),
     (np.ones((4, 7), complex), {}, "complex"),
     (np.ones((4, 7)), {"b1": np.ones(3)}, r"b1 has shape \(3,\)"),
     (np.ones((4, 7)), {"b1": np.array([1, 1, -2, 1])}, r"b1 .*not -2 at \[2\]"),
-    (np.ones((4, 7)), {"method": "novifast"}, "'novifast'; known.*linear"),
+    (
+      np.ones((4, 7)),
+      {"method": "novifast"},
+      "'novifast' is not one of nonlinear, linear",
+    ),
     (np.ones((4, 7)), {"b1": np.full(4, 9.0)}, "225°.*below 180"),
     (np.ones((4, 7)), {"tr_ms": 0.0}, "tr_ms must be positive, not 0$"),
     (np.ones((4, 7)), {"tr_ms": np.ones(7)}, "not one value"),
@@ -239,7 +245,7 @@ def _with_nan():
     ),
   ],
 )
-def test_t1_refuses(signals, changes, message):
+def test_t1_arguments_are_checked(signals, changes, message):
   arguments = {"flip_angles_deg": FLIPS_DEG, "tr_ms": TR_MS, **changes}
   with pytest.raises(UserError, match=message):
     fit_vfa_t1(signals, **arguments)
@@ -249,11 +255,11 @@ def test_t1_refuses(signals, changes, message):
   ("signals", "te_ms", "message"),
   [
     (np.ones((4, 7)), TE_MS, r"shape \(4, 7\)"),
-    (np.full((4, 8), np.nan), TE_MS, "32 signals are NaN"),
+    (np.full((4, 8), np.nan), TE_MS, "signals: 32 values are NaN"),
     (np.ones((4, 8)), -TE_MS, "te_ms must be positive"),
     (np.ones((4, 1)), TE_MS[:1], "two different echo times"),
   ],
 )
-def test_t2_refuses(signals, te_ms, message):
+def test_t2_arguments_are_checked(signals, te_ms, message):
   with pytest.raises(UserError, match=message):
     fit_t2(signals, te_ms=te_ms)

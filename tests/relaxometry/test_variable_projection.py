@@ -1,4 +1,4 @@
-"""The solver against a fine grid, where straight lines give no start."""
+"""Variable projection against a fine grid of p."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,8 @@ def _fit(signals, start):
   )
 
 
-def test_noise_and_a_bad_start_still_end_at_the_least_cost():
+def test_noise_and_bad_start():
+  """The fit still ends at the least cost."""
   rng = np.random.default_rng(0)
   signals = np.exp(-X * rng.uniform(0.1, 10, 300)[:, None])
   signals += rng.normal(0, 0.3, signals.shape)
@@ -45,7 +46,7 @@ def test_noise_and_a_bad_start_still_end_at_the_least_cost():
     assert np.median(excess) < 1e-7
 
 
-def test_the_amplitude_is_the_best_of_its_p():
+def test_amplitude_is_the_best():
   signals = np.random.default_rng(1).normal(size=(20, len(X)))
   with jax.enable_x64(True):
     a, p = map(np.asarray, _fit(signals, 0.0))

@@ -1,4 +1,4 @@
-"""Curves of errors: what stands beside the panels."""
+"""Curves of errors: titles, labels and ticks of the panels."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def drawn(positions):
 
 
 def ticks(axis):
-  """Numbers that stand below a panel."""
+  """Numbers printed below a panel."""
   low, high = axis.get_xlim()
   return [
     label.get_text()
@@ -36,7 +36,7 @@ def ticks(axis):
   ]
 
 
-def test_columns_are_tissues_and_rows_are_maps():
+def test_rows_are_maps_columns_tissues():
   panels = drawn([0.15, 0.3, 0.6, 1.2])
   assert [a.get_title() for a in panels[0]] == ["WM", "GM", "CSF"]
   assert [a.get_xlabel() for a in panels[2]] == ["noise level"] * 3
@@ -54,7 +54,7 @@ def test_columns_are_tissues_and_rows_are_maps():
 
 
 @pytest.mark.parametrize(
-  ("positions", "wanted"),
+  ("positions", "expected"),
   [
     ([0.15, 0.3, 0.6, 1.2], ["0.15", "0.3", "0.6", "1.2"]),
     (
@@ -63,21 +63,24 @@ def test_columns_are_tissues_and_rows_are_maps():
     ),
   ],
 )
-def test_numbers_below_the_panels_are_plain_and_apart(positions, wanted):
+def test_tick_labels_do_not_overlap(positions, expected):
+  """Numbers below the panels are plain and apart."""
   panels = drawn(positions)
   for axis in panels[2]:
-    assert ticks(axis) == wanted
+    assert ticks(axis) == expected
     boxes = [
       label.get_window_extent()
       for label in axis.get_xticklabels(which="both")
       if label.get_text()
     ]
     boxes.sort(key=lambda box: box.x0)
-    for one, other in itertools.pairwise(boxes):
-      assert one.x1 < other.x0
+    for left, right in itertools.pairwise(boxes):
+      assert left.x1 < right.x0
 
 
-def test_the_figure_is_written(tmp_path):
+def test_figure_is_written(tmp_path):
   points = [("cohen", x, errors(x)) for x in (1.0, 2.0)]
-  error_curves(tmp_path / "one.png", points, label="steps", title="simulated")
-  assert (tmp_path / "one.png").stat().st_size > 10_000
+  error_curves(
+    tmp_path / "errors.png", points, label="steps", title="simulated"
+  )
+  assert (tmp_path / "errors.png").stat().st_size > 10_000

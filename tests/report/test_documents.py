@@ -1,4 +1,4 @@
-"""Numbers in documents are those that commands wrote."""
+"""Documents equal what commands write from their records."""
 
 import importlib.util
 import json
@@ -11,11 +11,11 @@ from configs.demo import get_config as demo_config
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def script(name):
-  """A script that is no module of the package."""
+  """Imports a script that is not in the package."""
   path = ROOT / name
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
@@ -33,20 +33,20 @@ def record():
   return json.loads((ROOT / "docs" / "benchmarks.json").read_text())
 
 
-def test_the_page_of_benchmarks_is_what_they_printed(run, record):
+def test_benchmarks_page_equals_its_record(run, record):
   page = (ROOT / "docs" / "benchmarks.md").read_text()
   assert page == run.benchmarks_page(record)
   for name in ("match", "infer", "train", "simulate", "timing"):
     assert record[name]["text"] in page
 
 
-def test_the_readme_shows_the_same_speeds(run, record):
+def test_readme_has_the_speeds(run, record):
   readme = (ROOT / "README.md").read_text()
   assert readme == run.readme_with_speeds(readme, record)
   assert "beside mrpro" in readme
 
 
-def test_the_readme_shows_what_the_demo_wrote():
+def test_readme_has_the_demo_tables():
   demo = script("docs/run_demo.py")
   readme = (ROOT / "README.md").read_text()
   record = json.loads((ROOT / "docs" / "demo.json").read_text())
@@ -55,13 +55,13 @@ def test_the_readme_shows_what_the_demo_wrote():
     assert f"| wm | {method} |" in readme.lower()
 
 
-def test_the_results_are_their_record_and_notes():
+def test_results_page_equals_its_record():
   docs = ROOT / "docs"
   record = json.loads((docs / "results.json").read_text())
   page = results_page(record, read_notes(docs / "results_notes.md"))
   assert (docs / "results.md").read_text() == page
   for picture in re.findall(r"\((results/.*?\.png)\)", page):
     assert (docs / picture).stat().st_size > 0
-  # A note under a heading that no section has would be lost.
-  for name, words in read_notes(docs / "results_notes.md").items():
-    assert words in page, name
+  # A note under a heading that no section has would be missing.
+  for name, text in read_notes(docs / "results_notes.md").items():
+    assert text in page, name

@@ -1,4 +1,4 @@
-"""The report as one page: what it holds, and how it behaves in a browser."""
+"""HTML report: its content, and its behaviour in a browser."""
 
 import base64
 import html.parser
@@ -21,7 +21,7 @@ from mrf_jax.report.write import write_report
 
 @pytest.fixture(scope="module")
 def page(smoke, tmp_path_factory):
-  """The report of the tiny experiment, away from its workdir."""
+  """HTML report of the smoke experiment, outside its workdir."""
   folder = tmp_path_factory.mktemp("report")
   write_report(smoke, folder)
   return folder / "report.html"
@@ -32,33 +32,33 @@ def results(smoke):
   return load_results(smoke)
 
 
-def test_nothing_comes_from_elsewhere(page):
-  found = []
+def test_page_is_self_contained(page):
+  links = []
 
   class Links(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
-      found.extend(
+      links.extend(
         (tag, value) for name, value in attrs if name in ("src", "href")
       )
 
   text = page.read_text()
   Links().feed(text)
-  assert sum(tag == "img" for tag, _ in found) > 3
-  for tag, value in found:
+  assert sum(tag == "img" for tag, _ in links) > 3
+  for tag, value in links:
     assert value.startswith(("#", "data:")), (tag, value[:80])
-  # Every link of the contents leads somewhere.
-  for tag, value in found:
+  # Every link of the contents has a target.
+  for tag, value in links:
     if tag == "a":
       assert re.search(rf"id=['\"]{re.escape(value[1:])}['\"]", text), value
   assert not re.search(r"url\(|@import|https?://", text.split("<body>")[0])
   assert "Simulated data" in text
 
 
-def test_images_hold_the_values_of_the_maps(results):
+def test_images_encode_the_maps(results):
   subject = viewer_data(results)["subjects"][1]
-  one = results[1]
+  left_out = results[1]
   for column in ("reference", "cohen"):
-    maps = one.reference if column == "reference" else one.estimates[column]
+    maps = {"reference": left_out.reference, **left_out.estimates}[column]
     uri = subject["images"][column]["t1_ms"]
     png = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
     pixels = np.asarray(Image.open(io.BytesIO(png))).astype(int)
@@ -66,7 +66,7 @@ def test_images_hold_the_values_of_the_maps(results):
     # Slices one below the other, each from the top down.
     pixels = pixels.reshape(shape)[:, ::-1]
     inside = pixels[..., 2] == 255
-    assert np.count_nonzero(inside) == one.subject.n_voxels
+    assert np.count_nonzero(inside) == left_out.subject.n_voxels
     low, step = subject["scales"][column]["t1_ms"]
     levels = 256 * pixels[..., 0] + pixels[..., 1]
     np.testing.assert_allclose(
@@ -74,30 +74,32 @@ def test_images_hold_the_values_of_the_maps(results):
     )
 
 
-def test_pages_of_many_subjects_stay_small(results, monkeypatch):
+def test_page_size_is_limited(results, monkeypatch):
   monkeypatch.setattr("mrf_jax.report.viewer._MOST_BYTES", 1000)
   assert len(viewer_data(results)["subjects"]) == 1
 
 
-def test_bias_and_spread_are_those_of_the_differences(results):
+def test_bias_and_spread(results):
   rows = {
     (r.method, r.tissue, r.map, r.subject): r for r in agreements(results)
   }
-  one = results[1]
-  mask = one.tissues["gm"]
-  difference = (one.estimates["hoppe"].t2_ms - one.reference.t2_ms)[mask]
+  left_out = results[1]
+  mask = left_out.tissues["gm"]
+  estimate, reference = left_out.estimates["hoppe"], left_out.reference
+  difference = (estimate.t2_ms - reference.t2_ms)[mask]
   row = rows["hoppe", "gm", "t2_ms", 1]
   assert row.bias == pytest.approx(difference.mean(dtype=float), rel=1e-5)
   assert row.deviation == pytest.approx(difference.std(dtype=float), rel=1e-5)
   assert row.n_voxels == mask.sum()
   text = format_agreements(list(rows.values()))
   both = [rows["hoppe", "gm", "t2_ms", k].bias for k in range(2)]
-  said = f"{np.mean(both):+.1f} ± {np.std(both, ddof=1):.1f}"
+  cell = f"{np.mean(both):+.1f} ± {np.std(both, ddof=1):.1f}"
   (line,) = [x for x in text.splitlines() if x.startswith("| GM | hoppe")]
-  assert said in line
+  assert cell in line
 
 
-def test_without_maps_the_page_is_written_without_them(smoke, tmp_path):
+def test_report_without_maps(smoke, tmp_path):
+  """A workdir whose maps were deleted has a report without a viewer."""
   workdir = tmp_path / "run"
   shutil.copytree(smoke, workdir)
   shutil.rmtree(workdir / "maps")
@@ -111,7 +113,7 @@ def test_without_maps_the_page_is_written_without_them(smoke, tmp_path):
 
 @pytest.fixture(scope="module")
 def browser():
-  """A headless Chromium, or a skip that says why not."""
+  """Headless Chromium; skips the test if it is not installed."""
   selenium = pytest.importorskip("selenium.webdriver")
   binary = shutil.which("chromium") or shutil.which("google-chrome")
   driver = shutil.which("chromedriver")
@@ -141,22 +143,22 @@ def opened_page(browser, page):
 
 
 def pixels(browser, column, name="t1_ms"):
-  """What a panel shows."""
+  """Content of a panel as a data URI."""
   return browser.execute_script(
     "return document.querySelector("
     f"'canvas[data-map={name}][data-column={column}]').toDataURL()"
   )
 
 
-def test_the_slider_goes_through_the_slices(browser, page):
+def test_slider_changes_the_slice(browser, page):
   viewer = opened_page(browser, page)
   slider = viewer.find_element("name", "slice")
-  said = viewer.find_element("name", "slice_said")
+  number = viewer.find_element("name", "slice_number")
   # Of two slices the upper one is in the middle.
-  assert said.get_attribute("value") == "2 of 2"
+  assert number.get_attribute("value") == "2 of 2"
   before = {c: pixels(browser, c) for c in ("reference", "cohen", "difference")}
   slider.send_keys("\ue012")  # arrow to the left
-  assert said.get_attribute("value") == "1 of 2"
+  assert number.get_attribute("value") == "1 of 2"
   for column, image in before.items():
     assert pixels(browser, column) != image
   slider.send_keys("\ue014")  # and back
@@ -165,7 +167,7 @@ def test_the_slider_goes_through_the_slices(browser, page):
   assert not browser.get_log("browser")
 
 
-def test_subject_method_and_colours_are_chosen(browser, page):
+def test_controls_change_the_panels(browser, page):
   viewer = opened_page(browser, page)
   before = {c: pixels(browser, c) for c in ("reference", "difference")}
   viewer.find_element("name", "method").send_keys("hoppe")
@@ -184,14 +186,15 @@ def test_subject_method_and_colours_are_chosen(browser, page):
   assert not browser.get_log("browser")
 
 
-def test_a_voxel_says_its_value(browser, page, results):
+def test_pointer_shows_the_value(browser, page, results):
   opened_page(browser, page)
-  one, subject = results[0], viewer_data(results)["subjects"][0]
-  volume = np.full(one.subject.mask.shape, np.nan)
-  volume[one.subject.mask] = one.estimates["cohen"].t1_ms
-  inside = np.argwhere(one.subject.mask[1])
+  left_out, subject = results[0], viewer_data(results)["subjects"][0]
+  mask = left_out.subject.mask
+  volume = np.full(mask.shape, np.nan)
+  volume[mask] = left_out.estimates["cohen"].t1_ms
+  inside = np.argwhere(mask[1])
   y, x = inside[len(inside) // 2]
-  rows, columns = (np.flatnonzero(one.subject.mask.any((0, a))) for a in (2, 1))
+  rows, columns = (np.flatnonzero(mask.any((0, axis))) for axis in (2, 1))
   across = x - max(columns[0] - 2, 0)
   down = subject["height"] - 1 - (y - max(rows[0] - 2, 0))
   browser.execute_script(
@@ -206,6 +209,6 @@ def test_a_voxel_says_its_value(browser, page, results):
     int(across),
     int(down),
   )
-  said = browser.find_element("name", "value").get_attribute("value")
-  assert said.startswith("cohen, T1 (ms): ")
-  assert float(said.split(": ")[1]) == pytest.approx(volume[1, y, x], rel=2e-3)
+  text = browser.find_element("name", "value").get_attribute("value")
+  assert text.startswith("cohen, T1 (ms): ")
+  assert float(text.split(": ")[1]) == pytest.approx(volume[1, y, x], rel=2e-3)

@@ -1,4 +1,4 @@
-"""A compiler that computes wrongly computes nothing."""
+"""A compiler that gives wrong numbers is refused."""
 
 import numpy as np
 import pytest
@@ -7,19 +7,19 @@ from mrf_jax import UserError
 from mrf_jax.runtime import compiler_check
 
 
-def test_the_compiler_of_the_tests_is_right():
+def test_installed_compiler_is_right():
   compiler_check.check_compiler()
 
 
-def test_rows_of_others_are_noticed(monkeypatch):
+def test_wrong_rows_are_noticed(monkeypatch):
   right = compiler_check._squared_norms
 
-  def by_jax_0_10_2(rows, matrix):
-    found = np.array(right(rows, matrix))
+  def as_in_jax_0_10_2(rows, matrix):
+    norms = np.array(right(rows, matrix))
     # What it gives for the row after the last whole block.
-    found[32768:] = found[32736]
-    return found
+    norms[32768:] = norms[32736]
+    return norms
 
-  monkeypatch.setattr(compiler_check, "_squared_norms", by_jax_0_10_2)
+  monkeypatch.setattr(compiler_check, "_squared_norms", as_in_jax_0_10_2)
   with pytest.raises(UserError, match=r"\(row 32768 of 32,769, and 0 more\)"):
     compiler_check.check_compiler()

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
-# The first signal comes while the garbage is collected.
-_IN_A_CALLBACK = """
+ROOT = pathlib.Path(__file__).parents[2]
+# The signal arrives while the garbage collector runs a callback.
+_SIGNAL_IN_CALLBACK = """
 import gc, signal, time
-from mrf_jax.stopping import Stopped, stop_at_once
+from mrf_jax.runtime.interrupts import Stopped, stop_at_once
 
 def collected(phase, info):
   gc.callbacks.clear()
@@ -30,9 +30,9 @@ except Stopped as stop:
 """
 
 
-def test_a_signal_within_a_callback_is_not_lost():
+def test_signal_in_callback_is_kept():
   done = subprocess.run(
-    [sys.executable, "-c", _IN_A_CALLBACK],
+    [sys.executable, "-c", _SIGNAL_IN_CALLBACK],
     cwd=ROOT,
     capture_output=True,
     text=True,
@@ -42,7 +42,7 @@ def test_a_signal_within_a_callback_is_not_lost():
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.2, 0.5, 0.8, 1.1, 1.5, 2.0, 4.0])
-def test_a_start_may_be_stopped_at_any_moment(tmp_path, seconds):
+def test_start_stops_at_any_moment(tmp_path, seconds):
   number = signal.SIGINT if seconds in {0.2, 0.8, 1.5} else signal.SIGTERM
   with subprocess.Popen(
     [
@@ -57,9 +57,9 @@ def test_a_start_may_be_stopped_at_any_moment(tmp_path, seconds):
   ) as process:
     time.sleep(seconds)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-  assert process.returncode in (-number, 128 + number), said
-  assert "Traceback" not in said and "Exception ignored" not in said
+    _, text = process.communicate(timeout=60)
+  assert process.returncode in (-number, 128 + number), text
+  assert "Traceback" not in text and "Exception ignored" not in text
   if process.returncode > 0:
-    last = said.splitlines()[-1]
+    last = text.splitlines()[-1]
     assert last.startswith(f"error: stopped by {number.name}; the same command")

@@ -15,7 +15,7 @@ def test_known_precisions_pass(name):
   check_precision(name)
 
 
-def test_an_unknown_one_is_named_with_the_known():
+def test_unknown_precision_is_refused():
   with pytest.raises(UserError, match="'float16' is not one of float32, tf32"):
     check_precision("float16")
 

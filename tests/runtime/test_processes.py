@@ -1,4 +1,4 @@
-"""Several processes and devices do what one does."""
+"""Several processes and devices give the results of one."""
 
 import csv
 import os
@@ -18,13 +18,13 @@ from mrf_jax.workdir.workdir import Workdir
 
 SMOKE = "--config=configs/smoke.py"
 
-# Six folds, or this process's share of them; their networks go to a file.
+# Trains six folds, or this process's share; their networks go to a file.
 TRAIN = textwrap.dedent("""
   import sys
   sys.path.insert(0, "tests/training")
   import jax, numpy as np
   import test_training as t
-  from mrf_jax import processes
+  from mrf_jax.runtime import processes
   target, at_once, *address = sys.argv[1:]
   if address:
     processes.start(
@@ -41,9 +41,9 @@ TRAIN = textwrap.dedent("""
 
 
 def free_port() -> int:
-  with socket.socket() as one:
-    one.bind(("127.0.0.1", 0))
-    return one.getsockname()[1]
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    return probe.getsockname()[1]
 
 
 def start(arguments, *, devices=1):
@@ -78,16 +78,16 @@ def networks(*paths):
   return arrays
 
 
-def test_six_folds_on_any_devices_and_processes_are_the_same(tmp_path):
-  """Float32 rounding, and what 2 × 4 steps of Adam make of it: 1e-3."""
-  ways = {
+def test_folds_are_independent_of_devices(tmp_path):
+  """Tolerance 1e-3: float32 rounding, and what 8 steps of Adam make of it."""
+  layouts = {
     "in turn": (1, 1, 1),
     "vectorised": (1, 6, 1),
     "six devices": (6, 0, 1),
     "two processes": (3, 0, 2),
   }
-  found = {}
-  for name, (devices, at_once, count) in ways.items():
+  trained = {}
+  for name, (devices, at_once, count) in layouts.items():
     paths = [tmp_path / f"{name}-{k}.npz" for k in range(count)]
     address = f"127.0.0.1:{free_port()}"
     started = [
@@ -99,11 +99,11 @@ def test_six_folds_on_any_devices_and_processes_are_the_same(tmp_path):
     ]
     codes, texts = finish(started)
     assert codes == [0] * count, texts
-    found[name] = networks(*paths)
-    assert found[name].pop("devices") == devices
-  expected = found.pop("in turn")
+    trained[name] = networks(*paths)
+    assert trained[name].pop("devices") == devices
+  expected = trained.pop("in turn")
   assert len({name[0] for name in expected}) == 6
-  for name, arrays in found.items():
+  for name, arrays in trained.items():
     assert arrays.keys() == expected.keys(), name
     for leaf, values in arrays.items():
       np.testing.assert_allclose(
@@ -126,7 +126,7 @@ def launch_all(count, *arguments, devices=3, **options):
   return finish(started, **options)
 
 
-def test_two_processes_make_the_table_of_one(smoke, tmp_path):
+def test_table_of_two_processes(smoke, tmp_path):
   run = tmp_path / "run"
   codes, texts = launch_all(
     2, f"--workdir={run}", "--config.methods=('spatiotemporal',)"
@@ -142,9 +142,9 @@ def test_two_processes_make_the_table_of_one(smoke, tmp_path):
       if row["method"] == "spatiotemporal"
     }
 
-  found, expected = rows(run), rows(smoke)
-  assert found.keys() == expected.keys()
-  for key, values in found.items():
+  table, expected = rows(run), rows(smoke)
+  assert table.keys() == expected.keys()
+  for key, values in table.items():
     np.testing.assert_allclose(values, expected[key], rtol=1e-3)
   for fold in (0, 1):
     assert load_model(run / f"models/spatiotemporal/fold-{fold}").reach == 2
@@ -155,7 +155,7 @@ def test_two_processes_make_the_table_of_one(smoke, tmp_path):
   assert not (run / "checkpoints").exists()
 
 
-def test_processes_with_different_configurations_are_refused(tmp_path):
+def test_different_configurations_are_refused(tmp_path):
   with pytest.raises(UserError, match="not the workdir that process 0 made"):
     Workdir(tmp_path / "run", {"seed": 0}, join=True)
   Workdir(tmp_path / "run", {"seed": 0, "methods": ["cohen"]})
@@ -169,7 +169,7 @@ def last_line(text):
   return text.strip().splitlines()[-1]
 
 
-def test_more_processes_than_folds_are_refused(tmp_path):
+def test_more_processes_than_folds(tmp_path):
   codes, texts = launch_all(3, f"--workdir={tmp_path / 'run'}", devices=1)
   assert 0 not in codes
   assert last_line(texts[0]) == (
@@ -178,8 +178,8 @@ def test_more_processes_than_folds_are_refused(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-def test_a_coordinator_that_nobody_reaches_is_named(launch, tmp_path):
-  begun = time.monotonic()
+def test_unreachable_coordinator_is_named(launch, tmp_path):
+  start_s = time.monotonic()
   done = launch(
     SMOKE,
     f"--workdir={tmp_path / 'run'}",
@@ -192,7 +192,7 @@ def test_a_coordinator_that_nobody_reaches_is_named(launch, tmp_path):
   line = last_line(done.stderr)
   assert line.startswith("error: --coordinator: 127.0.0.1:")
   assert "within 3 s" in line
-  assert time.monotonic() - begun < 60
+  assert time.monotonic() - start_s < 60
 
 
 @pytest.mark.parametrize(
@@ -210,13 +210,13 @@ def test_a_coordinator_that_nobody_reaches_is_named(launch, tmp_path):
     ),
   ],
 )
-def test_flags_that_do_not_belong_together(launch, tmp_path, flags, words):
+def test_flags_that_do_not_fit(launch, tmp_path, flags, words):
   done = launch(SMOKE, f"--workdir={tmp_path / 'run'}", *flags)
   assert done.returncode == 1
   assert words in last_line(done.stderr)
 
 
-def test_a_cluster_is_known_by_its_environment(monkeypatch):
+def test_cluster_is_known_by_environment(monkeypatch):
   for name in ("SLURM_STEP_NUM_TASKS", "JAX_COORDINATOR_ADDRESS"):
     monkeypatch.delenv(name, raising=False)
   assert not in_cluster()

@@ -5,7 +5,7 @@ import pytest
 from mrf_jax.runtime.threads import prefetched
 
 
-def test_results_come_in_order_and_the_next_is_made_meanwhile():
+def test_next_result_is_computed_meanwhile():
   begun = []
   second = threading.Event()
 
@@ -17,14 +17,14 @@ def test_results_come_in_order_and_the_next_is_made_meanwhile():
 
   results = prefetched(square, iter([1, 2, 3]))
   assert next(results) == 1
-  # Nobody has asked for it yet.
+  # It was not asked for yet.
   assert second.wait(5)
   assert list(results) == [4, 9]
   assert begun == [1, 2, 3]
   assert list(prefetched(square, [])) == []
 
 
-def test_an_error_comes_where_its_result_would():
+def test_error_is_raised_in_order():
   def fail(x):
     if x == 2:
       raise ValueError(x)

@@ -1,3 +1,5 @@
+"""Our own schedules, and the checks of a pulse sequence."""
+
 import numpy as np
 import pytest
 
@@ -6,12 +8,12 @@ from mrf_jax.sequence.schedules import rf_spoiling_phases_deg, tailored
 from mrf_jax.sequence.sequence import make_sequence
 
 
-def test_tailored_has_four_blocks_behind_an_inversion():
-  train = tailored(720)
-  assert train.n_frames == 720
-  assert train.inversion_time_ms == 20.0
-  assert train.has_constant_phase
-  flips = train.flip_angles_deg
+def test_tailored_has_four_blocks():
+  sequence = tailored(720)
+  assert sequence.n_frames == 720
+  assert sequence.inversion_time_ms == 20.0
+  assert sequence.has_constant_phase
+  flips = sequence.flip_angles_deg
   for frames, peak in (
     (slice(0, 80), 35),
     (slice(80, 200), 45),
@@ -20,7 +22,7 @@ def test_tailored_has_four_blocks_behind_an_inversion():
   ):
     assert flips[frames].max() == pytest.approx(peak, abs=0.1)
   np.testing.assert_allclose(flips[440:520], 6.0)
-  # Slow enough for a 48-frame window: no jump beyond the lobes' own slope.
+  # Slow enough for a 48-frame window: no jump above the slope of the lobes.
   assert np.abs(np.diff(flips)).max() < 1.6
 
 
@@ -62,19 +64,19 @@ def test_tailored_keeps_its_shares(n_frames):
     ),
   ],
 )
-def test_bad_trains_are_refused(arguments, message):
+def test_impossible_sequences_are_named(arguments, message):
   with pytest.raises(UserError, match=message):
     make_sequence(**arguments, te_ms=2.0)
 
 
-def test_rf_spoiling_phases_grow_by_the_increment():
+def test_rf_spoiling_phases_are_quadratic():
   phases = rf_spoiling_phases_deg(6)
   assert phases[0] == 0
   turns = np.diff(phases, 2) - 117  # the phase differences grow by 117°
   np.testing.assert_allclose(np.mod(turns + 180, 360), 180, atol=1e-9)
 
 
-def test_no_train_waits_for_hours():
+def test_times_of_hours_are_errors():
   with pytest.raises(UserError, match=r"tr_ms\[1\] is 1e\+300 ms, longer than"):
     make_sequence([10, 20], [12.0, 1e300], 2.0)
   with pytest.raises(UserError, match="inversion_time_ms is 1e"):

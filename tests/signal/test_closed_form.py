@@ -1,4 +1,4 @@
-"""Closed forms against the recursions that they sum up."""
+"""SPGR signal against repeated excitation, in both precisions."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ def _repeat_excitation(flip_deg, tr_ms, t1_ms, n=20000):
 
 @pytest.mark.parametrize("flip_deg", [1.0, 5.0, 25.0, 90.0])
 @pytest.mark.parametrize("b1", [0.85, 1.0, 1.15])
-def test_spgr_is_the_steady_state_of_the_recursion(flip_deg, b1):
+def test_spgr_equals_repeated_excitation(flip_deg, b1):
   t1_ms = np.array([100.0, 685.0, 1180.0, 4800.0])
   mz = _repeat_excitation(flip_deg * b1, 5.85, t1_ms)
   expected = 3.0 * mz * np.sin(np.deg2rad(flip_deg * b1))
@@ -25,7 +25,7 @@ def test_spgr_is_the_steady_state_of_the_recursion(flip_deg, b1):
   np.testing.assert_allclose(signal, expected, rtol=2e-6)
 
 
-def test_spgr_keeps_its_digits_at_small_angles():
+def test_spgr_digits_at_small_angles():
   t1 = 5000.0
   a, e1 = np.deg2rad(1.0), np.exp(-5.85 / t1)
   exact = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
@@ -33,19 +33,20 @@ def test_spgr_keeps_its_digits_at_small_angles():
   np.testing.assert_allclose(signal, exact, rtol=5e-7)
 
 
-def test_spgr_is_float64_only_where_jax_is():
+def test_spgr_in_double_precision():
+  """Only where JAX is switched to it."""
   t1 = np.array([100.0, 5000.0])
   a, e1 = np.deg2rad(1.0), np.exp(-5.85 / t1)
   exact = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
   arguments = {"flip_angle_deg": 1.0, "tr_ms": 5.85}
   with jax.enable_x64(True):
     signal = spgr_signal(1.0, t1, **arguments)
-    # Their cancellation costs the expected values a few digits, too.
+    # Cancellation costs the expected values a few digits, too.
     np.testing.assert_allclose(signal, exact, rtol=1e-11)
   assert spgr_signal(1.0, t1, **arguments).dtype == np.float32
 
 
-def test_spgr_is_largest_at_the_ernst_angle():
+def test_spgr_peak_is_the_ernst_angle():
   flips = np.linspace(0.5, 30, 2000)
   signal = np.asarray(spgr_signal(1.0, 900.0, flip_angle_deg=flips, tr_ms=5.85))
   ernst = np.rad2deg(np.arccos(np.exp(-5.85 / 900.0)))
@@ -53,7 +54,8 @@ def test_spgr_is_largest_at_the_ernst_angle():
 
 
 @pytest.mark.parametrize("rank_promotion", ["allow", "raise"])
-def test_arguments_broadcast_under_any_rank_promotion(rank_promotion):
+def test_spgr_broadcasts_its_arguments(rank_promotion):
+  """Under any rule of rank promotion."""
   t1_ms = np.array([[500.0], [1000.0], [2000.0]])
   with jax.numpy_rank_promotion(rank_promotion):
     flips = np.array([2.0, 10.0])

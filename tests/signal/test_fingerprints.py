@@ -1,3 +1,5 @@
+"""Fingerprints and their derivatives, and arguments that are not valid."""
+
 import numpy as np
 import pytest
 
@@ -6,54 +8,55 @@ from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import (
   fingerprint_derivatives,
-  simulate_echoes,
   simulate_fingerprints,
 )
 from mrf_jax.signal.slice_profile import SliceProfile
 
 
 def test_first_echo_after_inversion():
-  train = make_sequence([30.0], 12.0, 3.0, inversion_time_ms=400.0)
+  sequence = make_sequence([30.0], 12.0, 3.0, inversion_time_ms=400.0)
   t1, t2 = np.array([500.0, 1500.0]), np.array([60.0, 90.0])
   expected = (1 - 2 * np.exp(-400 / t1)) * np.sin(np.pi / 6) * np.exp(-3 / t2)
-  got = simulate_fingerprints(train, t1, t2)[:, 0]
-  np.testing.assert_allclose(got, expected, rtol=1e-5)
+  echo = simulate_fingerprints(sequence, t1, t2)[:, 0]
+  np.testing.assert_allclose(echo, expected, rtol=1e-5)
 
 
 def test_b1_scales_every_flip_angle():
-  train = tailored(90)
+  sequence = tailored(90)
   scaled = make_sequence(
-    train.flip_angles_deg * 0.85, train.tr_ms, train.te_ms, 0.0, 20.0
+    sequence.flip_angles_deg * 0.85, sequence.tr_ms, sequence.te_ms, 0.0, 20.0
   )
   np.testing.assert_allclose(
-    simulate_fingerprints(train, [800.0], 70.0, b1=0.85),
+    simulate_fingerprints(sequence, [800.0], 70.0, b1=0.85),
     simulate_fingerprints(scaled, [800.0], 70.0),
     atol=1e-6,
   )
 
 
-def test_order_of_atoms_and_blocks_do_not_matter():
+def test_order_and_blocks_change_nothing():
   rng = np.random.default_rng(1)
   t1 = rng.uniform(300, 4000, 1100)
   t2 = np.minimum(t1, rng.uniform(20, 2000, 1100))
-  train = tailored(18)
-  together = simulate_echoes(train, t1, t2)
+  sequence = tailored(18)
+  together = simulate_fingerprints(sequence, t1, t2)
   some = rng.permutation(1100)[:40]
   np.testing.assert_allclose(
-    simulate_echoes(train, t1[some], t2[some]), together[some], atol=1e-7
+    simulate_fingerprints(sequence, t1[some], t2[some]),
+    together[some],
+    atol=1e-7,
   )
 
 
 def test_real_and_complex_arithmetic_agree():
-  train = tailored(60)
+  sequence = tailored(60)
   turned = make_sequence(
-    train.flip_angles_deg, train.tr_ms, train.te_ms, 0.0, 20.0
+    sequence.flip_angles_deg, sequence.tr_ms, sequence.te_ms, 0.0, 20.0
   )
-  # A phase that never changes anything: a whole turn.
+  # A phase of a whole turn changes nothing.
   turned.rf_phases_deg[30:] = 360.0
   atom = ([900.0], [80.0])
-  real = simulate_echoes(train, *atom, b1=1.1)
-  full = simulate_echoes(turned, *atom, b1=1.1)
+  real = simulate_fingerprints(sequence, *atom, b1=1.1, keep_real=True)
+  full = simulate_fingerprints(turned, *atom, b1=1.1, keep_real=True)
   assert real.dtype == np.float32
   assert full.dtype == np.complex64
   np.testing.assert_allclose(full.real, real, atol=1e-6)
@@ -64,42 +67,46 @@ def test_stated_error_of_float32():
   rng = np.random.default_rng(2)
   t1 = np.exp(rng.uniform(np.log(100), np.log(5400), 500))
   t2 = np.minimum(t1, np.exp(rng.uniform(np.log(10), np.log(2460), 500)))
-  train = tailored()
-  exact = simulate_fingerprints(train, t1, t2, dtype=np.float64, n_states=361)
+  sequence = tailored()
+  exact = simulate_fingerprints(
+    sequence, t1, t2, dtype=np.float64, n_states=361
+  )
   assert exact.dtype == np.complex128
-  found = simulate_fingerprints(train, t1, t2, n_states=361)
-  error = np.abs(found - exact).max(1)
+  echoes = simulate_fingerprints(sequence, t1, t2, n_states=361)
+  error = np.abs(echoes - exact).max(1)
   assert error[t2 < 400].max() < 2e-6
   assert error.max() < 4e-6
-  assert error.max() > 1e-8  # it is not float64 that was compared
+  assert error.max() > 1e-8  # float32 was compared, not float64
 
 
-def test_one_b1_for_all_is_each_atoms_own():
+def test_one_b1_for_all_atoms():
+  """The same as an array of equal values."""
   t1, t2 = np.full(700, 800.0), np.linspace(30, 90, 700)
-  train = tailored(96)
-  same = simulate_echoes(train, t1, t2, b1=0.9)
+  sequence = tailored(96)
+  same = simulate_fingerprints(sequence, t1, t2, b1=0.9)
   other = np.full(700, 0.9)
   other[-1] = 1.0
-  each = simulate_echoes(train, t1, t2, b1=other)
+  each = simulate_fingerprints(sequence, t1, t2, b1=other)
   np.testing.assert_allclose(each[:-1], same[:-1], atol=3e-7)
   assert np.abs(each[-1] - same[-1]).max() > 1e-3
 
 
-def test_no_atoms_have_no_echoes():
-  assert simulate_echoes(tailored(18), [], 50.0).shape == (0, 18)
+def test_no_atoms():
+  assert simulate_fingerprints(tailored(18), [], 50.0).shape == (0, 18)
 
 
-def test_off_resonance_turns_the_phase_of_a_spoiled_train_only():
-  # Constant TR: every path to an echo has turned by the same angle, that of TE.
-  train = make_sequence(np.linspace(10, 60, 60), 12.0, 4.0, 0.0, 20.0)
-  still = simulate_fingerprints(train, [900.0], 80.0)
-  turned = simulate_fingerprints(train, [900.0], 80.0, off_resonance_hz=13.0)
+def test_off_resonance_turns_the_phase():
+  """And nothing else, in a gradient-spoiled sequence."""
+  # With constant TR, every path to an echo has the phase of TE.
+  sequence = make_sequence(np.linspace(10, 60, 60), 12.0, 4.0, 0.0, 20.0)
+  still = simulate_fingerprints(sequence, [900.0], 80.0)
+  turned = simulate_fingerprints(sequence, [900.0], 80.0, off_resonance_hz=13.0)
   phase = np.exp(2j * np.pi * 13.0 * 0.004)
   np.testing.assert_allclose(turned, still * phase, atol=2e-6)
 
 
 @pytest.mark.parametrize(
-  ("train", "offset"),
+  ("sequence", "offset"),
   [
     (tailored(60), 0.0),
     (
@@ -116,33 +123,40 @@ def test_off_resonance_turns_the_phase_of_a_spoiled_train_only():
     (make_sequence(np.linspace(10, 60, 40), 5.0, 2.5, balanced=True), 20.0),
   ],
 )
-def test_derivatives_are_those_of_central_differences(train, offset):
+def test_derivatives_equal_central_differences(sequence, offset):
   at = {"t1_ms": np.array([700.0, 4000.0]), "t2_ms": np.array([70.0, 900.0])}
   at |= {"b1": np.array([0.9, 1.1])}
   common = {"off_resonance_hz": offset, "dtype": np.float64, "n_states": 30}
-  found = fingerprint_derivatives(train, **at, **common)
+  derivatives = fingerprint_derivatives(sequence, **at, **common)
   np.testing.assert_allclose(
-    found.signals, simulate_echoes(train, **at, **common), atol=1e-12
+    derivatives.signals,
+    simulate_fingerprints(sequence, **at, **common),
+    atol=1e-12,
   )
   for name in at:
     step = 1e-5 * at[name]
     up, down = (
-      simulate_echoes(train, **{**at, name: at[name] + d}, **common)
+      simulate_fingerprints(sequence, **{**at, name: at[name] + d}, **common)
       for d in (step, -step)
     )
     expected = (up - down) / (2 * step)[:, None]
     np.testing.assert_allclose(
-      getattr(found, f"by_{name}"), expected, atol=1e-6 * np.abs(expected).max()
+      getattr(derivatives, f"by_{name}"),
+      expected,
+      atol=1e-6 * np.abs(expected).max(),
     )
 
 
 def test_sub_slices_add_up():
-  train = tailored(60)
+  sequence = tailored(60)
   profile = SliceProfile(np.array([1.0, 0.5]), np.array([3.0, 1.0]))
   parts = [
-    simulate_echoes(train, [900.0], 80.0, b1=0.9 * f) for f in (1.0, 0.5)
+    simulate_fingerprints(sequence, [900.0], 80.0, b1=0.9 * f)
+    for f in (1.0, 0.5)
   ]
-  found = simulate_echoes(train, [900.0], 80.0, b1=0.9, slice_profile=profile)
+  found = simulate_fingerprints(
+    sequence, [900.0], 80.0, b1=0.9, slice_profile=profile
+  )
   expected = 0.75 * parts[0] + 0.25 * parts[1]
   np.testing.assert_allclose(found, expected, atol=3e-7)
 

@@ -1,3 +1,5 @@
+"""Slice profiles of sinc pulses, and profiles that are not valid."""
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
 
 
-def test_a_sinc_pulse_has_its_edge_at_half_the_thickness():
+def test_edge_is_at_half_thickness():
   profile = sinc_slice_profile(time_bandwidth=8.0, n_sub_slices=60)
   position = (np.arange(60) + 0.5) / 60 * 1.5
   inner, outer = position < 0.65, position > 1.3
@@ -16,7 +18,7 @@ def test_a_sinc_pulse_has_its_edge_at_half_the_thickness():
   assert profile.weights.sum() == pytest.approx(1)
 
 
-def test_a_longer_pulse_is_sharper():
+def test_longer_pulse_is_sharper():
   soft, sharp = (
     sinc_slice_profile(time_bandwidth=t, n_sub_slices=40).flip_factors
     for t in (2.0, 8.0)
@@ -34,11 +36,20 @@ def test_a_longer_pulse_is_sharper():
     ([1.0], [0.0], "sum to zero"),
   ],
 )
-def test_bad_profiles_are_refused(factors, weights, message):
+def test_profiles_that_are_not_valid(factors, weights, message):
   with pytest.raises(UserError, match=message):
     SliceProfile(np.array(factors), np.array(weights))
 
 
-def test_bad_pulses_are_refused():
-  with pytest.raises(UserError, match="time_bandwidth is 0"):
-    sinc_slice_profile(time_bandwidth=0)
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("time_bandwidth", 0),
+    ("time_bandwidth", np.inf),
+    ("n_sub_slices", 0),
+    ("extent", np.nan),
+  ],
+)
+def test_pulses_that_are_not_valid(name, value):
+  with pytest.raises(UserError, match=f"{name} is {value}"):
+    sinc_slice_profile(**{name: value})

@@ -1,4 +1,4 @@
-"""Dictionary matching of a scan without noise returns the truth."""
+"""Dictionary matching of a noiseless scan returns the true maps."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ REFERENCE = {
 
 @pytest.fixture(scope="module")
 def matched():
-  """Tissue shares, truth and match of a scan without noise, at B1 = 1."""
+  """Tissue fractions, subject and match of a noiseless scan with B1 = 1."""
   grid = SliceGrid(
     n_slices=1, matrix=192, fov_mm=256, slice_thickness_mm=5, centre_z_mm=12
   )
@@ -66,14 +66,14 @@ def matched():
 
 
 @pytest.mark.parametrize("tissue", TISSUES)
-def test_pure_voxels_come_back(matched, tissue):
-  fractions, subject, found = matched
+def test_pure_voxels_have_true_values(matched, tissue):
+  fractions, subject, maps = matched
   share = fractions[TISSUES.index(tissue)]
   pure = ndimage.minimum_filter(share, size=(1, 3, 3))[subject.mask] >= 0.99
   assert pure.sum() >= 20
   step = 1 + STEP_PERCENT / 100
   for name in ("t1_ms", "t2_ms"):
-    ratio = getattr(found, name)[pure] / getattr(subject.truth, name)[pure]
+    ratio = getattr(maps, name)[pure] / getattr(subject.truth, name)[pure]
     assert 1 / step <= np.median(ratio) <= step, name
-  ratio = found.pd[pure] / subject.truth.pd[pure]
+  ratio = maps.pd[pure] / subject.truth.pd[pure]
   assert np.median(ratio) == pytest.approx(1, abs=0.02)

@@ -18,7 +18,7 @@ def head(seed=0, grid=GRID, scaling=0.03):
   return make_head(rng, grid, **OPTIONS, scaling=scaling)
 
 
-def test_fractions_are_shares_of_a_brain():
+def test_fractions_are_those_of_brain():
   subject = head()
   total = subject.fractions.sum(0)
   assert subject.fractions.min() >= 0
@@ -42,7 +42,7 @@ def test_subjects_differ_and_seeds_repeat():
   assert np.mean(head(0).mask != head(1).mask) > 0.005
 
 
-def test_ventricles_lie_in_the_middle():
+def test_ventricles_are_in_the_middle():
   subject = head()
   csf = subject.fractions[2, 1]
   points = GRID.points_mm()[1]
@@ -55,7 +55,7 @@ def test_affine_maps_the_corner_voxel():
   np.testing.assert_allclose(GRID.affine @ [7, 5, 1, 1], [*centre, 1])
 
 
-def test_slices_beside_the_brain_are_refused():
+def test_slices_without_brain_are_refused():
   above = SliceGrid(1, 32, 256, 5, 300.0)
   with pytest.raises(UserError, match="no brain"):
     head(grid=above)
@@ -68,7 +68,7 @@ def test_b1_stays_within_its_deviation():
   assert field.std() > 0.02
 
 
-def test_smooth_noise_has_unit_deviation_and_its_length():
+def test_smooth_noise_covariance():
   points = np.random.default_rng(1).uniform(-300, 300, (20000, 3))
   rng = np.random.default_rng(2)
   both = np.concatenate([points, points + np.array([10.0, 0, 0])])
@@ -104,8 +104,8 @@ def test_tissue_values_scatter_about_the_table():
   ]
   for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items():
     for name, expected in (("t1_ms", t1), ("t2_ms", t2), ("pd", pd)):
-      found = np.array([getattr(v[tissue], name) for v in values])
-      assert found.mean() == pytest.approx(expected, rel=0.03)
+      samples = np.array([getattr(v[tissue], name) for v in values])
+      assert samples.mean() == pytest.approx(expected, rel=0.03)
     scatter = np.array([v[tissue].t1_ms for v in values]).std() / t1
     assert scatter == pytest.approx(0.05, abs=0.015)
 

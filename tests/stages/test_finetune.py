@@ -16,7 +16,11 @@ from mrf_jax import (
   reconstruct,
   save_subject,
 )
-from mrf_jax.inference.bundle import load_training, save_model
+from mrf_jax.inference.bundle import (
+  description_checksum,
+  load_training,
+  save_model,
+)
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages import finetune
@@ -108,7 +112,7 @@ def test_another_train_takes_all_steps(smoke, other_scan, tmp_path):
   text = json.loads(path.read_text())
   voxels = load_subject(other_scan).n_voxels
   text["training"]["voxels"] = 3 * voxels
-  del text["sha256"]
+  text["sha256"]["description"] = description_checksum(text)
   (bundle / "model.json").write_text(json.dumps(text))
   out = finetune_files(
     flags(
@@ -187,7 +191,7 @@ def test_of_another_power_it_is_refused(smoke, tmp_path):
   shutil.copytree(source, folder)
   text = json.loads((folder / "model.json").read_text())
   text["maps_powers"] = [1.0, 0.5, 0.5]
-  del text["sha256"]
+  text["sha256"]["description"] = description_checksum(text)
   (folder / "model.json").write_text(json.dumps(text))
   with pytest.raises(UserError, match="map_powers"):
     finetune_files(

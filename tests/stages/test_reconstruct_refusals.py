@@ -6,10 +6,11 @@ import shutil
 import h5py
 import nibabel
 import pytest
-from tests.reconstruction.conftest import flags
 
 from mrf_jax import UserError, load_subject
+from mrf_jax.inference.bundle import description_checksum
 from mrf_jax.stages.reconstruct import reconstruct_files
+from tests.stages.conftest import flags
 
 
 @pytest.mark.parametrize("name", ["t1.nii.gz", "errors.md"])
@@ -17,7 +18,7 @@ def test_files_of_another_hand_are_spared(name, scan, bundle, tmp_path):
   given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
   path = tmp_path / name
   path.write_text("mine")
-  with pytest.raises(UserError, match=f"--output: {path} is there already"):
+  with pytest.raises(UserError, match=f"--output: {path} exists already"):
     reconstruct_files(flags(model=bundle, **given))
   assert [path] == list(tmp_path.iterdir()) and path.read_text() == "mine"
 
@@ -148,7 +149,7 @@ def test_models_of_other_scans_make_no_ensemble(scan, bundle, tmp_path):
   text = json.loads((other / "model.json").read_text())
   # As many windows as before.
   text["window"] = 47
-  del text["sha256"]
+  text["sha256"]["description"] = description_checksum(text)
   (other / "model.json").write_text(json.dumps(text))
   with pytest.raises(UserError, match=r"fold-9: window is 47.*one ensemble"):
     reconstruct_files(

@@ -1,3 +1,5 @@
+"""Tables of the timing comparison, from contents made by hand."""
+
 import json
 
 import pytest
@@ -65,13 +67,13 @@ ROWS = [
 ]
 
 
-def test_break_even_and_ratio_are_where_the_lines_say():
+def test_ratio_and_break_even():
   (line,) = conclusions(content(ROWS))
   assert "50 × as fast at 100,000 atoms" in line
   assert "break even at about 2,000 atoms" in line
 
 
-def test_nothing_is_said_beyond_what_was_measured():
+def test_no_extrapolation():
   (line,) = conclusions(content(ROWS[:3]))
   assert "at 10,000 atoms" in line and "about 2,000" in line
   slow = [row("cohen", "reconstruct", 1e6), *ROWS[1:]]
@@ -80,14 +82,14 @@ def test_nothing_is_said_beyond_what_was_measured():
   assert "fewer than 1,000 atoms" in conclusions(content(fast))[0]
 
 
-def test_parts_and_noisy_rows_are_marked():
+def test_partial_and_noisy_rows_are_marked():
   noisy = row("cohen", "reconstruct", 1.0, timed_voxels=100, noisy=True)
   lines = format_benchmark(content([noisy])).splitlines()
-  (found,) = (line for line in lines if line.startswith("| cohen"))
-  assert "1†" in found and "‡" in found
+  (line,) = (line for line in lines if line.startswith("| cohen"))
+  assert "1†" in line and "‡" in line
 
 
-def test_machines_stand_in_one_table(tmp_path):
+def test_machines_in_one_table(tmp_path):
   paths = [tmp_path / name for name in ("a.json", "b.json")]
   other = [row("spatiotemporal", "reconstruct", 0.5, device="two", voxels=500)]
   paths[0].write_text(json.dumps(content(ROWS)))
@@ -102,12 +104,12 @@ def test_machines_stand_in_one_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("text", "said"),
+  ("text", "message"),
   [(None, "No such file"), ("{", "not JSON"), ("[]", "is not the benchmark")],
 )
-def test_other_files_are_refused(tmp_path, text, said):
+def test_other_files_are_refused(tmp_path, text, message):
   path = tmp_path / "x.json"
   if text is not None:
     path.write_text(text)
-  with pytest.raises(UserError, match=said):
+  with pytest.raises(UserError, match=message):
     load_benchmark(path)

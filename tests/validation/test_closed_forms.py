@@ -1,4 +1,4 @@
-"""Trains whose signal has an equation, to 1e-5."""
+"""Pulse sequences whose signal has a closed form, to 1e-5."""
 
 import numpy as np
 import pytest
@@ -12,22 +12,22 @@ T2 = np.array([40.0, 68.0, 88.0, 2000.0])
 
 @pytest.mark.parametrize("time_ms", [20.0, 400.0, 3000.0])
 def test_inversion_recovery(time_ms):
-  train = make_sequence([90.0], 12.0, 3.0, inversion_time_ms=time_ms)
+  sequence = make_sequence([90.0], 12.0, 3.0, inversion_time_ms=time_ms)
   expected = (1 - 2 * np.exp(-time_ms / T1)) * np.exp(-3 / T2)
-  found = simulate_fingerprints(train, T1, T2)[:, 0]
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  signal = simulate_fingerprints(sequence, T1, T2)[:, 0]
+  np.testing.assert_allclose(signal, expected, atol=1e-5)
 
 
 def test_saturation_recovery():
-  train = make_sequence([90.0], 12.0, 3.0, saturation_time_ms=500.0)
+  sequence = make_sequence([90.0], 12.0, 3.0, saturation_time_ms=500.0)
   expected = (1 - np.exp(-500 / T1)) * np.exp(-3 / T2)
-  found = simulate_fingerprints(train, T1, T2)[:, 0]
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  signal = simulate_fingerprints(sequence, T1, T2)[:, 0]
+  np.testing.assert_allclose(signal, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("inverted", [False, True])
 def test_t2_preparation(inverted):
-  train = make_sequence(
+  sequence = make_sequence(
     [90.0],
     12.0,
     0.0,
@@ -35,45 +35,44 @@ def test_t2_preparation(inverted):
     t2_preparation_ms=60.0,
   )
   before = 1 - 2 * np.exp(-100 / T1) if inverted else 1.0
-  found = simulate_fingerprints(train, T1, T2)[:, 0]
-  np.testing.assert_allclose(found, before * np.exp(-60 / T2), atol=1e-5)
+  signal = simulate_fingerprints(sequence, T1, T2)[:, 0]
+  np.testing.assert_allclose(signal, before * np.exp(-60 / T2), atol=1e-5)
 
 
 @pytest.mark.parametrize("b1", [1.0, 0.8])
-def test_ideal_spoiling_reaches_the_spgr_steady_state(b1):
-  # With T2 far below TR nothing transverse survives to the next pulse.
+def test_spgr_steady_state(b1):
+  """With T2 far below TR spoiling is ideal: Ernst's equation."""
   t1 = T1[:3]
-  train = make_sequence(np.full(800, 20.0), 20.0, 0.0)
+  sequence = make_sequence(np.full(800, 20.0), 20.0, 0.0)
   e1, angle = np.exp(-20 / t1), np.deg2rad(20 * b1)
   expected = np.sin(angle) * (1 - e1) / (1 - e1 * np.cos(angle))
-  found = simulate_fingerprints(train, t1, 0.5, b1=b1)[:, -1]
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  signal = simulate_fingerprints(sequence, t1, 0.5, b1=b1)[:, -1]
+  np.testing.assert_allclose(signal, expected, atol=1e-5)
 
 
-def test_a_train_of_180_degrees_decays_as_spin_echoes():
-  # A gradient-spoiled 90°, then 180° pulses of 90° phase: each dephases by
-  # half of what the next rephases, so that echo n of the pair is T2 decay.
+def test_spin_echoes_of_180_degrees():
+  """After 90° and 180° pulses, every second frame is an echo with T2 decay."""
   spacing = 20.0
-  train = make_sequence(
+  sequence = make_sequence(
     [90.0, 180.0, 180.0, 180.0, 180.0],
     spacing,
     0.0,
     [0.0, 90.0, 90.0, 90.0, 90.0],
   )
-  found = np.abs(simulate_fingerprints(train, T1, T2, n_states=6))
-  np.testing.assert_allclose(found[:, 0], 1, atol=1e-5)
-  # Order one is turned to minus one by the pulse and refocused by the next
-  # spoiler: right behind the pulse after that, the echo is there.
-  np.testing.assert_allclose(found[:, 2], np.exp(-40 / T2), atol=1e-5)
-  np.testing.assert_allclose(found[:, 4], np.exp(-80 / T2), atol=1e-5)
-  np.testing.assert_allclose(found[:, 1], 0, atol=1e-5)
+  signal = np.abs(simulate_fingerprints(sequence, T1, T2, n_states=6))
+  np.testing.assert_allclose(signal[:, 0], 1, atol=1e-5)
+  # A 180° pulse turns order 1 into order -1, and the next spoiler refocuses it:
+  # the echo follows the pulse after that.
+  np.testing.assert_allclose(signal[:, 2], np.exp(-40 / T2), atol=1e-5)
+  np.testing.assert_allclose(signal[:, 4], np.exp(-80 / T2), atol=1e-5)
+  np.testing.assert_allclose(signal[:, 1], 0, atol=1e-5)
 
 
 def bssfp(t1, t2, *, flip_deg, tr_ms, turn):
-  """Steady state behind the pulse, in its frame (Freeman and Hill 1971).
+  """Steady state after the pulse, in its frame (Freeman and Hill 1971).
 
-  The fixed point of one repetition of the Bloch equations, pulse about y, a
-  turn about z by `turn`.
+  The fixed point of one repetition of the Bloch equations: a pulse about y, and
+  precession about z by the angle `turn`.
   """
   a, e1, e2 = np.deg2rad(flip_deg), np.exp(-tr_ms / t1), np.exp(-tr_ms / t2)
   pulse = np.array(
@@ -94,28 +93,28 @@ def bssfp(t1, t2, *, flip_deg, tr_ms, turn):
 def test_balanced_steady_state(off_resonance_hz):
   tr_ms, n = 5.0, 4000
   t1, t2 = np.array([300.0, 685.0]), np.array([40.0, 68.0])
-  train = make_sequence(
+  sequence = make_sequence(
     np.full(n, 35.0), tr_ms, 0.0, 180.0 * np.arange(n), balanced=True
   )
-  found = simulate_fingerprints(
-    train, t1, t2, off_resonance_hz=off_resonance_hz
+  signal = simulate_fingerprints(
+    sequence, t1, t2, off_resonance_hz=off_resonance_hz
   )[:, -1]
-  # From pulse to pulse the frame turns by 180° against the magnetisation.
+  # The frame of each pulse is rotated by 180° from that of the last.
   turn = 2 * np.pi * off_resonance_hz * tr_ms / 1000 - np.pi
   expected = [
     bssfp(*atom, flip_deg=35.0, tr_ms=tr_ms, turn=turn)
     for atom in zip(t1, t2, strict=True)
   ]
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(signal, expected, atol=1e-5)
   if not off_resonance_hz:
     a, e1, e2 = np.deg2rad(35), np.exp(-tr_ms / t1), np.exp(-tr_ms / t2)
     closed = np.sin(a) * (1 - e1) / (1 - (e1 - e2) * np.cos(a) - e1 * e2)
-    np.testing.assert_allclose(found, closed, atol=1e-5)
+    np.testing.assert_allclose(signal, closed, atol=1e-5)
 
 
 def test_balanced_echo_decays_and_turns():
-  train = make_sequence([40.0], 6.0, 3.0, balanced=True)
-  found = simulate_fingerprints(train, T1, T2, off_resonance_hz=25.0)[:, 0]
+  sequence = make_sequence([40.0], 6.0, 3.0, balanced=True)
+  signal = simulate_fingerprints(sequence, T1, T2, off_resonance_hz=25.0)[:, 0]
   expected = np.sin(np.deg2rad(40)) * np.exp(-3 / T2)
   phase = np.exp(2j * np.pi * 25.0 * 0.003)
-  np.testing.assert_allclose(found, expected * phase, atol=1e-5)
+  np.testing.assert_allclose(signal, expected * phase, atol=1e-5)

@@ -1,7 +1,6 @@
-"""What float32 costs where there is no closed form: scan and networks.
+"""Error of float32 against float64 where there is no closed form.
 
-The bounds stand in docs/reliability.md; those of other stages are held by their
-own tests.
+docs/reliability.md lists the bounds; other parts have them in their own tests.
 """
 
 import jax
@@ -24,12 +23,12 @@ def complex_noise(rng, shape):
 
 
 def direct_scan(spiral, signals, mask, coils):
-  """Every Fourier sum written out, in float64."""
+  """The scan by direct Fourier sums in float64."""
   axis = np.arange(spiral.matrix) - spiral.matrix // 2
   y, x = np.meshgrid(axis, axis, indexing="ij")
   places = np.stack([x[mask], y[mask]])  # [2, voxel]
-  seen = coils[:, mask].astype(np.complex128)
-  power = np.sum(np.abs(seen) ** 2, 0)
+  sensitivities = coils[:, mask].astype(np.complex128)
+  power = np.sum(np.abs(sensitivities) ** 2, 0)
   frames = np.empty(signals.shape, np.complex128)
   for t, signal in enumerate(signals.T):
     k = spiral.trajectory[t % spiral.n_arms].astype(np.float64)
@@ -37,13 +36,13 @@ def direct_scan(spiral, signals, mask, coils):
     weights = spiral.weights.astype(np.float64)
     # Both transforms of mri-nufft are divided by the root of 4 × voxels.
     weights = weights * spiral.n_arms / (4 * spiral.matrix**2)
-    k_space = waves @ (seen * signal).T  # [sample, coil]
-    back = waves.conj().T @ (weights[:, None] * k_space)
-    frames[:, t] = np.sum(seen.conj().T * back, 1) / power
+    k_space = waves @ (sensitivities * signal).T  # [sample, coil]
+    images = waves.conj().T @ (weights[:, None] * k_space)
+    frames[:, t] = np.sum(sensitivities.conj().T * images, 1) / power
   return sliding_window(frames, window=WINDOW)
 
 
-def test_the_scan_is_that_of_direct_sums_in_float64():
+def test_scan_against_direct_sums():
   rng = np.random.default_rng(0)
   spiral = make_spiral(
     matrix=MATRIX, n_arms=WINDOW, samples_per_arm=96, density_power=1.25
@@ -54,7 +53,7 @@ def test_the_scan_is_that_of_direct_sums_in_float64():
     np.complex64
   )
   signals = complex_noise(rng, (mask.sum(), 3 * WINDOW)).astype(np.complex64)
-  found = scan_slice(
+  images = scan_slice(
     rng,
     signals,
     mask,
@@ -65,27 +64,25 @@ def test_the_scan_is_that_of_direct_sums_in_float64():
     stride=1,
     tolerance=0.0,
   )
-  wanted = direct_scan(spiral, signals.astype(np.complex128), mask, coils)
-  assert relative(found, wanted) < 3e-5
+  expected = direct_scan(spiral, signals.astype(np.complex128), mask, coils)
+  assert relative(images, expected) < 3e-5
 
 
 @pytest.mark.parametrize("per", ["frame", "subject", "voxel"])
-def test_normalised_signals_are_those_of_float64(per):
+def test_normalisation_in_float64(per):
   rng = np.random.default_rng(0)
-  # An offset of twenty deviations, as where one tissue fills the mask.
+  # A mean of twenty standard deviations, as where one tissue fills the mask.
   signals = complex_noise(rng, (40_000, 12)) + 20
-  found = normalise_signals(signals.astype(np.complex64), per=per)
+  normalised = normalise_signals(signals.astype(np.complex64), per=per)
   parts = np.concatenate([signals.real, signals.imag], 1)
   axis = {"frame": 0, "subject": None, "voxel": 1}[per]
-  mean, deviation = (
-    f(axis=axis, keepdims=True) for f in (parts.mean, parts.std)
-  )
-  assert relative(found, (parts - mean) / deviation) < 1e-5
+  mean, sd = (f(axis=axis, keepdims=True) for f in (parts.mean, parts.std))
+  assert relative(normalised, (parts - mean) / sd) < 1e-5
 
 
 @pytest.mark.parametrize("method", NETWORKS)
-def test_a_networks_maps_are_those_of_float64(method):
-  """At the paper's sizes, with statistics that spread over decades."""
+def test_network_in_float64(method):
+  """At the paper's sizes, with batch statistics that span two decades."""
   network = NETWORKS[method]()
   n_frames = 673
   rng = np.random.default_rng(0)
@@ -103,24 +100,24 @@ def test_a_networks_maps_are_those_of_float64(method):
 
   def maps(dtype):
     arrays = jax.tree.map(dtype, (variables, patches))
-    found = jax.jit(lambda v, x: network.apply(v, x, train=False))(*arrays)
-    assert found.dtype == dtype
-    return np.asarray(found).reshape(len(patches), -1)
+    values = jax.jit(lambda v, x: network.apply(v, x, train=False))(*arrays)
+    assert values.dtype == dtype
+    return np.asarray(values).reshape(len(patches), -1)
 
-  found = maps(np.float32)
+  single = maps(np.float32)
   with jax.enable_x64(True):
-    wanted = maps(np.float64)
-  assert np.ptp(wanted, axis=0).min() > 0
-  assert relative(found, wanted) < 1e-5
+    double = maps(np.float64)
+  assert np.ptp(double, axis=0).min() > 0
+  assert relative(single, double) < 1e-5
 
 
 def _value(rng, shape):
-  """Kernels that keep a signal's size; statistics and biases above zero."""
+  """Kernels that keep the size of signals; positive statistics and biases."""
   if len(shape) == 1:
     return 10 ** rng.uniform(-1, 1, shape)
   return rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))
 
 
-def relative(found, wanted):
-  """Largest error over the largest value."""
-  return np.abs(found - wanted).max() / np.abs(wanted).max()
+def relative(values, expected):
+  """Largest error, relative to the largest value."""
+  return np.abs(values - expected).max() / np.abs(expected).max()

@@ -15,13 +15,13 @@ from mrf_jax.signal.fingerprints import simulate_fingerprints
 def test_two_hundred_rf_spoiled_pulses(validation_data, dtype, tolerance):
   path = validation_data / "epgx_gre" / "EPGX_GRE.mat"
   f_zero = scipy.io.loadmat(path)["Fn0"][100]
-  train = make_sequence(
+  sequence = make_sequence(
     np.full(200, 10.0), 5.0, 0.0, rf_spoiling_phases_deg(200)
   )
-  found = simulate_fingerprints(
-    train, [779.0], 45.0, dtype=dtype, n_states=101
+  signal = simulate_fingerprints(
+    sequence, [779.0], 45.0, dtype=dtype, n_states=101
   )[0]
-  # Theirs stand in the laboratory's frame, excited to the -y axis.
-  theirs = 1j * f_zero * np.exp(-1j * np.deg2rad(train.rf_phases_deg))
+  # EPG-X states are in the laboratory's frame, excited to the -y axis.
+  expected = 1j * f_zero * np.exp(-1j * np.deg2rad(sequence.rf_phases_deg))
   assert np.abs(f_zero).max() > 0.1
-  np.testing.assert_allclose(found, theirs, atol=tolerance)
+  np.testing.assert_allclose(signal, expected, atol=tolerance)

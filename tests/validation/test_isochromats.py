@@ -1,4 +1,4 @@
-"""Extended phase graphs against the spins they stand for."""
+"""Extended phase graphs against sums of isochromats."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mrf_jax.signal.fingerprints import simulate_fingerprints
 
 
 def isochromats(sequence, t1_ms, t2_ms, n_spins):
-  """The same train with n_spins that each spoiler turns by equal steps."""
+  """Mean of spins that a spoiler dephases by 360° in equal steps."""
   turns = np.exp(2j * np.pi * (np.arange(n_spins) + 0.5) / n_spins)
   z = np.ones(n_spins)
   if sequence.inversion_time_ms is not None:
@@ -23,7 +23,7 @@ def isochromats(sequence, t1_ms, t2_ms, n_spins):
     np.deg2rad(sequence.rf_phases_deg),
     strict=True,
   ):
-    # The pulse turns about the x axis of a frame in which its phase is zero.
+    # The pulse rotates about x in a frame in which its phase is zero.
     local = xy * np.exp(-1j * phase)
     x, y = local.real, local.imag
     y, z = (
@@ -40,7 +40,7 @@ def isochromats(sequence, t1_ms, t2_ms, n_spins):
 @pytest.mark.parametrize("phases", ["constant", "varying", "rf-spoiled"])
 def test_equals_isochromats(phases):
   rng = np.random.default_rng(0)
-  train = make_sequence(
+  sequence = make_sequence(
     rng.uniform(5, 70, 60),
     rng.uniform(10, 14, 60),
     te_ms=2.0,
@@ -51,17 +51,17 @@ def test_equals_isochromats(phases):
     }[phases],
     inversion_time_ms=20.0,
   )
-  expected = isochromats(train, 800.0, 70.0, n_spins=500)
-  found = simulate_fingerprints(train, [800.0], 70.0, n_states=60)[0]
-  np.testing.assert_allclose(found, expected, atol=2e-6)
+  expected = isochromats(sequence, 800.0, 70.0, n_spins=500)
+  signal = simulate_fingerprints(sequence, [800.0], 70.0, n_states=60)[0]
+  np.testing.assert_allclose(signal, expected, atol=2e-6)
 
 
-def test_the_difference_falls_as_spins_are_added():
-  train = tailored(500)
-  t1, t2 = 4500.0, 2000.0  # long T2: orders beyond the spins' number matter
-  graph = simulate_fingerprints(train, [t1], t2)[0]
+def test_difference_falls_with_more_spins():
+  sequence = tailored(500)
+  t1, t2 = 4500.0, 2000.0  # long T2: orders above the number of spins matter
+  graph = simulate_fingerprints(sequence, [t1], t2)[0]
   errors = [
-    np.abs(isochromats(train, t1, t2, n) - graph).max()
+    np.abs(isochromats(sequence, t1, t2, n) - graph).max()
     for n in (50, 100, 200, 500)
   ]
   assert errors[-1] < 1e-3

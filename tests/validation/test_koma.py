@@ -1,8 +1,8 @@
-"""A radial fingerprinting scan that KomaMRI made of a BrainWeb slice.
+"""A radial MRF scan of a BrainWeb slice, simulated by KomaMRI.
 
-Folder `MRF_VALIDATION_DATA` holds `koma`: the raw data, whose acquisition
-headers are padded; the schedule; the labels of the phantom at 0.5 mm. The
-scan shows how k-space becomes images; its signals are no truth for T1 and T2.
+Folder `MRF_VALIDATION_DATA/koma` has the raw data, whose acquisition headers
+are padded; the schedule; and the labels of the phantom at 0.5 mm. The scan
+tests the way from k-space to images; its signals say nothing on T1 and T2.
 """
 
 import collections
@@ -20,7 +20,7 @@ from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import window_images
 from mrf_jax.stages.reconstruct import reconstruct_files
 
-# The standard says mm, but the header of this file says 0.23.
+# The header of this file has 0.23, in m; the standard unit is mm.
 FOV_MM = 230.0
 LABELS_MM = 0.5
 
@@ -32,13 +32,13 @@ def raw(validation_data):
 
 @pytest.fixture(scope="module")
 def phases_deg(validation_data):
-  """Phase of each RF pulse; the file stores bytes."""
+  """Phase of each RF pulse, which the file stores in eight bits."""
   schedule = scipy.io.loadmat(validation_data / "koma/MRFinput.mat")
   return schedule["PH"].ravel()[:500].astype(float)
 
 
 def head_mask(validation_data, matrix):
-  """Where the phantom has a label, at the voxels' centres, [y, x]."""
+  """Voxels at whose centre the phantom has a label, [y, x]."""
   labels = scipy.io.loadmat(validation_data / "koma/brain2D.mat")["axial"]
   offsets_mm = (np.arange(matrix) - matrix // 2) * FOV_MM / matrix
   y, x = ((size - 1) / 2 + offsets_mm / LABELS_MM for size in labels.shape)
@@ -49,7 +49,7 @@ def head_mask(validation_data, matrix):
   )
 
 
-def test_the_scan_is_read_although_its_header_is_padded(raw):
+def test_scan_with_padded_header(raw):
   assert raw.samples.shape == (500, 1, 100)
   assert raw.matrix == (100, 100, 1)
   assert raw.fov_mm == (0.23, 0.23, 1.0)
@@ -65,7 +65,7 @@ def test_the_scan_is_read_although_its_header_is_padded(raw):
 
 
 def mean_magnitude(raw, phases_deg, weights):
-  """Mean over the magnitudes of all windows of 100 spokes, [y, x]."""
+  """Mean magnitude of all windows of 100 spokes, [y, x]."""
   images = window_images(
     raw.samples,
     raw.trajectory,
@@ -82,34 +82,33 @@ def correlation(image, mask):
   return np.corrcoef(image.ravel(), mask.ravel())[0, 1]
 
 
-def test_windows_of_100_spokes_show_the_head(raw, phases_deg, validation_data):
+def test_windows_show_the_head(raw, phases_deg, validation_data):
   mask = head_mask(validation_data, raw.matrix[0])
   weights = density_weights(raw.trajectory, matrix=raw.matrix[0])
-  # 157 spokes would fill the rim of k-space; 100 streak unless it is damped.
+  # 157 spokes would sample the rim of k-space fully. With 100 it is damped,
+  # or there are streaks.
   radius = np.linalg.norm(raw.trajectory, axis=-1)
   hann = np.cos(np.pi * radius) ** 2
   image = mean_magnitude(raw, phases_deg, weights * hann)
-  found = correlation(image, mask)
+  damped = correlation(image, mask)
   sharp = correlation(mean_magnitude(raw, phases_deg, weights), mask)
-  print(f"correlation with the head mask: {found:.4f}, undamped {sharp:.4f}")
-  assert found >= 0.8
+  print(f"correlation with the head mask: {damped:.4f}, undamped {sharp:.4f}")
+  assert damped >= 0.8
   assert sharp >= 0.75
-  # It is this head, the right way up, and in its place to two voxels.
+  # The head is not transposed, mirrored or shifted by three voxels.
   wrong = [mask.T, mask[::-1]]
   wrong += [
     np.roll(mask, 3 * step, axis) for step in (-1, 1) for axis in (0, 1)
   ]
-  assert max(correlation(image, other) for other in wrong) < found - 0.01
+  assert max(correlation(image, other) for other in wrong) < damped - 0.01
 
 
-def test_without_the_phase_of_the_pulses_there_is_no_head(raw, validation_data):
+def test_no_head_without_pulse_phases(raw, validation_data):
   mask = head_mask(validation_data, raw.matrix[0])
   assert correlation(mean_magnitude(raw, None, None), mask) < 0.5
 
 
-def test_it_is_reconstructed_by_the_documented_command(
-  validation_data, tmp_path
-):
+def test_reconstruction_with_documented_flags(validation_data, tmp_path):
   folder = validation_data / "koma"
   flags = {
     "model": ["dictionary_svd"],
@@ -128,10 +127,10 @@ def test_it_is_reconstructed_by_the_documented_command(
   t1 = nibabel.load(tmp_path / "maps/t1.nii.gz")
   inside = np.asarray(t1.dataobj)[:, :, 0].T > 0
   head = head_mask(validation_data, 100) > 0.5
-  # The image is mirrored as the phantom's first axis is.
+  # The first axis of the phantom is mirrored.
   overlaps = [
-    (turned & head).sum() / (turned | head).sum()
-    for turned in (inside, inside[::-1], inside[:, ::-1], inside[::-1, ::-1])
+    (mirrored & head).sum() / (mirrored | head).sum()
+    for mirrored in (inside, inside[::-1], inside[:, ::-1], inside[::-1, ::-1])
   ]
   assert max(overlaps) > 0.85
   assert (tmp_path / "maps/overview.png").stat().st_size > 10_000

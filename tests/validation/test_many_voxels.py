@@ -1,6 +1,6 @@
-"""Compiled or not, at once or in pieces: the numbers stay what they are.
+"""Compiled and eager results are equal, and so are those of pieces.
 
-Above 32,768 voxels, where a compiler has given other voxels' results before.
+With more than 32,768 voxels, where jax 0.10.2 mixes up rows (jax issue 39103).
 """
 
 import functools
@@ -23,7 +23,9 @@ from mrf_jax import (
 from mrf_jax.sequence.sequence import make_sequence
 
 N = 33_000
-TRAIN = make_sequence(np.linspace(10, 60, 8), 12.0, 2.0, inversion_time_ms=20.0)
+SEQUENCE = make_sequence(
+  np.linspace(10, 60, 8), 12.0, 2.0, inversion_time_ms=20.0
+)
 FLIPS_DEG = np.array([2.0, 5.0, 14.0])
 TE_MS = np.array([20.0, 60.0, 120.0])
 
@@ -46,21 +48,20 @@ def voxels() -> dict[str, np.ndarray]:
 
 def fingerprints(rows):
   v = voxels()
-  return simulate_fingerprints(TRAIN, v["t1_ms"][rows], v["t2_ms"][rows])
+  return simulate_fingerprints(SEQUENCE, v["t1_ms"][rows], v["t2_ms"][rows])
 
 
 def derivatives(rows):
   v = voxels()
-  found = fingerprint_derivatives(TRAIN, v["t1_ms"][rows], v["t2_ms"][rows])
-  return np.stack([found.signals, found.by_t1_ms, found.by_t2_ms], 1)
+  parts = fingerprint_derivatives(SEQUENCE, v["t1_ms"][rows], v["t2_ms"][rows])
+  return np.stack([parts.signals, parts.by_t1_ms, parts.by_t2_ms], 1)
 
 
 def bounds(rows):
   v = voxels()
-  found = cramer_rao_bounds(
-    TRAIN, v["t1_ms"][rows], v["t2_ms"][rows], noise_sd=0.01, window=2
-  )
-  return found.stack()
+  return cramer_rao_bounds(
+    SEQUENCE, v["t1_ms"][rows], v["t2_ms"][rows], noise_sd=0.01, window=2
+  ).stack()
 
 
 def t2(rows):
@@ -69,14 +70,14 @@ def t2(rows):
 
 def t1(rows):
   signals = voxels()["flips"][rows]
-  found = fit_vfa_t1(signals, flip_angles_deg=FLIPS_DEG, tr_ms=6.0)
-  return np.stack(found, 1)
+  m0_and_t1 = fit_vfa_t1(signals, flip_angles_deg=FLIPS_DEG, tr_ms=6.0)
+  return np.stack(m0_and_t1, 1)
 
 
 @functools.cache
 def dictionary():
   return build_dictionary(
-    TRAIN, np.geomspace(300, 3000, 12), np.geomspace(20, 1500, 12)
+    SEQUENCE, np.geomspace(300, 3000, 12), np.geomspace(20, 1500, 12)
   )
 
 
@@ -96,22 +97,22 @@ BY_VOXEL = {
 
 
 def atoms():
-  """More atoms than rows that were mixed up."""
+  """Atoms of a dictionary that has more than 32,768."""
   axis = np.geomspace(20, 3000, 270)
-  found = build_dictionary(TRAIN, axis, axis)
-  assert found.n_atoms > 32_768
-  return np.asarray(found.atoms)
+  large = build_dictionary(SEQUENCE, axis, axis)
+  assert large.n_atoms > 32_768
+  return np.asarray(large.atoms)
 
 
 def by_atlas():
-  """One slice of 182 × 182."""
+  """Maps by atlas matching of one slice of 182 × 182."""
   shape = (1, 182, 182)
   mask = np.ones(shape, bool)
   rng = np.random.default_rng(0)
   parts = rng.standard_normal((2, 2, 4, *shape), np.float32)
   query, scan = parts[0] + 1j * parts[1]
   maps = rng.random((3, *shape), np.float32)
-  found = match_atlas(
+  estimates = match_atlas(
     query.astype(np.complex64),
     mask,
     [AtlasScan(scan.astype(np.complex64), maps, mask)],
@@ -119,7 +120,7 @@ def by_atlas():
     patch=(1, 1, 1),
     n_neighbours=2,
   )
-  return np.asarray(found)
+  return np.asarray(estimates)
 
 
 @pytest.mark.parametrize("name", BY_VOXEL)
@@ -128,7 +129,7 @@ def test_compiled_equals_eager(name):
   compiled = function(slice(None))
   with jax.disable_jit():
     eager = function(slice(None))
-  close(compiled, eager, tolerance, others(name))
+  assert_close(compiled, eager, tolerance, n_ties(name))
 
 
 @pytest.mark.parametrize("function", [atoms, by_atlas])
@@ -136,7 +137,7 @@ def test_compiled_equals_eager_as_a_whole(function):
   compiled = function()
   with jax.disable_jit():
     eager = function()
-  close(compiled, eager, 1e-5)
+  assert_close(compiled, eager, 1e-5)
 
 
 @pytest.mark.parametrize("name", BY_VOXEL)
@@ -147,19 +148,22 @@ def test_pieces_equal_the_whole(name, piece):
   pieces = [
     function(slice(start, start + piece)) for start in range(0, N, piece)
   ]
-  close(whole, np.concatenate(pieces), tolerance, others(name))
+  assert_close(whole, np.concatenate(pieces), tolerance, n_ties(name))
 
 
-def others(name):
-  """Numbers that may differ: of atoms that fit equally well, to rounding."""
+def n_ties(name):
+  """Number of values that may differ, as atoms fit equally well to rounding."""
   return 30 if name == "match" else 0
 
 
-def close(found, wanted, tolerance, others=0):
-  """By the largest of each column; rounding differs with what is fused."""
-  assert found.shape == wanted.shape
-  found, wanted = np.asarray(found), np.asarray(wanted)
-  scale = np.abs(wanted).max(axis=0)
-  error = np.abs(found - wanted) / np.where(scale > 0, scale, 1)
+def assert_close(values, expected, tolerance, n_different=0):
+  """Compares relative to the largest value of each column.
+
+  Rounding depends on which operations the compiler fuses.
+  """
+  assert values.shape == expected.shape
+  values, expected = np.asarray(values), np.asarray(expected)
+  scale = np.abs(expected).max(axis=0)
+  error = np.abs(values - expected) / np.where(scale > 0, scale, 1)
   different = np.count_nonzero(error > tolerance)
-  assert different <= others, (different, error.max(), np.argmax(error))
+  assert different <= n_different, (different, error.max(), np.argmax(error))

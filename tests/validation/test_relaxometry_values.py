@@ -1,6 +1,6 @@
-"""T1 of variable flip angles against other people's signals and fits.
+"""T1 fits of variable flip angles against signals and fits of other groups.
 
-Folder `MRF_VALIDATION_DATA` holds `osipi_t1_vfa` (OSIPI code collection) and
+Folder `MRF_VALIDATION_DATA` has `osipi_t1_vfa` (OSIPI code collection) and
 `qmrlab_vfa` (qMRLab). Units differ by file: R1 in 1/s (brain), T1 in ms
 (prostate), R1 in 1/ms (QIBA); TR in s (brain, QIBA), in ms (prostate).
 """
@@ -51,15 +51,15 @@ def _cost(signals, m0, t1_ms, flips_deg, tr_ms, b1=1.0):
   return np.sum((signals - m0 * model) ** 2, 1)
 
 
-def test_brain_agrees_with_the_non_linear_fits_of_osipi():
+def test_non_linear_fits_of_brain():
   signals, flips_deg, tr_s, column = _read("t1_brain_data.csv")
   assert len(signals) == 76
   sequence = {"flip_angles_deg": flips_deg, "tr_ms": 1e3 * tr_s}
   m0, t1_ms = fit_vfa_t1(signals, **sequence)
   reference = column("s0"), 1e3 / column("R1")
   np.testing.assert_allclose(m0, reference[0], rtol=1e-5)
-  # What is left, 3e-5 at most, is theirs: one unit in the last of the five
-  # decimals of R1, and in no voxel does it make the cost less.
+  # The difference, at most 3e-5, is one unit in the last of the five decimals
+  # of OSIPI's R1; it lowers the cost in no voxel.
   np.testing.assert_allclose(t1_ms, reference[1], rtol=5e-5)
   np.testing.assert_allclose(1e3 / t1_ms, column("R1"), rtol=0, atol=1e-5)
   ours = _cost(signals, m0, t1_ms, flips_deg, 1e3 * tr_s)
@@ -68,7 +68,7 @@ def test_brain_agrees_with_the_non_linear_fits_of_osipi():
 
 
 @pytest.mark.parametrize("suffix", ["", " B1cor"])
-def test_prostate_agrees_with_the_non_linear_fits_of_osipi(suffix):
+def test_non_linear_fits_of_prostate(suffix):
   signals, flips_deg, tr_ms, column = _read("t1_prostate_data.csv")
   assert len(signals) == 50
   m0, t1_ms = fit_vfa_t1(
@@ -82,7 +82,7 @@ def test_prostate_agrees_with_the_non_linear_fits_of_osipi(suffix):
   np.testing.assert_allclose(m0, column("s0 nonlinear" + suffix), rtol=1e-5)
 
 
-def test_prostate_agrees_with_the_linear_fits_of_osipi():
+def test_linear_fits_of_prostate():
   signals, flips_deg, tr_ms, column = _read("t1_prostate_data.csv")
   m0, t1_ms = fit_vfa_t1(
     signals, flip_angles_deg=flips_deg, tr_ms=tr_ms, method="linear"
@@ -91,12 +91,12 @@ def test_prostate_agrees_with_the_linear_fits_of_osipi():
   np.testing.assert_allclose(m0, column("s0 linear"), rtol=1e-4)
 
 
-def test_prostate_agrees_with_the_corrected_linear_fits_of_osipi():
-  """For one B1 a voxel, which is not the one of their column B1.
+def test_corrected_linear_fits_of_prostate():
+  """OSIPI's linear fits took a B1 that differs from their column B1.
 
   That column explains their non-linear fits to 3e-6, but not their linear
-  ones: these took another B1, up to 7 % away. So B1 is sought with which T1
-  is theirs, and M0, which would be wrong by 7 % in another fit, must follow.
+  ones, whose B1 differs by up to 7 %. The test finds the B1 for which T1 is
+  equal; M0 must then be equal too, and would be off by 7 % in another fit.
   """
   signals, flips_deg, tr_ms, column = _read("t1_prostate_data.csv")
   t1_reference = column("T1 linear B1cor")
@@ -112,9 +112,9 @@ def test_prostate_agrees_with_the_corrected_linear_fits_of_osipi():
 
 
 def test_qiba_phantom_has_its_true_t1():
-  """Truth with noise of sigma 2 or 10: signal-to-noise sets the tolerance.
+  """Noise of sigma 2 or 10 was added to the signals and sets the tolerance.
 
-  The bounds are widened, for the phantom goes down to T1 = 22 ms.
+  The bounds are wider than usual, because T1 is as short as 22 ms.
   """
   signals, flips_deg, tr_s, column = _read("t1_quiba_data.csv")
   assert len(signals) == 45
@@ -128,14 +128,14 @@ def test_qiba_phantom_has_its_true_t1():
   error = np.abs(t1_ms / t1_true - 1)
   assert np.median(error) < 0.005
   assert np.max(error) < 0.04
-  # What is left is their noise: the truth fits their signals less well.
+  # The error is that of the noise: the true values fit the signals less well.
   ours = _cost(signals, m0, t1_ms, flips_deg, 1e3 * tr_s)
   truth = _cost(signals, column("s0"), t1_true, flips_deg, 1e3 * tr_s)
   assert np.all(ours < truth)
   assert np.max(np.abs(m0 / column("s0") - 1)) < 0.04
 
 
-def test_spgr_signal_has_the_values_of_qmrlab():
+def test_spgr_signal_of_qmrlab():
   path = pathlib.Path(_DATA) / "qmrlab_vfa" / "value_vfa_t1.mat"
   file = scipy.io.loadmat(path, simplify_cells=True)
   m0, t1_s = file["st"]
@@ -147,14 +147,14 @@ def test_spgr_signal_has_the_values_of_qmrlab():
       spgr_signal(m0, 1e3 * t1_s, flip_angle_deg=flips_deg, tr_ms=15.0)
     )
 
-  # Exactly, but for the rounding of sines and exponentials.
+  # Equal but for the rounding of sines and exponentials.
   np.testing.assert_allclose(signal(), file["Smodel"], rtol=1e-7)
   with jax.enable_x64(True):
     np.testing.assert_allclose(signal(), file["Smodel"], rtol=1e-14)
 
 
 @pytest.mark.parametrize("method", ["nonlinear", "linear"])
-def test_the_fit_undoes_the_signal_of_qmrlab(method):
+def test_fit_of_qmrlab_signal(method):
   path = pathlib.Path(_DATA) / "qmrlab_vfa" / "value_vfa_t1.mat"
   file = scipy.io.loadmat(path, simplify_cells=True)
   m0, t1_ms = fit_vfa_t1(

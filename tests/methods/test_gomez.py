@@ -1,4 +1,4 @@
-"""Gómez's method in a study: folds, alignment, bases."""
+"""The method `gomez` in a study: folds, alignment and bases."""
 
 import dataclasses
 
@@ -62,21 +62,21 @@ def study(subjects, **change):
   )
 
 
-def test_a_twin_among_the_others_gives_its_maps():
+def test_a_twin_gives_its_maps():
   twins = [subject(0), subject(1), subject(0)]
-  found = gomez(study(twins))
-  maps, times = found.maps, found.times
+  estimates = gomez(study(twins))
   np.testing.assert_allclose(
-    maps[0].stack(), twins[0].maps.stack(), rtol=1e-4, atol=1e-3
+    estimates.maps[0].stack(), twins[0].maps.stack(), rtol=1e-4, atol=1e-3
   )
-  assert [time.stage for time in times] == ["compress", "reconstruct"]
+  stages = [time.stage for time in estimates.times]
+  assert stages == ["compress", "reconstruct"]
 
 
-def test_all_frames_find_what_a_full_rank_finds():
+def test_full_rank_equals_all_windows():
   subjects = [subject(k) for k in range(3)]
-  one = gomez(study(subjects, rank=6)).maps
-  two = gomez(study(subjects, rank=None)).maps
-  for a, b in zip(one, two, strict=True):
+  compressed = gomez(study(subjects, rank=6)).maps
+  whole = gomez(study(subjects, rank=None)).maps
+  for a, b in zip(compressed, whole, strict=True):
     assert np.mean(np.isclose(a.t1_ms, b.t1_ms, rtol=1e-3)) > 0.99
 
 
@@ -90,18 +90,16 @@ def test_the_known_affine_undoes_a_displacement(align, equal):
   twin = subject(0, affine=affine, head_to_atlas=moved)
   first = subject(0)
   maps = gomez(study([first, subject(1), twin], align=align)).maps
-  found = np.isclose(maps[0].t1_ms, first.maps.t1_ms, rtol=1e-3)
-  assert (found.mean() > 0.99) == equal
+  is_close = np.isclose(maps[0].t1_ms, first.maps.t1_ms, rtol=1e-3)
+  assert (is_close.mean() > 0.99) == equal
 
 
 def test_left_out_maps_change_nothing():
   subjects = [subject(k) for k in range(3)]
-  one = gomez(study(subjects)).maps
-  other = subject(7).maps
-  two = gomez(
-    study([dataclasses.replace(subjects[0], maps=other), *subjects[1:]])
-  ).maps
-  np.testing.assert_array_equal(one[0].stack(), two[0].stack())
+  before = gomez(study(subjects)).maps
+  subjects[0] = dataclasses.replace(subjects[0], maps=subject(7).maps)
+  after = gomez(study(subjects)).maps
+  np.testing.assert_array_equal(before[0].stack(), after[0].stack())
 
 
 def test_one_subject_has_no_atlas():

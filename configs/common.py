@@ -1,0 +1,231 @@
+"""Options that the paper does not state, with a value and its reason for each.
+
+`paper.py` starts from this file and adds the numbers of Balsiger et al. 2018;
+`demo.py`, `study.py` and `smoke.py` start from `paper.py`. Sections follow the
+pipeline.
+"""
+
+import ml_collections
+
+# A value that may be None: placeholder(int) accepts an int or None.
+placeholder = ml_collections.config_dict.placeholder
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Every option that the paper leaves open."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  # Matrix products and activations of training, reconstruction and matching:
+  # float32, tf32 or bfloat16; the latter two need an accelerator. Parameters,
+  # statistics and sums are always float32.
+  config.precision = "float32"
+  # Subjects to leave out, one for each fold. None: each subject once.
+  config.folds = placeholder(tuple)
+  # Workdirs to borrow the subjects and the trained networks from.
+  # None: simulate and train in this workdir.
+  config.subjects_from = placeholder(str)
+  config.models_from = placeholder(str)
+  config.data = _data()
+  config.sequence = _sequence()
+  config.scan = _scan()
+  config.reference = dict(
+    refocusing_deg=180.0,  # nominal; B1 scales it
+    noise_level=0.01,
+  )
+  config.training = _training()
+  config.spatiotemporal_plus = _spatiotemporal_plus()
+  config.gomez = _gomez()
+  config.dictionary = _dictionary()
+  # Used by --mode=benchmark: numbers of atoms, and about how many seconds the
+  # repeats of each row take. A million atoms need 6 GB; all rows take about a
+  # quarter of an hour on two cores.
+  config.benchmark = dict(
+    atoms=(1_000, 10_000, 100_000, 1_000_000), seconds=10.0
+  )
+  # Used by --mode=sweep; see study.py.
+  config.questions = dict()
+  # Used by --mode=design: the T1-T2 plane over which it shows Cramér-Rao
+  # bounds.
+  config.design = dict(
+    t1_ms=(200.0, 5400.0),
+    t2_ms=(20.0, 2460.0),
+    step_percent=12.0,
+    b1_known=True,
+  )
+  config.evaluation = _evaluation()
+  return config
+
+
+def _data() -> dict:
+  """Subjects: simulated heads, or files of real ones."""
+  return dict(
+    # Subject files written by `--mode=import`, used instead of simulated heads.
+    # All need reference maps. They bring their own sequence, window and noise,
+    # so those options are then ignored.
+    files=(),
+    # Also keep the k-space as ISMRMRD, raw/subject-NN.mrd (1.6 GB each at the
+    # paper's size), and the schedule, raw/train.txt.
+    keep_raw=False,
+    # Height of the middle slice in MNI space: the lateral ventricles.
+    grid=dict(centre_z_mm=15.0),
+    # How much heads and tissues differ between volunteers is not known for the
+    # paper's scans. Ma 2013 measured a scatter of 5 and 6 % in the T1 and T2 of
+    # white matter.
+    head=dict(sharpness=4.0, warp_mm=3.0, rotation_deg=3.0, scaling=0.03),
+    between_subjects=0.03,
+    within_tissue=0.04,
+    b1_deviation=0.15,
+    # Spheres inside white matter. The paper's volunteers were healthy.
+    lesions=dict(count=0, radius_mm=6.0, t1_ms=1200.0, t2_ms=200.0),
+  )
+
+
+def _sequence() -> dict:
+  """The schedule of flip angles and TRs."""
+  return dict(
+    # A schedule of our own, `tailored` or `jiang_type`; used if path is None.
+    # The paper's schedule (Shaik 2018) is not public.
+    kind="tailored",
+    # A text, MATLAB or Pulseq file with the schedule, of which the first
+    # `n_frames` frames are used, and a text file of TRs if they are stored
+    # separately. A file's sequence is gradient-spoiled, unless it is a text
+    # file with the comment `# balanced`.
+    path=placeholder(str),
+    tr_path=placeholder(str),
+    # Units of the file: ms or s, deg or rad. None is ms and deg, and values
+    # that look like s or rad are an error.
+    time_unit=placeholder(str),
+    angle_unit=placeholder(str),
+    # Where in a Pulseq readout the echo is: adc_start or adc_centre.
+    echo="adc_start",
+    # Used if the file does not state them.
+    te_ms=2.0,
+    inversion_time_ms=20.0,
+  )
+
+
+def _scan() -> dict:
+  """The simulated acquisition in k-space."""
+  return dict(
+    # Arms are turned by 360° / 48 = 7.5° from frame to frame, so that one
+    # window of 48 frames samples k-space fully. 1092 samples an arm are those
+    # of a public reconstruction with the same window.
+    spiral=dict(n_arms=48, samples_per_arm=1092, density_power=1.25),
+    noise_level=0.3,  # see README, Noise
+    subspace_tolerance=1e-4,
+  )
+
+
+def _training() -> dict:
+  """Options of all networks; a network's own `training` overrides them.
+
+  paper.py sets three that have other values too: `sampling` "tiles", `schedule`
+  "cosine", and `loss` "likelihood" or "weighted_likelihood". These two need a
+  network that also predicts standard deviations; under the second the maps
+  still learn by the squared error.
+  """
+  return dict(
+    # Seed of initial weights, order and dropout. None: the experiment's seed.
+    seed=placeholder(int),
+    # Side of a tile in estimates, used if `sampling` is "tiles": squares of
+    # neighbouring estimates, `batch` of them a step, that share the layers
+    # which see one voxel at a time.
+    tile=6,
+    # Temporal components of the training subjects as input instead of all
+    # windows. With a rank, normalisation per "frame" acts per "subject", so
+    # that components keep their proportions. None: all windows.
+    rank=placeholder(int),
+    weight_decay=0.0,
+    # Weights of PD, T1 and T2 in the loss.
+    map_weights=(1.0, 1.0, 1.0),
+    # Powers of PD, T1 and T2 that the network learns; 0 is the logarithm.
+    map_powers=(1.0, 1.0, 1.0),
+    # Mirror tiles at random.
+    flips=False,
+    # Loss weights: 0 weighs all voxels equally, 1 all values of T1.
+    balance=0.0,
+    # Standard deviation of noise added to the normalised signals.
+    input_noise=0.0,
+    # Signals on the device. 16 bits halve 8.9 GB; float16 rounds finer than
+    # bfloat16 (error 5e-4), and its range suffices for unit variance.
+    storage="float16",
+    # Folds that one device vectorises over. None: one on a CPU, all otherwise.
+    folds_at_once=placeholder(int),
+    checkpoint_epochs=1,
+    checkpoint_minutes=10.0,
+    # Voxels whose errors every epoch reports; see Fold.watched.
+    watched_voxels=1000,
+  )
+
+
+def _spatiotemporal_plus() -> dict:
+  """Our network; docs/results.md has the study behind every choice."""
+  return dict(
+    network=dict(widths=(192, 96), depth=4, slices=3, n_outputs=6),
+    training=dict(
+      sampling="tiles",
+      tile=16,
+      batch=4,
+      rank=32,
+      schedule="cosine",
+      loss="weighted_likelihood",
+      map_powers=(1.0, 0.0, 0.5),
+      balance=0.4,
+      flips=True,
+    ),
+  )
+
+
+def _gomez() -> ml_collections.ConfigDict:
+  """Spatiotemporal dictionary matching, what the paper does not state."""
+  gomez = ml_collections.ConfigDict()
+  # Temporal components: ten, as in the public code of the authors' group.
+  # None keeps all frames; only a configuration file can set it, not a flag.
+  gomez.rank = placeholder(int)
+  gomez.rank = 10
+  # Simulated heads are aligned by the affine transform that made them. False
+  # uses the scanner's coordinates.
+  gomez.align = True
+  # Added to the position of every training scan, to study misalignment.
+  gomez.shift_mm = (0.0, 0.0, 0.0)
+  return gomez
+
+
+def _dictionary() -> dict:
+  """Dictionary matching, which the paper does not compare with."""
+  return dict(
+    # Up to the longest T1 and T2 of CSF at 1.5 T in Ma 2013. Atoms beyond fit
+    # no tissue of a head, only noise.
+    t1_ms=(100.0, 5400.0),
+    t2_ms=(10.0, 2460.0),
+    step_percent=3.0,
+    b1=(1.0,),
+    # "exhaustive" scores every atom. "groups" skips atoms that a bound excludes
+    # and finds the same ones in float32; faster from some 2,000 atoms on (CPU).
+    search="exhaustive",
+    svd_rank=25,  # of dictionary_svd, as in McGivney 2014
+  )
+
+
+def _evaluation() -> dict:
+  """Tissues by limits of T1; the paper takes them from Ma 2013."""
+  # T1 at 1.5 T in Ma 2013: WM 608-756, GM 998-1304, CSF 4103-5400 ms. The
+  # WM-GM limit is half-way between their ranges, and the outer limits are as
+  # far out again; CSF begins half-way between GM and CSF.
+  thresholds_ms = dict(
+    wm=(487.0, 877.0), gm=(877.0, 1425.0), csf=(2704.0, float("inf"))
+  )
+  # Each of these gives a further table, to show what the limits change.
+  other_thresholds_ms = dict(
+    # The ranges of Ma 2013, which leave out voxels of mixed tissue.
+    literature=dict(
+      wm=(608.0, 756.0), gm=(998.0, 1304.0), csf=(4103.0, 5400.0)
+    ),
+    # Limits that include as many mixed voxels as possible.
+    touching=dict(
+      wm=(300.0, 877.0), gm=(877.0, 2704.0), csf=(2704.0, float("inf"))
+    ),
+  )
+  return dict(
+    thresholds_ms=thresholds_ms, other_thresholds_ms=other_thresholds_ms
+  )

@@ -1,0 +1,76 @@
+"""Small networks with random weights, and scans of random signals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.patches import patch_shape
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.inference.model import Model
+from mrf_jax.networks.cohen import Cohen
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
+from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.sequence.schedules import tailored
+
+N_FRAMES = 18
+# Network and its reach in voxels.
+NETWORKS = {
+  "spatiotemporal": (Spatiotemporal(widths=(12, 8), branch_width=4), 2),
+  "spatiotemporal_plus": (
+    SpatiotemporalPlus(widths=(12, 8), depth=2, n_outputs=3),
+    2,
+  ),
+  "one_slice": (
+    SpatiotemporalPlus(widths=(12, 8), depth=2, slices=1, n_outputs=3),
+    2,
+  ),
+  "one_voxel_of_each_slice": (
+    SpatiotemporalPlus(widths=(12, 8), depth=0, n_outputs=3),
+    0,
+  ),
+  "cohen": (Cohen(widths=(16,)), 0),
+}
+
+
+def make_subject(mask, seed=0):
+  signals = np.random.default_rng(seed).normal(size=(2, mask.sum(), N_FRAMES))
+  return Subject(
+    subject="test",
+    mask=mask,
+    signals=(signals[0] + 1j * signals[1]).astype(np.complex64),
+    affine=np.eye(4),
+    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
+    field_strength_t=1.5,
+    provenance="simulated",
+  )
+
+
+def make_model(network, reach):
+  patch = jnp.zeros((1, *patch_shape(reach, network.slices), 2 * N_FRAMES))
+  shapes = jax.eval_shape(
+    lambda: network.init(jax.random.key(0), patch, train=False)
+  )
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    # Kernels of both signs; variances, which have one axis, are positive.
+    lambda leaf: rng.uniform(0.1 if leaf.ndim == 1 else -0.3, 0.3, leaf.shape),
+    shapes,
+  )
+  return Model(
+    method="test",
+    network=network,
+    reach=reach,
+    variables=jax.tree.map(np.float32, variables),
+    map_range=MapRange(np.zeros(3), np.ones(3)),
+    normalise_signals_per="frame",
+    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
+  )
+
+
+def head(radius=15.0):
+  """Three slices of a disc, some of whose voxels are void."""
+  y, x = np.mgrid[:40, :40]
+  disc = (y - 20) ** 2 + (x - 20) ** 2 < radius**2
+  return disc & (np.random.default_rng(1).random((3, 40, 40)) < 0.9)
