@@ -243,20 +243,28 @@ def test_simulated_subjects_differ_and_their_maps_are_plausible(smoke):
   assert 0.85 < np.median(ratio) < 1.15
 
 
-def test_again_does_nothing_and_gives_the_same_table(smoke, launch):
+@pytest.fixture(scope="module")
+def finished(smoke, tmp_path_factory):
+  """A finished workdir that may be written to."""
+  workdir = tmp_path_factory.mktemp("finished") / "run"
+  shutil.copytree(smoke, workdir)
+  return workdir
+
+
+def test_again_does_nothing_and_gives_the_same_table(finished, launch):
   files = [
     p
-    for p in smoke.rglob("*")
-    if p.is_file() and p.parent.name not in (smoke.name,)
+    for p in finished.rglob("*")
+    if p.is_file() and p.parent.name not in (finished.name,)
   ]
   before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in files}
-  text = (smoke / "table1.csv").read_bytes()
-  done = launch(SMOKE, f"--workdir={smoke}")
+  text = (finished / "table1.csv").read_bytes()
+  done = launch(SMOKE, f"--workdir={finished}")
   assert done.returncode == 0, done.stderr
   assert "Simulating" not in done.stderr
   assert "Estimating" not in done.stderr
   assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in files}
-  assert (smoke / "table1.csv").read_bytes() == text
+  assert (finished / "table1.csv").read_bytes() == text
 
 
 def test_same_seed_same_table_to_the_last_digit(smoke, launch, tmp_path):
@@ -266,11 +274,11 @@ def test_same_seed_same_table_to_the_last_digit(smoke, launch, tmp_path):
   assert again == (smoke / "table1.csv").read_bytes()
 
 
-def test_other_seed_in_the_same_workdir_is_refused(smoke, launch):
-  before = (smoke / "config.json").read_bytes()
-  done = launch(SMOKE, f"--workdir={smoke}", "--config.seed=1")
-  fails_in_one_line(done, smoke, "seed=0", "now 1", "--workdir")
-  assert (smoke / "config.json").read_bytes() == before
+def test_other_seed_in_the_same_workdir_is_refused(finished, launch):
+  before = (finished / "config.json").read_bytes()
+  done = launch(SMOKE, f"--workdir={finished}", "--config.seed=1")
+  fails_in_one_line(done, finished, "seed=0", "now 1", "--workdir")
+  assert (finished / "config.json").read_bytes() == before
 
 
 def test_missing_maps_are_made_from_the_trained_models(smoke, launch, tmp_path):

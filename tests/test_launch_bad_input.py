@@ -79,8 +79,8 @@ def test_flags_that_a_stage_would_not_heed(launch, mode, flags, words):
   fails_in_one_line(launch(f"--mode={mode}", *flags), words)
 
 
-def test_help_says_whose_flags_they_are(launch):
-  done = launch("--help")
+def test_help_says_whose_flags_they_are(launch_alone):
+  done = launch_alone("--help")
   said = " ".join(done.stdout.split())
   for words in (
     "--mask: Used by import and reconstruct.",

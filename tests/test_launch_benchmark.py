@@ -134,6 +134,6 @@ def test_bad_reports_are_refused(launch, tmp_path):
   fails_in_one_line(launch("--mode=report", f"--compare={gone}"), gone)
 
 
-def test_a_device_that_is_not_there_is_named(launch, tmp_path):
-  done = launch(SMOKE, f"--workdir={tmp_path}", JAX_PLATFORMS="rocm")
+def test_a_device_that_is_not_there_is_named(launch_alone, tmp_path):
+  done = launch_alone(SMOKE, f"--workdir={tmp_path}", JAX_PLATFORMS="rocm")
   fails_in_one_line(done, "JAX_PLATFORMS=rocm", "no such device")

@@ -50,15 +50,23 @@ def config(tmp_path_factory):
   return path
 
 
+@pytest.fixture(scope="module")
+def study(smoke, config, launch, tmp_path_factory):
+  """A finished experiment, and all variants of its questions."""
+  workdir = tmp_path_factory.mktemp("study") / "run"
+  shutil.copytree(smoke, workdir)
+  done = launch("--mode=sweep", f"--config={config}", f"--workdir={workdir}")
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
 def rows(workdir):
   with open(workdir / "table1.csv", newline="") as file:
     return list(csv.DictReader(file))
 
 
-def test_ways_have_workdirs_of_their_own(smoke, config, launch):
-  done = launch("--mode=sweep", f"--config={config}", f"--workdir={smoke}")
-  assert done.returncode == 0, done.stderr
-  found = smoke / "questions"
+def test_variants_have_workdirs_of_their_own(smoke, study):
+  found = study / "questions"
   for way, fold in (
     ("epochs/one", 1),
     ("epochs/two", 1),
@@ -103,9 +111,9 @@ def test_ways_have_workdirs_of_their_own(smoke, config, launch):
   assert "lesion" in {row["tissue"] for row in rows(found / "scans/lesions")}
 
 
-def test_bad_questions_end_in_one_line(smoke, config, launch):
+def test_bad_questions_end_in_one_line(study, config, launch):
   done = launch(
-    "--mode=sweep", f"--config={config}", f"--workdir={smoke}", "--questions=x"
+    "--mode=sweep", f"--config={config}", f"--workdir={study}", "--questions=x"
   )
   assert done.returncode == 1
   (line,) = done.stderr.splitlines()
@@ -161,11 +169,19 @@ def test_others_lend_only_what_fits(tmp_path, smoke):
     Workdir.existing(tmp_path)
 
 
-def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
-  sweep = launch("--mode=sweep", f"--config={config}", f"--workdir={smoke}")
-  assert sweep.returncode == 0, sweep.stderr
+def test_a_finished_sweep_is_not_run_again(study, config, launch):
+  table = study / "questions/epochs/one/table1.csv"
+  model = study / "questions/epochs/one/models/cohen/fold-1/model.json"
+  before = table.read_bytes(), model.stat().st_mtime_ns
+  flags = f"--config={config}", f"--workdir={study}", "--questions=epochs"
+  done = launch("--mode=sweep", *flags)
+  assert done.returncode == 0, done.stderr
+  assert before == (table.read_bytes(), model.stat().st_mtime_ns)
+
+
+def test_report_of_all_results(study, launch, tmp_path):
   (tmp_path / "results_notes.md").write_text("## table1\n\nWhat surprised.\n")
-  report = ("--mode=report", f"--workdir={smoke}", f"--output={tmp_path}")
+  report = ("--mode=report", f"--workdir={study}", f"--output={tmp_path}")
   done = launch(*report)
   assert done.returncode == 0, done.stderr
   page = (tmp_path / "results.md").read_text()
@@ -195,7 +211,7 @@ def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
   # A cell of the table, as the run itself wrote it.
   row = next(
     r
-    for r in rows(smoke)
+    for r in rows(study)
     if (r["method"], r["tissue"], r["map"]) == ("cohen", "wm", "t1_ms")
   )
   cell = f"{float(row['mae_mean']):.1f} ± {float(row['mae_std']):.1f}"
@@ -205,7 +221,7 @@ def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
   elsewhere = tmp_path / "elsewhere"
   elsewhere.mkdir()
   for name in ("config.json", "environment.json"):
-    shutil.copy(smoke / name, elsewhere / name)
+    shutil.copy(study / name, elsewhere / name)
   report_elsewhere = ("--mode=report", f"--workdir={elsewhere}")
   done = launch(*report_elsewhere, f"--output={tmp_path}")
   assert done.returncode == 0, done.stderr
@@ -219,7 +235,7 @@ def test_a_report_of_all_that_stands(smoke, config, launch, tmp_path):
   assert (tmp_path / "results.md").read_text() == page
 
   # What does not belong together is not one table.
-  way = smoke / "questions/epochs/one"
+  way = study / "questions/epochs/one"
   for name, change, words in (
     ("environment.json", {"git_commits": ["a1b2"]}, ("epochs/one", "a1b2")),
     ("config.json", {"seed": 9}, ("epochs/one", "seed=9")),

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# Name of the axis of `pmap`. JAX would name it by an address in memory, and no
+# process would find a program of another in the persistent compilation cache.
+_AXIS = "device"
 # Most rows that are copied into a table at once.
 _BLOCK_ROWS = 1 << 16
 
@@ -39,7 +42,7 @@ class FoldRunner:
     self._at_once = min(at_once, self._per_device)
     # Layout of the results of `pmap`: arrays in this layout enter it without a
     # copy.
-    example = jax.pmap(lambda x: x, devices=self._devices)
+    example = jax.pmap(lambda x: x, axis_name=_AXIS, devices=self._devices)
     self._sharding = example(np.zeros(self._n_devices)).sharding
 
   def compile(self, function: Callable, *, donate: bool) -> Callable:
@@ -72,6 +75,7 @@ class FoldRunner:
         # come from a step instead of from `spread`.
         mapped = jax.pmap(
           all_on_device,
+          axis_name=_AXIS,
           in_axes=(0, 0, 0) + (None,) * len(numbers),
           devices=self._devices,
           donate_argnums=0 if donate else (),

@@ -1,7 +1,6 @@
-"""Sound files, and a launcher that has its imports behind it."""
+"""Sound files of every kind that a command reads."""
 
 import pytest
-from launcher import Launcher
 from sources import make_sources
 
 
@@ -17,9 +16,3 @@ def sources(smoke, launch, tmp_path_factory):
   )
   assert done.returncode == 0, done.stderr
   return make_sources(folder, smoke, folder / "raw/raw/subject-00.mrd")
-
-
-@pytest.fixture(scope="session")
-def launcher():
-  with Launcher() as launch:
-    yield launch

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from launcher import ROOT, Launcher
+from tests.launcher import ROOT, Launcher
 from stages import Stage, check_whole, leftovers, results, start
 
 from mrf_jax.workdir.manifest import NAME

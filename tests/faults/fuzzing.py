@@ -223,7 +223,7 @@ def _fuzz_here(
   # it.
   if not once:
     for module in (columns, pulseq, ismrmrd_reader, stored):
-      module.patience = contextlib.nullcontext
+      module.time_limit = contextlib.nullcontext
     for module in (columns, ismrmrd_reader, stored, subject):
       module.try_file = lambda path, kind: None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from corpus import Case
-from launcher import Done, Launcher
+from tests.launcher import Done, Launcher
 from sources import Source
 
 _LONGEST_S = 20

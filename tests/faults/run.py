@@ -26,7 +26,7 @@ from corpus import make_cases
 from fuzzing import READERS, fuzz
 from inputs import try_inputs
 from kills import kill
-from launcher import ROOT, Launcher
+from tests.launcher import ROOT, Launcher
 from sources import make_sources
 from stages import SMOKE, make_stages, start
 

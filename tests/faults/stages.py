@@ -17,7 +17,7 @@ import jax
 import jax.export
 import nibabel
 import numpy as np
-from launcher import ROOT
+from tests.launcher import ROOT
 from PIL import Image
 
 from mrf_jax import UserError, load_model

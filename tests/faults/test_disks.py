@@ -33,9 +33,21 @@ def simulated(finished):
   return {name: stages_.read(path) for name, path in names.items()}
 
 
-def test_a_disk_that_fills_up(stages, finished, tmp_path):
+@pytest.fixture
+def may_mount():
   if not disks.may_mount():
     pytest.skip("this user may not mount a disk of his own (unshare -rm)")
+
+
+@pytest.mark.usefixtures("may_mount")
+def test_a_disk_that_fills_up(stages, finished, tmp_path):
+  expected = simulated(finished)
+  disks.on_a_full_disk(stages["simulate"], tmp_path, expected, size=110_000)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("may_mount")
+def test_a_disk_full_during_training(stages, finished, tmp_path):
   expected = stages["crossval"].content(finished)
   disks.on_a_full_disk(stages["crossval"], tmp_path, expected, size=300_000)
 
@@ -54,7 +66,7 @@ def test_a_workdir_that_becomes_read_only(stages, finished, tmp_path):
   )
 
 
-def broken(stages, finished, tmp_path, launcher, share=None):
+def broken(stages, finished, tmp_path, launch, share=None):
   expected = stages["crossval"].content(finished)
   cases = [
     (name, damage)
@@ -72,7 +84,7 @@ def broken(stages, finished, tmp_path, launcher, share=None):
       expected,
       name=name,
       damage=damage,
-      launch=launcher,
+      launch=launch,
     )
     shutil.rmtree(folder)
 
@@ -98,7 +110,7 @@ def test_each_kind_of_file_is_broken(finished):
 
 
 def test_a_broken_map_of_deviations_is_made_again(
-  stages, finished, tmp_path, launcher
+  stages, finished, tmp_path, launch
 ):
   expected = stages["crossval"].content(finished)
   shutil.copytree(finished / "run", tmp_path / "run")
@@ -108,15 +120,15 @@ def test_a_broken_map_of_deviations_is_made_again(
     expected,
     name="run/maps/spatiotemporal_plus/subject-00_t1_sd.nii.gz",
     damage=disks.flip,
-    launch=launcher,
+    launch=launch,
   )
   assert how == "removed as told"
 
 
-def test_some_broken_files(stages, finished, tmp_path, launcher):
-  broken(stages, finished, tmp_path, launcher, share=4)
+def test_some_broken_files(stages, finished, tmp_path, launch):
+  broken(stages, finished, tmp_path, launch, share=2)
 
 
 @pytest.mark.long
-def test_every_broken_file(stages, finished, tmp_path, launcher):
-  broken(stages, finished, tmp_path, launcher)
+def test_every_broken_file(stages, finished, tmp_path, launch):
+  broken(stages, finished, tmp_path, launch)

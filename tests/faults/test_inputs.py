@@ -16,19 +16,19 @@ SEED = int(os.environ.get("MRF_FAULTS_SEED", "0"))
 SHARE = 100
 
 
-def test_sound_files_are_taken(sources, launcher, tmp_path):
+def test_sound_files_are_taken(sources, launch, tmp_path):
   for kind, source in sources.items():
     out = tmp_path / kind
     flags = [flag.format(out=out) for flag in source.flags]
-    done = launcher(*flags, f"{source.flag}={source.path}")
+    done = launch(*flags, f"{source.flag}={source.path}")
     assert done.returncode == 0, (kind, done.stderr)
 
 
-def refused(sources, launcher, folder, share=None):
+def refused(sources, launch, folder, share=None):
   cases = list(make_cases(sources, folder / "bad", SEED))
   if share is not None:
     cases = random.Random(SEED).sample(cases, share)
-  answers = list(try_inputs(cases, sources, launcher))
+  answers = list(try_inputs(cases, sources, launch))
   wrong = [
     f"{a.case.kind}, {a.case.name}: {a.wrong}: {a.done.stderr.strip()}"
     for a in answers
@@ -38,10 +38,10 @@ def refused(sources, launcher, folder, share=None):
   assert not list((folder / "bad").glob("*"))
 
 
-def test_a_share_of_bad_inputs_is_refused(sources, launcher, tmp_path):
-  refused(sources, launcher, tmp_path, SHARE)
+def test_a_share_of_bad_inputs_is_refused(sources, launch, tmp_path):
+  refused(sources, launch, tmp_path, SHARE)
 
 
 @pytest.mark.long
-def test_every_bad_input_is_refused(sources, launcher, tmp_path):
-  refused(sources, launcher, tmp_path)
+def test_every_bad_input_is_refused(sources, launch, tmp_path):
+  refused(sources, launch, tmp_path)

@@ -29,7 +29,7 @@ def stages(smoke, sources):
   return stages
 
 
-@pytest.mark.parametrize("name", ["crossval", "import"])
+@pytest.mark.parametrize("name", ["simulate", "import"])
 def test_killed_and_started_again(stages, tmp_path, name):
   assert kill(stages[name], tmp_path, kills=2).kills == 2
 
@@ -54,14 +54,12 @@ def test_a_stopped_training_says_so_and_leaves_checkpoints(
   )
   process = start(Stage("training", flags, lambda folder: None), tmp_path)
   folder = workdir / "checkpoints/cohen/fold-1"
-  deadline = time.monotonic() + 200
   try:
     while not (folder.is_dir() and any(folder.glob("step-*"))):
       assert process.poll() is None, process.stderr.read()
-      assert time.monotonic() < deadline
       time.sleep(0.1)
     process.send_signal(number)
-    _, text = process.communicate(timeout=60)
+    _, text = process.communicate()
   finally:
     process.kill()
   assert process.returncode == 128 + number
