@@ -94,7 +94,13 @@ def _other_heads(base: str) -> str:
 def _absolute(variants: Sequence[dict]) -> str:
   """Table of errors, a line for each method of each variant."""
   tissues = _tissues(variants)
-  head = ["variant", "method", "steps", "training per fold (s)", *_headings(tissues)]
+  head = [
+    "variant",
+    "method",
+    "steps",
+    "training per fold (s)",
+    *_headings(tissues),
+  ]
   body = []
   for variant in variants:
     for method, errors in _methods(variant):

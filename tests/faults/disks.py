@@ -10,10 +10,10 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from tests.launcher import ROOT, Launcher
 from stages import Stage, check_whole, leftovers, results, start
 
 from mrf_jax.workdir.manifest import NAME
+from tests.launcher import ROOT, Launcher
 
 # What tells files of one kind apart.
 _OF_ONE = re.compile(r"(?<=subject-)\d+|(?<=tfevents\.).+")

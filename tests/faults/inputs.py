@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from corpus import Case
-from tests.launcher import Done, Launcher
 from sources import Source
+
+from tests.launcher import Done, Launcher
 
 _LONGEST_S = 20
 _LARGEST_MIB = 2048

@@ -26,11 +26,11 @@ from corpus import make_cases
 from fuzzing import READERS, fuzz
 from inputs import try_inputs
 from kills import kill
-from tests.launcher import ROOT, Launcher
 from sources import make_sources
 from stages import SMOKE, make_stages, start
 
 from mrf_jax.workdir.environment import git_commit
+from tests.launcher import ROOT, Launcher
 
 PARTS = ("kills", "disks", "files", "processes", "inputs", "fuzzing")
 # Of a hundred kills.

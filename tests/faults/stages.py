@@ -17,13 +17,13 @@ import jax
 import jax.export
 import nibabel
 import numpy as np
-from tests.launcher import ROOT
 from PIL import Image
 
 from mrf_jax import UserError, load_model
 from mrf_jax.io.atomic import is_unfinished
 from mrf_jax.stages.verify import verify
 from mrf_jax.workdir.manifest import NAME, OF_RUNS
+from tests.launcher import ROOT
 
 SMOKE = "--config=configs/smoke.py"
 
