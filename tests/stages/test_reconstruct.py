@@ -7,7 +7,6 @@ import nibabel
 import numpy as np
 import pytest
 import scipy.io
-from tests.stages.conftest import AFFINE, flags
 
 from configs import smoke as smoke_config
 from mrf_jax import (
@@ -26,6 +25,7 @@ from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages.import_scan import import_files
 from mrf_jax.stages.reconstruct import reconstruct_files
 from tests.importing.test_series import matlab73
+from tests.stages.conftest import AFFINE, flags
 
 
 def write_series(kind, folder, images):

@@ -6,10 +6,10 @@ import shutil
 import h5py
 import nibabel
 import pytest
-from tests.stages.conftest import flags
 
 from mrf_jax import UserError, load_subject
 from mrf_jax.stages.reconstruct import reconstruct_files
+from tests.stages.conftest import flags
 
 
 @pytest.mark.parametrize("name", ["t1.nii.gz", "errors.md"])
