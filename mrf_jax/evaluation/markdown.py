@@ -49,8 +49,8 @@ def table_body(
   Returns:
     Texts of each line: tissue, method and cells.
   """
-  wanted = dict.fromkeys(lines)
-  methods = dict.fromkeys(method for _, method in wanted)
+  keys = dict.fromkeys(lines)
+  methods = dict.fromkeys(method for _, method in keys)
   return [
     [
       tissue_heading(tissue),
@@ -58,7 +58,7 @@ def table_body(
       *(cells.get((tissue, method, column), ABSENT) for column in columns),
     ]
     for tissue, method in itertools.product(TISSUES, methods)
-    if (tissue, method) in wanted
+    if (tissue, method) in keys
   ]
 
 

@@ -82,13 +82,14 @@ def summarise(errors: Mapping[str, Sequence[SubjectErrors]]) -> pd.DataFrame:
   )
 
 
-# pandas sums in another order than NumPy, which changes the last digit.
 def _mean(values: pd.Series) -> float:
+  """Mean by NumPy, because pandas sums in an order that changes last digits."""
   values = values.dropna().to_numpy()
   return np.mean(values) if len(values) else np.nan
 
 
 def _std(values: pd.Series) -> float:
+  """Sample standard deviation, by NumPy for the same reason; 0 of one value."""
   values = values.dropna().to_numpy()
   if len(values) == 1:
     return 0.0

@@ -1,6 +1,5 @@
 """Tables and figures of a cross-validation, from the maps in its workdir."""
 
-import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -95,16 +94,12 @@ def _load_maps(
   study: Study, method: str, *, deviation: bool = False
 ) -> list[Maps]:
   """Maps of each left-out subject, or their predicted standard deviations."""
-  file = functools.partial(study.workdir.map_file, method, deviation=deviation)
-  return [
-    Maps(
-      *(
-        nifti.load_map(file(k, name), study.subjects[k].mask)
-        for name in MAP_NAMES
-      )
-    )
-    for k in study.folds
-  ]
+
+  def read(k, name):
+    path = study.workdir.map_file(method, k, name, deviation=deviation)
+    return nifti.load_map(path, study.subjects[k].mask)
+
+  return [Maps(*(read(k, name) for name in MAP_NAMES)) for k in study.folds]
 
 
 def _training_means(study: Study) -> list[Maps]:
