@@ -1,4 +1,4 @@
-"""Alignment of two scans: which voxel of one lies at a voxel of the other."""
+"""Alignment of two scans: nearest voxels of one on the grid of the other."""
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32

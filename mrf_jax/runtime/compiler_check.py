@@ -1,4 +1,4 @@
-"""Check at the start that the compiler is not one that gives wrong numbers."""
+"""Start-up check that raises an error if the compiler gives wrong numbers."""
 
 import jax
 import jax.numpy as jnp
