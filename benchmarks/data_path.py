@@ -25,6 +25,7 @@ from common import print_ratio
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.maps import Maps
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.training.devices import FoldRunner
 from mrf_jax.training.fold_data import Signals, make_folds, place
@@ -114,9 +115,7 @@ def _write_scan(path: pathlib.Path, seed: int) -> None:
     mask=mask,
     signals=signals.view(np.complex64)[..., 0],
     affine=np.eye(4),
-    sequence=tailored(720),
-    window=48,
-    stride=1,
+    acquisition=Acquisition(tailored(720), window=48, stride=1),
     field_strength_t=1.5,
     provenance="random numbers",
     maps=maps,

@@ -48,6 +48,7 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.inference.network import estimate, signal_table
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulation.anatomy import SliceGrid, make_head
 from mrf_jax.timing.machine import device_name
@@ -83,9 +84,9 @@ def make_scan(rng) -> Subject:
     mask=head.mask,
     signals=signals,
     affine=grid.affine,
-    sequence=tailored(_FRAMES.value + _WINDOW - 1),
-    window=_WINDOW,
-    stride=1,
+    acquisition=Acquisition(
+      tailored(_FRAMES.value + _WINDOW - 1), window=_WINDOW, stride=1
+    ),
     field_strength_t=1.5,
     provenance="simulated",
   )
@@ -107,9 +108,7 @@ def make_model(scan: Subject, rng) -> Model:
     variables=variables,
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per=_PER,
-    sequence=scan.sequence,
-    window=scan.window,
-    stride=scan.stride,
+    acquisition=scan.acquisition,
   )
 
 

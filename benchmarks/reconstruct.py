@@ -35,6 +35,7 @@ from mrf_jax.dataset.subject import Subject, save_subject
 from mrf_jax.inference.bundle import save_model
 from mrf_jax.inference.model import Model
 from mrf_jax.methods.network import make_network, standardised
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulation.anatomy import SliceGrid, make_head
 
@@ -58,19 +59,17 @@ def make_scan(config, rng) -> Subject:
     centre_z_mm=15.0,
   )
   head = make_head(rng, grid, **config.data.head)
-  sequence = tailored(config.sequence.n_frames)
-  scan = config.scan
-  n_windows = sequence.n_windows(window=scan.window, stride=scan.stride)
-  signals = np.empty((head.mask.sum(), n_windows), np.complex64)
+  acquisition = Acquisition(
+    tailored(config.sequence.n_frames), config.scan.window, config.scan.stride
+  )
+  signals = np.empty((head.mask.sum(), acquisition.n_windows), np.complex64)
   rng.standard_normal(dtype=np.float32, out=signals.view(np.float32))
   return Subject(
     subject="noise",
     mask=head.mask,
     signals=signals,
     affine=grid.affine,
-    sequence=sequence,
-    window=scan.window,
-    stride=scan.stride,
+    acquisition=acquisition,
     field_strength_t=1.5,
     provenance="simulated",
   )
@@ -95,9 +94,7 @@ def save_random_model(config, method: str, scan: Subject, path) -> None:
     ),
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per=standardised(config, compressed=basis is not None),
-    sequence=scan.sequence,
-    window=scan.window,
-    stride=scan.stride,
+    acquisition=scan.acquisition,
     basis=basis,
   )
   training = {"seconds": 0.0, "left_out": 0}

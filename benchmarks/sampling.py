@@ -146,9 +146,7 @@ def _train(subjects, references, *, tile, epochs, basis):
     variables=fold.variables,
     map_range=fold.map_range,
     normalise_signals_per=per,
-    sequence=scan.sequence,
-    window=scan.window,
-    stride=scan.stride,
+    acquisition=scan.acquisition,
     basis=basis,
   )
 

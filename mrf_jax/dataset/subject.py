@@ -23,7 +23,7 @@ from mrf_jax.io.atomic import check_room, replacing
 from mrf_jax.io.hdf5 import check_links, check_unchanged
 from mrf_jax.io.untrusted import HDF5, trust, try_file
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence.acquisition import scan_difference
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence, make_sequence
 
 # What a file holds besides signals and maps, about.
@@ -42,9 +42,7 @@ class Subject:
     signals: sliding-window signals of the masked voxels in C order,
       [voxel, window]; None where they were not loaded.
     affine: voxel indices (x, y, slice) to RAS, [4, 4], mm.
-    sequence: the train that was played.
-    window: frames that one sliding window averages.
-    stride: frames from one window to the next.
+    acquisition: the pulse sequence that was played, and its sliding window.
     field_strength_t: main magnetic field, tesla.
     provenance: where the data come from; begins with "simulated" if they do.
     maps: acquired reference maps, [voxel], or None.
@@ -64,9 +62,7 @@ class Subject:
   mask: Bool[np.ndarray, "slice y x"]
   signals: Complex64[np.ndarray, "voxel window"] | None
   affine: Float64[np.ndarray, "4 4"]
-  sequence: Sequence
-  window: int
-  stride: int
+  acquisition: Acquisition
   field_strength_t: float
   provenance: str
   maps: Maps | None = None
@@ -87,9 +83,24 @@ class Subject:
     return int(np.count_nonzero(self.mask))
 
   @property
+  def sequence(self) -> Sequence:
+    """The pulse sequence that was played."""
+    return self.acquisition.sequence
+
+  @property
+  def window(self) -> int:
+    """Frames that one sliding window averages."""
+    return self.acquisition.window
+
+  @property
+  def stride(self) -> int:
+    """Frames from one window to the next."""
+    return self.acquisition.stride
+
+  @property
   def n_windows(self) -> int:
     """Number of sliding windows, T."""
-    return self.sequence.n_windows(window=self.window, stride=self.stride)
+    return self.acquisition.n_windows
 
 
 def save_subject(subject: Subject, path: str | os.PathLike) -> None:
@@ -215,7 +226,9 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     mask=np.asarray(subject.mask, bool),
     signals=signals,
     affine=np.asarray(subject.affine, np.float64),
-    sequence=make_sequence(**vars(subject.sequence)),
+    acquisition=dataclasses.replace(
+      subject.acquisition, sequence=make_sequence(**vars(subject.sequence))
+    ),
     maps=maps_as_stored(subject.maps),
     truth=maps_as_stored(subject.truth),
     head_to_atlas=None if atlas is None else np.asarray(atlas, np.float64),
@@ -244,22 +257,13 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
     values = getattr(subject, field)
     if values is not None:
       _check_voxels(name, values, n_voxels)
-  n_frames = subject.sequence.n_frames
-  window, stride = subject.window, subject.stride
-  if not 1 <= window <= n_frames or stride < 1:
-    raise UserError(
-      f"window {window} and stride {stride} do not fit {n_frames} frames"
-    )
   if len(signals_shape) != 2 or signals_shape[0] != n_voxels:
     raise UserError(
       f"signals have shape {signals_shape}, but the mask has {n_voxels} voxels"
     )
-  n_windows = subject.n_windows
-  if signals_shape[1] != n_windows:
-    raise UserError(
-      f"signals have {signals_shape[1]} columns, but {n_frames} frames in "
-      f"windows of {window} with stride {stride} make {n_windows}"
-    )
+  subject.acquisition.check_images(
+    signals_shape[1], f"signals have {signals_shape[1]} columns"
+  )
 
 
 def _check_voxels(name: str, values: np.ndarray, n_voxels: int) -> None:
@@ -299,16 +303,14 @@ def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
     paths: their files, for the error.
 
   Raises:
-    UserError: the train, window or stride of one is not that of the first.
+    UserError: the acquisition of one is not that of the first.
   """
   first = subjects[0]
   for subject, path in zip(subjects, paths, strict=True):
-    difference = scan_difference(
-      subject, first.sequence, first.window, first.stride
-    )
+    difference = subject.acquisition.difference(first.acquisition)
     if difference:
-      found, wanted = difference
-      raise UserError(f"{path}: {found}, but {paths[0]} has {wanted}")
+      own, other = difference
+      raise UserError(f"{path}: {own}, but {paths[0]} has {other}")
 
 
 def without_truth(subject: Subject) -> Subject:

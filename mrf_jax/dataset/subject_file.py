@@ -8,6 +8,7 @@ import numpy as np
 from mrf_jax.errors import UserError
 from mrf_jax.io.hdf5 import check_dataset, check_unchanged, write_checked
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
   PREPARATION_FIELDS,
@@ -79,7 +80,11 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
     raise UserError(
       f"{FORMAT} version {version}; only version {_VERSION} is known"
     )
-  sequence = _read_sequence(file)
+  acquisition = Acquisition(
+    _read_sequence(file),
+    window=_attribute(file["sequence"], "window", int),
+    stride=_attribute(file["sequence"], "stride", int),
+  )
   atlas = None
   if "truth/head_to_atlas" in file:
     atlas = _values(file, "truth/head_to_atlas", np.float64)
@@ -90,9 +95,7 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
     subject=_attribute(file, "subject", str),
     mask=_values(file, "mask", np.bool_),
     affine=_values(file, "affine", np.float64),
-    sequence=sequence,
-    window=_attribute(file["sequence"], "window", int),
-    stride=_attribute(file["sequence"], "stride", int),
+    acquisition=acquisition,
     field_strength_t=_attribute(file, "field_strength_t", float),
     provenance=_attribute(file, "provenance", str),
     maps=_read_maps(file, "maps") if "maps" in file else None,
@@ -107,7 +110,7 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
 
 
 def _read_sequence(file: h5py.File) -> Sequence:
-  """The train, checked by `make_sequence`."""
+  """The pulse sequence, checked by `make_sequence`."""
   frames: dict[str, Any] = {}
   for name in FRAME_FIELDS:
     values = _values(file, f"sequence/{name}", np.float64)

@@ -1,9 +1,9 @@
-"""Mean absolute and root mean square error of maps, tissue by tissue."""
+"""Mean absolute error and root mean square error of maps, by tissue."""
 
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
@@ -17,7 +17,7 @@ def map_errors(
   reference: Maps,
   masks: Mapping[str, Bool[np.ndarray, "voxel"]],
 ) -> SubjectErrors:
-  """MAE and RMSE of each map in each tissue of one subject.
+  """Computes MAE and RMSE of each map in each tissue of one subject.
 
   MAE = mean |q^ - q|,  RMSE = sqrt(mean (q^ - q)^2)
 
@@ -31,7 +31,7 @@ def map_errors(
     the tissue has no voxel.
 
   Raises:
-    UserError: shapes that differ, or values that are not finite.
+    UserError: shapes differ, or values are not finite.
   """
   differences = {}
   for name in MAP_NAMES:
@@ -43,7 +43,7 @@ def map_errors(
         f"map {name}: the estimate has shape {q_hat.shape}, "
         f"the reference {q.shape}"
       )
-    # A nan would pass for an empty tissue in the table, so it stops here.
+    # In the table, nan stands for a tissue without voxels.
     for whose, values in (("estimate", q_hat), ("reference", q)):
       n_bad = np.count_nonzero(~np.isfinite(values))
       if n_bad:
@@ -69,16 +69,16 @@ def map_errors(
 def expected_errors(
   deviations: Maps, masks: Mapping[str, Bool[np.ndarray, "voxel"]]
 ) -> SubjectErrors:
-  """MAE and RMSE of unbiased, normally distributed estimates.
+  """MAE and RMSE to expect of unbiased, normally distributed estimates.
 
-    MAE = sqrt(2 / pi) mean(sd),  RMSE = sqrt(mean(sd^2))
+  MAE = sqrt(2 / pi) mean(sd),  RMSE = sqrt(mean(sd^2))
 
   Args:
-    deviations: standard deviation of each map's estimate, [voxel].
+    deviations: standard deviations of the estimates, [voxel].
     masks: tissue to its voxels, [voxel].
 
   Returns:
-    As `map_errors`.
+    (tissue, map) to (MAE, RMSE), as `map_errors`.
   """
   errors = {}
   for tissue, mask in masks.items():
@@ -89,7 +89,7 @@ def expected_errors(
   return errors
 
 
-def _mae_rmse(difference):
+def _mae_rmse(difference: Float64[np.ndarray, "voxel"]) -> tuple[float, float]:
   if difference.size == 0:
     return float("nan"), float("nan")
   mae = np.mean(np.abs(difference))

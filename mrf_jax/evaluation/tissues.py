@@ -1,4 +1,4 @@
-"""Tissue masks: thresholds of the reference T1 map, as in the paper."""
+"""Tissue masks by thresholds of the reference T1 map, as in the paper."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,10 @@ from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
 
-# White matter, grey matter, cerebrospinal fluid, lesions of simulated subjects
-# that have some, and all masked voxels.
-TISSUES = ("wm", "gm", "csf", "lesion", "brain")
+# White matter, grey matter and cerebrospinal fluid.
+PAPER_TISSUES = ("wm", "gm", "csf")
+# Also the lesions of some simulated subjects, and all masked voxels.
+TISSUES = (*PAPER_TISSUES, "lesion", "brain")
 
 
 def tissue_masks(
@@ -18,29 +19,28 @@ def tissue_masks(
   thresholds_ms: Mapping[str, tuple[float, float]],
   lesion: Float[np.ndarray, "voxel"] | None = None,
 ) -> dict[str, Bool[np.ndarray, "voxel"]]:
-  """Which voxels belong to which tissue.
+  """Masks of the voxels of each tissue.
 
-  Voxel i is of a tissue where low <= T1_i < high; `brain` holds every voxel.
+  Voxel i belongs to a tissue if low <= T1_i < high; `brain` has every voxel.
 
   Args:
     t1_ms: reference T1, [voxel], ms.
     thresholds_ms: tissue to (low, high), ms; `brain` needs none.
-    lesion: volume share of lesion, [voxel], or None. Where there is some, the
-      thresholds name no tissue; above a half, the tissue is `lesion`.
+    lesion: volume share of lesion, [voxel], or None. Voxels with any lesion
+      belong to no other tissue; with more than one half, to `lesion`.
 
   Returns:
-    One mask for each tissue of `thresholds_ms` and `brain`, in the order of
-    `TISSUES`.
+    Tissue to its mask: those of `thresholds_ms`, `brain`, and `lesion` if
+    shares are given.
 
   Raises:
-    UserError: an unknown tissue, or a range without content.
+    UserError: a tissue is unknown, or a range is empty.
   """
-  known = ("wm", "gm", "csf")
   for tissue, limits in thresholds_ms.items():
-    if tissue not in known:
+    if tissue not in PAPER_TISSUES:
       raise UserError(
         f"tissue thresholds: unknown tissue {tissue!r}; "
-        f"known are {', '.join(known)}"
+        f"known are {', '.join(PAPER_TISSUES)}"
       )
     if len(limits) != 2 or not limits[0] < limits[1]:
       raise UserError(
@@ -50,7 +50,7 @@ def tissue_masks(
 
   t1_ms = np.asarray(t1_ms)
   masks = {}
-  for tissue in known:
+  for tissue in PAPER_TISSUES:
     if tissue in thresholds_ms:
       low, high = thresholds_ms[tissue]
       masks[tissue] = (t1_ms >= low) & (t1_ms < high)

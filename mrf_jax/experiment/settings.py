@@ -10,6 +10,7 @@ from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.methods import LEARNING_METHODS, METHODS, check_options
 from mrf_jax.runtime.precision import check_precision
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import load_sequence
 from mrf_jax.sequence.schedules import SEQUENCES
 from mrf_jax.sequence.sequence import Sequence
@@ -81,10 +82,8 @@ def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return config
 
 
-def find_scan(
-  config: ml_collections.ConfigDict,
-) -> tuple[Sequence, int, int]:
-  """Train, window and stride of the subjects: of the first file, if any.
+def acquisition_of(config: ml_collections.ConfigDict) -> Acquisition:
+  """Pulse sequence and window of the subjects: of the first file, if any.
 
   Args:
     config: the experiment's configuration.
@@ -97,10 +96,24 @@ def find_scan(
   files = config.data.get("files")
   if files:
     subject = load_subject(files[0], with_signals=False)
-    return subject.sequence, subject.window, subject.stride
+    return subject.acquisition
+  return simulated_acquisition(config)
+
+
+def simulated_acquisition(config: ml_collections.ConfigDict) -> Acquisition:
+  """Pulse sequence and window of the subjects that are simulated.
+
+  Args:
+    config: the experiment's configuration.
+
+  Raises:
+    UserError: the schedule is not valid, or the window does not fit it.
+  """
   sequence, scan = sequence_of(config.sequence), config.scan
-  check_window(scan, sequence)
-  return sequence, scan.window, scan.stride
+  try:
+    return Acquisition(sequence, scan.window, scan.stride)
+  except UserError as error:
+    raise UserError(f"scan: {error}") from error
 
 
 def check_values(config: ml_collections.ConfigDict) -> None:
@@ -176,8 +189,7 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
       "least two"
     )
   check_precision(config.precision)
-  sequence, window, stride = find_scan(config)
-  n_windows = sequence.n_windows(window=window, stride=stride)
+  n_windows = acquisition_of(config).n_windows
   for method in config.methods:
     check_options(config, method, n_windows=n_windows)
 
@@ -242,20 +254,3 @@ def sequence_of(options: ml_collections.ConfigDict) -> Sequence:
     angle_unit=options.angle_unit,
     echo=options.echo,
   )
-
-
-def check_window(scan: ml_collections.ConfigDict, sequence: Sequence) -> None:
-  """Refuses a sliding window that does not fit the train.
-
-  Args:
-    scan: section `scan` of a configuration.
-    sequence: the train.
-
-  Raises:
-    UserError: it does not.
-  """
-  if not 1 <= scan.window <= sequence.n_frames or scan.stride < 1:
-    raise UserError(
-      f"scan: window {scan.window} and stride {scan.stride} do not fit "
-      f"{sequence.n_frames} frames"
-    )

@@ -7,10 +7,10 @@ from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
 from mrf_jax.experiment.settings import (
-  check_window,
-  find_scan,
+  acquisition_of,
   phantom_options,
   sequence_of,
+  simulated_acquisition,
 )
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.runtime import processes
@@ -50,10 +50,10 @@ def simulate_missing(
     )
   own = not data.files and config.subjects_from is None
   if data.keep_raw and own and processes.is_first():
-    train = workdir.raw_data(0).with_name("train.txt")
-    train.parent.mkdir(exist_ok=True)
-    if not train.exists():
-      save_sequence(sequence_of(config.sequence), train)
+    schedule = workdir.raw_data(0).with_name("train.txt")
+    schedule.parent.mkdir(exist_ok=True)
+    if not schedule.exists():
+      save_sequence(sequence_of(config.sequence), schedule)
   # Before the first new one can stand, all must have looked.
   processes.barrier("subjects found")
   missing = processes.own_share(missing)
@@ -69,22 +69,19 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   data = config.data
   processes.say(f"Simulating {len(missing)} subjects ...")
   grid = SliceGrid(**data.grid)
-  sequence = sequence_of(config.sequence)
+  acquisition = simulated_acquisition(config)
   scan = config.scan
-  check_window(scan, sequence)
   spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
   for k in missing:
     subject = simulate_subject(
       f"simulated-{k:02d}",
       np.random.default_rng([config.seed, k]),
       grid=grid,
-      sequence=sequence,
+      acquisition=acquisition,
       spiral=spiral,
       phantom=phantom_options(data),
       n_coils=scan.n_coils,
       noise_level=scan.noise_level,
-      window=scan.window,
-      stride=scan.stride,
       subspace_tolerance=scan.subspace_tolerance,
       reference=config.reference.to_dict(),
       raw_path=workdir.raw_data(k) if data.keep_raw else None,
@@ -94,10 +91,9 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
 
 def _picture_of_signals(config, workdir: Workdir, k: int) -> None:
   """The middle slice in the window that begins at frame 300, or half-way."""
-  train, window, stride = find_scan(config)
-  n_windows = train.n_windows(window=window, stride=stride)
-  column = min(300 // stride, n_windows // 2)
-  frame = column * stride
+  acquisition = acquisition_of(config)
+  column = min(300 // acquisition.stride, acquisition.n_windows // 2)
+  frame = column * acquisition.stride
   path = workdir.figure(f"subject-{k:02d}_frame-{frame}.png")
   if path.exists():
     return

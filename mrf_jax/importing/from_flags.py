@@ -1,21 +1,22 @@
-"""The import stage: files of a scan in, a subject file out."""
+"""A subject from the files and values that the flags of a command name."""
 
+import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
-import nibabel
 import numpy as np
+from jaxtyping import Float64
 
-from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.importing.plausible import UNITS_MS
 from mrf_jax.importing.raw import RawSeries
-from mrf_jax.importing.scan import Imported, import_scan
-from mrf_jax.importing.series import open_series
+from mrf_jax.importing.scan import Images, Imported, import_scan
+from mrf_jax.importing.series import Series, open_series
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.nifti import read_place
-from mrf_jax.maps import Maps
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import load_sequence, open_times
 from mrf_jax.sequence.sequence import Sequence
 
@@ -40,160 +41,235 @@ _PHASE_TAKEN = (
 _OPEN = {"tr_ms": "TR", "te_ms": "TE", "inversion_time_ms": "inversion time"}
 
 
-def spare_inputs(path: pathlib.Path, options: dict[str, Any]) -> None:
-  """Raises `UserError` if a file to be written is one that is read.
+@dataclasses.dataclass(frozen=True)
+class ImportOptions:
+  """The flags that describe a scan of someone else's; None is not given.
 
-  Args:
-    path: the file to be written.
-    options: values of the flags by name, None where not given.
+  Checks itself when it is made. `stages/flags.py` says what each flag means.
+
+  Raises:
+    UserError: a value is not one that its flag takes.
   """
-  if not path.exists():
-    return
-  for name in _INPUTS:
-    given = options[name]
-    if given and os.path.exists(given) and os.path.samefile(given, path):
-      raise UserError(f"--output: {path} is --{name} itself")
+
+  scan: str | None = None
+  imaginary: str | None = None
+  variable: str | None = None
+  imaginary_variable: str | None = None
+  axes: str | None = None
+  affine_from: str | None = None
+  voxel_mm: str | None = None
+  mask: str | None = None
+  pd: str | None = None
+  t1: str | None = None
+  t2: str | None = None
+  t1_unit: str | None = None
+  t2_unit: str | None = None
+  schedule: str | None = None
+  schedule_tr: str | None = None
+  time_unit: str | None = None
+  angle_unit: str | None = None
+  inversion_time_ms: str | None = None
+  trajectory_unit: str | None = None
+  subject: str | None = None
+  tr_ms: float | None = None
+  te_ms: float | None = None
+  field_strength_t: float | None = None
+  n_frames: int | None = None
+  window: int | None = None
+  stride: int | None = None
+  leave_out_invalid: bool | None = None
+  align_phases: bool | None = None
+  demodulate: bool | None = None
+
+  @classmethod
+  def from_flags(cls, values: Mapping[str, Any]) -> "ImportOptions":
+    """The options among the values of all flags.
+
+    Args:
+      values: by name, None where not given.
+    """
+    return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls)})
+
+  def __post_init__(self):
+    """Checks what can be checked without a file."""
+    for name in ("t1_unit", "t2_unit"):
+      unit = getattr(self, name)
+      if unit is not None and unit not in UNITS_MS:
+        raise UserError(
+          f"--{name}: {unit!r} is not one of {', '.join(UNITS_MS)}"
+        )
+    self.voxel_sizes_mm()
+    self.preparation()
+
+  def given(self) -> tuple[str, ...]:
+    """Names of the flags that have a value."""
+    names = (field.name for field in dataclasses.fields(self))
+    return tuple(name for name in names if getattr(self, name))
+
+  def voxel_sizes_mm(self) -> Float64[np.ndarray, "3"] | None:
+    """Sizes of a voxel along x, y and slices, mm; None where not given."""
+    if not self.voxel_mm:
+      return None
+    try:
+      sizes = np.array([float(size) for size in self.voxel_mm.split(",")])
+    except ValueError:
+      sizes = np.empty(0)
+    if sizes.shape != (3,) or not np.all(sizes > 0):
+      raise UserError(
+        f"--voxel_mm: {self.voxel_mm!r} is not three sizes in mm, such as 1,1,5"
+      )
+    return sizes
+
+  def preparation(self) -> dict[str, float | None]:
+    """The inversion time, ms, or None for none; empty where not given."""
+    text = self.inversion_time_ms
+    if text is None:
+      return {}
+    try:
+      return {"inversion_time_ms": None if text == "none" else float(text)}
+    except ValueError:
+      raise UserError(
+        f"--inversion_time_ms: {text!r} is neither a number nor none"
+      ) from None
+
+  def check_output(self, path: pathlib.Path) -> None:
+    """Raises `UserError` if a file to be written is one that is read.
+
+    Args:
+      path: the file to be written.
+    """
+    if not path.exists():
+      return
+    for name in _INPUTS:
+      source = getattr(self, name)
+      if source and os.path.exists(source) and os.path.samefile(source, path):
+        raise UserError(f"--output: {path} is --{name} itself")
 
 
-def read_schedule(
-  options: dict[str, Any],
-) -> tuple[Sequence, int, int, list[str]]:
-  """The train, window and stride that the flags say, and a sentence on them.
+def read_acquisition(options: ImportOptions) -> tuple[Acquisition, list[str]]:
+  """Pulse sequence and sliding window, and a sentence on what is assumed.
 
   Args:
-    options: values of the flags by name, None where not given.
+    options: flags; `schedule` names the file.
 
   Raises:
     UserError: the file is missing or damaged, or does not fit the flags.
   """
-  if not options["schedule"]:
+  if not options.schedule:
     raise UserError("--schedule is missing")
-  sequence, said = _sequence(options)
-  window, stride = options["window"] or 1, options["stride"] or 1
-  if not 1 <= window <= sequence.n_frames or stride < 1:
-    raise UserError(
-      f"--window={window} and --stride={stride} do not fit "
-      f"{sequence.n_frames} frames"
-    )
-  said.insert(0, _summary(sequence, options["schedule"]))
-  return sequence, window, stride, said
+  sequence, assumptions = _sequence(options)
+  window, stride = options.window or 1, options.stride or 1
+  try:
+    acquisition = Acquisition(sequence, window, stride)
+  except UserError as error:
+    raise UserError(f"--window, --stride: {error}") from error
+  return acquisition, [_summary(sequence, options.schedule), *assumptions]
 
 
 def read_scan(
-  options: dict[str, Any],
-  sequence: Sequence,
+  options: ImportOptions,
+  acquisition: Acquisition,
   *,
-  window: int,
-  stride: int,
-  said: list[str],
+  assumptions: list[str],
 ) -> Imported:
-  """A subject of the files that the flags name.
+  """A subject from the files that the flags name.
 
   Args:
-    options: values of the flags by name, None where not given.
-    sequence: the train.
-    window: frames that one image averages.
-    stride: frames from one image to the next.
-    said: what was assumed before.
+    options: flags; `scan` names the file.
+    acquisition: the pulse sequence and its sliding window.
+    assumptions: sentences on what was assumed before.
 
   Raises:
     UserError: something is missing, damaged, does not fit or cannot be right.
   """
-  for name in ("t1_unit", "t2_unit"):
-    if options[name] is not None and options[name] not in UNITS_MS:
-      raise UserError(
-        f"--{name}: {options[name]!r} is not one of {', '.join(UNITS_MS)}"
-      )
-  path = pathlib.Path(options["scan"])
+  assert options.scan is not None
+  path = pathlib.Path(options.scan)
+  assumptions = list(assumptions)
+  field_t = options.field_strength_t
+  images: RawSeries | Series
   is_raw = path.suffix.lower() in RAW_SUFFIXES
-  field_t = options["field_strength_t"]
-  said = list(said)
-  images: Any
   if is_raw:
-    _refuse(options, path, ("imaginary", "imaginary_variable", "axes"))
-    images = RawSeries(
-      path,
-      sequence,
-      window=window,
-      stride=stride,
-      trajectory_unit=options["trajectory_unit"],
-      demodulate=bool(options["demodulate"]),
-    )
-    said += images.assumptions
+    images = _open_raw(options, path, acquisition)
+    assumptions += images.assumptions
     field_t = field_t or images.field_strength_t
   else:
-    _refuse(options, path, ("trajectory_unit", "demodulate"))
-    images = open_series(
-      path,
-      imaginary_path=options["imaginary"],
-      variable=options["variable"],
-      imaginary_variable=options["imaginary_variable"],
-      axes=options["axes"],
-    )
+    images = _open_images(options, path)
   if field_t is None:
     raise UserError(
       f"{path}: does not say its field strength; --field_strength_t does"
     )
-  align = options["align_phases"]
-  if align is None:
-    # Estimated coils leave a phase of their own.
-    align = is_raw
-    if not align:
-      said.append(_PHASE_TAKEN)
+  # Estimated coils leave a phase of their own.
+  align = is_raw if options.align_phases is None else options.align_phases
+  if options.align_phases is None and not is_raw:
+    assumptions.append(_PHASE_TAKEN)
   return import_scan(
     images,
-    _affine(images, options, said),
-    sequence,
-    name=options["subject"] or path.name.split(".")[0],
-    window=window,
-    stride=stride,
+    _affine(images, options, assumptions),
+    acquisition,
+    name=options.subject or path.name.split(".")[0],
     field_strength_t=field_t,
-    mask_path=options["mask"],
-    map_paths={
-      name: options[flag]
-      for name, flag in (("pd", "pd"), ("t1_ms", "t1"), ("t2_ms", "t2"))
-      if options[flag] is not None
-    },
-    units={
-      name: options[flag]
-      for name, flag in (("t1_ms", "t1_unit"), ("t2_ms", "t2_unit"))
-      if options[flag] is not None
-    },
-    leave_out_invalid=bool(options["leave_out_invalid"]),
-    align=bool(align),
-    said=said,
+    mask_path=options.mask,
+    map_paths=_not_none(pd=options.pd, t1_ms=options.t1, t2_ms=options.t2),
+    units=_not_none(t1_ms=options.t1_unit, t2_ms=options.t2_unit),
+    leave_out_invalid=bool(options.leave_out_invalid),
+    align=align,
+    assumptions=assumptions,
   )
 
 
-def _refuse(options: dict[str, Any], path, names: tuple[str, ...]) -> None:
-  """Options that say nothing about such a file."""
+def _not_none(**values) -> dict[str, Any]:
+  return {name: value for name, value in values.items() if value is not None}
+
+
+def _open_raw(
+  options: ImportOptions, path: pathlib.Path, acquisition: Acquisition
+) -> RawSeries:
+  """Images that are made from raw k-space."""
+  _check_not_given(options, path, ("imaginary", "imaginary_variable", "axes"))
+  return RawSeries(
+    path,
+    acquisition,
+    trajectory_unit=options.trajectory_unit,
+    demodulate=bool(options.demodulate),
+  )
+
+
+def _open_images(options: ImportOptions, path: pathlib.Path) -> Series:
+  """Images that are stored."""
+  _check_not_given(options, path, ("trajectory_unit", "demodulate"))
+  return open_series(
+    path,
+    imaginary_path=options.imaginary,
+    variable=options.variable,
+    imaginary_variable=options.imaginary_variable,
+    axes=options.axes,
+  )
+
+
+def _check_not_given(options: ImportOptions, path, names) -> None:
+  """Raises `UserError` for flags that say nothing about such a file."""
   for name in names:
-    if options[name]:
+    if getattr(options, name):
       raise UserError(f"{path}: --{name} is not for a file of this kind")
 
 
-def _sequence(options: dict[str, Any]) -> tuple[Sequence, list[str]]:
+def _sequence(options: ImportOptions) -> tuple[Sequence, list[str]]:
   """The schedule, from its file and what the flags add; what is assumed."""
-  given = {
-    name: options[name]
-    for name in ("tr_ms", "te_ms", "time_unit", "angle_unit", "n_frames")
-    if options[name] is not None
-  }
-  inversion = options["inversion_time_ms"]
-  if inversion is not None:
-    try:
-      value = None if inversion == "none" else float(inversion)
-    except ValueError:
-      raise UserError(
-        f"--inversion_time_ms: {inversion!r} is neither a number nor none"
-      ) from None
-    given["inversion_time_ms"] = value
-  path, tr_path = options["schedule"], options["schedule_tr"]
-  sequence = load_sequence(path, tr_path=tr_path, **given)
+  values: dict[str, Any] = _not_none(
+    tr_ms=options.tr_ms,
+    te_ms=options.te_ms,
+    time_unit=options.time_unit,
+    angle_unit=options.angle_unit,
+    n_frames=options.n_frames,
+  )
+  values |= options.preparation()
+  path, tr_path = options.schedule, options.schedule_tr
+  assert path is not None
+  sequence = load_sequence(path, tr_path=tr_path, **values)
   assumed = [
     f"{_OPEN[name]} {float(np.ravel(getattr(sequence, name))[0]):g} ms"
     for name in open_times(path, tr_path=tr_path)
-    if name not in given
+    if name not in values
   ]
   if not assumed:
     return sequence, []
@@ -203,7 +279,7 @@ def _sequence(options: dict[str, Any]) -> tuple[Sequence, list[str]]:
 
 
 def _summary(sequence: Sequence, path) -> str:
-  """The train in a sentence."""
+  """The schedule in a sentence."""
 
   def span(values, unit):
     low, high = float(np.min(values)), float(np.max(values))
@@ -221,62 +297,29 @@ def _summary(sequence: Sequence, path) -> str:
   )
 
 
-def _affine(images, options: dict[str, Any], said: list[str]) -> np.ndarray:
-  """Where the voxels lie, from the file, another one, or their size."""
+def _affine(
+  images: Images, options: ImportOptions, assumptions: list[str]
+) -> Float64[np.ndarray, "4 4"]:
+  """Place of the voxels, from the file, another one, or their size."""
   shape = images.shape[:3]
-  if options["affine_from"]:
-    other, affine = read_place(options["affine_from"])
+  if options.affine_from:
+    other, affine = read_place(options.affine_from)
     if other[:3] != shape:
       raise UserError(
-        f"{options['affine_from']}: shape {other[:3]}, but "
+        f"{options.affine_from}: shape {other[:3]}, but "
         f"{images.path} has {shape}"
       )
-    said.append(f"voxels lie where those of {options['affine_from']} do")
+    assumptions.append(f"voxels lie where those of {options.affine_from} do")
     return affine
-  if options["voxel_mm"]:
-    sizes = options["voxel_mm"].split(",")
-    try:
-      voxel_mm = np.array([float(size) for size in sizes])
-    except ValueError:
-      voxel_mm = np.empty(0)
-    if voxel_mm.shape != (3,) or not np.all(voxel_mm > 0):
-      raise UserError(
-        f"--voxel_mm: {options['voxel_mm']!r} is not three sizes in mm, such "
-        "as 1,1,5"
-      )
-    said.append("x to the right, y to the front, slices upwards, centred")
-    return plain_affine(shape, voxel_mm)
+  sizes_mm = options.voxel_sizes_mm()
+  if sizes_mm is not None:
+    assumptions.append(
+      "x to the right, y to the front, slices upwards, centred"
+    )
+    return plain_affine(shape, sizes_mm)
   if images.affine is None:
     raise UserError(
       f"{images.path}: does not say where its voxels lie; --affine_from=FILE "
       "(a NIfTI file of the same shape) or --voxel_mm=1,1,5 does"
     )
   return images.affine
-
-
-def medians(name: str, maps: Maps) -> str:
-  """A line on maps, for the eye.
-
-  Args:
-    name: what they are, of eleven letters at most.
-    maps: of the masked voxels.
-  """
-  return (
-    f"{name:<12} T1 {np.median(maps.t1_ms):.0f} ms, "
-    f"T2 {np.median(maps.t2_ms):.0f} ms, PD {np.median(maps.pd):.3g} (medians)"
-  )
-
-
-def describe(subject: Subject) -> str:
-  """Medians of references, share of the mask and axes, for the eye."""
-  axes = "".join(nibabel.aff2axcodes(subject.affine))
-  sizes = np.linalg.norm(subject.affine[:3, :3], axis=0)
-  lines = [
-    f"Voxels       {subject.n_voxels:,}, {subject.mask.mean():.0%} of "
-    f"{' × '.join(map(str, subject.mask.shape[::-1]))}, "
-    f"{' × '.join(f'{size:.3g}' for size in sizes)} mm, axes towards {axes}",
-    f"Images       {subject.n_windows}, windows of {subject.window} frames",
-  ]
-  if subject.maps is not None:
-    lines.append(medians("References", subject.maps))
-  return "\n".join(lines)

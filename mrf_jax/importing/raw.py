@@ -13,6 +13,7 @@ from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.kspace.coils import estimate_sensitivities
 from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import combined_windows, separate_windows
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
 
 # Vendors that are none.
@@ -42,10 +43,8 @@ class RawSeries:
   def __init__(
     self,
     path: str | os.PathLike,
-    sequence: Sequence,
+    acquisition: Acquisition,
     *,
-    window: int,
-    stride: int = 1,
     trajectory_unit: str | None = None,
     demodulate: bool = False,
   ):
@@ -53,24 +52,23 @@ class RawSeries:
 
     Args:
       path: ISMRMRD; its acquisitions are the frames of each slice in order.
-      sequence: the train, one acquisition a frame.
-      window: frames that one window averages.
-      stride: frames from one window to the next.
+      acquisition: the pulse sequence, one readout of the file a frame, and the
+        sliding window.
       trajectory_unit: one of `TRAJECTORY_UNITS`; None finds the one in which
         the trajectory fills the band.
       demodulate: take the phases of the RF pulses off the signal, where the
         receiver did not follow them.
 
     Raises:
-      UserError: the file is damaged, does not hold the train's frames, has no
-        trajectory, is three-dimensional, or the unit is not clear.
+      UserError: the file is damaged, does not hold the sequence's frames, has
+        no trajectory, is three-dimensional, or the unit is not clear.
     """
     raw = load_raw_data(path)
     self.path = str(path)
     self.assumptions: list[str] = []
     self.field_strength_t = raw.field_strength_t
     self.simulated_by = raw.vendor if raw.vendor in _SIMULATORS else None
-    self._window, self._stride = window, stride
+    self._acquisition, sequence = acquisition, acquisition.sequence
     self._phases_deg = sequence.rf_phases_deg if demodulate else None
     self._raw = raw
     matrix, fov_mm = self._sizes(raw)
@@ -88,8 +86,12 @@ class RawSeries:
         "the file does not say where its slices lie: x to the right, y to the "
         "front, slices upwards and one thickness apart, centred"
       )
-    n_windows = sequence.n_windows(window=window, stride=stride)
-    self.shape = (matrix, matrix, len(self._numbers), n_windows)
+    self.shape = (
+      matrix,
+      matrix,
+      len(self._numbers),
+      acquisition.n_windows,
+    )
 
   def _sizes(self, raw: RawData):
     """Voxels along x and y, and the field of view in mm, or None."""
@@ -175,7 +177,7 @@ class RawSeries:
         self._raw.samples[numbers],
         self._trajectory[numbers],
         matrix=self.shape[0],
-        window=self._window,
+        window=self._acquisition.window,
         phases_deg=self._phases_deg,
         weights=weights,
       )
@@ -198,8 +200,8 @@ class RawSeries:
         self._trajectory[numbers],
         coils,
         inside,
-        window=self._window,
-        stride=self._stride,
+        window=self._acquisition.window,
+        stride=self._acquisition.stride,
         phases_deg=self._phases_deg,
         weights=weights,
       )

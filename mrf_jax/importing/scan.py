@@ -19,14 +19,23 @@ from mrf_jax.importing.plausible import (
 )
 from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.sequence.sequence import Sequence as Train
+from mrf_jax.sequence.acquisition import Acquisition
 
 
 class Images(Protocol):
   """What a scan is imported from: a `Series` or a `RawSeries`."""
 
-  path: str
-  shape: tuple[int, int, int, int]
+  @property
+  def path(self) -> str:
+    """The file."""
+
+  @property
+  def shape(self) -> tuple[int, int, int, int]:
+    """Voxels along x, y and slices, and images."""
+
+  @property
+  def affine(self) -> Float64[np.ndarray, "4 4"] | None:
+    """Voxel index (x, y, slice) to RAS, mm; None where the file has none."""
 
   @property
   def simulated_by(self) -> str | None:
@@ -47,38 +56,34 @@ class Imported:
 
   Attributes:
     subject: with its signals.
-    said: sentences for the user, kept in the subject's provenance.
+    assumptions: sentences for the user, kept in the subject's provenance.
   """
 
   subject: Subject
-  said: tuple[str, ...]
+  assumptions: tuple[str, ...]
 
 
 def import_scan(
   images: Images,
   affine: Float64[np.ndarray, "4 4"],
-  sequence: Train,
+  acquisition: Acquisition,
   *,
   name: str,
-  window: int,
-  stride: int,
   field_strength_t: float,
   mask_path: str | os.PathLike | None = None,
   map_paths: Mapping[str, str | os.PathLike] | None = None,
   units: Mapping[str, str] | None = None,
   leave_out_invalid: bool = False,
   align: bool = False,
-  said: Sequence[str] = (),
+  assumptions: Sequence[str] = (),
 ) -> Imported:
   """Puts a subject together and checks that it can be right.
 
   Args:
     images: the series.
     affine: voxel index (x, y, slice) to RAS, mm.
-    sequence: the train.
+    acquisition: the pulse sequence and its sliding window.
     name: of the subject.
-    window: frames that one image averages.
-    stride: frames from one image to the next.
     field_strength_t: main magnetic field, tesla.
     mask_path: NIfTI; None for `default_mask`.
     map_paths: NIfTI files of reference maps by name, `pd`, `t1_ms` and `t2_ms`,
@@ -88,50 +93,49 @@ def import_scan(
     leave_out_invalid: voxels whose T1 or T2 is not positive, or whose maps are
       not finite, leave the mask; else they are an error.
     align: turn every fingerprint so that its largest part is real.
-    said: what was assumed before.
+    assumptions: sentences on what was assumed before.
 
   Returns:
     The subject and what was assumed.
 
   Raises:
-    UserError: the images are not as many as the train's windows, a file does
+    UserError: there is not one image for each window, a file does
       not fit, or what it holds is not plausible.
   """
-  said = list(said)
-  n_windows = sequence.n_windows(window=window, stride=stride)
-  if images.shape[3] != n_windows:
-    raise UserError(
-      f"{images.path}: {images.shape[3]} images, but {sequence.n_frames} "
-      f"frames in windows of {window} with stride {stride} make {n_windows}"
-    )
+  assumptions = list(assumptions)
+  acquisition.check_images(
+    images.shape[3], f"{images.path}: {images.shape[3]} images"
+  )
   check_voxels(affine)
   grid = Grid(images.shape[:3], affine)
   magnitude = images.mean_magnitude()
   bright = default_mask(magnitude)
   mask = bright
   if mask_path is None:
-    said.append(
+    assumptions.append(
       f"no mask: the largest bright object, {np.count_nonzero(mask):,} voxels"
     )
   else:
     mask, resampled = read_mask(mask_path, grid)
     if resampled:
-      said.append(f"{mask_path}: resampled to the scan (nearest voxel)")
+      assumptions.append(f"{mask_path}: resampled to the scan (nearest voxel)")
     overlap = check_mask(mask, magnitude, bright)
-    said.append(
+    assumptions.append(
       f"the mask and the bright voxels overlap by {overlap:.2f} (Dice)"
     )
   maps = None
   if map_paths:
     units = {"t1_ms": "ms", "t2_ms": "ms", **(units or {})}
     mask, maps = _read_maps(
-      map_paths, units, grid, mask, leave_out_invalid, said
+      map_paths, units, grid, mask, leave_out_invalid, assumptions
     )
     check_times(maps, units)
   signals = images.signals(mask)
   if align:
     signals = align_phases(signals)
-    said.append("every fingerprint is turned so that its largest part is real")
+    assumptions.append(
+      "every fingerprint is turned so that its largest part is real"
+    )
   origin = f"imported from {images.path}"
   if images.simulated_by:
     origin = f"simulated by {images.simulated_by}, {origin}"
@@ -140,17 +144,15 @@ def import_scan(
     mask=mask,
     signals=signals,
     affine=affine,
-    sequence=sequence,
-    window=window,
-    stride=stride,
+    acquisition=acquisition,
     field_strength_t=field_strength_t,
-    provenance="; ".join([origin, *said]),
+    provenance="; ".join([origin, *assumptions]),
     maps=maps,
   )
-  return Imported(subject, tuple(said))
+  return Imported(subject, tuple(assumptions))
 
 
-def _read_maps(paths, units, grid, mask, leave_out_invalid, said):
+def _read_maps(paths, units, grid, mask, leave_out_invalid, assumptions):
   """Reference maps in the mask, and the mask, which may lose voxels."""
   missing = [name for name in MAP_NAMES if name not in paths]
   if missing:
@@ -159,7 +161,7 @@ def _read_maps(paths, units, grid, mask, leave_out_invalid, said):
   for name in MAP_NAMES:
     volume, resampled = read_on_grid(paths[name], grid)
     if resampled:
-      said.append(f"{paths[name]}: resampled to the scan (linear)")
+      assumptions.append(f"{paths[name]}: resampled to the scan (linear)")
     factor = UNITS_MS[units[name]] if name in units else 1.0
     volumes[name] = (volume * np.float32(factor)).transpose(2, 1, 0)
   for name, volume in volumes.items():
@@ -178,7 +180,7 @@ def _read_maps(paths, units, grid, mask, leave_out_invalid, said):
     mask = mask & ~bad
     if not mask.any():
       raise UserError(f"{paths[name]}: {what}")
-    said.append(f"{what} and are left out")
+    assumptions.append(f"{what} and are left out")
   return mask, Maps(*(volumes[name][mask] for name in MAP_NAMES))
 
 

@@ -25,6 +25,7 @@ from mrf_jax.io.atomic import replacing_folder
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
 
 _FORMAT = "mrf-model"
@@ -136,13 +137,11 @@ def _model(path: pathlib.Path, text: dict) -> Model:
     name: tuple(value) if isinstance(value, list) else value
     for name, value in text["network"].items()
   }
-  sequence = make_sequence(**text["sequence"])
-  window, stride = int(text["window"]), int(text["stride"])
-  if not (1 <= window <= sequence.n_frames and stride >= 1):
-    raise ValueError(
-      f"window {window} and stride {stride} do not fit {sequence.n_frames} "
-      "frames"
-    )
+  acquisition = Acquisition(
+    make_sequence(**text["sequence"]),
+    window=int(text["window"]),
+    stride=int(text["stride"]),
+  )
   check_normalisation(text["normalise_signals_per"])
   limits = np.array([text["maps_low"], text["maps_high"]], np.float64)
   if limits.shape != (2, len(MAP_NAMES)) or not np.isfinite(limits).all():
@@ -163,7 +162,7 @@ def _model(path: pathlib.Path, text: dict) -> Model:
   else:
     variables = unflatten_dict(load_arrays(folder), sep="/")
   basis = variables.pop("basis", None)
-  n_images = sequence.n_windows(window=window, stride=stride)
+  n_images = acquisition.n_windows
   if basis is not None and (basis.ndim != 2 or len(basis) != n_images):
     raise ValueError(f"the basis has shape {basis.shape}, not for {n_images}")
   _check_layers(options, len(named_leaves(variables)))
@@ -187,9 +186,7 @@ def _model(path: pathlib.Path, text: dict) -> Model:
       powers=tuple(text.get("maps_powers", (1.0, 1.0, 1.0))),
     ),
     normalise_signals_per=text["normalise_signals_per"],
-    sequence=sequence,
-    window=window,
-    stride=stride,
+    acquisition=acquisition,
     basis=basis,
   )
 

@@ -32,7 +32,7 @@ def export_model(model: Model) -> bytes:
     What `jax.export.deserialize` takes.
   """
   slices, height, width = jax.export.symbolic_shape("slice, y, x")
-  n_windows = model.sequence.n_windows(window=model.window, stride=model.stride)
+  n_windows = model.acquisition.n_windows
 
   def maps(signals, mask):
     # Accelerators would multiply float32 with fewer bits.

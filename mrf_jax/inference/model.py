@@ -1,7 +1,7 @@
 """Trained networks, and maps of a scan from one or several of them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections import abc
 from typing import Any
 
 import flax.linen as nn
@@ -15,8 +15,8 @@ from mrf_jax.errors import UserError
 from mrf_jax.inference.network import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.networks.outputs import split_deviations
-from mrf_jax.sequence.acquisition import scan_difference
-from mrf_jax.sequence.sequence import Sequence as Train
+from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.sequence.sequence import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,7 @@ class Model:
     variables: parameters and batch statistics.
     map_range: of the maps it was trained on.
     normalise_signals_per: how its inputs were standardised.
-    sequence: the train of its scans.
-    window: frames of their sliding window.
-    stride: frames from one window to the next.
+    acquisition: pulse sequence and sliding window of its scans.
     basis: temporal components that its inputs are projected on,
       [window image, rank], or None.
   """
@@ -43,10 +41,23 @@ class Model:
   variables: Any
   map_range: MapRange
   normalise_signals_per: str
-  sequence: Train
-  window: int
-  stride: int
+  acquisition: Acquisition
   basis: Complex64[np.ndarray, "frame rank"] | None = None
+
+  @property
+  def sequence(self) -> Sequence:
+    """The pulse sequence of its scans."""
+    return self.acquisition.sequence
+
+  @property
+  def window(self) -> int:
+    """Frames of their sliding window."""
+    return self.acquisition.window
+
+  @property
+  def stride(self) -> int:
+    """Frames from one window to the next."""
+    return self.acquisition.stride
 
   @property
   def has_dropout(self) -> bool:
@@ -133,7 +144,7 @@ def _in_physical_units(
 
 
 def reconstruct_ensemble(
-  models: Sequence[Model],
+  models: abc.Sequence[Model],
   subject: Subject,
   *,
   precision: str = "float32",
@@ -191,9 +202,7 @@ def check_scan(model: Model, subject: Subject) -> None:
   Raises:
     UserError: its frames, window or sequence are not the model's.
   """
-  difference = scan_difference(
-    subject, model.sequence, model.window, model.stride
-  )
+  difference = subject.acquisition.difference(model.acquisition)
   if difference:
-    found, wanted = difference
-    raise UserError(f"{subject.subject}: {found}, the model wants {wanted}")
+    own, expected = difference
+    raise UserError(f"{subject.subject}: {own}, the model needs {expected}")

@@ -8,7 +8,7 @@ from jaxtyping import Complex64, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.memory import available_bytes, gib
-from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.acquisition import Acquisition, sliding_window
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_echoes
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
@@ -79,11 +79,7 @@ def build_dictionary(
     UserError: an axis is empty, no pair has T2 ≤ T1, the sequence is shorter
       than the window, or memory is too small.
   """
-  if sequence.n_frames < window:
-    raise UserError(
-      f"dictionary: {sequence.n_frames} frames are fewer than one window of "
-      f"{window}"
-    )
+  acquisition = Acquisition(sequence, window, stride)
   factor, t1, t2 = (
     axis.reshape(-1).astype(np.float32)
     for axis in np.meshgrid(b1, t1_ms, t2_ms, indexing="ij")
@@ -92,7 +88,7 @@ def build_dictionary(
   if not physical.any():
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
   t1, t2, factor = t1[physical], t2[physical], factor[physical]
-  check_memory(len(t1), sequence, window=window, stride=stride)
+  check_memory(len(t1), acquisition)
   echoes = simulate_echoes(
     sequence, t1, t2, b1=factor, n_states=n_states, text=text
   )
@@ -105,24 +101,20 @@ def build_dictionary(
   return dictionary if rank is None else compress(dictionary, rank=rank)
 
 
-def check_memory(
-  n_atoms: int, sequence: Sequence, *, window: int, stride: int
-) -> None:
-  """Refuses a dictionary that memory cannot hold while it is made.
+def check_memory(n_atoms: int, acquisition: Acquisition) -> None:
+  """Checks that memory can hold a dictionary while it is made.
 
   Args:
-    n_atoms: fingerprints.
-    sequence: the train.
-    window: frames of the sliding window.
-    stride: frames from one window to the next.
+    n_atoms: number of fingerprints.
+    acquisition: the pulse sequence and its sliding window.
 
   Raises:
     UserError: memory is too small; it says which size would fit.
   """
-  n_windows = sequence.n_windows(window=window, stride=stride)
+  sequence = acquisition.sequence
   # Echoes and windows stand beside each other.
   n_bytes = 4 if sequence.has_real_echoes else 8
-  per_atom = (sequence.n_frames + n_windows) * n_bytes
+  per_atom = (sequence.n_frames + acquisition.n_windows) * n_bytes
   free = available_bytes()
   if n_atoms * per_atom > free:
     raise UserError(

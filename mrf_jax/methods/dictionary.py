@@ -14,7 +14,7 @@ from mrf_jax.matching.dictionary import build_dictionary, compress, grid_axis
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
-from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.signal.subspace import check_rank
 from mrf_jax.workdir.stage_times import StageTime
 
@@ -62,9 +62,7 @@ def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
   find, times = make_matcher(
     study.config.dictionary,
     method,
-    scan.sequence,
-    window=scan.window,
-    stride=scan.stride,
+    scan.acquisition,
     rank=rank,
     precision=study.config.precision,
   )
@@ -78,10 +76,8 @@ def _match_all(method: str, study: Study, *, rank: int | None) -> Estimates:
 def make_matcher(
   options: ml_collections.ConfigDict,
   method: str,
-  sequence: Sequence,
+  acquisition: Acquisition,
   *,
-  window: int,
-  stride: int,
   rank: int | None,
   precision: str,
 ) -> tuple[Callable[..., Maps], list[StageTime]]:
@@ -90,9 +86,7 @@ def make_matcher(
   Args:
     options: section `dictionary` of a configuration.
     method: name of the method, for the times.
-    sequence: the train.
-    window: frames of the sliding window.
-    stride: frames from one window to the next.
+    acquisition: the pulse sequence and its sliding window.
     rank: temporal components; None is all windows.
     precision: of the products, one of `PRECISIONS`.
 
@@ -102,12 +96,12 @@ def make_matcher(
   """
   start = time.perf_counter()
   atoms = build_dictionary(
-    sequence,
+    acquisition.sequence,
     grid_axis(*options.t1_ms, step_percent=options.step_percent),
     grid_axis(*options.t2_ms, step_percent=options.step_percent),
     b1=options.b1,
-    window=window,
-    stride=stride,
+    window=acquisition.window,
+    stride=acquisition.stride,
     text="simulating the dictionary",
   )
   n_atoms = atoms.n_atoms

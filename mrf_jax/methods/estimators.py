@@ -15,8 +15,7 @@ from mrf_jax.inference.bundle import load_config, load_model, load_training
 from mrf_jax.inference.model import Model, reconstruct_ensemble
 from mrf_jax.maps import Maps
 from mrf_jax.methods.dictionary import check_dictionary, make_matcher
-from mrf_jax.sequence.acquisition import scan_difference
-from mrf_jax.sequence.sequence import Sequence as Train
+from mrf_jax.sequence.acquisition import Acquisition
 
 # See docs/results.md, question `dropout`.
 _ADVICE = (
@@ -35,7 +34,7 @@ class Estimator:
   Attributes:
     name: of the method.
     about: what it is, in words, for the record.
-    scan: train, window and stride of its scans; None takes any.
+    acquisition: pulse sequence and window of its scans; None takes any.
     estimate: maps of a subject, and deviations or None.
     thresholds_ms: tissue to T1, for errors where a scan has references.
     clip_percentiles: that these are clipped to, as in training, or None.
@@ -45,7 +44,7 @@ class Estimator:
 
   name: str
   about: tuple[str, ...]
-  scan: tuple[Train, int, int] | None
+  acquisition: Acquisition | None
   estimate: Callable[[Subject], Found]
   thresholds_ms: dict[str, tuple[float, float]]
   clip_percentiles: tuple[float, float] | None = None
@@ -101,7 +100,7 @@ def model_estimator(
   return Estimator(
     name=" and ".join(methods),
     about=tuple(_about(path) for path in paths),
-    scan=(first.sequence, first.window, first.stride),
+    acquisition=first.acquisition,
     estimate=estimate,
     thresholds_ms={
       tissue: tuple(limits) for tissue, limits in thresholds.items()
@@ -127,14 +126,12 @@ def _about(path) -> str:
 
 def _refuse_other_scans(first: Model, other: Model, first_path, path) -> None:
   """Bundles of one ensemble want the same scans."""
-  difference = scan_difference(
-    other, first.sequence, first.window, first.stride
-  )
+  difference = other.acquisition.difference(first.acquisition)
   if difference:
-    found, wanted = difference
+    own, its = difference
     raise UserError(
-      f"{path}: {found}, that of {first_path} {wanted}; models of one ensemble "
-      "want the same scans"
+      f"{path}: {own}, that of {first_path} {its}; models of one ensemble need "
+      "the same scans"
     )
 
 
@@ -154,9 +151,7 @@ def dictionary_estimator(
     find, _ = make_matcher(
       options,
       method,
-      subject.sequence,
-      window=subject.window,
-      stride=subject.stride,
+      subject.acquisition,
       rank=options.svd_rank if method == "dictionary_svd" else None,
       precision=config.precision,
     )
@@ -171,7 +166,7 @@ def dictionary_estimator(
       f"{options.step_percent:g} %, B1 "
       + ", ".join(f"{factor:g}" for factor in options.b1),
     ),
-    scan=None,
+    acquisition=None,
     estimate=estimate,
     thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
     clip_percentiles=tuple(config.preprocessing.clip_percentiles),

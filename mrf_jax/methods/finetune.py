@@ -20,7 +20,6 @@ from mrf_jax.inference.model import Model
 from mrf_jax.maps import Maps
 from mrf_jax.methods.network import training_options
 from mrf_jax.runtime.progress import notice
-from mrf_jax.sequence.acquisition import scan_difference
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.checkpoint import Checkpoints, Saving
 from mrf_jax.training.fold_data import NOBODY, Signals
@@ -46,7 +45,7 @@ def adapted_model(
   model: Model, scan: Subject, paths: Sequence[str]
 ) -> tuple[Model, list[str]]:
   """The model as it begins with such scans, and what that takes."""
-  difference = scan_difference(scan, model.sequence, model.window, model.stride)
+  difference = scan.acquisition.difference(model.acquisition)
   if difference is None:
     return model, []
   found, wanted = difference
@@ -58,16 +57,12 @@ def adapted_model(
       sum(gram_matrix(_signals_of(path)) for path in paths), rank=rank
     ).astype(np.complex64)
     said.append(f"its {rank} temporal components are found anew")
-  elif scan.n_windows != model.sequence.n_windows(
-    window=model.window, stride=model.stride
-  ):
+  elif scan.n_windows != model.acquisition.n_windows:
     said.append("its first layer begins anew")
   return (
     dataclasses.replace(
       model,
-      sequence=scan.sequence,
-      window=scan.window,
-      stride=scan.stride,
+      acquisition=scan.acquisition,
       basis=basis,
     ),
     said,

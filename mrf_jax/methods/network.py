@@ -117,9 +117,7 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       variables=fold.variables,
       map_range=fold.map_range,
       normalise_signals_per=standardised(config, compressed=number in bases),
-      sequence=scan.sequence,
-      window=scan.window,
-      stride=scan.stride,
+      acquisition=scan.acquisition,
       basis=bases.get(number),
     )
     save_model(

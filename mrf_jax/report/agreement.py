@@ -1,165 +1,122 @@
-"""Agreement of estimated and reference maps (Bland and Altman 1986)."""
+"""Bias and spread of maps, by Bland and Altman's method."""
 
-import dataclasses
 import io
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mrf_jax.evaluation.table import (
-  ABSENT,
+from mrf_jax.evaluation.markdown import (
   DECIMALS,
+  LABELS,
   markdown_table,
+  table_body,
   tissue_heading,
 )
-from mrf_jax.maps import MAP_NAMES
+from mrf_jax.evaluation.tissues import PAPER_TISSUES
+from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.report.results import LeftOut
 
-_TISSUES = ("wm", "gm", "csf")
-_LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
-# 95 % of normal differences lie within so many standard deviations.
+# The mean ± this many standard deviations has 95 % of normal differences.
 _LIMITS = 1.96
 _DPI = 110
+COLUMNS = (
+  "method",
+  "tissue",
+  "map",
+  "subject",
+  "bias",
+  "deviation",
+  "n_voxels",
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Agreement:
-  """Bias and spread of one method in one tissue and map of one subject.
-
-  Attributes:
-    method: name of the method.
-    tissue: one of `TISSUES`.
-    map: one of `MAP_NAMES`.
-    subject: number of the left-out subject.
-    bias: mean of estimate − reference over the voxels, unit of the map.
-    deviation: standard deviation of estimate − reference, unit of the map.
-    n_voxels: voxels of the tissue.
-  """
-
-  method: str
-  tissue: str
-  map: str
-  subject: int
-  bias: float
-  deviation: float
-  n_voxels: int
-
-
-def agreements(results: Sequence[LeftOut]) -> list[Agreement]:
-  """Bias and spread of every method, tissue, map and subject.
+def agreements(results: Sequence[LeftOut]) -> pd.DataFrame:
+  """Computes bias and spread of every method, tissue, map and subject.
 
   Args:
-    results: from `load_results`.
+    results: left-out subjects, see `load_results`.
 
   Returns:
-    One row for each that has voxels.
+    A row for each of them: `bias`, mean of estimate − reference, unit of the
+    map; `deviation`, standard deviation of these differences; `n_voxels`, their
+    number. Tissues without voxels are left out.
   """
-  return [
-    _agreement(left_out, method, tissue, name)
-    for left_out in results
-    for method in left_out.estimates
-    for tissue in _TISSUES
-    for name in MAP_NAMES
-    if left_out.tissues[tissue].any()
-  ]
+  rows = []
+  for left_out in results:
+    for method, maps in left_out.estimates.items():
+      for tissue, name in itertools.product(PAPER_TISSUES, MAP_NAMES):
+        mask = left_out.tissues[tissue]
+        if mask.any():
+          values = _difference(left_out, maps, name)[mask]
+          numbers = values.mean(), values.std(), np.count_nonzero(mask)
+          rows.append((method, tissue, name, left_out.number, *numbers))
+  return pd.DataFrame(rows, columns=[*COLUMNS])
 
 
-def _agreement(
-  left_out: LeftOut, method: str, tissue: str, name: str
-) -> Agreement:
-  estimate, reference = _pair(left_out, method, tissue, name)
-  difference = estimate - reference
-  return Agreement(
-    method=method,
-    tissue=tissue,
-    map=name,
-    subject=left_out.number,
-    bias=float(difference.mean()),
-    deviation=float(difference.std()),
-    n_voxels=difference.size,
-  )
+def format_agreements(rows: pd.DataFrame) -> str:
+  """Formats means over the subjects in Markdown.
 
-
-def _pair(
-  left_out: LeftOut, method: str, tissue: str, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-  """Estimate and reference in the voxels of a tissue, in float64."""
-  mask = left_out.tissues[tissue]
-  estimate, reference = (
-    np.asarray(getattr(maps, name), np.float64)[mask]
-    for maps in (left_out.estimates[method], left_out.reference)
-  )
-  return estimate, reference
-
-
-def format_agreements(rows: Sequence[Agreement]) -> str:
-  """Table of the agreement over all subjects, in Markdown.
-
-  For each map: mean bias ± its standard deviation between subjects, and the
-  root mean square of the standard deviations within subjects.
+  For each map: the bias, its standard deviation between subjects, and the
+  spread within a subject.
 
   Args:
-    rows: from `agreements`.
+    rows: table of `agreements`.
   """
-  groups: dict[tuple[str, str, str], list[Agreement]] = {}
-  for row in rows:
-    groups.setdefault((row.method, row.tissue, row.map), []).append(row)
   head = ["tissue", "method"]
-  for label in _LABELS.values():
+  for label in LABELS.values():
     head += [f"{label} bias ± between subjects", "within"]
-  body = []
-  for tissue in _TISSUES:
-    for method in dict.fromkeys(row.method for row in rows):
-      cells = [tissue_heading(tissue), method]
-      for name in MAP_NAMES:
-        cells += _summary(groups.get((method, tissue, name), []), name)
-      body.append(cells)
-  return markdown_table(head, body)
-
-
-def _summary(rows: Sequence[Agreement], name: str) -> list[str]:
-  """Cells of one method, tissue and map: bias and spread within subjects."""
-  if not rows:
-    return [ABSENT, ABSENT]
-  biases = [row.bias for row in rows]
-  between = np.std(biases, ddof=1) if len(biases) > 1 else 0.0
-  within = np.sqrt(np.mean([row.deviation**2 for row in rows]))
-  digits = DECIMALS[name]
-  return [
-    f"{np.mean(biases):+.{digits}f} ± {between:.{digits}f}",
-    f"{within:.{digits}f}",
-  ]
+  cells = {}
+  for (method, tissue, name), own in rows.groupby(["method", "tissue", "map"]):
+    biases, deviations = own["bias"].to_numpy(), own["deviation"].to_numpy()
+    spread = np.std(biases, ddof=1) if len(biases) > 1 else 0.0
+    within = np.sqrt(np.mean(deviations**2))
+    d = DECIMALS[name]
+    cells[tissue, method, (name, "bias")] = (
+      f"{np.mean(biases):+.{d}f} ± {spread:.{d}f}"
+    )
+    cells[tissue, method, (name, "within")] = f"{within:.{d}f}"
+  lines = itertools.product(PAPER_TISSUES, dict.fromkeys(rows["method"]))
+  columns = list(itertools.product(MAP_NAMES, ("bias", "within")))
+  return markdown_table(head, table_body(lines, columns, cells))
 
 
 def agreement_figure(
   results: Sequence[LeftOut], method: str, *, title: str
 ) -> bytes:
-  """Scatter and Bland–Altman plots of a method, one row for each tissue.
+  """Draws scatter plots of estimates and references, and Bland–Altman plots.
 
-  All left-out subjects together, darker where there are more voxels. Lines are
-  identity, bias, and bias ± 1.96 standard deviations, the limits of 95 % of
-  normal differences.
+  One row for each tissue, all left-out subjects together; darker with more
+  voxels. Lines are identity, bias, and the limits that include 95 % of normal
+  differences.
 
   Args:
-    results: from `load_results`.
-    method: name of the method.
+    results: left-out subjects, see `load_results`.
+    method: the method of the estimates.
     title: title of the figure.
 
   Returns:
-    The content of a PNG file.
+    A PNG file.
   """
   columns = 2 * len(MAP_NAMES)
   figure = Figure(
-    figsize=(2.1 * columns, 2.1 * len(_TISSUES) + 0.4), layout="constrained"
+    figsize=(2.1 * columns, 2.1 * len(PAPER_TISSUES) + 0.4),
+    layout="constrained",
   )
   figure.suptitle(title, fontsize=10)
-  panels = figure.subplots(len(_TISSUES), columns, squeeze=False)
-  for tissue, row in zip(_TISSUES, panels, strict=True):
+  panels = figure.subplots(len(PAPER_TISSUES), columns, squeeze=False)
+  references = [left_out.reference for left_out in results]
+  estimates = [left_out.estimates[method] for left_out in results]
+  for tissue, row in zip(PAPER_TISSUES, panels, strict=True):
+    masks = [left_out.tissues[tissue] for left_out in results]
     for i, name in enumerate(MAP_NAMES):
-      pairs = [_pair(left_out, method, tissue, name) for left_out in results]
-      estimate, reference = map(np.concatenate, zip(*pairs, strict=True))
+      reference, estimate = (
+        _pooled(maps, masks, name) for maps in (references, estimates)
+      )
       _scatter(row[2 * i], reference, estimate, name)
       _bland_altman(row[2 * i + 1], reference, estimate, name)
     row[0].set_ylabel(f"{tissue_heading(tissue)}\nestimate", fontsize=8)
@@ -169,9 +126,23 @@ def agreement_figure(
   return buffer.getvalue()
 
 
-def _scatter(axis, reference, estimate, name: str) -> None:
-  """Estimates over references, with the line of identity."""
-  axis.set_title(_LABELS[name], fontsize=8)
+def _pooled(
+  maps: Sequence[Maps], masks: Sequence[np.ndarray], name: str
+) -> np.ndarray:
+  """One map of all subjects inside their masks, [voxel]."""
+  return np.concatenate(
+    [
+      np.asarray(getattr(m, name), np.float64)[mask]
+      for m, mask in zip(maps, masks, strict=True)
+    ]
+  )
+
+
+def _scatter(
+  axis: Axes, reference: np.ndarray, estimate: np.ndarray, name: str
+) -> None:
+  """Draws estimates over references, with the line of identity."""
+  axis.set_title(LABELS[name], fontsize=8)
   axis.tick_params(labelsize=6)
   axis.set_xlabel("reference", fontsize=7)
   if not reference.size:
@@ -181,26 +152,27 @@ def _scatter(axis, reference, estimate, name: str) -> None:
   axis.plot(ends, ends, color="tab:red", linewidth=0.8)
 
 
-def _bland_altman(axis, reference, estimate, name: str) -> None:
-  """Differences over means of both, with bias and 95 % limits."""
-  axis.set_title(f"Δ {_LABELS[name]}", fontsize=8)
+def _bland_altman(
+  axis: Axes, reference: np.ndarray, estimate: np.ndarray, name: str
+) -> None:
+  """Draws differences over means, with bias and limits of agreement."""
+  axis.set_title(f"Δ {LABELS[name]}", fontsize=8)
   axis.tick_params(labelsize=6)
   axis.set_xlabel("mean of both", fontsize=7)
   if not reference.size:
     return
   mean, difference = (estimate + reference) / 2, estimate - reference
-  bias, limit = difference.mean(), _LIMITS * difference.std()
-  # Outliers beyond this distance from the bias are not shown.
+  bias, spread = difference.mean(), _LIMITS * difference.std()
   far = np.percentile(np.abs(difference - bias), 99.5)
   box = (*np.percentile(mean, [0.5, 99.5]), bias - far, bias + far)
   _density(axis, mean, difference, box)
   axis.axhline(bias, color="tab:red", linewidth=0.8)
-  for end in (bias - limit, bias + limit):
+  for end in (bias - spread, bias + spread):
     axis.axhline(end, color="tab:red", linewidth=0.8, linestyle="--")
 
 
-def _density(axis, x, y, box) -> None:
-  """Two-dimensional histogram of voxels on a logarithmic scale."""
+def _density(axis: Axes, x: np.ndarray, y: np.ndarray, box) -> None:
+  """Draws numbers of voxels in small boxes, on a logarithmic scale."""
   low_x, high_x, low_y, high_y = box
   if not (high_x > low_x and high_y > low_y):
     axis.plot(x, y, ".", markersize=1)
@@ -216,3 +188,11 @@ def _density(axis, x, y, box) -> None:
     cmap="Blues",
     interpolation="nearest",
   )
+
+
+def _difference(left_out: LeftOut, maps: Maps, name: str) -> np.ndarray:
+  """Estimate − reference of one map, [voxel], its unit."""
+  estimate, reference = (
+    np.asarray(getattr(m, name), np.float64) for m in (maps, left_out.reference)
+  )
+  return estimate - reference

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mrf_jax.evaluation.table import (
+from mrf_jax.evaluation.markdown import (
   ABSENT,
   DECIMALS,
+  HEADINGS,
   markdown_table,
   tissue_heading,
 )
@@ -19,7 +20,6 @@ from mrf_jax.maps import MAP_NAMES
 # Questions whose variants are numbers, and the label of that number: their
 # errors are drawn as curves.
 CURVES = {"noise": "noise level", "steps": "training steps"}
-_SHORT = {"pd": "PD", "t1_ms": "T1", "t2_ms": "T2"}
 _RMSE = 1
 
 
@@ -191,7 +191,7 @@ def _columns(tissues: Sequence[str]) -> list[tuple[str, str]]:
 
 def _headings(tissues: Sequence[str]) -> list[str]:
   return [
-    f"{tissue_heading(tissue)} {_SHORT[name]}"
+    f"{tissue_heading(tissue)} {HEADINGS[name]}"
     for tissue, name in _columns(tissues)
   ]
 

@@ -1,28 +1,27 @@
-"""Number of multiply-adds that a network needs for each voxel."""
+"""Number of multiply-adds of a network per voxel."""
 
 import ml_collections
 import numpy as np
 
-from mrf_jax.experiment.settings import find_scan
+from mrf_jax.experiment.settings import acquisition_of
 from mrf_jax.methods.network import make_network, training_options
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
 
 
 def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
-  """Counts the multiply-adds with the kernels of each network, per voxel.
+  """Counts products with the kernels of each network, per voxel.
 
-  The count is that of direct convolution of whole slices, where every layer
-  runs once for each voxel.
+  Counted for whole slices, where every layer runs once for each voxel, and for
+  direct convolutions, not for fast ones.
 
   Args:
-    config: the experiment's configuration.
+    config: an experiment's configuration.
 
   Returns:
-    Name of each network among the methods to its multiply-adds per voxel.
+    Network to its multiply-adds per voxel.
   """
-  train, window, stride = find_scan(config)
-  n_windows = train.n_windows(window=window, stride=stride)
+  n_windows = acquisition_of(config).n_windows
   counts = {}
   for method in config.methods:
     if method not in NETWORKS:
@@ -31,7 +30,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
     rank = training_options(config, method)["rank"]
     n_channels = 2 * (rank or n_windows)
     layers = variable_shapes(module, reach=reach, n_channels=n_channels)
-    # A convolution over time runs once for each of its output samples.
+    # A convolution over time runs once for each of its samples.
     lengths = module.lengths(n_windows) if method == "hoppe" else []
     samples = {f"temporal_{i}": length for i, length in enumerate(lengths)}
     counts[method] = sum(

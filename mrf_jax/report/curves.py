@@ -1,4 +1,4 @@
-"""Curves of errors over the noise level or the training steps."""
+"""Curves of errors over the noise level, and over training steps."""
 
 import os
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from matplotlib.ticker import (
   NullLocator,
 )
 
+from mrf_jax.evaluation.markdown import LABELS
 from mrf_jax.evaluation.panels import save
+from mrf_jax.evaluation.tissues import PAPER_TISSUES
 
-_TISSUES = ("wm", "gm", "csf")
-_MAPS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
-# Values of x that fit below a panel as tick labels.
+# Number of values of x for which there is room below a panel.
 _MOST_TICKS = 6
 Points = Sequence[tuple[str, float, dict]]
 
@@ -37,21 +37,21 @@ def error_curves(
 
 
 def draw_curves(points: Points, *, label: str, title: str) -> Figure:
-  """Draws the MAE in a panel for each map and tissue, a line for each method.
+  """Draws a panel for each map and tissue, a line for each method.
 
   Args:
-    points: method, value on the x axis, and errors as
-      {tissue: {map: (MAE, RMSE)}}, of each point.
+    points: method, value of x, and errors there: tissue and map to MAE and
+      RMSE; the MAE is drawn.
     label: label of the x axis.
     title: title of the figure.
   """
   figure = Figure(figsize=(10.5, 8), layout="constrained")
   figure.suptitle(title, fontsize=11)
-  panels = figure.subplots(len(_MAPS), len(_TISSUES), sharex=True)
+  panels = figure.subplots(len(LABELS), len(PAPER_TISSUES), sharex=True)
   methods = list(dict.fromkeys(method for method, _, _ in points))
   positions = sorted({x for _, x, _ in points})
-  for i, (name, unit) in enumerate(_MAPS.items()):
-    for axis, tissue in zip(panels[i], _TISSUES, strict=True):
+  for i, (name, map_label) in enumerate(LABELS.items()):
+    for axis, tissue in zip(panels[i], PAPER_TISSUES, strict=True):
       for method in methods:
         line = sorted(
           (x, errors[tissue][name][0])
@@ -62,9 +62,9 @@ def draw_curves(points: Points, *, label: str, title: str) -> Figure:
       _make_logarithmic(axis, positions)
       if i == 0:
         axis.set_title(tissue.upper(), fontsize=10)
-      if i == len(_MAPS) - 1:
+      if i == len(LABELS) - 1:
         axis.set_xlabel(label, fontsize=9)
-    panels[i, 0].set_ylabel(f"MAE of {unit}", fontsize=9)
+    panels[i, 0].set_ylabel(f"MAE of {map_label}", fontsize=9)
   handles, labels = panels[0, 0].get_legend_handles_labels()
   figure.legend(
     handles, labels, loc="outside lower center", ncols=4, fontsize=9
@@ -73,7 +73,7 @@ def draw_curves(points: Points, *, label: str, title: str) -> Figure:
 
 
 def _make_logarithmic(axis: Axes, positions: Sequence[float]) -> None:
-  """Logarithmic scales with plain numbers; every x gets a tick if few do."""
+  """Sets logarithmic scales with plain numbers, at each x if x are few."""
   axis.set(xscale="log", yscale="log")
   few = len(positions) <= _MOST_TICKS
   axis.xaxis.set_major_locator(

@@ -1,4 +1,4 @@
-"""Report as one self-contained HTML file, which needs no network."""
+"""Report as one self-contained HTML file, which needs no connection."""
 
 import csv
 import html
@@ -44,25 +44,23 @@ def report_html(
   config: dict,
   environment: dict,
 ) -> str:
-  """Report with all its pictures, maps and scripts inside.
+  """Writes the page with pictures, maps and scripts inside.
 
   Args:
     page: the results in Markdown, see `results_page`.
-    results: from `load_results`; if empty, the sections of maps are left out.
-    pictures: folder to which the page's links to pictures are relative.
+    results: left-out subjects, see `load_results`; without them, the page has
+      neither slices nor scatter plots.
+    pictures: folder of the page's relative links to pictures.
     timing: the workdir's `timing.csv`.
     config: the experiment's configuration.
-    environment: machine, versions and commit of the experiment.
-
-  Returns:
-    The HTML text.
+    environment: machine, commit and versions that made the results.
   """
   simulated = bool(results) and all(r.subject.is_simulated for r in results)
   sections = [_markdown(_embedded(page, pictures))]
   if results:
     sections += [
       "<h2 id='slices'>Slice by slice</h2>",
-      _viewer(results),
+      _viewer(),
       "<h2 id='agreement'>Estimates and references</h2>",
       "<p>All left-out subjects; the darker, the more voxels. Scatter plots "
       "with the line of identity; Bland–Altman plots with bias and the limits "
@@ -84,21 +82,21 @@ def report_html(
   return template.substitute(
     title=title[1] if title else "Results",
     body=body,
-    # "</script>" ends a script even inside a string.
+    # A closing tag ends a script, even inside a string.
     data=data.replace("</", "<\\/"),
     script=(_HERE / "viewer.js").read_text(),
   )
 
 
 def _markdown(text: str) -> str:
-  """Markdown as HTML, with tables that scroll if wider than the page."""
+  """HTML of Markdown, with tables that scroll if wider than the page."""
   body = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
   body = body.replace("<table>", '<div class="table"><table>')
   return body.replace("</table>", "</table></div>")
 
 
 def _embedded(page: str, folder: pathlib.Path) -> str:
-  """The page with its pictures as data URIs, without missing pictures."""
+  """The Markdown page with its pictures inside, without missing ones."""
 
   def picture(match):
     path = folder / match[2]
@@ -113,11 +111,12 @@ def _with_contents(body: str, *, simulated: bool) -> str:
   """Adds links to the sections below the first heading."""
   links = re.findall(r"<h2 id=['\"]([^'\"]+)['\"]>(.*?)</h2>", body)
   contents = "".join(f'<a href="#{name}">{text}</a>' for name, text in links)
-  badge = '<p class="simulated">Simulated data</p>' if simulated else ""
-  return body.replace("</h1>", f"</h1>{badge}<nav>{contents}</nav>", 1)
+  label = '<p class="simulated">Simulated data</p>' if simulated else ""
+  return body.replace("</h1>", f"</h1>{label}<nav>{contents}</nav>", 1)
 
 
-def _viewer(results: Sequence[LeftOut]) -> str:
+def _viewer() -> str:
+  """Controls of the viewer, with a slider for the colours of each map."""
   limits = "\n".join(
     _LIMIT.format(name=name, short=name.removesuffix("_ms").upper())
     for name in MAP_NAMES
@@ -126,12 +125,13 @@ def _viewer(results: Sequence[LeftOut]) -> str:
 
 
 def _agreement(results: Sequence[LeftOut], method: str) -> str:
+  """Scatter and Bland–Altman plots of a method."""
   png = agreement_figure(results, method, title=method)
   return f'<img alt="Agreement of {method}" src="{data_uri(png)}">'
 
 
 def _timing(path: pathlib.Path) -> str:
-  """Table of `timing.csv` without its empty columns."""
+  """Table of the columns of `timing.csv` that are not empty."""
   if not path.exists():
     return "<p>Not measured.</p>"
   with open(path, newline="", encoding="utf-8") as file:
@@ -151,7 +151,7 @@ def _timing(path: pathlib.Path) -> str:
 
 
 def _number(text: str) -> str:
-  """Rounds a number to three digits; other text stays as it is."""
+  """Text of a number with few digits; other text unchanged."""
   try:
     value = float(text)
   except ValueError:
@@ -160,5 +160,6 @@ def _number(text: str) -> str:
 
 
 def _details(title: str, content: dict) -> str:
+  """JSON in a part of the page that opens at a click."""
   text = html.escape(json.dumps(content, indent=1, sort_keys=True))
   return f"<details><summary>{title}</summary><pre>{text}</pre></details>"

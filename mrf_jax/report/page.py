@@ -1,66 +1,68 @@
 """Results of a study as a Markdown page, written from its record."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from mrf_jax.evaluation.calibration import Calibration, format_calibration
-from mrf_jax.evaluation.differences import Difference, format_differences
-from mrf_jax.evaluation.table import (
+import pandas as pd
+
+from mrf_jax.evaluation import calibration, differences
+from mrf_jax.evaluation.markdown import (
   ABSENT,
   DECIMALS,
-  Row,
   column_headings,
-  format_markdown,
   markdown_table,
+  paragraphs,
   tissue_heading,
 )
+from mrf_jax.evaluation.table import format_markdown
+from mrf_jax.evaluation.tissues import PAPER_TISSUES
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report import paper
-from mrf_jax.report.agreement import Agreement, format_agreements
+from mrf_jax.report.agreement import format_agreements
 from mrf_jax.report.answers import answers
 from mrf_jax.report.record import rows_of
 
-_TISSUES = ("wm", "gm", "csf")
-_ERRORS = ("mae", "rmse")
+# Our network, and the one that the paper proposes.
 OURS = "spatiotemporal_plus"
 PROPOSED = "spatiotemporal"
 
+# (method, tissue, map) to MAE and RMSE.
+_Errors = Mapping[tuple[str, str, str], tuple[float, float]]
+
 
 def results_page(record: dict, notes: Mapping[str, str]) -> str:
-  """Writes the page of a study's results.
+  """Writes the page.
 
   Args:
-    record: from `study_record`.
-    notes: text written by hand for a section, by the section's name; `intro`
-      comes before the first section.
-
-  Returns:
-    The page in Markdown.
+    record: record of a study, see `study_record`.
+    notes: section to paragraphs that a person wrote about it; `intro` is the
+      first.
   """
   rows = rows_of(record["table1"])
   truth = rows_of(record["truth_table"])
+  errors = _errors(rows)
   sections = [
     "# Results",
     "Written by `python launch.py --mode=report`"
     + (", text between the tables by hand" if notes else "")
-    + f". {_origin_of_scans(record)} {_provenance(record)}",
+    + f". {_data_source(record)} {_made_by(record)}",
     notes.get("intro", ""),
     "## Table 1",
     _body(format_markdown(rows, title="Table 1")),
-    _ranking(rows),
+    _ranking(errors),
     notes.get("table1", ""),
     "### Compared with the paper",
     "MAE / RMSE. The paper's scans are in vivo, so only the ranking and the "
     "margins are comparable.",
-    _paper_comparison(rows),
+    _paper_errors(errors),
     notes.get("paper", ""),
-    _network_comparison(rows, truth, record),
+    _our_network(errors, _errors(truth), record),
     notes.get("plus", ""),
-    _truth_section(truth),
+    _against_truth(truth),
     notes.get("truth", ""),
     "## Differences, subject by subject",
     _differences(record),
-    _bias_section(record),
+    _bias(record),
     notes.get("bias", ""),
     "## Predicted standard deviations",
     _calibration(record),
@@ -78,19 +80,19 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     *answers(record, notes),
     _missing(record),
   ]
-  return "\n\n".join(part.strip() for part in sections if part.strip()) + "\n"
+  return paragraphs(*(section.strip() for section in sections))
 
 
-def _origin_of_scans(record) -> str:
-  """Sentence that names the scans, or marks them as simulated."""
+def _data_source(record: dict) -> str:
+  """Tells whether scans are simulated."""
   files = record["config"]["data"].get("files")
   if files:
     return f"The scans are {', '.join(files)}."
   return "**All scans are simulated.**"
 
 
-def _provenance(record) -> str:
-  """Sentence with commit, versions, machine and duration."""
+def _made_by(record: dict) -> str:
+  """Tells commit, machine, number of subjects and time."""
   environment, config = record["environment"], record["config"]
   noise = f"noise level {config['scan']['noise_level']:g}, "
   if config["data"].get("files"):
@@ -111,21 +113,22 @@ def _body(text: str) -> str:
   return text.partition("\n\n")[2]
 
 
-def _errors(rows: Sequence[Row]) -> dict[tuple, tuple[float, float]]:
-  """Method, tissue and map to mean MAE and RMSE."""
-  return {(r.method, r.tissue, r.map): (r.mae_mean, r.rmse_mean) for r in rows}
+def _errors(rows: pd.DataFrame) -> _Errors:
+  """Mean errors of a table."""
+  return {
+    (row.method, row.tissue, row.map): (row.mae_mean, row.rmse_mean)
+    for row in rows.itertuples()
+  }
 
 
-def _ranking(rows: Sequence[Row]) -> str:
-  """Sentence that counts the cells in which the paper's ranking is the same."""
-  errors = _errors(rows)
+def _ranking(errors: _Errors) -> str:
+  """Number of cells in which methods rank as in the paper."""
   methods = [m for m in paper.METHODS if (m, "wm", "pd") in errors]
-  cells = [(t, m) for t in _TISSUES for m in MAP_NAMES]
+  cells = [(t, m) for t in PAPER_TISSUES for m in MAP_NAMES]
   if PROPOSED not in methods:
     return ""
 
   def wins(rivals):
-    """Number of cells in which the proposed network beats all rivals."""
     return sum(
       all(
         errors[(PROPOSED, *cell)][0] < errors[(rival, *cell)][0]
@@ -137,11 +140,13 @@ def _ranking(rows: Sequence[Row]) -> str:
   rivals = [m for m in methods if m != PROPOSED]
   counts = [f"lowest MAE of the paper's methods in {wins(rivals)} of 9 cells"]
   counts += [f"lower than {r} in {wins([r])}" for r in rivals]
-  return f"**The paper's ranking:** {PROPOSED} has the {', '.join(counts)}."
+  return (
+    f"**The paper's ranking:** {PROPOSED} has the " + ", ".join(counts) + "."
+  )
 
 
-def _cells(errors, method, tissue) -> list[str]:
-  """MAE and RMSE of each map."""
+def _cells(errors: _Errors, method: str, tissue: str) -> list[str]:
+  """MAE / RMSE of each map."""
   cells = []
   for name in MAP_NAMES:
     mae, rmse = errors[method, tissue, name]
@@ -150,152 +155,124 @@ def _cells(errors, method, tissue) -> list[str]:
   return cells
 
 
-def _paper_comparison(rows: Sequence[Row]) -> str:
-  """Our errors and those of the paper's Table 1, for each of its methods."""
-  errors = _errors(rows)
+def _paper_errors(errors: _Errors) -> str:
+  """Errors next to those of the paper."""
   head = ["tissue", "method"]
   for name in ("PD", "T1 (ms)", "T2 (ms)"):
     head += [f"{name} here", f"{name} paper"]
   body = []
-  for tissue in _TISSUES:
+  for tissue in PAPER_TISSUES:
     for method in paper.METHODS:
       if (method, tissue, "pd") not in errors:
         continue
       values = paper.TABLE_1[tissue, method]
-      paper_cells = [
+      theirs = [
         f"{values[2 * i]:g} / {values[2 * i + 1]:g}"
         for i in range(len(MAP_NAMES))
       ]
-      pairs = zip(_cells(errors, method, tissue), paper_cells, strict=True)
+      pairs = zip(_cells(errors, method, tissue), theirs, strict=True)
       cells = [cell for pair in pairs for cell in pair]
       body.append([tissue_heading(tissue), method, *cells])
   return markdown_table(head, body)
 
 
-def _network_comparison(rows, truth, record) -> str:
-  """Our network against the paper's: errors, bound, multiply-adds and time."""
-  errors, true_errors = _errors(rows), _errors(truth)
+def _our_network(errors: _Errors, true_errors: _Errors, record: dict) -> str:
+  """Our network compared with the paper's: errors, bound, arithmetic, time."""
   if not {(OURS, "wm", "pd"), (PROPOSED, "wm", "pd")} <= set(errors):
     return ""
-  return "\n\n".join(
-    [
-      f"## {OURS} compared with {PROPOSED}",
-      _change_of_errors(errors, true_errors),
-      _costs(record),
-    ]
-  )
-
-
-def _change_of_errors(errors, true_errors) -> str:
-  """Change of each error in percent, and our RMSE over the Cramér-Rao bound."""
   body = []
-  for tissue in (*_TISSUES, "brain"):
+  for tissue in (*PAPER_TISSUES, "brain"):
     cells = [tissue_heading(tissue), "change of error"]
     for name in MAP_NAMES:
       for i in range(2):
-        ours, proposed = (errors[m, tissue, name][i] for m in (OURS, PROPOSED))
-        cells.append(f"{100 * (ours / proposed - 1):+.0f} %")
+        ours, theirs = (errors[m, tissue, name][i] for m in (OURS, PROPOSED))
+        cells.append(f"{100 * (ours / theirs - 1):+.0f} %")
     body.append(cells)
     if ("bound", tissue, "pd") in true_errors:
       cells = [tissue_heading(tissue), "true RMSE / bound"]
       for name in MAP_NAMES:
-        ratio = (
-          true_errors[OURS, tissue, name][1]
-          / true_errors["bound", tissue, name][1]
-        )
-        cells += ["", f"{ratio:.2f}"]
+        rmse, bound = (true_errors[m, tissue, name][1] for m in (OURS, "bound"))
+        cells += ["", f"{rmse / bound:.2f}"]
       body.append(cells)
-  return markdown_table(["tissue", "", *column_headings(MAP_NAMES)], body)
+  return paragraphs(
+    f"## {OURS} compared with {PROPOSED}",
+    markdown_table(["tissue", "", *column_headings(MAP_NAMES)], body),
+    _cost(record),
+  )
 
 
-def _costs(record) -> str:
-  """Multiply-adds and training time of both networks."""
-  counts, times = record["multiply_adds"], record["times"]
-  body = []
-  for method in (PROPOSED, OURS):
-    count = f"{counts[method]:,}" if method in counts else ABSENT
-    seconds = times.get(method, {}).get("train", 0)
-    body.append([method, "", count, f"{seconds:,.0f}"])
+def _cost(record: dict) -> str:
+  """Arithmetic and training time of our network and the paper's."""
+  adds, times = record["multiply_adds"], record["times"]
   head = ["network", "", "multiply-adds per voxel", "training, all folds (s)"]
+  body = [
+    [
+      method,
+      "",
+      f"{adds[method]:,}" if method in adds else ABSENT,
+      f"{times.get(method, {}).get('train', 0):,.0f}",
+    ]
+    for method in (PROPOSED, OURS)
+  ]
   return markdown_table(head, body)
 
 
-def _truth_section(truth: Sequence[Row]) -> str:
-  """Errors against the true parameters, which simulated subjects have."""
-  if not truth:
+def _against_truth(truth: pd.DataFrame) -> str:
+  """Errors against the true parameters of simulated subjects."""
+  if truth.empty:
     return ""
-  return "\n\n".join(
-    [
-      "## Against the true parameters",
-      "*acquired*: the reference maps. *bound*: Cramér-Rao bound, the least "
-      "error of an unbiased estimate from one fingerprint.",
-      _body(format_markdown(truth, title="Truth")),
-    ]
+  return paragraphs(
+    "## Against the true parameters",
+    "*acquired*: the reference maps. *bound*: Cramér-Rao bound, the least "
+    "error of an unbiased estimate from one fingerprint.",
+    _body(format_markdown(truth, title="Truth")),
   )
 
 
-def _differences(record) -> str:
-  """Paired differences of each method from the paper's network."""
-  numbers = ("mean", "low", "high")
-  rows = [
-    Difference(
-      **{
-        **line,
-        **{name: float(line[name]) for name in numbers},
-        "n": int(line["n"]),
-      }
-    )
-    for line in record["differences"]
-  ]
+def _differences(record: dict) -> str:
+  """Differences of all methods from the paper's network."""
   methods = record["config"]["methods"]
   if len(methods) < 2:
     return ""
+  columns = differences.COLUMNS
+  rows = pd.DataFrame(record["differences"], columns=[*columns])
   against = PROPOSED if PROPOSED in methods else methods[0]
-  return _body(format_differences(rows, against=against, title="Differences"))
-
-
-def _bias_section(record) -> str:
-  """Bias, which is common to all voxels of a subject, and spread."""
-  rows = [Agreement(**line) for line in record.get("agreement", [])]
-  if not rows:
-    return ""
-  return "\n\n".join(
-    [
-      "## Bias and spread",
-      "Estimate minus acquired map: mean over the left-out subjects ± standard "
-      "deviation between subjects, and the root mean square of the standard "
-      "deviations within subjects.",
-      format_agreements(rows),
-    ]
+  return _body(
+    differences.format_differences(
+      rows.astype(columns), against=against, title="Differences"
+    )
   )
 
 
-def _calibration(record) -> str:
-  """Predicted standard deviations against the actual errors."""
-  rows = [
-    Calibration(
-      method=line["method"],
-      tissue=line["tissue"],
-      map=line["map"],
-      rmse=float(line["rmse"]),
-      predicted=float(line["predicted"]),
-      within_one=float(line["within_one"]),
-      within_two=float(line["within_two"]),
-      n=int(line["n"]),
-    )
-    for line in record["calibration"]
-  ]
-  if not rows:
+def _bias(record: dict) -> str:
+  """Errors that are the same in a whole subject."""
+  rows = pd.DataFrame(record.get("agreement", []))
+  if rows.empty:
+    return ""
+  return paragraphs(
+    "## Bias and spread",
+    "Estimate minus acquired map: mean over the left-out subjects ± standard "
+    "deviation between subjects, and the root mean square of the standard "
+    "deviations within subjects.",
+    format_agreements(rows),
+  )
+
+
+def _calibration(record: dict) -> str:
+  """Predicted standard deviations compared with errors."""
+  if not record["calibration"]:
     return "No method predicts them."
-  return (
+  rows = pd.DataFrame(record["calibration"]).astype(calibration.COLUMNS)
+  return paragraphs(
     "Root mean squares over voxels, and the share of voxels whose error is at "
     "most one and two predicted standard deviations (0.68 and 0.95 of normal "
-    "errors).\n\n" + format_calibration(rows)
+    "errors).",
+    calibration.format_calibration(rows),
   )
 
 
-def _thresholds(record) -> str:
-  """T1 and T2 errors of the methods with other thresholds of the tissues."""
+def _thresholds(record: dict) -> str:
+  """Errors of the methods in tissues of other thresholds."""
   evaluation = record["config"]["evaluation"]
   all_thresholds = {
     "default": evaluation["thresholds_ms"],
@@ -309,7 +286,7 @@ def _thresholds(record) -> str:
   ]
   errors = {name: _errors(rows_of(rows)) for name, rows in tables.items()}
   body = []
-  for tissue in _TISSUES:
+  for tissue in PAPER_TISSUES:
     for method in record["config"]["methods"]:
       cells = [tissue_heading(tissue), method]
       for table in errors.values():
@@ -322,11 +299,13 @@ def _thresholds(record) -> str:
     + ", ".join(f"{t} {low:g} to {high:g}" for t, (low, high) in limits.items())
     for name, limits in all_thresholds.items()
   )
-  return f"MAE / RMSE, ms. T1 in ms, {ranges}.\n\n{markdown_table(head, body)}"
+  return paragraphs(
+    f"MAE / RMSE, ms. T1 in ms, {ranges}.", markdown_table(head, body)
+  )
 
 
-def _missing(record) -> str:
-  """Section that lists variants without results."""
+def _missing(record: dict) -> str:
+  """Names of the variants without results."""
   if not record["missing"]:
     return ""
   return "## Not run\n\n" + ", ".join(record["missing"])

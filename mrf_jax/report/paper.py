@@ -1,8 +1,8 @@
-"""Table 1 of Balsiger 2018, whose errors are those of in-vivo scans.
+"""Table 1 of Balsiger 2018, of in-vivo scans, to compare with ours.
 
-Means over the left-out subjects. The rows of white matter are certain. In the
-text layer of the paper those of grey matter and CSF are out of order, and were
-sorted by hand.
+Means over the left-out subjects. The rows of white matter are certain; the text
+of the paper has those of grey matter and CSF in disorder, and they were sorted
+by hand.
 """
 
 # (tissue, method) to MAE and RMSE of PD (a.u.), T1 (ms) and T2 (ms).
@@ -21,5 +21,5 @@ TABLE_1 = {
   ("csf", "spatiotemporal"): (0.093, 0.113, 989.2, 1181.5, 181.6, 240.2),
 }
 
-# In the order of our tables.
+# In the order of the paper's table.
 METHODS = ("spatiotemporal", "cohen", "hoppe", "gomez")

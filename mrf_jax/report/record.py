@@ -1,4 +1,4 @@
-"""Record of a study: tables, times and machine from all its workdirs."""
+"""Record of a study: the results in its workdirs, as JSON can store them."""
 
 import csv
 import json
@@ -7,9 +7,10 @@ import pathlib
 from collections.abc import Sequence
 
 import ml_collections
+import pandas as pd
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.table import Row, read_csv
+from mrf_jax.evaluation.table import COLUMNS, read_table
 from mrf_jax.experiment.variants import Variant, variants
 from mrf_jax.report.agreement import agreements
 from mrf_jax.report.arithmetic import multiply_adds
@@ -24,30 +25,29 @@ def study_record(
   earlier: dict | None = None,
   results: Sequence[LeftOut] = (),
 ) -> dict:
-  """Reads tables, times and machine of a study and of its variants.
+  """Collects tables, times and machine of a study and of its questions.
 
   Args:
-    root: workdir of a finished cross-validation, with the variants that a
-      sweep has run in folders below it.
-    earlier: a record written before. It supplies what the workdir does not
-      have, such as a part of the study that ran elsewhere. A record of another
-      configuration or commit is ignored.
-    results: from `load_results`, of the same workdir.
+    root: workdir of a finished cross-validation; below it are those of the
+      variants that a sweep has run.
+    earlier: a record written before, for results that are not in the workdir,
+      such as a part of the study that ran on another machine; ignored if its
+      configuration or commit is another one.
+    results: left-out subjects of the same workdir, see `load_results`.
 
   Returns:
-    A dictionary for JSON, from which `results_page` writes the page.
+    A record that JSON can store, from which the page is written.
 
   Raises:
-    UserError: the cross-validation is not finished, a variant's workdir has
-      another configuration than the study says, or several commits of the code
-      made the workdirs.
+    UserError: the study is not finished, or workdirs were made by
+      configurations that do not belong together or by different commits.
   """
   main = Workdir.existing(root)
   config = ml_collections.ConfigDict(main.config)
   environment = _environment(main.root)
   if earlier and not _same_study(earlier, main.config, environment):
     earlier = None
-  earlier_variants = {
+  known = {
     (variant["question"], variant["name"], variant["changes"]): variant
     for variant in (earlier["ways"] if earlier else ())
   }
@@ -56,27 +56,26 @@ def study_record(
     record = {**earlier, "config": main.config}
   else:
     record = _tables(main, config, environment)
-    record["agreement"] = [vars(row) for row in agreements(results)]
+    record["agreement"] = agreements(results).to_dict("records")
     if earlier and not results:
       record["agreement"] = earlier.get("agreement", [])
   record["ways"], record["missing"] = [], []
   for variant in variants(config):
     path = main.variant(variant.question, variant.name)
-    key = variant.question, variant.name, variant.changes
-    variant_record = earlier_variants.get(key)
+    answer = known.get((variant.question, variant.name, variant.changes))
     if (path / "table1.csv").exists():
-      variant_record = _variant_record(variant, path, environment)
+      answer = _answer(variant, path, environment)
       if variant.config.models_from is not None:
-        _add_borrowed_training(variant_record, record)
-    if variant_record:
-      record["ways"].append(variant_record)
+        _add_training(answer, record)
+    if answer:
+      record["ways"].append(answer)
     else:
       record["missing"].append(f"{variant.question}/{variant.name}")
   return record
 
 
 def _same_study(earlier: dict, config: dict, environment: dict) -> bool:
-  """Whether a record has a workdir's configuration and commit."""
+  """True if a record and a workdir belong together."""
   return (
     not config_differences(earlier["config"], config)
     and earlier["environment"]["git_commits"] == environment["git_commits"]
@@ -104,15 +103,13 @@ def _tables(main: Workdir, config, environment: dict) -> dict:
 
 
 def _multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
-  """Multiply-adds of each network; empty if files of the scans are missing."""
+  """As `multiply_adds`; empty if the scan's files are gone."""
   if not all(map(os.path.exists, config.data.get("files", ()))):
     return {}
   return multiply_adds(config)
 
 
-def _variant_record(
-  variant: Variant, path: pathlib.Path, environment: dict
-) -> dict:
+def _answer(variant: Variant, path: pathlib.Path, environment: dict) -> dict:
   """Results of one variant."""
   stored = Workdir.existing(path).config
   different = config_differences(stored, variant.config.to_dict())
@@ -121,17 +118,17 @@ def _variant_record(
       f"{path}: has another configuration than the study: "
       + ", ".join(different[:3])
     )
-  commits = _environment(path)["git_commits"]
-  if commits != environment["git_commits"]:
+  own = _environment(path)
+  if own["git_commits"] != environment["git_commits"]:
     raise UserError(
-      f"{path}: was made by commit {commits[0]}, the study by "
+      f"{path}: was made by commit {own['git_commits'][0]}, the study by "
       f"{environment['git_commits'][0]}; one table needs one commit"
     )
   return {
     "question": variant.question,
     "name": variant.name,
     "changes": variant.changes,
-    "errors": _nested(read_csv(path / "table1.csv")),
+    "errors": _nested(read_table(path / "table1.csv")),
     "true_errors": _nested(rows_of(_truth_table(path))),
     "times": _times(path),
     "steps": _steps(variant.config, path),
@@ -140,25 +137,26 @@ def _variant_record(
   }
 
 
-def _add_borrowed_training(variant_record: dict, record: dict) -> None:
-  """Adds steps and training time of the study's networks to a variant."""
-  for method, steps in record["steps"].items():
-    if method in variant_record["errors"]:
+def _add_training(answer: dict, record: dict) -> None:
+  """Adds steps and times of training where the study's models were used."""
+  for method, number in record["steps"].items():
+    if method in answer["errors"]:
       seconds = record["times"][method]["train"]
-      seconds *= variant_record["n_folds"] / record["n_folds"]
-      variant_record["steps"].setdefault(method, steps)
-      times = variant_record["times"].setdefault(method, {})
-      times.setdefault("train", seconds)
+      seconds *= answer["n_folds"] / record["n_folds"]
+      answer["steps"].setdefault(method, number)
+      answer["times"].setdefault(method, {}).setdefault("train", seconds)
 
 
 def _environment(root: pathlib.Path) -> dict:
-  """Machine and commit of a workdir; several commits are an error."""
+  """Machine and commit of a workdir that was written by one commit only."""
   path = root / "environment.json"
   try:
     environment = json.loads(path.read_text())
     commits = environment["git_commits"]
   except (OSError, ValueError, KeyError) as error:
-    raise UserError(f"{path}: cannot read the environment ({error})") from error
+    raise UserError(
+      f"{path}: cannot read which commit wrote the workdir ({error})"
+    ) from error
   if len(commits) > 1:
     raise UserError(
       f"{root}: several commits wrote to it: {', '.join(map(str, commits))}; "
@@ -169,31 +167,31 @@ def _environment(root: pathlib.Path) -> dict:
 
 def _table(path: pathlib.Path) -> list[list]:
   """Rows of a table of errors, each as a list."""
-  return [list(vars(row).values()) for row in read_csv(path)]
+  return [list(row) for row in read_table(path).itertuples(index=False)]
 
 
 def _truth_table(root: pathlib.Path) -> list[list]:
-  """Errors against the true parameters; empty if subjects are not simulated."""
+  """Rows of the table against true parameters; empty if there is none."""
   path = root / "truth_table.csv"
   return _table(path) if path.exists() else []
 
 
-def rows_of(lists: list[list]) -> list[Row]:
-  """Rows of a table from their lists in a record."""
-  return [Row(*values) for values in lists]
+def rows_of(lists: list[list]) -> pd.DataFrame:
+  """Table of errors from its rows in a record."""
+  return pd.DataFrame(lists, columns=[*COLUMNS])
 
 
-def _nested(rows: list[Row]) -> dict:
+def _nested(rows: pd.DataFrame) -> dict:
   """Method, tissue and map to MAE and RMSE."""
   nested: dict = {}
-  for row in rows:
+  for row in rows.itertuples():
     tissues = nested.setdefault(row.method, {})
     tissues.setdefault(row.tissue, {})[row.map] = [row.mae_mean, row.rmse_mean]
   return nested
 
 
 def _lines(path: pathlib.Path) -> list[dict]:
-  """Lines of a CSV file; empty if the file does not exist."""
+  """Lines of a CSV file as text; none if there is no such file."""
   if not path.exists():
     return []
   with open(path, newline="", encoding="utf-8") as file:
@@ -201,7 +199,7 @@ def _lines(path: pathlib.Path) -> list[dict]:
 
 
 def _times(root: pathlib.Path) -> dict:
-  """Seconds by method and stage."""
+  """Method and stage to seconds."""
   times: dict = {}
   for line in _lines(root / "timing.csv"):
     if line["source"] == "crossval":
@@ -215,7 +213,7 @@ def _n_folds(config: ml_collections.ConfigDict) -> int:
 
 
 def _steps(config: ml_collections.ConfigDict, root: pathlib.Path) -> dict:
-  """Training steps of each network in one fold, approximately."""
+  """Network to the approximate number of training steps of each fold."""
   steps = {}
   n_folds = _n_folds(config)
   for line in _lines(root / "timing.csv"):

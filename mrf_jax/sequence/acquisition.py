@@ -1,59 +1,107 @@
-"""A sequence with the sliding window of its reconstruction."""
+"""An acquisition: a pulse sequence with its sliding-window reconstruction."""
+
+import dataclasses
 
 import numpy as np
 from jaxtyping import Float
 
-from mrf_jax.dataset.subject import Subject
-from mrf_jax.inference.model import Model
-from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
-from mrf_jax.sequence.sequence import Sequence as Train
+from mrf_jax.errors import UserError
+from mrf_jax.sequence.sequence import (
+  FRAME_FIELDS,
+  PREPARATION_FIELDS,
+  Sequence,
+)
 
-# Degrees and ms by which trains may differ that are one.
-_TRAIN_TOLERANCE = 1e-3
+# Degrees and ms by which two sequences may differ and still be the same.
+_TOLERANCE = 1e-3
 
 
-def scan_difference(
-  scan: Subject | Model, wanted: Train, window: int, stride: int
-) -> tuple[str, str] | None:
-  """The first thing that sets a scan apart from others, in words.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Acquisition:
+  """A pulse sequence and the sliding window that makes images of its frames.
 
-  Args:
-    scan: the scan, or a model of such scans.
-    wanted: the train of the others.
-    window: frames of their sliding window.
-    stride: frames from one window to the next.
+  Checks itself when it is made.
 
-  Returns:
-    What the scan has, and what the others have; None where they are alike.
+  Attributes:
+    sequence: the pulse sequence.
+    window: frames that one image averages.
+    stride: frames from one image to the next.
+
+  Raises:
+    UserError: the window does not fit the sequence.
   """
-  played = scan.sequence
-  if played.n_frames != wanted.n_frames:
-    return f"{played.n_frames} frames", str(wanted.n_frames)
-  if scan.window != window:
-    return f"window is {scan.window}", str(window)
-  if scan.stride != stride:
-    return f"stride is {scan.stride}", str(stride)
-  for name in (*PREPARATION_FIELDS, "balanced"):
-    found, value = getattr(played, name), getattr(wanted, name)
-    both = found is not None and value is not None
-    if both and abs(float(found) - float(value)) <= _TRAIN_TOLERANCE:
-      continue
-    if both or found is not value:
-      return f"{name} of its sequence is {_said(found)}", _said(value)
-  for name in FRAME_FIELDS:
-    found, value = getattr(played, name), getattr(wanted, name)
-    apart = np.flatnonzero(np.abs(found - value) > _TRAIN_TOLERANCE)
-    if apart.size:
-      frame = int(apart[0])
-      return (
-        f"{name} of frame {frame} is {found[frame]:g} ({apart.size} frames "
-        "differ)",
-        f"{value[frame]:g}",
+
+  sequence: Sequence
+  window: int = 1
+  stride: int = 1
+
+  def __post_init__(self):
+    """Checks the window."""
+    n_frames = self.sequence.n_frames
+    if not 1 <= self.window <= n_frames or self.stride < 1:
+      raise UserError(
+        f"window {self.window} and stride {self.stride} do not fit "
+        f"{n_frames} frames"
       )
-  return None
+
+  @property
+  def n_windows(self) -> int:
+    """Number of sliding-window images, T."""
+    return (self.sequence.n_frames - self.window) // self.stride + 1
+
+  def check_images(self, n_images: int, what: str) -> None:
+    """Checks that there is one image for each window.
+
+    Args:
+      n_images: how many images there are.
+      what: what they are, in words, for the error.
+
+    Raises:
+      UserError: there are more or fewer images than windows.
+    """
+    if n_images != self.n_windows:
+      raise UserError(
+        f"{what}, but {self.sequence.n_frames} frames in windows of "
+        f"{self.window} with stride {self.stride} make {self.n_windows}"
+      )
+
+  def difference(self, other: "Acquisition") -> tuple[str, str] | None:
+    """The first difference from another acquisition, in words.
+
+    Args:
+      other: the acquisition to compare with.
+
+    Returns:
+      What this one has, and what the other has; None where they are alike.
+    """
+    mine, its = self.sequence, other.sequence
+    if mine.n_frames != its.n_frames:
+      return f"{mine.n_frames} frames", str(its.n_frames)
+    for name in ("window", "stride"):
+      own, value = getattr(self, name), getattr(other, name)
+      if own != value:
+        return f"{name} is {own}", str(value)
+    for name in (*PREPARATION_FIELDS, "balanced"):
+      own, value = getattr(mine, name), getattr(its, name)
+      both = own is not None and value is not None
+      if both and abs(float(own) - float(value)) <= _TOLERANCE:
+        continue
+      if both or own is not value:
+        return f"{name} of its sequence is {_text(own)}", _text(value)
+    for name in FRAME_FIELDS:
+      own, value = getattr(mine, name), getattr(its, name)
+      apart = np.flatnonzero(np.abs(own - value) > _TOLERANCE)
+      if apart.size:
+        frame = int(apart[0])
+        return (
+          f"{name} of frame {frame} is {own[frame]:g} ({apart.size} frames "
+          "differ)",
+          f"{value[frame]:g}",
+        )
+    return None
 
 
-def _said(value) -> str:
+def _text(value: float | None) -> str:
   return "none" if value is None else f"{value:g}"
 
 

@@ -59,15 +59,6 @@ class Sequence:
     """Number of excitations."""
     return len(self.flip_angles_deg)
 
-  def n_windows(self, *, window: int, stride: int) -> int:
-    """Number of sliding windows, T.
-
-    Args:
-      window: frames that one averages.
-      stride: frames from one to the next.
-    """
-    return (self.n_frames - window) // stride + 1
-
   @property
   def has_constant_phase(self) -> bool:
     """Whether all pulses share one phase, so that fingerprints are real."""

@@ -5,7 +5,7 @@ from jaxtyping import Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.acquisition import Acquisition, sliding_window
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import fingerprint_derivatives
 
@@ -53,11 +53,7 @@ def cramer_rao_bounds(
   Raises:
     UserError: shapes differ or a value is not possible.
   """
-  if not 1 <= window <= sequence.n_frames or stride < 1:
-    raise UserError(
-      f"Cramér–Rao bound: window {window} and stride {stride} do not fit "
-      f"{sequence.n_frames} frames"
-    )
+  acquisition = Acquisition(sequence, window, stride)
   given = [np.atleast_1d(x) for x in (t1_ms, t2_ms, noise_sd, pd, b1)]
   try:
     atoms = np.stack(np.broadcast_arrays(*given)).astype(np.float64)
@@ -74,7 +70,7 @@ def cramer_rao_bounds(
         f"Cramér–Rao bound: {name}[{k}] is {values[k]:g}, not positive"
       )
   # Frames have √window times the noise of their mean.
-  basis = _window_basis(sequence.n_frames, window=window, stride=stride)
+  basis = _window_basis(acquisition)
   basis /= np.sqrt(window)
   parts = [
     _bounds_of_block(
@@ -86,15 +82,17 @@ def cramer_rao_bounds(
 
 
 def _window_basis(
-  n_frames: int, *, window: int, stride: int
+  acquisition: Acquisition,
 ) -> Float64[np.ndarray, "frame window"]:
   """Orthonormal basis of the combinations of frames that windows show.
 
   In it, the covariance of the windows is the frames' own: white.
   """
+  window, stride = acquisition.window, acquisition.stride
+  frames = np.eye(acquisition.sequence.n_frames)
   if window == 1 and stride == 1:
-    return np.eye(n_frames)
-  weights = sliding_window(np.eye(n_frames), window=window, stride=stride)
+    return frames
+  weights = sliding_window(frames, window=window, stride=stride)
   return np.linalg.qr(weights)[0]
 
 

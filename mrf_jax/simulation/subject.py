@@ -8,7 +8,7 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.progress import progress
-from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.simulation import scan
 from mrf_jax.simulation import tissue as tissues
 from mrf_jax.simulation.anatomy import SliceGrid
@@ -23,13 +23,11 @@ def simulate_subject(
   rng: np.random.Generator,
   *,
   grid: SliceGrid,
-  sequence: Sequence,
+  acquisition: Acquisition,
   spiral: Spiral,
   phantom: dict,
   n_coils: int,
   noise_level: float,
-  window: int,
-  stride: int,
   subspace_tolerance: float,
   reference: dict,
   field_strength_t: float = 1.5,
@@ -41,15 +39,14 @@ def simulate_subject(
     name: the subject's name.
     rng: random numbers; the same give the same subject.
     grid: the slices of the scan.
-    sequence: the fingerprinting train, played once for each slice.
+    acquisition: the pulse sequence, played once for each slice, and the
+      sliding window of its reconstruction.
     spiral: its readout.
     phantom: arguments of `make_phantom`.
     n_coils: receive coils.
     noise_level: standard deviation of the noise in the real and in the
       imaginary part of the window images (of unaccelerated sensitivity one),
       relative to `mean_magnitude`.
-    window: frames of the sliding window.
-    stride: frames from one window to the next.
     subspace_tolerance: relative error of the forward model's subspace.
     reference: arguments of `acquire_reference`.
     field_strength_t: main field, tesla; relaxation times are those of 1.5 T.
@@ -61,8 +58,8 @@ def simulate_subject(
   made = make_phantom(rng, grid, **phantom)
   scan_rng, reference_rng = rng.spawn(2)
   mask = made.anatomy.mask
-  n_windows = sequence.n_windows(window=window, stride=stride)
-  signals = np.empty((int(mask.sum()), n_windows), np.complex64)
+  sequence = acquisition.sequence
+  signals = np.empty((int(mask.sum()), acquisition.n_windows), np.complex64)
   noise_sd = np.empty(len(signals), np.float32)
   noise_rngs = scan_rng.spawn(grid.n_slices)
   order = made.by_distance_from_the_middle()
@@ -87,8 +84,8 @@ def simulate_subject(
       sensitivities,
       spiral,
       noise_sd=unit_sd / spiral.noise_gain(),
-      window=window,
-      stride=stride,
+      window=acquisition.window,
+      stride=acquisition.stride,
       tolerance=subspace_tolerance,
       samples=None if raw is None else raw[z],
     )
@@ -109,9 +106,7 @@ def simulate_subject(
     mask=mask,
     signals=signals,
     affine=grid.affine,
-    sequence=sequence,
-    window=window,
-    stride=stride,
+    acquisition=acquisition,
     field_strength_t=field_strength_t,
     provenance="simulated by mrf_jax from the MNI152 tissue maps",
     maps=acquire_reference(

@@ -10,7 +10,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.experiment.settings import (
   check_methods,
   phantom_options,
-  sequence_of,
+  simulated_acquisition,
 )
 from mrf_jax.runtime import processes
 from mrf_jax.timing.run import (
@@ -35,8 +35,8 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
   check_methods(config)
   if jax.process_count() > 1:
     raise UserError("benchmark: is for one process, not for several")
-  sequence = sequence_of(config.sequence)
-  check_benchmark(config, sequence)
+  acquisition = simulated_acquisition(config)
+  check_benchmark(config, acquisition)
   workdir = Workdir(root, config.to_dict())
   path = benchmark_file(workdir.root)
   stands = path.exists() and load_benchmark(path)
@@ -48,7 +48,7 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
     text = run_benchmark(
       config,
       workdir.root,
-      sequence,
+      acquisition,
       phantom=phantom_options(config.data),
       command="python " + shlex.join(sys.argv),
     )

@@ -1,26 +1,31 @@
-"""What a sequence can tell: bounds of PD, T1 and T2, before any scan."""
+"""The design stage: bounds on PD, T1 and T2 of a sequence, before any scan."""
 
-import csv
 import dataclasses
 import functools
+import pathlib
 
 import ml_collections
 import numpy as np
-from jaxtyping import Float
+import pandas
+from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.bound_figure import bound_figure
-from mrf_jax.evaluation.table import markdown_table
+from mrf_jax.evaluation.markdown import (
+  markdown_table,
+  paragraphs,
+  write_text,
+)
+from mrf_jax.evaluation.table import write_rows
 from mrf_jax.experiment.settings import (
   check_values,
-  check_window,
   phantom_options,
-  sequence_of,
+  simulated_acquisition,
 )
-from mrf_jax.io.atomic import replacing
-from mrf_jax.maps import Maps
+from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.matching.dictionary import grid_axis
 from mrf_jax.runtime import processes
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.simulation.anatomy import SliceGrid
@@ -45,13 +50,13 @@ _HEAD = (
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-  """Least standard deviations of a sequence at one noise level.
+  """Lowest standard deviations that a sequence allows at one noise level.
 
   Attributes:
-    t1_ms: axis of the grid, [n], ms.
-    t2_ms: axis of the grid, [m], ms.
-    grid: standard deviations for PD one, [n, m] each; NaN where T2 > T1.
-    tissues: those of each tissue at its own PD, T1 and T2.
+    t1_ms: T1 of the grid, [n], ms.
+    t2_ms: T2 of the grid, [m], ms.
+    grid: standard deviations if PD is 1, [n, m] each; NaN where T2 > T1.
+    tissues: tissue to the standard deviations at its own PD, T1 and T2.
   """
 
   t1_ms: Float[np.ndarray, "n"]
@@ -61,48 +66,42 @@ class Design:
 
 
 def evaluate_design(
-  sequence: Sequence,
+  acquisition: Acquisition,
   *,
   noise_sd: float,
   t1_ms: tuple[float, float],
   t2_ms: tuple[float, float],
   step_percent: float,
-  window: int,
-  stride: int,
   b1_known: bool,
 ) -> Design:
   """Cramér–Rao bounds over a T1–T2 grid, and of white, grey matter and CSF.
 
   Args:
-    sequence: the train.
+    acquisition: the pulse sequence and its sliding window.
     noise_sd: standard deviation of the noise on the real and on the imaginary
-      part of a window's image, for signals of PD one.
+      part of a window's image, for signals of PD 1.
     t1_ms: ends of the grid, ms.
     t2_ms: ends of the grid, ms.
-    step_percent: of the grid's geometric axes.
-    window: frames of the sliding window.
-    stride: frames from one window to the next.
-    b1_known: whether B1 is known; otherwise it is estimated too.
+    step_percent: step of the grid's geometric axes, %.
+    b1_known: if False, B1 is estimated too.
 
   Returns:
     The bounds.
   """
   bounds = functools.partial(
     cramer_rao_bounds,
-    sequence,
+    acquisition.sequence,
     noise_sd=noise_sd,
-    window=window,
-    stride=stride,
+    window=acquisition.window,
+    stride=acquisition.stride,
     b1_known=b1_known,
   )
   t1_axis = grid_axis(*t1_ms, step_percent=step_percent)
   t2_axis = grid_axis(*t2_ms, step_percent=step_percent)
-  t1, t2 = np.meshgrid(t1_axis, t2_axis, indexing="ij")
-  physical = t2 <= t1
-  grid = np.full((*t1.shape, 3), np.nan)
+  t1, t2, physical = _points(t1_axis, t2_axis)
+  grid = np.full((*physical.shape, 3), np.nan)
   if physical.any():
-    found = bounds(t1[physical], t2[physical])
-    grid[physical] = found.stack()
+    grid[physical] = bounds(t1, t2).stack()
   tissues = {
     tissue: bounds([t1], [t2], pd=pd)
     for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items()
@@ -110,90 +109,88 @@ def evaluate_design(
   return Design(t1_axis, t2_axis, Maps.unstack(grid), tissues)
 
 
-def _tissue_rows(design: Design) -> list[list[str]]:
-  """The bounds of the tissues as cells of a table."""
-  rows = []
-  for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items():
-    found = design.tissues[tissue]
-    sds = [float(x[0]) for x in (found.t1_ms, found.t2_ms, found.pd)]
-    shares = [
-      100 * sd / value for sd, value in zip(sds, (t1, t2, pd), strict=True)
-    ]
-    rows.append(
-      [tissue.upper(), f"{t1:g}", f"{t2:g}", f"{pd:g}"]
-      + [f"{sds[0]:.1f}", f"{sds[1]:.1f}", f"{sds[2]:.3f}"]
-      + [f"{share:.1f}" for share in shares]
-    )
-  return rows
-
-
-def write_design(design: Design, stem, *, title: str, note: str) -> str:
+def write_design(
+  design: Design, stem: pathlib.Path, *, title: str, note: str
+) -> str:
   """Writes the grid as CSV and the tissues as Markdown.
 
   Args:
     design: the bounds.
     stem: path without suffix.
     title: heading of the Markdown.
-    note: paragraph under it.
+    note: paragraph below it.
 
   Returns:
     The Markdown.
   """
-  with (
-    replacing(stem.with_suffix(".csv")) as temporary,
-    open(temporary, "w", newline="") as file,
-  ):
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["t1_ms", "t2_ms", "sd_pd", "sd_t1_ms", "sd_t2_ms"])
-    for i, t1 in enumerate(design.t1_ms):
-      for j, t2 in enumerate(design.t2_ms):
-        if t2 <= t1:
-          sds = (x[i, j] for x in (design.grid.pd, design.grid.t1_ms))
-          row = [t1, t2, *sds, design.grid.t2_ms[i, j]]
-          writer.writerow([f"{x:.6g}" for x in row])
+  t1, t2, physical = _points(design.t1_ms, design.t2_ms)
+  columns = {"t1_ms": t1, "t2_ms": t2}
+  for name in MAP_NAMES:
+    columns[f"sd_{name}"] = getattr(design.grid, name)[physical]
+  write_rows(pandas.DataFrame(columns), stem.with_suffix(".csv"), "%.6g")
   table = markdown_table(_HEAD, _tissue_rows(design))
-  text = f"# {title}\n\n{note}\n\n{table}\n"
-  with replacing(stem.with_suffix(".md")) as temporary:
-    temporary.write_text(text)
+  text = paragraphs(f"# {title}", note, table)
+  write_text(text, stem.with_suffix(".md"))
   return text
 
 
+def _points(
+  t1_axis: Float[np.ndarray, "n"], t2_axis: Float[np.ndarray, "m"]
+) -> tuple[np.ndarray, np.ndarray, Bool[np.ndarray, "n m"]]:
+  """T1 and T2 of the grid's points with T2 <= T1, and where these are."""
+  t1, t2 = np.meshgrid(t1_axis, t2_axis, indexing="ij")
+  physical = t2 <= t1
+  return t1[physical], t2[physical], physical
+
+
+def _tissue_rows(design: Design) -> list[list[str]]:
+  """Bounds of the tissues as cells of a table."""
+  rows = []
+  for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items():
+    bounds = design.tissues[tissue]
+    sds = [float(x[0]) for x in (bounds.t1_ms, bounds.t2_ms, bounds.pd)]
+    percents = [
+      100 * sd / value for sd, value in zip(sds, (t1, t2, pd), strict=True)
+    ]
+    rows.append(
+      [tissue.upper(), f"{t1:g}", f"{t2:g}", f"{pd:g}"]
+      + [f"{sds[0]:.1f}", f"{sds[1]:.1f}", f"{sds[2]:.3f}"]
+      + [f"{percent:.1f}" for percent in percents]
+    )
+  return rows
+
+
 def design(config: ml_collections.ConfigDict, root) -> None:
-  """What the scan's sequence can tell at its noise: bounds, before scanning.
+  """Writes the Cramér–Rao bounds of the scan's sequence at its noise level.
 
   Args:
     config: the experiment's configuration.
     root: the workdir; gets `design.md`, `design.csv` and `design.png`.
+
+  Raises:
+    UserError: a value of the configuration is not valid, or the scan has no
+      noise.
   """
   check_values(config)
-  data, scan, options = config.data, config.scan, config.design
-  sequence = sequence_of(config.sequence)
-  check_window(scan, sequence)
+  scan, options = config.scan, config.design
+  acquisition = simulated_acquisition(config)
+  sequence = acquisition.sequence
   if not scan.noise_level > 0:
     raise UserError(
-      f"scan.noise_level is {scan.noise_level}; a bound wants noise"
+      f"scan.noise_level is {scan.noise_level}; a bound needs noise"
     )
   workdir = Workdir(root, config.to_dict())
-  phantom = make_phantom(
-    np.random.default_rng([config.seed, 0]),
-    SliceGrid(**data.grid),
-    **phantom_options(data),
-  )
-  middle = phantom.by_distance_from_the_middle()[0]
-  signals = true_signals(phantom, sequence, middle)
-  found = evaluate_design(
-    sequence,
-    noise_sd=scan.noise_level * mean_magnitude(signals),
+  bounds = evaluate_design(
+    acquisition,
+    noise_sd=scan.noise_level * _mean_signal(config, sequence),
     t1_ms=options.t1_ms,
     t2_ms=options.t2_ms,
     step_percent=options.step_percent,
-    window=scan.window,
-    stride=scan.stride,
     b1_known=options.b1_known,
   )
   b1 = "known" if options.b1_known else "estimated too"
   text = write_design(
-    found,
+    bounds,
     workdir.root / "design",
     title="Least standard deviations (Cramér-Rao bounds)",
     note=f"{sequence.n_frames} frames, window {scan.window}, stride "
@@ -202,12 +199,25 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   )
   bound_figure(
     workdir.root / "design.png",
-    t1_ms=found.t1_ms,
-    t2_ms=found.t2_ms,
-    relative_t1=found.grid.t1_ms / found.t1_ms[:, None],
-    relative_t2=found.grid.t2_ms / found.t2_ms[None],
+    t1_ms=bounds.t1_ms,
+    t2_ms=bounds.t2_ms,
+    relative_t1=bounds.grid.t1_ms / bounds.t1_ms[:, None],
+    relative_t2=bounds.grid.t2_ms / bounds.t2_ms[None],
     tissues={name: row[:2] for name, row in BRAIN_AT_1_5T.items()},
     title=f"Cramér-Rao bounds, noise level {scan.noise_level:g}, PD 1",
   )
   print(text)
   processes.say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")
+
+
+def _mean_signal(
+  config: ml_collections.ConfigDict, sequence: Sequence
+) -> float:
+  """Mean magnitude of the signals in the middle slice of a simulated head."""
+  phantom = make_phantom(
+    np.random.default_rng([config.seed, 0]),
+    SliceGrid(**config.data.grid),
+    **phantom_options(config.data),
+  )
+  middle = phantom.by_distance_from_the_middle()[0]
+  return mean_magnitude(true_signals(phantom, sequence, middle))

@@ -1,22 +1,20 @@
-"""Tables and figures from the maps that stand in a workdir."""
+"""Tables and figures of a cross-validation, from the maps in its workdir."""
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
-from mrf_jax.evaluation import differences, figures, table
-from mrf_jax.evaluation.calibration import (
-  calibrate,
-  format_calibration,
-  write_calibration,
-)
+from mrf_jax.evaluation import calibration, differences, figures, table
 from mrf_jax.evaluation.errors import (
   SubjectErrors,
   expected_errors,
   map_errors,
 )
 from mrf_jax.evaluation.learning_curves import learning_curves
+from mrf_jax.evaluation.markdown import paragraphs, write_text
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove
@@ -26,8 +24,10 @@ from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.training.metrics import log_file, read_records
 from mrf_jax.workdir.stage_times import write_timing
 
-# Method, or row that stands beside the methods, to the maps of each subject.
+# Method, or reference row, to the maps of each left-out subject.
 Estimates = Mapping[str, Sequence[Maps]]
+# Tissue to its voxels, of each left-out subject.
+Masks = Sequence[Mapping[str, np.ndarray]]
 
 # Voxels of each subject whose bound is computed.
 _BOUND_VOXELS = 3000
@@ -37,7 +37,7 @@ def evaluate(study: Study) -> None:
   """Writes all tables and figures and prints Table 1.
 
   Args:
-    study: with all methods' maps and times in its workdir.
+    study: a study whose workdir has the maps and times of all methods.
   """
   config, root = study.config, study.workdir.root
   estimates = {m: _load_maps(study, m) for m in config.methods}
@@ -49,8 +49,9 @@ def evaluate(study: Study) -> None:
   truths = [s.truth for s in left_out if s.truth is not None]
   simulated = len(truths) == len(left_out)
   truth = {"truth": truths} if simulated else {}
+  masks = _masks(study)
 
-  errors = _errors(study, {**estimates, **means, **truth}, references)
+  errors = _errors({**estimates, **means, **truth}, references, masks)
   rows = _write_table(
     errors,
     root / "table1",
@@ -65,28 +66,19 @@ def evaluate(study: Study) -> None:
   _write_other_tissues(study, estimates, references)
   if simulated:
     acquired = {"acquired": references}
-    against_truth = _errors(study, {**estimates, **means, **acquired}, truths)
-    if all(s.true_b1 is not None for s in left_out):
-      against_truth["bound"] = _bounds(study)
-    _write_table(
-      against_truth,
-      root / "truth_table",
-      title="Errors against the true parameters of simulated subjects",
-      note=_note(study)
-      + " acquired: the acquired reference maps, judged like a method. bound: "
-      "the least error that an unbiased estimate from one voxel's fingerprint "
-      "can have (Cramér-Rao; true T1 and T2 as if of one tissue, B1 known, "
-      f"noise of the scan, no aliasing; {_BOUND_VOXELS} voxels a subject). "
-      "Methods that know neighbours or training subjects may err less. Tissues "
-      "are the voxels of Table 1.",
-    )
-  _write_differences({m: errors[m] for m in config.methods}, study)
-  _write_calibration(study, estimates, references)
+    _write_truth_table(study, {**estimates, **means, **acquired}, truths, masks)
+  _write_differences(study, {m: errors[m] for m in config.methods})
+  _write_calibration(study, estimates, references, masks)
   _draw_figures(study, estimates)
   trained = _draw_learning_curves(study)
   write_timing(root, config.methods)
   print(f"Errors against the acquired maps. {_noise(study)}\n")
   print(table.format_text(rows))
+  _print_files(root, simulated=simulated, trained=trained)
+
+
+def _print_files(root: pathlib.Path, *, simulated: bool, trained: bool) -> None:
+  """Prints where the results are."""
   print(f"\nTable 1      {root / 'table1.md'}, table1.csv")
   if simulated:
     print(f"Truth table  {root / 'truth_table.md'}, truth_table.csv")
@@ -102,15 +94,21 @@ def evaluate(study: Study) -> None:
 def _load_maps(
   study: Study, method: str, *, deviation: bool = False
 ) -> list[Maps]:
-  def read(k, name):
-    path = study.workdir.map_file(method, k, name, deviation=deviation)
-    return nifti.load_map(path, study.subjects[k].mask)
-
-  return [Maps(*(read(k, name) for name in MAP_NAMES)) for k in study.folds]
+  """Maps of each left-out subject, or their predicted standard deviations."""
+  file = functools.partial(study.workdir.map_file, method, deviation=deviation)
+  return [
+    Maps(
+      *(
+        nifti.load_map(file(k, name), study.subjects[k].mask)
+        for name in MAP_NAMES
+      )
+    )
+    for k in study.folds
+  ]
 
 
 def _training_means(study: Study) -> list[Maps]:
-  """For each left-out subject, the mean of the others' maps everywhere."""
+  """Means of the training subjects' maps, at every voxel of the left-out."""
   means = []
   for left_out in study.folds:
     training = np.concatenate(
@@ -122,33 +120,7 @@ def _training_means(study: Study) -> list[Maps]:
   return means
 
 
-def _bounds(study: Study) -> list[SubjectErrors]:
-  """Cramér–Rao bounds of evenly spaced voxels of each subject."""
-  errors = []
-  left_out = (study.subjects[k] for k in study.folds)
-  for subject, masks in zip(left_out, _masks(study), strict=True):
-    truth, b1, noise = subject.truth, subject.true_b1, subject.noise_sd
-    assert truth is not None and b1 is not None and noise is not None
-    count = min(_BOUND_VOXELS, subject.n_voxels)
-    some = np.linspace(0, subject.n_voxels - 1, count).astype(int)
-    bounds = cramer_rao_bounds(
-      subject.sequence,
-      truth.t1_ms[some],
-      truth.t2_ms[some],
-      pd=truth.pd[some],
-      b1=b1[some],
-      # No noise has no bound but zero.
-      noise_sd=np.maximum(noise[some], 1e-12),
-      window=subject.window,
-      stride=subject.stride,
-    )
-    errors.append(
-      expected_errors(bounds, {t: mask[some] for t, mask in masks.items()})
-    )
-  return errors
-
-
-def _masks(study: Study, thresholds_ms=None) -> list[dict[str, np.ndarray]]:
+def _masks(study: Study, thresholds_ms=None) -> Masks:
   """Tissues of each left-out subject, by its acquired T1; and lesions."""
   thresholds = thresholds_ms or study.config.evaluation.thresholds_ms.to_dict()
   return [
@@ -161,29 +133,10 @@ def _masks(study: Study, thresholds_ms=None) -> list[dict[str, np.ndarray]]:
   ]
 
 
-def _write_other_tissues(study: Study, estimates: Estimates, references):
-  """Table 1 in tissues of other thresholds."""
-  others = study.config.evaluation.other_thresholds_ms
-  for name, thresholds_ms in others.to_dict().items():
-    masks = _masks(study, thresholds_ms)
-    _write_table(
-      _errors(study, estimates, references, masks),
-      study.workdir.root / f"table1_{name}",
-      title=f"Table 1 with other tissue thresholds: {name}",
-      note=_note(study)
-      + " T1 in ms: "
-      + ", ".join(
-        f"{t} {low:g} to {high:g}" for t, (low, high) in thresholds_ms.items()
-      )
-      + ".",
-    )
-
-
 def _errors(
-  study: Study, estimates: Estimates, targets: Sequence[Maps], masks=None
+  estimates: Estimates, targets: Sequence[Maps], masks: Masks
 ) -> dict[str, list[SubjectErrors]]:
-  """Errors against the targets, in tissues of the acquired T1."""
-  masks = masks or _masks(study)
+  """Errors of each method and subject against the targets."""
   return {
     method: [
       map_errors(*triple) for triple in zip(maps, targets, masks, strict=True)
@@ -192,65 +145,137 @@ def _errors(
   }
 
 
-def _write_table(errors, stem: pathlib.Path, *, title: str, note: str) -> list:
+def _bounds(study: Study, masks: Masks) -> list[SubjectErrors]:
+  """Cramér–Rao bounds of evenly spaced voxels of each subject."""
+  errors = []
+  left_out = (study.subjects[k] for k in study.folds)
+  for subject, tissues in zip(left_out, masks, strict=True):
+    truth, b1, noise = subject.truth, subject.true_b1, subject.noise_sd
+    assert truth is not None and b1 is not None and noise is not None
+    count = min(_BOUND_VOXELS, subject.n_voxels)
+    some = np.linspace(0, subject.n_voxels - 1, count).astype(int)
+    bounds = cramer_rao_bounds(
+      subject.sequence,
+      truth.t1_ms[some],
+      truth.t2_ms[some],
+      pd=truth.pd[some],
+      b1=b1[some],
+      # Without noise the bound is zero, which cannot be computed.
+      noise_sd=np.maximum(noise[some], 1e-12),
+      window=subject.window,
+      stride=subject.stride,
+    )
+    errors.append(
+      expected_errors(bounds, {t: mask[some] for t, mask in tissues.items()})
+    )
+  return errors
+
+
+def _write_table(
+  errors: Mapping[str, Sequence[SubjectErrors]],
+  stem: pathlib.Path,
+  *,
+  title: str,
+  note: str,
+) -> pd.DataFrame:
+  """Writes a table of mean errors as CSV and Markdown, and returns it."""
   rows = table.summarise(errors)
-  table.write_csv(rows, stem.with_suffix(".csv"))
+  table.write_rows(rows, stem.with_suffix(".csv"))
   text = table.format_markdown(rows, title=title, note=note)
-  table.write_text(text, stem.with_suffix(".md"))
+  write_text(text, stem.with_suffix(".md"))
   return rows
 
 
-def _write_differences(errors, study: Study) -> None:
-  """Each pair of methods, and all methods against the first."""
+def _write_other_tissues(
+  study: Study, estimates: Estimates, references: Sequence[Maps]
+) -> None:
+  """Writes Table 1 for tissues of other thresholds."""
+  others = study.config.evaluation.other_thresholds_ms
+  for name, thresholds_ms in others.to_dict().items():
+    ranges = ", ".join(
+      f"{t} {low:g} to {high:g}" for t, (low, high) in thresholds_ms.items()
+    )
+    _write_table(
+      _errors(estimates, references, _masks(study, thresholds_ms)),
+      study.workdir.root / f"table1_{name}",
+      title=f"Table 1 with other tissue thresholds: {name}",
+      note=f"{_note(study)} T1 in ms: {ranges}.",
+    )
+
+
+def _write_truth_table(
+  study: Study, estimates: Estimates, truths: Sequence[Maps], masks: Masks
+) -> None:
+  """Writes errors against true parameters, with their Cramér–Rao bounds."""
+  errors = _errors(estimates, truths, masks)
+  if all(study.subjects[k].true_b1 is not None for k in study.folds):
+    errors["bound"] = _bounds(study, masks)
+  _write_table(
+    errors,
+    study.workdir.root / "truth_table",
+    title="Errors against the true parameters of simulated subjects",
+    note=_note(study)
+    + " acquired: the acquired reference maps, judged like a method. bound: "
+    "the least error that an unbiased estimate from one voxel's fingerprint "
+    "can have (Cramér-Rao; true T1 and T2 as if of one tissue, B1 known, "
+    f"noise of the scan, no aliasing; {_BOUND_VOXELS} voxels a subject). "
+    "Methods that know neighbours or training subjects may err less. Tissues "
+    "are the voxels of Table 1.",
+  )
+
+
+def _write_differences(
+  study: Study, errors: Mapping[str, Sequence[SubjectErrors]]
+) -> None:
+  """Writes each pair of methods as CSV, all against the first as Markdown."""
   root = study.workdir.root
   rows = differences.paired_differences(errors)
-  differences.write_differences(rows, root / "differences.csv")
+  table.write_rows(rows, root / "differences.csv")
   text = differences.format_differences(
     rows,
     against=study.config.methods[0],
     title="Differences between methods in Table 1",
     note=_noise(study),
   )
-  table.write_text(text, root / "differences.md")
+  write_text(text, root / "differences.md")
 
 
-def _write_calibration(study: Study, estimates: Estimates, references) -> None:
-  """Of the methods that predict deviations, if there are any."""
-  rows, masks = [], _masks(study)
-  for method, maps in estimates.items():
-    if predicts_deviations(study.config, method):
-      deviations = _load_maps(study, method, deviation=True)
-      rows += calibrate(method, maps, deviations, references, masks)
+def _write_calibration(
+  study: Study, estimates: Estimates, references: Sequence[Maps], masks: Masks
+) -> None:
+  """Writes the calibration of the methods that predict deviations, if any."""
   csv, markdown = (
     study.workdir.root / f"calibration.{suffix}" for suffix in ("csv", "md")
   )
-  if not rows:
-    # Those of other methods, which were asked for before.
+  deviations = {
+    method: _load_maps(study, method, deviation=True)
+    for method in estimates
+    if predicts_deviations(study.config, method)
+  }
+  if not deviations:
+    # An earlier run may have had other methods.
     remove(csv)
     remove(markdown)
     return
-  write_calibration(rows, csv)
-  note = (
-    " Root mean squares; share of voxels that err by no more than one, and "
-    "two, predicted deviations (0.68 and 0.95 of normal errors)."
-  )
-  parts = (
+  rows = calibration.calibrate(estimates, deviations, references, masks)
+  table.write_rows(rows, csv)
+  text = paragraphs(
     "# Predicted deviations beside errors against the acquired maps",
-    _note(study) + note,
-    format_calibration(rows),
+    f"{_note(study)} {calibration.NOTE}",
+    calibration.format_calibration(rows),
   )
-  table.write_text("\n\n".join(parts) + "\n", markdown)
+  write_text(text, markdown)
 
 
 def _whose(study: Study) -> str:
-  """Simulated data is called so."""
+  """Word for the subjects, which says so if they are simulated."""
   if all(subject.is_simulated for subject in study.subjects):
     return "simulated subjects"
   return "subjects"
 
 
 def _noise(study: Study) -> str:
-  """Whose scans these are, and at what noise if that is known."""
+  """Sentence on the subjects, and on the noise level if it is known."""
   whose = _whose(study).capitalize()
   if study.config.data.files:
     return f"{whose}."
@@ -258,13 +283,14 @@ def _noise(study: Study) -> str:
 
 
 def _note(study: Study) -> str:
+  """Note above the tables."""
   return (
     f"{_noise(study)} training_mean: the mean of the training subjects' maps."
   )
 
 
 def _draw_learning_curves(study: Study) -> bool:
-  """Of all networks that the study has; whether there are any."""
+  """Draws learning curves of all trained networks; False if there are none."""
   records = [
     record
     for record in read_records(log_file(study.workdir.root / "metrics"))
@@ -281,7 +307,7 @@ def _draw_learning_curves(study: Study) -> bool:
 
 
 def _draw_figures(study: Study, estimates: Estimates) -> None:
-  """The middle slice of the first left-out subject, as in Figure 3."""
+  """Draws the middle slice of the first left-out subject, as in Figure 3."""
   number = study.folds[0]
   subject = study.subjects[number]
   middle = len(subject.mask) // 2

@@ -39,7 +39,7 @@ def export_files(options: dict[str, Any]) -> pathlib.Path:
       path.write_bytes(content)
   except OSError as error:
     raise UserError(f"{output}: cannot be written ({reason(error)})") from error
-  n_windows = model.sequence.n_windows(window=model.window, stride=model.stride)
+  n_windows = model.acquisition.n_windows
   print(
     f"Takes        signals complex64 [slice, y, x, {n_windows}], mask bool "
     "[slice, y, x]"

@@ -4,12 +4,12 @@ import pathlib
 from typing import Any
 
 from mrf_jax.dataset.subject import is_subject_file, save_subject
+from mrf_jax.dataset.summary import describe
 from mrf_jax.errors import UserError
 from mrf_jax.importing.from_flags import (
-  describe,
+  ImportOptions,
+  read_acquisition,
   read_scan,
-  read_schedule,
-  spare_inputs,
 )
 
 
@@ -30,25 +30,26 @@ def import_files(options: dict[str, Any]) -> pathlib.Path:
   for name in ("scan", "output"):
     if not options[name]:
       raise UserError(f"--{name} is missing")
+  given = ImportOptions.from_flags(options)
   output = pathlib.Path(options["output"])
-  if output.suffix != ".h5":
-    raise UserError(f"--output: {output} is no name of a subject file (….h5)")
-  if not output.parent.is_dir():
-    raise UserError(f"--output: there is no folder {output.parent}")
-  _spare(output, options)
-  sequence, window, stride, said = read_schedule(options)
-  done = read_scan(options, sequence, window=window, stride=stride, said=said)
-  save_subject(done.subject, output)
-  for sentence in done.said:
+  _check_output(output, given)
+  acquisition, assumptions = read_acquisition(given)
+  imported = read_scan(given, acquisition, assumptions=assumptions)
+  save_subject(imported.subject, output)
+  for sentence in imported.assumptions:
     print(f"- {sentence}")
-  print(describe(done.subject))
+  print(describe(imported.subject))
   print(f"Subject      {output}")
   return output
 
 
-def _spare(output: pathlib.Path, options: dict[str, Any]) -> None:
-  """Refuses to write over what is read, or over what is no subject file."""
-  spare_inputs(output, options)
+def _check_output(output: pathlib.Path, given: ImportOptions) -> None:
+  """Raises `UserError` unless a subject file can and may be written there."""
+  if output.suffix != ".h5":
+    raise UserError(f"--output: {output} is no name of a subject file (….h5)")
+  if not output.parent.is_dir():
+    raise UserError(f"--output: there is no folder {output.parent}")
+  given.check_output(output)
   if output.exists() and not is_subject_file(output):
     raise UserError(
       f"--output: {output} is there already, and is no subject file"

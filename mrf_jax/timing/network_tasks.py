@@ -70,9 +70,7 @@ def network_tasks(
     variables=variables,
     map_range=MapRange.of(scene.maps[:1], powers=plan.map_powers),
     normalise_signals_per=per,
-    sequence=scan.sequence,
-    window=scan.window,
-    stride=scan.stride,
+    acquisition=scan.acquisition,
     basis=basis,
   )
   common = {"method": method, "precision": config.precision}

@@ -17,7 +17,7 @@ from mrf_jax.matching.dictionary import (
 )
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.progress import bar, notice
-from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.timing.figure import timing_figure
 from mrf_jax.timing.machine import Rates, device_name, measure_rates
 from mrf_jax.timing.matching_tasks import dictionary_tasks, gomez_tasks
@@ -30,13 +30,13 @@ from mrf_jax.workdir.stage_times import benchmark_file, write_timing
 
 
 def check_benchmark(
-  config: ml_collections.ConfigDict, sequence: Sequence
+  config: ml_collections.ConfigDict, acquisition: Acquisition
 ) -> None:
   """Checks that a configuration can be timed.
 
   Args:
     config: the experiment's configuration.
-    sequence: the train.
+    acquisition: the pulse sequence and its sliding window.
 
   Raises:
     UserError: an option is out of its range, or the largest dictionary does
@@ -50,18 +50,13 @@ def check_benchmark(
   if _uses_dictionaries(config):
     ranges = config.dictionary.t1_ms, config.dictionary.t2_ms
     axes = square_axes(*ranges, n_atoms=max(options.atoms))
-    check_memory(
-      count_atoms(*axes),
-      sequence,
-      window=config.scan.window,
-      stride=config.scan.stride,
-    )
+    check_memory(count_atoms(*axes), acquisition)
 
 
 def run_benchmark(
   config: ml_collections.ConfigDict,
   root: pathlib.Path,
-  sequence: Sequence,
+  acquisition: Acquisition,
   *,
   phantom: dict,
   command: str,
@@ -72,7 +67,7 @@ def run_benchmark(
     config: the experiment's configuration.
     root: the workdir; gets `benchmark.json`, `timing.csv`, `timing.md` and
       `timing.png`.
-    sequence: the train.
+    acquisition: the pulse sequence and its sliding window.
     phantom: arguments of `make_phantom`.
     command: command line that started the comparison.
 
@@ -80,13 +75,11 @@ def run_benchmark(
     The table in Markdown.
   """
   scene = make_scene(
-    sequence,
+    acquisition,
     seed=config.seed,
     n_subjects=config.data.n_subjects if "gomez" in config.methods else 1,
     grid=config.data.grid.to_dict(),
     phantom=phantom,
-    window=config.scan.window,
-    stride=config.scan.stride,
     noise_level=config.scan.noise_level,
   )
   before = measure_rates(config.precision)

@@ -7,8 +7,7 @@ import numpy as np
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary, grid_axis
-from mrf_jax.sequence.acquisition import sliding_window
-from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.acquisition import Acquisition, sliding_window
 from mrf_jax.simulation import tissue
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.phantom import make_phantom
@@ -51,14 +50,12 @@ class Scene:
 
 
 def make_scene(
-  sequence: Sequence,
+  acquisition: Acquisition,
   *,
   seed: int,
   n_subjects: int,
   grid: dict,
   phantom: dict,
-  window: int,
-  stride: int,
   noise_level: float,
 ) -> Scene:
   """Heads whose voxels give the nearest simulated fingerprint, with noise.
@@ -66,13 +63,11 @@ def make_scene(
   No k-space, no coils, no B1: time does not depend on these.
 
   Args:
-    sequence: the train.
+    acquisition: the pulse sequence and its sliding window.
     seed: of the heads and of the noise.
     n_subjects: heads.
     grid: arguments of `SliceGrid`.
     phantom: arguments of `make_phantom`.
-    window: frames of the sliding window.
-    stride: frames from one window to the next.
     noise_level: as of `simulate_subject`.
   """
   slices = SliceGrid(**grid)
@@ -89,16 +84,19 @@ def make_scene(
     )
     for name in ("t1_ms", "t2_ms")
   ]
-  atoms = build_dictionary(sequence, *axes, window=window, stride=stride)
+  atoms = build_dictionary(
+    acquisition.sequence,
+    *axes,
+    window=acquisition.window,
+    stride=acquisition.stride,
+  )
   nearest = [_nearest(atoms, axes, truth) for truth in truths]
   signals = _signals(
     np.random.default_rng([seed, n_subjects]),
     atoms,
     nearest[0],
     truths[0].pd,
-    sequence.n_frames,
-    window=window,
-    stride=stride,
+    acquisition,
     noise_level=noise_level,
   )
   return Scene(
@@ -108,9 +106,7 @@ def make_scene(
         mask=head.anatomy.mask,
         signals=None if k else signals,
         affine=slices.affine,
-        sequence=sequence,
-        window=window,
-        stride=stride,
+        acquisition=acquisition,
         field_strength_t=1.5,
         provenance="simulated for timing",
         maps=truth,
@@ -140,9 +136,11 @@ def _nearest(atoms: Dictionary, axes, truth: Maps) -> np.ndarray:
 
 
 def _signals(
-  rng, atoms, rows, pd, n_frames: int, *, window, stride, noise_level
+  rng, atoms, rows, pd, acquisition: Acquisition, *, noise_level
 ) -> np.ndarray:
   """Fingerprints with the noise that a sliding window leaves."""
+  window, stride = acquisition.window, acquisition.stride
+  n_frames = acquisition.sequence.n_frames
   table = np.asarray(atoms.atoms) * np.asarray(atoms.norms)[:, None]
   signals = np.empty((len(rows), table.shape[1]), np.complex64)
   level = noise_level * float((np.abs(table).mean(1)[rows] * pd).mean())

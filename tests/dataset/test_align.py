@@ -6,6 +6,7 @@ import pytest
 from mrf_jax.dataset.align import nearest_rows, voxel_map
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
 
 SHAPE = (6, 20, 24)
@@ -34,9 +35,9 @@ def subject(**changes) -> Subject:
     "mask": np.random.default_rng(0).random(SHAPE) < 0.7,
     "signals": None,
     "affine": affine,
-    "sequence": make_sequence(np.linspace(5, 70, 20), 14.0, 2.0),
-    "window": 6,
-    "stride": 2,
+    "acquisition": Acquisition(
+      make_sequence(np.linspace(5, 70, 20), 14.0, 2.0), window=6, stride=2
+    ),
     "field_strength_t": 1.5,
     "provenance": "simulated",
     "head_to_atlas": turn((5, -3, 4), (2, -1, 3), 1.05),

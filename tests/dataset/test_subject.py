@@ -12,9 +12,17 @@ from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.io import atomic
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
 
 N_VOXELS = 37
+
+
+def _acquisition(window=6, stride=2, inversion_time_ms=20.0):
+  sequence = make_sequence(
+    np.linspace(5, 70, 20), 14.0, 2.0, inversion_time_ms=inversion_time_ms
+  )
+  return Acquisition(sequence, window, stride)
 
 
 def _subject(**changes) -> Subject:
@@ -35,11 +43,7 @@ def _subject(**changes) -> Subject:
     "mask": mask.reshape(2, 5, 6),
     "signals": signals.view(np.complex64)[..., 0],
     "affine": affine,
-    "sequence": make_sequence(
-      np.linspace(5, 70, 20), 14.0, 2.0, inversion_time_ms=20.0
-    ),
-    "window": 6,
-    "stride": 2,
+    "acquisition": _acquisition(inversion_time_ms=20.0),
     "field_strength_t": 1.5,
     "provenance": "simulated from MNI152",
     "maps": maps(),
@@ -88,7 +92,7 @@ def _refused(path, message, **arguments):
     {"maps": None},
     {"truth": None},
     {"maps": None, "truth": None, "head_to_atlas": None},
-    {"sequence": make_sequence(np.linspace(5, 70, 20), 14.0, 2.0)},
+    {"acquisition": _acquisition(inversion_time_ms=None)},
   ],
   ids="all no-maps no-truth bare no-inversion".split(),
 )
@@ -283,7 +287,7 @@ def test_windows_that_do_not_fit(path, changes, message):
     file["sequence"].attrs.update(changes)
   _refused(path, message)
   with pytest.raises(UserError, match=message):
-    save_subject(_subject(**changes), path)
+    save_subject(_subject(acquisition=_acquisition(**changes)), path)
 
 
 @pytest.mark.parametrize("field_t", [0.0, -1.5, np.nan, np.inf])

@@ -1,14 +1,13 @@
-import csv
-
 import numpy as np
 import pytest
 
 from mrf_jax.evaluation.calibration import (
   calibrate,
+  errors_by_deviation,
+  format_bins,
   format_calibration,
-  write_calibration,
 )
-from mrf_jax.maps import Maps
+from mrf_jax.maps import MAP_NAMES, Maps
 
 N = 20000
 
@@ -28,29 +27,45 @@ def scans():
   return estimates, deviations, references, masks
 
 
+def calibrated(estimates, deviations, references, masks, factor=1.0):
+  return calibrate(
+    {"other": [], "plus": [*map(of, estimates)]},
+    {"plus": [of(factor * d) for d in deviations]},
+    [*map(of, references)],
+    masks,
+  )
+
+
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_normal_errors(scans, factor):
-  *arrays, masks = scans
-  estimates, deviations, references = ([*map(of, a)] for a in arrays)
-  deviations = [of(factor * d) for d in arrays[1]]
-  rows = calibrate("plus", estimates, deviations, references, masks)
-  assert {(r.tissue, r.map) for r in rows} == {
-    ("wm", name) for name in ("pd", "t1_ms", "t2_ms")
+  rows = calibrated(*scans, factor)
+  assert set(zip(rows["method"], rows["tissue"], rows["map"], strict=True)) == {
+    ("plus", "wm", name) for name in MAP_NAMES
   }
   expected = (0.6827, 0.9545) if factor == 1 else (0.9545, 0.99994)
-  for row in rows:
+  for row in rows.itertuples():
     assert row.n == 2
     assert row.predicted / row.rmse == pytest.approx(factor, rel=0.02)
     assert (row.within_one, row.within_two) == pytest.approx(expected, abs=0.01)
 
 
-def test_files(scans, tmp_path):
-  *arrays, masks = scans
-  rows = calibrate("plus", *([*map(of, a)] for a in arrays), masks)
-  write_calibration(rows, tmp_path / "calibration.csv")
-  with open(tmp_path / "calibration.csv", newline="") as file:
-    stored = list(csv.DictReader(file))
-  assert [float(r["rmse"]) for r in stored] == [r.rmse for r in rows]
+def test_markdown(scans):
+  rows = calibrated(*scans)
   text = format_calibration(rows)
   assert "WM" in text and "CSF" not in text
-  assert f"{rows[1].rmse:.1f} / {rows[1].predicted:.1f}" in text
+  t1 = rows.iloc[1]
+  assert f"{t1.rmse:.1f} / {t1.predicted:.1f}" in text
+
+
+def test_errors_grow_with_predicted_deviations(scans):
+  estimates, deviations, references, _ = scans
+  scan = (of(values[0]) for values in (estimates, deviations, references))
+  bins = errors_by_deviation(*scan, n_bins=7)
+  assert bins["map"].value_counts().to_dict() == dict.fromkeys(MAP_NAMES, 7)
+  for name, own in bins.groupby("map"):
+    assert own["n_voxels"].sum() == N and own["n_voxels"].max() == N // 7 + 1
+    assert own["predicted"].is_monotonic_increasing, name
+    np.testing.assert_allclose(own["rmse"], own["predicted"], rtol=0.06)
+  line = format_bins(bins).splitlines()[2]
+  assert line.startswith(f"| {bins['n_voxels'][0]:,} | ")
+  assert line.count("|") == 8

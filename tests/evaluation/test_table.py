@@ -1,28 +1,38 @@
-import dataclasses
 import math
 
+import pandas as pd
 import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.table import (
-  Row,
+  COLUMNS,
   format_markdown,
   format_text,
-  read_csv,
+  read_table,
   summarise,
-  write_csv,
+  write_rows,
 )
 from mrf_jax.maps import MAP_NAMES
 
 NAN = float("nan")
+HEAD = "method,tissue,map,mae_mean,mae_std,rmse_mean,rmse_std,n"
 
 
 def _subject(tissue, mae, rmse):
   return {(tissue, name): (mae, rmse) for name in MAP_NAMES}
 
 
+def _table(*rows):
+  return pd.DataFrame(rows, columns=[*COLUMNS])
+
+
 def _rows(method, tissue, mae, n=6):
-  return [Row(method, tissue, m, mae, 0.5, mae + 1, 0.25, n) for m in MAP_NAMES]
+  return [(method, tissue, m, mae, 0.5, mae + 1, 0.25, n) for m in MAP_NAMES]
+
+
+def _first(rows):
+  """Cells of the first row."""
+  return next(rows.itertuples(index=False, name=None))
 
 
 def _cells(markdown, tissue, method):
@@ -35,32 +45,37 @@ def _cells(markdown, tissue, method):
 
 def test_mean_and_sample_standard_deviation():
   subjects = [_subject("wm", mae, 2 * mae) for mae in (1.0, 2.0, 6.0)]
-  row = summarise({"cohen": subjects})[1]
-  assert (row.method, row.tissue, row.map, row.n) == ("cohen", "wm", "t1_ms", 3)
+  row = summarise({"cohen": subjects}).iloc[1]
+  assert (row.method, row.tissue, row["map"], row.n) == (
+    "cohen",
+    "wm",
+    "t1_ms",
+    3,
+  )
   assert (row.mae_mean, row.rmse_mean) == (3.0, 6.0)
   assert row.mae_std == pytest.approx(math.sqrt(7))
   assert row.rmse_std == pytest.approx(2 * math.sqrt(7))
 
 
 def test_one_subject_has_no_spread():
-  row = summarise({"cohen": [_subject("wm", 4.0, 5.0)]})[0]
-  assert dataclasses.astuple(row)[3:] == (4.0, 0.0, 5.0, 0.0, 1)
+  rows = summarise({"cohen": [_subject("wm", 4.0, 5.0)]})
+  assert _first(rows)[3:] == (4.0, 0.0, 5.0, 0.0, 1)
 
 
 def test_empty_tissues_do_not_count():
   full, empty = _subject("csf", 4.0, 5.0), _subject("csf", NAN, NAN)
   some, none = (
-    summarise({"cohen": s})[0] for s in ([empty, full], [empty, empty])
+    _first(summarise({"cohen": s})) for s in ([empty, full], [empty, empty])
   )
-  assert dataclasses.astuple(some)[3:] == (4.0, 0.0, 5.0, 0.0, 1)
-  assert none.n == 0
-  assert all(map(math.isnan, dataclasses.astuple(none)[3:7]))
+  assert some[3:] == (4.0, 0.0, 5.0, 0.0, 1)
+  assert none[-1] == 0
+  assert all(map(math.isnan, none[3:7]))
 
 
-def test_rows_come_by_method_tissue_and_map():
+def test_order_is_method_tissue_map():
   subject = _subject("brain", 1.0, 1.0) | _subject("wm", 1.0, 1.0)
   rows = summarise({"truth": [subject], "cohen": [subject]})
-  assert [(r.method, r.tissue, r.map) for r in rows] == [
+  assert [row[:3] for row in rows.itertuples(index=False, name=None)] == [
     (method, tissue, name)
     for method in ("truth", "cohen")
     for tissue in ("wm", "brain")
@@ -70,59 +85,71 @@ def test_rows_come_by_method_tissue_and_map():
 
 def test_csv_is_exact(tmp_path):
   path = tmp_path / "table1.csv"
-  rows = [
-    Row("cohen", "wm", "pd", 0.1 + 0.2, 1 / 3, 1e-17, 0.0, 6),
-    Row("a, b", "csf", "t1_ms", 1162.6, 0.0, 2.0, 0.0, 1),
-  ]
-  write_csv(rows, path)
-  assert read_csv(path) == rows
-  assert path.read_text().splitlines()[:2] == [
-    "method,tissue,map,mae_mean,mae_std,rmse_mean,rmse_std,n",
+  rows = _table(
+    ("cohen", "wm", "pd", 0.1 + 0.2, 1 / 3, 1e-17, 0.0, 6),
+    ("a, b", "csf", "t1_ms", 1162.6, 0.0, 5e-324, 1.7976931348623157e308, 1),
+    ("nan", "csf", "pd", NAN, NAN, NAN, NAN, 0),
+  )
+  write_rows(rows, path)
+  pd.testing.assert_frame_equal(read_table(path), rows, check_exact=True)
+  assert path.read_text().splitlines() == [
+    HEAD,
     "cohen,wm,pd,0.30000000000000004,0.3333333333333333,1e-17,0.0,6",
+    '"a, b",csf,t1_ms,1162.6,0.0,5e-324,1.7976931348623157e+308,1',
+    "nan,csf,pd,nan,nan,nan,nan,0",
   ]
   assert list(tmp_path.iterdir()) == [path]
 
 
-def test_csv_keeps_nan(tmp_path):
-  write_csv([Row("m", "csf", "pd", NAN, NAN, NAN, NAN, 0)], tmp_path / "t.csv")
-  (row,) = read_csv(tmp_path / "t.csv")
-  assert math.isnan(row.mae_mean) and row.n == 0
+def test_failed_writing_keeps_old_table(tmp_path):
+  class Unprintable:
+    def __str__(self):
+      raise TypeError
 
-
-def test_failed_writing_keeps_the_old_table(tmp_path):
   path = tmp_path / "table1.csv"
-  write_csv(_rows("cohen", "wm", 1.0), path)
+  write_rows(_table(*_rows("cohen", "wm", 1.0)), path)
   before = path.read_bytes()
+  rows = _table(*_rows("cohen", "wm", 2.0), *_rows(Unprintable(), "wm", 2.0))
   with pytest.raises(TypeError):
-    write_csv([*_rows("cohen", "wm", 2.0), "no row"], path)
+    write_rows(rows, path)
   assert path.read_bytes() == before
   assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
-  ("text", "message"),
+  ("content", "message"),
   [
-    (None, "t.csv"),
-    ("", "first line"),
-    ("method,tissue\n", "first line"),
-    ("HEAD\nm,wm,pd,1,2,x,4,6\n", "line 2"),
-    ("HEAD\nm,wm,pd,1,2,3,4,6\nm,wm,pd,1,6\n", "line 3"),
-    ("HEAD\nm,wm\n", "line 2"),
+    (None, "No such file"),
+    (b"", "No columns"),
+    (b"method,tissue\n", "the columns are not method,tissue,map"),
+    (b"HEAD,more\nm,wm,pd,1,2,3,4,6,7\n", "the columns are not"),
+    (b"HEAD\nm,wm,pd,1,2,3,4,6,7\n", "the columns are not"),
+    (b"HEAD\nm,wm,pd,1,2,3,4,6\nm,wm,pd,1,2,3,4,6,7\n", "line 3"),
+    (b"HEAD\nm,wm,pd,1,2,x,4,6\n", "'x'.* column 'rmse_mean'"),
+    (b"HEAD\nm,wm,pd,1,2,3,4,6.5\n", "'6.5'.* column 'n'"),
+    (b"HEAD\nm,wm,pd,1,2,3,4,99999999999999999999\n", "too large"),
+    (b"HEAD\nm,wm,pd,1,2,3,4,6\nm,wm,pd,1,6\n", "column 'rmse_mean'"),
+    (b"HEAD\nm,wm,pd,1,2,3,4,6\nm,wm,pd,1,2,3,", "column 'rmse_std'"),
+    (b"HEAD\nm,wm\n", "column 'mae_mean'"),
+    (b"HEAD\n\n", "column 'mae_mean'"),
+    (b"HEAD\n\xe9,wm,pd,1,2,3,4,6\n", "utf-8"),
+    (b'HEAD\n"m,wm,pd,1,2,3,4,6\n', "EOF inside string"),
   ],
 )
-def test_bad_csv_is_refused(tmp_path, text, message):
+def test_bad_csv_is_refused(tmp_path, content, message):
   path = tmp_path / "t.csv"
-  if text is not None:
-    head = "method,tissue,map,mae_mean,mae_std,rmse_mean,rmse_std,n"
-    path.write_text(text.replace("HEAD", head))
-  with pytest.raises(UserError, match=message):
-    read_csv(path)
+  if content is not None:
+    path.write_bytes(content.replace(b"HEAD", HEAD.encode()))
+  with pytest.raises(UserError, match=message) as caught:
+    read_table(path)
+  assert str(caught.value).startswith(f"{path}: ")
+  assert "\n" not in str(caught.value)
 
 
 def test_markdown_layout():
   rows = _rows("truth", "wm", 1.0) + _rows("cohen", "wm", 209.04)
   rows += _rows("hoppe", "wm", 253.9) + _rows("cohen", "csf", 7.0)
-  text = format_markdown(rows, title="Table 1", note="Simulated.")
+  text = format_markdown(_table(*rows), title="Table 1", note="Simulated.")
   lines = text.splitlines()
   assert lines[:3] == ["# Table 1", "", "Simulated."]
   assert lines[4] == (
@@ -145,10 +172,10 @@ def test_markdown_layout():
 
 
 def test_best_mean_of_each_cell_is_bold():
-  first = [Row("a", "gm", m, 1.0, 0.5, 9.0, 0.5, 6) for m in MAP_NAMES]
-  second = [Row("b", "gm", m, 2.0, 0.1, 8.0, 0.5, 6) for m in MAP_NAMES]
-  floor = [Row("truth", "gm", m, 0.1, 0.1, 0.1, 0.1, 6) for m in MAP_NAMES]
-  text = format_markdown(floor + second + first, title="t", note="")
+  first = [("a", "gm", m, 1.0, 0.5, 9.0, 0.5, 6) for m in MAP_NAMES]
+  second = [("b", "gm", m, 2.0, 0.1, 8.0, 0.5, 6) for m in MAP_NAMES]
+  floor = [("truth", "gm", m, 0.1, 0.1, 0.1, 0.1, 6) for m in MAP_NAMES]
+  text = format_markdown(_table(*floor, *second, *first), title="t", note="")
   assert _cells(text, "GM", "a")[2:4] == ["**1.0 ± 0.5**", "9.0 ± 0.5"]
   assert _cells(text, "GM", "b")[2:4] == ["2.0 ± 0.1", "**8.0 ± 0.5**"]
   assert "**" not in "".join(_cells(text, "GM", "truth"))
@@ -156,7 +183,7 @@ def test_best_mean_of_each_cell_is_bold():
 
 @pytest.mark.parametrize("reference", ["training_mean", "truth", "acquired"])
 def test_reference_rows_do_not_compete(reference):
-  rows = _rows(reference, "wm", 0.1) + _rows("cohen", "wm", 5.0)
+  rows = _table(*_rows(reference, "wm", 0.1), *_rows("cohen", "wm", 5.0))
   text = format_markdown(rows, title="t")
   methods = [line.split("|")[2].strip() for line in text.splitlines()[4:6]]
   assert methods == ["cohen", reference]
@@ -164,21 +191,22 @@ def test_reference_rows_do_not_compete(reference):
   assert _cells(text, "WM", reference)[2] == "0.1 ± 0.5"
 
 
-def test_cells_without_subjects_are_dashes_and_never_best():
-  empty = [Row("a", "csf", m, NAN, NAN, NAN, NAN, 0) for m in MAP_NAMES]
-  text = format_markdown(empty + _rows("b", "csf", 3.0, n=5), title="t")
+def test_cells_without_subjects_are_dashes():
+  empty = [("a", "csf", m, NAN, NAN, NAN, NAN, 0) for m in MAP_NAMES]
+  rows = _table(*empty, *_rows("b", "csf", 3.0, n=5))
+  text = format_markdown(rows, title="t")
   assert _cells(text, "CSF", "a") == ["–"] * 6
   assert _cells(text, "CSF", "b")[2] == "**3.0 ± 0.5**"
   assert text.endswith("n = 0–5.\n")
 
 
-def test_subjects_are_said_by_tissue_where_they_differ():
-  rows = _rows("a", "wm", 1.0, n=6) + _rows("a", "csf", 1.0, n=5)
+def test_numbers_of_subjects_by_tissue():
+  rows = _table(*_rows("a", "wm", 1.0, n=6), *_rows("a", "csf", 1.0, n=5))
   assert "n = 6 (wm), 5 (csf)." in format_text(rows)
 
 
 def test_text_columns_are_aligned():
   rows = _rows("spatiotemporal", "wm", 1.0) + _rows("b", "brain", 1000.0)
-  head, *body, _ = format_text(rows).splitlines()
+  head, *body, _ = format_text(_table(*rows)).splitlines()
   assert len({len(line) for line in [head, *body]}) == 1
   assert "**" not in "".join(body)

@@ -8,6 +8,7 @@ from mrf_jax import UserError, make_sequence
 from mrf_jax.importing.raw import RawSeries, trajectory_edges
 from mrf_jax.importing.scan import align_phases
 from mrf_jax.kspace import spiral as spirals
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.simulation.scan import scan_slice
 
 MATRIX, N_FRAMES, WINDOW, N_SLICES = 32, 30, 6, 2
@@ -74,7 +75,7 @@ def test_signals_are_those_of_the_scanner(unit, samples, trajectory, tmp_path):
   path = mrd_files.write(
     tmp_path / "scan.mrd", samples, trajectory * (edge / 0.5), matrix=MATRIX
   )
-  raw = RawSeries(path, SEQUENCE, window=WINDOW)
+  raw = RawSeries(path, Acquisition(SEQUENCE, WINDOW))
   assert raw.shape == (MATRIX, MATRIX, N_SLICES, N_FRAMES - WINDOW + 1)
   assert any(unit in words for words in raw.assumptions)
   assert raw.field_strength_t == pytest.approx(1.5)
@@ -112,7 +113,7 @@ def test_the_magnitude_shows_the_disc_where_it_lies(
   path = mrd_files.write(
     tmp_path / "scan.mrd", samples, trajectory, matrix=MATRIX
   )
-  raw = RawSeries(path, SEQUENCE, window=WINDOW)
+  raw = RawSeries(path, Acquisition(SEQUENCE, WINDOW))
   image = raw.mean_magnitude()
   assert image.shape == (MATRIX, MATRIX, N_SLICES)
   inside = disc().T
@@ -131,13 +132,13 @@ def test_phases_of_the_pulses_are_taken_off(samples, trajectory, tmp_path):
   plain = mrd_files.write(
     tmp_path / "a.mrd", samples, trajectory, matrix=MATRIX
   )
-  wanted = RawSeries(plain, SEQUENCE, window=WINDOW).signals(mask)
+  wanted = RawSeries(plain, Acquisition(SEQUENCE, WINDOW)).signals(mask)
   path = mrd_files.write(tmp_path / "b.mrd", turned, trajectory, matrix=MATRIX)
   sequence = make_sequence(np.full(N_FRAMES, 30.0), 12.0, 2.0, phases)
-  raw = RawSeries(path, sequence, window=WINDOW, demodulate=True)
+  raw = RawSeries(path, Acquisition(sequence, WINDOW), demodulate=True)
   scale = np.abs(wanted).max()
   np.testing.assert_allclose(raw.signals(mask), wanted, atol=1e-3 * scale)
-  other = RawSeries(path, sequence, window=WINDOW).signals(mask)
+  other = RawSeries(path, Acquisition(sequence, WINDOW)).signals(mask)
   assert np.abs(other - wanted).max() > 0.1 * scale
 
 
@@ -145,23 +146,25 @@ def test_what_does_not_fit_is_named(samples, trajectory, tmp_path):
   path = mrd_files.write(tmp_path / "a.mrd", samples, trajectory, matrix=MATRIX)
   longer = make_sequence(np.full(31, 30.0), 12.0, 2.0)
   with pytest.raises(UserError, match=r"30 acquisitions.*31 frames"):
-    RawSeries(path, longer, window=WINDOW)
+    RawSeries(path, Acquisition(longer, WINDOW))
   with pytest.raises(UserError, match="trajectory_unit: 'mm'"):
-    RawSeries(path, SEQUENCE, window=WINDOW, trajectory_unit="mm")
+    RawSeries(path, Acquisition(SEQUENCE, WINDOW), trajectory_unit="mm")
   short = mrd_files.write(
     tmp_path / "b.mrd", samples, trajectory * 0.5, matrix=MATRIX
   )
   with pytest.raises(UserError, match=r"fits none of.*--trajectory_unit"):
-    RawSeries(short, SEQUENCE, window=WINDOW)
+    RawSeries(short, Acquisition(SEQUENCE, WINDOW))
   # Said, it is believed.
-  RawSeries(short, SEQUENCE, window=WINDOW, trajectory_unit="cycles_per_voxel")
+  RawSeries(
+    short, Acquisition(SEQUENCE, WINDOW), trajectory_unit="cycles_per_voxel"
+  )
   deep = np.concatenate([trajectory, trajectory[..., :1]], -1)
   path = mrd_files.write(tmp_path / "c.mrd", samples, deep, matrix=MATRIX)
   with pytest.raises(UserError, match="three-dimensional"):
-    RawSeries(path, SEQUENCE, window=WINDOW)
+    RawSeries(path, Acquisition(SEQUENCE, WINDOW))
   flat = np.concatenate([trajectory, 0 * trajectory[..., :1]], -1)
   path = mrd_files.write(tmp_path / "d.mrd", samples, flat, matrix=MATRIX)
-  assert RawSeries(path, SEQUENCE, window=WINDOW).shape[2] == N_SLICES
+  assert RawSeries(path, Acquisition(SEQUENCE, WINDOW)).shape[2] == N_SLICES
 
 
 def test_a_matrix_that_the_samples_cannot_fill_is_refused(
@@ -173,21 +176,23 @@ def test_a_matrix_that_the_samples_cannot_fill_is_refused(
   path = mrd_files.write(
     tmp_path / "a.mrd", samples, trajectory, matrix=largest
   )
-  assert RawSeries(path, SEQUENCE, window=WINDOW, **edge).shape[0] == largest
+  assert (
+    RawSeries(path, Acquisition(SEQUENCE, WINDOW), **edge).shape[0] == largest
+  )
   for matrix in (largest + 1, 20_000, 10**12):
     path = mrd_files.write(
       tmp_path / f"{matrix}.mrd", samples, trajectory, matrix=matrix
     )
     words = rf"{matrix:,} × {matrix:,} voxels, but a slice has {n_samples:,}"
     with pytest.raises(UserError, match=words):
-      RawSeries(path, SEQUENCE, window=WINDOW, **edge)
+      RawSeries(path, Acquisition(SEQUENCE, WINDOW), **edge)
 
 
 def test_metres_are_noticed(samples, trajectory, tmp_path):
   path = mrd_files.write(
     tmp_path / "a.mrd", samples, trajectory, matrix=MATRIX, fov_mm=0.22
   )
-  raw = RawSeries(path, SEQUENCE, window=WINDOW)
+  raw = RawSeries(path, Acquisition(SEQUENCE, WINDOW))
   assert any("metres" in words for words in raw.assumptions)
   steps = np.linalg.norm(raw.affine[:3, :3], axis=0)
   np.testing.assert_allclose(steps, [220 / MATRIX, 220 / MATRIX, 6], rtol=1e-5)

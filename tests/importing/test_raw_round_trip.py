@@ -9,6 +9,7 @@ from mrf_jax.importing.scan import import_scan
 from mrf_jax.io import atomic
 from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.kspace.spiral import make_spiral
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.subject import simulate_subject
@@ -31,7 +32,7 @@ def scanned(tmp_path_factory):
     "simulated-00",
     np.random.default_rng(0),
     grid=grid,
-    sequence=tailored(48),
+    acquisition=Acquisition(tailored(48), WINDOW, 4),
     spiral=make_spiral(
       matrix=48, n_arms=WINDOW, samples_per_arm=300, density_power=1.25
     ),
@@ -43,8 +44,6 @@ def scanned(tmp_path_factory):
     },
     n_coils=4,
     noise_level=0.0,
-    window=WINDOW,
-    stride=4,
     subspace_tolerance=1e-5,
     reference=dict(
       flip_angles_deg=(2.0, 8.0, 14.0),
@@ -61,7 +60,7 @@ def scanned(tmp_path_factory):
 
 def test_the_signals_are_those_of_the_scan_but_for_a_factor(scanned):
   subject, path = scanned
-  raw = RawSeries(path, subject.sequence, window=WINDOW, stride=4)
+  raw = RawSeries(path, Acquisition(subject.sequence, WINDOW, 4))
   found = raw.signals(subject.mask)
   wanted = subject.signals
   # Estimated coils leave a factor in each voxel.
@@ -94,21 +93,19 @@ def test_room_is_asked_for_before_it_is_written(scanned, tmp_path, monkeypatch):
 
 def test_the_voxels_lie_where_they_did(scanned):
   subject, path = scanned
-  raw = RawSeries(path, subject.sequence, window=WINDOW, stride=4)
+  raw = RawSeries(path, Acquisition(subject.sequence, WINDOW, 4))
   np.testing.assert_allclose(raw.affine, subject.affine, atol=1e-3)
   assert raw.field_strength_t == subject.field_strength_t
 
 
 def test_simulated_it_is_called_simulated(scanned):
   subject, path = scanned
-  raw = RawSeries(path, subject.sequence, window=WINDOW, stride=4)
+  raw = RawSeries(path, Acquisition(subject.sequence, WINDOW, 4))
   done = import_scan(
     raw,
     raw.affine,
-    subject.sequence,
+    subject.acquisition,
     name="A",
-    window=WINDOW,
-    stride=4,
     field_strength_t=1.5,
     align=True,
   )

@@ -14,6 +14,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_model, save_model
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 
 
@@ -30,9 +31,7 @@ def model():
     variables=variables,
     map_range=MapRange(np.array([0.1, 100, 10]), np.array([1.2, 5000, 900])),
     normalise_signals_per="frame",
-    sequence=tailored(20),
-    window=4,
-    stride=4,
+    acquisition=Acquisition(tailored(20), window=4, stride=4),
   )
 
 
@@ -46,9 +45,7 @@ def subject():
     mask=mask,
     signals=(signals[0] + 1j * signals[1]).astype(np.complex64),
     affine=np.eye(4),
-    sequence=tailored(20),
-    window=4,
-    stride=4,
+    acquisition=Acquisition(tailored(20), window=4, stride=4),
     field_strength_t=1.5,
     provenance="simulated",
   )
@@ -82,21 +79,22 @@ def test_reconstruction_equals_patch_by_patch(model, subject):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"window": 5, "stride": 4}, "window is 5, the model wants 4"),
-    ({"sequence": tailored(24)}, "24 frames, the model wants 20"),
+    ({"window": 5, "stride": 4}, "window is 5, the model needs 4"),
+    ({"sequence": tailored(24)}, "24 frames, the model needs 20"),
     (
       {"sequence": dataclasses.replace(tailored(20), inversion_time_ms=30.0)},
-      "inversion_time_ms of its sequence is .*, the model wants",
+      "inversion_time_ms of its sequence is .*, the model needs",
     ),
     (
       {"sequence": dataclasses.replace(tailored(20), inversion_time_ms=None)},
-      "inversion_time_ms of its sequence is .*, the model wants",
+      "inversion_time_ms of its sequence is .*, the model needs",
     ),
   ],
 )
 def test_other_scans_are_refused(model, subject, change, message):
   with pytest.raises(UserError, match=message):
-    reconstruct(model, dataclasses.replace(subject, **change))
+    acquisition = dataclasses.replace(subject.acquisition, **change)
+    reconstruct(model, dataclasses.replace(subject, acquisition=acquisition))
 
 
 def change(bundle, **changes):

@@ -12,6 +12,7 @@ from mrf_jax.inference.model import (
   reconstruct_with_deviations,
 )
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
 
 
@@ -122,19 +123,19 @@ def test_an_ensemble_is_the_mean_and_the_spread_of_its_members():
 @pytest.mark.parametrize(
   ("change", "said"),
   [
-    ({"window": 2}, "window is 2, the model wants 1"),
-    ({"stride": 2}, "stride is 2, the model wants 1"),
-    ({"flip": 9.0}, r"flip_angles_deg of frame 5 is .*, the model wants"),
+    ({"window": 2}, "window is 2, the model needs 1"),
+    ({"stride": 2}, "stride is 2, the model needs 1"),
+    ({"flip": 9.0}, r"flip_angles_deg of frame 5 is .*, the model needs"),
     (
       {"inversion_time_ms": None},
-      "inversion_time_ms of its sequence is none, the model wants",
+      "inversion_time_ms of its sequence is none, the model needs",
     ),
     (
       {"inversion_time_ms": 31.5},
-      "inversion_time_ms of its sequence is 31.5, the model wants",
+      "inversion_time_ms of its sequence is 31.5, the model needs",
     ),
-    ({"balanced": True}, "balanced of its sequence is 1, the model wants 0"),
-    ({"n_frames": 12}, "12 frames, the model wants 18"),
+    ({"balanced": True}, "balanced of its sequence is 1, the model needs 0"),
+    ({"n_frames": 12}, "12 frames, the model needs 18"),
   ],
 )
 def test_another_scan_is_refused_with_both_values(change, said):
@@ -148,6 +149,7 @@ def test_another_scan_is_refused_with_both_values(change, said):
       fields[name] = fields[name][: change["n_frames"]]
   fields |= {name: v for name, v in change.items() if name in fields}
   own = {name: v for name, v in change.items() if name in ("window", "stride")}
-  other = dataclasses.replace(subject, sequence=make_sequence(**fields), **own)
+  acquisition = Acquisition(make_sequence(**fields), **own)
+  other = dataclasses.replace(subject, acquisition=acquisition)
   with pytest.raises(UserError, match=said):
     reconstruct_ensemble([model], other)

@@ -11,6 +11,7 @@ from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 
 N_FRAMES = 18
@@ -39,9 +40,7 @@ def make_subject(mask, seed=0):
     mask=mask,
     signals=(signals[0] + 1j * signals[1]).astype(np.complex64),
     affine=np.eye(4),
-    sequence=tailored(N_FRAMES),
-    window=1,
-    stride=1,
+    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
     field_strength_t=1.5,
     provenance="simulated",
   )
@@ -65,9 +64,7 @@ def make_model(network, reach):
     variables=jax.tree.map(np.float32, variables),
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per="frame",
-    sequence=tailored(N_FRAMES),
-    window=1,
-    stride=1,
+    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
   )
 
 

@@ -11,6 +11,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.methods.gomez import gomez
 from mrf_jax.methods.study import Study
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 
 OPTIONS = dict(
@@ -38,9 +39,7 @@ def subject(seed, **change):
       mask=mask,
       signals=(parts[0] + 1j * parts[1]).astype(np.complex64),
       affine=np.diag([2.0, 2.0, 5.0, 1.0]),
-      sequence=tailored(20),
-      window=10,
-      stride=2,
+      acquisition=Acquisition(tailored(20), window=10, stride=2),
       field_strength_t=1.5,
       provenance="simulated",
       maps=Maps(*(v.astype(np.float32) for v in values)),

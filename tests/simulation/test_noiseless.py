@@ -7,6 +7,7 @@ from scipy import ndimage
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.phantom import make_phantom
@@ -41,15 +42,13 @@ def matched():
     "noiseless",
     np.random.default_rng(0),
     grid=grid,
-    sequence=tailored(),
+    acquisition=Acquisition(tailored(), window=48, stride=4),
     spiral=make_spiral(
       matrix=192, n_arms=48, samples_per_arm=768, density_power=1.25
     ),
     phantom=PHANTOM,
     n_coils=4,
     noise_level=0.0,
-    window=48,
-    stride=4,
     subspace_tolerance=1e-4,
     reference=REFERENCE,
   )

@@ -17,6 +17,7 @@ from mrf_jax import (
   save_subject,
 )
 from mrf_jax.inference.bundle import load_training, save_model
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages import finetune
 from mrf_jax.stages.finetune import finetune_files
@@ -31,11 +32,12 @@ def other_scan(smoke, tmp_path_factory):
   """Subject 0 as if another train had been played, of more frames."""
   subject = load_subject(smoke / "data/subject-00.h5")
   sequence = jiang_type(120)
-  n_windows = sequence.n_windows(window=48, stride=8)
+  acquisition = Acquisition(sequence, window=48, stride=8)
   rng = np.random.default_rng(0)
-  mixed = subject.signals @ rng.normal(size=(subject.n_windows, n_windows))
+  shape = subject.n_windows, acquisition.n_windows
+  mixed = subject.signals @ rng.normal(size=shape)
   path = tmp_path_factory.mktemp("other") / "subject.h5"
-  fields = {**vars(subject), "sequence": sequence, "signals": mixed}
+  fields = {**vars(subject), "acquisition": acquisition, "signals": mixed}
   save_subject(type(subject)(**fields), path)
   return str(path)
 
@@ -144,7 +146,7 @@ def test_it_goes_over_to_another_train(
   else:
     assert "temporal components are found anew" in said
     assert after.basis.shape == (10, before.basis.shape[1])
-  with pytest.raises(UserError, match="120 frames, the model wants 96"):
+  with pytest.raises(UserError, match="120 frames, the model needs 96"):
     reconstruct(before, subject)
 
 

@@ -21,6 +21,7 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.report.results import load_results
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages.import_scan import import_files
 from mrf_jax.stages.reconstruct import reconstruct_files
@@ -141,9 +142,7 @@ def test_a_dictionary_is_built_for_the_scans_own_train(name, tmp_path):
     mask=mask,
     signals=signals.astype(np.complex64),
     affine=AFFINE,
-    sequence=sequence,
-    window=10,
-    stride=2,
+    acquisition=Acquisition(sequence, window=10, stride=2),
     field_strength_t=1.5,
     provenance="simulated",
   )

@@ -136,7 +136,7 @@ def test_a_scan_of_another_window_is_refused(scan, bundle, tmp_path):
     # Windows of 41 with this stride are as many.
     file["sequence"].attrs["window"] = 41
   assert load_subject(path).n_windows == subject.n_windows
-  with pytest.raises(UserError, match="window is 41, the model wants 48"):
+  with pytest.raises(UserError, match="window is 41, the model needs 48"):
     reconstruct_files(
       flags(model=bundle, scan=str(path), output=str(tmp_path / "out"))
     )
