@@ -1,4 +1,4 @@
-"""Results of a sweep in Markdown, a section for each question."""
+"""Results of a sweep in Markdown, one section for each question."""
 
 import math
 import re
@@ -17,20 +17,21 @@ from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.experiment.variants import SAME
 from mrf_jax.maps import MAP_NAMES
 
-# Questions whose errors are drawn as curves, and the label of their x axis.
+# Questions whose variants are numbers, and the label of that number: their
+# errors are drawn as curves.
 CURVES = {"noise": "noise level", "steps": "training steps"}
 _RMSE = 1
 
 
 def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
-  """Writes a section for each question that has results.
+  """Sections of the questions that a sweep has run variants of.
 
   Args:
-    record: record of a study, see `study_record`.
-    notes: section to paragraphs that a person wrote about it.
+    record: from `study_record`.
+    notes: text written by hand for a section, by the section's name.
 
   Returns:
-    Paragraphs, some of them empty.
+    Headings, tables and paragraphs.
   """
   parts = []
   questions = record["config"]["questions"]
@@ -38,22 +39,21 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
   simulated = "" if files else "simulated "
   for question in sorted(questions, key=lambda q: _position(q, questions[q])):
     content = questions[question]
-    variants = [v for v in record["ways"] if v["question"] == question]
+    variants = [w for w in record["ways"] if w["question"] == question]
     if not variants:
       continue
-    variants = _with_unchanged(variants, content.get("against"), record["ways"])
+    variants = _with_baseline(variants, content.get("against"), record["ways"])
     parts += [
       f"## Question: {question}",
-      f"All of it with `{content['base']}`. {_other_heads(content['base'])}"
-      f"MAE / RMSE against the {simulated}acquired maps, times in ms, PD in "
-      "a.u.",
-      _absolute(variants),
+      f"All variants use `{content['base']}`. {_heads(content['base'])}MAE / "
+      f"RMSE against the {simulated}acquired maps, times in ms, PD in a.u.",
+      _error_table(variants),
     ]
-    if len(variants) > 1 and any(v["name"] == SAME for v in variants):
-      parts += [f"RMSE relative to *{SAME}*:", _relative(variants)]
+    if any(v["name"] == SAME for v in variants) and len(variants) > 1:
+      parts += [f"RMSE relative to *{SAME}*:", _relative_table(variants)]
     if question == "seeds":
       parts.append("Mean ± standard deviation of the RMSE over seeds:")
-      parts.append(_spread(variants))
+      parts.append(_seed_table(variants))
     if question in CURVES:
       parts.append(
         f"![MAE of each method over the {CURVES[question]}: columns are white "
@@ -65,42 +65,36 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
 
 
 def _position(question: str, content: Mapping) -> tuple[str, bool, str]:
-  """Key that sorts questions behind those that they are compared with."""
+  """Sort key that puts a question after the one it is compared with."""
   against = content.get("against")
   return against or question, bool(against), question
 
 
-def _with_unchanged(
-  variants: Sequence[dict], against: str | None, everything: Sequence[dict]
+def _with_baseline(
+  variants: Sequence[dict], against: str | None, all_variants: Sequence[dict]
 ) -> list[dict]:
-  """Adds the unchanged variant of another question, with the same methods."""
-  asked = {method for variant in variants for method, _ in _methods(variant)}
-  others = [
-    {**variant, "errors": {m: e for m, e in _methods(variant) if m in asked}}
-    for variant in everything
+  """Puts the variant `same` of another question first, of the same methods."""
+  methods = {method for variant in variants for method, _ in _methods(variant)}
+  baseline = [
+    {**variant, "errors": {m: e for m, e in _methods(variant) if m in methods}}
+    for variant in all_variants
     if (variant["question"], variant["name"]) == (against, SAME)
   ]
-  return [*others, *variants]
+  return [*baseline, *variants]
 
 
-def _other_heads(base: str) -> str:
-  """Sentence for questions that use other heads than the study."""
+def _heads(base: str) -> str:
+  """Sentence for a question that does not use the study's own heads."""
   seed = re.search(r"(?:^|\s)seed=(\d+)", base)
   if not seed:
     return ""
-  return f"**Development heads (seed {seed[1]}), none of the study's.** "
+  return f"**Development heads (seed {seed[1]}), not the study's.** "
 
 
-def _absolute(variants: Sequence[dict]) -> str:
-  """Table of errors, a line for each method of each variant."""
+def _error_table(variants: Sequence[dict]) -> str:
+  """MAE and RMSE, one line for each method of each variant."""
   tissues = _tissues(variants)
-  head = [
-    "variant",
-    "method",
-    "steps",
-    "training per fold (s)",
-    *_headings(tissues),
-  ]
+  head = ["variant", "method", "steps", "training per fold (s)"]
   body = []
   for variant in variants:
     for method, errors in _methods(variant):
@@ -112,19 +106,18 @@ def _absolute(variants: Sequence[dict]) -> str:
         ABSENT if steps is None else f"{steps:,}",
         ABSENT if seconds is None else f"{seconds / variant['n_folds']:,.0f}",
       ]
-      for tissue in tissues:
-        for name in MAP_NAMES:
-          pair = _pair(errors, tissue, name)
-          digits = DECIMALS[name]
-          cells.append(
-            f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}" if pair else ABSENT
-          )
+      for tissue, name in _columns(tissues):
+        pair = _pair(errors, tissue, name)
+        digits = DECIMALS[name]
+        cells.append(
+          f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}" if pair else ABSENT
+        )
       body.append(cells)
-  return markdown_table(head, body)
+  return markdown_table([*head, *_headings(tissues)], body)
 
 
-def _relative(variants: Sequence[dict]) -> str:
-  """Table of the RMSE of each variant over that of the unchanged one."""
+def _relative_table(variants: Sequence[dict]) -> str:
+  """RMSE of each variant divided by that of the variant `same`."""
   (same,) = (
     dict(_methods(variant)) for variant in variants if variant["name"] == SAME
   )
@@ -137,45 +130,42 @@ def _relative(variants: Sequence[dict]) -> str:
       if method not in same:
         continue
       cells = [variant["name"], method]
-      for tissue in tissues:
-        for name in MAP_NAMES:
-          now = _pair(errors, tissue, name)
-          before = _pair(same[method], tissue, name)
-          ratio = ABSENT
-          if now and before:
-            ratio = f"{now[_RMSE] / before[_RMSE]:.2f}"
-          cells.append(ratio)
+      for tissue, name in _columns(tissues):
+        changed = _pair(errors, tissue, name)
+        unchanged = _pair(same[method], tissue, name)
+        ratio = ABSENT
+        if changed and unchanged:
+          ratio = f"{changed[_RMSE] / unchanged[_RMSE]:.2f}"
+        cells.append(ratio)
       body.append(cells)
   return markdown_table(["variant", "method", *_headings(tissues)], body)
 
 
-def _spread(variants: Sequence[dict]) -> str:
-  """Table of each method's mean and spread over variants of another seed."""
+def _seed_table(variants: Sequence[dict]) -> str:
+  """Mean and spread of each method's RMSE over variants that differ by seed."""
   tissues = _tissues(variants)
+  methods = [m for variant in variants for m, _ in _methods(variant)]
   body = []
-  for method in dict.fromkeys(
-    m for variant in variants for m, _ in _methods(variant)
-  ):
+  for method in dict.fromkeys(methods):
     cells = [method, str(len(variants))]
-    for tissue in tissues:
-      for name in MAP_NAMES:
-        pairs = [
-          _pair(dict(_methods(variant)).get(method, {}), tissue, name)
-          for variant in variants
-        ]
-        values = [pair[_RMSE] for pair in pairs if pair]
-        digits = DECIMALS[name]
-        cells.append(
-          f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
-          if len(values) > 1
-          else ABSENT
-        )
+    for tissue, name in _columns(tissues):
+      pairs = [
+        _pair(dict(_methods(variant)).get(method, {}), tissue, name)
+        for variant in variants
+      ]
+      values = [pair[_RMSE] for pair in pairs if pair]
+      digits = DECIMALS[name]
+      cells.append(
+        f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+        if len(values) > 1
+        else ABSENT
+      )
     body.append(cells)
   return markdown_table(["method", "seeds", *_headings(tissues)], body)
 
 
 def _methods(variant: dict) -> list[tuple[str, dict]]:
-  """Methods of a variant and their errors, without reference rows."""
+  """Methods of a variant and their errors, without the rows of reference."""
   return [
     (method, errors)
     for method, errors in variant["errors"].items()
@@ -184,28 +174,29 @@ def _methods(variant: dict) -> list[tuple[str, dict]]:
 
 
 def _tissues(variants: Sequence[dict]) -> list[str]:
-  """Tissues for which a variant has errors."""
-  return [
+  """Tissues for which some variant has errors."""
+  present = {
     tissue
-    for tissue in TISSUES
-    if any(
-      tissue in errors
-      for variant in variants
-      for _, errors in _methods(variant)
-    )
-  ]
+    for variant in variants
+    for _, errors in _methods(variant)
+    for tissue in errors
+  }
+  return [tissue for tissue in TISSUES if tissue in present]
+
+
+def _columns(tissues: Sequence[str]) -> list[tuple[str, str]]:
+  """Tissue and map of each column of errors."""
+  return [(tissue, name) for tissue in tissues for name in MAP_NAMES]
 
 
 def _headings(tissues: Sequence[str]) -> list[str]:
-  """Tissue and map of each column."""
   return [
     f"{tissue_heading(tissue)} {HEADINGS[name]}"
-    for tissue in tissues
-    for name in MAP_NAMES
+    for tissue, name in _columns(tissues)
   ]
 
 
 def _pair(errors: dict, tissue: str, name: str) -> list[float] | None:
-  """MAE and RMSE; None if the tissue has no voxels."""
+  """MAE and RMSE, or None if the tissue has no voxels."""
   pair = errors.get(tissue, {}).get(name)
   return pair if pair and not math.isnan(pair[0]) else None

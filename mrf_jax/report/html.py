@@ -1,4 +1,4 @@
-"""The report as a single HTML page, which needs no network connection."""
+"""Report as one self-contained HTML file, which needs no connection."""
 
 import csv
 import html
@@ -21,7 +21,7 @@ _VIEWER = """
 <div class="controls">
 <label>subject <select name="subject"></select></label>
 <label>slice <input type="range" name="slice" min="0" max="0" value="0">
-<output name="slice_said"></output></label>
+<output name="slice_number"></output></label>
 <label>difference of <select name="method"></select></label>
 $limits
 </div>
@@ -61,10 +61,10 @@ def report_html(
     sections += [
       "<h2 id='slices'>Slice by slice</h2>",
       _viewer(),
-      "<h2 id='agreement'>Estimates beside references</h2>",
+      "<h2 id='agreement'>Estimates and references</h2>",
       "<p>All left-out subjects; the darker, the more voxels. Scatter plots "
       "with the line of identity; Bland–Altman plots with bias and the limits "
-      "that hold 95 % of normal differences.</p>",
+      "of 95 % of normal differences.</p>",
       *(_agreement(results, method) for method in results[0].estimates),
     ]
   sections += [

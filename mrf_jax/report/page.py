@@ -1,4 +1,4 @@
-"""The page of a study's results, in Markdown, from its record."""
+"""Results of a study as a Markdown page, written from its record."""
 
 import math
 from collections.abc import Mapping
@@ -44,16 +44,16 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
   sections = [
     "# Results",
     "Written by `python launch.py --mode=report`"
-    + (", words between tables by hand" if notes else "")
+    + (", text between the tables by hand" if notes else "")
     + f". {_data_source(record)} {_made_by(record)}",
     notes.get("intro", ""),
     "## Table 1",
     _body(format_markdown(rows, title="Table 1")),
     _ranking(errors),
     notes.get("table1", ""),
-    "### Beside the paper's",
-    "MAE / RMSE; the paper's are of in-vivo scans, so that only ranking and "
-    "margins compare.",
+    "### Compared with the paper",
+    "MAE / RMSE. The paper's scans are in vivo, so only the ranking and the "
+    "margins are comparable.",
     _paper_errors(errors),
     notes.get("paper", ""),
     _our_network(errors, _errors(truth), record),
@@ -64,7 +64,7 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     _differences(record),
     _bias(record),
     notes.get("bias", ""),
-    "## Predicted deviations",
+    "## Predicted standard deviations",
     _calibration(record),
     notes.get("calibration", ""),
     "## Maps and errors",
@@ -94,21 +94,17 @@ def _data_source(record: dict) -> str:
 def _made_by(record: dict) -> str:
   """Tells commit, machine, number of subjects and time."""
   environment, config = record["environment"], record["config"]
+  noise = f"noise level {config['scan']['noise_level']:g}, "
+  if config["data"].get("files"):
+    noise = ""
   seconds = sum(sum(stages.values()) for stages in record["times"].values())
+  time = f"{seconds / 3600:.1f} hours" if seconds > 1800 else f"{seconds:.0f} s"
   return (
     f"Commit {environment['git_commit']}, Python {environment['python']}, jax "
     f"{environment['versions']['jax']}, {environment['cores']} cores "
-    f"({', '.join(sorted(set(environment['devices'])))}), "
-    + (
-      ""
-      if config["data"].get("files")
-      else f"noise level {config['scan']['noise_level']:g}, "
-    )
-    + f"{config['data']['n_subjects']} "
-    "subjects; training and reconstruction of all folds took "
-    + (
-      f"{seconds / 3600:.1f} hours." if seconds > 1800 else f"{seconds:.0f} s."
-    )
+    f"({', '.join(sorted(set(environment['devices'])))}), {noise}"
+    f"{config['data']['n_subjects']} subjects; training and reconstruction of "
+    f"all folds took {time}."
   )
 
 
@@ -199,7 +195,7 @@ def _our_network(errors: _Errors, true_errors: _Errors, record: dict) -> str:
         cells += ["", f"{rmse / bound:.2f}"]
       body.append(cells)
   return paragraphs(
-    f"## {OURS} beside {PROPOSED}",
+    f"## {OURS} compared with {PROPOSED}",
     markdown_table(["tissue", "", *column_headings(MAP_NAMES)], body),
     _cost(record),
   )
@@ -227,8 +223,8 @@ def _against_truth(truth: pd.DataFrame) -> str:
     return ""
   return paragraphs(
     "## Against the true parameters",
-    "*acquired*: the reference maps. *bound*: Cramér-Rao, the least error of "
-    "an unbiased estimate from one fingerprint.",
+    "*acquired*: the reference maps. *bound*: Cramér-Rao bound, the least "
+    "error of an unbiased estimate from one fingerprint.",
     _body(format_markdown(truth, title="Truth")),
   )
 
@@ -256,8 +252,8 @@ def _bias(record: dict) -> str:
   return paragraphs(
     "## Bias and spread",
     "Estimate minus acquired map: mean over the left-out subjects ± standard "
-    "deviation from subject to subject, and the root mean square of the "
-    "standard deviations within them.",
+    "deviation between subjects, and the root mean square of the standard "
+    "deviations within subjects.",
     format_agreements(rows),
   )
 
@@ -268,8 +264,9 @@ def _calibration(record: dict) -> str:
     return "No method predicts them."
   rows = pd.DataFrame(record["calibration"]).astype(calibration.COLUMNS)
   return paragraphs(
-    "Root mean squares over voxels; share of voxels that err by no more than "
-    "one, and two, predicted deviations (0.68 and 0.95 of normal errors).",
+    "Root mean squares over voxels, and the share of voxels whose error is at "
+    "most one and two predicted standard deviations (0.68 and 0.95 of normal "
+    "errors).",
     calibration.format_calibration(rows),
   )
 

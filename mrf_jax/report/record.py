@@ -115,7 +115,7 @@ def _answer(variant: Variant, path: pathlib.Path, environment: dict) -> dict:
   different = config_differences(stored, variant.config.to_dict())
   if different:
     raise UserError(
-      f"{path}: belongs to another configuration than the study: "
+      f"{path}: has another configuration than the study: "
       + ", ".join(different[:3])
     )
   own = _environment(path)
@@ -159,7 +159,7 @@ def _environment(root: pathlib.Path) -> dict:
     ) from error
   if len(commits) > 1:
     raise UserError(
-      f"{root}: several commits wrote there: {', '.join(map(str, commits))}; "
+      f"{root}: several commits wrote to it: {', '.join(map(str, commits))}; "
       "one table needs one commit"
     )
   return environment

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 
 import ml_collections
 import numpy as np
@@ -19,13 +20,13 @@ from mrf_jax.workdir.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-  """A left-out subject and its maps by every method.
+  """A left-out subject with its reference maps and every method's maps.
 
   Attributes:
     number: number of the subject.
     subject: the subject without its signals.
-    reference: clipped reference maps, as used for the tables.
-    tissues: tissue to its voxels.
+    reference: reference maps, clipped as for the tables.
+    tissues: tissue to the mask of its voxels, [voxel].
     estimates: method to its maps.
   """
 
@@ -37,13 +38,13 @@ class LeftOut:
 
 
 def load_results(root: str | os.PathLike) -> list[LeftOut]:
-  """Reads all left-out subjects of a workdir, with their maps.
+  """Loads all left-out subjects and their maps.
 
   Args:
     root: workdir of a finished cross-validation.
 
   Returns:
-    One for each fold; none if any subject or map has been removed.
+    The left-out subject of each fold; empty if a subject or a map is missing.
 
   Raises:
     UserError: a file is damaged.
@@ -61,25 +62,33 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
     needed = [path for paths in files.values() for path in paths]
     if not all(path.exists() for path in (workdir.subject(number), *needed)):
       return []
-    subject = load_numbered(workdir, number, with_signals=False)
-    reference = clip_outliers(
-      reference_of(subject, workdir.subject(number)),
-      percentiles=config.preprocessing.clip_percentiles,
-    )
-    results.append(
-      LeftOut(
-        number=number,
-        subject=subject,
-        reference=reference,
-        tissues=tissue_masks(
-          reference.t1_ms,
-          thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
-          lesion=subject.lesion,
-        ),
-        estimates={
-          method: Maps(*(nifti.load_map(p, subject.mask) for p in paths))
-          for method, paths in files.items()
-        },
-      )
-    )
+    results.append(_load_left_out(workdir, config, number, files))
   return results
+
+
+def _load_left_out(
+  workdir: Workdir,
+  config: ml_collections.ConfigDict,
+  number: int,
+  files: dict[str, list[pathlib.Path]],
+) -> LeftOut:
+  """One left-out subject, from each method's files of PD, T1 and T2."""
+  subject = load_numbered(workdir, number, with_signals=False)
+  reference = clip_outliers(
+    reference_of(subject, workdir.subject(number)),
+    percentiles=config.preprocessing.clip_percentiles,
+  )
+  return LeftOut(
+    number=number,
+    subject=subject,
+    reference=reference,
+    tissues=tissue_masks(
+      reference.t1_ms,
+      thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
+      lesion=subject.lesion,
+    ),
+    estimates={
+      method: Maps(*(nifti.load_map(path, subject.mask) for path in paths))
+      for method, paths in files.items()
+    },
+  )

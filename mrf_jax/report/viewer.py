@@ -1,4 +1,4 @@
-"""Maps of all slices as data for the viewer of the HTML page."""
+"""Maps of all slices as images for the script of the HTML report."""
 
 import base64
 import io
@@ -13,28 +13,29 @@ from mrf_jax.evaluation.figures import (
   LABELS,
   default_limits,
 )
-from mrf_jax.evaluation.panels import percentile
+from mrf_jax.evaluation.panels import bounding_box, percentile
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report.results import LeftOut
 
 # Bytes of images in a page; further subjects are left out.
 _MOST_BYTES = 24 << 20
-_LEVELS = 65535
-_MARGIN = 2
+_LEVELS = 65535  # of 16 bits, in two channels of an image
+_MARGIN = 2  # voxels around the mask
 
 
 def viewer_data(results: Sequence[LeftOut]) -> dict:
-  """Collects images, scales and colours for `viewer.js`.
+  """Images, scales and colours for the script of the page.
 
   Args:
-    results: left-out subjects, see `load_results`, at least one.
+    results: from `load_results`, at least one.
 
   Returns:
-    Data for JSON. `subjects`: the first subjects, as many as fit into a page,
-    each with `images` by column and map and with `scales` of their values. An
-    image is a PNG file as data URI with all slices one below the other: red and
-    green are the high and the low byte of a value, blue is 255 inside the mask.
-    `colours`: 256 colours of each map; `labels`: its label.
+    A dictionary for JSON. `subjects` are the first ones, up to a limit of
+    bytes; each has `images` and `scales` by column and map. An image is a PNG
+    file as data URI, slices one below the other: red and green are the high
+    and the low byte of a level, blue is 255 inside the mask, and the value is
+    scale[0] + level × scale[1]. `colours` has 256 colours of each map, and
+    `labels` its label.
   """
   subjects: list[dict] = []
   n_bytes = 0
@@ -61,17 +62,13 @@ def viewer_data(results: Sequence[LeftOut]) -> dict:
 
 
 def _subject(left_out: LeftOut) -> dict:
-  """Images and scales of one subject."""
+  """Images of a subject's maps, cut to its mask, and their colour limits."""
   mask = left_out.subject.mask
-  rows, columns = (np.flatnonzero(mask.any((0, axis))) for axis in (2, 1))
-  box = tuple(
-    slice(max(inside[0] - _MARGIN, 0), inside[-1] + 1 + _MARGIN)
-    for inside in (rows, columns)
-  )
+  box = bounding_box(np.any(mask, axis=0), _MARGIN)
   images: dict[str, dict[str, str]] = {}
   scales: dict[str, dict[str, list[float]]] = {}
-  all_maps = {"reference": left_out.reference, **left_out.estimates}
-  for column, maps in all_maps.items():
+  columns = {"reference": left_out.reference, **left_out.estimates}
+  for column, maps in columns.items():
     images[column], scales[column] = {}, {}
     for name in MAP_NAMES:
       uri, scale = _image(np.asarray(getattr(maps, name)), mask, box)
@@ -91,7 +88,7 @@ def _subject(left_out: LeftOut) -> dict:
 
 
 def _difference_limits(left_out: LeftOut) -> dict[str, float]:
-  """Ends of the colours of differences, as in Figure 3 but over all methods."""
+  """Ends of the colours of differences, of all methods as in Figure 3."""
   limits = {}
   for name in MAP_NAMES:
     reference = np.asarray(getattr(left_out.reference, name))
@@ -104,12 +101,12 @@ def _difference_limits(left_out: LeftOut) -> dict[str, float]:
 
 
 def _image(values, mask, box) -> tuple[str, list[float]]:
-  """Masked values as a data URI, and lowest value and step of its levels."""
+  """Masked values as a data URI, and its scale: value of level 0, and step."""
   low, high = float(values.min()), float(values.max())
   step = (high - low) / _LEVELS or 1.0
   levels = np.zeros(mask.shape, np.uint16)
   levels[mask] = np.round((values.astype(np.float64) - low) / step)
-  # y increases upwards, lines of an image downwards.
+  # Lines of an image go down, and y goes up.
   levels, inside = (a[:, *box][:, ::-1] for a in (levels, mask))
   levels, inside = (a.reshape(-1, a.shape[-1]) for a in (levels, inside))
   pixels = np.stack([levels >> 8, levels & 255, 255 * inside], -1)
@@ -119,5 +116,5 @@ def _image(values, mask, box) -> tuple[str, list[float]]:
 
 
 def data_uri(png: bytes) -> str:
-  """URI that contains a PNG file."""
+  """Text that embeds a PNG file in a page."""
   return "data:image/png;base64," + base64.b64encode(png).decode()

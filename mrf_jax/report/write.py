@@ -1,4 +1,4 @@
-"""Files of the report: page, record and pictures."""
+"""Writes the files of a report: page, record and pictures."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
 from mrf_jax.report.results import load_results
 from mrf_jax.workdir.environment import environment
-from mrf_jax.workdir.manifest import record_files
+from mrf_jax.workdir.manifest import keep_ledger
 
 _PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
 NOTES = "results_notes.md"
@@ -29,34 +29,31 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
 
   Args:
     root: workdir of a finished cross-validation.
-    output: folder. A `results_notes.md` in it has paragraphs that a person
-      wrote, under headings with the sections' names; a `results.json` of the
-      same configuration and commit adds results that are not in the workdir.
+    output: folder. If it has a `results_notes.md`, the text under each of its
+      headings goes into the section of that name. If it has a `results.json`
+      of the same configuration and commit, this supplies what the workdir
+      does not have.
 
   Returns:
     The page in Markdown.
 
   Raises:
-    UserError: as `study_record`, or the folder cannot be written.
+    UserError: see `study_record`, or the folder cannot be written.
   """
   output = pathlib.Path(output)
   results = load_results(root)
   record = study_record(
     root, earlier=_read_record(output / RECORD), results=results
   )
-  # The same types as read from the file.
+  # The page is written from the record as it is read back from its file.
   record = json.loads(json.dumps(record, sort_keys=True))
   page = results_page(record, read_notes(output / NOTES))
   if output.resolve() == pathlib.Path(root).resolve():
-    record_files(root, environment(record["config"]))
+    keep_ledger(root, environment(record["config"]))
   with writing_to(output):
     (output / "results").mkdir(exist_ok=True)
-    for name in _PICTURES:
-      source = pathlib.Path(root) / name
-      if source.exists():
-        with replacing(output / "results" / name) as path:
-          shutil.copyfile(source, path)
-    _draw(record, output / "results")
+    _copy_pictures(pathlib.Path(root), output / "results")
+    _draw_curves(record, output / "results")
     with replacing(output / RECORD) as path:
       path.write_text(json.dumps(record, indent=0, sort_keys=True) + "\n")
     with replacing(output / "results.md") as path:
@@ -76,8 +73,17 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
   return page
 
 
+def _copy_pictures(root: pathlib.Path, folder: pathlib.Path) -> None:
+  """Copies the pictures that the workdir has."""
+  for name in _PICTURES:
+    source = root / name
+    if source.exists():
+      with replacing(folder / name) as path:
+        shutil.copyfile(source, path)
+
+
 def _read_record(path: pathlib.Path) -> dict | None:
-  """A record written before, or None."""
+  """Reads an earlier record, if the file exists."""
   if not path.exists():
     return None
   try:
@@ -89,13 +95,13 @@ def _read_record(path: pathlib.Path) -> dict | None:
 
 
 def read_notes(path: pathlib.Path) -> dict[str, str]:
-  """Reads the paragraphs under each heading `## NAME` of a file.
+  """Reads the text under each heading `## NAME` of a file.
 
   Args:
-    path: Markdown file; it may be missing.
+    path: Markdown file.
 
   Returns:
-    NAME to its paragraphs.
+    Name of each section to its text; empty if the file does not exist.
   """
   if not path.exists():
     return {}
@@ -104,7 +110,7 @@ def read_notes(path: pathlib.Path) -> dict[str, str]:
   return {name.strip(): text.strip() for name, _, text in pairs}
 
 
-def _draw(record: dict, folder: pathlib.Path) -> None:
+def _draw_curves(record: dict, folder: pathlib.Path) -> None:
   """Draws the curves of the questions in `CURVES`."""
   config = ml_collections.ConfigDict(record["config"])
   levels = {
@@ -116,13 +122,10 @@ def _draw(record: dict, folder: pathlib.Path) -> None:
     for variant in record["ways"]:
       if variant["question"] != question:
         continue
+      level = levels[question, variant["name"]]
       for method, errors in variant["errors"].items():
-        if method == "truth":
-          continue
-        x = levels[question, variant["name"]]
-        if question == "steps":
-          x = variant["steps"].get(method)
-        if x is not None:
+        x = variant["steps"].get(method) if question == "steps" else level
+        if method != "truth" and x is not None:
           points.append((method, float(x), errors))
     if points:
       error_curves(
