@@ -4,7 +4,7 @@ import ml_collections
 import numpy as np
 
 from mrf_jax.experiment.settings import acquisition_of
-from mrf_jax.methods.network import make_network, training_options
+from mrf_jax.methods.network import make_network, signal_rank
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
 
@@ -27,7 +27,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
     if method not in NETWORKS:
       continue
     module, reach = make_network(config, method)
-    rank = training_options(config, method)["rank"]
+    rank = signal_rank(config, method)
     n_channels = 2 * (rank or n_windows)
     layers = variable_shapes(module, reach=reach, n_channels=n_channels)
     # A convolution over time runs once for each of its samples.

@@ -17,7 +17,7 @@ from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
 from mrf_jax.report.results import load_results
 from mrf_jax.workdir.environment import environment
-from mrf_jax.workdir.manifest import keep_ledger
+from mrf_jax.workdir.manifest import record_files
 
 _PICTURES = ("figure3.png", "errors.png", "learning_curves.png")
 NOTES = "results_notes.md"
@@ -49,7 +49,7 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
   record = json.loads(json.dumps(record, sort_keys=True))
   page = results_page(record, read_notes(output / NOTES))
   if output.resolve() == pathlib.Path(root).resolve():
-    keep_ledger(root, environment(record["config"]))
+    record_files(root, environment(record["config"]))
   with writing_to(output):
     (output / "results").mkdir(exist_ok=True)
     _copy_pictures(pathlib.Path(root), output / "results")
