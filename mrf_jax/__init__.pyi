@@ -16,6 +16,7 @@ from .matching.dictionary import Dictionary, build_dictionary
 from .matching.dot_product import match
 from .relaxometry.fits import fit_t2, fit_vfa_t1
 from .relaxometry.nifti_series import T1Maps, T2Maps, t2_maps, vfa_t1_maps
+from .sequence.acquisition import Acquisition
 from .sequence.files import load_sequence, save_sequence
 from .sequence.schedules import jiang_type, rf_spoiling_phases_deg, tailored
 from .sequence.sequence import Sequence, make_sequence
@@ -28,6 +29,7 @@ from .signal.fingerprints import (
 from .signal.slice_profile import SliceProfile, sinc_slice_profile
 
 __all__ = [
+  "Acquisition",
   "AtlasScan",
   "Dictionary",
   "FingerprintDerivatives",
