@@ -94,7 +94,7 @@ def compare_with_reference(
     )
     bins = calibration.errors_by_deviation(maps, deviations, reference)
     text = paragraphs(
-      f"# Predicted deviations beside errors against {about}",
+      f"# Predicted standard deviations and errors against {about}",
       calibration.NOTE,
       calibration.format_calibration(shares),
       "## From the surest voxels to the least sure",

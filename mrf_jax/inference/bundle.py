@@ -273,9 +273,9 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
 
 def _read_variables(folder: pathlib.Path, sha256: dict) -> dict[str, Any]:
   """The tree of variables, whose files must be as they were written."""
-  found = _file_checksums(folder)
+  sums = _file_checksums(folder)
   # Other files do not count: systems leave files of their own in any folder.
-  if any(found.get(name) != known for name, known in sha256["files"].items()):
+  if any(sums.get(name) != known for name, known in sha256["files"].items()):
     raise ValueError("the files of the variables are not as they were written")
   return unflatten_dict(load_arrays(folder), sep="/")
 

@@ -53,29 +53,27 @@ def clipped_references(subjects, paths, config) -> list[Maps]:
 def adapted_model(
   model: Model, scan: Subject, paths: Sequence[str]
 ) -> tuple[Model, list[str]]:
-  """The model as it begins with such scans, and what that takes."""
+  """The model with which training on such scans starts, and what changes.
+
+  Returns:
+    The model, and sentences on what differs from the given one.
+  """
   difference = scan.acquisition.difference(model.acquisition)
   if difference is None:
     return model, []
-  found, wanted = difference
-  said = [f"another scan than the model's: {found}, not {wanted}"]
+  own, expected = difference
+  changes = [f"another scan than the model's: {own}, not {expected}"]
   basis = model.basis
   if basis is not None:
     rank = basis.shape[1]
     basis = temporal_basis(
       sum(gram_matrix(_signals_of(path)) for path in paths), rank=rank
     ).astype(np.complex64)
-    said.append(f"its {rank} temporal components are found anew")
+    changes.append(f"its {rank} temporal components are computed again")
   elif scan.n_windows != model.acquisition.n_windows:
-    said.append("its first layer begins anew")
-  return (
-    dataclasses.replace(
-      model,
-      acquisition=scan.acquisition,
-      basis=basis,
-    ),
-    said,
-  )
+    changes.append("its first layer starts from random weights")
+  model = dataclasses.replace(model, acquisition=scan.acquisition, basis=basis)
+  return model, changes
 
 
 def finetune_options(

@@ -255,7 +255,7 @@ def _write_calibration(
   rows = calibration.calibrate(estimates, deviations, references, masks)
   table.write_rows(rows, csv)
   text = paragraphs(
-    "# Predicted deviations beside errors against the acquired maps",
+    "# Predicted standard deviations and errors against the acquired maps",
     f"{_note(study)} {calibration.NOTE}",
     calibration.format_calibration(rows),
   )
