@@ -216,8 +216,7 @@ def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
     config: the experiment's configuration.
 
   Raises:
-    UserError: a number is not that of a subject, or there twice, or there are
-      no numbers.
+    UserError: a number is not a subject's or is repeated, or the list is empty.
   """
   numbers = range(config.data.n_subjects)
   if config.folds is None:

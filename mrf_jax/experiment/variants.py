@@ -6,7 +6,7 @@ changes by the variant's name. Changes are written as on the command line
 without `--config.`, such as `training.epochs=5 folds=(0,)`.
 
 Results of a question are compared with those of its variant `same`. A question
-without one may name another question that has it as `against`.
+without one names in `against` another question, whose `same` is used.
 """
 
 import ast
@@ -102,7 +102,7 @@ def changed(
 
 
 def _is_training_of_network(path, last, config) -> bool:
-  """Whether the key sets an option of all trainings for one network alone."""
+  """Whether a key sets an option of section `training` for one network."""
   return (
     len(path) == 2
     and path[0] in NETWORKS

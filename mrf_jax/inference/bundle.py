@@ -46,7 +46,7 @@ _KEYS = {
   "sha256",
 }
 # Our networks have about ten layers. Flax needs about 20 ms to find the shapes
-# of one, so that a description of a million would never be read to its end.
+# of one, so that a description of a million layers would be read for hours.
 _MAX_LAYERS = 128
 
 
@@ -273,15 +273,16 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
 
 def _read_variables(folder: pathlib.Path, sha256: dict) -> dict[str, Any]:
   """The tree of variables, whose files must be as they were written."""
-  sums = _file_checksums(folder)
+  checksums = _file_checksums(folder)
   # Other files do not count: systems leave files of their own in any folder.
-  if any(sums.get(name) != known for name, known in sha256["files"].items()):
+  expected = sha256["files"]
+  if any(checksums.get(name) != expected[name] for name in expected):
     raise ValueError("the files of the variables are not as they were written")
   return unflatten_dict(load_arrays(folder), sep="/")
 
 
 def _make_network(kind: type, options: dict, n_arrays: int) -> Any:
-  """The network, unless it has more layers than there are arrays for them."""
+  """The network; `ValueError` if it has more layers than there are arrays."""
   arguments = {
     name: tuple(value) if isinstance(value, list) else value
     for name, value in options.items()

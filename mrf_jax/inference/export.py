@@ -173,16 +173,16 @@ def _by_tile(model: Model, features, outside):
     outside: features of the voxels around the volume, [feature].
   """
   n_slices, height, width, n_features = features.shape
-  reach, beside = model.reach, model.network.slices // 2
+  reach, n_around = model.reach, model.network.slices // 2
   rows, columns = -(-height // _TILE), -(-width // _TILE)
   shape = (
-    n_slices + 2 * beside,
+    n_slices + 2 * n_around,
     rows * _TILE + 2 * reach,
     columns * _TILE + 2 * reach,
     n_features,
   )
   padded = jax.lax.dynamic_update_slice(
-    jnp.broadcast_to(outside, shape), features, (beside, reach, reach, 0)
+    jnp.broadcast_to(outside, shape), features, (n_around, reach, reach, 0)
   )
   size = _TILE + 2 * reach
 

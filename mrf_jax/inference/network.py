@@ -262,15 +262,16 @@ def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
   grid = make_grid([mask], padding=reach + _TILE)
   height = int(grid.area) // int(grid.width)
   planes = np.asarray(grid.rows).reshape(-1, height, int(grid.width))
-  beside = slices // 2
+  # Slices that an estimate sees on each side of its own.
+  n_around = slices // 2
   # The grid has an empty slice below the first and above the last.
-  planes = planes[1 - beside : len(planes) - 1 + beside, _TILE:, _TILE:]
+  planes = planes[1 - n_around : len(planes) - 1 + n_around, _TILE:, _TILE:]
   size = _TILE + 2 * reach
   shape = (slices, size, size)
   tiles = np.lib.stride_tricks.sliding_window_view(planes, shape)
   tiles = tiles[:, ::_TILE, ::_TILE].reshape(-1, *shape)
   inner = slice(reach, reach + _TILE)
-  tiles = tiles[tiles[:, beside, inner, inner].any((1, 2))]
+  tiles = tiles[tiles[:, n_around, inner, inner].any((1, 2))]
   per_block = _BLOCK // _TILE**2
   n_blocks = -(-len(tiles) // per_block)
   blocks = np.zeros((_rounded(n_blocks) * per_block, *shape), np.int32)

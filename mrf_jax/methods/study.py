@@ -20,7 +20,7 @@ _Estimate = TypeVar("_Estimate")
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """Data that a method may use: no true maps of simulated subjects.
+  """Data that a method may use, without true maps of simulated subjects.
 
   Attributes:
     config: the experiment's configuration.

@@ -27,7 +27,7 @@ from mrf_jax.workdir.workdir import Workdir
 
 
 def crossval(config: ml_collections.ConfigDict, root) -> None:
-  """Leave-one-out cross-validation: simulates, trains, estimates, evaluates.
+  """Runs the cross-validation: simulates, trains, estimates and evaluates.
 
   Subjects, models and maps that exist in the workdir are not made again.
 

@@ -205,9 +205,9 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
   ),
 )
 _MODES_OF = {name: modes for modes, _, texts in _TABLE for name in texts}
-# A flag to the one without which it has no effect, and to one that excludes it.
+# Flags that have no effect without another, and flags that exclude another.
 _NEEDS = {"passes": "uncertainty", "passes_seed": "uncertainty"}
-_EXCLUDED_BY = {"output": "compare"}
+_EXCLUDES = {"output": "compare"}
 
 for _modes, _define, _texts in _TABLE:
   *_others, _last = _modes
@@ -260,8 +260,8 @@ def check(argv: list[str]) -> None:
   for name in given:
     if name in _NEEDS and not values[_NEEDS[name]].value:
       _fail(f"--{name} is for --{_NEEDS[name]}, which is missing")
-    if name in _EXCLUDED_BY and values[_EXCLUDED_BY[name]].value:
-      _fail(f"--{name} is not for --{_EXCLUDED_BY[name]}")
+    if name in _EXCLUDES and values[_EXCLUDES[name]].value:
+      _fail(f"--{name} is not for --{_EXCLUDES[name]}")
   if values["config"].present:
     path = config_flags.get_config_filename(values["config"])
     if not os.path.isfile(path):

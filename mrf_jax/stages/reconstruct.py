@@ -121,7 +121,7 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
 def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
   """Raises `UserError` unless the files of the folder may be replaced.
 
-  They may be if an earlier run wrote them and none of them is read by this one.
+  That is so if an earlier run wrote them, and this run reads none of them.
   """
   if folder.exists() and not folder.is_dir():
     raise UserError(f"--output: {folder} is not a folder")
