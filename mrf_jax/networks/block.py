@@ -1,9 +1,10 @@
 """Dropout, batch normalisation and ReLU as one function with its gradient.
 
-What a step costs beside its matrix products, on a CPU, is passes over arrays of
-one row a voxel and one column a feature. Here are five: one writes what
-dropout leaves, one sums it and its squares, one normalises; the gradient sums,
-then writes. The mask is not kept, but hashed again.
+Flax's own modules were looked at: besides the matrix products, a training step
+on a CPU spends its time on passes over arrays of voxels by features, of which
+separate modules need more. Here are five: dropout writes, the statistics sum,
+the normalisation writes; the gradient sums, then writes. The mask of dropout is
+not stored, but computed again for the gradient.
 """
 
 import functools
@@ -20,17 +21,17 @@ from mrf_jax.networks.hashing import hashed_bits, key_words
 MOMENTUM = 0.99
 EPSILON = 1e-3
 
-# Longest first part of a sum over rows: XLA's CPU compiler unrolls it, and from
-# 25 on without vector instructions, six times as slow.
+# Longest first part of a sum over rows. XLA's CPU compiler unrolls it, from 25
+# on without vector instructions, which takes six times as long.
 _LONGEST_SUM = 16
 
 
 class DropoutNormRelu(nn.Module):
   """Dropout, batch normalisation and ReLU, in this order.
 
-  The sums of the statistics are float32 whatever the input's type, which is
-  the output's. Parameters and statistics are those of `nn.BatchNorm`, whose
-  name an instance bears.
+  Statistics are summed in float32; the output has the type of the input.
+  Parameters and statistics are those of `nn.BatchNorm`, and instances have its
+  name, so that bundles do not depend on this module.
 
   Attributes:
     rate: share of activations dropped in training.
@@ -42,13 +43,14 @@ class DropoutNormRelu(nn.Module):
   def __call__(
     self, x: Float[Array, "*batch feature"], *, train: bool
   ) -> Float[Array, "*batch feature"]:
-    """Normalised, not negative.
+    """Normalised activations, not negative.
 
     Args:
       x: activations.
-      train: whether to drop some and use the batch's statistics, which then
-        move the running ones, or to use the latter; these drop some too where
-        a key `dropout` is given (Monte Carlo dropout, Gal 2016).
+      train: whether to drop activations and to use the statistics of the batch,
+        which then update the running ones. Otherwise the running ones are used,
+        and activations are dropped only if there is a key `dropout` (Monte
+        Carlo dropout, Gal 2016).
     """
     shape = x.shape[-1:]
     mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
@@ -74,12 +76,12 @@ class DropoutNormRelu(nn.Module):
 def keep_mask(
   words: UInt32[Array, "2"], shape: tuple[int, ...], *, rate: float
 ) -> Bool[Array, "..."]:
-  """True with probability 1 − `rate`, element by element.
+  """Random mask, True with probability 1 − `rate` in each element.
 
   Args:
-    words: of the key; a mask of its own for each.
-    shape: of the mask.
-    rate: share that is False, to 2⁻³².
+    words: words of the random key, each of which gives another mask.
+    shape: shape of the mask.
+    rate: share that is False, to an accuracy of 2⁻³².
   """
   below = min(round((1 - rate) * 2**32), 2**32 - 1)
   return hashed_bits(words, shape) < jnp.uint32(below)
@@ -87,41 +89,43 @@ def keep_mask(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _train_block(x, scale, bias, words, rate):
-  """The block, with mean and variance of what dropout leaves."""
+  """Output of the block, and mean and variance after dropout."""
   return _forward(x, scale, bias, words, rate)[0]
 
 
 def _forward(x, scale, bias, words, rate):
+  """Output of the block, and what its gradient needs."""
   n = math.prod(x.shape[:-1])
-  # The barrier has the compiler write this once instead of hashing three times.
+  # The barrier makes the compiler write this once instead of hashing three
+  # times.
   z = jax.lax.optimization_barrier(_drop(x, words, rate))
   z32 = z.astype(jnp.float32)
   total, squares = _sum_rows(z32, z32 * z32)
   mean = total / n
   var = jnp.maximum(squares / n - mean * mean, 0)
-  deviation = jax.lax.rsqrt(var + EPSILON)
-  y = (z32 - _row(mean, z)) * _row(deviation * scale, z) + _row(bias, z)
+  inverse_sd = jax.lax.rsqrt(var + EPSILON)
+  y = (z32 - _row(mean, z)) * _row(inverse_sd * scale, z) + _row(bias, z)
   y = nn.relu(y).astype(x.dtype)
-  return (y, mean, var), (z, scale, bias, words, mean, deviation)
+  return (y, mean, var), (z, scale, bias, words, mean, inverse_sd)
 
 
 def _backward(rate, residuals, cotangents):
-  """Ioffe 2015, section 3, behind a ReLU and in front of dropout.
+  """Gradient of the block (Ioffe 2015, section 3, with ReLU and dropout).
 
-  Nothing is derived through mean and variance as outputs: they only move the
-  running statistics.
+  Mean and variance as outputs have no gradient: they only update the running
+  statistics.
   """
-  z, scale, bias, words, mean, deviation = residuals
+  z, scale, bias, words, mean, inverse_sd = residuals
   gradient, _, _ = cotangents
   n = math.prod(z.shape[:-1])
-  normal = (z.astype(jnp.float32) - _row(mean, z)) * _row(deviation, z)
+  normal = (z.astype(jnp.float32) - _row(mean, z)) * _row(inverse_sd, z)
   passed = normal * _row(scale, z) + _row(bias, z) > 0
   of_y = jnp.where(passed, gradient.astype(jnp.float32), 0)
   of_bias, of_scale = _sum_rows(of_y, of_y * normal)
   of_z = of_y - _row(of_bias / n, z) - normal * _row(of_scale / n, z)
-  of_z *= _row(deviation * scale, z)
+  of_z *= _row(inverse_sd * scale, z)
   of_x = _drop(of_z, words, rate).astype(z.dtype)
-  # The barrier keeps all this out of the transpose that the next product wants,
+  # The barrier keeps all this out of the transpose for the next matrix product,
   # which would compute it column by column.
   of_x = jax.lax.optimization_barrier(of_x)
   return of_x, of_scale.astype(scale.dtype), of_bias.astype(bias.dtype), None
@@ -131,7 +135,7 @@ _train_block.defvjp(_forward, _backward)
 
 
 def _drop(x, words, rate):
-  """Zero for the share `rate`, the rest larger for it."""
+  """Dropout: zero for the share `rate`, and the rest divided by 1 − `rate`."""
   if not rate:
     return x
   if rate == 1:
@@ -143,10 +147,10 @@ def _drop(x, words, rate):
 def _sum_rows(
   *arrays: Float32[Array, "*batch feature"],
 ) -> list[Float32[Array, "feature"]]:
-  """Sums over all axes but the last, of all arrays in one pass.
+  """Sums of all arrays over all axes but the last, in one pass.
 
-  Some rows at a time, element by element, then what is left: XLA's CPU compiler
-  would go down column after column.
+  First over equal parts of the rows, element by element, then over the rest:
+  XLA's CPU compiler would go through column after column.
   """
   *batch, n_features = arrays[0].shape
   n = math.prod(batch)
@@ -154,12 +158,12 @@ def _sum_rows(
   sums = jax.lax.reduce(
     tuple(x.reshape(part, n // part, n_features) for x in arrays),
     (jnp.float32(0),) * len(arrays),
-    lambda one, two: tuple(a + b for a, b in zip(one, two, strict=True)),
+    lambda xs, ys: tuple(x + y for x, y in zip(xs, ys, strict=True)),
     (0,),
   )
   return [x.sum(0) for x in sums]
 
 
 def _row(vector, like):
-  """A vector of features, to stand beside an array of them."""
+  """A vector of features with the rank of an array, for broadcasting."""
   return vector.reshape((1,) * (like.ndim - 1) + vector.shape)

@@ -1,4 +1,4 @@
-"""The fully connected network of Cohen 2018 (DRONE)."""
+"""Fully connected network of Cohen 2018 (DRONE)."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -9,15 +9,16 @@ from mrf_jax.networks.layers import activation, dense
 class Cohen(nn.Module):
   """Two hidden layers from one fingerprint to its maps.
 
-  As in the paper by default; the public re-implementation by the first author
-  of Balsiger 2018 has `activation="relu"` and `output="linear"`.
+  The defaults are those of the paper; the public re-implementation by the first
+  author of Balsiger 2018 has `activation="relu"` and `output="linear"`.
 
   Attributes:
     widths: features of the hidden layers.
     activation: of the hidden layers.
     output: activation of the maps; `sigmoid` keeps them within the range of
       the training maps.
-    n_outputs: maps; or maps and logarithms of their deviations.
+    n_outputs: number of maps, or twice as many with the logarithms of their
+      standard deviations.
   """
 
   widths: tuple[int, ...] = (300, 300)
@@ -27,12 +28,12 @@ class Cohen(nn.Module):
 
   @property
   def reach(self) -> int:
-    """Fingerprint-wise: the network sees the voxel itself."""
+    """Voxels on each side of a patch's centre: none, it sees the voxel only."""
     return 0
 
   @property
   def slices(self) -> int:
-    """It sees one slice."""
+    """Slices of a patch."""
     return 1
 
   @nn.compact
@@ -43,7 +44,7 @@ class Cohen(nn.Module):
 
     Args:
       signals: real parts, then imaginary parts, of every voxel.
-      train: makes no difference here.
+      train: has no effect here.
 
     Returns:
       Maps on the scale of [0, 1].

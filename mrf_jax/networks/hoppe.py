@@ -1,4 +1,4 @@
-"""The convolutional network of Hoppe 2017, over the time of one fingerprint."""
+"""Convolutional network of Hoppe 2017, over the time of one fingerprint."""
 
 import flax.linen as nn
 import jax
@@ -13,18 +13,19 @@ class Hoppe(nn.Module):
   """Four convolutions over time, then a perceptron, fingerprint by fingerprint.
 
   Real and imaginary part are the two input channels. Block = convolution
-  (valid), ReLU, batch normalisation. Average pooling joins the last two
-  samples; layers of the sizes `dense`, with ReLU, and a linear one follow.
+  (valid), ReLU, batch normalisation. Average pooling of two samples follows,
+  then layers of the sizes `dense` with ReLU, and a linear layer.
 
   Attributes:
-    features: of the convolutions.
-    kernels: their lengths in time.
-    strides: their steps; (3, 2, 2, 1) bring 673 windows to 24 samples after
-      pooling, as many as the original has.
+    features: features of the convolutions.
+    kernels: lengths of their kernels in time.
+    strides: their steps; (3, 2, 2, 1) reduce 673 windows to 24 samples after
+      pooling, as many as in the original.
     pool: samples of the average pooling.
     dense: features of the fully connected layers.
     output: activation of the maps.
-    n_outputs: maps; or maps and logarithms of their deviations.
+    n_outputs: number of maps, or twice as many with the logarithms of their
+      standard deviations.
   """
 
   features: tuple[int, ...] = (30, 60, 120, 240)
@@ -37,12 +38,12 @@ class Hoppe(nn.Module):
 
   @property
   def reach(self) -> int:
-    """Fingerprint-wise: the network sees the voxel itself."""
+    """Voxels on each side of a patch's centre: none, it sees the voxel only."""
     return 0
 
   @property
   def slices(self) -> int:
-    """It sees one slice."""
+    """Slices of a patch."""
     return 1
 
   @nn.compact
@@ -53,7 +54,7 @@ class Hoppe(nn.Module):
 
     Args:
       signals: real parts, then imaginary parts, of every voxel.
-      train: whether to use the batch's statistics.
+      train: whether to use the statistics of the batch.
 
     Returns:
       Maps on the scale of [0, 1].
@@ -90,7 +91,7 @@ class Hoppe(nn.Module):
     """
     if not len(self.features) == len(self.kernels) == len(self.strides):
       raise UserError(
-        "hoppe: features, kernels and strides want one value for each "
+        "hoppe: features, kernels and strides need one value for each "
         f"convolution, not {self.features}, {self.kernels}, {self.strides}"
       )
     if min(*self.features, *self.kernels, *self.strides, self.pool) < 1:
@@ -121,9 +122,10 @@ class Hoppe(nn.Module):
 class TemporalConv(nn.Module):
   """A strided 1-D convolution with valid padding as one matrix product.
 
-  `stride` neighbouring samples become the channels of one, so that the kernel
-  slides by single steps over ⌈size / stride⌉ of these: XLA's own convolution
-  takes five to ten times as long for its gradient on a CPU.
+  `stride` neighbouring samples become the channels of one sample, over
+  ⌈size / stride⌉ of which the kernel moves in single steps. On a CPU, the
+  gradient of XLA's own convolution takes five to ten times as long in some of
+  its versions.
 
   Attributes:
     features: output channels.

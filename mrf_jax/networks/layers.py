@@ -1,4 +1,4 @@
-"""Parts that several networks share."""
+"""Layers that several networks share: convolution, dense, activations."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from mrf_jax.errors import UserError
+from mrf_jax.checks import check_one_of
 from mrf_jax.networks import winograd
 from mrf_jax.runtime.precision import multiplies_exactly
 
@@ -20,7 +20,7 @@ ACTIVATIONS: dict[str, Callable] = {
 
 
 def activation(name: str) -> Callable:
-  """The function of this name.
+  """The activation function of a name.
 
   Args:
     name: one of `ACTIVATIONS`.
@@ -28,15 +28,12 @@ def activation(name: str) -> Callable:
   Raises:
     UserError: there is no such function.
   """
-  if name not in ACTIVATIONS:
-    raise UserError(
-      f"activation {name!r} is unknown; known are {', '.join(ACTIVATIONS)}"
-    )
+  check_one_of("activation", name, ACTIVATIONS)
   return ACTIVATIONS[name]
 
 
 def dense(width: int, *, name: str) -> nn.Dense:
-  """A fully connected layer, Glorot-uniform as in the frameworks of 2018."""
+  """A fully connected layer with Glorot-uniform weights (as usual in 2018)."""
   initializer = jax.nn.initializers.glorot_uniform()
   return nn.Dense(width, kernel_init=initializer, name=name)
 
@@ -45,10 +42,10 @@ def dense(width: int, *, name: str) -> nn.Dense:
 def product(
   x: Float[Array, "*batch channel"], kernel: Float[Array, "channel feature"]
 ) -> Float32[Array, "*batch feature"]:
-  """`x @ kernel`, summed in float32 whatever the type of the factors.
+  """Matrix product `x @ kernel`, summed in float32 for any type of factors.
 
-  So are its gradients, whose products have two factors of the type of `x`:
-  JAX's own would have one of float32, and the speed of float32.
+  The products of its gradients have two factors of the type of `x`, too; those
+  of JAX's own gradient would have one of float32, and the speed of float32.
 
   Args:
     x: voxels or patches by channels.
@@ -58,15 +55,18 @@ def product(
 
 
 def _product_forward(x, kernel):
+  """The product, and the factors for its gradient."""
   return product(x, kernel), (x, kernel)
 
 
 def _product_backward(factors, gradient):
+  """Gradients of both factors."""
   x, kernel = factors
   gradient = gradient.astype(x.dtype)
   of_x = jnp.matmul(gradient, kernel.T, preferred_element_type=jnp.float32)
-  # On a CPU XLA multiplies float32 fastest as two matrices, with no transpose
-  # written before, and bfloat16 along several axes, with one.
+  # On a CPU, XLA is fastest for float32 as a product of two matrices, of which
+  # no transpose is written, and for bfloat16 with several axes, with a
+  # transpose.
   if x.dtype == jnp.float32:
     rows, of_rows = (a.reshape(-1, a.shape[-1]) for a in (x, gradient))
     of_kernel = rows.T @ of_rows
@@ -84,16 +84,17 @@ product.defvjp(_product_forward, _product_backward)
 class ValidConv(nn.Module):
   """A convolution with valid padding.
 
-  One matrix product where the output is a single voxel (a training patch), and
-  one for each line of the kernel where it is an image to learn from: XLA's own
-  convolution needs five to ten times as long for its gradient on a CPU. Where
-  nothing is learned, and float32 not rounded, fewer multiplications are needed.
-  Sums are float32, the output is of the input's type.
+  If the output is a single voxel (a training patch), it is one matrix product:
+  the gradient of XLA's own convolution takes three to eight times as long on a
+  CPU. If the output is an image in training, it is one product for each line of
+  the kernel. In inference in full float32, it is `winograd.convolve`, which
+  needs fewer multiplications. Sums are float32; the output has the type of the
+  input.
 
   Attributes:
-    features: output channels.
-    size: voxels along y and x.
-    initializer: of the kernel.
+    features: number of output channels.
+    size: voxels of the kernel along y and x.
+    initializer: initialises the kernel.
   """
 
   features: int
@@ -104,7 +105,7 @@ class ValidConv(nn.Module):
   def __call__(
     self, x: Float[Array, "batch y x channel"], *, train: bool = True
   ) -> Float[Array, "batch y x feature"]:
-    """Output of `size` − 1 fewer voxels along y and x.
+    """Output images, which have `size` − 1 fewer voxels along y and x.
 
     Args:
       x: images.
@@ -123,7 +124,7 @@ class ValidConv(nn.Module):
       x, n = x.reshape(len(x), 1, 1, -1), 1
     elif n > 1 and not train and multiplies_exactly(x.dtype):
       return winograd.convolve(x, kernel) + bias[None, None, None]
-    # [batch, y, x', n · channel]: each voxel beside its neighbours along x.
+    # [batch, y, x', n · channel]: each voxel with its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
     kernel = kernel.reshape(n, -1, self.features)
     products = (product(lines[:, i : i + height], kernel[i]) for i in range(n))

@@ -2,21 +2,24 @@
 
 from typing import Any
 
-# Below this natural logarithm a predicted deviation, of maps on the scale of
-# [0, 1], hardly falls: e^-7 of T2's range of a second or two is a ms or two,
-# and a network that knew a voxel by heart would divide by zero.
+# Soft lower bound on the natural logarithm of a standard deviation, of maps on
+# the scale of [0, 1]: e^-7 of T2's range of a second or two is a ms or two.
+# Without it, a network that has memorised a voxel would divide by zero.
 _LEAST_LOG_DEVIATION = -7.0
 
 
 def split_deviations(outputs: Any) -> tuple[Any, Any]:
-  """Maps, and the logarithms of their deviations, of a likelihood's network.
+  """Splits outputs into maps and logarithms of their standard deviations.
+
+  For networks that were trained with a likelihood. The logarithm s of an output
+  becomes log(exp(s) + exp(−7)).
 
   Args:
-    outputs: of the network, on the scale of [0, 1], [..., output], NumPy's or
-      JAX's.
+    outputs: outputs of the network on the scale of [0, 1], [..., output], a
+      NumPy or JAX array.
 
   Returns:
-    [..., map] each.
+    Maps and logarithms, [..., map] each.
   """
   xp = outputs.__array_namespace__()
   half = outputs.shape[-1] // 2

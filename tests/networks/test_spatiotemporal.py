@@ -1,3 +1,5 @@
+"""Spatiotemporal network: convolution, sizes, dropout, statistics."""
+
 import functools
 
 import jax
@@ -79,7 +81,7 @@ def test_parameters_are_those_of_the_paper():
   }
 
 
-def test_dropout_comes_before_batch_norm_and_only_in_training():
+def test_dropout_only_in_training():
   network, variables = network_and_variables()
   x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
   options = {"train": True, "mutable": ["batch_stats"]}

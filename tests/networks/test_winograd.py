@@ -1,3 +1,5 @@
+"""Winograd convolution against the sum over the taps."""
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from mrf_jax.networks.winograd import convolve
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 @pytest.mark.parametrize("shape", [(12, 12), (9, 6)])
-def test_equals_the_sum_over_taps_to_rounding(size, shape):
+def test_equals_the_sum_over_taps(size, shape):
+  """But for rounding."""
   rng = np.random.default_rng(0)
   x = np.maximum(rng.normal(size=(2, *shape, 256)), 0)
   kernel = rng.normal(size=(size, size, 256, 8)) / (16 * size)
