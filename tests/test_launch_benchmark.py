@@ -113,7 +113,7 @@ def test_both_searches_find_the_same_maps(launch, tmp_path):
 @pytest.mark.parametrize(
   ("flags", "words"),
   [
-    (["--config.benchmark.atoms=(100000000,)"], ["want", "atoms would fit"]),
+    (["--config.benchmark.atoms=(100000000,)"], ["need", "atoms would fit"]),
     (["--config.benchmark.atoms=(0,)"], ["benchmark.atoms", "0"]),
     (["--config.benchmark.seconds=-1.0"], ["benchmark.seconds"]),
     (["--config.precision=half"], ["half", "tf32"]),
