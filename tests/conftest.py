@@ -6,32 +6,33 @@ programs and the tiny experiment.
 """
 
 import atexit
-import gc
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
-from filelock import FileLock
 
-if "PYTEST_XDIST_WORKER" not in os.environ:
+if "MRF_JAX_TESTS" not in os.environ:
   # Before JAX is imported, here and in every process that is started.
-  _cache = tempfile.mkdtemp(prefix="mrf_jax-tests-")
-  atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+  _folder = tempfile.mkdtemp(prefix="mrf_jax-tests-")
+  atexit.register(shutil.rmtree, _folder, ignore_errors=True)
   os.environ.update(
-    JAX_COMPILATION_CACHE_DIR=_cache,
+    MRF_JAX_TESTS=_folder,
+    JAX_COMPILATION_CACHE_DIR=f"{_folder}/compiled",
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
-    # XLA reports an error for each program that it loads from there: features
-    # that it chooses itself, such as prefer-no-gather, are none of a processor.
+    # XLA reports an error for each program that it loads from there; see
+    # findings/.
     TF_CPP_MIN_LOG_LEVEL="3",
   )
 
 import jax
 
+from mrf_jax.runtime.memory import release_free_memory
 from tests.launcher import Launcher
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -64,30 +65,46 @@ def launch_alone():
   return run_launch
 
 
-@pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory) -> pathlib.Path:
+def pytest_collection_finish(session):
+  """Starts the tiny experiment, if tests need it, beside the first of them."""
+  is_first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+  needed = any("smoke" in getattr(i, "fixturenames", ()) for i in session.items)
+  if not (is_first and needed) or session.config.option.collectonly:
+    return
+  folder = _shared_folder() / "smoke"
+  folder.mkdir(exist_ok=True)
+  command = (
+    '"$0" launch.py --config=configs/smoke.py --workdir="$1/run" '
+    '>"$1/log" 2>&1; echo $? >"$1/new"; mv "$1/new" "$1/code"'
+  )
+  subprocess.Popen(
+    ["sh", "-c", command, sys.executable, str(folder)],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+  )
+
+
+def _shared_folder() -> pathlib.Path:
   """Folder that all processes of the tests share."""
-  folder = tmp_path_factory.getbasetemp()
-  return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+  return pathlib.Path(os.environ["MRF_JAX_TESTS"])
 
 
 @pytest.fixture(scope="session")
-def smoke(shared_folder) -> pathlib.Path:
+def smoke() -> pathlib.Path:
   """Workdir of a finished run of `configs/smoke.py`, to be read only."""
-  workdir = shared_folder / "smoke" / "run"
-  with FileLock(shared_folder / "smoke.lock"):
-    if not (workdir / "table1.csv").exists():
-      done = run_launch("--config=configs/smoke.py", f"--workdir={workdir}")
-      assert done.returncode == 0, done.stderr
-  return workdir
+  folder = _shared_folder() / "smoke"
+  while not (folder / "code").exists():
+    time.sleep(0.1)
+  assert (folder / "code").read_text() == "0\n", (folder / "log").read_text()
+  return folder / "run"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_programs():
-  """Programs of one file are not kept for the next: they fill the memory."""
+def _memory():
+  """Compiled programs and memory of one file are not kept for the next."""
   yield
   jax.clear_caches()
-  gc.collect()
+  release_free_memory()
 
 
 @pytest.fixture(scope="session")

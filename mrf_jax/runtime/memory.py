@@ -35,7 +35,7 @@ def gib(n_bytes: float) -> str:
   return f"{n_bytes / 2**30:.1f} GiB"
 
 
-def _release_free_memory() -> None:
+def release_free_memory() -> None:
   """Returns freed memory to the system, so that its next use is measured."""
   gc.collect()
   # malloc_trim exists in the GNU C library only.
@@ -55,7 +55,7 @@ class PeakMemory:
   peak_bytes: int = 0
 
   def __enter__(self) -> "PeakMemory":
-    _release_free_memory()
+    release_free_memory()
     process = psutil.Process()
     start_bytes = process.memory_info().rss
     self._ended = threading.Event()

@@ -59,7 +59,12 @@ class Fuzzed(NamedTuple):
 
 
 def fuzz(
-  reader: str, sound: pathlib.Path, *, seconds: int, keep: pathlib.Path
+  reader: str,
+  sound: pathlib.Path,
+  *,
+  seconds: int,
+  keep: pathlib.Path,
+  least_inputs: int = 1,
 ) -> Fuzzed:
   """Fuzzes a reader in processes of its own.
 
@@ -68,11 +73,12 @@ def fuzz(
     sound: a file that it takes, or a bundle, to begin with.
     seconds: how long.
     keep: folder that gets the inputs of what was found.
+    least_inputs: goes on until there were so many, however slow the machine.
   """
   keep.mkdir(parents=True, exist_ok=True)
   inputs = branches = ended = 0
   end = time.monotonic() + seconds
-  while (left := end - time.monotonic()) > 1 or not inputs:
+  while (left := end - time.monotonic()) > 1 or inputs < least_inputs:
     before = set(keep.iterdir())
     one = _fuzz_once(reader, sound, seconds=max(1, int(left)), keep=keep)
     inputs += one.inputs

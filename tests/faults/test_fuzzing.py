@@ -4,14 +4,21 @@ import fuzzing
 import pytest
 
 
-@pytest.mark.parametrize("reader", ["text schedule", "npy series"])
+@pytest.mark.parametrize(
+  "reader",
+  ["text schedule", pytest.param("npy series", marks=pytest.mark.long)],
+)
 def test_a_reader_refuses_or_reads(reader, sources, tmp_path):
   pytest.importorskip("atheris", reason="no wheel for this system")
   found = fuzzing.fuzz(
-    reader, sources[reader].path, seconds=4, keep=tmp_path / "keep"
+    reader,
+    sources[reader].path,
+    seconds=3,
+    keep=tmp_path / "keep",
+    least_inputs=200,
   )
   assert not found.found, found.found
-  assert found.inputs > 100 and found.branches > 20
+  assert found.inputs >= 200 and found.branches > 20
 
 
 def test_what_is_wrong_is_found(sources, tmp_path, monkeypatch):
@@ -19,6 +26,8 @@ def test_what_is_wrong_is_found(sources, tmp_path, monkeypatch):
   pytest.importorskip("atheris", reason="no wheel for this system")
   monkeypatch.setenv("MRF_FUZZ_TEST", "1")
   path = sources["text schedule"].path
-  found = fuzzing.fuzz("text schedule", path, seconds=20, keep=tmp_path)
+  found = fuzzing.fuzz(
+    "text schedule", path, seconds=3, keep=tmp_path, least_inputs=10**6
+  )
   assert found.found.startswith("ZeroDivisionError"), found
   assert list(tmp_path.iterdir())
