@@ -27,7 +27,7 @@ def test_what_is_wrong_is_found(sources, tmp_path, monkeypatch):
   monkeypatch.setenv("MRF_FUZZ_TEST", "1")
   path = sources["text schedule"].path
   found = fuzzing.fuzz(
-    "text schedule", path, seconds=3, keep=tmp_path, least_inputs=10**6
+    "text schedule", path, seconds=20, keep=tmp_path, least_inputs=10**6
   )
   assert found.found.startswith("ZeroDivisionError"), found
   assert list(tmp_path.iterdir())

@@ -20,7 +20,7 @@ def test_endless_block_ends_in_one_line(tmp_path):
     [sys.executable, "-c", ENDLESS, path],
     capture_output=True,
     text=True,
-    timeout=60,
+    timeout=600,
   )
   assert done.returncode == 1
   assert done.stderr == (
