@@ -63,7 +63,7 @@ def normalise_signals(
   mean = values.mean(axis, keepdims=True, dtype=np.float64)
   values -= mean.astype(np.float32)
   scale = np.sqrt(_mean_square(values, per))
-  values /= np.where(scale > 0, scale, 1).astype(np.float32)
+  values /= np.where(scale > 0, scale, 1).astype(np.float32)  # constant: 0
   return values
 
 
@@ -140,6 +140,7 @@ def from_scale(values, *, powers: Sequence[float]):
       return values
     if not p:
       return xp.exp(values)
+    # A network may predict values below zero, which have no root.
     return xp.maximum(values, xp.zeros_like(values)) ** (1 / p)
 
   return xp.stack([root(values[..., i], p) for i, p in enumerate(powers)], -1)

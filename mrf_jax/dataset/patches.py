@@ -89,6 +89,7 @@ def make_grid(
   """
   height = 2 * padding + max(mask.shape[1] for mask in masks)
   width = 2 * padding + max(mask.shape[2] for mask in masks)
+  # An empty slice after each subject, and one before the first.
   n_planes = sum(len(mask) + 1 for mask in masks) + 1
   planes = np.zeros((n_planes, height, width), np.int32)
   plane, row = 1, 1  # first ones of the next subject

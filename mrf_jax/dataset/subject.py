@@ -114,6 +114,7 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
       with h5py.File(temporary, "w", libver="v110") as file:
         write_fields(subject, file)
         file.flush()
+    # Spares the next reader the trial of a file of unknown origin.
     trust(path)
   # HDF5 raises the last two for some failed writes, and for invalid strings.
   except (OSError, RuntimeError, ValueError) as error:

@@ -104,7 +104,7 @@ def check_mask(
   share = float(mask.mean())
   if not _SHARES[0] <= share <= _SHARES[1]:
     raise UserError(f"the mask fills {share:.1%} of the volume")
-  image = magnitude.transpose(2, 1, 0)
+  image = magnitude.transpose(2, 1, 0)  # [slice, y, x]
   inside, outside = float(image[mask].mean()), float(image[~mask].mean())
   if inside <= outside:
     raise UserError(

@@ -156,6 +156,7 @@ class RawSeries:
         )
       (unit,) = fitting
       self.assumptions.append(f"the trajectory is in {unit}")
+    # In cycles per voxel the edge is at one half.
     return (trajectory * np.float32(0.5 / edges[unit])).astype(np.float32)
 
   @functools.cached_property

@@ -45,7 +45,7 @@ class Series:
     """Yields pieces [x, y, slice, image] of the series with their positions."""
     first = self.parts[0]
     n_rows = first.shape[first.slowest]
-    row_bytes = np.prod(first.shape, dtype=float) / n_rows * 8
+    row_bytes = np.prod(first.shape, dtype=float) / n_rows * 8  # complex64
     step = max(1, int(_PIECE_BYTES // row_bytes))
     letter = self.axes[first.slowest]
     if letter == "c":
@@ -170,8 +170,9 @@ def open_series(
       )
     if other.dtype.kind == "c":
       raise UserError(f"{other.path}: holds complex numbers, no imaginary part")
+  sizes = dict(zip(axes, first.shape, strict=True))
   return Series(
-    shape=_shape(first.shape, axes),
+    shape=(sizes["x"], sizes["y"], sizes.get("z", 1), sizes["t"]),
     affine=_affine(first, axes),
     path=first.path,
     parts=tuple(parts),
@@ -203,11 +204,6 @@ def _check_axes(stored: Stored, axes: str | None) -> str:
       f"{stored.shape[axes.index('c')]} values, not a real and an imaginary one"
     )
   return axes
-
-
-def _shape(stored: tuple[int, ...], axes: str) -> tuple[int, int, int, int]:
-  sizes = dict(zip(axes, stored, strict=True))
-  return sizes["x"], sizes["y"], sizes.get("z", 1), sizes["t"]
 
 
 def _affine(stored: Stored, axes: str) -> Float64[np.ndarray, "4 4"] | None:

@@ -77,9 +77,10 @@ def read_on_grid(
     mode="constant",
     cval=np.nan,
   ).get_fdata(dtype=np.float32)
-  places = np.linalg.inv(image.affine) @ grid.affine
+  # Index in the volume of each voxel of the scan.
+  to_volume = np.linalg.inv(image.affine) @ grid.affine
   index = np.indices(grid.shape).reshape(3, -1)
-  index = places[:3, :3] @ index + places[:3, 3:]
+  index = to_volume[:3, :3] @ index + to_volume[:3, 3:]
   size = np.array(volume.shape)[:, None]
   inside = np.all((index >= -0.5) & (index <= size - 0.5), 0)
   values[~inside.reshape(grid.shape)] = np.nan

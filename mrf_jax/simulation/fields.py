@@ -54,6 +54,7 @@ def b1_field(
   Returns:
     Factor on all flip angles, [point].
   """
+  # One on an ellipsoid of about the size of a brain.
   radius = np.linalg.norm(points_mm / np.array([75.0, 95.0, 75.0]), axis=-1)
   dome = 1 - 1.6 * np.clip(radius, 0, 1.25) ** 2
   tilt = smooth_noise(rng, points_mm, correlation_mm=90.0)

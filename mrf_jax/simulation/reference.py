@@ -64,6 +64,7 @@ def acquire_reference(
     )
     sd = noise_level * clean.mean(0).max()
     noise = rng.normal(scale=sd, size=(2, *clean.shape)) if sd else np.zeros(2)
+    # The magnitude of complex Gaussian noise around a real signal is Rician.
     return np.hypot(clean + noise[0], noise[1]).astype(np.float32)
 
   vfa = magnitudes(

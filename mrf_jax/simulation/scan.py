@@ -78,6 +78,7 @@ def scan_slice(
     images = spirals.adjoint_of_arm(spiral, arm, k_space, sensitivities)
     frames[:, times] = (images[:, mask] * scale[mask]).T
 
+  # One random stream for each arm, whatever thread scans it.
   map_threads(scan_with_arm, enumerate(rng.spawn(spiral.n_arms)))
   return sliding_window(frames, window=window, stride=stride)
 
