@@ -65,10 +65,16 @@ def launch_alone():
   return run_launch
 
 
+def pytest_collection_modifyitems(items):
+  """Files that need the tiny experiment come last, when it has finished."""
+  needing = {item.path for item in items if "smoke" in item.fixturenames}
+  items.sort(key=lambda item: item.path in needing)
+
+
 def pytest_collection_finish(session):
   """Starts the tiny experiment, if tests need it, beside the first of them."""
   is_first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
-  needed = any("smoke" in getattr(i, "fixturenames", ()) for i in session.items)
+  needed = any("smoke" in item.fixturenames for item in session.items)
   if not (is_first and needed) or session.config.option.collectonly:
     return
   folder = _shared_folder() / "smoke"
@@ -77,11 +83,17 @@ def pytest_collection_finish(session):
     '"$0" launch.py --config=configs/smoke.py --workdir="$1/run" '
     '>"$1/log" 2>&1; echo $? >"$1/new"; mv "$1/new" "$1/code"'
   )
-  subprocess.Popen(
+  session.config.smoke_process = subprocess.Popen(
     ["sh", "-c", command, sys.executable, str(folder)],
     cwd=ROOT,
     env={**os.environ, "JAX_PLATFORMS": "cpu"},
   )
+
+
+def pytest_sessionfinish(session):
+  """Waits for the tiny experiment, also where no test asked for it."""
+  if hasattr(session.config, "smoke_process"):
+    session.config.smoke_process.wait()
 
 
 def _shared_folder() -> pathlib.Path:

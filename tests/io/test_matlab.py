@@ -30,9 +30,9 @@ def test_variables_of_both_versions(tmp_path, save):
   assert set(file.variables) == set(arrays())
   for name, values in arrays().items():
     assert file.variables[name].shape == values.shape
-    found = file.read(name)
-    assert found.dtype == values.dtype
-    np.testing.assert_array_equal(found, values)
+    actual = file.read(name)
+    assert actual.dtype == values.dtype
+    np.testing.assert_array_equal(actual, values)
 
 
 @pytest.mark.parametrize("step", [1, 2, 5, 9])

@@ -50,8 +50,8 @@ def test_sensitivities_of_known_coils():
 
 def test_images_without_signal():
   images = np.zeros((2, 3, MATRIX, MATRIX), np.complex64)
-  found = estimate_sensitivities(images)
-  assert np.isfinite(found).all()
+  estimate = estimate_sensitivities(images)
+  assert np.isfinite(estimate).all()
 
 
 @pytest.mark.parametrize("together", [1, 3, 16])
@@ -67,12 +67,14 @@ def test_combined_windows_combine_window_images(together, monkeypatch):
   options = {"window": 6, "stride": 2, "phases_deg": phases}
   sensitivities = coils()
   mask = rng.random((MATRIX, MATRIX)) < 0.5
-  found = combined_windows(samples, trajectory, sensitivities, mask, **options)
+  combined = combined_windows(
+    samples, trajectory, sensitivities, mask, **options
+  )
   images = window_images(samples, trajectory, matrix=MATRIX, **options)
   power = np.sum(np.abs(sensitivities) ** 2, 0)
   expected = np.sum(sensitivities.conj() * images, 1) / power
   expected = expected[:, mask].T
-  assert found.shape == (np.count_nonzero(mask), 8)
+  assert combined.shape == (np.count_nonzero(mask), 8)
   apart = separate_windows(
     samples, trajectory, matrix=MATRIX, window=6, phases_deg=phases
   )
@@ -80,7 +82,7 @@ def test_combined_windows_combine_window_images(together, monkeypatch):
     apart, images[::3], atol=2e-4 * np.abs(images).max()
   )
   scale = np.abs(expected).max()
-  np.testing.assert_allclose(found, expected, atol=2e-4 * scale)
+  np.testing.assert_allclose(combined, expected, atol=2e-4 * scale)
 
 
 def test_sensitivities_of_the_phantom():
@@ -90,7 +92,7 @@ def test_sensitivities_of_the_phantom():
   sensitivities = coil_sensitivities(points, n_coils=8)
   sensitivities = sensitivities.reshape(8, MATRIX, MATRIX)
   images = np.ones((2, 1, 1, 1), "c8") * sensitivities
-  found = estimate_sensitivities(images)
+  estimate = estimate_sensitivities(images)
   norm = np.linalg.norm(sensitivities, axis=0)
-  overlap = np.abs(np.sum(sensitivities.conj() * found, 0)) / norm
+  overlap = np.abs(np.sum(sensitivities.conj() * estimate, 0)) / norm
   assert overlap.min() > 0.98

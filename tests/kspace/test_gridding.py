@@ -133,8 +133,8 @@ def test_phase_of_pulses_is_removed():
   turned = samples * np.exp(1j * np.deg2rad(phases_deg))[:, None, None]
   options = {"matrix": MATRIX, "window": WINDOW}
   expected = window_images(samples, trajectory, **options)
-  found = window_images(turned, trajectory, phases_deg=phases_deg, **options)
-  np.testing.assert_allclose(found, expected, atol=1e-4)
+  actual = window_images(turned, trajectory, phases_deg=phases_deg, **options)
+  np.testing.assert_allclose(actual, expected, atol=1e-4)
   # If they are not removed, no disc is left.
   lost = window_images(turned, trajectory, **options)
   assert np.abs(lost - expected).max() > 0.3

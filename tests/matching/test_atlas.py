@@ -86,21 +86,21 @@ def by_direct_gather(query, atlas, *, window, patch, n_neighbours, alpha=0.5):
 @pytest.mark.parametrize("n_channels", [4, 7])
 def test_box_sums_equal_direct_gather(n_channels):
   query, *atlas = (scan(seed, n_channels) for seed in range(4))
-  found = match_atlas(query.signals, query.mask, atlas, **OPTIONS)
+  estimate = match_atlas(query.signals, query.mask, atlas, **OPTIONS)
   expected = by_direct_gather(query, atlas, **OPTIONS)
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(estimate, expected, atol=1e-5)
 
 
 def test_scan_in_its_own_atlas():
   """It gets its own maps."""
   query = scan(0)
-  found = match_atlas(
+  estimate = match_atlas(
     query.signals,
     query.mask,
     [scan(1), query],
     **OPTIONS | {"n_neighbours": 1},
   )
-  np.testing.assert_allclose(found, query.maps, atol=1e-6)
+  np.testing.assert_allclose(estimate, query.maps, atol=1e-6)
 
 
 def test_scale_and_phase_change_nothing():
@@ -121,22 +121,24 @@ def test_window_has_its_size(step, inside):
   moved = AtlasScan(
     *(np.roll(a, step, -1) for a in (query.signals, query.maps, query.mask))
   )
-  found = match_atlas(
+  estimate = match_atlas(
     query.signals, query.mask, [moved], **OPTIONS | {"n_neighbours": 1}
   )
   # Away from the edge that `roll` wraps around.
   inner = query.mask.copy()
   inner[..., -step - 1 :] = inner[..., :1] = False
-  same = np.isclose(found, query.maps, atol=1e-6).all(0)[inner]
+  same = np.isclose(estimate, query.maps, atol=1e-6).all(0)[inner]
   assert (same.mean() > 0.99) == inside
 
 
 def test_maps_without_weight():
   """One iteration is enough."""
   query, atlas = scan(0), [scan(1)]
-  one = match_atlas(query.signals, query.mask, atlas, n_iterations=1, **OPTIONS)
-  two = match_atlas(query.signals, query.mask, atlas, alpha=0.0, **OPTIONS)
-  np.testing.assert_allclose(one, two, atol=1e-6)
+  single = match_atlas(
+    query.signals, query.mask, atlas, n_iterations=1, **OPTIONS
+  )
+  double = match_atlas(query.signals, query.mask, atlas, alpha=0.0, **OPTIONS)
+  np.testing.assert_allclose(single, double, atol=1e-6)
 
 
 def test_voxel_without_candidates():
@@ -145,7 +147,7 @@ def test_voxel_without_candidates():
   mask = other.mask.copy()
   mask[..., 4:] = False
   maps = np.where(mask, other.maps, 0)
-  found = match_atlas(
+  estimate = match_atlas(
     query.signals,
     query.mask,
     [AtlasScan(np.where(mask, other.signals, 0), maps, mask)],
@@ -155,7 +157,7 @@ def test_voxel_without_candidates():
   far[..., :6] = False
   mean = maps[:, mask].mean(1)
   np.testing.assert_allclose(
-    found[:, far], np.tile(mean[:, None], far.sum()), rtol=1e-5
+    estimate[:, far], np.tile(mean[:, None], far.sum()), rtol=1e-5
   )
 
 
@@ -215,14 +217,14 @@ def test_first_of_equal_scores():
   query = scan(0)
   other = AtlasScan(query.signals, 1 - query.maps, query.mask)
   for first, second in ((query, other), (other, query)):
-    found = match_atlas(
+    estimate = match_atlas(
       query.signals,
       query.mask,
       [first, second],
       **OPTIONS | {"n_neighbours": 1, "n_iterations": 1},
     )
     expected = np.where(query.mask, first.maps, 0)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(estimate, expected, atol=1e-6)
 
 
 def test_candidates_without_signal():
@@ -230,7 +232,7 @@ def test_candidates_without_signal():
   mask = np.ones(SHAPE, bool)
   maps = scan(0).maps
   dark = AtlasScan(np.zeros((2, *SHAPE), np.complex64), maps, mask)
-  found = match_atlas(
+  estimate = match_atlas(
     scan(1, 2).signals,
     mask,
     [dark],
@@ -239,15 +241,15 @@ def test_candidates_without_signal():
     n_iterations=1,
   )
   middle = (maps[..., :-2] + maps[..., 1:-1] + maps[..., 2:]) / 3
-  np.testing.assert_allclose(found[..., 1:-1], middle, atol=1e-6)
+  np.testing.assert_allclose(estimate[..., 1:-1], middle, atol=1e-6)
   edge = (maps[..., 0] + maps[..., 1]) / 2  # of two candidates
-  np.testing.assert_allclose(found[..., 0], edge, atol=1e-6)
+  np.testing.assert_allclose(estimate[..., 0], edge, atol=1e-6)
 
 
 def test_empty_mask_gives_zeros():
   query = scan(0)
-  found = match_atlas(query.signals, np.zeros(SHAPE, bool), [scan(1)])
-  assert found.shape == (3, *SHAPE) and not found.any()
+  estimate = match_atlas(query.signals, np.zeros(SHAPE, bool), [scan(1)])
+  assert estimate.shape == (3, *SHAPE) and not estimate.any()
 
 
 @pytest.mark.parametrize(

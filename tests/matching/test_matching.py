@@ -55,10 +55,10 @@ def in_float64(dictionary, signals):
 
 def test_same_atoms_as_in_float64(dictionary):
   signals = noisy(dictionary, n=10_000)
-  found, score = best_atoms(dictionary, signals)
+  best, score = best_atoms(dictionary, signals)
   expected, exact, clear = in_float64(dictionary, signals)
   np.testing.assert_allclose(score, exact, rtol=1e-5)
-  np.testing.assert_array_equal(found[clear], expected[clear])
+  np.testing.assert_array_equal(best[clear], expected[clear])
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_same_atoms_as_in_float64(dictionary):
 def test_blocks_change_nothing(dictionary, voxel_block, atom_block):
   signals = noisy(dictionary, n=200)
   expected, exact, clear = in_float64(dictionary, signals)
-  found, score = best_atoms(
+  best, score = best_atoms(
     dictionary, signals, voxel_block=voxel_block, atom_block=atom_block
   )
   np.testing.assert_allclose(score, exact, rtol=1e-5)
-  np.testing.assert_array_equal(found[clear], expected[clear])
+  np.testing.assert_array_equal(best[clear], expected[clear])
 
 
 def test_scale_and_phase_change_pd_only(dictionary):
@@ -91,11 +91,11 @@ def test_complex_dictionary():
   )
   assert np.iscomplexobj(dictionary.atoms)
   signals = noisy(dictionary, n=300)
-  found, _ = best_atoms(dictionary, signals)
+  best, _ = best_atoms(dictionary, signals)
   expected, _, clear = in_float64(dictionary, signals)
-  np.testing.assert_array_equal(found[clear], expected[clear])
+  np.testing.assert_array_equal(best[clear], expected[clear])
   short = compress(dictionary, rank=20)
-  agreed = best_atoms(short, signals)[0] == found
+  agreed = best_atoms(short, signals)[0] == best
   assert agreed.mean() > 0.95
 
 
@@ -163,9 +163,9 @@ def test_dictionary_with_b1():
   atoms = build_dictionary(SEQUENCE, *axes, b1=(0.8, 1.0, 1.2), window=8)
   assert atoms.n_atoms == 3 * 64
   echoes = simulate_fingerprints(SEQUENCE, axes[0], axes[1], b1=1.2)
-  found, _ = best_atoms(atoms, sliding_window(echoes, window=8))
-  np.testing.assert_array_equal(np.asarray(atoms.b1)[found], np.float32(1.2))
-  np.testing.assert_allclose(np.asarray(atoms.t1_ms)[found], axes[0], rtol=1e-5)
+  best, _ = best_atoms(atoms, sliding_window(echoes, window=8))
+  np.testing.assert_array_equal(np.asarray(atoms.b1)[best], np.float32(1.2))
+  np.testing.assert_allclose(np.asarray(atoms.t1_ms)[best], axes[0], rtol=1e-5)
 
 
 def test_basis_equals_singular_vectors():
@@ -223,10 +223,10 @@ def test_chunks_change_nothing(dictionary, chunk_bytes):
     *(getattr(dictionary, name)[:300] for name in ("t1_ms", "t2_ms", "b1")),
   )
   signals = noisy(few, n=100)
-  found, score = best_atoms(few, signals, chunk_bytes=chunk_bytes)
+  best, score = best_atoms(few, signals, chunk_bytes=chunk_bytes)
   expected, exact, clear = in_float64(few, signals)
   np.testing.assert_allclose(score, exact, rtol=1e-5)
-  np.testing.assert_array_equal(found[clear], expected[clear])
+  np.testing.assert_array_equal(best[clear], expected[clear])
 
 
 def test_first_of_equal_scores(dictionary):
@@ -234,16 +234,16 @@ def test_first_of_equal_scores(dictionary):
   ones = np.ones(27, np.float32)
   repeated = Dictionary(twice, ones, ones, ones, ones)
   signals = twice[::3].astype(np.complex64)
-  found, _ = best_atoms(repeated, signals, atom_block=4)
-  np.testing.assert_array_equal(found, np.arange(0, 27, 3))
+  best, _ = best_atoms(repeated, signals, atom_block=4)
+  np.testing.assert_array_equal(best, np.arange(0, 27, 3))
 
 
 def test_bfloat16_chooses_similar_atoms(dictionary):
   signals = noisy(dictionary, n=500)
   _, exact = best_atoms(dictionary, signals)
-  found, score = best_atoms(dictionary, signals, precision="bfloat16")
+  best, score = best_atoms(dictionary, signals, precision="bfloat16")
   np.testing.assert_allclose(score, exact, rtol=0.01)
-  atoms = np.asarray(dictionary.atoms)[found]
+  atoms = np.asarray(dictionary.atoms)[best]
   chosen = np.abs(np.einsum("vf,vf->v", atoms, signals))
   np.testing.assert_allclose(chosen, exact, rtol=0.01)
   with pytest.raises(UserError, match="'half' is not one of float32"):

@@ -65,7 +65,7 @@ def test_equals_flax_with_gradients(shape, monkeypatch):
     )
     return (weight * y).sum(), (y, updated)
 
-  _, (found, updated) = ours(variables, x)
+  _, (actual, updated) = ours(variables, x)
   mask = keep_mask(words[0], shape, rate=RATE)
 
   def theirs(variables, x):
@@ -75,7 +75,7 @@ def test_equals_flax_with_gradients(shape, monkeypatch):
     return (weight * y).sum(), (y, updated)
 
   _, (expected, expected_updated) = theirs(variables, x)
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(actual, expected, atol=1e-5)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
     updated,

@@ -22,8 +22,8 @@ def test_equals_its_equations():
     layer = variables["params"][name]
     x = x @ np.float64(layer["kernel"]) + np.float64(layer["bias"])
     x = np.tanh(x) if name != "maps" else 1 / (1 + np.exp(-x))
-  found = network.apply(variables, signals(), train=True)
-  np.testing.assert_allclose(found, x, atol=1e-5)
+  actual = network.apply(variables, signals(), train=True)
+  np.testing.assert_allclose(actual, x, atol=1e-5)
 
 
 def test_has_the_sizes_of_the_paper():
@@ -40,8 +40,8 @@ def test_has_the_sizes_of_the_paper():
 def test_linear_output_leaves_the_range():
   network = Cohen(activation="relu", output="linear")
   variables = network.init(jax.random.key(0), signals(), train=False)
-  found = network.apply(variables, 10 * signals(), train=False)
-  assert found.min() < 0
+  actual = network.apply(variables, 10 * signals(), train=False)
+  assert actual.min() < 0
 
 
 @pytest.mark.parametrize("option", ["activation", "output"])

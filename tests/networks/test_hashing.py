@@ -30,8 +30,8 @@ def test_the_ends_are_finite_and_symmetric():
 
 def test_consecutive_keys_are_not_correlated():
   key = jax.random.key(0)
-  one, two = (draw(jax.random.fold_in(key, step)) for step in (0, 1))
-  assert abs(np.corrcoef(one, two)[0, 1]) < 0.015
+  first, second = (draw(jax.random.fold_in(key, step)) for step in (0, 1))
+  assert abs(np.corrcoef(first, second)[0, 1]) < 0.015
 
 
 def test_numbers_under_vmap():

@@ -24,11 +24,11 @@ def test_convolution_equals_that_of_lax(size, stride, length):
   layer = TemporalConv(5, size, stride)
   kernel = layer.init(jax.random.key(1), x)["params"]["kernel"]
   bias = jnp.arange(5.0)
-  found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+  actual = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
   expected = jax.lax.conv_general_dilated(
     x, kernel, (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
   )
-  np.testing.assert_allclose(found, expected + bias[None, None], atol=1e-5)
+  np.testing.assert_allclose(actual, expected + bias[None, None], atol=1e-5)
 
 
 def test_has_the_sizes_of_the_paper():
@@ -60,8 +60,8 @@ def test_voxels_are_independent():
   variables = SMALL.init(fast_key(jax.random.key(0)), x, train=False)
   whole = SMALL.apply(variables, x, train=False)
   assert whole.shape == (2, 3, 4, 3)
-  one = SMALL.apply(variables, x[1:, 2:, 3:], train=False)
-  np.testing.assert_allclose(one[0, 0, 0], whole[1, 2, 3], atol=1e-5)
+  voxel = SMALL.apply(variables, x[1:, 2:, 3:], train=False)
+  np.testing.assert_allclose(voxel[0, 0, 0], whole[1, 2, 3], atol=1e-5)
 
 
 def test_two_channels_in_time():
@@ -76,8 +76,8 @@ def test_two_channels_in_time():
   params["maps"]["kernel"] = jnp.eye(3)
   params["BatchNorm_0"] = variables["params"]["BatchNorm_0"]
   variables = {**variables, "params": params}
-  found = network.apply(variables, x, train=False)[0, 0, 0]
-  np.testing.assert_allclose(found, [7, 8, 9], rtol=1e-3)
+  actual = network.apply(variables, x, train=False)[0, 0, 0]
+  np.testing.assert_allclose(actual, [7, 8, 9], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

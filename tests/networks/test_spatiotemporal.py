@@ -85,13 +85,13 @@ def test_dropout_only_in_training():
   network, variables = network_and_variables()
   x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
   options = {"train": True, "mutable": ["batch_stats"]}
-  one, _ = network.apply(
+  first, _ = network.apply(
     variables, x, rngs={"dropout": jax.random.key(3)}, **options
   )
-  two, _ = network.apply(
+  second, _ = network.apply(
     variables, x, rngs={"dropout": jax.random.key(4)}, **options
   )
-  assert np.abs(one - two).max() > 1e-3
+  assert np.abs(first - second).max() > 1e-3
   still = network.apply(variables, x, train=False)
   np.testing.assert_array_equal(still, network.apply(variables, x, train=False))
 

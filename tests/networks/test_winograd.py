@@ -20,6 +20,6 @@ def test_equals_the_sum_over_taps(size, shape):
     for i in range(size)
     for j in range(size)
   )
-  found = jax.jit(convolve)(x.astype(np.float32), kernel.astype(np.float32))
+  actual = jax.jit(convolve)(x.astype(np.float32), kernel.astype(np.float32))
   assert 0.3 < expected.std() < 1
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(actual, expected, atol=1e-5)

@@ -126,6 +126,7 @@ def launch_all(count, *arguments, devices=3, **options):
   return finish(started, **options)
 
 
+@pytest.mark.long
 def test_table_of_two_processes(smoke, tmp_path):
   run = tmp_path / "run"
   codes, texts = launch_all(

@@ -248,13 +248,13 @@ def test_saved_sequence_is_read_again(tmp_path, more):
   saved = dataclasses.replace(saved, **more)
   save_sequence(saved, path)
   assert not {"inversion_time_ms", "tr_ms"} & {*open_times(path)}
-  found = load_sequence(path, inversion_time_ms=33.0)
+  loaded = load_sequence(path, inversion_time_ms=33.0)
   for name in FRAME_FIELDS:
     np.testing.assert_allclose(
-      getattr(found, name), getattr(saved, name), rtol=1e-6
+      getattr(loaded, name), getattr(saved, name), rtol=1e-6
     )
   for name in (*PREPARATION_FIELDS, "balanced"):
-    assert getattr(found, name) == getattr(saved, name), name
+    assert getattr(loaded, name) == getattr(saved, name), name
 
 
 @pytest.mark.parametrize(

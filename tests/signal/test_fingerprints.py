@@ -154,11 +154,11 @@ def test_sub_slices_add_up():
     simulate_fingerprints(sequence, [900.0], 80.0, b1=0.9 * f)
     for f in (1.0, 0.5)
   ]
-  found = simulate_fingerprints(
+  echoes = simulate_fingerprints(
     sequence, [900.0], 80.0, b1=0.9, slice_profile=profile
   )
   expected = 0.75 * parts[0] + 0.25 * parts[1]
-  np.testing.assert_allclose(found, expected, atol=3e-7)
+  np.testing.assert_allclose(echoes, expected, atol=3e-7)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def test_truncation_stays_under_the_bound(name, tolerance):
   exact = simulate_fingerprints(
     sequence, t1, t2, b1=b1, n_states=exact_states(sequence), dtype=np.float64
   )
-  found = simulate_fingerprints(sequence, t1, t2, b1=b1, tolerance=tolerance)
-  error = np.abs(found - exact).max(1) / np.abs(exact).max(1)
+  echoes = simulate_fingerprints(sequence, t1, t2, b1=b1, tolerance=tolerance)
+  error = np.abs(echoes - exact).max(1) / np.abs(exact).max(1)
   assert error.max() <= tolerance
 
 
