@@ -31,43 +31,73 @@ from mrf_jax.workdir.configuration import config_differences
 SHARE = 0.25
 
 
-def clipped_references(subjects, paths, config) -> list[Maps]:
-  """Clipped reference maps of scans of the same sequence.
+@dataclasses.dataclass(frozen=True)
+class LabelledScans:
+  """Scans of one acquisition with reference maps, to train on.
+
+  Attributes:
+    paths: of the subject files.
+    subjects: the scans, without their signals.
+    references: their clipped reference maps.
+  """
+
+  paths: Sequence[str]
+  subjects: Sequence[Subject]
+  references: Sequence[Maps]
+
+  @property
+  def n_voxels(self) -> int:
+    """Voxels of all scans."""
+    return sum(subject.n_voxels for subject in self.subjects)
+
+
+def load_scans(paths: Sequence[str], config: dict) -> LabelledScans:
+  """Loads scans without their signals, and clips their reference maps.
 
   Args:
-    subjects: the scans.
-    paths: of their files, for errors.
-    config: of the model bundle.
+    paths: of the subject files.
+    config: of the model bundle, whose percentiles the maps are clipped to.
 
   Raises:
-    UserError: the scans differ, or one has no reference maps.
+    UserError: a file is damaged, the scans are of different acquisitions, or
+      one has no reference maps.
   """
+  subjects = [load_subject(path, with_signals=False) for path in paths]
   percentiles = config["preprocessing"]["clip_percentiles"]
   check_alike(subjects, paths)
-  return [
+  references = [
     clip_outliers(reference_of(subject, path), percentiles=percentiles)
     for subject, path in zip(subjects, paths, strict=True)
   ]
+  return LabelledScans(paths, subjects, references)
 
 
 def adapted_model(
-  model: Model, scan: Subject, paths: Sequence[str]
+  model: Model, scans: LabelledScans
 ) -> tuple[Model, list[str]]:
-  """The model with which training on such scans starts, and what changes.
+  """The model as the fine-tuning starts, adapted to the scans' acquisition.
+
+  Temporal components are computed from the scans if they are of another
+  acquisition than the model's.
+
+  Args:
+    model: the trained network.
+    scans: to train on.
 
   Returns:
-    The model, and sentences on what differs from the given one.
+    The model, and what was changed, in words; empty if nothing was.
   """
+  scan = scans.subjects[0]
   difference = scan.acquisition.difference(model.acquisition)
   if difference is None:
     return model, []
-  own, expected = difference
-  changes = [f"another scan than the model's: {own}, not {expected}"]
+  of_scan, of_model = difference
+  changes = [f"another scan than the model's: {of_scan}, not {of_model}"]
   basis = model.basis
   if basis is not None:
     rank = basis.shape[1]
     basis = temporal_basis(
-      sum(gram_matrix(_signals_of(path)) for path in paths), rank=rank
+      sum(gram_matrix(_signals_of(path)) for path in scans.paths), rank=rank
     ).astype(np.complex64)
     changes.append(f"its {rank} temporal components are computed again")
   elif scan.n_windows != model.acquisition.n_windows:
@@ -119,8 +149,7 @@ def finetune_checkpoints(
   folder: pathlib.Path,
   options: TrainingOptions,
   source: str,
-  paths: Sequence[str],
-  references: Sequence[Maps],
+  scans: LabelledScans,
 ) -> CheckpointFolder:
   """Folder of the checkpoints of a fine-tuning.
 
@@ -128,18 +157,17 @@ def finetune_checkpoints(
     folder: of the checkpoints.
     options: of the training.
     source: path of the model bundle that is fine-tuned.
-    paths: of the subject files.
-    references: clipped reference maps of the subjects.
+    scans: to train on.
   """
   digest = hashlib.sha256()
-  for maps in references:
+  for maps in scans.references:
     digest.update(maps.stack().tobytes())
   return CheckpointFolder(
     folder,
     config={
       **dataclasses.asdict(options),
       "model": str(source),
-      "subjects": [str(path) for path in paths],
+      "subjects": [str(path) for path in scans.paths],
       "references": digest.hexdigest(),
     },
     differences=lambda stored, asked: config_differences(
@@ -151,19 +179,15 @@ def finetune_checkpoints(
 
 def train_further(
   model: Model,
-  subjects: Sequence[Subject],
-  paths: Sequence[str],
-  references: Sequence[Maps],
+  scans: LabelledScans,
   options: TrainingOptions,
   checkpoints: CheckpointFolder,
 ) -> tuple[TrainedFold, dict[int, np.ndarray]]:
-  """Trains a network on all of the subjects, from its own weights.
+  """Trains a network on all of the scans, from its own weights.
 
   Args:
     model: the trained network.
-    subjects: the scans, without their signals.
-    paths: of their files.
-    references: their clipped reference maps.
+    scans: to train on.
     options: of the training.
     checkpoints: folder of the checkpoints.
 
@@ -177,11 +201,10 @@ def train_further(
     if "watched_mae" in metrics:
       errors[epoch] = metrics["watched_mae"][0, 0]
 
-  signals = _normalised(model, subjects[0].n_windows, paths)
-  masks = [subject.mask for subject in subjects]
+  masks = [subject.mask for subject in scans.subjects]
   (trained,) = train_folds(
     model.network,
-    TrainingData(signals, masks, references),
+    TrainingData(_normalised(model, scans), masks, scans.references),
     options,
     left_out=[NO_SUBJECT],
     start=TrainedFold(model.variables, model.map_range, 0.0),
@@ -191,18 +214,18 @@ def train_further(
   return trained, errors
 
 
-def _normalised(model: Model, n_windows: int, paths: Sequence[str]) -> Signals:
-  """Signals of the subjects, normalised as in reconstruction."""
+def _normalised(model: Model, scans: LabelledScans) -> Signals:
+  """Signals of the scans, normalised as in reconstruction."""
 
   def load(subject: int, left_out: int) -> np.ndarray:
     del left_out
-    signals = _signals_of(paths[subject])
+    signals = _signals_of(scans.paths[subject])
     if model.basis is not None:
       signals = signals @ model.basis
     return normalise_signals(signals, per=model.normalise_signals_per)
 
   if model.basis is None:
-    return Signals(2 * n_windows, load)
+    return Signals(2 * scans.subjects[0].n_windows, load)
   return Signals(
     2 * model.basis.shape[1],
     load,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import (
   load_config,
@@ -20,9 +19,9 @@ from mrf_jax.io.atomic import writing_to
 from mrf_jax.methods.finetune import (
   SHARE,
   adapted_model,
-  clipped_references,
   finetune_checkpoints,
   finetune_options,
+  load_scans,
   train_further,
 )
 from mrf_jax.training.checkpoint import CheckpointFolder, remove_finished
@@ -51,26 +50,24 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
       written then.
   """
   _check_flags(flags)
-  source, paths = flags["model"][0], flags["subjects"]
+  source = flags["model"][0]
   output = pathlib.Path(flags["output"])
   _refuse_existing(output)
   model = load_model(source)
   config = load_config(
     source, sections=("seed", "preprocessing", "training", "precision")
   )
-  subjects = [load_subject(path, with_signals=False) for path in paths]
-  references = clipped_references(subjects, paths, config)
-  model, changes = adapted_model(model, subjects[0], paths)
+  scans = load_scans(flags["subjects"], config)
+  model, changes = adapted_model(model, scans)
   _check_writable(output.parent)
   for change in changes:
     print(f"- {change}")
-  voxels = sum(subject.n_voxels for subject in subjects)
   options = finetune_options(
     config,
     model.method,
     share=1.0 if changes else SHARE,
     before=load_training(source, default={}),
-    voxels=voxels,
+    voxels=scans.n_voxels,
     epochs=flags["epochs"],
     learning_rate=flags["learning_rate"],
   )
@@ -80,12 +77,10 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   # Another run, which has ended since, may have made it.
   _refuse_existing(output)
   checkpoints = finetune_checkpoints(
-    unfinished / model.method, options, source, paths, references
+    unfinished / model.method, options, source, scans
   )
   try:
-    trained, errors = train_further(
-      model, subjects, paths, references, options, checkpoints
-    )
+    trained, errors = train_further(model, scans, options, checkpoints)
   except BaseException:
     if not checkpoints.steps(NO_SUBJECT):
       _remove(unfinished, checkpoints)
@@ -98,16 +93,17 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
       "seconds": trained.seconds,
       "left_out": None,
       "from": str(source),
-      "subjects": [subject.subject for subject in subjects],
+      "subjects": [subject.subject for subject in scans.subjects],
       "epochs": options.epochs,
       "learning_rate": options.learning_rate,
-      "voxels": voxels,
+      "voxels": scans.n_voxels,
     },
   )
   _remove(unfinished, checkpoints)
   print(
     f"Trained      {model.method}, {options.epochs} epochs on "
-    f"{len(subjects)} subjects, {voxels:,} voxels, {trained.seconds:.0f} s"
+    f"{len(scans.paths)} subjects, {scans.n_voxels:,} voxels, "
+    f"{trained.seconds:.0f} s"
   )
   _print_errors(errors)
   print(f"Model        {output}")
