@@ -45,8 +45,8 @@ from mrf_jax.matching.dictionary import (
 from mrf_jax.matching.dot_product import best_atoms
 from mrf_jax.matching.groups import best_atoms_of_groups, group_atoms
 from mrf_jax.runtime.memory import PeakMemory
-from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.timing.machine import device_name, measure_rates
 
 try:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.errors import UserError
-from mrf_jax.importing.stored import Stored, open_stored
+from mrf_jax.importing.formats import Stored, open_stored
 
 # Bytes of a series that are in memory at once.
 _PIECE_BYTES = 1 << 26

@@ -10,7 +10,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.kspace.density import check_trajectory, density_weights
 from mrf_jax.kspace.nufft import nufft
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.sliding_window import sliding_window
 
 # Frames of one trajectory that are transformed in one call, at most.
 _TOGETHER = 16

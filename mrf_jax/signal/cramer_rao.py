@@ -5,8 +5,9 @@ from jaxtyping import Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.sequence.acquisition import Acquisition, sliding_window
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import fingerprint_derivatives
 
 # Voxels whose derivatives are in memory at once.

@@ -6,8 +6,8 @@ from jaxtyping import Bool, Complex64, Inexact
 from mrf_jax.kspace import spiral as spirals
 from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import temporal_subspace
 from mrf_jax.simulation.phantom import Phantom

@@ -7,7 +7,8 @@ import numpy as np
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary, build_dictionary, grid_axis
-from mrf_jax.sequence.acquisition import Acquisition, sliding_window
+from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.simulation import tissue
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.phantom import make_phantom

@@ -216,7 +216,7 @@ def _fuzz_here(
       load_subject,
     )
     from mrf_jax.dataset import subject
-    from mrf_jax.importing import stored
+    from mrf_jax.importing import formats
     from mrf_jax.importing.series import open_series
     from mrf_jax.inference import bundle
     from mrf_jax.io import ismrmrd_reader
@@ -228,9 +228,9 @@ def _fuzz_here(
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (columns, pulseq, ismrmrd_reader, stored):
+    for module in (columns, pulseq, ismrmrd_reader, formats):
       module.time_limit = contextlib.nullcontext
-    for module in (columns, ismrmrd_reader, stored, subject):
+    for module in (columns, ismrmrd_reader, formats, subject):
       module.try_file = lambda path, kind: None
 
   def read_series(path):

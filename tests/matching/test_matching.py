@@ -13,9 +13,9 @@ from mrf_jax.matching.dictionary import (
 )
 from mrf_jax.matching.dot_product import best_atoms, match
 from mrf_jax.runtime.memory import PeakMemory
-from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sequence import make_sequence
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from tests.laws import check_scale_and_phase

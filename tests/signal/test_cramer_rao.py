@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sequence import make_sequence
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 

@@ -5,8 +5,8 @@ import pytest
 
 from mrf_jax.kspace import spiral as spirals
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.sequence.acquisition import sliding_window
 from mrf_jax.sequence.schedules import tailored
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import temporal_subspace
 from mrf_jax.simulation.scan import scan_slice

@@ -11,7 +11,7 @@ from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.networks import NETWORKS
-from mrf_jax.sequence.acquisition import sliding_window
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.simulation.scan import scan_slice
 
 MATRIX = 24
