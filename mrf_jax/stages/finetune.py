@@ -24,6 +24,7 @@ from mrf_jax.methods.finetune import (
   load_scans,
   train_further,
 )
+from mrf_jax.stages.flags import require, single_model
 from mrf_jax.training.checkpoint import CheckpointFolder, remove_finished
 from mrf_jax.training.fold_data import NO_SUBJECT
 from mrf_jax.workdir.lock import lock, release
@@ -49,8 +50,8 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
     UserError: something is missing, damaged or does not fit; nothing is
       written then.
   """
-  _check_flags(flags)
-  source = flags["model"][0]
+  require(flags, "model", "subjects", "output")
+  source = single_model(flags)
   output = pathlib.Path(flags["output"])
   _refuse_existing(output)
   model = load_model(source)
@@ -108,16 +109,6 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   _print_errors(errors)
   print(f"Model        {output}")
   return output
-
-
-def _check_flags(flags: dict[str, Any]) -> None:
-  for name in ("model", "subjects", "output"):
-    if not flags[name]:
-      raise UserError(f"--{name} is missing")
-  if len(flags["model"]) > 1:
-    raise UserError(
-      f"--model: {len(flags['model'])} bundles; one is trained at a time"
-    )
 
 
 def _check_writable(folder: pathlib.Path) -> None:

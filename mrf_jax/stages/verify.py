@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from mrf_jax.errors import UserError
+from mrf_jax.stages.flags import require
 from mrf_jax.workdir.manifest import NAME, Manifest, is_recorded
 
 
@@ -18,8 +19,7 @@ def verify_files(options: dict[str, Any]) -> None:
   Raises:
     UserError: see `verify`.
   """
-  if not options["workdir"]:
-    raise UserError("--workdir is missing")
+  require(options, "workdir")
   print(verify(options["workdir"]))
 
 

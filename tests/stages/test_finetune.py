@@ -164,7 +164,10 @@ def test_mistakes_are_named_and_nothing_is_written(smoke, other_scan, tmp_path):
   for given, words in (
     ({"subjects": [subject]}, "--model is missing"),
     ({"model": [model]}, "--subjects is missing"),
-    ({"model": [model, model], "subjects": [subject]}, "one is trained"),
+    (
+      {"model": [model, model], "subjects": [subject]},
+      "only reconstruct accepts several",
+    ),
     ({"model": [model], "subjects": [str(bare)]}, "no reference maps"),
     (
       {"model": [model], "subjects": [subject, other_scan]},
