@@ -107,7 +107,7 @@ def test_table_has_every_cell(smoke):
     assert brain["truth", name] < 0.7 * brain["training_mean", name]
 
 
-def test_truth_table_judges_the_acquired_maps_too(smoke):
+def test_truth_table_has_acquired_maps(smoke):
   with open(smoke / "truth_table.csv", newline="") as file:
     rows = list(csv.DictReader(file))
   assert {r["method"] for r in rows} == {
@@ -126,7 +126,8 @@ def test_truth_table_judges_the_acquired_maps_too(smoke):
   assert errors(rows, "gomez") != errors(table(smoke), "gomez")
 
 
-def test_no_unbiased_method_errs_less_than_the_bound(smoke):
+def test_bound_is_below_dictionary_errors(smoke):
+  """No unbiased method errs less than the bound."""
   with open(smoke / "truth_table.csv", newline="") as file:
     errors = {
       (r["method"], r["map"]): float(r["rmse_mean"])
@@ -138,7 +139,7 @@ def test_no_unbiased_method_errs_less_than_the_bound(smoke):
     assert 0 < errors["bound", name] < errors["dictionary", name]
 
 
-def test_design_shows_what_the_train_can_tell(launch, tmp_path):
+def test_design_shows_the_bounds(launch, tmp_path):
   done = launch(
     "--mode=design",
     "--config=configs/smoke.py",
@@ -198,7 +199,8 @@ def test_differences_are_those_of_the_table(smoke):
     assert float(row["low"]) <= float(row["mean"]) <= float(row["high"])
 
 
-def test_learning_curves_of_training_and_left_out_subjects(smoke):
+def test_learning_curves_have_both_errors(smoke):
+  """Errors of the training subjects and of the left-out one."""
   lines = (smoke / "metrics/metrics.jsonl").read_text().splitlines()
   records = [json.loads(line) for line in lines]
   trained = NETWORKS
@@ -230,7 +232,8 @@ def test_timing_counts_voxels_and_atoms(smoke):
       assert float(row["voxels_per_s"]) == pytest.approx(rate, rel=0.02)
 
 
-def test_simulated_subjects_differ_and_their_maps_are_plausible(smoke):
+def test_simulated_subjects_are_plausible(smoke):
+  """Subjects differ, and their maps are in the range of tissue."""
   one, two = (load_subject(smoke / f"data/subject-0{k}.h5") for k in (0, 1))
   assert one.n_voxels != two.n_voxels
   assert one.maps is not None
@@ -251,7 +254,8 @@ def finished(smoke, tmp_path_factory):
   return workdir
 
 
-def test_again_does_nothing_and_gives_the_same_table(finished, launch):
+def test_finished_run_is_not_repeated(finished, launch):
+  """The same command does nothing and gives the same table."""
   files = [
     p
     for p in finished.rglob("*")
@@ -267,21 +271,23 @@ def test_again_does_nothing_and_gives_the_same_table(finished, launch):
   assert (finished / "table1.csv").read_bytes() == text
 
 
-def test_same_seed_same_table_to_the_last_digit(smoke, launch, tmp_path):
+def test_same_seed_gives_same_table(smoke, launch, tmp_path):
+  """To the last digit."""
   done = launch(SMOKE, f"--workdir={tmp_path / 'run'}")
   assert done.returncode == 0, done.stderr
   again = (tmp_path / "run" / "table1.csv").read_bytes()
   assert again == (smoke / "table1.csv").read_bytes()
 
 
-def test_other_seed_in_the_same_workdir_is_refused(finished, launch):
+def test_workdir_of_another_seed(finished, launch):
   before = (finished / "config.json").read_bytes()
   done = launch(SMOKE, f"--workdir={finished}", "--config.seed=1")
   fails_in_one_line(done, finished, "seed=0", "now 1", "--workdir")
   assert (finished / "config.json").read_bytes() == before
 
 
-def test_missing_maps_are_made_from_the_trained_models(smoke, launch, tmp_path):
+def test_missing_maps_are_made_again(smoke, launch, tmp_path):
+  """From the trained models, which are not trained again."""
   workdir = tmp_path / "run"
   shutil.copytree(smoke, workdir)
   shutil.rmtree(workdir / "maps" / "spatiotemporal")
@@ -295,9 +301,7 @@ def test_missing_maps_are_made_from_the_trained_models(smoke, launch, tmp_path):
   ).read_bytes()
 
 
-def test_networks_can_see_components_and_compute_in_16_bits(
-  smoke, launch, tmp_path
-):
+def test_temporal_components_in_bfloat16(smoke, launch, tmp_path):
   """With the subjects of another run, whose simulation is the same."""
   (tmp_path / "data").mkdir()
   for path in (smoke / "data").iterdir():

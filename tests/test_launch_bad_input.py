@@ -75,7 +75,7 @@ def test_bad_flags_end_with_one_line(launch, tmp_path, flags, words):
     ("report", ["--compare=a", "--output=b"], "--output is not for --compare"),
   ],
 )
-def test_flags_that_a_stage_would_not_heed(launch, mode, flags, words):
+def test_flags_of_other_modes(launch, mode, flags, words):
   fails_in_one_line(launch(f"--mode={mode}", *flags), words)
 
 
@@ -99,7 +99,7 @@ def test_missing_config_and_workdir_are_named(launch, tmp_path):
   fails_in_one_line(done, gone)
 
 
-def test_a_workdir_that_cannot_be_written_is_named(launch, tmp_path):
+def test_unwritable_workdir_is_named(launch, tmp_path):
   blocked = tmp_path / "file"
   blocked.write_text("in the way")
   done = launch(SMOKE, f"--workdir={blocked / 'run'}")
@@ -124,9 +124,8 @@ def damage(how, path: pathlib.Path):
     ("nan", ["remove"]),
   ],
 )
-def test_a_damaged_subject_is_named_and_nothing_written(
-  smoke, launch, tmp_path, how, words
-):
+def test_damaged_subject_is_named(smoke, launch, tmp_path, how, words):
+  """Nothing is written."""
   workdir = tmp_path / "run"
   shutil.copytree(smoke, workdir)
   for name in ("maps", "models"):

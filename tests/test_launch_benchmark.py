@@ -32,7 +32,7 @@ def benchmark(launch, tmp_path_factory):
   return run_benchmark(launch, tmp_path_factory.mktemp("benchmark"), NETWORKS)
 
 
-def test_every_stage_of_every_method_is_timed(benchmark):
+def test_all_stages_are_timed(benchmark):
   check_benchmark(*benchmark, NETWORKS)
 
 
@@ -69,7 +69,8 @@ def check_benchmark(workdir, flags, done, networks):
   assert (workdir / "timing.png").stat().st_size > 10_000
 
 
-def test_timing_csv_begins_with_the_columns_others_rely_on(benchmark):
+def test_first_columns_of_timing_csv(benchmark):
+  """Others rely on these columns."""
   with open(benchmark[0] / "timing.csv", newline="") as file:
     rows = list(csv.DictReader(file))
   assert list(rows[0])[:7] == TIMING_COLUMNS
@@ -148,6 +149,6 @@ def test_bad_reports_are_refused(launch, tmp_path):
   fails_in_one_line(launch("--mode=report", f"--compare={gone}"), gone)
 
 
-def test_a_device_that_is_not_there_is_named(launch_alone, tmp_path):
+def test_unknown_device_is_named(launch_alone, tmp_path):
   done = launch_alone(SMOKE, f"--workdir={tmp_path}", JAX_PLATFORMS="rocm")
   fails_in_one_line(done, "JAX_PLATFORMS=rocm", "no such device")

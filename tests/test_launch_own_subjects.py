@@ -29,9 +29,8 @@ def flags(files, workdir):
   return [SMOKE, f"--config.data.files=({named})", f"--workdir={workdir}"]
 
 
-def test_methods_learn_from_files_and_are_judged_by_them(
-  launch, files, tmp_path
-):
+def test_cross_validation_on_own_files(launch, files, tmp_path):
+  """Methods learn from subject files and are compared with them."""
   run = tmp_path / "run"
   methods = "--config.methods=('spatiotemporal_plus','gomez','dictionary_svd')"
   done = launch(*flags(files, run), methods)
@@ -58,7 +57,7 @@ def test_methods_learn_from_files_and_are_judged_by_them(
   assert config["data"]["n_subjects"] == 2
 
 
-def test_files_that_do_not_do_are_named(launch, files, tmp_path):
+def test_files_that_are_not_valid(launch, files, tmp_path):
   run = tmp_path / "run"
   gone = tmp_path / "gone.h5"
   fails_in_one_line(launch(*flags([files[0], gone], run)), gone)

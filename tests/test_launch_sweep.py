@@ -135,14 +135,15 @@ def test_changes_that_do_not_fit(changes):
     changed(smoke_config.get_config(), changes)
 
 
-def test_against_a_question_that_there_is_not():
+def test_against_an_unknown_question():
   config = smoke_config.get_config()
   config.questions = {"rank": {"base": "", "against": "x", "ways": {"a": ""}}}
   with pytest.raises(UserError, match="rank: against 'x'"):
     list(variants(config))
 
 
-def test_a_networks_own_training_takes_what_all_have():
+def test_network_overrides_training_options():
+  """A network's own section takes every training option."""
   config = smoke_config.get_config()
   found = changed(config, "hoppe.training.epochs=7 training.batch=9")
   assert found.hoppe.training.epochs == 7
@@ -169,7 +170,7 @@ def test_others_lend_only_what_fits(tmp_path, smoke):
     Workdir.existing(tmp_path)
 
 
-def test_a_finished_sweep_is_not_run_again(study, config, launch):
+def test_finished_sweep_is_not_repeated(study, config, launch):
   table = study / "questions/epochs/one/table1.csv"
   model = study / "questions/epochs/one/models/cohen/fold-1/model.json"
   before = table.read_bytes(), model.stat().st_mtime_ns

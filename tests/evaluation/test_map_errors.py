@@ -50,7 +50,7 @@ def test_sums_are_float64():
   assert mae == pytest.approx((1e4 + 199_999e-4) / 200_000, rel=1e-12)
 
 
-def test_non_finite_values_are_counted_by_map():
+def test_non_finite_values_are_counted():
   bad = REFERENCE.t2_ms.copy()
   bad[[0, 2]] = np.nan, np.inf
   with pytest.raises(UserError, match=r"t2_ms: the estimate .* 2 of 4"):

@@ -171,7 +171,8 @@ def test_markdown_layout():
   assert text.endswith("n = 6.\n")
 
 
-def test_best_mean_of_each_cell_is_bold():
+def test_best_mean_is_bold():
+  """Of each cell."""
   first = [("a", "gm", m, 1.0, 0.5, 9.0, 0.5, 6) for m in MAP_NAMES]
   second = [("b", "gm", m, 2.0, 0.1, 8.0, 0.5, 6) for m in MAP_NAMES]
   floor = [("truth", "gm", m, 0.1, 0.1, 0.1, 0.1, 6) for m in MAP_NAMES]

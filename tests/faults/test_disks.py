@@ -52,7 +52,7 @@ def test_a_disk_full_during_training(stages, finished, tmp_path):
   disks.on_a_full_disk(stages["crossval"], tmp_path, expected, size=300_000)
 
 
-def test_files_that_may_not_be_so_large(stages, finished, tmp_path):
+def test_limit_of_file_size(stages, finished, tmp_path):
   expected = simulated(finished)
   disks.with_small_files(stages["simulate"], tmp_path, expected, size=30_000)
 
@@ -109,9 +109,8 @@ def test_each_kind_of_file_is_broken(finished):
   assert len(names) < 50
 
 
-def test_a_broken_map_of_deviations_is_made_again(
-  stages, finished, tmp_path, launch
-):
+def test_broken_map_is_made_again(stages, finished, tmp_path, launch):
+  """A map of standard deviations, which no other map replaces."""
   expected = stages["crossval"].content(finished)
   shutil.copytree(finished / "run", tmp_path / "run")
   how = disks.broken(

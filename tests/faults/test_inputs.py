@@ -38,7 +38,7 @@ def refused(sources, launch, folder, share=None):
   assert not list((folder / "bad").glob("*"))
 
 
-def test_a_share_of_bad_inputs_is_refused(sources, launch, tmp_path):
+def test_some_bad_inputs_are_refused(sources, launch, tmp_path):
   refused(sources, launch, tmp_path, SHARE)
 
 

@@ -40,9 +40,8 @@ def test_killed_many_times(stages, tmp_path, name):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_training_says_so_and_leaves_checkpoints(
-  smoke, tmp_path, number
-):
+def test_stopped_training_leaves_checkpoints(smoke, tmp_path, number):
+  """And says in one line that it was stopped."""
   workdir = tmp_path / "run"
   shutil.copytree(smoke / "data", workdir / "data")
   flags = (

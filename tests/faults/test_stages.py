@@ -85,7 +85,8 @@ def test_half_a_checkpoint_is_found(sound, tmp_path, name):
     stages.check_whole(tmp_path)
 
 
-def test_what_is_missing_may_be_about_to_come(sound, tmp_path):
+def test_missing_results_are_no_damage(sound, tmp_path):
+  """They may be about to be written."""
   shutil.copytree(sound / "run", tmp_path / "run")
   (tmp_path / "run/table1.md").unlink()
   stages.check_whole(tmp_path)

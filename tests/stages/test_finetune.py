@@ -84,7 +84,7 @@ def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   assert int(last) < int(first)
 
 
-def test_it_begins_with_the_networks_own_weights(smoke, tmp_path):
+def test_training_starts_from_the_bundle(smoke, tmp_path):
   source = smoke / "models/spatiotemporal_plus/fold-1"
   out = finetune_files(
     flags(
@@ -154,7 +154,8 @@ def test_it_goes_over_to_another_train(
     reconstruct(before, subject)
 
 
-def test_mistakes_are_named_and_nothing_is_written(smoke, other_scan, tmp_path):
+def test_wrong_input_writes_nothing(smoke, other_scan, tmp_path):
+  """The line names what is wrong."""
   model = str(smoke / "models/cohen/fold-0")
   subject = str(smoke / "data/subject-00.h5")
   bare = tmp_path / "bare.h5"
@@ -229,9 +230,8 @@ def killed(smoke, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("half_removed", [False, True])
-def test_what_a_killed_run_left_beside_its_bundle_goes(
-  killed, tmp_path, half_removed
-):
+def test_leftovers_of_killed_runs_go(killed, tmp_path, half_removed):
+  """Leftovers next to a finished bundle are removed."""
   if half_removed:
     for path in tmp_path.rglob("checkpoint.json"):
       path.unlink()
@@ -254,7 +254,7 @@ def test_checkpoints_of_another_training_stay(killed, smoke, tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
-def test_what_else_lies_in_the_folder_of_a_training_stays(smoke, tmp_path):
+def test_other_files_of_training_stay(smoke, tmp_path):
   """Checkpoints of another network that was to have the name, or a user's."""
   unfinished = tmp_path / "net.training"
   other = unfinished / "cohen/fold--1/step-00000001/checkpoint.json"

@@ -44,9 +44,8 @@ def write_series(kind, folder, images):
 
 
 @pytest.mark.parametrize("kind", ["nii.gz", "mat5", "mat73", "npy"])
-def test_a_round_trip_gives_the_same_signals_and_maps(
-  kind, scan, bundle, tmp_path
-):
+def test_formats_give_the_same_maps(kind, scan, bundle, tmp_path):
+  """A scan in other formats gives the same signals and maps."""
   folder, subject, images = scan
   given = write_series(kind, tmp_path, images)
   if "affine_from" in given:
@@ -121,7 +120,7 @@ def test_all_that_is_written(scan, bundle, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["dictionary", "dictionary_svd"])
-def test_a_dictionary_is_built_for_the_scans_own_train(name, tmp_path):
+def test_dictionary_of_the_scans_sequence(name, tmp_path):
   # Another train than the configuration's, fingerprints that lie on its grid.
   config = smoke_config.get_config()
   options = config.dictionary

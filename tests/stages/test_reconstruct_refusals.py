@@ -23,7 +23,7 @@ def test_files_of_another_hand_are_spared(name, scan, bundle, tmp_path):
   assert [path] == list(tmp_path.iterdir()) and path.read_text() == "mine"
 
 
-def test_what_is_read_is_not_written_over(scan, bundle, tmp_path):
+def test_inputs_are_not_overwritten(scan, bundle, tmp_path):
   given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
   reconstruct_files(flags(model=bundle, **given))
   before = (tmp_path / "t1.nii.gz").read_bytes()
@@ -33,9 +33,8 @@ def test_what_is_read_is_not_written_over(scan, bundle, tmp_path):
   assert (tmp_path / "t1.nii.gz").read_bytes() == before
 
 
-def test_a_run_killed_while_its_files_move_may_be_repeated(
-  scan, bundle, tmp_path
-):
+def test_killed_move_can_be_repeated(scan, bundle, tmp_path):
+  """A run that is killed while its files move can be repeated."""
   given = {"scan": str(scan[0] / "subject.h5"), "output": str(tmp_path)}
   (tmp_path / "t1.nii.gz").write_text("of the killed run")
   unfinished = tmp_path / ".new-999999999@elsewhere"
@@ -119,9 +118,8 @@ MISTAKES = (
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_named_and_nothing_written(
-  mistake, scan, bundle, tmp_path
-):
+def test_wrong_input_writes_nothing(mistake, scan, bundle, tmp_path):
+  """The line names what is wrong."""
   given, words = damaged(scan[0], bundle, tmp_path)[mistake]
   out = tmp_path / "out"
   with pytest.raises(UserError, match=words):
@@ -129,7 +127,7 @@ def test_a_mistake_is_named_and_nothing_written(
   assert not out.exists()
 
 
-def test_a_scan_of_another_window_is_refused(scan, bundle, tmp_path):
+def test_scan_of_another_window(scan, bundle, tmp_path):
   folder, subject, _ = scan
   path = tmp_path / "other.h5"
   shutil.copy(folder / "subject.h5", path)
@@ -143,7 +141,7 @@ def test_a_scan_of_another_window_is_refused(scan, bundle, tmp_path):
     )
 
 
-def test_models_of_other_scans_make_no_ensemble(scan, bundle, tmp_path):
+def test_ensemble_of_different_acquisitions(scan, bundle, tmp_path):
   other = tmp_path / "fold-9"
   shutil.copytree(bundle, other)
   text = json.loads((other / "model.json").read_text())
