@@ -1,8 +1,15 @@
-"""Folders import only from those that stand above them in `LAYERS`."""
+"""The house stays as it is: imports run one way, functions stay short."""
 
 import pathlib
 
-from tests.architecture import LAYERS, circles, imports, imports_that_run_up
+from tests.architecture import (
+  LAYERS,
+  circles,
+  count_lines,
+  functions,
+  imports,
+  imports_that_run_up,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -13,3 +20,10 @@ def test_imports_run_one_way():
   assert not circles(graph)
   parts = {name.split(".")[1] for name in graph if "." in name}
   assert parts == {part for row in LAYERS for part in row}
+
+
+def test_functions_are_short():
+  everything = functions(ROOT)
+  assert not [f for f in everything if f[3] and f[1] > 12]
+  assert not [f for f in everything if f[2] > 80]
+  assert count_lines([ROOT / "launch.py"]) <= 80
