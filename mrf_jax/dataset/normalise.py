@@ -39,8 +39,8 @@ def normalise_signals(
   signals: Complex64[np.ndarray, "voxel frame"],
   *,
   per: str,
-  out: Float32[np.ndarray, "voxel 2T"] | None = None,
-) -> Float32[np.ndarray, "voxel 2T"]:
+  out: Float32[np.ndarray, "voxel channel"] | None = None,
+) -> Float32[np.ndarray, "voxel channel"]:
   """Signals as real numbers of zero mean and unit variance.
 
   Args:

@@ -35,7 +35,7 @@ _TILE = 8
 
 def signal_table(
   signals: Complex64[np.ndarray, "voxel frame"], *, per: str
-) -> Float32[np.ndarray, "block voxel 2T"]:
+) -> Float32[np.ndarray, "block voxel channel"]:
   """Normalised signals in blocks of rows, of which row 0 is zero.
 
   Row 0 stands for voxels outside of the mask, row i for voxel i - 1 within it;
@@ -57,7 +57,7 @@ def signal_table(
 def estimate(
   network: nn.Module,
   variables: Any,
-  table: Float32[AnyArray, "block voxel 2T"],
+  table: Float32[AnyArray, "block voxel channel"],
   mask: Bool[np.ndarray, "slice y x"],
   *,
   reach: int,
@@ -83,7 +83,7 @@ def estimate(
 def estimate_passes(
   network: nn.Module,
   variables: Any,
-  table: Float32[AnyArray, "block voxel 2T"],
+  table: Float32[AnyArray, "block voxel channel"],
   mask: Bool[np.ndarray, "slice y x"],
   *,
   reach: int,

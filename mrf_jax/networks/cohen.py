@@ -38,7 +38,7 @@ class Cohen(nn.Module):
 
   @nn.compact
   def __call__(
-    self, signals: Float[Array, "batch y x 2T"], *, train: bool
+    self, signals: Float[Array, "batch y x channel"], *, train: bool
   ) -> Float[Array, "batch y x maps"]:
     """Normalised maps of every voxel.
 

@@ -48,7 +48,7 @@ class Hoppe(nn.Module):
 
   @nn.compact
   def __call__(
-    self, signals: Float[Array, "batch y x 2T"], *, train: bool
+    self, signals: Float[Array, "batch y x channel"], *, train: bool
   ) -> Float[Array, "batch y x maps"]:
     """Normalised maps of every voxel.
 

@@ -60,7 +60,7 @@ class Spatiotemporal(nn.Module):
     self.maps = ValidConv(self.n_outputs, 1, name="maps")
 
   def __call__(
-    self, signals: Float[Array, "batch y x 2T"], *, train: bool
+    self, signals: Float[Array, "batch y x channel"], *, train: bool
   ) -> Float[Array, "batch y-4 x-4 maps"]:
     """Normalised maps of all voxels whose whole patch is inside the input.
 
@@ -74,7 +74,7 @@ class Spatiotemporal(nn.Module):
     return self.spatial(self.temporal(signals, train=train), train=train)
 
   def temporal(
-    self, signals: Float[Array, "batch y x 2T"], *, train: bool
+    self, signals: Float[Array, "batch y x channel"], *, train: bool
   ) -> Float[Array, "batch y x feature"]:
     """Features of every voxel from its fingerprint alone."""
     x = signals
