@@ -56,7 +56,7 @@ def nearest_rows(
   voxels: Float64[np.ndarray, "4 4"],
   *,
   shape: tuple[int, ...],
-) -> Int32[np.ndarray, "slice y x"]:
+) -> Int32[np.ndarray, "slice_out y_out x_out"]:
   """Row of the nearest masked voxel of a scan, at every voxel of another grid.
 
   Nothing is interpolated: an acquired fingerprint keeps its noise and belongs

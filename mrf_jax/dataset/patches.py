@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Int32
+from jaxtyping import Bool, Int32
 
 from mrf_jax.typing import AnyArray
 
@@ -40,7 +40,7 @@ class VoxelGrid:
     before: int,
     after: int,
     slices: int = 1,
-  ) -> Int32[Array, "centre *slice size size"]:
+  ) -> Int32[AnyArray, "centre *slice size size"]:
     """Rows of the square patch around each centre.
 
     Args:
@@ -76,7 +76,7 @@ def patch_shape(reach: int, slices: int) -> tuple[int, ...]:
 
 
 def make_grid(
-  masks: Sequence[Bool[np.ndarray, "slice y x"]], *, padding: int
+  masks: Sequence[Bool[np.ndarray, "_slice _y _x"]], *, padding: int
 ) -> VoxelGrid:
   """The grid of a table that holds the masked voxels of several subjects.
 

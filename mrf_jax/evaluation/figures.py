@@ -157,7 +157,7 @@ def error_figure(
 
 
 def default_limits(
-  reference: Maps, mask: Bool[np.ndarray, "y x"]
+  reference: Maps, mask: Bool[np.ndarray, "*voxel"]
 ) -> dict[str, float]:
   """Upper ends of the colours, from the reference inside the mask.
 
@@ -166,8 +166,8 @@ def default_limits(
   of fluid, ten times as long, and the brain would be dark.
 
   Args:
-    reference: reference maps, [y, x].
-    mask: voxels that count, [y, x].
+    reference: reference maps, of any shape.
+    mask: voxels that count, of the same shape.
 
   Returns:
     Map name to limit, in the unit of the map.

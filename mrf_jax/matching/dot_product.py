@@ -182,7 +182,7 @@ def real_signals(signals, basis, *, is_complex: bool, precision: str):
 
 
 def best_of_tile(
-  rows: Float32[Array, "2*voxel column"],
+  rows: Float32[Array, "row column"],
   atoms: Float32[Array, "atom column"],
   *,
   precision: str,

@@ -262,7 +262,7 @@ def _search_pairs(groups: Groups, rows, voxels, numbers, so_far):
 @jax.jit
 def _score_tasks(
   groups: Groups,
-  rows: Float32[Array, "2*voxel column"],
+  rows: Float32[Array, "row column"],
   task_group: Int32[Array, "task"],
   task_voxels: Int32[Array, "task pair"],
   n_tasks: Int32[Array, ""],

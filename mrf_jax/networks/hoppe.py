@@ -140,7 +140,7 @@ class TemporalConv(nn.Module):
   @nn.compact
   def __call__(
     self, x: Float[Array, "voxel time channel"]
-  ) -> Float[Array, "voxel time' feature"]:
+  ) -> Float[Array, "voxel time_out feature"]:
     """Output of ⌊(time − size) / stride⌋ + 1 samples."""
     channels, stride = x.shape[-1], self.stride
     kernel = self.param(

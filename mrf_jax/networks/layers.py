@@ -104,7 +104,7 @@ class ValidConv(nn.Module):
   @nn.compact
   def __call__(
     self, x: Float[Array, "batch y x channel"], *, train: bool = True
-  ) -> Float[Array, "batch y x feature"]:
+  ) -> Float[Array, "batch y_out x_out feature"]:
     """Output images, which have `size` − 1 fewer voxels along y and x.
 
     Args:

@@ -67,7 +67,7 @@ class SpatiotemporalPlus(nn.Module):
 
   def __call__(
     self, signals: Float[Array, "batch *slice y x channel"], *, train: bool
-  ) -> Float[Array, "batch y' x' output"]:
+  ) -> Float[Array, "batch y_out x_out output"]:
     """Normalised maps of all voxels whose whole patch is inside the input.
 
     Args:
@@ -92,7 +92,7 @@ class SpatiotemporalPlus(nn.Module):
 
   def spatial(
     self, features: Float[Array, "batch *slice y x feature"], *, train: bool
-  ) -> Float[Array, "batch y' x' output"]:
+  ) -> Float[Array, "batch y_out x_out output"]:
     """Outputs from the features of the voxels around each voxel."""
     x = features
     if self.slices > 1:

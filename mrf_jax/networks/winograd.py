@@ -20,7 +20,7 @@ _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 def convolve(
   x: Float[Array, "batch y x channel"],
   kernel: Float[Array, "size size channel feature"],
-) -> Float[Array, "batch y' x' feature"]:
+) -> Float[Array, "batch y_out x_out feature"]:
   """A convolution with valid padding, in tiles of 2 × 2 outputs.
 
   Inputs d and taps g are read as polynomials along y and along x. The values of

@@ -1,12 +1,12 @@
 """Sliding-window mean over neighbouring frames."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Inexact
 
 
 def sliding_window(
-  frames: Float[np.ndarray, "voxel frame"], *, window: int, stride: int = 1
-) -> Float[np.ndarray, "voxel window"]:
+  frames: Inexact[np.ndarray, "voxel frame"], *, window: int, stride: int = 1
+) -> Inexact[np.ndarray, "voxel window"]:
   """Mean over each window of neighbouring frames ("valid" windows).
 
   Args:

@@ -15,12 +15,12 @@ class SliceProfile:
 
   Attributes:
     flip_factors: flip angle of each sub-slice relative to nominal,
-      [sub-slice]; negative beyond the zeros of a profile.
-    weights: share of each sub-slice, [sub-slice], sum one.
+      [sub_slice]; negative beyond the zeros of a profile.
+    weights: share of each sub-slice, [sub_slice], sum one.
   """
 
-  flip_factors: Float[np.ndarray, "sub-slice"]
-  weights: Float[np.ndarray, "sub-slice"]
+  flip_factors: Float[np.ndarray, "sub_slice"]
+  weights: Float[np.ndarray, "sub_slice"]
 
   def __post_init__(self):
     factors = np.asarray(self.flip_factors, np.float64)
@@ -28,7 +28,7 @@ class SliceProfile:
     if factors.ndim != 1 or not factors.size or factors.shape != weights.shape:
       raise UserError(
         f"slice profile: flip_factors have shape {factors.shape}, weights "
-        f"{weights.shape}; both need [sub-slice]"
+        f"{weights.shape}; both need [sub_slice]"
       )
     for name, values, bad in (
       ("flip_factors", factors, ~np.isfinite(factors)),
