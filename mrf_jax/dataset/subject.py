@@ -1,6 +1,5 @@
 """One scan of one subject, in memory and as an HDF5 file."""
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -20,10 +19,10 @@ from mrf_jax.dataset.subject_file import (
   read_fields,
   write_fields,
 )
-from mrf_jax.errors import UserError, one_line, reason
+from mrf_jax.errors import UserError, reason
 from mrf_jax.io.atomic import check_room, replacing
-from mrf_jax.io.hdf5 import check_links, check_unchanged
-from mrf_jax.io.untrusted import HDF5, trust, try_file
+from mrf_jax.io.hdf5 import check_links, check_unchanged, open_hdf5
+from mrf_jax.io.untrusted import trust
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
 from mrf_jax.sequence.sequence import make_sequence
@@ -132,7 +131,7 @@ def is_subject_file(path: str | os.PathLike) -> bool:
   """
   if os.path.isdir(path) or not h5py.is_hdf5(path):
     return False
-  with _opened(path) as file:
+  with open_hdf5(path) as file:
     return str(file.attrs.get("format")) == FORMAT
 
 
@@ -152,7 +151,7 @@ def load_subject(
   Raises:
     UserError: the file does not exist, is damaged, or is no subject file.
   """
-  with _opened(path) as file:
+  with open_hdf5(path) as file:
     check_links(file)
     subject = Subject(signals=None, **read_fields(file))
     signals = find_dataset(file, "signals", np.complex64)
@@ -163,23 +162,6 @@ def load_subject(
     check_finite("signals", values)
     check_unchanged(signals, values)
     return dataclasses.replace(subject, signals=values)
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> abc.Iterator[h5py.File]:
-  """An HDF5 file, open for reading; errors in the block name the file."""
-  try:
-    try_file(path, HDF5)
-    with h5py.File(path, "r") as file:
-      yield file
-  except UserError as error:
-    raise UserError(f"{path}: {error}") from error
-  except FileNotFoundError as error:
-    raise UserError(f"{path}: there is no such file") from error
-  except (OSError, RuntimeError, ValueError, KeyError) as error:
-    raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
-    ) from error
 
 
 def _n_bytes(subject: Subject) -> int:
