@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from mrf_jax.evaluation.markdown import (
   DECIMALS,
   LABELS,
+  mae_rmse,
   markdown_table,
   table_body,
 )
@@ -136,10 +137,8 @@ def format_calibration(rows: pd.DataFrame) -> str:
   for label in LABELS.values():
     head += [f"{label} RMSE / predicted", "within 1, 2"]
   for row in rows.itertuples():
-    line, digits = (row.tissue, row.method), DECIMALS[row.map]
-    cells[*line, (row.map, "size")] = (
-      f"{row.rmse:.{digits}f} / {row.predicted:.{digits}f}"
-    )
+    line, sizes = (row.tissue, row.method), (row.rmse, row.predicted)
+    cells[*line, (row.map, "size")] = mae_rmse(sizes, row.map)
     cells[*line, (row.map, "share")] = (
       f"{row.within_one:.2f}, {row.within_two:.2f}"
     )

@@ -19,13 +19,13 @@ DECIMALS = {name: decimals for name, (_, _, decimals) in _PRINT.items()}
 ABSENT = "–"
 
 
-def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-  """Markdown table, the first two columns aligned to the left.
+def mae_rmse(errors: Iterable[float], name: str) -> str:
+  """MAE and RMSE of a map, with its decimals."""
+  return " / ".join(f"{error:.{DECIMALS[name]}f}" for error in errors)
 
-  Args:
-    head: text of the heading of each column.
-    body: lines, each as many texts.
-  """
+
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+  """Markdown table, the first two columns aligned to the left."""
   align = [":--", ":--"] + ["--:"] * (len(head) - 2)
   return "\n".join(
     "| " + " | ".join(row) + " |" for row in [head, align, *body]
@@ -63,11 +63,7 @@ def table_body(
 
 
 def column_headings(names: Sequence[str]) -> list[str]:
-  """Headings of the MAE and the RMSE of each map, with its unit.
-
-  Args:
-    names: some of `MAP_NAMES`.
-  """
+  """Headings of the MAE and the RMSE of each map, with its unit."""
   return [
     f"{_PRINT[name][0]} {error} ({_PRINT[name][1]})"
     for name in names
@@ -108,11 +104,6 @@ def paragraphs(*parts: str) -> str:
 
 
 def write_text(text: str, path: str | os.PathLike) -> None:
-  """Writes a text file, complete or not at all.
-
-  Args:
-    text: its content.
-    path: the file, replaced as a whole.
-  """
+  """Writes a text file, complete or not at all."""
   with replacing(path) as temporary:
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")

@@ -26,9 +26,6 @@ _MARGIN = 2  # voxels around the mask
 def viewer_data(results: Sequence[LeftOut]) -> dict:
   """Images, scales and colours for the script of the page.
 
-  Args:
-    results: from `load_results`, at least one.
-
   Returns:
     A dictionary for JSON. `subjects` are the first ones, up to a limit of
     bytes; each has `images` and `scales` by column and map. An image is a PNG
