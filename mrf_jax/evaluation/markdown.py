@@ -1,11 +1,9 @@
 """Markdown tables: headings, decimals, lines by tissue and method."""
 
 import itertools
-import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from mrf_jax.evaluation.tissues import TISSUES
-from mrf_jax.io.atomic import replacing
 
 # Map to its heading, unit and decimals in print.
 _PRINT = {
@@ -77,13 +75,9 @@ def tissue_heading(tissue: str) -> str:
 
 
 def subject_counts(counts: Iterable[tuple[str, int]]) -> str:
-  """Number of subjects in words, by tissue if tissues differ.
+  """Number of subjects in words, such as `6`, `5–6` or `6 (wm), 5 (csf)`.
 
-  Args:
-    counts: tissue and number of subjects of each cell of a table.
-
-  Returns:
-    For example `6`, `5–6` or `6 (wm), 5 (csf)`.
+  Counts are the tissue and the number of subjects of each cell of a table.
   """
   by_tissue: dict[str, set[int]] = {}
   for tissue, n in counts:
@@ -101,9 +95,3 @@ def subject_counts(counts: Iterable[tuple[str, int]]) -> str:
 def paragraphs(*parts: str) -> str:
   """Text of paragraphs, headings and tables, without those that are empty."""
   return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def write_text(text: str, path: str | os.PathLike) -> None:
-  """Writes a text file, complete or not at all."""
-  with replacing(path) as temporary:
-    temporary.write_text(text, encoding="utf-8")

@@ -116,6 +116,12 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     temporary.unlink(missing_ok=True)
 
 
+def write_text(text: str, path: str | os.PathLike) -> None:
+  """Writes a text file, complete or not at all."""
+  with replacing(path) as temporary:
+    temporary.write_text(text, encoding="utf-8")
+
+
 def _check_no_folder(path: pathlib.Path) -> None:
   """Raises `UserError` if a folder has the name of a file."""
   if path.is_dir():

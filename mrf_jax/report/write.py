@@ -8,10 +8,9 @@ import shutil
 import ml_collections
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.markdown import write_text
 from mrf_jax.evaluation.panels import save
 from mrf_jax.experiment.variants import variants
-from mrf_jax.io.atomic import replacing, writing_to
+from mrf_jax.io.atomic import replacing, write_text, writing_to
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import draw_curves
 from mrf_jax.report.html import report_html
