@@ -123,9 +123,6 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
 def is_subject_file(path: str | os.PathLike) -> bool:
   """True if a file is a subject file, rather than one of another format.
 
-  Args:
-    path: an existing file.
-
   Raises:
     UserError: it is a damaged HDF5 file.
   """
@@ -239,12 +236,7 @@ def _check_voxels(name: str, values: np.ndarray, n_voxels: int) -> None:
 
 
 def check_affine(name: str, matrix: np.ndarray) -> None:
-  """Raises `UserError` unless a matrix is an invertible affine one.
-
-  Args:
-    name: name of the matrix, for the error.
-    matrix: should be finite, invertible, [4, 4], with last row 0, 0, 0, 1.
-  """
+  """Raises `UserError` unless a [4, 4] matrix is an invertible affine one."""
   check_shape(name, matrix, (4, 4))
   check_finite(name, matrix)
   if np.any(matrix[3] != (0, 0, 0, 1)) or np.linalg.matrix_rank(matrix) < 4:
@@ -252,15 +244,7 @@ def check_affine(name: str, matrix: np.ndarray) -> None:
 
 
 def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
-  """Checks that all subjects were scanned with the same acquisition.
-
-  Args:
-    subjects: at least one subject.
-    paths: their files, for the error.
-
-  Raises:
-    UserError: the acquisition of a subject is not that of the first.
-  """
+  """Raises `UserError` if a subject's acquisition is not that of the first."""
   first = subjects[0]
   for subject, path in zip(subjects, paths, strict=True):
     difference = subject.acquisition.difference(first.acquisition)
@@ -277,15 +261,7 @@ def without_truth(subject: Subject) -> Subject:
 
 
 def reference_of(subject: Subject, path: str | os.PathLike) -> Maps:
-  """Reference maps of a subject.
-
-  Args:
-    subject: the subject.
-    path: its file, for the error.
-
-  Raises:
-    UserError: the subject has no reference maps.
-  """
+  """Reference maps of a subject; raises `UserError` if it has none."""
   if subject.maps is None:
     raise UserError(f"{path}: has no reference maps")
   return subject.maps
