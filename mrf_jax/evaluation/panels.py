@@ -46,14 +46,7 @@ def panel_grid(
   bars_after: Sequence[int],
   title: str,
 ) -> tuple[Figure, list[list[Axes]], list[list[Axes]]]:
-  """Makes a figure of equal panels, with colour bars after some columns.
-
-  Args:
-    shape: voxels of a panel, (y, x).
-    n_rows: rows of panels.
-    n_columns: columns of panels.
-    bars_after: columns followed by a colour bar, increasing.
-    title: title of the figure, broken into as many lines as it needs.
+  """Makes a figure of panels [y, x], with colour bars after some columns.
 
   Returns:
     The figure, its panels [row][column] and its colour bars [row][bar].

@@ -31,9 +31,6 @@ _COLUMNS = (*_KEY, "bias", "deviation", "n_voxels")
 def agreements(results: Sequence[LeftOut]) -> pd.DataFrame:
   """Computes bias and spread of every method, tissue, map and subject.
 
-  Args:
-    results: left-out subjects, see `load_results`.
-
   Returns:
     A row for each of them: `bias`, mean of estimate − reference, unit of the
     map; `deviation`, standard deviation of these differences; `n_voxels`, their

@@ -26,12 +26,7 @@ _RMSE = 1
 
 
 def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
-  """Sections of the questions that a sweep has run variants of.
-
-  Args:
-    record: from `study_record`.
-    notes: text written by hand for a section, by the section's name.
-  """
+  """Sections of the questions in a record, with notes by hand, in Markdown."""
   parts = []
   questions = record["config"]["questions"]
   files = record["config"]["data"].get("files")
@@ -158,15 +153,7 @@ def _table(
   text: Callable[[str, list], str],
   variants: Sequence[dict],
 ) -> str:
-  """Table with a column for each map in each tissue that a variant has.
-
-  Args:
-    head: headings of the first columns.
-    lines: first cells of each line, and errors of one or several methods.
-    text: gives a cell, from the map and MAE and RMSE of these methods, without
-      those that have no voxels in the tissue.
-    variants: variants whose tissues are the columns.
-  """
+  """Table with a column for each map in each tissue that a variant has."""
   present = {
     tissue
     for variant in variants
@@ -176,9 +163,11 @@ def _table(
   tissues = [tissue for tissue in TISSUES if tissue in present]
   columns = list(itertools.product(tissues, MAP_NAMES))
   body = []
+  # First cells of each line, and the errors of one or several methods.
   for cells, several in lines:
     for tissue, name in columns:
       pairs = (errors.get(tissue, {}).get(name) for errors in several)
+      # Without those that have no voxels in the tissue.
       found = [pair for pair in pairs if pair and not math.isnan(pair[0])]
       cells = [*cells, text(name, found)]
     body.append(cells)
