@@ -60,12 +60,8 @@ def nearest_rows(
   """Row of the nearest masked voxel of a scan, at every voxel of another grid.
 
   Nothing is interpolated: an acquired fingerprint keeps its noise and belongs
-  to the maps of its own voxel.
-
-  Args:
-    mask: masked voxels of the scan.
-    voxels: voxel of the other grid to voxel of the scan, see `voxel_map`.
-    shape: shape of the other grid, [slice, y, x].
+  to the maps of its own voxel. `voxels` maps voxels of the other grid to voxels
+  of the scan, see `voxel_map`.
 
   Returns:
     1 + v for the scan's masked voxel v (in C order), 0 where the nearest voxel

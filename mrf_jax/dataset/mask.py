@@ -43,12 +43,6 @@ def default_mask(
   scan it covers the whole head with its skin: a brain mask made elsewhere is
   better.
 
-  Args:
-    magnitude: mean magnitude of the series.
-
-  Returns:
-    The mask.
-
   Raises:
     UserError: the image shows no object.
   """

@@ -21,15 +21,7 @@ SIGNAL_NORMALISATIONS = ("frame", "subject", "voxel")
 
 
 def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
-  """Maps of one subject, each clipped to its own percentiles.
-
-  Args:
-    maps: [voxel] each.
-    percentiles: lower and upper percentile; the paper's are 0.1 and 99.9.
-
-  Returns:
-    The clipped maps.
-  """
+  """Maps of one subject, each clipped to its percentiles (paper: 0.1, 99.9)."""
   values = maps.stack()
   low, high = np.percentile(values, percentiles, axis=0)
   return Maps.unstack(np.clip(values, low, high).astype(np.float32))
@@ -169,10 +161,6 @@ class MapRange:
   ) -> "MapRange":
     """The range of the training subjects' maps, without the left-out subject.
 
-    Args:
-      training_maps: clipped maps of the training subjects.
-      powers: see `to_scale`.
-
     Raises:
       UserError: a map is constant.
     """
@@ -199,10 +187,6 @@ class MapRange:
 
     To first order they are multiplied by the slope of a map over its output:
     dq/dv = q^(1 - p) / p, or q where p is zero.
-
-    Args:
-      deviations: standard deviations of `values`.
-      values: the network outputs.
     """
     xp = values.__array_namespace__()
     deviations = deviations * (self.high - self.low)

@@ -65,12 +65,7 @@ class VoxelGrid:
 
 
 def patch_shape(reach: int, slices: int) -> tuple[int, ...]:
-  """Shape of the patch for one estimate: (y, x), or (slice, y, x).
-
-  Args:
-    reach: voxels on each side of the centre.
-    slices: number of slices.
-  """
+  """Shape of the patch for one estimate: (y, x), or (slice, y, x)."""
   size = 2 * reach + 1
   return (size, size) if slices == 1 else (slices, size, size)
 

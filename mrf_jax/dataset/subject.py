@@ -1,6 +1,5 @@
 """One scan of one subject, in memory and as an HDF5 file."""
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -20,10 +19,10 @@ from mrf_jax.dataset.subject_file import (
   read_fields,
   write_fields,
 )
-from mrf_jax.errors import UserError, one_line, reason
+from mrf_jax.errors import UserError, reason
 from mrf_jax.io.atomic import check_room, replacing
-from mrf_jax.io.hdf5 import check_links, check_unchanged
-from mrf_jax.io.untrusted import HDF5, trust, try_file
+from mrf_jax.io.hdf5 import check_links, check_unchanged, open_hdf5
+from mrf_jax.io.untrusted import trust
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
 from mrf_jax.sequence.sequence import make_sequence
@@ -124,15 +123,12 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
 def is_subject_file(path: str | os.PathLike) -> bool:
   """True if a file is a subject file, rather than one of another format.
 
-  Args:
-    path: an existing file.
-
   Raises:
     UserError: it is a damaged HDF5 file.
   """
   if os.path.isdir(path) or not h5py.is_hdf5(path):
     return False
-  with _opened(path) as file:
+  with open_hdf5(path) as file:
     return str(file.attrs.get("format")) == FORMAT
 
 
@@ -152,7 +148,7 @@ def load_subject(
   Raises:
     UserError: the file does not exist, is damaged, or is no subject file.
   """
-  with _opened(path) as file:
+  with open_hdf5(path) as file:
     check_links(file)
     subject = Subject(signals=None, **read_fields(file))
     signals = find_dataset(file, "signals", np.complex64)
@@ -163,23 +159,6 @@ def load_subject(
     check_finite("signals", values)
     check_unchanged(signals, values)
     return dataclasses.replace(subject, signals=values)
-
-
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> abc.Iterator[h5py.File]:
-  """An HDF5 file, open for reading; errors in the block name the file."""
-  try:
-    try_file(path, HDF5)
-    with h5py.File(path, "r") as file:
-      yield file
-  except UserError as error:
-    raise UserError(f"{path}: {error}") from error
-  except FileNotFoundError as error:
-    raise UserError(f"{path}: there is no such file") from error
-  except (OSError, RuntimeError, ValueError, KeyError) as error:
-    raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
-    ) from error
 
 
 def _n_bytes(subject: Subject) -> int:
@@ -257,12 +236,7 @@ def _check_voxels(name: str, values: np.ndarray, n_voxels: int) -> None:
 
 
 def check_affine(name: str, matrix: np.ndarray) -> None:
-  """Raises `UserError` unless a matrix is an invertible affine one.
-
-  Args:
-    name: name of the matrix, for the error.
-    matrix: should be finite, invertible, [4, 4], with last row 0, 0, 0, 1.
-  """
+  """Raises `UserError` unless a [4, 4] matrix is an invertible affine one."""
   check_shape(name, matrix, (4, 4))
   check_finite(name, matrix)
   if np.any(matrix[3] != (0, 0, 0, 1)) or np.linalg.matrix_rank(matrix) < 4:
@@ -270,15 +244,7 @@ def check_affine(name: str, matrix: np.ndarray) -> None:
 
 
 def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
-  """Checks that all subjects were scanned with the same acquisition.
-
-  Args:
-    subjects: at least one subject.
-    paths: their files, for the error.
-
-  Raises:
-    UserError: the acquisition of a subject is not that of the first.
-  """
+  """Raises `UserError` if a subject's acquisition is not that of the first."""
   first = subjects[0]
   for subject, path in zip(subjects, paths, strict=True):
     difference = subject.acquisition.difference(first.acquisition)
@@ -295,15 +261,7 @@ def without_truth(subject: Subject) -> Subject:
 
 
 def reference_of(subject: Subject, path: str | os.PathLike) -> Maps:
-  """Reference maps of a subject.
-
-  Args:
-    subject: the subject.
-    path: its file, for the error.
-
-  Raises:
-    UserError: the subject has no reference maps.
-  """
+  """Reference maps of a subject; raises `UserError` if it has none."""
   if subject.maps is None:
     raise UserError(f"{path}: has no reference maps")
   return subject.maps

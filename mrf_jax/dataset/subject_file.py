@@ -28,12 +28,7 @@ TRUE_FIELDS: dict[str, tuple[str, type]] = {
 
 
 def write_fields(subject, file: h5py.File) -> None:
-  """Writes all fields of a subject to an empty file.
-
-  Args:
-    subject: a `Subject` with its signals, whose arrays have the stored types.
-    file: HDF5 file, open for writing.
-  """
+  """Writes all fields of a `Subject`, whose arrays have the stored types."""
   file.attrs["format"] = FORMAT
   file.attrs["version"] = _VERSION
   file.attrs["subject"] = subject.subject
@@ -64,10 +59,7 @@ def write_fields(subject, file: h5py.File) -> None:
 
 
 def read_fields(file: h5py.File) -> dict[str, Any]:
-  """Fields of a `Subject` in a file, except its signals.
-
-  Args:
-    file: HDF5 file, open for reading, without links (see `check_links`).
+  """Fields of a `Subject` in a file without links, except its signals.
 
   Raises:
     UserError: a field is missing or has the wrong type.
@@ -131,11 +123,6 @@ def _read_maps(file: h5py.File, name: str) -> Maps:
 
 def find_dataset(file: h5py.File, name: str, dtype: type) -> h5py.Dataset:
   """A dataset that exists and has the right type; its values are not read.
-
-  Args:
-    file: HDF5 file, open for reading.
-    name: name of the dataset.
-    dtype: type that it needs.
 
   Raises:
     UserError: it is missing, has another type, or claims more values than the

@@ -8,12 +8,7 @@ from mrf_jax.maps import Maps
 
 
 def medians(name: str, maps: Maps) -> str:
-  """Medians of T1, T2 and proton density in one line.
-
-  Args:
-    name: name of the maps, at most eleven letters long.
-    maps: maps of the masked voxels.
-  """
+  """Medians of T1, T2 and proton density in one line after a short name."""
   return (
     f"{name:<12} T1 {np.median(maps.t1_ms):.0f} ms, "
     f"T2 {np.median(maps.t2_ms):.0f} ms, PD {np.median(maps.pd):.3g} (medians)"

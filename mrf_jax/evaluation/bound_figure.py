@@ -23,16 +23,10 @@ def bound_figure(
   tissues: Mapping[str, tuple[float, float]],
   title: str,
 ) -> None:
-  """Draws the least relative standard deviation of T1 and of T2.
+  """Draws the least standard deviation of T1 and of T2, divided by T1 and T2.
 
-  Args:
-    path: PNG file, replaced as a whole.
-    t1_ms: T1 axis with logarithmic steps, ms.
-    t2_ms: T2 axis with logarithmic steps, ms.
-    relative_t1: standard deviation of T1 divided by T1, NaN where undefined.
-    relative_t2: standard deviation of T2 divided by T2, likewise.
-    tissues: name to (T1, T2) of tissues to mark, ms.
-    title: title of the figure.
+  It may be NaN; the axes have logarithmic steps. Tissues to mark are given as
+  (T1, T2), ms.
   """
   figure = Figure(figsize=(10, 4.6), layout="constrained")
   figure.suptitle(title, fontsize=11)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from mrf_jax.evaluation.markdown import (
   DECIMALS,
   LABELS,
+  mae_rmse,
   markdown_table,
   table_body,
 )
@@ -80,11 +81,7 @@ def errors_by_deviation(
 ) -> pd.DataFrame:
   """Errors of voxels that are sorted by their predicted standard deviation.
 
-  Args:
-    estimate: maps, [voxel].
-    deviations: their predicted standard deviations, [voxel].
-    reference: reference maps, [voxel].
-    n_bins: number of bins; their numbers of voxels differ by at most one.
+  Numbers of voxels in the bins differ by at most one.
 
   Returns:
     A row for each map and bin, from the smallest standard deviations to the
@@ -106,11 +103,7 @@ def errors_by_deviation(
 
 
 def format_bins(bins: pd.DataFrame) -> str:
-  """Formats bins in Markdown: predicted standard deviation and error.
-
-  Args:
-    bins: table of `errors_by_deviation`.
-  """
+  """Formats `errors_by_deviation` in Markdown."""
   head = ["voxels"]
   for label in LABELS.values():
     head += [f"{label} predicted", "RMSE"]
@@ -126,20 +119,14 @@ def format_bins(bins: pd.DataFrame) -> str:
 
 
 def format_calibration(rows: pd.DataFrame) -> str:
-  """Formats a calibration in Markdown: error, prediction, shares of voxels.
-
-  Args:
-    rows: table of `calibrate`.
-  """
+  """Formats a table of `calibrate` in Markdown."""
   head = ["tissue", "method"]
-  cells = {}
   for label in LABELS.values():
     head += [f"{label} RMSE / predicted", "within 1, 2"]
+  cells = {}
   for row in rows.itertuples():
-    line, digits = (row.tissue, row.method), DECIMALS[row.map]
-    cells[*line, (row.map, "size")] = (
-      f"{row.rmse:.{digits}f} / {row.predicted:.{digits}f}"
-    )
+    line, sizes = (row.tissue, row.method), (row.rmse, row.predicted)
+    cells[*line, (row.map, "size")] = mae_rmse(sizes, row.map)
     cells[*line, (row.map, "share")] = (
       f"{row.within_one:.2f}, {row.within_two:.2f}"
     )

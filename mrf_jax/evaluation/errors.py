@@ -73,12 +73,7 @@ def expected_errors(
 
   MAE = sqrt(2 / pi) mean(sd),  RMSE = sqrt(mean(sd^2))
 
-  Args:
-    deviations: standard deviations of the estimates, [voxel].
-    masks: tissue to its voxels, [voxel].
-
-  Returns:
-    (tissue, map) to (MAE, RMSE), as `map_errors`.
+  from standard deviations of the estimates, with keys as of `map_errors`.
   """
   errors = {}
   for tissue, mask in masks.items():

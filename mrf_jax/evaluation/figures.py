@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mrf_jax.errors import UserError
+from mrf_jax.evaluation.markdown import LABELS
 from mrf_jax.evaluation.panels import (
   PAPER,
   bounding_box,
@@ -26,7 +27,6 @@ from mrf_jax.maps import MAP_NAMES, Maps
 # Lipari for T1 and Navia for T2 are the colour maps usual in relaxometry.
 COLOURS = {"pd": colormaps["gray"], "t1_ms": cm.lipari, "t2_ms": cm.navia}
 DIFFERENCES = cm.vik
-LABELS = {"pd": "PD (a.u.)", "t1_ms": "T1 (ms)", "t2_ms": "T2 (ms)"}
 
 
 def figure3(
@@ -39,7 +39,6 @@ def figure3(
   title: str,
   limits: Mapping[str, float] | None = None,
   difference_limits: Mapping[str, float] | None = None,
-  margin: int = 2,
 ) -> None:
   """Draws Figure 3 of the paper: reference, methods and a difference.
 
@@ -58,7 +57,6 @@ def figure3(
     difference_limits: map name to the end of the difference's symmetric
       colours. Default: four times the median of |difference|, which is 2.7
       standard deviations of normal errors and robust against fluid.
-    margin: voxels shown around the mask.
 
   Raises:
     UserError: the method is unknown, the mask is empty, or shapes differ.
@@ -69,7 +67,7 @@ def figure3(
       f"the estimates are of {', '.join(estimates)}"
     )
   mask = np.asarray(mask, bool)
-  columns = _cropped({"reference": reference, **estimates}, mask, margin)
+  columns = _cropped({"reference": reference, **estimates}, mask)
   limits = {**default_limits(reference, mask), **(limits or {})}
   difference_limits = difference_limits or {}
 
@@ -107,22 +105,14 @@ def error_figure(
   mask: Bool[np.ndarray, "y x"],
   title: str,
   difference_limits: Mapping[str, float] | None = None,
-  margin: int = 2,
 ) -> None:
   """Draws estimate − reference of every method in one axial slice.
 
   Rows are PD, T1 and T2. A row has the same colours for all methods, so that
   its columns can be compared, and anatomy in an error differs from noise.
 
-  Args:
-    path: PNG file, replaced as a whole.
-    reference: reference maps, [y, x], y increasing to anterior.
-    estimates: method to its maps, [y, x]; columns in this order.
-    mask: voxels that are shown, [y, x].
-    title: title of the figure.
-    difference_limits: map name to the end of its symmetric colours. Default:
-      four times the median of |difference| over all methods.
-    margin: voxels shown around the mask.
+  Arguments are those of `figure3`; by default, `difference_limits` are four
+  times the median of |difference| over all methods.
 
   Raises:
     UserError: there is no method, the mask is empty, or shapes differ.
@@ -130,8 +120,8 @@ def error_figure(
   if not estimates:
     raise UserError("figure: there are no estimates")
   mask = np.asarray(mask, bool)
-  target = _cropped({"reference": reference}, mask, margin)["reference"]
-  columns = _cropped(estimates, mask, margin)
+  target = _cropped({"reference": reference}, mask)["reference"]
+  columns = _cropped(estimates, mask)
   difference_limits = difference_limits or {}
 
   last = len(columns) - 1
@@ -164,13 +154,6 @@ def default_limits(
   PD and T1 end at their 99th percentile. T2 ends at three times its median,
   which is about the T2 of grey and white matter: the 99th percentile is the T2
   of fluid, ten times as long, and the brain would be dark.
-
-  Args:
-    reference: reference maps, of any shape.
-    mask: voxels that count, of the same shape.
-
-  Returns:
-    Map name to limit, in the unit of the map.
   """
   inside = {n: np.asarray(getattr(reference, n))[mask] for n in MAP_NAMES}
   return {
@@ -183,13 +166,7 @@ def default_limits(
 def signal_figure(
   path: str | os.PathLike, image: Complex[np.ndarray, "y x"], *, title: str
 ) -> None:
-  """Draws the magnitude of one complex slice in grey.
-
-  Args:
-    path: PNG file, replaced as a whole.
-    image: the slice, [y, x], y increasing to anterior, arbitrary units.
-    title: title of the figure.
-  """
+  """Draws the magnitude of a slice in grey, y increasing to anterior."""
   magnitude = np.ma.masked_invalid(np.abs(np.asarray(image)))
   height = 4.0 * magnitude.shape[0] / magnitude.shape[1]
   figure = Figure(figsize=(4.9, height + 0.5), facecolor=PAPER)
@@ -203,11 +180,11 @@ def signal_figure(
   save(figure, path)
 
 
-def _cropped(estimates, mask, margin):
+def _cropped(estimates, mask):
   """Masked maps by method and map name, cut to the mask and a margin."""
   if not mask.any():
     raise UserError("figure: the mask of the slice is empty")
-  box = bounding_box(mask, margin)
+  box = bounding_box(mask)
 
   def panel(method, maps, name):
     values = np.asarray(getattr(maps, name), np.float64)

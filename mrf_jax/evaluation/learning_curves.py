@@ -23,14 +23,9 @@ _LABELS = {"training": "training subjects", "left_out": "left-out subject"}
 def learning_curves(
   path: str | os.PathLike, records: Sequence[dict], *, title: str
 ) -> None:
-  """Draws loss and errors in the watched voxels, a row for each network.
+  """Draws loss and errors in the watched voxels from lines of `metrics.jsonl`.
 
-  Thin lines are folds, thick lines their mean.
-
-  Args:
-    path: PNG file, replaced as a whole.
-    records: lines of `metrics.jsonl`, at least one.
-    title: title of the figure.
+  A row is a network, thin lines are folds, thick lines their mean.
   """
   methods = list(dict.fromkeys(record["method"] for record in records))
   figure = Figure(

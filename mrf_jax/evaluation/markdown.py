@@ -1,11 +1,9 @@
 """Markdown tables: headings, decimals, lines by tissue and method."""
 
 import itertools
-import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from mrf_jax.evaluation.tissues import TISSUES
-from mrf_jax.io.atomic import replacing
 
 # Map to its heading, unit and decimals in print.
 _PRINT = {
@@ -19,13 +17,13 @@ DECIMALS = {name: decimals for name, (_, _, decimals) in _PRINT.items()}
 ABSENT = "–"
 
 
-def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-  """Markdown table, the first two columns aligned to the left.
+def mae_rmse(errors: Iterable[float], name: str) -> str:
+  """MAE and RMSE of a map, with its decimals."""
+  return " / ".join(f"{error:.{DECIMALS[name]}f}" for error in errors)
 
-  Args:
-    head: text of the heading of each column.
-    body: lines, each as many texts.
-  """
+
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+  """Markdown table, the first two columns aligned to the left."""
   align = [":--", ":--"] + ["--:"] * (len(head) - 2)
   return "\n".join(
     "| " + " | ".join(row) + " |" for row in [head, align, *body]
@@ -63,11 +61,7 @@ def table_body(
 
 
 def column_headings(names: Sequence[str]) -> list[str]:
-  """Headings of the MAE and the RMSE of each map, with its unit.
-
-  Args:
-    names: some of `MAP_NAMES`.
-  """
+  """Headings of the MAE and the RMSE of each map, with its unit."""
   return [
     f"{_PRINT[name][0]} {error} ({_PRINT[name][1]})"
     for name in names
@@ -81,13 +75,9 @@ def tissue_heading(tissue: str) -> str:
 
 
 def subject_counts(counts: Iterable[tuple[str, int]]) -> str:
-  """Number of subjects in words, by tissue if tissues differ.
+  """Number of subjects in words, such as `6`, `5–6` or `6 (wm), 5 (csf)`.
 
-  Args:
-    counts: tissue and number of subjects of each cell of a table.
-
-  Returns:
-    For example `6`, `5–6` or `6 (wm), 5 (csf)`.
+  Counts are the tissue and the number of subjects of each cell of a table.
   """
   by_tissue: dict[str, set[int]] = {}
   for tissue, n in counts:
@@ -105,14 +95,3 @@ def subject_counts(counts: Iterable[tuple[str, int]]) -> str:
 def paragraphs(*parts: str) -> str:
   """Text of paragraphs, headings and tables, without those that are empty."""
   return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def write_text(text: str, path: str | os.PathLike) -> None:
-  """Writes a text file, complete or not at all.
-
-  Args:
-    text: its content.
-    path: the file, replaced as a whole.
-  """
-  with replacing(path) as temporary:
-    temporary.write_text(text)

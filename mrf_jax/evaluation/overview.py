@@ -7,7 +7,8 @@ import numpy as np
 from cmcrameri import cm
 from jaxtyping import Bool, Float64
 
-from mrf_jax.evaluation.figures import COLOURS, LABELS, default_limits
+from mrf_jax.evaluation.figures import COLOURS, default_limits
+from mrf_jax.evaluation.markdown import LABELS
 from mrf_jax.evaluation.panels import (
   bounding_box,
   colour_bar,
@@ -19,7 +20,6 @@ from mrf_jax.evaluation.panels import (
 from mrf_jax.maps import MAP_NAMES, Maps
 
 _MOST_SLICES = 6
-_MARGIN = 2
 
 
 def overview(
@@ -33,17 +33,9 @@ def overview(
 ) -> None:
   """Draws PD, T1 and T2 of evenly spaced slices.
 
-  Whatever the order of the stored voxels, right by the affine is right in a
-  panel, and anterior (or superior) is up.
-
-  Args:
-    path: PNG file, replaced as a whole.
-    maps: [voxel] each, PD in arbitrary units, times in ms.
-    mask: the voxels, [slice, y, x].
-    affine: voxel index (x, y, slice, 1) to RAS position in mm, [4, 4].
-    title: title of the figure.
-    deviations: standard deviations of the maps, shown in three more rows; or
-      None.
+  Whatever the order of the stored voxels, right by the affine (voxel index to
+  RAS, mm) is right in a panel, and anterior (or superior) is up. Standard
+  deviations of the maps, if any, are shown in three more rows.
   """
   inside = np.flatnonzero(mask.any((1, 2)))
   count = min(_MOST_SLICES, len(inside))
@@ -52,7 +44,7 @@ def overview(
   slices = inside[places.astype(int)]
   upright = _upright(affine)
   upright_mask = upright(mask)
-  box = bounding_box(upright_mask[slices].any(0), _MARGIN)
+  box = bounding_box(upright_mask[slices].any(0))
   rows = [(maps, name, COLOURS[name], LABELS[name]) for name in MAP_NAMES]
   everywhere = np.ones(len(maps.pd), bool)
   ends = list(default_limits(maps, everywhere).values())

@@ -16,37 +16,23 @@ from matplotlib.ticker import MaxNLocator
 from mrf_jax.io.atomic import replacing
 
 PAPER, INK = "black", "white"
+_MARGIN = 2  # voxels around the mask
 _PANEL_IN = 1.7
 _LETTERS_PER_IN = 12  # of the title
 _DPI = 150
 
 
-def bounding_box(
-  mask: Bool[np.ndarray, "y x"], margin: int
-) -> tuple[slice, ...]:
-  """Slices [y, x] of the smallest box around the mask, plus a margin.
-
-  Args:
-    mask: at least one voxel, [y, x].
-    margin: voxels on each side, cut off at the edges of the image.
-  """
+def bounding_box(mask: Bool[np.ndarray, "y x"]) -> tuple[slice, ...]:
+  """Slices [y, x] of the smallest box around the mask, plus a margin."""
   box = []
   for axis in (1, 0):
     inside = np.flatnonzero(mask.any(axis))
-    box.append(slice(max(inside[0] - margin, 0), inside[-1] + margin + 1))
+    box.append(slice(max(inside[0] - _MARGIN, 0), inside[-1] + _MARGIN + 1))
   return tuple(box)
 
 
 def percentile(values, percent: float) -> float:
-  """Percentile of the finite values as the end of colours; at least above 0.
-
-  Args:
-    values: an array, masked or not.
-    percent: from 0 to 100.
-
-  Returns:
-    The percentile, or 1 if it is not above 0.
-  """
+  """Percentile of the finite values as the end of colours; 1 if not above 0."""
   values = np.ma.masked_invalid(values).compressed()
   end = float(np.percentile(values, percent)) if values.size else 0.0
   return end if end > 0 else 1.0
@@ -60,14 +46,7 @@ def panel_grid(
   bars_after: Sequence[int],
   title: str,
 ) -> tuple[Figure, list[list[Axes]], list[list[Axes]]]:
-  """Makes a figure of equal panels, with colour bars after some columns.
-
-  Args:
-    shape: voxels of a panel, (y, x).
-    n_rows: rows of panels.
-    n_columns: columns of panels.
-    bars_after: columns followed by a colour bar, increasing.
-    title: title of the figure, broken into as many lines as it needs.
+  """Makes a figure of panels [y, x], with colour bars after some columns.
 
   Returns:
     The figure, its panels [row][column] and its colour bars [row][bar].

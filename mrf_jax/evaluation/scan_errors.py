@@ -17,9 +17,9 @@ from mrf_jax.evaluation.markdown import (
   markdown_table,
   paragraphs,
   tissue_heading,
-  write_text,
 )
 from mrf_jax.evaluation.table import ERRORS, write_rows
+from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import MAP_NAMES, Maps
 
 Masks = Mapping[str, Bool[np.ndarray, "voxel"]]
@@ -45,11 +45,7 @@ class ScanErrors:
   calibration_text: str
 
   def write(self, folder: pathlib.Path) -> None:
-    """Writes `errors.csv` and `.md`, and `calibration.csv` and `.md`.
-
-    Args:
-      folder: an existing folder.
-    """
+    """Writes `errors.csv` and `.md`, and `calibration.csv` and `.md`."""
     write_rows(self.rows, folder / "errors.csv")
     write_text(paragraphs(f"# {self.title}", self.table), folder / "errors.md")
     if self.calibration is not None:
@@ -68,13 +64,7 @@ def compare_with_reference(
 ) -> ScanErrors:
   """Computes errors of one scan's maps, and how well they were predicted.
 
-  Args:
-    maps: the estimate, [voxel].
-    reference: the reference maps, [voxel].
-    masks: tissue to its voxels.
-    method: name of the method.
-    deviations: its predicted standard deviations, [voxel], or None.
-    about: name of the reference maps, for headings.
+  Headings call the reference maps `about`.
 
   Raises:
     UserError: a value is not finite.

@@ -31,7 +31,7 @@ from mrf_jax.maps import MAP_NAMES
 
 # Reference rows, which do not compete with the methods: `truth` in the table
 # against the acquired maps; `acquired` and `bound` in that against the truth.
-REFERENCE_ROWS = ("training_mean", "truth", "acquired", "bound")
+_REFERENCE_ROWS = ("training_mean", "truth", "acquired", "bound")
 
 ERRORS = ("mae", "rmse")
 _KEY = ["method", "tissue", "map"]
@@ -99,13 +99,9 @@ def _std(values: pd.Series) -> float:
 def write_rows(
   rows: pd.DataFrame, path: str | os.PathLike, float_format: str | None = None
 ) -> None:
-  """Writes a table as CSV, complete or not at all.
+  """Writes any table as CSV, complete or not at all.
 
-  Args:
-    rows: any table.
-    path: the file, replaced as a whole.
-    float_format: of numbers, such as `%.6g`. Default: all digits, so that they
-      can be read back exactly.
+  Without a format, such as `%.6g`, numbers can be read back exactly.
   """
   with replacing(path) as temporary:
     rows.to_csv(
@@ -118,13 +114,7 @@ def write_rows(
 
 
 def read_table(path: str | os.PathLike) -> pd.DataFrame:
-  """Reads a table of `summarise` that `write_rows` has written.
-
-  Args:
-    path: the CSV file.
-
-  Returns:
-    The table, with the same numbers.
+  """Reads a table of `summarise` that `write_rows` has written, unchanged.
 
   Raises:
     UserError: no such file, other columns, or fields that are not numbers.
@@ -144,43 +134,21 @@ def read_table(path: str | os.PathLike) -> pd.DataFrame:
   raise UserError(f"{path}: the columns are not {','.join(COLUMNS)}")
 
 
-def format_markdown(
-  rows: pd.DataFrame,
-  *,
-  title: str,
-  note: str = "",
-  reference_rows: Sequence[str] = REFERENCE_ROWS,
-) -> str:
+def format_markdown(rows: pd.DataFrame, *, title: str, note: str = "") -> str:
   """Formats the paper's Table 1 in Markdown, the best means in bold.
 
-  Args:
-    rows: the table.
-    title: heading.
-    note: paragraph between heading and table.
-    reference_rows: methods that come last and are never in bold.
-
-  Returns:
-    The text, which ends with a newline.
+  The note is a paragraph between heading and table. The reference rows come
+  last and are never in bold.
   """
-  head, body = _grid(rows, reference_rows, bold="**{}**".format)
+  head, body = _grid(rows, bold="**{}**".format)
   return paragraphs(
     f"# {title}", note, markdown_table(head, body), _subjects(rows)
   )
 
 
-def format_text(
-  rows: pd.DataFrame, *, reference_rows: Sequence[str] = REFERENCE_ROWS
-) -> str:
-  """Formats the paper's Table 1 in aligned columns for the screen.
-
-  Args:
-    rows: the table.
-    reference_rows: methods that come last in each tissue.
-
-  Returns:
-    The text, which ends with a newline.
-  """
-  head, body = _grid(rows, reference_rows, bold=str)
+def format_text(rows: pd.DataFrame) -> str:
+  """Formats the paper's Table 1 in aligned columns for the screen."""
+  head, body = _grid(rows, bold=str)
   widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
   lines = []
   for cells in [head, *body]:
@@ -191,16 +159,14 @@ def format_text(
 
 
 def _grid(
-  rows: pd.DataFrame,
-  reference_rows: Sequence[str],
-  bold: Callable[[str], str],
+  rows: pd.DataFrame, bold: Callable[[str], str]
 ) -> tuple[list[str], list[list[str]]]:
   """Headings and lines of the printed table, the best cells through `bold`."""
   rows = rows.sort_values(
-    "method", key=lambda m: m.isin(reference_rows), kind="stable"
+    "method", key=lambda m: m.isin(_REFERENCE_ROWS), kind="stable"
   )
   used = rows[rows["n"] > 0]
-  rivals = used[~used["method"].isin(reference_rows)]
+  rivals = used[~used["method"].isin(_REFERENCE_ROWS)]
   best = rivals.groupby(["tissue", "map"]).min(numeric_only=True)
   cells = {}
   for row in used.itertuples():
@@ -208,7 +174,7 @@ def _grid(
     for error in ERRORS:
       mean, std = getattr(row, f"{error}_mean"), getattr(row, f"{error}_std")
       cell = f"{mean:.{decimals}f} ± {std:.{decimals}f}"
-      if row.method not in reference_rows:
+      if row.method not in _REFERENCE_ROWS:
         is_best = mean == best.at[(row.tissue, row.map), f"{error}_mean"]
         cell = bold(cell) if is_best else cell
       cells[row.tissue, row.method, (row.map, error)] = cell

@@ -27,12 +27,7 @@ def _quiet():
 
 
 def named_leaves(tree, name: str = "") -> dict[str, np.ndarray]:
-  """The arrays of a tree by their paths in it, in the tree's order.
-
-  Args:
-    tree: any pytree of arrays.
-    name: prefix of each path.
-  """
+  """The arrays of a tree by `name` + their paths in it, in the tree's order."""
   pairs, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
     name + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in pairs
@@ -50,21 +45,13 @@ def checksum(leaves: dict[str, np.ndarray]) -> str:
 
 
 def text_checksum(description: dict) -> str:
-  """SHA-256 of a dictionary that is stored as JSON.
-
-  Args:
-    description: the dictionary, without the checksum itself.
-  """
+  """SHA-256 of a dictionary, without the checksum itself, as JSON stores it."""
   text = json.dumps(description, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
 def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  """Writes named arrays to a new folder of this process.
-
-  Args:
-    path: the folder, which does not exist yet.
-    arrays: arrays on the host.
+  """Writes named arrays of the host to a new folder of this process.
 
   Raises:
     Exception: what orbax and the disk raise.
@@ -75,9 +62,6 @@ def save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
 
 def load_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Reads the arrays of a folder that `save_arrays` wrote.
-
-  Args:
-    path: the folder.
 
   Raises:
     Exception: what orbax and NumPy raise for a missing or damaged folder.

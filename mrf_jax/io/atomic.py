@@ -42,14 +42,7 @@ def observe(folder: pathlib.Path, function: _Observer) -> None:
 
 
 def remove(path: str | os.PathLike) -> None:
-  """Removes a file that is no longer true, if it exists.
-
-  Args:
-    path: the file.
-
-  Raises:
-    UserError: a folder has the name.
-  """
+  """Removes a file that is no longer true, if it exists; never a folder."""
   path = pathlib.Path(path)
   _check_no_folder(path)
   if os.path.lexists(path):
@@ -71,12 +64,6 @@ def _call_observer(temporary: pathlib.Path | None, path: pathlib.Path) -> None:
 def writing_to(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Makes a folder for a block that writes to it, and names it in errors.
 
-  Args:
-    folder: where the block writes.
-
-  Yields:
-    The folder, which exists.
-
   Raises:
     UserError: the operating system cannot write there.
   """
@@ -89,17 +76,10 @@ def writing_to(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def check_room(folder: str | os.PathLike, n_bytes: int) -> None:
-  """Raises `OSError` if a file that is to be written will not fit.
+  """Raises `OSError` if a new file of this size in a folder will not fit.
 
   For writers that cannot report a full disk: HDF5 crashes, at the latest when
   the file is closed.
-
-  Args:
-    folder: the folder of the file.
-    n_bytes: bytes that the file will have.
-
-  Raises:
-    OSError: the disk has less room, or files may not be so large.
   """
   limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
   if limit not in (resource.RLIM_INFINITY, -1) and n_bytes > limit:
@@ -117,12 +97,6 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   The temporary name keeps all suffixes, because libraries choose the format
   by them (`.nii.gz`). A failed block leaves the old file as it was. Temporary
   files of killed processes are removed.
-
-  Args:
-    path: the file to write, in a folder that exists.
-
-  Yields:
-    The name to write to.
 
   Raises:
     UserError: a folder has the name.
@@ -142,6 +116,12 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     temporary.unlink(missing_ok=True)
 
 
+def write_text(text: str, path: str | os.PathLike) -> None:
+  """Writes a text file, complete or not at all."""
+  with replacing(path) as temporary:
+    temporary.write_text(text, encoding="utf-8")
+
+
 def _check_no_folder(path: pathlib.Path) -> None:
   """Raises `UserError` if a folder has the name of a file."""
   if path.is_dir():
@@ -156,13 +136,7 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Temporary folder next to `path`, renamed to it when the block succeeds.
 
   A failed block leaves the old folder as it was. Temporary folders of killed
-  processes are removed.
-
-  Args:
-    path: the folder to write; missing folders above it are created.
-
-  Yields:
-    An empty folder to write to.
+  processes are removed, and missing folders above `path` are created.
 
   Raises:
     UserError: a file or a link has the name.
@@ -210,9 +184,6 @@ def replacing_files(
       the new one comes last.
     instead_of: files in the folder that do not belong to the new ones.
 
-  Yields:
-    An empty folder to write to.
-
   Raises:
     UserError: a folder has the name of a file.
   """
@@ -238,11 +209,7 @@ def replacing_files(
 
 
 def is_unfinished(path: pathlib.PurePath) -> bool:
-  """Whether a path is a temporary one of this module, or inside of one.
-
-  Args:
-    path: relative to a folder that is complete.
-  """
+  """Whether a path in a complete folder is, or is in, a temporary one."""
   return any(
     part.startswith((".tmp-", ".new-"))
     or (part.startswith(".") and part.endswith(".tmp"))

@@ -17,16 +17,9 @@ def check_claim(
   itemsize: int,
   held_bytes: int,
 ) -> None:
-  """Raises `UserError` if a header claims more than its file can hold.
+  """Raises `UserError` if a header claims a negative or too large shape.
 
-  Args:
-    name: of the file or of the array in it, for the message.
-    shape: of the values, as the header claims it.
-    itemsize: bytes of one value.
-    held_bytes: the most that the file can hold, unpacked.
-
-  Raises:
-    UserError: the claim is larger, or the shape is not valid.
+  At most `held_bytes` of values, unpacked, fit into the file `name`.
   """
   shape = tuple(map(int, shape))
   claimed = math.prod(shape) * itemsize

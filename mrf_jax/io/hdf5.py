@@ -1,5 +1,6 @@
 """Checks of untrusted HDF5 files: links, claimed sizes, checksums."""
 
+import contextlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -7,25 +8,50 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from mrf_jax.errors import UserError
+from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.claims import COMPRESSION, check_claim
+from mrf_jax.io.untrusted import HDF5, groups, time_limit, try_file
 
 _CHECKSUM = "crc32"
 # How a file refers to a list of variable length: its length and its place.
 _LIST = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
 
-def check_links(file: h5py.File) -> None:
-  """Raises `UserError` if a name in a file is a link.
+@contextlib.contextmanager
+def open_hdf5(
+  path: str | os.PathLike, *, limited: bool = False
+) -> Iterator[h5py.File]:
+  """An untrusted file, open for reading; what its readers raise names it.
 
   Args:
-    file: an open file. Its names are checked two levels deep, which is as deep
-      as subject, ISMRMRD and MATLAB files are read.
+    path: the file.
+    limited: the block must come to an end within `time_limit`.
 
   Raises:
-    UserError: a name is a soft or an external link.
+    UserError: there is no such file, it is damaged, or the block raised it.
   """
-  for group in (file, *_groups(file)):
+  try:
+    try_file(path, HDF5)
+    limit = time_limit(path) if limited else contextlib.nullcontext()
+    with limit, h5py.File(path, "r") as file:
+      yield file
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
+  except FileNotFoundError as error:
+    raise UserError(f"{path}: there is no such file") from error
+  except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    raise UserError(
+      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
+    ) from error
+
+
+def check_links(file: h5py.File) -> None:
+  """Raises `UserError` if a name in a file is a soft or an external link.
+
+  Names are checked two levels deep, which is as deep as subject, ISMRMRD and
+  MATLAB files are read.
+  """
+  for group in groups(file, h5py):
     for name in group:
       link = group.get(name, getlink=True)
       if isinstance(link, h5py.ExternalLink):
@@ -37,21 +63,8 @@ def check_links(file: h5py.File) -> None:
         raise UserError(f"{name} is a link ({link.path!r}), not followed")
 
 
-def _groups(file: h5py.File) -> Iterator[h5py.Group]:
-  """Groups at the first level, without those behind links."""
-  for name in file:
-    link = file.get(name, getlink=True)
-    if isinstance(link, h5py.HardLink) and file.get(name, getclass=True) is (
-      h5py.Group
-    ):
-      yield file[name]
-
-
 def check_dataset(dataset: h5py.Dataset) -> None:
   """Checks, before it is read, that a dataset is what its file can hold.
-
-  Args:
-    dataset: a dataset that is not read yet.
 
   Raises:
     UserError: its values are in other files, or it claims more than this file
@@ -162,27 +175,13 @@ def _stored_elements(dataset: h5py.Dataset, size: int) -> list[np.ndarray]:
 
 
 def write_checked(group: h5py.Group, name: str, values: np.ndarray) -> None:
-  """Writes an array with its checksum, for `check_unchanged`.
-
-  Args:
-    group: a group of a file that is open for writing.
-    name: of the new dataset; missing groups above it are created.
-    values: the array.
-  """
+  """Writes an array with its checksum; missing groups above it are created."""
   dataset = group.create_dataset(name, data=values)
   dataset.attrs[_CHECKSUM] = np.uint32(_checksum(values))
 
 
 def check_unchanged(dataset: h5py.Dataset, values: np.ndarray) -> None:
-  """Raises `UserError` if values are not those that `write_checked` wrote.
-
-  Args:
-    dataset: a dataset, which is not checked if it has no checksum.
-    values: all of its values, as read.
-
-  Raises:
-    UserError: the values do not have the stored checksum.
-  """
+  """Raises `UserError` if a dataset has a checksum that its values have not."""
   stored = dataset.attrs.get(_CHECKSUM)
   if stored is not None and not np.array_equal(stored, _checksum(values)):
     raise UserError(

@@ -17,9 +17,6 @@ def slice_numbers(heads: np.ndarray) -> Int[np.ndarray, "acquisition"]:
 
   Numbers that appear once each, all at one position, count repetitions (as
   KomaMRI does), and are replaced by 0 too.
-
-  Args:
-    heads: acquisition headers.
   """
   names = heads.dtype.names or ()
   zeros = np.zeros(len(heads), int)

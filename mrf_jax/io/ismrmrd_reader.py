@@ -16,10 +16,9 @@ import numpy as np
 from jaxtyping import Complex64, Float32, Float64, Int
 
 from mrf_jax.checks import check_finite
-from mrf_jax.errors import UserError, one_line
-from mrf_jax.io.hdf5 import check_dataset, check_links
+from mrf_jax.errors import UserError
+from mrf_jax.io.hdf5 import check_dataset, check_links, open_hdf5
 from mrf_jax.io.ismrmrd_geometry import affine_of_slices, slice_numbers
-from mrf_jax.io.untrusted import HDF5, time_limit, try_file
 
 # ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
 _NOISE_FLAG = 1 << 18
@@ -81,23 +80,13 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
     UserError: there is no such file, or it is not a sound ISMRMRD file. If an
       acquisition is wrong, the error names it, counted from 0 in the file.
   """
-  try:
-    try_file(path, HDF5)
-    with time_limit(path), h5py.File(path, "r") as file:
-      check_links(file)
-      header = _read_header(file)
-      samples, trajectory, heads = _read_acquisitions(file)
-      affine = affine_of_slices(
-        heads, fov_mm=header["fov_mm"], matrix=header["matrix"]
-      )
-  except UserError as error:
-    raise UserError(f"{path}: {error}") from error
-  except FileNotFoundError as error:
-    raise UserError(f"{path}: there is no such file") from error
-  except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-    raise UserError(
-      f"{path}: not a readable HDF5 file, or cut short ({one_line(error)})"
-    ) from error
+  with open_hdf5(path, limited=True) as file:
+    check_links(file)
+    header = _read_header(file)
+    samples, trajectory, heads = _read_acquisitions(file)
+    affine = affine_of_slices(
+      heads, fov_mm=header["fov_mm"], matrix=header["matrix"]
+    )
   return RawData(
     samples=samples,
     trajectory=trajectory,

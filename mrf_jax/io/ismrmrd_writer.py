@@ -51,11 +51,11 @@ def write_raw_data(
   matrix: int,
   affine: Float[np.ndarray, "4 4"],
   field_strength_t: float,
-  vendor: str = VENDOR,
 ) -> None:
   """Writes the k-space of slices that share one trajectory.
 
-  Each acquisition is one frame of one slice, slice after slice.
+  Each acquisition is one frame of one slice, slice after slice. The vendor is
+  `VENDOR`, which is read as a simulation.
 
   Args:
     path: the file; an old one is replaced.
@@ -64,7 +64,6 @@ def write_raw_data(
     matrix: voxels along x and y.
     affine: voxel index (x, y, slice) to RAS, mm.
     field_strength_t: main magnetic field, tesla.
-    vendor: maker of the scanner; `VENDOR` is read as a simulation.
 
   Raises:
     UserError: the file cannot be written.
@@ -73,7 +72,7 @@ def write_raw_data(
   sizes_mm = np.linalg.norm(steps, axis=1)
   directions = steps / sizes_mm[:, None] * _FROM_RAS
   header = _HEADER.format(
-    vendor=vendor,
+    vendor=VENDOR,
     field_t=field_strength_t,
     n_coils=samples.shape[2],
     proton_hz=round(field_strength_t * _PROTON_HZ_PER_T),

@@ -52,11 +52,7 @@ class MatlabFile:
   variables: dict[str, MatlabVariable]
 
   def check(self, name: str) -> None:
-    """Raises `UserError` if a variable claims more than the file can hold.
-
-    Args:
-      name: of a variable that holds numbers.
-    """
+    """Raises `UserError` if numbers claim more than the file can hold."""
     with _naming(self.path):
       if self.is_hdf5:
         with time_limit(self.path), h5py.File(self.path) as file:
@@ -68,13 +64,7 @@ class MatlabFile:
       check_claim(name, variable.shape, variable.dtype.itemsize, held_bytes)
 
   def read(self, name: str) -> np.ndarray:
-    """All values of a variable.
-
-    Args:
-      name: of a variable that holds numbers.
-
-    Returns:
-      The values, in MATLAB's order of axes.
+    """All values of a variable of numbers, in MATLAB's order of axes.
 
     Raises:
       UserError: it is damaged, or claims more than the file can hold.
@@ -91,14 +81,7 @@ class MatlabFile:
         return _in_matlab_order(file[name][()], variable.dtype)
 
   def pieces(self, name: str, step: int) -> Iterator[np.ndarray]:
-    """Values of a variable of a file of version 7.3, some at a time.
-
-    Args:
-      name: of a variable that holds numbers and has an axis.
-      step: indices along the last axis in each piece.
-
-    Yields:
-      The pieces, in MATLAB's order of axes.
+    """Numbers of version 7.3 in pieces of `step` indices along the last axis.
 
     Raises:
       UserError: a piece is damaged.
@@ -112,13 +95,7 @@ class MatlabFile:
 
 
 def open_matlab(path: str | os.PathLike) -> MatlabFile:
-  """A MATLAB file with a description of its variables.
-
-  Args:
-    path: a file of any version.
-
-  Returns:
-    The file, whose values are not read yet.
+  """A MATLAB file of any version with a description of its variables.
 
   Raises:
     UserError: there is no such file, it is damaged, or a name in it is a link.

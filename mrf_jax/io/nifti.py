@@ -122,13 +122,7 @@ def read_volume(
 def read_place(
   path: str | os.PathLike,
 ) -> tuple[tuple[int, ...], Float[np.ndarray, "4 4"]]:
-  """Reads the shape and the affine of a NIfTI file, but not its values.
-
-  Args:
-    path: see `read_volume`.
-
-  Returns:
-    The shape, and the affine: voxel index to RAS in mm, [4, 4].
+  """Reads the shape and the affine (RAS, mm) of a file, but not its values.
 
   Raises:
     UserError: the file is missing, or its header damaged.
@@ -204,10 +198,6 @@ def open_nifti(
 def read_to_end(stream: Bytes, path: str | os.PathLike) -> None:
   """Reads what follows the values, so that gzip compares its checksum.
 
-  Args:
-    stream: a stream at the end of the last value.
-    path: of the file, for messages.
-
   Raises:
     UserError: so much follows that the header cannot be true.
   """
@@ -252,13 +242,7 @@ def same_places(
   affine: Float[np.ndarray, "4 4"],
   other: Float[np.ndarray, "4 4"],
 ) -> bool:
-  """Whether two affines give the voxels of a grid the same positions.
-
-  Args:
-    shape: voxels along x, y and slices.
-    affine: voxel index to RAS, mm.
-    other: the second affine, voxel index to RAS, mm.
-  """
+  """Whether two affines give voxels (x, y, slice) the same positions in mm."""
   corners = np.stack(np.meshgrid(*((0, n - 1) for n in shape)), -1)
   positions, other_positions = (
     nibabel.affines.apply_affine(a, corners.reshape(-1, 3))

@@ -76,11 +76,7 @@ def try_file(path: str | os.PathLike, kind: str) -> None:
 
 
 def trust(path: str | os.PathLike) -> None:
-  """Spares a file the trial because this process itself has written it.
-
-  Args:
-    path: the complete file.
-  """
+  """Spares a file the trial because this process itself has completed it."""
   identity = _identity(path)
   if identity is not None:
     _sound.add(identity)
@@ -130,13 +126,7 @@ def _open(kind: str, library: Any, path: str) -> None:
     library.loadmat(path)
     return
   with library.File(path) as file:
-    groups = [file]
-    for name in file:
-      if isinstance(file.get(name, getlink=True), library.HardLink) and (
-        file.get(name, getclass=True) is library.Group
-      ):
-        groups.append(file[name])
-    for group in groups:
+    for group in groups(file, library):
       _read_attributes(group)
       for name in group:
         if not isinstance(group.get(name, getlink=True), library.HardLink):
@@ -145,6 +135,16 @@ def _open(kind: str, library: Any, path: str) -> None:
         _read_attributes(item)
         if isinstance(item, library.Dataset) and item.chunks:
           item.id.chunk_iter(lambda chunk: None)
+
+
+def groups(file: Any, h5py: Any) -> Iterator:
+  """A file and its groups at the first level, without those behind links."""
+  yield file
+  for name in file:
+    if isinstance(file.get(name, getlink=True), h5py.HardLink) and (
+      file.get(name, getclass=True) is h5py.Group
+    ):
+      yield file[name]
 
 
 def _read_attributes(item: Any) -> None:

@@ -24,22 +24,12 @@ from mrf_jax.report.results import LeftOut
 # The mean ± this many standard deviations has 95 % of normal differences.
 _LIMITS = 1.96
 _DPI = 110
-COLUMNS = (
-  "method",
-  "tissue",
-  "map",
-  "subject",
-  "bias",
-  "deviation",
-  "n_voxels",
-)
+_KEY = ("method", "tissue", "map", "subject")
+_COLUMNS = (*_KEY, "bias", "deviation", "n_voxels")
 
 
 def agreements(results: Sequence[LeftOut]) -> pd.DataFrame:
   """Computes bias and spread of every method, tissue, map and subject.
-
-  Args:
-    results: left-out subjects, see `load_results`.
 
   Returns:
     A row for each of them: `bias`, mean of estimate − reference, unit of the
@@ -52,10 +42,13 @@ def agreements(results: Sequence[LeftOut]) -> pd.DataFrame:
       for tissue, name in itertools.product(PAPER_TISSUES, MAP_NAMES):
         mask = left_out.tissues[tissue]
         if mask.any():
-          values = _difference(left_out, maps, name)[mask]
-          numbers = values.mean(), values.std(), np.count_nonzero(mask)
+          estimate, reference = (
+            _pooled([m], [mask], name) for m in (maps, left_out.reference)
+          )
+          values = estimate - reference
+          numbers = values.mean(), values.std(), len(values)
           rows.append((method, tissue, name, left_out.number, *numbers))
-  return pd.DataFrame(rows, columns=[*COLUMNS])
+  return pd.DataFrame(rows, columns=[*_COLUMNS])
 
 
 def format_agreements(rows: pd.DataFrame) -> str:
@@ -63,9 +56,6 @@ def format_agreements(rows: pd.DataFrame) -> str:
 
   For each map: the bias, its standard deviation between subjects, and the
   spread within a subject.
-
-  Args:
-    rows: table of `agreements`.
   """
   head = ["tissue", "method"]
   for label in LABELS.values():
@@ -92,15 +82,7 @@ def agreement_figure(
 
   One row for each tissue, all left-out subjects together; darker with more
   voxels. Lines are identity, bias, and the limits that include 95 % of normal
-  differences.
-
-  Args:
-    results: left-out subjects, see `load_results`.
-    method: the method of the estimates.
-    title: title of the figure.
-
-  Returns:
-    A PNG file.
+  differences. Returns a PNG file.
   """
   columns = 2 * len(MAP_NAMES)
   figure = Figure(
@@ -117,8 +99,16 @@ def agreement_figure(
       reference, estimate = (
         _pooled(maps, masks, name) for maps in (references, estimates)
       )
-      _scatter(row[2 * i], reference, estimate, name)
-      _bland_altman(row[2 * i + 1], reference, estimate, name)
+      left, right = row[2 * i : 2 * i + 2]
+      left.set_title(LABELS[name], fontsize=8)
+      left.set_xlabel("reference", fontsize=7)
+      right.set_title(f"Δ {LABELS[name]}", fontsize=8)
+      right.set_xlabel("mean of both", fontsize=7)
+      for axis in (left, right):
+        axis.tick_params(labelsize=6)
+      if reference.size:
+        _scatter(left, reference, estimate)
+        _bland_altman(right, reference, estimate)
     row[0].set_ylabel(f"{tissue_heading(tissue)}\nestimate", fontsize=8)
   buffer = io.BytesIO()
   FigureCanvasAgg(figure)
@@ -138,29 +128,17 @@ def _pooled(
   )
 
 
-def _scatter(
-  axis: Axes, reference: np.ndarray, estimate: np.ndarray, name: str
-) -> None:
+def _scatter(axis: Axes, reference: np.ndarray, estimate: np.ndarray) -> None:
   """Draws estimates over references, with the line of identity."""
-  axis.set_title(LABELS[name], fontsize=8)
-  axis.tick_params(labelsize=6)
-  axis.set_xlabel("reference", fontsize=7)
-  if not reference.size:
-    return
   ends = np.percentile(np.concatenate([reference, estimate]), [0.5, 99.5])
   _density(axis, reference, estimate, (*ends, *ends))
   axis.plot(ends, ends, color="tab:red", linewidth=0.8)
 
 
 def _bland_altman(
-  axis: Axes, reference: np.ndarray, estimate: np.ndarray, name: str
+  axis: Axes, reference: np.ndarray, estimate: np.ndarray
 ) -> None:
   """Draws differences over means, with bias and limits of agreement."""
-  axis.set_title(f"Δ {LABELS[name]}", fontsize=8)
-  axis.tick_params(labelsize=6)
-  axis.set_xlabel("mean of both", fontsize=7)
-  if not reference.size:
-    return
   mean, difference = (estimate + reference) / 2, estimate - reference
   bias, spread = difference.mean(), _LIMITS * difference.std()
   far = np.percentile(np.abs(difference - bias), 99.5)
@@ -188,11 +166,3 @@ def _density(axis: Axes, x: np.ndarray, y: np.ndarray, box) -> None:
     cmap="Blues",
     interpolation="nearest",
   )
-
-
-def _difference(left_out: LeftOut, maps: Maps, name: str) -> np.ndarray:
-  """Estimate − reference of one map, [voxel], its unit."""
-  estimate, reference = (
-    np.asarray(getattr(m, name), np.float64) for m in (maps, left_out.reference)
-  )
-  return estimate - reference

@@ -1,8 +1,9 @@
 """Results of a sweep in Markdown, one section for each question."""
 
+import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from mrf_jax.evaluation.markdown import (
   ABSENT,
   DECIMALS,
   HEADINGS,
+  mae_rmse,
   markdown_table,
   tissue_heading,
 )
@@ -24,15 +26,7 @@ _RMSE = 1
 
 
 def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
-  """Sections of the questions that a sweep has run variants of.
-
-  Args:
-    record: from `study_record`.
-    notes: text written by hand for a section, by the section's name.
-
-  Returns:
-    Headings, tables and paragraphs.
-  """
+  """Sections of the questions in a record, with notes by hand, in Markdown."""
   parts = []
   questions = record["config"]["questions"]
   files = record["config"]["data"].get("files")
@@ -93,9 +87,7 @@ def _heads(base: str) -> str:
 
 def _error_table(variants: Sequence[dict]) -> str:
   """MAE and RMSE, one line for each method of each variant."""
-  tissues = _tissues(variants)
-  head = ["variant", "method", "steps", "training per fold (s)"]
-  body = []
+  lines = []
   for variant in variants:
     for method, errors in _methods(variant):
       steps = variant["steps"].get(method)
@@ -106,14 +98,13 @@ def _error_table(variants: Sequence[dict]) -> str:
         ABSENT if steps is None else f"{steps:,}",
         ABSENT if seconds is None else f"{seconds / variant['n_folds']:,.0f}",
       ]
-      for tissue, name in _columns(tissues):
-        pair = _pair(errors, tissue, name)
-        digits = DECIMALS[name]
-        cells.append(
-          f"{pair[0]:.{digits}f} / {pair[1]:.{digits}f}" if pair else ABSENT
-        )
-      body.append(cells)
-  return markdown_table([*head, *_headings(tissues)], body)
+      lines.append((cells, [errors]))
+
+  def text(name, pairs):
+    return mae_rmse(pairs[0], name) if pairs else ABSENT
+
+  head = ["variant", "method", "steps", "training per fold (s)"]
+  return _table(head, lines, text, variants)
 
 
 def _relative_table(variants: Sequence[dict]) -> str:
@@ -121,47 +112,67 @@ def _relative_table(variants: Sequence[dict]) -> str:
   (same,) = (
     dict(_methods(variant)) for variant in variants if variant["name"] == SAME
   )
-  tissues = _tissues(variants)
-  body = []
-  for variant in variants:
-    if variant["name"] == SAME:
-      continue
-    for method, errors in _methods(variant):
-      if method not in same:
-        continue
-      cells = [variant["name"], method]
-      for tissue, name in _columns(tissues):
-        changed = _pair(errors, tissue, name)
-        unchanged = _pair(same[method], tissue, name)
-        ratio = ABSENT
-        if changed and unchanged:
-          ratio = f"{changed[_RMSE] / unchanged[_RMSE]:.2f}"
-        cells.append(ratio)
-      body.append(cells)
-  return markdown_table(["variant", "method", *_headings(tissues)], body)
+  lines = [
+    ([variant["name"], method], [errors, same[method]])
+    for variant in variants
+    for method, errors in _methods(variant)
+    if variant["name"] != SAME and method in same
+  ]
+
+  def text(name, pairs):
+    del name
+    if len(pairs) < 2:
+      return ABSENT
+    changed, unchanged = pairs
+    return f"{changed[_RMSE] / unchanged[_RMSE]:.2f}"
+
+  return _table(["variant", "method"], lines, text, variants)
 
 
 def _seed_table(variants: Sequence[dict]) -> str:
   """Mean and spread of each method's RMSE over variants that differ by seed."""
-  tissues = _tissues(variants)
-  methods = [m for variant in variants for m, _ in _methods(variant)]
+  by_method: dict[str, list[dict]] = {}
+  for variant in variants:
+    for method, errors in _methods(variant):
+      by_method.setdefault(method, []).append(errors)
+  lines = [([m, str(len(variants))], errors) for m, errors in by_method.items()]
+
+  def text(name, pairs):
+    if len(pairs) < 2:
+      return ABSENT
+    values, digits = [pair[_RMSE] for pair in pairs], DECIMALS[name]
+    mean, spread = np.mean(values), np.std(values, ddof=1)
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+  return _table(["method", "seeds"], lines, text, variants)
+
+
+def _table(
+  head: list[str],
+  lines: Sequence[tuple[list[str], list[dict]]],
+  text: Callable[[str, list], str],
+  variants: Sequence[dict],
+) -> str:
+  """Table with a column for each map in each tissue that a variant has."""
+  present = {
+    tissue
+    for variant in variants
+    for _, errors in _methods(variant)
+    for tissue in errors
+  }
+  tissues = [tissue for tissue in TISSUES if tissue in present]
+  columns = list(itertools.product(tissues, MAP_NAMES))
   body = []
-  for method in dict.fromkeys(methods):
-    cells = [method, str(len(variants))]
-    for tissue, name in _columns(tissues):
-      pairs = [
-        _pair(dict(_methods(variant)).get(method, {}), tissue, name)
-        for variant in variants
-      ]
-      values = [pair[_RMSE] for pair in pairs if pair]
-      digits = DECIMALS[name]
-      cells.append(
-        f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
-        if len(values) > 1
-        else ABSENT
-      )
+  # First cells of each line, and the errors of one or several methods.
+  for cells, several in lines:
+    for tissue, name in columns:
+      pairs = (errors.get(tissue, {}).get(name) for errors in several)
+      # Without those that have no voxels in the tissue.
+      found = [pair for pair in pairs if pair and not math.isnan(pair[0])]
+      cells = [*cells, text(name, found)]
     body.append(cells)
-  return markdown_table(["method", "seeds", *_headings(tissues)], body)
+  head = [*head, *(f"{tissue_heading(t)} {HEADINGS[n]}" for t, n in columns)]
+  return markdown_table(head, body)
 
 
 def _methods(variant: dict) -> list[tuple[str, dict]]:
@@ -171,32 +182,3 @@ def _methods(variant: dict) -> list[tuple[str, dict]]:
     for method, errors in variant["errors"].items()
     if method not in ("training_mean", "truth")
   ]
-
-
-def _tissues(variants: Sequence[dict]) -> list[str]:
-  """Tissues for which some variant has errors."""
-  present = {
-    tissue
-    for variant in variants
-    for _, errors in _methods(variant)
-    for tissue in errors
-  }
-  return [tissue for tissue in TISSUES if tissue in present]
-
-
-def _columns(tissues: Sequence[str]) -> list[tuple[str, str]]:
-  """Tissue and map of each column of errors."""
-  return [(tissue, name) for tissue in tissues for name in MAP_NAMES]
-
-
-def _headings(tissues: Sequence[str]) -> list[str]:
-  return [
-    f"{tissue_heading(tissue)} {HEADINGS[name]}"
-    for tissue, name in _columns(tissues)
-  ]
-
-
-def _pair(errors: dict, tissue: str, name: str) -> list[float] | None:
-  """MAE and RMSE, or None if the tissue has no voxels."""
-  pair = errors.get(tissue, {}).get(name)
-  return pair if pair and not math.isnan(pair[0]) else None

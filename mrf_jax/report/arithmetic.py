@@ -14,12 +14,6 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
 
   Counted for whole slices, where every layer runs once for each voxel, and for
   direct convolutions, not for fast ones.
-
-  Args:
-    config: an experiment's configuration.
-
-  Returns:
-    Network to its multiply-adds per voxel.
   """
   n_windows = acquisition_of(config).n_windows
   counts = {}

@@ -1,6 +1,5 @@
 """Curves of errors over the noise level, and over training steps."""
 
-import os
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -14,36 +13,19 @@ from matplotlib.ticker import (
 )
 
 from mrf_jax.evaluation.markdown import LABELS
-from mrf_jax.evaluation.panels import save
 from mrf_jax.evaluation.tissues import PAPER_TISSUES
 
 # Number of values of x for which there is room below a panel.
 _MOST_TICKS = 6
-Points = Sequence[tuple[str, float, dict]]
 
 
-def error_curves(
-  path: str | os.PathLike, points: Points, *, label: str, title: str
-) -> None:
-  """Writes the figure of `draw_curves`.
-
-  Args:
-    path: PNG file, replaced as a whole.
-    points: see `draw_curves`.
-    label: label of the x axis.
-    title: title of the figure.
-  """
-  save(draw_curves(points, label=label, title=title), path)
-
-
-def draw_curves(points: Points, *, label: str, title: str) -> Figure:
+def draw_curves(
+  points: Sequence[tuple[str, float, dict]], *, label: str, title: str
+) -> Figure:
   """Draws a panel for each map and tissue, a line for each method.
 
-  Args:
-    points: method, value of x, and errors there: tissue and map to MAE and
-      RMSE; the MAE is drawn.
-    label: label of the x axis.
-    title: title of the figure.
+  Points are a method, a value of x with its `label`, and the errors there:
+  tissue and map to MAE and RMSE, of which the MAE is drawn.
   """
   figure = Figure(figsize=(10.5, 8), layout="constrained")
   figure.suptitle(title, fontsize=11)

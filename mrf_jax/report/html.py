@@ -1,6 +1,5 @@
 """Report as one self-contained HTML file, which needs no connection."""
 
-import csv
 import html
 import json
 import pathlib
@@ -12,6 +11,7 @@ import markdown
 
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report.agreement import agreement_figure
+from mrf_jax.report.record import csv_lines
 from mrf_jax.report.results import LeftOut
 from mrf_jax.report.viewer import data_uri, viewer_data
 
@@ -44,16 +44,10 @@ def report_html(
   config: dict,
   environment: dict,
 ) -> str:
-  """Writes the page with pictures, maps and scripts inside.
+  """Writes the page in Markdown with pictures, maps and scripts inside.
 
-  Args:
-    page: the results in Markdown, see `results_page`.
-    results: left-out subjects, see `load_results`; without them, the page has
-      neither slices nor scatter plots.
-    pictures: folder of the page's relative links to pictures.
-    timing: the workdir's `timing.csv`.
-    config: the experiment's configuration.
-    environment: machine, commit and versions that made the results.
+  Its links to pictures are relative to the folder `pictures`. Without results,
+  the page has neither slices nor scatter plots.
   """
   simulated = bool(results) and all(r.subject.is_simulated for r in results)
   sections = [_markdown(_embedded(page, pictures))]
@@ -132,10 +126,9 @@ def _agreement(results: Sequence[LeftOut], method: str) -> str:
 
 def _timing(path: pathlib.Path) -> str:
   """Table of the columns of `timing.csv` that are not empty."""
-  if not path.exists():
+  rows = csv_lines(path)
+  if not rows:
     return "<p>Not measured.</p>"
-  with open(path, newline="", encoding="utf-8") as file:
-    rows = list(csv.DictReader(file))
   columns = [name for name in rows[0] if any(row[name] for row in rows)]
   lines = [[_number(row[name]) for name in columns] for row in rows]
   return (

@@ -8,8 +8,8 @@ import pandas as pd
 from mrf_jax.evaluation import calibration, differences
 from mrf_jax.evaluation.markdown import (
   ABSENT,
-  DECIMALS,
   column_headings,
+  mae_rmse,
   markdown_table,
   paragraphs,
   tissue_heading,
@@ -31,12 +31,9 @@ _Errors = Mapping[tuple[str, str, str], tuple[float, float]]
 
 
 def results_page(record: dict, notes: Mapping[str, str]) -> str:
-  """Writes the page.
+  """Writes the page of a study's record.
 
-  Args:
-    record: record of a study, see `study_record`.
-    notes: section to paragraphs that a person wrote about it; `intro` is the
-      first.
+  The notes are paragraphs by hand for each section; `intro` is the first.
   """
   rows = rows_of(record["table1"])
   truth = rows_of(record["truth_table"])
@@ -78,7 +75,9 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     _thresholds(record),
     notes.get("thresholds", ""),
     *answers(record, notes),
-    _missing(record),
+    "## Not run\n\n" + ", ".join(record["missing"])
+    if record["missing"]
+    else "",
   ]
   return paragraphs(*(section.strip() for section in sections))
 
@@ -145,16 +144,6 @@ def _ranking(errors: _Errors) -> str:
   )
 
 
-def _cells(errors: _Errors, method: str, tissue: str) -> list[str]:
-  """MAE / RMSE of each map."""
-  cells = []
-  for name in MAP_NAMES:
-    mae, rmse = errors[method, tissue, name]
-    digits = DECIMALS[name]
-    cells.append(f"{mae:.{digits}f} / {rmse:.{digits}f}")
-  return cells
-
-
 def _paper_errors(errors: _Errors) -> str:
   """Errors next to those of the paper."""
   head = ["tissue", "method"]
@@ -166,13 +155,13 @@ def _paper_errors(errors: _Errors) -> str:
       if (method, tissue, "pd") not in errors:
         continue
       values = paper.TABLE_1[tissue, method]
-      theirs = [
-        f"{values[2 * i]:g} / {values[2 * i + 1]:g}"
-        for i in range(len(MAP_NAMES))
-      ]
-      pairs = zip(_cells(errors, method, tissue), theirs, strict=True)
-      cells = [cell for pair in pairs for cell in pair]
-      body.append([tissue_heading(tissue), method, *cells])
+      cells = [tissue_heading(tissue), method]
+      for i, name in enumerate(MAP_NAMES):
+        cells += [
+          mae_rmse(errors[method, tissue, name], name),
+          f"{values[2 * i]:g} / {values[2 * i + 1]:g}",
+        ]
+      body.append(cells)
   return markdown_table(head, body)
 
 
@@ -291,8 +280,8 @@ def _thresholds(record: dict) -> str:
       cells = [tissue_heading(tissue), method]
       for table in errors.values():
         for name in ("t1_ms", "t2_ms"):
-          mae, rmse = table[method, tissue, name]
-          cells.append(ABSENT if math.isnan(mae) else f"{mae:.1f} / {rmse:.1f}")
+          pair = table[method, tissue, name]
+          cells.append(ABSENT if math.isnan(pair[0]) else mae_rmse(pair, name))
       body.append(cells)
   ranges = "; ".join(
     f"{name}: "
@@ -302,10 +291,3 @@ def _thresholds(record: dict) -> str:
   return paragraphs(
     f"MAE / RMSE, ms. T1 in ms, {ranges}.", markdown_table(head, body)
   )
-
-
-def _missing(record: dict) -> str:
-  """Names of the variants without results."""
-  if not record["missing"]:
-    return ""
-  return "## Not run\n\n" + ", ".join(record["missing"])

@@ -93,8 +93,8 @@ def _tables(main: Workdir, config, environment: dict) -> dict:
       name: _table(main.root / f"table1_{name}.csv")
       for name in config.evaluation.other_thresholds_ms
     },
-    "differences": _lines(main.root / "differences.csv"),
-    "calibration": _lines(main.root / "calibration.csv"),
+    "differences": csv_lines(main.root / "differences.csv"),
+    "calibration": csv_lines(main.root / "calibration.csv"),
     "times": _times(main.root),
     "steps": _steps(config, main.root),
     "n_folds": _n_folds(config),
@@ -190,7 +190,7 @@ def _nested(rows: pd.DataFrame) -> dict:
   return nested
 
 
-def _lines(path: pathlib.Path) -> list[dict]:
+def csv_lines(path: pathlib.Path) -> list[dict]:
   """Lines of a CSV file as text; none if there is no such file."""
   if not path.exists():
     return []
@@ -201,7 +201,7 @@ def _lines(path: pathlib.Path) -> list[dict]:
 def _times(root: pathlib.Path) -> dict:
   """Method and stage to seconds."""
   times: dict = {}
-  for line in _lines(root / "timing.csv"):
+  for line in csv_lines(root / "timing.csv"):
     if line["source"] == "crossval":
       stages = times.setdefault(line["method"], {})
       stages[line["stage"]] = float(line["seconds"])
@@ -216,7 +216,7 @@ def _steps(config: ml_collections.ConfigDict, root: pathlib.Path) -> dict:
   """Network to the approximate number of training steps of each fold."""
   steps = {}
   n_folds = _n_folds(config)
-  for line in _lines(root / "timing.csv"):
+  for line in csv_lines(root / "timing.csv"):
     if line["stage"] == "train" and line["source"] == "crossval":
       options = {**config.training, **config[line["method"]].training}
       tile = options["tile"] if options["sampling"] == "tiles" else 1

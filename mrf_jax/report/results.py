@@ -23,7 +23,6 @@ class LeftOut:
   """A left-out subject with its reference maps and every method's maps.
 
   Attributes:
-    number: number of the subject.
     subject: the subject without its signals.
     reference: reference maps, clipped as for the tables.
     tissues: tissue to the mask of its voxels, [voxel].
@@ -39,9 +38,6 @@ class LeftOut:
 
 def load_results(root: str | os.PathLike) -> list[LeftOut]:
   """Loads all left-out subjects and their maps.
-
-  Args:
-    root: workdir of a finished cross-validation.
 
   Returns:
     The left-out subject of each fold; empty if a subject or a map is missing.

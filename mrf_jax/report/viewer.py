@@ -7,12 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from mrf_jax.evaluation.figures import (
-  COLOURS,
-  DIFFERENCES,
-  LABELS,
-  default_limits,
-)
+from mrf_jax.evaluation.figures import COLOURS, DIFFERENCES, default_limits
+from mrf_jax.evaluation.markdown import LABELS
 from mrf_jax.evaluation.panels import bounding_box, percentile
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report.results import LeftOut
@@ -20,14 +16,10 @@ from mrf_jax.report.results import LeftOut
 # Bytes of images in a page; further subjects are left out.
 _MOST_BYTES = 24 << 20
 _LEVELS = 65535  # of 16 bits, in two channels of an image
-_MARGIN = 2  # voxels around the mask
 
 
 def viewer_data(results: Sequence[LeftOut]) -> dict:
   """Images, scales and colours for the script of the page.
-
-  Args:
-    results: from `load_results`, at least one.
 
   Returns:
     A dictionary for JSON. `subjects` are the first ones, up to a limit of
@@ -64,7 +56,7 @@ def viewer_data(results: Sequence[LeftOut]) -> dict:
 def _subject(left_out: LeftOut) -> dict:
   """Images of a subject's maps, cut to its mask, and their colour limits."""
   mask = left_out.subject.mask
-  box = bounding_box(np.any(mask, axis=0), _MARGIN)
+  box = bounding_box(np.any(mask, axis=0))
   images: dict[str, dict[str, str]] = {}
   scales: dict[str, dict[str, list[float]]] = {}
   columns = {"reference": left_out.reference, **left_out.estimates}

@@ -8,10 +8,11 @@ import shutil
 import ml_collections
 
 from mrf_jax.errors import UserError
+from mrf_jax.evaluation.panels import save
 from mrf_jax.experiment.variants import variants
-from mrf_jax.io.atomic import replacing, writing_to
+from mrf_jax.io.atomic import replacing, write_text, writing_to
 from mrf_jax.report.answers import CURVES
-from mrf_jax.report.curves import error_curves
+from mrf_jax.report.curves import draw_curves
 from mrf_jax.report.html import report_html
 from mrf_jax.report.page import results_page
 from mrf_jax.report.record import study_record
@@ -52,34 +53,25 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
     record_files(root, environment(record["config"]))
   with writing_to(output):
     (output / "results").mkdir(exist_ok=True)
-    _copy_pictures(pathlib.Path(root), output / "results")
+    for name in _PICTURES:
+      source = pathlib.Path(root) / name
+      if source.exists():
+        with replacing(output / "results" / name) as path:
+          shutil.copyfile(source, path)
     _draw_curves(record, output / "results")
-    with replacing(output / RECORD) as path:
-      path.write_text(json.dumps(record, indent=0, sort_keys=True) + "\n")
-    with replacing(output / "results.md") as path:
-      path.write_text(page)
-    with replacing(output / "report.html") as path:
-      path.write_text(
-        report_html(
-          page,
-          results,
-          pictures=output,
-          timing=pathlib.Path(root) / "timing.csv",
-          config=record["config"],
-          environment=record["environment"],
-        ),
-        encoding="utf-8",
-      )
+    text = json.dumps(record, indent=0, sort_keys=True) + "\n"
+    write_text(text, output / RECORD)
+    write_text(page, output / "results.md")
+    text = report_html(
+      page,
+      results,
+      pictures=output,
+      timing=pathlib.Path(root) / "timing.csv",
+      config=record["config"],
+      environment=record["environment"],
+    )
+    write_text(text, output / "report.html")
   return page
-
-
-def _copy_pictures(root: pathlib.Path, folder: pathlib.Path) -> None:
-  """Copies the pictures that the workdir has."""
-  for name in _PICTURES:
-    source = root / name
-    if source.exists():
-      with replacing(folder / name) as path:
-        shutil.copyfile(source, path)
 
 
 def _read_record(path: pathlib.Path) -> dict | None:
@@ -95,14 +87,7 @@ def _read_record(path: pathlib.Path) -> dict | None:
 
 
 def read_notes(path: pathlib.Path) -> dict[str, str]:
-  """Reads the text under each heading `## NAME` of a file.
-
-  Args:
-    path: Markdown file.
-
-  Returns:
-    Name of each section to its text; empty if the file does not exist.
-  """
+  """Reads the text under each heading `## NAME`; none without the file."""
   if not path.exists():
     return {}
   _, *parts = ("\n" + path.read_text()).split("\n## ")
@@ -128,9 +113,6 @@ def _draw_curves(record: dict, folder: pathlib.Path) -> None:
         if method != "truth" and x is not None:
           points.append((method, float(x), errors))
     if points:
-      error_curves(
-        folder / f"{question}.png",
-        points,
-        label=label,
-        title=f"Errors against the acquired maps, simulated: {question}",
-      )
+      title = f"Errors against the acquired maps, simulated: {question}"
+      figure = draw_curves(points, label=label, title=title)
+      save(figure, folder / f"{question}.png")

@@ -103,9 +103,6 @@ def leave(code: int) -> NoReturn:
 
   The others notice that its heartbeat stops. They would all end with process
   0, which therefore waits a moment, until they have printed their own errors.
-
-  Args:
-    code: exit status.
   """
   if jax.distributed.is_initialized():
     if is_first():
@@ -134,10 +131,7 @@ def own_share(items: Sequence) -> list:
 
 
 def barrier(name: str) -> None:
-  """Waits until every process has reached this barrier.
-
-  Args:
-    name: name of the barrier, different from that of every other one.
+  """Waits until every process has reached the barrier of this unique name.
 
   Raises:
     UserError: another process has ended.

@@ -9,13 +9,10 @@ import jax
 
 @contextlib.contextmanager
 def profiled(workdir) -> Iterator[None]:
-  """Profiles the block and writes the trace to `WORKDIR/profile`.
+  """Profiles the block and writes the trace to `WORKDIR/profile`, if not None.
 
   TensorBoard's profile plugin opens the folder; Perfetto (ui.perfetto.dev)
   opens its `perfetto_trace.json.gz`.
-
-  Args:
-    workdir: the workdir; None profiles nothing.
   """
   if workdir is None:
     yield

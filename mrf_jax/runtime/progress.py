@@ -17,11 +17,7 @@ def bar(
 ) -> tqdm:
   """A progress bar that appears after a second and disappears at the end.
 
-  Args:
-    items: what the bar iterates over; None for a bar that is updated by hand.
-    total: number of items.
-    text: what is being done, shown in front of the bar.
-    **options: further arguments of `tqdm`.
+  Without items it is updated by hand. Options are further ones of `tqdm`.
   """
   return tqdm(
     items,
@@ -73,13 +69,7 @@ class LiveLine:
     self._bar.close()
 
   def update(self, steps: int, seconds: float, losses: np.ndarray) -> None:
-    """Shows the progress after some more steps.
-
-    Args:
-      steps: steps since the last update.
-      seconds: time that these steps took.
-      losses: mean loss of each fold in this epoch so far.
-    """
+    """Shows `steps` more, and the mean loss of each fold in this epoch."""
     rate = steps * self._estimates / seconds
     epoch = -(-(self._bar.n + steps) // self._per_epoch)  # rounded up
     self._bar.set_postfix_str(

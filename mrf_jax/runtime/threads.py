@@ -11,12 +11,7 @@ from mrf_jax.runtime.progress import progress
 def prefetched(
   function: Callable[[Any], Any], items: Iterable
 ) -> Iterator[Any]:
-  """Yields `function(item)` of each item; the next is computed meanwhile.
-
-  Args:
-    function: called in a thread of its own, with one item.
-    items: the items.
-  """
+  """Yields `function(item)` of each item; a thread computes the next one."""
   with ThreadPoolExecutor(1) as pool:
     following = None
     for item in items:
@@ -35,15 +30,8 @@ def map_threads(
   """`[function(item) for item in items]`, one thread a core.
 
   For work that releases the interpreter lock: compiled JAX calls, NUFFTs and
-  array operations. Results do not depend on the number of threads.
-
-  Args:
-    function: called with one item.
-    items: the items.
-    text: what is being done, for a progress bar; None for no bar.
-
-  Returns:
-    The results in the order of the items.
+  array operations. Results do not depend on the number of threads. With a text
+  there is a progress bar.
   """
   items = list(items)
   with ThreadPoolExecutor(os.cpu_count()) as pool:

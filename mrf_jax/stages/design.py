@@ -11,17 +11,14 @@ from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.bound_figure import bound_figure
-from mrf_jax.evaluation.markdown import (
-  markdown_table,
-  paragraphs,
-  write_text,
-)
+from mrf_jax.evaluation.markdown import markdown_table, paragraphs
 from mrf_jax.evaluation.table import write_rows
 from mrf_jax.experiment.settings import (
   check_values,
   phantom_options,
   simulated_acquisition,
 )
+from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.matching.dictionary import grid_axis
 from mrf_jax.runtime import processes

@@ -13,10 +13,10 @@ from mrf_jax.evaluation.errors import (
   map_errors,
 )
 from mrf_jax.evaluation.learning_curves import learning_curves
-from mrf_jax.evaluation.markdown import paragraphs, write_text
+from mrf_jax.evaluation.markdown import paragraphs
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.io import nifti
-from mrf_jax.io.atomic import remove
+from mrf_jax.io.atomic import remove, write_text
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import METHODS, Study
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds

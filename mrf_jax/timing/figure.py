@@ -14,12 +14,8 @@ def timing_figure(
 ) -> None:
   """Draws the seconds of each method over the atoms of the dictionary, log-log.
 
-  Methods without a dictionary are horizontal lines.
-
-  Args:
-    path: PNG file, replaced as a whole.
-    rows: rows of a `benchmark.json`.
-    title: title of the figure.
+  Rows are those of a `benchmark.json`. Methods without a dictionary are
+  horizontal lines.
   """
   figure = Figure(figsize=(9, 4.8), layout="constrained")
   axis = figure.subplots()

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from mrf_jax.runtime.precision import PRECISIONS
 
+_REPEATS = 7
+
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
@@ -25,11 +27,7 @@ class Rates:
 
 
 def measure_rates(precision: str) -> Rates:
-  """Measures the peak rates of the device that JAX computes on.
-
-  Args:
-    precision: precision of the product, one of `PRECISIONS`.
-  """
+  """Measures the peak rates of the device that JAX computes on."""
   on_cpu = jax.default_backend() == "cpu"
   side = 4096 if on_cpu else 16384
   dtype, products = PRECISIONS[precision]
@@ -66,11 +64,11 @@ def device_name() -> str:
   return jax.devices()[0].device_kind
 
 
-def _fastest(function, argument, repeats: int = 7) -> float:
+def _fastest(function, argument) -> float:
   """Seconds of the fastest of several calls."""
   function(argument).block_until_ready()
   seconds = []
-  for _ in range(repeats):
+  for _ in range(_REPEATS):
     start = time.perf_counter()
     function(argument).block_until_ready()
     seconds.append(time.perf_counter() - start)

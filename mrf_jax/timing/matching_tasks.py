@@ -48,12 +48,8 @@ def dictionary_tasks(
 ) -> Iterator[Task]:
   """Simulation, compression and matching with one size of dictionary.
 
-  Args:
-    config: the experiment's configuration; its `methods` choose the tasks.
-    scene: the scan.
-    n_atoms: least number of atoms; rounded up to axes of equal lengths.
-    rates: peak rates of the machine, from which the voxels of a run follow.
-    seconds: time for the warm runs of a task.
+  `n_atoms` are rounded up to axes of equal lengths. The voxels of a run follow
+  from the machine's peak rates and the seconds for the warm runs of a task.
 
   Yields:
     Tasks. Each must run before the next is asked for, which uses its result.
@@ -122,18 +118,7 @@ def _matching_task(
   seconds: float,
   precision: str,
 ) -> Task:
-  """Matching of evenly spaced voxels, as many as the seconds allow.
-
-  Args:
-    scene: the scan.
-    method: name of the method.
-    stage: name of the stage.
-    search: `match` or `match_groups`.
-    table: the dictionary, or its groups.
-    rates: peak rates of the machine.
-    seconds: time for the warm runs.
-    precision: precision of the matrix products.
-  """
+  """Matching of evenly spaced voxels, as many as the seconds allow."""
   scan = scene.subjects[0]
   dictionary = table if isinstance(table, Dictionary) else table.dictionary
   n_frames, n_columns = scan.n_windows, dictionary.atoms.shape[1]
@@ -182,15 +167,7 @@ def _evenly_spaced(signals, count: int) -> np.ndarray:
 def gomez_tasks(
   config: ml_collections.ConfigDict, scene: Scene
 ) -> Iterator[Task]:
-  """Compression of the scan, alignment of the atlas, and the search.
-
-  Args:
-    config: the experiment's configuration.
-    scene: the scan, and the other heads as atlas.
-
-  Yields:
-    Tasks.
-  """
+  """Compression of the scan, alignment of the other heads, and the search."""
   options = config.gomez
   fixed, *others = scene.subjects
   signals = scene.signals

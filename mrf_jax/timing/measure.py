@@ -22,8 +22,6 @@ class Task:
   """A stage of a method, ready to run.
 
   Attributes:
-    method: name of the method.
-    stage: name of the stage.
     run: runs the stage once, and returns the arrays that must be ready then.
     voxels: voxels that the whole stage estimates or trains on, or None.
     timed: voxels of one run, if it covers a part of them and the time is scaled
@@ -53,19 +51,14 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-  """Measurements of a task.
+  """Measurements of a task, with what `Task` says of it.
 
   Attributes:
-    method: name of the method.
-    stage: name of the stage.
-    precision: precision of the matrix products.
     seconds: median of the warm runs, scaled to the whole stage.
     spread: interquartile range of the warm runs, relative to the median.
     repeats: number of warm runs.
     cold_s: seconds of the first run, with compilation, not scaled.
-    voxels: voxels of the whole stage, or None.
     timed_voxels: voxels of one run.
-    atoms: atoms of the dictionary or atlas, or None.
     gflop: operations of the whole stage, 1e9; or None.
     gbyte: least input and output of the whole stage, 1e9 bytes; or None.
     product_share: share of the measured peak of matrix products, or None.
@@ -104,11 +97,8 @@ class Timing:
 def measure(task: Task, rates: Rates, *, seconds: float) -> Timing:
   """Runs a task once cold, then warm for about the given seconds.
 
-  Args:
-    task: the task.
-    rates: peak rates of the machine.
-    seconds: time for the warm runs; there are at least five, or two of tasks
-      for which five would take more than twice as long.
+  Warm runs are at least five, or two of tasks for which five would take more
+  than twice as long.
   """
   jax.clear_caches()
   gc.collect()

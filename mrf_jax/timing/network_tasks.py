@@ -34,16 +34,7 @@ _BASIS_VOXELS = 8192
 def network_tasks(
   config: ml_collections.ConfigDict, method: str, scene: Scene
 ) -> Iterator[Task]:
-  """Tasks of a network: reconstruction of the scan, and a training step.
-
-  Args:
-    config: the experiment's configuration.
-    method: name of the network.
-    scene: the scan.
-
-  Yields:
-    Tasks.
-  """
+  """Tasks of a network: reconstruction of the scan, and a training step."""
   scan = scene.subjects[0]
   network, reach = make_network(config, method)
   # A step takes as long at every learning rate and with every seed.
@@ -91,17 +82,9 @@ def network_tasks(
 
 
 def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
-  """Counts the operations for the estimate of one voxel.
+  """Operations for the estimate of one voxel, as XLA counts them.
 
-  Args:
-    network: the Flax module.
-    variables: parameters and batch statistics.
-    reach: voxels on each side of a patch's centre.
-    n_channels: real channels of a voxel, 2T.
-
-  Returns:
-    Operations as XLA counts them. Layers over time are counted once, since
-    neighbouring patches share them.
+  Layers over time are counted once, since neighbouring patches share them.
   """
 
   def count(method, shape, channels):

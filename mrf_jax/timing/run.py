@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from mrf_jax.errors import UserError
-from mrf_jax.io.atomic import replacing
+from mrf_jax.io.atomic import write_text
 from mrf_jax.matching.dictionary import (
   check_memory,
   count_atoms,
@@ -34,10 +34,6 @@ def check_benchmark(
 ) -> None:
   """Checks that a configuration can be timed.
 
-  Args:
-    config: the experiment's configuration.
-    acquisition: the pulse sequence and its sliding window.
-
   Raises:
     UserError: an option is out of its range, or the largest dictionary does
       not fit into memory.
@@ -61,18 +57,11 @@ def run_benchmark(
   phantom: dict,
   command: str,
 ) -> str:
-  """Times every stage of every method and writes the comparison's files.
+  """Times every stage of every method, and returns the table in Markdown.
 
-  Args:
-    config: the experiment's configuration.
-    root: the workdir; gets `benchmark.json`, `timing.csv`, `timing.md` and
-      `timing.png`.
-    acquisition: the pulse sequence and its sliding window.
-    phantom: arguments of `make_phantom`.
-    command: command line that started the comparison.
-
-  Returns:
-    The table in Markdown.
+  The workdir gets `benchmark.json`, `timing.csv`, `timing.md` and
+  `timing.png`. `phantom` has the arguments of `make_phantom`; `command` is the
+  command line that started the comparison.
   """
   scene = make_scene(
     acquisition,
@@ -97,26 +86,19 @@ def run_benchmark(
       "machine was not quiet"
     )
   content = _content(config, scene, before, timings, command)
-  with replacing(benchmark_file(root)) as path:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+  write_text(json.dumps(content, indent=1) + "\n", benchmark_file(root))
   return write_files(root, content, config.methods)
 
 
 def write_files(root: pathlib.Path, content: dict, methods) -> str:
-  """Writes `timing.csv`, and table and figure of a `benchmark.json`.
-
-  Args:
-    root: the workdir.
-    content: content of the file.
-    methods: methods of the workdir's configuration.
+  """Writes `timing.csv`, table and figure of a `benchmark.json`'s content.
 
   Returns:
     The table in Markdown.
   """
   write_timing(root, methods)
   text = format_benchmark(content)
-  with replacing(root / "timing.md") as path:
-    path.write_text(text)
+  write_text(text, root / "timing.md")
   scan = content["scan"]
   timing_figure(
     root / "timing.png",
@@ -128,15 +110,9 @@ def write_files(root: pathlib.Path, content: dict, methods) -> str:
 
 
 def same_benchmark(config: ml_collections.ConfigDict, content: dict) -> bool:
-  """Whether a `benchmark.json` is of the same options, code and machine.
-
-  Args:
-    config: the experiment's configuration.
-    content: content of the file.
-  """
-  return content["options"] == _options(config) and content[
-    "machine"
-  ] == _machine(config)
+  """Whether a `benchmark.json` is of the same options, code and machine."""
+  now = _options(config), _machine(config)
+  return (content["options"], content["machine"]) == now
 
 
 def _tasks(config, scene: Scene, rates: Rates) -> Iterator[Task]:

@@ -61,15 +61,8 @@ def make_scene(
 ) -> Scene:
   """Heads whose voxels give the nearest simulated fingerprint, with noise.
 
-  No k-space, no coils, no B1: time does not depend on these.
-
-  Args:
-    acquisition: the pulse sequence and its sliding window.
-    seed: of the heads and of the noise.
-    n_subjects: heads.
-    grid: arguments of `SliceGrid`.
-    phantom: arguments of `make_phantom`.
-    noise_level: as of `simulate_subject`.
+  No k-space, no coils, no B1: time does not depend on these. `grid` and
+  `phantom` have the arguments of `SliceGrid` and `make_phantom`.
   """
   slices = SliceGrid(**grid)
   heads = [

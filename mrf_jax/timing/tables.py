@@ -23,9 +23,6 @@ _QUOTED_ATOMS = 100_000
 def load_benchmark(path: str | os.PathLike) -> dict:
   """Reads a `benchmark.json`.
 
-  Args:
-    path: the file.
-
   Raises:
     UserError: the file cannot be read, or is not a `benchmark.json`.
   """
@@ -41,11 +38,7 @@ def load_benchmark(path: str | os.PathLike) -> dict:
 
 
 def format_benchmark(content: dict) -> str:
-  """Timing table of one machine in Markdown.
-
-  Args:
-    content: content of a `benchmark.json`.
-  """
+  """Timing table of one machine in Markdown, from a `benchmark.json`."""
   lines = [
     "# Timing comparison on a simulated scan",
     "",
@@ -89,9 +82,6 @@ def format_benchmark(content: dict) -> str:
 def conclusions(content: dict) -> list[str]:
   """Compares the time of each network with each form of matching.
 
-  Args:
-    content: content of a `benchmark.json`.
-
   Returns:
     Lines of a Markdown list: the ratio at 100,000 atoms, or at the nearest
     measured size, and the number of atoms at which both take as long.
@@ -118,10 +108,7 @@ def conclusions(content: dict) -> list[str]:
 
 
 def compare_benchmarks(paths: Sequence[str | os.PathLike]) -> str:
-  """Timing table of several machines in Markdown.
-
-  Args:
-    paths: `benchmark.json` files; speeds are relative to the first.
+  """Timing table of several machines in Markdown, relative to the first.
 
   Raises:
     UserError: a file cannot be read, or is not a `benchmark.json`.

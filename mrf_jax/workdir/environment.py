@@ -12,14 +12,11 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
 
 
 def environment(config: dict) -> dict:
-  """What results depend on besides the configuration.
-
-  Args:
-    config: the configuration; its seed is repeated.
+  """What results depend on besides the configuration, as JSON stores it.
 
   Returns:
     `python`, `versions` of packages (None: not installed), `devices`, `cores`,
-    `git_commit` and `seed`, as JSON stores them.
+    `git_commit`, and the configuration's `seed`.
   """
   versions: dict[str, str | None] = {}
   for package in _PACKAGES:

@@ -19,13 +19,10 @@ _locked: dict[pathlib.Path, int] = {}
 
 
 def lock(folder: str | os.PathLike) -> None:
-  """Keeps other processes out of a folder until this one ends.
+  """Keeps other processes out of an existing folder until this one ends.
 
   Locking again does nothing. On a file system without locks the folder stays
   unlocked.
-
-  Args:
-    folder: an existing folder.
 
   Raises:
     UserError: another process has the lock.
@@ -44,11 +41,7 @@ def lock(folder: str | os.PathLike) -> None:
 
 
 def release(folder: str | os.PathLike) -> None:
-  """Releases the lock of a folder and removes its file.
-
-  Args:
-    folder: a folder that this process has locked.
-  """
+  """Releases this process's lock of a folder and removes its file."""
   path = _path(folder)
   path.unlink(missing_ok=True)
   if path in _locked:
@@ -56,14 +49,7 @@ def release(folder: str | os.PathLike) -> None:
 
 
 def check_unlocked(folder: str | os.PathLike) -> None:
-  """Checks that no other process is writing to a folder.
-
-  Args:
-    folder: it may be missing.
-
-  Raises:
-    UserError: another process has the lock.
-  """
+  """Raises `UserError` if another process writes to a folder, if it exists."""
   path = _path(folder)
   if path in _locked:
     return

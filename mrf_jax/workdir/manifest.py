@@ -134,14 +134,11 @@ class Manifest:
     return self.files[name][-1] if is_changed else None
 
   def check(self, parts: tuple[str, ...], remedy: str) -> None:
-    """Checks files; missing ones only where the rest of a model bundle exists.
+    """Raises UserError if a file is not as it was written.
 
-    Args:
-      parts: beginnings of their names.
-      remedy: end of the message: the command that makes a file again.
-
-    Raises:
-      UserError: a file is not as it was written.
+    Files are those whose names begin with one of `parts`; missing ones count
+    only where the rest of a model bundle exists. The `remedy` of the message is
+    the command that makes a file again.
     """
     for name in sorted(self.files):
       # A bundle is a folder, models/METHOD/fold-K, and used as a whole.
@@ -164,11 +161,7 @@ def check_reused(root: str | os.PathLike) -> None:
 def check_borrowed(root: str | os.PathLike, part: str) -> None:
   """Raises UserError if `part` of another workdir was changed, once a process.
 
-  The configuration of that workdir is checked too.
-
-  Args:
-    root: the other workdir.
-    part: folder that something is taken from, such as `data`.
+  The part is a folder, such as `data`. Its configuration is checked too.
   """
   parts = (f"{part}/", "config.json")
   Manifest(root).check(parts, f"the command that made {root}")

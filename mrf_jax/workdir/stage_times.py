@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax
 
-from mrf_jax.io.atomic import replacing
+from mrf_jax.io.atomic import replacing, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,6 @@ class StageTime:
   """Wall time of one stage of a method.
 
   Attributes:
-    method: name of the method.
     stage: `train`, `simulate` (a dictionary), `compress`, `group` or
       `reconstruct`.
     seconds: wall time, s; of `reconstruct` without compilation.
@@ -58,12 +57,7 @@ COLUMNS = (
 
 
 def save_times(times: list[StageTime], path) -> None:
-  """Writes the times of one method to a JSON file.
-
-  Args:
-    times: its stages.
-    path: the file, see `times_file`.
-  """
+  """Writes the times of one method to its `times_file`."""
   rows = [dataclasses.asdict(time) for time in times]
   for row in rows:
     row["device"] = jax.devices()[0].device_kind
@@ -71,8 +65,7 @@ def save_times(times: list[StageTime], path) -> None:
     row["voxels_per_s"] = rate and round(rate, 1)
     row["seconds"] = round(row["seconds"], 6)
     row["source"] = "crossval"
-  with replacing(path) as temporary:
-    temporary.write_text(json.dumps(rows, indent=1) + "\n")
+  write_text(json.dumps(rows, indent=1) + "\n", path)
 
 
 def times_file(root: pathlib.Path, method: str) -> pathlib.Path:
@@ -86,12 +79,7 @@ def benchmark_file(root: pathlib.Path) -> pathlib.Path:
 
 
 def write_timing(root: pathlib.Path, methods: Sequence[str]) -> None:
-  """Writes `timing.csv`: the times of methods and of the timing comparison.
-
-  Args:
-    root: the workdir.
-    methods: names of the methods, in the order of the rows.
-  """
+  """Writes `timing.csv`: the times of methods and of the timing comparison."""
   rows = []
   for method in methods:
     path = times_file(root, method)

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 from mrf_jax.errors import UserError, one_line, reason
-from mrf_jax.io.atomic import is_unfinished, replacing
+from mrf_jax.io.atomic import is_unfinished, write_text
 from mrf_jax.workdir.configuration import config_differences
 from mrf_jax.workdir.environment import environment
 from mrf_jax.workdir.lock import lock
@@ -62,8 +62,8 @@ class Workdir:
       run = environment(config)
       run["git_commits"] = self._commits(run["git_commit"])
       record_files(self.root, run)
-      self._write("config.json", _as_text(self.config))
-      self._write("environment.json", _as_text(run))
+      write_text(_as_text(self.config), self.root / "config.json")
+      write_text(_as_text(run), self.root / "environment.json")
       for folder in ("data", "maps", "models", "metrics", "figures"):
         (self.root / folder).mkdir(exist_ok=True)
     except OSError as error:
@@ -73,11 +73,7 @@ class Workdir:
 
   @classmethod
   def existing(cls, root, *, subjects_from=None) -> "Workdir":
-    """Opens a workdir to read it.
-
-    Args:
-      root: the folder.
-      subjects_from: another workdir that has its subjects, or None.
+    """Opens a workdir to read it; another one may have its subjects.
 
     Raises:
       UserError: it has no configuration.
@@ -119,14 +115,7 @@ class Workdir:
   def map_file(
     self, method: str, number: int, name: str, *, deviation: bool = False
   ) -> pathlib.Path:
-    """NIfTI file of one estimated map (`pd`, `t1_ms` or `t2_ms`).
-
-    Args:
-      method: name of the method.
-      number: number of the subject.
-      name: name of the map.
-      deviation: the map's predicted standard deviation instead.
-    """
+    """NIfTI file of one estimated map, or of its predicted deviation."""
     short = name.removesuffix("_ms") + ("_sd" if deviation else "")
     return self.root / "maps" / method / f"subject-{number:02d}_{short}.nii.gz"
 
@@ -135,15 +124,7 @@ class Workdir:
     return self.root / "figures" / name
 
   def check_config(self, asked: dict, *, parts: Sequence[str]) -> None:
-    """Checks that results of this workdir fit another configuration.
-
-    Args:
-      asked: the other configuration.
-      parts: keys of the highest level that must be the same.
-
-    Raises:
-      UserError: one differs.
-    """
+    """Raises UserError unless the results fit `parts` of a configuration."""
     self._raise_if_any(config_differences(self.config, asked, parts=parts))
 
   def _join(self) -> None:
@@ -229,10 +210,6 @@ class Workdir:
         f"{self.root}: has results of another configuration: {shown}{more}; "
         "choose another --workdir"
       )
-
-  def _write(self, name: str, text: str) -> None:
-    with replacing(self.root / name) as path:
-      path.write_text(text)
 
 
 def _as_text(content: dict) -> str:

@@ -64,4 +64,4 @@ def test_bars_follow_their_column():
 def test_bounding_box():
   mask = np.zeros((20, 10), bool)
   mask[8:12, 1:3] = True
-  assert bounding_box(mask, 2) == (slice(6, 14), slice(0, 5))
+  assert bounding_box(mask) == (slice(6, 14), slice(0, 5))

@@ -215,11 +215,10 @@ def _fuzz_here(
       load_sequence,
       load_subject,
     )
-    from mrf_jax.dataset import subject
     from mrf_jax.importing import formats
     from mrf_jax.importing.series import open_series
     from mrf_jax.inference import bundle
-    from mrf_jax.io import ismrmrd_reader
+    from mrf_jax.io import hdf5
     from mrf_jax.io.nifti import read_volume
     from mrf_jax.sequence import columns, pulseq
 
@@ -228,9 +227,9 @@ def _fuzz_here(
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (columns, pulseq, ismrmrd_reader, formats):
+    for module in (columns, pulseq, hdf5, formats):
       module.time_limit = contextlib.nullcontext
-    for module in (columns, ismrmrd_reader, formats, subject):
+    for module in (columns, hdf5, formats):
       module.try_file = lambda path, kind: None
 
   def read_series(path):

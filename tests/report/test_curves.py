@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from mrf_jax.report.curves import draw_curves, error_curves
+from mrf_jax.evaluation.panels import save
+from mrf_jax.report.curves import draw_curves
 
 
 def errors(factor):
@@ -80,7 +81,6 @@ def test_tick_labels_do_not_overlap(positions, expected):
 
 def test_figure_is_written(tmp_path):
   points = [("cohen", x, errors(x)) for x in (1.0, 2.0)]
-  error_curves(
-    tmp_path / "errors.png", points, label="steps", title="simulated"
-  )
+  figure = draw_curves(points, label="steps", title="simulated")
+  save(figure, tmp_path / "errors.png")
   assert (tmp_path / "errors.png").stat().st_size > 10_000
