@@ -52,11 +52,7 @@ class LabelledScans:
 
 
 def load_scans(paths: Sequence[str], config: dict) -> LabelledScans:
-  """Loads scans without their signals, and clips their reference maps.
-
-  Args:
-    paths: of the subject files.
-    config: of the model bundle, whose percentiles the maps are clipped to.
+  """Loads scans without signals, and clips maps by the bundle's configuration.
 
   Raises:
     UserError: a file is damaged, the scans are of different acquisitions, or
@@ -79,10 +75,6 @@ def adapted_model(
 
   Temporal components are computed from the scans if they are of another
   acquisition than the model's.
-
-  Args:
-    model: the trained network.
-    scans: to train on.
 
   Returns:
     The model, and what was changed, in words; empty if nothing was.
@@ -151,14 +143,7 @@ def finetune_checkpoints(
   source: str,
   scans: LabelledScans,
 ) -> CheckpointFolder:
-  """Folder of the checkpoints of a fine-tuning.
-
-  Args:
-    folder: of the checkpoints.
-    options: of the training.
-    source: path of the model bundle that is fine-tuned.
-    scans: to train on.
-  """
+  """Folder of the checkpoints of a fine-tuning of the model bundle `source`."""
   digest = hashlib.sha256()
   for maps in scans.references:
     digest.update(maps.stack().tobytes())
@@ -184,12 +169,6 @@ def train_further(
   checkpoints: CheckpointFolder,
 ) -> tuple[TrainedFold, dict[int, np.ndarray]]:
   """Trains a network on all of the scans, from its own weights.
-
-  Args:
-    model: the trained network.
-    scans: to train on.
-    options: of the training.
-    checkpoints: folder of the checkpoints.
 
   Returns:
     The trained network, and by epoch the mean absolute errors of the maps in
@@ -235,11 +214,7 @@ def _normalised(model: Model, scans: LabelledScans) -> Signals:
 
 
 def _signals_of(path: str) -> np.ndarray:
-  """Signals of a subject file.
-
-  They are read when they are needed: those of several scans may not fit into
-  memory.
-  """
+  """Signals, read when needed: those of all scans may not fit into memory."""
   signals = load_subject(path).signals
   assert signals is not None
   return signals

@@ -42,11 +42,7 @@ class Study:
   models: Workdir
 
   def signals(self, number: int) -> Complex64[np.ndarray, "voxel window"]:
-    """Reads the signals of a subject from its file.
-
-    Args:
-      number: number of the subject.
-    """
+    """Reads the signals of a subject from its file."""
     signals = self.load(number).signals
     assert signals is not None
     return signals
@@ -93,19 +89,15 @@ class Method:
 
 
 def reconstruct_all(
-  method: str, study: Study, estimate: Callable[[int, Subject], _Estimate]
+  method: str,
+  study: Study,
+  estimate: Callable[[int, Subject], _Estimate],
+  *,
+  atoms: int | None = None,
 ) -> tuple[list[_Estimate], StageTime]:
-  """Estimates the maps of each left-out subject, and measures the time.
+  """Estimates the maps of each left-out subject, and measures their time.
 
   The first subject is estimated twice, so that compilation is not timed.
-
-  Args:
-    method: name of the method.
-    study: the study.
-    estimate: function of a subject's number and of the subject with signals.
-
-  Returns:
-    The results of `estimate`, and the time of all of them together.
   """
   maps, seconds, voxels = [], 0.0, 0
   folds = study.folds
@@ -117,4 +109,4 @@ def reconstruct_all(
     maps.append(estimate(k, subject))
     seconds += time.perf_counter() - start
     voxels += subject.n_voxels
-  return maps, StageTime(method, "reconstruct", seconds, voxels=voxels)
+  return maps, StageTime(method, "reconstruct", seconds, voxels, atoms)
