@@ -27,10 +27,6 @@ def simulate_missing(
 
   Several processes share the work, and wait until all subjects exist.
 
-  Args:
-    config: the experiment's configuration.
-    workdir: the workdir.
-
   Raises:
     UserError: a subject is missing that is not to be simulated: a file that the
       configuration names, or one of another workdir.

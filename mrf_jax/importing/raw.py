@@ -139,12 +139,12 @@ class RawSeries:
     edges = trajectory_edges(matrix, fov_mm)
     if unit is not None:
       check_one_of("trajectory_unit", unit, edges)
-    fitting = [
-      name
-      for name, edge in edges.items()
-      if _EXTENTS[0] <= extent / edge <= _EXTENTS[1]
-    ]
-    if unit is None:
+    else:
+      fitting = [
+        name
+        for name, edge in edges.items()
+        if _EXTENTS[0] <= extent / edge <= _EXTENTS[1]
+      ]
       if len(fitting) != 1:
         raise UserError(
           f"{self.path}: the trajectory reaches {extent:.4g}, which fits "

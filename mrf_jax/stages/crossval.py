@@ -31,10 +31,6 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
 
   Subjects, models and maps that exist in the workdir are not made again.
 
-  Args:
-    config: the experiment's configuration.
-    root: the workdir.
-
   Raises:
     UserError: the configuration is not valid, a subject is missing, damaged or
       of another scan, a workdir is of another configuration, or there are more

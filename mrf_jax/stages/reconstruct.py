@@ -53,16 +53,7 @@ _RECORDED = ("model", "uncertainty", "passes", "passes_seed")
 
 @dataclasses.dataclass(frozen=True)
 class _Reconstruction:
-  """The maps of a scan, and what they were made from.
-
-  Attributes:
-    subject: the scan.
-    assumptions: sentences on what was assumed about it.
-    estimator: the method.
-    maps: the estimate.
-    deviations: its standard deviations, or None.
-    errors: errors against the scan's reference maps, or None.
-  """
+  """The maps of a scan, and what they were made from."""
 
   subject: Subject
   assumptions: tuple[str, ...]
@@ -73,15 +64,7 @@ class _Reconstruction:
 
 
 def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
-  """Reads a scan, reconstructs it, and writes its maps.
-
-  Args:
-    options: values of the flags by name; `model`, `output`, `uncertainty`,
-      `passes`, `passes_seed`, `config` for a dictionary, and the fields of
-      `ImportOptions` are used.
-
-  Returns:
-    The folder of the maps.
+  """Reads a scan, reconstructs it, writes its maps, and returns their folder.
 
   Raises:
     UserError: a flag or file is missing, damaged, or does not fit the others;
@@ -119,10 +102,8 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
 
 
 def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
-  """Raises `UserError` unless the files of the folder may be replaced.
-
-  That is so if an earlier run wrote them, and this run reads none of them.
-  """
+  """Raises `UserError` unless this run may replace the files of the folder."""
+  # It may if an earlier run wrote them, and this run reads none of them.
   if folder.exists() and not folder.is_dir():
     raise UserError(f"--output: {folder} is not a folder")
   # If a run is killed while its files are moved into place, its record is still

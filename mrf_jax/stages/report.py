@@ -14,10 +14,6 @@ from mrf_jax.timing.tables import compare_benchmarks
 def report_files(options: Mapping[str, Any]) -> None:
   """Reports on a study, or compares the timing of several machines.
 
-  Args:
-    options: values of the flags by name; `compare`, `workdir` and `output` are
-      used.
-
   Raises:
     UserError: the results are missing, damaged, or do not belong together.
   """
