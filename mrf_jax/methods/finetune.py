@@ -8,16 +8,12 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
-from mrf_jax.dataset.subject import (
-  Subject,
-  check_alike,
-  load_subject,
-  reference_of,
-)
+from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.inference.model import Model
 from mrf_jax.maps import Maps
 from mrf_jax.methods.network import training_options
+from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.checkpoint import CheckpointFolder
@@ -60,11 +56,7 @@ def load_scans(paths: Sequence[str], config: dict) -> LabelledScans:
   """
   subjects = [load_subject(path, with_signals=False) for path in paths]
   percentiles = config["preprocessing"]["clip_percentiles"]
-  check_alike(subjects, paths)
-  references = [
-    clip_outliers(reference_of(subject, path), percentiles=percentiles)
-    for subject, path in zip(subjects, paths, strict=True)
-  ]
+  references = clipped_references(subjects, paths, percentiles)
   return LabelledScans(paths, subjects, references)
 
 

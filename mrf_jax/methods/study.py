@@ -1,6 +1,7 @@
 """Input and output of a reconstruction method: study and estimates."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,7 +10,8 @@ import ml_collections
 import numpy as np
 from jaxtyping import Complex64
 
-from mrf_jax.dataset.subject import Subject
+from mrf_jax.dataset.normalise import clip_outliers
+from mrf_jax.dataset.subject import Subject, check_alike, reference_of
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.progress import progress
 from mrf_jax.workdir.stage_times import StageTime
@@ -86,6 +88,23 @@ class Method:
   predicts_deviations: Callable[[ml_collections.ConfigDict], bool] = (
     lambda config: False
   )
+
+
+def clipped_references(
+  subjects: Sequence[Subject],
+  paths: Sequence[str | os.PathLike],
+  percentiles: tuple[float, float],
+) -> list[Maps]:
+  """Reference maps of scans of one acquisition, each map without its outliers.
+
+  Raises:
+    UserError: the scans are of different acquisitions, or one has no maps.
+  """
+  check_alike(subjects, paths)
+  return [
+    clip_outliers(reference_of(subject, path), percentiles=percentiles)
+    for subject, path in zip(subjects, paths, strict=True)
+  ]
 
 
 def reconstruct_all(

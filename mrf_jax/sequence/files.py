@@ -223,7 +223,6 @@ def _convert_units(columns: Columns, path, time_unit, angle_unit) -> None:
         f"{path}: the median of {name} is {median:g}, which looks like "
         "seconds; time_unit='s' (or 'ms') says what it is"
       )
-  for name in columns:
     if name in _TIMES and time_unit == "s":
       columns[name] = columns[name] * 1000
     if name in _ANGLES and angle_unit == "rad":
