@@ -66,13 +66,12 @@ def network(method: str, study: Study) -> Estimates:
 def _training_time(study: Study, method: str) -> StageTime:
   """Duration of the training of all folds, and its number of estimates."""
   bundles = [study.workdir.model(method, fold) for fold in study.folds]
-  voxels = [subject.n_voxels for subject in study.subjects]
   epochs = training_options(study.config, method).epochs
   return StageTime(
     method,
     "train",
     max(load_training(bundle)["seconds"] for bundle in bundles),
-    voxels=epochs * sum(sum(voxels) - voxels[fold] for fold in study.folds),
+    voxels=epochs * sum(map(study.n_training_voxels, study.folds)),
   )
 
 
@@ -121,11 +120,7 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       training={
         "seconds": fold.seconds,
         "left_out": number,
-        "voxels": sum(
-          subject.n_voxels
-          for k, subject in enumerate(study.subjects)
-          if k != number
-        ),
+        "voxels": study.n_training_voxels(number),
       },
     )
 

@@ -49,6 +49,10 @@ class Study:
     assert signals is not None
     return signals
 
+  def n_training_voxels(self, fold: int) -> int:
+    """Voxels of the subjects on which the fold of a left-out subject trains."""
+    return sum(s.n_voxels for k, s in enumerate(self.subjects) if k != fold)
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimates:
