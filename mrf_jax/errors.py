@@ -35,12 +35,9 @@ def one_line(error: BaseException) -> str:
 
 
 def _disk_error(error: BaseException) -> str | None:
-  """The disk or permission error behind an exception in words, or None.
-
-  Args:
-    error: an exception. The system's own error may be one of its causes, or be
-      quoted in its text only: HDF5 and tensorstore raise types of their own.
-  """
+  """The disk or permission error behind an exception in words, or None."""
+  # The system's own error may be a cause, or be quoted in the text only: HDF5
+  # and tensorstore raise types of their own.
   cause: BaseException | None = error
   while cause is not None:
     number = cause.errno if isinstance(cause, OSError) else None

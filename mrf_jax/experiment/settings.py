@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from mrf_jax.checks import check_at_least, check_one_of
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.methods import METHODS
@@ -66,9 +67,6 @@ _BRAIN_Z_MM = (-75.0, 85.0)
 def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The configuration with one subject for each file that it names, if any.
 
-  Args:
-    config: the experiment's configuration.
-
   Returns:
     A copy with `data.n_subjects` set, and `data.files` as absolute paths; the
     configuration itself if it names no files.
@@ -88,13 +86,7 @@ def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def acquisition_of(config: ml_collections.ConfigDict) -> Acquisition:
-  """Pulse sequence and sliding window of the subjects.
-
-  Args:
-    config: the experiment's configuration.
-
-  Returns:
-    That of the first subject file, or that of the simulation without files.
+  """Acquisition of the first subject file; without files, of the simulation.
 
   Raises:
     UserError: the file or the schedule is not valid, or the window does not fit
@@ -110,9 +102,6 @@ def acquisition_of(config: ml_collections.ConfigDict) -> Acquisition:
 def simulated_acquisition(config: ml_collections.ConfigDict) -> Acquisition:
   """Pulse sequence and sliding window of simulated subjects.
 
-  Args:
-    config: the experiment's configuration.
-
   Raises:
     UserError: the schedule is not valid, or the window does not fit it.
   """
@@ -126,18 +115,13 @@ def simulated_acquisition(config: ml_collections.ConfigDict) -> Acquisition:
 def check_values(config: ml_collections.ConfigDict) -> None:
   """Checks the sections of a configuration, and its counts and sizes.
 
-  Args:
-    config: the experiment's configuration.
-
   Raises:
     UserError: it is not a configuration of an experiment, or a value is missing
       or out of its range.
   """
   _check_sections(config)
   for name, least in _LEAST.items():
-    value = _number(config, name)
-    if not value >= least:
-      raise UserError(f"{name} is {value}, not at least {least}")
+    check_at_least(name, _number(config, name), least)
   for name in _ABOVE_ZERO:
     value = _number(config, name)
     if not 0 < value < math.inf:
@@ -181,9 +165,6 @@ def _number(config: ml_collections.ConfigDict, name: str) -> float:
 def check_methods(config: ml_collections.ConfigDict) -> None:
   """Checks a configuration and all its methods before anything is computed.
 
-  Args:
-    config: the experiment's configuration.
-
   Raises:
     UserError: a value is not valid, a method is unknown, or one of its options
       is out of its range or does not fit the scan.
@@ -212,9 +193,6 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
 def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   """Numbers of the subjects that are left out, one in each fold.
 
-  Args:
-    config: the experiment's configuration.
-
   Raises:
     UserError: a number is not a subject's or is repeated, or the list is empty.
   """
@@ -230,34 +208,24 @@ def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
 
 
 def phantom_options(data: ml_collections.ConfigDict) -> dict:
-  """Arguments of `make_phantom`.
-
-  Args:
-    data: section `data` of a configuration.
-  """
-  names = ("between_subjects", "within_tissue", "b1_deviation")
-  lesions = data.lesions.to_dict()
+  """Arguments of `make_phantom`, from the section `data`."""
   return {
     "head": data.head.to_dict(),
-    "lesions": lesions if lesions["count"] else None,
-    **{name: data[name] for name in names},
+    "lesions": data.lesions.to_dict() if data.lesions.count else None,
+    "between_subjects": data.between_subjects,
+    "within_tissue": data.within_tissue,
+    "b1_deviation": data.b1_deviation,
   }
 
 
 def sequence_of(options: ml_collections.ConfigDict) -> Sequence:
-  """The pulse sequence of a configuration, one of `SEQUENCES` or from a file.
-
-  Args:
-    options: section `sequence` of a configuration.
+  """Pulse sequence of the section `sequence`: of `SEQUENCES` or from a file.
 
   Raises:
     UserError: the name is unknown, or the file is missing or not valid.
   """
   if options.path is None:
-    if options.kind not in SEQUENCES:
-      raise UserError(
-        f"sequence.kind: {options.kind!r} is not one of {', '.join(SEQUENCES)}"
-      )
+    check_one_of("sequence.kind", options.kind, SEQUENCES)
     return SEQUENCES[options.kind](options.n_frames)
   return load_sequence(
     options.path,

@@ -1,9 +1,9 @@
-"""Subjects of a workdir: simulates missing ones, and reads them."""
+"""Subjects of a workdir: simulates missing ones, and draws their signals."""
 
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.subject import Subject, load_subject, save_subject
+from mrf_jax.dataset.subject import load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
 from mrf_jax.experiment.settings import (
@@ -26,10 +26,6 @@ def simulate_missing(
   """Simulates the subjects that are missing in the workdir.
 
   Several processes share the work, and wait until all subjects exist.
-
-  Args:
-    config: the experiment's configuration.
-    workdir: the workdir.
 
   Raises:
     UserError: a subject is missing that is not to be simulated: a file that the
@@ -99,7 +95,7 @@ def _draw_signals(config, workdir: Workdir, k: int) -> None:
   path = workdir.figure(f"subject-{k:02d}_frame-{frame}.png")
   if path.exists():
     return
-  subject = load_numbered(workdir, k)
+  subject = load_subject(workdir.subject(k))
   assert subject.signals is not None
   volume = np.zeros(subject.mask.shape, np.complex64)
   volume[subject.mask] = subject.signals[:, number]
@@ -108,10 +104,3 @@ def _draw_signals(config, workdir: Workdir, k: int) -> None:
     volume[len(volume) // 2],
     title=f"simulated subject {k}, window from frame {frame}",
   )
-
-
-def load_numbered(
-  workdir: Workdir, number: int, *, with_signals: bool = True
-) -> Subject:
-  """Reads a subject of the workdir by its number; see `load_subject`."""
-  return load_subject(workdir.subject(number), with_signals=with_signals)

@@ -41,11 +41,7 @@ class Variant:
 def variants(
   config: ml_collections.ConfigDict, only: Sequence[str] = ()
 ) -> Iterator[Variant]:
-  """Yields the variants of all questions, or of some.
-
-  Args:
-    config: the experiment's configuration.
-    only: names of the questions; all if empty.
+  """Yields the variants of the questions `only`; of all if it is empty.
 
   Raises:
     UserError: a question is unknown, or a change does not fit.

@@ -15,10 +15,6 @@ _OF_MODELS = ("seed", "sequence", "preprocessing", "precision", "training")
 def open_workdir(config, root) -> Workdir:
   """Opens the workdir that all processes share; process 0 makes it.
 
-  Args:
-    config: the experiment's configuration.
-    root: the folder.
-
   Raises:
     UserError: it cannot be written, another run writes to it, it or the workdir
       of its subjects is of another configuration or has damaged files.
@@ -40,9 +36,6 @@ def open_workdir(config, root) -> Workdir:
 
 def borrowed_models(config) -> Workdir | None:
   """Opens another workdir whose trained networks are used, if there is one.
-
-  Args:
-    config: the experiment's configuration.
 
   Raises:
     UserError: it is of another configuration or has damaged files.

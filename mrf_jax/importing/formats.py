@@ -121,13 +121,14 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
   def pieces(step: int) -> Iterator[np.ndarray]:
     with open_nifti(path) as (_, stream):
       stream.seek(offset)
-      for start, stop in _steps(shape[-1], step):
-        n_bytes = (stop - start) * row_bytes
+      for start in range(0, shape[-1], step):
+        n_rows = min(step, shape[-1] - start)
+        n_bytes = n_rows * row_bytes
         data = stream.read(n_bytes)
         if len(data) < n_bytes:
           raise EOFError(f"{len(data)} of {n_bytes} bytes")
         values = np.frombuffer(data, dtype)
-        values = values.reshape((*shape[:-1], stop - start), order="F")
+        values = values.reshape((*shape[:-1], n_rows), order="F")
         yield values * slope + (intercept or 0.0) if scaled else values
       read_to_end(stream, path)
 
@@ -203,16 +204,11 @@ def _in_memory(path: str, array: np.ndarray) -> Stored:
   slowest = int(np.argmax(np.abs(array.strides))) if array.ndim else 0
 
   def pieces(step: int) -> Iterator[np.ndarray]:
-    for start, stop in _steps(array.shape[slowest], step):
-      yield np.asarray(array[(slice(None),) * slowest + (slice(start, stop),)])
+    for start in range(0, array.shape[slowest], step):
+      rows = slice(start, start + step)
+      yield np.asarray(array[(slice(None),) * slowest + (rows,)])
 
   return Stored(path, array.shape, array.dtype, slowest, pieces)
-
-
-def _steps(n_rows: int, step: int) -> Iterator[tuple[int, int]]:
-  """First index of each piece, and the index after its last."""
-  for start in range(0, n_rows, step):
-    yield start, min(start + step, n_rows)
 
 
 def _choose(path, variable: str | None, known: dict) -> str:

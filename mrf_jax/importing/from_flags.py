@@ -84,11 +84,7 @@ class ImportOptions:
 
   @classmethod
   def from_flags(cls, values: Mapping[str, Any]) -> "ImportOptions":
-    """Import options among the values of all flags.
-
-    Args:
-      values: value of each flag by name, None if it is not given.
-    """
+    """Import options among the values of all flags by name."""
     return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls)})
 
   def __post_init__(self):
@@ -132,11 +128,7 @@ class ImportOptions:
       ) from None
 
   def check_output(self, path: pathlib.Path) -> None:
-    """Raises `UserError` if an output file is one of the input files.
-
-    Args:
-      path: the output file.
-    """
+    """Raises `UserError` if an output file is one of the input files."""
     if not path.exists():
       return
     for name in _INPUTS:
@@ -147,9 +139,6 @@ class ImportOptions:
 
 def read_acquisition(options: ImportOptions) -> tuple[Acquisition, list[str]]:
   """Pulse sequence and sliding window, and sentences on what is assumed.
-
-  Args:
-    options: import options; `schedule` is the file.
 
   Raises:
     UserError: the file is missing or damaged, or does not fit the options.
@@ -171,12 +160,7 @@ def read_scan(
   *,
   assumptions: list[str],
 ) -> Imported:
-  """Imports the scan that the options describe.
-
-  Args:
-    options: import options; `scan` is the file.
-    acquisition: the pulse sequence and its sliding window.
-    assumptions: sentences on what was assumed before.
+  """Imports the scan that the options describe; adds to the assumptions.
 
   Raises:
     UserError: an input is missing, damaged, implausible, or does not fit.

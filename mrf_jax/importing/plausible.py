@@ -24,10 +24,7 @@ _OVERLAP_GAIN = 0.1
 
 
 def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
-  """Checks that the size of the voxels is plausible.
-
-  Args:
-    affine: voxel index to RAS, mm.
+  """Checks that voxels have a plausible size, by their affine to RAS, mm.
 
   Raises:
     UserError: a side is too small or too large; the message names the unit if
@@ -45,11 +42,7 @@ def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
 
 
 def check_times(maps: Maps, units: dict[str, str]) -> None:
-  """Checks that proton density, T1 and T2 are plausible.
-
-  Args:
-    maps: maps of the masked voxels.
-    units: units in which T1 and T2 were given, for the message.
+  """Checks that PD, T1 and T2, which were given in `units`, are plausible.
 
   Raises:
     UserError: the median PD is not positive, a median time is implausible (the
@@ -86,15 +79,7 @@ def check_mask(
   magnitude: Float32[np.ndarray, "x y slice"],
   bright: Bool[np.ndarray, "slice y x"],
 ) -> float:
-  """Checks that a mask belongs to the scan.
-
-  Args:
-    mask: mask of the user.
-    magnitude: mean magnitude of the series.
-    bright: mask of the bright voxels in the magnitude.
-
-  Returns:
-    Overlap (Dice) of the mask with the bright voxels.
+  """Checks that a mask fits a scan; returns its Dice overlap with the bright.
 
   Raises:
     UserError: the mask fills nearly nothing or everything, its voxels are

@@ -73,9 +73,7 @@ class RawSeries:
     self._raw = raw
     matrix, fov_mm = self._matrix_and_fov(raw)
     self._slices = _readouts_of_slices(raw, sequence.n_frames, self.path)
-    self._trajectory = self._cycles_per_voxel(
-      raw, matrix, fov_mm, trajectory_unit
-    )
+    self._trajectory = self._cycles_per_voxel(matrix, fov_mm, trajectory_unit)
     self.affine = raw.affine
     if self.affine is not None and fov_mm != raw.fov_mm:
       # In-plane steps are in metres, too.
@@ -119,15 +117,14 @@ class RawSeries:
 
   def _cycles_per_voxel(
     self,
-    raw: RawData,
     matrix: int,
     fov_mm: tuple[float, float, float] | None,
     unit: str | None,
   ) -> Float32[np.ndarray, "readout sample 2"]:
     """Trajectory in cycles per voxel."""
-    if raw.trajectory is None:
+    trajectory = self._raw.trajectory
+    if trajectory is None:
       raise UserError(f"{self.path}: the acquisitions hold no trajectory")
-    trajectory = raw.trajectory
     if trajectory.shape[2] == 3:
       largest_kz = float(np.abs(trajectory[..., 2]).max())
       if largest_kz > 1e-3 * float(np.abs(trajectory).max()):
@@ -139,12 +136,12 @@ class RawSeries:
     edges = trajectory_edges(matrix, fov_mm)
     if unit is not None:
       check_one_of("trajectory_unit", unit, edges)
-    fitting = [
-      name
-      for name, edge in edges.items()
-      if _EXTENTS[0] <= extent / edge <= _EXTENTS[1]
-    ]
-    if unit is None:
+    else:
+      fitting = [
+        name
+        for name, edge in edges.items()
+        if _EXTENTS[0] <= extent / edge <= _EXTENTS[1]
+      ]
       if len(fitting) != 1:
         raise UserError(
           f"{self.path}: the trajectory reaches {extent:.4g}, which fits "

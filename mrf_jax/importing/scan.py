@@ -187,9 +187,6 @@ def align_phases(
   The phase φ = ½ arg Σ s² puts most energy of exp(−iφ) s into the real part.
   It leaves the sign open: the second half, after the effect of an inversion,
   is made positive.
-
-  Args:
-    signals: complex images over time.
   """
   phase = 0.5 * np.angle(np.sum(signals.astype(np.complex128) ** 2, 1))
   aligned = signals * np.exp(-1j * phase)[:, None].astype(np.complex64)

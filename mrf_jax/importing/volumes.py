@@ -28,12 +28,7 @@ class Grid:
 def plain_affine(
   shape: tuple[int, int, int], voxel_mm: Float64[np.ndarray, "3"]
 ) -> Float64[np.ndarray, "4 4"]:
-  """Affine with axes to the right, front and top, and the volume centred at 0.
-
-  Args:
-    shape: number of voxels along x, y and slices.
-    voxel_mm: size of a voxel along them, mm.
-  """
+  """Affine of a centred volume [x, y, slice], axes to right, front and top."""
   affine = np.diag([*voxel_mm, 1.0])
   affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
   return affine
@@ -105,11 +100,7 @@ def _range(affine: np.ndarray, shape: tuple[int, ...]) -> str:
 def read_mask(
   path: str | os.PathLike, grid: Grid
 ) -> tuple[Bool[np.ndarray, "slice y x"], bool]:
-  """Mask of the voxels that are not 0 in a NIfTI file.
-
-  Args:
-    path: NIfTI file, [x, y, slice].
-    grid: grid of the scan.
+  """Mask of the voxels that are not 0 in a NIfTI file, [x, y, slice].
 
   Returns:
     The mask, and whether it was resampled because the affines differ.

@@ -8,9 +8,9 @@ maps of this subject, and the times of the method's stages.
 import functools
 
 from mrf_jax.methods.dictionary import (
+  DICTIONARIES,
   check_dictionary,
   dictionary,
-  dictionary_svd,
 )
 from mrf_jax.methods.gomez import check_gomez, gomez
 from mrf_jax.methods.network import (
@@ -40,11 +40,11 @@ def _network_method(name: str) -> Method:
 METHODS: dict[str, Method] = {
   **{name: _network_method(name) for name in NETWORKS},
   "gomez": Method(gomez, check=check_gomez, learns=True),
-  "dictionary": Method(
-    dictionary, check=functools.partial(check_dictionary, method="dictionary")
-  ),
-  "dictionary_svd": Method(
-    dictionary_svd,
-    check=functools.partial(check_dictionary, method="dictionary_svd"),
-  ),
+  **{
+    name: Method(
+      functools.partial(dictionary, name),
+      check=functools.partial(check_dictionary, method=name),
+    )
+    for name in DICTIONARIES
+  },
 }

@@ -26,18 +26,11 @@ class CompressedScans:
 
 def compress_scans(
   study: Study, *, rank: int, left_out: Sequence[int]
-) -> list[CompressedScans]:
-  """Projects all scans on the bases of some folds.
+) -> dict[int, CompressedScans]:
+  """Projects all scans on the bases of some folds, by their left-out subject.
 
-  The basis of a fold does not depend on the scan of its left-out subject.
-
-  Args:
-    study: the study, each scan of which is read twice.
-    rank: number of components.
-    left_out: the subject that each fold leaves out.
-
-  Raises:
-    UserError: the rank is not between 1 and the number of frames.
+  The basis of a fold does not depend on the scan of its left-out subject. Each
+  scan is read twice.
   """
   numbers = range(len(study.subjects))
   grams = [
@@ -55,11 +48,10 @@ def compress_scans(
     study.signals(k) @ joined
     for k in progress(numbers, total=len(numbers), text="compressing")
   ]
-  return [
-    CompressedScans(basis, [p[:, start : start + rank] for p in projected])
-    for basis, start in zip(
-      np.split(joined, len(bases), axis=1),
-      range(0, joined.shape[1], rank),
-      strict=True,
-    )
+  columns = [
+    slice(start, start + rank) for start in range(0, joined.shape[1], rank)
   ]
+  return {
+    out: CompressedScans(joined[:, own], [p[:, own] for p in projected])
+    for out, own in zip(left_out, columns, strict=True)
+  }

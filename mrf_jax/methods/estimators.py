@@ -14,7 +14,11 @@ from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_config, load_model, load_training
 from mrf_jax.inference.model import Model, reconstruct_ensemble
 from mrf_jax.maps import Maps
-from mrf_jax.methods.dictionary import check_dictionary, make_matcher
+from mrf_jax.methods.dictionary import (
+  DICTIONARIES,
+  check_dictionary,
+  make_matcher,
+)
 from mrf_jax.sequence.acquisition import Acquisition
 
 # Batch normalisation was fitted to activations some of which were dropped; see
@@ -23,9 +27,8 @@ _ADVICE = (
   "the network was trained with dropout, as its batch normalisation expects: "
   "the mean of passes with it, --uncertainty, is the better estimate"
 )
-DICTIONARIES = ("dictionary", "dictionary_svd")
 
-MapsAndDeviations = tuple[Maps, Maps | None]
+_MapsAndDeviations = tuple[Maps, Maps | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Estimator:
   name: str
   about: tuple[str, ...]
   acquisition: Acquisition | None
-  estimate: Callable[[Subject], MapsAndDeviations]
+  estimate: Callable[[Subject], _MapsAndDeviations]
   thresholds_ms: dict[str, tuple[float, float]]
   clip_percentiles: tuple[float, float] | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -97,7 +100,7 @@ def model_estimator(
     for m in models
   ]
 
-  def estimate(subject: Subject) -> MapsAndDeviations:
+  def estimate(subject: Subject) -> _MapsAndDeviations:
     maps, deviations = reconstruct_ensemble(
       models, subject, n_passes=n_passes if uncertainty else 0, seed=seed
     )
@@ -138,23 +141,12 @@ def _describe(path) -> str:
 def dictionary_estimator(
   config: ml_collections.ConfigDict, method: str
 ) -> Estimator:
-  """Matching with a dictionary that is simulated for the scan's own sequence.
-
-  Args:
-    config: a configuration; its section `dictionary` is used.
-    method: one of `DICTIONARIES`.
-  """
+  """Matching with a dictionary that is made for the scan's sequence."""
   options = config.dictionary
 
-  def estimate(subject: Subject) -> MapsAndDeviations:
+  def estimate(subject: Subject) -> _MapsAndDeviations:
     check_dictionary(config, method, n_windows=subject.n_windows)
-    match_signals, _ = make_matcher(
-      options,
-      method,
-      subject.acquisition,
-      rank=options.svd_rank if method == "dictionary_svd" else None,
-      precision=config.precision,
-    )
+    match_signals, _ = make_matcher(config, method, subject.acquisition)
     assert subject.signals is not None
     return match_signals(subject.signals), None
 

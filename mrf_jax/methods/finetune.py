@@ -8,16 +8,12 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
-from mrf_jax.dataset.subject import (
-  Subject,
-  check_alike,
-  load_subject,
-  reference_of,
-)
+from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.inference.model import Model
 from mrf_jax.maps import Maps
 from mrf_jax.methods.network import training_options
+from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.checkpoint import CheckpointFolder
@@ -52,11 +48,7 @@ class LabelledScans:
 
 
 def load_scans(paths: Sequence[str], config: dict) -> LabelledScans:
-  """Loads scans without their signals, and clips their reference maps.
-
-  Args:
-    paths: of the subject files.
-    config: of the model bundle, whose percentiles the maps are clipped to.
+  """Loads scans without signals, and clips maps by the bundle's configuration.
 
   Raises:
     UserError: a file is damaged, the scans are of different acquisitions, or
@@ -64,11 +56,7 @@ def load_scans(paths: Sequence[str], config: dict) -> LabelledScans:
   """
   subjects = [load_subject(path, with_signals=False) for path in paths]
   percentiles = config["preprocessing"]["clip_percentiles"]
-  check_alike(subjects, paths)
-  references = [
-    clip_outliers(reference_of(subject, path), percentiles=percentiles)
-    for subject, path in zip(subjects, paths, strict=True)
-  ]
+  references = clipped_references(subjects, paths, percentiles)
   return LabelledScans(paths, subjects, references)
 
 
@@ -79,10 +67,6 @@ def adapted_model(
 
   Temporal components are computed from the scans if they are of another
   acquisition than the model's.
-
-  Args:
-    model: the trained network.
-    scans: to train on.
 
   Returns:
     The model, and what was changed, in words; empty if nothing was.
@@ -151,14 +135,7 @@ def finetune_checkpoints(
   source: str,
   scans: LabelledScans,
 ) -> CheckpointFolder:
-  """Folder of the checkpoints of a fine-tuning.
-
-  Args:
-    folder: of the checkpoints.
-    options: of the training.
-    source: path of the model bundle that is fine-tuned.
-    scans: to train on.
-  """
+  """Folder of the checkpoints of a fine-tuning of the model bundle `source`."""
   digest = hashlib.sha256()
   for maps in scans.references:
     digest.update(maps.stack().tobytes())
@@ -184,12 +161,6 @@ def train_further(
   checkpoints: CheckpointFolder,
 ) -> tuple[TrainedFold, dict[int, np.ndarray]]:
   """Trains a network on all of the scans, from its own weights.
-
-  Args:
-    model: the trained network.
-    scans: to train on.
-    options: of the training.
-    checkpoints: folder of the checkpoints.
 
   Returns:
     The trained network, and by epoch the mean absolute errors of the maps in
@@ -235,11 +206,7 @@ def _normalised(model: Model, scans: LabelledScans) -> Signals:
 
 
 def _signals_of(path: str) -> np.ndarray:
-  """Signals of a subject file.
-
-  They are read when they are needed: those of several scans may not fit into
-  memory.
-  """
+  """Signals, read when needed: those of all scans may not fit into memory."""
   signals = load_subject(path).signals
   assert signals is not None
   return signals

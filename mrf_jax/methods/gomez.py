@@ -4,6 +4,7 @@ import time
 
 import ml_collections
 import numpy as np
+from jaxtyping import Shaped
 
 from mrf_jax.dataset.align import nearest_rows, voxel_map
 from mrf_jax.dataset.normalise import MapRange
@@ -25,9 +26,6 @@ def gomez(study: Study) -> Estimates:
   Each training scan is resampled on the grid of the left-out scan, by nearest
   voxel, through the known affine alignment of simulated heads, see `voxel_map`.
   The temporal basis and the ranges of the maps come from the training scans.
-
-  Args:
-    study: the study.
 
   Raises:
     UserError: there is only one subject.
@@ -59,15 +57,7 @@ def gomez(study: Study) -> Estimates:
 
 
 def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
-  """Checks the section `gomez` of a configuration.
-
-  Args:
-    config: the experiment's configuration.
-    n_windows: length T of a fingerprint.
-
-  Raises:
-    UserError: an option is out of its range.
-  """
+  """Raises `UserError` if an option of the section `gomez` is out of range."""
   options = config.gomez
   check_parameters(**search_options(config))
   if options.rank is not None:
@@ -75,11 +65,7 @@ def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
 
 
 def search_options(config: ml_collections.ConfigDict) -> dict:
-  """Keyword arguments of `match_atlas`.
-
-  Args:
-    config: the experiment's configuration.
-  """
+  """Keyword arguments of `match_atlas`."""
   options = config.gomez
   return {
     "window": tuple(options.window),
@@ -95,14 +81,11 @@ def _signals(study: Study, rank: int | None) -> dict[int, list[np.ndarray]]:
 
   Without compression the whole signals of all subjects are in memory.
   """
-  numbers = range(len(study.subjects))
-  if rank is not None:
-    scans = compress_scans(study, rank=rank, left_out=study.folds)
-    return {
-      fold: scan.signals for fold, scan in zip(study.folds, scans, strict=True)
-    }
-  signals = [study.signals(k) for k in numbers]
-  return {fold: signals for fold in study.folds}
+  if rank is None:
+    signals = [study.signals(k) for k in range(len(study.subjects))]
+    return dict.fromkeys(study.folds, signals)
+  scans = compress_scans(study, rank=rank, left_out=study.folds)
+  return {fold: scan.signals for fold, scan in scans.items()}
 
 
 def _estimate(
@@ -156,16 +139,10 @@ def aligned_scan(
   )
 
 
-def on_own_grid(subject: Subject, values: np.ndarray) -> np.ndarray:
-  """Volume of a subject's masked voxels, zero outside of the mask.
-
-  Args:
-    subject: the subject.
-    values: a row for each masked voxel, [voxel, channel].
-
-  Returns:
-    The volume, [channel, slice, y, x].
-  """
+def on_own_grid(
+  subject: Subject, values: Shaped[np.ndarray, "voxel channel"]
+) -> Shaped[np.ndarray, "channel slice y x"]:
+  """Volume of a subject's masked voxels, zero outside of the mask."""
   rows = nearest_rows(subject.mask, np.eye(4), shape=subject.mask.shape)
   return _volume(values, rows)
 

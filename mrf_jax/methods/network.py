@@ -8,13 +8,14 @@ import jax
 import ml_collections
 import numpy as np
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_model, load_training, save_model
 from mrf_jax.inference.model import Model, reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.methods.compression import CompressedScans, compress_scans
+from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.processes import own_share
@@ -29,7 +30,7 @@ from mrf_jax.training.train import TrainedFold, train_folds
 from mrf_jax.workdir.configuration import config_differences
 from mrf_jax.workdir.stage_times import StageTime
 
-SAMPLINGS = ("patches", "tiles")
+_SAMPLINGS = ("patches", "tiles")
 
 
 def network(method: str, study: Study) -> Estimates:
@@ -37,10 +38,6 @@ def network(method: str, study: Study) -> Estimates:
 
   Folds that have no model bundle are trained first, from the checkpoints that
   `train_own_folds` has written in all processes.
-
-  Args:
-    method: name of the network.
-    study: subjects and configuration.
   """
   missing = _missing(study, method)
   if missing:
@@ -69,34 +66,24 @@ def network(method: str, study: Study) -> Estimates:
 def _training_time(study: Study, method: str) -> StageTime:
   """Duration of the training of all folds, and its number of estimates."""
   bundles = [study.workdir.model(method, fold) for fold in study.folds]
-  voxels = [subject.n_voxels for subject in study.subjects]
   epochs = training_options(study.config, method).epochs
   return StageTime(
     method,
     "train",
     max(load_training(bundle)["seconds"] for bundle in bundles),
-    voxels=epochs * sum(sum(voxels) - voxels[fold] for fold in study.folds),
+    voxels=epochs * sum(map(study.n_training_voxels, study.folds)),
   )
 
 
 def train_own_folds(method: str, study: Study) -> None:
-  """Trains this process's share of the folds and writes their checkpoints.
-
-  Args:
-    method: name of the network.
-    study: subjects and configuration.
-  """
+  """Trains this process's share of the folds and writes their checkpoints."""
   folds = own_share(_missing(study, method))
   if folds:
     _train(study, method, folds)
 
 
 def _missing(study: Study, method: str) -> list[int]:
-  """Folds that have no model bundle.
-
-  Raises:
-    UserError: the bundles are another workdir's, and one is missing there.
-  """
+  """Folds that have no model bundle; none may be missing in another workdir."""
   missing = [
     fold
     for fold in study.folds
@@ -133,11 +120,7 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       training={
         "seconds": fold.seconds,
         "left_out": number,
-        "voxels": sum(
-          subject.n_voxels
-          for k, subject in enumerate(study.subjects)
-          if k != number
-        ),
+        "voxels": study.n_training_voxels(number),
       },
     )
 
@@ -145,16 +128,8 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
 def _train(
   study: Study, method: str, folds: list[int]
 ) -> tuple[list[TrainedFold], Mapping[int, np.ndarray]]:
-  """Trains folds, from their checkpoints if there are any.
-
-  Returns:
-    The folds, and the temporal basis of each where signals are compressed.
-  """
-  rank = signal_rank(study.config, method)
-  signals = _signals(study)
-  if rank is not None:
-    scans = compress_scans(study, rank=rank, left_out=folds)
-    signals = _compressed(study, dict(zip(folds, scans, strict=True)), rank)
+  """Folds, trained from their checkpoints if any, and their temporal bases."""
+  signals = _signals(study, method, folds)
   masks = [subject.mask for subject in study.subjects]
   module, _ = make_network(study.config, method)
   metrics = study.workdir.root / "metrics"
@@ -182,12 +157,7 @@ def _checkpoint_folder(study: Study, method: str) -> CheckpointFolder:
 def make_network(
   config: ml_collections.ConfigDict, method: str
 ) -> tuple[nn.Module, int]:
-  """Flax module of a network, and its reach.
-
-  Args:
-    config: the experiment's configuration.
-    method: name of the network.
-  """
+  """Flax module of a network, and its reach."""
   module = NETWORKS[method](**config[method].network)
   return module, module.reach
 
@@ -196,11 +166,6 @@ def check_network(
   config: ml_collections.ConfigDict, method: str, *, n_windows: int
 ) -> None:
   """Checks that a network and its training suit the fingerprints.
-
-  Args:
-    config: the experiment's configuration.
-    method: name of the network.
-    n_windows: T.
 
   Raises:
     UserError: an option is not valid, the network cannot take the fingerprints,
@@ -230,12 +195,7 @@ def check_network(
 def network_predicts_deviations(
   config: ml_collections.ConfigDict, method: str
 ) -> bool:
-  """Whether a network predicts the standard deviations of its maps, too.
-
-  Args:
-    config: the experiment's configuration.
-    method: name of the network.
-  """
+  """Whether a network predicts the standard deviations of its maps, too."""
   _, outputs_per_map = LOSSES[training_options(config, method).loss]
   return outputs_per_map == 2
 
@@ -249,20 +209,13 @@ def training_options(
   networks. Two of its keys do not reach the training as such: `sampling`
   decides the size of a tile, and `rank` the signals, see `signal_rank`.
 
-  Args:
-    config: the experiment's configuration.
-    method: name of the network.
-
   Raises:
     UserError: an option is not valid.
   """
   section = _training_section(config, method)
   section.pop("rank", None)
   sampling = section.pop("sampling")
-  if sampling not in SAMPLINGS:
-    raise UserError(
-      f"training.sampling: {sampling!r} is not one of {', '.join(SAMPLINGS)}"
-    )
+  check_one_of("training.sampling", sampling, _SAMPLINGS)
   if sampling == "patches":
     section["tile"] = 1
   if section["seed"] is None:
@@ -272,15 +225,7 @@ def training_options(
 
 
 def signal_rank(config: ml_collections.ConfigDict, method: str) -> int | None:
-  """Temporal components that a network sees of the signals.
-
-  Args:
-    config: the experiment's configuration.
-    method: name of the network.
-
-  Returns:
-    Their number; None if it sees all windows.
-  """
+  """Number of temporal components that a network sees; None: all windows."""
   return _training_section(config, method)["rank"]
 
 
@@ -289,25 +234,17 @@ def _training_section(config: ml_collections.ConfigDict, method: str) -> dict:
   return {**config.training, **config[method].training}
 
 
-def _signals(study: Study) -> Signals:
-  """Normalised signals of all subjects, all frames."""
-  per = standardised(study.config, compressed=False)
-
-  def load(subject: int, left_out: int) -> np.ndarray:
-    del left_out
-    return normalise_signals(study.signals(subject), per=per)
-
-  return Signals(2 * study.subjects[0].n_windows, load)
-
-
-def _compressed(
-  study: Study, scans: dict[int, CompressedScans], rank: int
-) -> Signals:
-  """Normalised signals of all subjects in the temporal components of each fold.
-
-  The components are those of the training subjects of the fold.
-  """
-  per = standardised(study.config, compressed=True)
+def _signals(study: Study, method: str, folds: list[int]) -> Signals:
+  """Normalised signals: all windows, or temporal components of each fold."""
+  rank = signal_rank(study.config, method)
+  per = standardised(study.config, compressed=rank is not None)
+  if rank is None:
+    return Signals(
+      2 * study.subjects[0].n_windows,
+      lambda subject, _: normalise_signals(study.signals(subject), per=per),
+    )
+  # Of the training subjects of the fold.
+  scans = compress_scans(study, rank=rank, left_out=folds)
 
   def load(subject: int, left_out: int) -> np.ndarray:
     return normalise_signals(scans[left_out].signals[subject], per=per)
@@ -321,10 +258,6 @@ def standardised(config: ml_collections.ConfigDict, *, compressed: bool) -> str:
 
   Temporal components are never standardised one by one: the noise of weak
   components would then have the same weight as the signal of strong ones.
-
-  Args:
-    config: the experiment's configuration.
-    compressed: whether a network sees temporal components.
   """
   per = config.preprocessing.normalise_signals_per
   return "subject" if compressed and per == "frame" else per

@@ -1,6 +1,7 @@
 """Input and output of a reconstruction method: study and estimates."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,7 +10,8 @@ import ml_collections
 import numpy as np
 from jaxtyping import Complex64
 
-from mrf_jax.dataset.subject import Subject
+from mrf_jax.dataset.normalise import clip_outliers
+from mrf_jax.dataset.subject import Subject, check_alike, reference_of
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.progress import progress
 from mrf_jax.workdir.stage_times import StageTime
@@ -42,14 +44,14 @@ class Study:
   models: Workdir
 
   def signals(self, number: int) -> Complex64[np.ndarray, "voxel window"]:
-    """Reads the signals of a subject from its file.
-
-    Args:
-      number: number of the subject.
-    """
+    """Reads the signals of a subject from its file."""
     signals = self.load(number).signals
     assert signals is not None
     return signals
+
+  def n_training_voxels(self, fold: int) -> int:
+    """Voxels of the subjects on which the fold of a left-out subject trains."""
+    return sum(s.n_voxels for k, s in enumerate(self.subjects) if k != fold)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,20 +94,33 @@ class Method:
   )
 
 
+def clipped_references(
+  subjects: Sequence[Subject],
+  paths: Sequence[str | os.PathLike],
+  percentiles: tuple[float, float],
+) -> list[Maps]:
+  """Reference maps of scans of one acquisition, each map without its outliers.
+
+  Raises:
+    UserError: the scans are of different acquisitions, or one has no maps.
+  """
+  check_alike(subjects, paths)
+  return [
+    clip_outliers(reference_of(subject, path), percentiles=percentiles)
+    for subject, path in zip(subjects, paths, strict=True)
+  ]
+
+
 def reconstruct_all(
-  method: str, study: Study, estimate: Callable[[int, Subject], _Estimate]
+  method: str,
+  study: Study,
+  estimate: Callable[[int, Subject], _Estimate],
+  *,
+  atoms: int | None = None,
 ) -> tuple[list[_Estimate], StageTime]:
-  """Estimates the maps of each left-out subject, and measures the time.
+  """Estimates the maps of each left-out subject, and measures their time.
 
   The first subject is estimated twice, so that compilation is not timed.
-
-  Args:
-    method: name of the method.
-    study: the study.
-    estimate: function of a subject's number and of the subject with signals.
-
-  Returns:
-    The results of `estimate`, and the time of all of them together.
   """
   maps, seconds, voxels = [], 0.0, 0
   folds = study.folds
@@ -117,4 +132,4 @@ def reconstruct_all(
     maps.append(estimate(k, subject))
     seconds += time.perf_counter() - start
     voxels += subject.n_voxels
-  return maps, StageTime(method, "reconstruct", seconds, voxels=voxels)
+  return maps, StageTime(method, "reconstruct", seconds, voxels, atoms)

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from mrf_jax.dataset.normalise import clip_outliers
-from mrf_jax.dataset.subject import Subject, reference_of
+from mrf_jax.dataset.subject import Subject, load_subject, reference_of
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.experiment.settings import find_folds
-from mrf_jax.experiment.subjects import load_numbered
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.workdir.workdir import Workdir
@@ -69,7 +68,7 @@ def _load_left_out(
   files: dict[str, list[pathlib.Path]],
 ) -> LeftOut:
   """One left-out subject, from each method's files of PD, T1 and T2."""
-  subject = load_numbered(workdir, number, with_signals=False)
+  subject = load_subject(workdir.subject(number), with_signals=False)
   reference = clip_outliers(
     reference_of(subject, workdir.subject(number)),
     percentiles=config.preprocessing.clip_percentiles,

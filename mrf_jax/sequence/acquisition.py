@@ -49,14 +49,9 @@ class Acquisition:
     return (self.sequence.n_frames - self.window) // self.stride + 1
 
   def check_images(self, n_images: int, what: str) -> None:
-    """Checks that there is one image for each window.
+    """Raises `UserError` unless there is one image for each window.
 
-    Args:
-      n_images: how many images there are.
-      what: what they are, in words, for the error.
-
-    Raises:
-      UserError: there are more or fewer images than windows.
+    The message begins with `what`, the images in words.
     """
     if n_images != self.n_windows:
       raise UserError(
@@ -66,9 +61,6 @@ class Acquisition:
 
   def difference(self, other: "Acquisition") -> tuple[str, str] | None:
     """The first difference from another acquisition, in words.
-
-    Args:
-      other: the acquisition to compare with.
 
     Returns:
       What this one has, and what the other has; None where they are alike.

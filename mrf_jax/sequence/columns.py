@@ -41,17 +41,12 @@ Columns = dict[str, np.ndarray]
 
 def _field_of(name: str) -> str | None:
   """The field that a column or variable of this name holds."""
-  for field, names in _NAMES.items():
-    if name.lower() in names:
-      return field
-  return None
+  fields = (field for field, names in _NAMES.items() if name.lower() in names)
+  return next(fields, None)
 
 
 def read_text(path: pathlib.Path) -> Columns:
   """Reads the columns of a text file, by name or by position.
-
-  Args:
-    path: the file; `load_sequence` describes its format.
 
   Returns:
     Values, [frame] each, by the field of `Sequence`, in the file's units.
@@ -175,13 +170,8 @@ def _commented_names(text: str) -> list[str]:
 def read_comments(path: pathlib.Path) -> dict[str, Any]:
   """Reads the fields of the whole sequence from a text file's comments.
 
-  Args:
-    path: a file that `read_text` has read.
-
-  Returns:
-    The fields of `Sequence` that `save_sequence` writes as comments and that
-    the file has: times of preparations, ms or None for `none`, and whether the
-    sequence is balanced.
+  They are those that `save_sequence` writes: times of preparations, ms or None
+  for `none`, and whether the sequence is balanced.
   """
   text = path.read_text(encoding="utf-8-sig")
   fields: dict[str, Any] = {}

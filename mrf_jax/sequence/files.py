@@ -89,12 +89,10 @@ def load_sequence(
   path = pathlib.Path(path)
   if n_frames is not None:
     check_at_least("n_frames", n_frames, 1)
-  for name, unit, known in (
-    ("time_unit", time_unit, ("ms", "s")),
-    ("angle_unit", angle_unit, ("deg", "rad")),
-  ):
-    if unit is not None:
-      check_one_of(name, unit, known)
+  if time_unit is not None:
+    check_one_of("time_unit", time_unit, ("ms", "s"))
+  if angle_unit is not None:
+    check_one_of("angle_unit", angle_unit, ("deg", "rad"))
   if path.suffix.lower() == ".seq":
     for name, value in (
       ("tr_path", tr_path),
@@ -171,15 +169,7 @@ def _frame_fields(
 def open_times(
   path: str | os.PathLike, *, tr_path: str | os.PathLike | None = None
 ) -> tuple[str, ...]:
-  """Times of a schedule that no file has, so that arguments must give them.
-
-  Args:
-    path: see `load_sequence`.
-    tr_path: see `load_sequence`.
-
-  Returns:
-    The missing ones of `tr_ms`, `te_ms` and `inversion_time_ms`.
-  """
+  """Those of TR, TE and inversion time that no file has, by their names."""
   path = pathlib.Path(path)
   if path.suffix.lower() == ".seq":
     return ()
@@ -233,7 +223,6 @@ def _convert_units(columns: Columns, path, time_unit, angle_unit) -> None:
         f"{path}: the median of {name} is {median:g}, which looks like "
         "seconds; time_unit='s' (or 'ms') says what it is"
       )
-  for name in columns:
     if name in _TIMES and time_unit == "s":
       columns[name] = columns[name] * 1000
     if name in _ANGLES and angle_unit == "rad":

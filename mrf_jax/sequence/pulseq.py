@@ -115,9 +115,7 @@ def load_pulseq(
   centres_ms = np.array([pulse.centre_ms for pulse in excitations])
   tr_ms = np.diff(centres_ms)
   tr_ms = np.append(tr_ms, tr_ms[-1])
-  if n_frames is None:
-    n_frames = len(excitations)
-  if len(excitations) < n_frames:
+  if n_frames is not None and len(excitations) < n_frames:
     raise UserError(f"{path}: {len(excitations)} frames, {n_frames} are needed")
   excitations, centres_ms = excitations[:n_frames], centres_ms[:n_frames]
   tr_ms = tr_ms[:n_frames]
@@ -142,10 +140,7 @@ def load_pulseq(
 def _preparation(
   path: pathlib.Path, pulses: list[RfEvent], first: int
 ) -> dict[str, Any]:
-  """Field and delay of the pulse before the first excitation, if there is one.
-
-  The delay is from the centre of the one to the centre of the other.
-  """
+  """Field and delay (centre to centre) of a pulse before the excitations."""
   preparation = {}
   for number, pulse in enumerate(pulses[:first]):
     # Older files have no uses.
@@ -190,15 +185,8 @@ def read_events(
 ) -> tuple[list[RfEvent], np.ndarray]:
   """Reads all RF pulses and the times of all readouts, in their order.
 
-  Args:
-    path: the `.seq` file.
-    echo: see `load_pulseq`.
-
   Returns:
     The pulses, and the echo times from the start of the file, [readout], ms.
-
-  Raises:
-    UserError: the file cannot be read.
   """
   # Imported here, because it imports a plotting library, which takes a second.
   import pypulseq

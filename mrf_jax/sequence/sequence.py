@@ -143,8 +143,5 @@ def _check_frames(name: str, values, bad, why: str) -> None:
   """Raises `UserError` that names the first bad frame of a column."""
   if bad.any():
     frame = int(np.argmax(bad))
-    raise UserError(
-      f"sequence: {name}[{frame}] is {values[frame]:g} ms, {why}"
-      if name.endswith("_ms")
-      else f"sequence: {name}[{frame}] is {values[frame]:g}°, {why}"
-    )
+    value = f"{values[frame]:g}{' ms' if name.endswith('_ms') else '°'}"
+    raise UserError(f"sequence: {name}[{frame}] is {value}, {why}")

@@ -9,13 +9,7 @@ def sliding_window(
 ) -> Inexact[np.ndarray, "voxel window"]:
   """Mean over each window of neighbouring frames ("valid" windows).
 
-  Args:
-    frames: real or complex values, [voxel, frame].
-    window: frames of one window.
-    stride: frames from one window to the next.
-
-  Returns:
-    (frames − window) // stride + 1 values a voxel, of the input's type.
+  There are (frames − window) // stride + 1 of them; values keep their type.
   """
   n_windows = (frames.shape[1] - window) // stride + 1
   windows = np.empty((len(frames), n_windows), frames.dtype)

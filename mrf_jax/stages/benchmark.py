@@ -27,12 +27,8 @@ from mrf_jax.workdir.workdir import Workdir
 def benchmark(config: ml_collections.ConfigDict, root) -> None:
   """Times each stage of each method, and writes tables and a figure.
 
-  A comparison that exists and has the same options is not measured again.
-
-  Args:
-    config: the experiment's configuration.
-    root: the workdir, where `benchmark.json`, `timing.csv`, `timing.md` and
-      `timing.png` are written.
+  These are `benchmark.json`, `timing.csv`, `timing.md` and `timing.png` in the
+  workdir. A comparison with the same options is not measured again.
 
   Raises:
     UserError: the configuration is not valid or too large for the memory, or

@@ -5,20 +5,15 @@ import dataclasses
 import jax
 import ml_collections
 
-from mrf_jax.dataset.normalise import clip_outliers
-from mrf_jax.dataset.subject import (
-  Subject,
-  check_alike,
-  reference_of,
-  without_truth,
-)
+from mrf_jax.dataset.subject import Subject, load_subject, without_truth
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.settings import check_methods, find_folds, with_files
-from mrf_jax.experiment.subjects import load_numbered, simulate_missing
+from mrf_jax.experiment.subjects import simulate_missing
 from mrf_jax.experiment.workdirs import borrowed_models, open_workdir
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, Study
+from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime import processes
 from mrf_jax.stages.evaluate import evaluate
 from mrf_jax.training.metrics import join_logs
@@ -30,10 +25,6 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
   """Runs the cross-validation: simulates, trains, estimates and evaluates.
 
   Subjects, models and maps that exist in the workdir are not made again.
-
-  Args:
-    config: the experiment's configuration.
-    root: the workdir.
 
   Raises:
     UserError: the configuration is not valid, a subject is missing, damaged or
@@ -72,22 +63,16 @@ def _make_study(
   config, workdir: Workdir, models: Workdir
 ) -> tuple[Study, list[Subject]]:
   """The study, which has no true maps, and the subjects, which have them."""
-  numbers = range(config.data.n_subjects)
-  files = [workdir.subject(k) for k in numbers]
-  subjects = [load_numbered(workdir, k, with_signals=False) for k in numbers]
-  check_alike(subjects, files)
+  files = [workdir.subject(k) for k in range(config.data.n_subjects)]
+  subjects = [load_subject(file, with_signals=False) for file in files]
   study = Study(
     config=config,
     workdir=workdir,
     subjects=[without_truth(subject) for subject in subjects],
-    load=lambda k: without_truth(load_numbered(workdir, k)),
-    references=[
-      clip_outliers(
-        reference_of(subject, file),
-        percentiles=config.preprocessing.clip_percentiles,
-      )
-      for subject, file in zip(subjects, files, strict=True)
-    ],
+    load=lambda k: without_truth(load_subject(files[k])),
+    references=clipped_references(
+      subjects, files, config.preprocessing.clip_percentiles
+    ),
     folds=find_folds(config),
     models=models,
   )

@@ -73,17 +73,9 @@ def evaluate_design(
 ) -> Design:
   """Cramér–Rao bounds over a T1–T2 grid, and of white, grey matter and CSF.
 
-  Args:
-    acquisition: the pulse sequence and its sliding window.
-    noise_sd: standard deviation of the noise on the real and on the imaginary
-      part of a window's image, for signals of PD 1.
-    t1_ms: ends of the grid, ms.
-    t2_ms: ends of the grid, ms.
-    step_percent: step of the grid's geometric axes, %.
-    b1_known: if False, B1 is estimated too.
-
-  Returns:
-    The bounds.
+  `t1_ms` and `t2_ms` are the ends of its geometric axes. `noise_sd` is of the
+  real and of the imaginary part of a window's image, for signals of PD 1.
+  Without `b1_known` B1 is estimated, too.
   """
   bounds = functools.partial(
     cramer_rao_bounds,
@@ -109,17 +101,7 @@ def evaluate_design(
 def write_design(
   design: Design, stem: pathlib.Path, *, title: str, note: str
 ) -> str:
-  """Writes the grid as CSV and the tissues as Markdown.
-
-  Args:
-    design: the bounds.
-    stem: path without suffix.
-    title: heading of the Markdown.
-    note: paragraph below it.
-
-  Returns:
-    The Markdown.
-  """
+  """Writes the grid as CSV and the tissues as Markdown, which it returns."""
   t1, t2, physical = _points(design.t1_ms, design.t2_ms)
   columns = {"t1_ms": t1, "t2_ms": t2}
   for name in MAP_NAMES:
@@ -160,16 +142,14 @@ def _tissue_rows(design: Design) -> list[list[str]]:
 def design(config: ml_collections.ConfigDict, root) -> None:
   """Writes the Cramér–Rao bounds of the scan's sequence at its noise level.
 
-  Args:
-    config: the experiment's configuration.
-    root: the workdir; gets `design.md`, `design.csv` and `design.png`.
+  These are `design.md`, `design.csv` and `design.png` in the workdir.
 
   Raises:
     UserError: a value of the configuration is not valid, or the scan has no
       noise.
   """
   check_values(config)
-  scan, options = config.scan, config.design
+  scan = config.scan
   acquisition = simulated_acquisition(config)
   sequence = acquisition.sequence
   if not scan.noise_level > 0:
@@ -180,12 +160,9 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   bounds = evaluate_design(
     acquisition,
     noise_sd=scan.noise_level * _mean_signal(config, sequence),
-    t1_ms=options.t1_ms,
-    t2_ms=options.t2_ms,
-    step_percent=options.step_percent,
-    b1_known=options.b1_known,
+    **config.design,
   )
-  b1 = "known" if options.b1_known else "estimated too"
+  b1 = "known" if config.design.b1_known else "estimated too"
   text = write_design(
     bounds,
     workdir.root / "design",

@@ -33,11 +33,7 @@ _BOUND_VOXELS = 3000
 
 
 def evaluate(study: Study) -> None:
-  """Writes all tables and figures and prints Table 1.
-
-  Args:
-    study: a study whose workdir has the maps and times of all methods.
-  """
+  """Writes all tables and figures of a study with maps, and prints Table 1."""
   config, root = study.config, study.workdir.root
   estimates = {m: _load_maps(study, m) for m in config.methods}
   means = {}

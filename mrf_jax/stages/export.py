@@ -12,13 +12,7 @@ from mrf_jax.stages.flags import require, single_model
 
 
 def export_files(options: Mapping[str, Any]) -> pathlib.Path:
-  """Writes a model bundle as a StableHLO file.
-
-  Args:
-    options: values of the flags by name; `model` and `output` are used.
-
-  Returns:
-    The file.
+  """Writes the bundle of --model as a StableHLO file, and returns its path.
 
   Raises:
     UserError: the bundle is missing or damaged, or the file cannot be written.

@@ -39,10 +39,6 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   cases the default is as many steps as the bundle was trained for, at the same
   learning rate; for scans of the same sequence it is a quarter of both.
 
-  Args:
-    flags: values of the flags of `--mode=finetune` by name, None where not
-      given; see `flags.py`.
-
   Returns:
     The folder of the new bundle.
 
@@ -124,13 +120,10 @@ def _unfinished(output: pathlib.Path) -> pathlib.Path:
 
 
 def _refuse_existing(output: pathlib.Path) -> None:
-  """Raises `UserError` if the output exists: nothing is written over.
-
-  A run that was killed after it had written its bundle has left checkpoints.
-  They are removed.
-  """
+  """Raises `UserError` if the output exists: nothing is written over."""
   if not output.exists():
     return
+  # A run that was killed after it had written its bundle left checkpoints.
   unfinished = _unfinished(output)
   if unfinished.is_dir():
     # The lock may be another run's, and the output may be no bundle.
@@ -149,12 +142,7 @@ def _refuse_existing(output: pathlib.Path) -> None:
 
 
 def _made(config: dict, training: dict) -> bool:
-  """Whether a checkpoint is of the training that made a bundle.
-
-  Args:
-    config: of the checkpoint.
-    training: what the bundle stores of its training.
-  """
+  """Whether a checkpoint is of the training that made a bundle."""
   return config["model"] == training.get("from") and all(
     config[name] == training.get(name) for name in ("epochs", "learning_rate")
   )

@@ -219,11 +219,8 @@ for _modes, _define, _texts in _TABLE:
 def parse(argv: list[str]) -> list[str]:
   """Parses the flags; one that is not valid ends the program with one line.
 
-  Args:
-    argv: the command line.
-
   Returns:
-    What is left of it: its first argument, and those that are no flags.
+    The first argument, and those that are no flags.
   """
   # Errors of a configuration are printed below, so that no log is needed.
   logging.set_verbosity(logging.FATAL)
@@ -244,11 +241,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def check(argv: list[str]) -> None:
-  """Ends the program with one line if the flags do not fit the mode.
-
-  Args:
-    argv: the command line without its flags.
-  """
+  """Ends the program with one line if the flags do not fit the mode."""
   if len(argv) > 1:
     _fail(f"unknown argument {argv[1]!r}")
   values = flags.FLAGS
@@ -276,11 +269,9 @@ def check(argv: list[str]) -> None:
 
 
 def _check_unlocked(values: flags.FlagValues) -> None:
-  """Ends the program if another run writes to the workdir.
-
-  `Workdir` locks the folder later; this check is before JAX starts, which
-  takes seconds. Processes of one run share its workdir and lock.
-  """
+  """Ends the program if another run writes to the workdir."""
+  # `Workdir` locks the folder later; this check is before JAX starts, which
+  # takes seconds. Processes of one run share its workdir and lock.
   if values.coordinator is not None or in_cluster():
     return
   try:
@@ -303,26 +294,14 @@ def process_options() -> dict[str, Any]:
 
 
 def require(options: Mapping[str, Any], *names: str) -> None:
-  """Raises `UserError` if a flag that a mode needs is missing.
-
-  Args:
-    options: values of the flags by name.
-    names: names of the flags.
-  """
+  """Raises `UserError` if a flag that a mode needs is missing."""
   for name in names:
     if not options[name]:
       raise UserError(f"--{name} is missing")
 
 
 def single_model(options: Mapping[str, Any]) -> str:
-  """The bundle that --model names.
-
-  Args:
-    options: values of the flags by name.
-
-  Raises:
-    UserError: there is none, or there are several.
-  """
+  """The bundle of --model; raises `UserError` unless there is exactly one."""
   require(options, "model")
   bundle, *others = options["model"]
   if others:

@@ -16,14 +16,7 @@ from mrf_jax.stages.flags import require
 
 
 def import_files(options: Mapping[str, Any]) -> pathlib.Path:
-  """Writes a subject file and prints what was assumed about the scan.
-
-  Args:
-    options: values of the flags by name; `output` and the fields of
-      `ImportOptions` are used.
-
-  Returns:
-    The subject file.
+  """Writes a subject file, prints what was assumed, and returns its path.
 
   Raises:
     UserError: a flag or file is missing, damaged, implausible, or does not fit

@@ -14,6 +14,7 @@ from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.dataset.summary import describe, medians
 from mrf_jax.errors import UserError
+from mrf_jax.evaluation.markdown import write_text
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.scan_errors import ScanErrors, compare_with_reference
 from mrf_jax.evaluation.tissues import tissue_masks
@@ -23,7 +24,7 @@ from mrf_jax.importing.from_flags import (
   read_scan,
 )
 from mrf_jax.io import nifti
-from mrf_jax.io.atomic import replacing, replacing_files, writing_to
+from mrf_jax.io.atomic import replacing_files, writing_to
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods.estimators import (
   Estimator,
@@ -53,16 +54,7 @@ _RECORDED = ("model", "uncertainty", "passes", "passes_seed")
 
 @dataclasses.dataclass(frozen=True)
 class _Reconstruction:
-  """The maps of a scan, and what they were made from.
-
-  Attributes:
-    subject: the scan.
-    assumptions: sentences on what was assumed about it.
-    estimator: the method.
-    maps: the estimate.
-    deviations: its standard deviations, or None.
-    errors: errors against the scan's reference maps, or None.
-  """
+  """The maps of a scan, and what they were made from."""
 
   subject: Subject
   assumptions: tuple[str, ...]
@@ -73,15 +65,7 @@ class _Reconstruction:
 
 
 def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
-  """Reads a scan, reconstructs it, and writes its maps.
-
-  Args:
-    options: values of the flags by name; `model`, `output`, `uncertainty`,
-      `passes`, `passes_seed`, `config` for a dictionary, and the fields of
-      `ImportOptions` are used.
-
-  Returns:
-    The folder of the maps.
+  """Reads a scan, reconstructs it, writes its maps, and returns their folder.
 
   Raises:
     UserError: a flag or file is missing, damaged, or does not fit the others;
@@ -119,10 +103,8 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
 
 
 def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
-  """Raises `UserError` unless the files of the folder may be replaced.
-
-  That is so if an earlier run wrote them, and this run reads none of them.
-  """
+  """Raises `UserError` unless this run may replace the files of the folder."""
+  # It may if an earlier run wrote them, and this run reads none of them.
   if folder.exists() and not folder.is_dir():
     raise UserError(f"--output: {folder} is not a folder")
   # If a run is killed while its files are moved into place, its record is still
@@ -257,8 +239,7 @@ def _write_record(
     "seconds": {stage: round(took, 3) for stage, took in seconds.items()},
     "environment": environment({"seed": flags["passes_seed"] or 0}),
   }
-  with replacing(folder / _RECORD) as path:
-    path.write_text(json.dumps(record, indent=1) + "\n")
+  write_text(json.dumps(record, indent=1) + "\n", folder / _RECORD)
 
 
 def _print_summary(

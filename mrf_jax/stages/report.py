@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrf_jax.errors import UserError
-from mrf_jax.io.atomic import replacing, writing_to
+from mrf_jax.evaluation.markdown import write_text
+from mrf_jax.io.atomic import writing_to
 from mrf_jax.report.write import write_report
 from mrf_jax.runtime import processes
 from mrf_jax.timing.tables import compare_benchmarks
@@ -13,10 +14,6 @@ from mrf_jax.timing.tables import compare_benchmarks
 
 def report_files(options: Mapping[str, Any]) -> None:
   """Reports on a study, or compares the timing of several machines.
-
-  Args:
-    options: values of the flags by name; `compare`, `workdir` and `output` are
-      used.
 
   Raises:
     UserError: the results are missing, damaged, or do not belong together.
@@ -41,8 +38,5 @@ def _compare(paths: Sequence[str], workdir: str | None) -> None:
   text = compare_benchmarks(paths)
   print(text)
   if workdir:
-    with (
-      writing_to(workdir) as folder,
-      replacing(folder / "comparison.md") as path,
-    ):
-      path.write_text(text)
+    with writing_to(workdir) as folder:
+      write_text(text, folder / "comparison.md")

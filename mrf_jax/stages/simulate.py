@@ -14,10 +14,6 @@ from mrf_jax.runtime import processes
 def simulate(config: ml_collections.ConfigDict, root) -> None:
   """Simulates the subjects that are missing in the workdir.
 
-  Args:
-    config: the experiment's configuration.
-    root: the workdir.
-
   Raises:
     UserError: the configuration is not valid or names subject files, or the
       workdir is of another one.

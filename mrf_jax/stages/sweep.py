@@ -17,16 +17,11 @@ from mrf_jax.workdir.configuration import OF_SUBJECTS, config_differences
 def sweep(
   config: ml_collections.ConfigDict, root, *, questions: Sequence[str] = ()
 ) -> None:
-  """Runs the cross-validation of the variants of some questions.
+  """Runs the cross-validation of the variants of some questions, or of all.
 
   Each variant has a workdir of its own, `questions/QUESTION/VARIANT` within
   this one. It uses the subjects of this workdir if it does not change them, or
   those of another variant, `subjects_from='questions/QUESTION/VARIANT'`.
-
-  Args:
-    config: the experiment's configuration.
-    root: its workdir, whose subjects and trained networks are used.
-    questions: names of the questions; all if empty.
 
   Raises:
     UserError: the configuration or a variant is not valid, or a workdir is of

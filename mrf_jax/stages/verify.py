@@ -11,14 +11,7 @@ from mrf_jax.workdir.manifest import NAME, Manifest, is_recorded
 
 
 def verify_files(options: dict[str, Any]) -> None:
-  """The verify stage: prints the report of `verify`.
-
-  Args:
-    options: values of the flags by name; `workdir` is used.
-
-  Raises:
-    UserError: see `verify`.
-  """
+  """Prints the report of `verify`."""
   require(options, "workdir")
   print(verify(options["workdir"]))
 
@@ -26,11 +19,7 @@ def verify_files(options: dict[str, Any]) -> None:
 def verify(root: str | os.PathLike) -> str:
   """Report on each file of a workdir: by which run, changed, or missing.
 
-  Args:
-    root: the workdir; those of its questions are checked too.
-
-  Returns:
-    The report, several lines for each workdir.
+  The workdirs of its questions are checked, too.
 
   Raises:
     UserError: there is no manifest, or a file is missing or was changed; the
