@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Array, Bool, Int, Int32
 
 from mrf_jax.typing import AnyArray
 
@@ -35,12 +35,12 @@ class VoxelGrid:
 
   def neighbours(
     self,
-    centres: Int32[AnyArray, "centre"],
+    centres: Int[AnyArray, "centre"],
     *,
     before: int,
     after: int,
     slices: int = 1,
-  ) -> Int32[AnyArray, "centre *slice size size"]:
+  ) -> Int32[Array, "centre *slice size size"]:
     """Rows of the square patch around each centre.
 
     Args:

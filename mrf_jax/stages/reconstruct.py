@@ -14,7 +14,6 @@ from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.dataset.summary import describe, medians
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.markdown import write_text
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.scan_errors import ScanErrors, compare_with_reference
 from mrf_jax.evaluation.tissues import tissue_masks
@@ -24,7 +23,7 @@ from mrf_jax.importing.from_flags import (
   read_scan,
 )
 from mrf_jax.io import nifti
-from mrf_jax.io.atomic import replacing_files, writing_to
+from mrf_jax.io.atomic import replacing_files, write_text, writing_to
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods.estimators import (
   Estimator,

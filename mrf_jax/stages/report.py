@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.markdown import write_text
-from mrf_jax.io.atomic import writing_to
+from mrf_jax.io.atomic import write_text, writing_to
 from mrf_jax.report.write import write_report
 from mrf_jax.runtime import processes
 from mrf_jax.timing.tables import compare_benchmarks
