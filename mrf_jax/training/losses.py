@@ -11,6 +11,7 @@ from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
+from mrf_jax.typing import AnyArray
 
 Loss = Callable[
   [Float32[Array, "*voxel output"], Float32[Array, "*voxel map"]],
@@ -77,7 +78,7 @@ LOSSES: dict[str, tuple[Loss, int]] = {
 
 def weighted_mean(
   losses: Float32[Array, "*voxel map"],
-  inside: Bool[Array, "*voxel 1"],
+  inside: Bool[AnyArray, "*voxel 1"],
   weights: tuple[float, ...],
 ) -> Float32[Array, ""]:
   """Mean loss over the voxels inside the mask, and weighted mean over the maps.

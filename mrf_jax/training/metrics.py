@@ -7,7 +7,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from mrf_jax.errors import UserError
-from mrf_jax.io.atomic import replacing
+from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import MAP_NAMES
 
 # Identify a record.
@@ -116,5 +116,4 @@ def _key(record: dict) -> tuple:
 
 
 def _write_records(path: pathlib.Path, records: list[dict]) -> None:
-  with replacing(path) as temporary:
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
+  write_text("".join(json.dumps(r) + "\n" for r in records), path)

@@ -93,7 +93,7 @@ def _patch_rows(
   *,
   network: nn.Module,
   options: TrainingOptions,
-) -> Int32[Array, "tile *slice y x"]:
+) -> Int32[AnyArray, "tile *slice y x"]:
   """Rows of all voxels that the network sees of each tile, maybe mirrored."""
   rows = grid.neighbours(
     centres,
@@ -107,8 +107,8 @@ def _patch_rows(
 
 
 def _tile_rows(
-  patches: Int32[Array, "tile *slice y x"], *, network: nn.Module, size: int
-) -> Int32[Array, "tile tile_y tile_x"]:
+  patches: Int32[AnyArray, "tile *slice y x"], *, network: nn.Module, size: int
+) -> Int32[AnyArray, "tile tile_y tile_x"]:
   """Rows of the voxels that are estimated: the middle of each patch."""
   if network.slices > 1:
     patches = patches[:, network.slices // 2]
@@ -119,7 +119,7 @@ def _tile_rows(
 def _inputs(
   fold: Fold,
   table: VoxelTable,
-  patches: Int32[Array, "tile *slice y x"],
+  patches: Int32[AnyArray, "tile *slice y x"],
   key: PRNGKeyArray,
   *,
   options: TrainingOptions,
@@ -136,7 +136,7 @@ def _inputs(
 def _targets(
   fold: Fold,
   table: VoxelTable,
-  tiles: Int32[Array, "tile y x"],
+  tiles: Int32[AnyArray, "tile y x"],
   *,
   powers: tuple[float, ...],
 ) -> Float32[Array, "tile y x 3"]:
@@ -146,8 +146,8 @@ def _targets(
 
 
 def _flipped(
-  rows: Int32[Array, "tile *slice y x"], key: PRNGKeyArray
-) -> Int32[Array, "tile *slice y x"]:
+  rows: Int32[AnyArray, "tile *slice y x"], key: PRNGKeyArray
+) -> Int32[AnyArray, "tile *slice y x"]:
   """Tiles mirrored at random along y, along x, and along the slices."""
   bits = hashed_bits(key_words(key), (len(rows), *[1] * (rows.ndim - 1)))
   rows = jnp.where(bits & 1 > 0, rows[..., ::-1, :], rows)
