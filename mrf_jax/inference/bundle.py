@@ -157,12 +157,8 @@ def load_training(path, *, default: dict | None = None) -> dict:
 def load_config(path, *, sections: Sequence[str] = ()) -> dict:
   """Reads the configuration of the experiment that a model bundle comes from.
 
-  Args:
-    path: the folder.
-    sections: sections that the configuration must have.
-
   Raises:
-    UserError: the bundle is missing or damaged, or has no such section.
+    UserError: the bundle is missing or damaged, or has not all of the sections.
   """
   path = pathlib.Path(path)
   config = _read_description(path)["config"]
@@ -207,11 +203,7 @@ def _read_description(path: pathlib.Path) -> dict:
 
 
 def description_checksum(description: dict) -> str:
-  """SHA-256 of the content of `model.json` without its checksums.
-
-  Args:
-    description: the content.
-  """
+  """SHA-256 of the content of `model.json` without its checksums."""
   return text_checksum({k: v for k, v in description.items() if k != "sha256"})
 
 
@@ -225,11 +217,7 @@ def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _read_model(path: pathlib.Path, description: dict) -> Model:
-  """The model of a description, whose variables must be those of its network.
-
-  Raises:
-    Exception: the description or the variables are not valid.
-  """
+  """The model of a description, whose variables must fit its network."""
   method = description["method"]
   if method not in NETWORKS:
     raise ValueError(f"unknown method {method!r}")
@@ -300,12 +288,7 @@ def _make_network(kind: type, options: dict, n_arrays: int) -> Any:
 
 
 def _check_variables(variables: dict, expected) -> None:
-  """Raises `ValueError` if variables do not fit the network or are not finite.
-
-  Args:
-    variables: the arrays.
-    expected: the same tree of shapes.
-  """
+  """Raises `ValueError` if variables have other shapes or are not finite."""
   pairs = jax.tree_util.tree_flatten_with_path(expected)[0]
   shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in pairs}
   arrays = named_leaves(variables)

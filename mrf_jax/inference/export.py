@@ -52,16 +52,7 @@ def maps_of_volume(
   signals: Complex64[Array, "slice y x window"],
   mask: Bool[Array, "slice y x"],
 ) -> dict[str, Float32[Array, "slice y x"]]:
-  """The function that `export_model` serialises.
-
-  Args:
-    model: the trained model.
-    signals: sliding-window images.
-    mask: the voxels to estimate, at least one.
-
-  Returns:
-    Maps and standard deviations by name, zero outside the mask.
-  """
+  """The function that `export_model` serialises."""
   outputs = _estimates(model, signals, mask)
   deviations = None
   if outputs.shape[-1] > len(MAP_NAMES):
@@ -165,13 +156,7 @@ def _by_voxel(model: Model, image):
 
 
 def _by_tile(model: Model, features, outside):
-  """Outputs of a network that sees neighbours, [slice, y, x, output].
-
-  Args:
-    model: the trained model.
-    features: features of the volume, [slice, y, x, feature].
-    outside: features of the voxels around the volume, [feature].
-  """
+  """Outputs [slice, y, x, output] from features of a volume and around it."""
   n_slices, height, width, n_features = features.shape
   reach, n_around = model.reach, model.network.slices // 2
   rows, columns = -(-height // _TILE), -(-width // _TILE)

@@ -40,10 +40,6 @@ def signal_table(
 
   Row 0 stands for voxels outside of the mask, row i for voxel i - 1 within it;
   rows of zeros fill the last block.
-
-  Args:
-    signals: sliding-window images of a scan's masked voxels.
-    per: what is standardised; see `normalise_signals`.
   """
   n_voxels, n_frames = signals.shape
   n_blocks = _rounded(-(-(1 + n_voxels) // _BLOCK))
@@ -65,14 +61,8 @@ def estimate(
 ) -> Float32[np.ndarray, "voxel output"]:
   """Outputs of a network for each masked voxel, on the scale of [0, 1].
 
-  Args:
-    network: the Flax module; one that sees more than a voxel has the methods
-      `temporal`, for a voxel's own features, and `spatial`.
-    variables: its parameters and batch statistics.
-    table: the signals, from `signal_table`.
-    mask: the voxels, [slice, y, x].
-    reach: voxels on each side of a patch's centre.
-    precision: precision of activations and products, one of `PRECISIONS`.
+  A network that sees more than a voxel, `reach` voxels on each side, has the
+  methods `temporal`, for a voxel's own features, and `spatial`.
 
   Raises:
     UserError: the precision is unknown.
@@ -94,17 +84,9 @@ def estimate_passes(
 ]:
   """Mean and variance of passes with dropout, all in one compiled call.
 
-  Monte Carlo dropout (Gal 2016). Each pass drops other activations. A voxel's
-  own features are computed, and dropped, once for all neighbours that see them.
-
-  Args:
-    network: the Flax module, with dropout.
-    variables: its parameters and batch statistics.
-    table: the signals, from `signal_table`.
-    mask: the voxels, [slice, y, x].
-    reach: voxels on each side of a patch's centre.
-    keys: a random key for each pass, at least two.
-    precision: precision of activations and products, one of `PRECISIONS`.
+  Monte Carlo dropout (Gal 2016), a pass for each of at least two keys. Each
+  pass drops other activations. A voxel's own features are computed, and
+  dropped, once for all neighbours that see them.
 
   Returns:
     Mean over the passes, on the scale of [0, 1], and variance from pass to

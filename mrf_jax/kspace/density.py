@@ -66,19 +66,14 @@ def density_weights(
   axis = np.arange(matrix) - matrix // 2
   line = np.exp(-0.5 * (axis / (matrix / 8)) ** 2)
   blob = (line[:, None] * line).astype(np.complex64)
-  operator = nufft(positions, matrix, n_coils=1, n_batches=1, n_threads=1)
+  operator = nufft(positions, matrix, n_coils=1)
   k_space = operator.op(blob[None, None])
   gain = np.sum(weights * np.abs(k_space) ** 2) / np.sum(np.abs(blob) ** 2)
   return (weights / gain).reshape(trajectory.shape[:2])
 
 
 def check_trajectory(trajectory: np.ndarray, matrix: int) -> None:
-  """Raises `UserError` if positions are not valid for an image.
-
-  Args:
-    trajectory: k-space positions, cycles per voxel.
-    matrix: voxels along x and y, at least 2.
-  """
+  """Raises `UserError` if positions, or a matrix below 2, make no image."""
   check_at_least("matrix", matrix, 2)
   check_finite("trajectory", trajectory)
   extent = float(np.abs(trajectory).max(initial=0))

@@ -58,9 +58,7 @@ def window_images(
   frames = np.empty((n_coils * matrix * matrix, n_frames), np.complex64)
 
   def transform(frame: int) -> None:
-    operator = nufft(
-      scan.trajectory[frame], matrix, n_coils=n_coils, n_batches=1, n_threads=1
-    )
+    operator = nufft(scan.trajectory[frame], matrix, n_coils=n_coils)
     images = operator.adj_op(scan.weighted(np.array([frame])))
     frames[:, frame] = images[0].transpose(0, 2, 1).ravel()  # [coil, y, x]
 
@@ -80,27 +78,14 @@ def combined_windows(
   phases_deg: Float[np.ndarray, "frame"] | None = None,
   weights: Float32[np.ndarray, "frame sample"] | None = None,
 ) -> Complex64[np.ndarray, "voxel window"]:
-  """Sliding-window signals of masked voxels, coils combined.
+  """Sliding-window signals of masked voxels in C order, coils combined.
 
-  `window_images` combined over the coils,
+  `window_images` combined over the coils of sensitivity s,
 
     Σ conj(s) image / Σ |s|²,
 
   frame by frame, so that images of single coils are not stored. Frames of one
   trajectory are transformed together.
-
-  Args:
-    samples: see `window_images`.
-    trajectory: see `window_images`.
-    sensitivities: s, of the coils.
-    mask: the voxels to keep.
-    window: frames of one window.
-    stride: frames from one window to the next.
-    phases_deg: see `window_images`.
-    weights: see `window_images`.
-
-  Returns:
-    The signals of the masked voxels in C order.
 
   Raises:
     UserError: the parts do not fit together, or a value is not finite.
@@ -122,7 +107,6 @@ def combined_windows(
       matrix,
       n_coils=n_coils,
       n_batches=len(numbers),
-      n_threads=1,
       sensitivities=sensitivities,
     )
     images = operator.adj_op(scan.weighted(numbers))[:, 0]
@@ -142,21 +126,10 @@ def separate_windows(
   phases_deg: Float[np.ndarray, "frame"] | None = None,
   weights: Float32[np.ndarray, "frame sample"] | None = None,
 ) -> Complex64[np.ndarray, "window coil y x"]:
-  """Images of windows that do not overlap, each transformed as a whole.
+  """Images of frames // window windows, each transformed as a whole.
 
   The images of `window_images` with the window as stride, at a fraction of the
   time and memory.
-
-  Args:
-    samples: see `window_images`.
-    trajectory: see `window_images`.
-    matrix: voxels along x and y.
-    window: frames of one window.
-    phases_deg: see `window_images`.
-    weights: see `window_images`.
-
-  Returns:
-    frames // window images of each coil.
 
   Raises:
     UserError: the parts do not fit together, or a value is not finite.
@@ -170,11 +143,7 @@ def separate_windows(
   def transform(number: int) -> None:
     frames = np.arange(number * window, (number + 1) * window)
     operator = nufft(
-      scan.trajectory[frames].reshape(-1, 2),
-      matrix,
-      n_coils=n_coils,
-      n_batches=1,
-      n_threads=1,
+      scan.trajectory[frames].reshape(-1, 2), matrix, n_coils=n_coils
     )
     k_space = scan.weighted(frames).swapaxes(0, 1).reshape(1, n_coils, -1)
     image = operator.adj_op(np.ascontiguousarray(k_space))[0]

@@ -14,8 +14,8 @@ def nufft(
   matrix: int,
   *,
   n_coils: int,
-  n_batches: int,
-  n_threads: int,
+  n_batches: int = 1,
+  n_threads: int = 1,
   sensitivities: Complex64[np.ndarray, "coil y x"] | None = None,
 ):
   """Makes a `mrinufft` operator: op(images) and adj_op(k-space).

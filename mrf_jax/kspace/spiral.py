@@ -30,18 +30,10 @@ class Spiral:
     """Number of arms, each rotated by 360° / n_arms from the last."""
     return len(self.trajectory)
 
-  def operator(self, arms, sensitivities, *, n_batches: int, n_threads: int):
-    """Makes a `mrinufft` operator of some arms: op(images), adj_op(k-space).
-
-    Args:
-      arms: the arms, index or slice.
-      sensitivities: coil sensitivities, [coil, y, x].
-      n_batches: images transformed in one call.
-      n_threads: threads of the NUFFT; its adjoint is reproducible with one.
-
-    Returns:
-      The operator; images are [batch, 1, x, y] for its sample order (x, y).
-    """
+  def operator(
+    self, arms, sensitivities, *, n_batches: int, n_threads: int = 1
+  ):
+    """`nufft` of some arms, of an index or a slice, with coils combined."""
     return nufft(
       self.trajectory[arms].reshape(-1, 2),
       self.matrix,
@@ -131,8 +123,6 @@ def adjoint_of_arm(
   sensitivities: Complex64[np.ndarray, "coil y x"],
 ) -> Complex64[np.ndarray, "image y x"]:
   """Density-compensated adjoint of one arm, coils combined by conj(S)."""
-  operator = spiral.operator(
-    arm, sensitivities, n_batches=len(k_space), n_threads=1
-  )
+  operator = spiral.operator(arm, sensitivities, n_batches=len(k_space))
   weighted = np.ascontiguousarray(k_space * spiral.weights)
   return operator.adj_op(weighted)[:, 0].transpose(0, 2, 1)

@@ -109,14 +109,9 @@ def build_dictionary(
 
 
 def check_memory(n_atoms: int, acquisition: Acquisition) -> None:
-  """Checks that memory can hold a dictionary while it is made.
+  """Raises `UserError` if memory cannot hold a dictionary while it is made.
 
-  Args:
-    n_atoms: number of fingerprints.
-    acquisition: the pulse sequence and its sliding window.
-
-  Raises:
-    UserError: memory is too small; it says which size would fit.
+  The message says which size would fit.
   """
   sequence = acquisition.sequence
   # Echoes and windows are in memory at the same time.
@@ -136,13 +131,7 @@ def square_axes(
 ) -> list[np.ndarray]:
   """Geometric axes of equal length, of the smallest grid of so many atoms.
 
-  Args:
-    t1_ms: first and last T1, ms.
-    t2_ms: first and last T2, ms.
-    n_atoms: least number of pairs with T2 ≤ T1.
-
-  Returns:
-    T1 and T2, [n] each, ms.
+  T1 and T2 are given by their first and last values; an atom has T2 ≤ T1.
   """
 
   def axes(side):
@@ -164,25 +153,15 @@ def square_axes(
 
 
 def count_atoms(t1_ms, t2_ms) -> int:
-  """Number of pairs with T2 ≤ T1.
-
-  Args:
-    t1_ms: values of T1, ascending, ms.
-    t2_ms: values of T2, ascending, ms.
-  """
+  """Number of pairs with T2 ≤ T1, of ascending values."""
   return int(np.searchsorted(t2_ms, t1_ms, side="right").sum())
 
 
 def grid_axis(low: float, high: float, *, step_percent: float) -> np.ndarray:
   """A geometric axis from low to high with steps of at most step_percent.
 
-  Args:
-    low: the first value, above 0.
-    high: the last value.
-    step_percent: largest step, above 0, per cent.
-
   Raises:
-    UserError: an argument is not possible.
+    UserError: a number is not above 0 or not finite, or low is above high.
   """
   if not (0 < low <= high < np.inf and 0 < step_percent < np.inf):
     raise UserError(

@@ -54,13 +54,7 @@ def match(
 
 
 def maps_of(dictionary: Dictionary, best, score) -> Maps:
-  """Maps of the atoms that were chosen.
-
-  Args:
-    dictionary: full or compressed.
-    best: indices of the atoms, [voxel].
-    score: |⟨atom, signal⟩|, [voxel].
-  """
+  """Maps of the atoms that were chosen, with their scores |⟨atom, signal⟩|."""
   return Maps(
     pd=score / np.asarray(dictionary.norms)[best],
     t1_ms=np.asarray(dictionary.t1_ms)[best],
@@ -83,11 +77,10 @@ def best_atoms(
     dictionary: full or compressed.
     signals: complex [voxel, frame].
     precision: of the products, one of `PRECISIONS`.
-    voxel_block: voxels of one compiled call; None depends on the device.
-    atom_block: atoms whose scores are computed at once in a call; None depends
-      on the device.
-    chunk_bytes: bytes of atoms that are on the device at once; None depends on
-      the device.
+    voxel_block: voxels of one compiled call; None depends on the device, also
+      in the following.
+    atom_block: atoms whose scores are computed at once in a call.
+    chunk_bytes: bytes of atoms that are on the device at once.
 
   Returns:
     Atom indices [voxel] and scores [voxel]; of equal scores the first atom.
@@ -128,15 +121,7 @@ def best_atoms(
 
 
 def check_signals(dictionary: Dictionary, signals) -> np.ndarray:
-  """The signals as an array, if they have the frames of the dictionary.
-
-  Args:
-    dictionary: full or compressed.
-    signals: complex [voxel, frame].
-
-  Raises:
-    UserError: the signals have another shape.
-  """
+  """Signals as an array; `UserError` if they lack the dictionary's frames."""
   signals = np.asarray(signals)
   basis = dictionary.basis
   frames = dictionary.atoms.shape[1] if basis is None else len(basis)
@@ -154,14 +139,9 @@ def real_signals(signals, basis, *, is_complex: bool, precision: str):
   A real dictionary needs two real products, of the signal's real and imaginary
   part. A complex one has twice the columns: real parts, then imaginary parts.
 
-  Args:
-    signals: complex [voxel, frame].
-    basis: temporal basis on which they are projected, or None.
-    is_complex: whether the atoms are complex.
-    precision: of the projection, one of `PRECISIONS`.
-
   Returns:
-    The rows of all real parts, then of all imaginary parts, [2 voxel, column].
+    The rows of all real parts, then of all imaginary parts, [2 voxel, column],
+    of signals that are projected on the basis, if there is one.
   """
   products = PRECISIONS[precision].products
   if is_complex:
@@ -189,10 +169,7 @@ def best_of_tile(
 ) -> tuple[Float32[Array, "voxel"], Int32[Array, "voxel"]]:
   """Highest |⟨atom, signal⟩|² of each voxel, and the first atom that has it.
 
-  Args:
-    rows: signals as rows of `real_signals`.
-    atoms: atoms as rows of `real_atoms`.
-    precision: of the products, one of `PRECISIONS`.
+  Rows and atoms are those of `real_signals` and `real_atoms`.
   """
   dtype, products = PRECISIONS[precision]
   n_voxels = len(rows) // 2
@@ -268,11 +245,7 @@ def _even(total: int, most: int) -> int:
 
 
 def real_atoms(atoms):
-  """Real atoms unchanged, complex ones as real parts, then imaginary parts.
-
-  Args:
-    atoms: [atom, column].
-  """
+  """Real atoms unchanged, complex ones as real parts, then imaginary parts."""
   if jnp.iscomplexobj(atoms):
     return jnp.concatenate([atoms.real, atoms.imag], 1)
   return atoms
@@ -306,11 +279,7 @@ def _blockwise(function, size: int, *arrays: np.ndarray):
 
 
 def not_finite(signals) -> UserError:
-  """The error that says how many voxels have a signal that is not finite.
-
-  Args:
-    signals: [voxel, frame].
-  """
+  """The error that says how many voxels have a signal that is not finite."""
   n_bad = sum(
     int(np.count_nonzero(~np.isfinite(signals[start : start + 4096]).all(1)))
     for start in range(0, len(signals), 4096)

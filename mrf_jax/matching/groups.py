@@ -74,12 +74,8 @@ class Groups:
 def group_atoms(dictionary: Dictionary, *, size: int = _GROUP) -> Groups:
   """Groups atoms by halving them along their strongest direction, repeatedly.
 
-  Args:
-    dictionary: full or compressed; a compressed one is much faster.
-    size: largest number of atoms in a group.
-
-  Returns:
-    Groups of half that size or more.
+  Groups have at most `size` atoms and at least half of it. A compressed
+  dictionary is much faster.
 
   Raises:
     UserError: the size is not positive.
@@ -142,10 +138,6 @@ def best_atoms_of_groups(
   """Index and score |⟨atom, signal⟩| of each voxel's best atom.
 
   The atoms of `best_atoms`, unless two scores are equal in float32.
-
-  Args:
-    groups: the dictionary in groups.
-    signals: complex [voxel, frame].
 
   Returns:
     Atom indices [voxel], scores [voxel], and the mean share of the groups that

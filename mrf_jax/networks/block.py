@@ -73,15 +73,18 @@ class DropoutNormRelu(nn.Module):
     return y
 
 
+def apply_block(block, x, *, train: bool):
+  """Convolution, dropout, batch normalisation, ReLU."""
+  convolution, norm = block
+  return norm(convolution(x, train=train), train=train)
+
+
 def keep_mask(
   words: UInt32[Array, "2"], shape: tuple[int, ...], *, rate: float
 ) -> Bool[Array, "..."]:
   """Random mask, True with probability 1 − `rate` in each element.
 
-  Args:
-    words: words of the random key, each of which gives another mask.
-    shape: shape of the mask.
-    rate: share that is False, to an accuracy of 2⁻³².
+  The share that is False is accurate to 2⁻³².
   """
   below = min(round((1 - rate) * 2**32), 2**32 - 1)
   return hashed_bits(words, shape) < jnp.uint32(below)

@@ -26,15 +26,9 @@ class Cohen(nn.Module):
   output: str = "sigmoid"
   n_outputs: int = 3
 
-  @property
-  def reach(self) -> int:
-    """Voxels on each side of a patch's centre: none, it sees the voxel only."""
-    return 0
-
-  @property
-  def slices(self) -> int:
-    """Slices of a patch."""
-    return 1
+  # Voxels on each side of a patch's centre: none, it sees the voxel only.
+  reach = 0
+  slices = 1
 
   @nn.compact
   def __call__(

@@ -28,10 +28,6 @@ def hashed_bits(
   key before and one after the first of its three rounds). The compiler can fuse
   it into the code that uses the bits, and a gradient can compute them again
   instead of storing them.
-
-  Args:
-    words: words of the random key, each of which gives other bits.
-    shape: shape of the result.
   """
   n = math.prod(shape)
   x = jax.lax.iota(jnp.uint32, n).reshape(shape) + words[0]
@@ -44,21 +40,12 @@ def hashed_bits(
 def hashed_normal(
   words: UInt32[Array, "2"], shape: tuple[int, ...]
 ) -> Float32[Array, "..."]:
-  """A standard normal number for each element, at most 5.3 from zero.
-
-  Args:
-    words: words of the random key, each of which gives other numbers.
-    shape: shape of the result.
-  """
+  """A standard normal number for each element, at most 5.3 from zero."""
   return normal_of(hashed_bits(words, shape))
 
 
 def normal_of(bits: UInt32[AnyArray, "..."]) -> Float32[Array, "..."]:
-  """Standard normal numbers from uniform bits, by √2 erf⁻¹(u).
-
-  Args:
-    bits: 32 bits for each number, of which the last nine are not used.
-  """
+  """Standard normal numbers √2 erf⁻¹(u) of the first 23 of 32 random bits."""
   # u: the centres of 2²³ intervals of (-1, 1), which differ in float32 from
   # each other and from the ends, whose quantiles are infinite.
   steps = (jnp.asarray(bits) >> 9).astype(jnp.float32)

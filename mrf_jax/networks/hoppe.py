@@ -36,15 +36,9 @@ class Hoppe(nn.Module):
   output: str = "linear"
   n_outputs: int = 3
 
-  @property
-  def reach(self) -> int:
-    """Voxels on each side of a patch's centre: none, it sees the voxel only."""
-    return 0
-
-  @property
-  def slices(self) -> int:
-    """Slices of a patch."""
-    return 1
+  # Voxels on each side of a patch's centre: none, it sees the voxel only.
+  reach = 0
+  slices = 1
 
   @nn.compact
   def __call__(
@@ -82,9 +76,6 @@ class Hoppe(nn.Module):
 
   def lengths(self, n_frames: int) -> list[int]:
     """Samples after each convolution and after the pooling.
-
-    Args:
-      n_frames: T.
 
     Raises:
       UserError: a convolution gets fewer samples than its kernel has.

@@ -20,14 +20,7 @@ ACTIVATIONS: dict[str, Callable] = {
 
 
 def activation(name: str) -> Callable:
-  """The activation function of a name.
-
-  Args:
-    name: one of `ACTIVATIONS`.
-
-  Raises:
-    UserError: there is no such function.
-  """
+  """The activation function of a name; `UserError` if there is none."""
   check_one_of("activation", name, ACTIVATIONS)
   return ACTIVATIONS[name]
 
@@ -46,10 +39,6 @@ def product(
 
   The products of its gradients have two factors of the type of `x`, too; those
   of JAX's own gradient would have one of float32, and the speed of float32.
-
-  Args:
-    x: voxels or patches by channels.
-    kernel: weights, of the same type.
   """
   return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
@@ -105,12 +94,7 @@ class ValidConv(nn.Module):
   def __call__(
     self, x: Float[Array, "batch y x channel"], *, train: bool = True
   ) -> Float[Array, "batch y_out x_out feature"]:
-    """Output images, which have `size` − 1 fewer voxels along y and x.
-
-    Args:
-      x: images.
-      train: whether a gradient will be taken.
-    """
+    """Output images, which have `size` − 1 fewer voxels along y and x."""
     n = self.size
     kernel = self.param(
       "kernel",

@@ -11,15 +11,9 @@ _LEAST_LOG_DEVIATION = -7.0
 def split_deviations(outputs: Any) -> tuple[Any, Any]:
   """Splits outputs into maps and logarithms of their standard deviations.
 
-  For networks that were trained with a likelihood. The logarithm s of an output
-  becomes log(exp(s) + exp(−7)).
-
-  Args:
-    outputs: outputs of the network on the scale of [0, 1], [..., output], a
-      NumPy or JAX array.
-
-  Returns:
-    Maps and logarithms, [..., map] each.
+  For networks that were trained with a likelihood. Outputs are on the scale of
+  [0, 1], [..., output], in NumPy or JAX. The logarithm s of an output becomes
+  log(exp(s) + exp(−7)).
   """
   xp = outputs.__array_namespace__()
   half = outputs.shape[-1] // 2

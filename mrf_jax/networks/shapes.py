@@ -10,14 +10,6 @@ from mrf_jax.dataset.patches import patch_shape
 def variable_shapes(network: nn.Module, *, reach: int, n_channels: int):
   """The tree of `network.init`, with shapes and types instead of arrays.
 
-  Args:
-    network: the Flax module.
-    reach: voxels on each side of a patch's centre.
-    n_channels: numbers of a voxel, 2T or twice the rank.
-
-  Returns:
-    The tree, with a `jax.ShapeDtypeStruct` for each array.
-
   Raises:
     Exception: what Flax and JAX raise for a network that is not possible.
   """

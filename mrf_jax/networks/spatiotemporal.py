@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mrf_jax.networks.block import DropoutNormRelu
+from mrf_jax.networks.block import DropoutNormRelu, apply_block
 from mrf_jax.networks.layers import ValidConv
 
 
@@ -32,15 +32,9 @@ class Spatiotemporal(nn.Module):
   dropout: float = 0.2
   n_outputs: int = 3
 
-  @property
-  def reach(self) -> int:
-    """Voxels on each side of a patch's centre: the network sees 5 × 5."""
-    return 2
-
-  @property
-  def slices(self) -> int:
-    """Slices of a patch."""
-    return 1
+  # Voxels on each side of a patch's centre: the network sees 5 × 5.
+  reach = 2
+  slices = 1
 
   def setup(self):
     """Makes the layers, whose names are those in saved bundles."""
@@ -79,19 +73,13 @@ class Spatiotemporal(nn.Module):
     """Features of every voxel from its fingerprint alone."""
     x = signals
     for block in self.temporal_blocks:
-      x = _apply_block(block, x, train=train)
+      x = apply_block(block, x, train=train)
     return x
 
   def spatial(
     self, features: Float[Array, "batch y x feature"], *, train: bool
   ) -> Float[Array, "batch y-4 x-4 maps"]:
     """Normalised maps from the features of the voxels around each voxel."""
-    wide = _apply_block(self.wide, features, train=train)
-    narrow = _apply_block(self.narrow, features[:, 1:-1, 1:-1], train=train)
+    wide = apply_block(self.wide, features, train=train)
+    narrow = apply_block(self.narrow, features[:, 1:-1, 1:-1], train=train)
     return self.maps(jnp.concatenate([wide, narrow], -1), train=train)
-
-
-def _apply_block(block, x, *, train: bool):
-  """Convolution, dropout, batch normalisation, ReLU."""
-  convolution, norm = block
-  return norm(convolution(x, train=train), train=train)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mrf_jax.errors import UserError
-from mrf_jax.networks.block import DropoutNormRelu
+from mrf_jax.networks.block import DropoutNormRelu, apply_block
 from mrf_jax.networks.layers import ValidConv
 
 
@@ -86,8 +86,8 @@ class SpatiotemporalPlus(nn.Module):
     """Features of every voxel from its fingerprint alone."""
     *batch, height, width, n_channels = signals.shape
     x = signals.reshape(-1, height, width, n_channels)
-    for convolution, norm in self.temporal_blocks:
-      x = norm(convolution(x, train=train), train=train)
+    for block in self.temporal_blocks:
+      x = apply_block(block, x, train=train)
     return x.reshape(*batch, height, width, -1)
 
   def spatial(
@@ -96,10 +96,8 @@ class SpatiotemporalPlus(nn.Module):
     """Outputs from the features of the voxels around each voxel."""
     x = features
     if self.slices > 1:
-      convolution, norm = self.across
       x = jnp.concatenate([x[:, i] for i in range(self.slices)], -1)
-      x = norm(convolution(x, train=train), train=train)
-    for convolution, norm in self.spatial_blocks:
-      around = norm(convolution(x, train=train), train=train)
-      x = x[:, 1:-1, 1:-1] + around
+      x = apply_block(self.across, x, train=train)
+    for block in self.spatial_blocks:
+      x = x[:, 1:-1, 1:-1] + apply_block(block, x, train=train)
     return self.maps(jnp.asarray(x), train=train)

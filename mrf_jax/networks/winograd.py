@@ -31,14 +31,7 @@ def convolve(
     Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A   (Lavin & Gray 2016, eq. 8)
 
   G and B evaluate the polynomials, A returns to coefficients. The rounding
-  error is up to twenty times that of the sum over the taps.
-
-  Args:
-    x: images.
-    kernel: up to 5 × 5 taps.
-
-  Returns:
-    Images of size − 1 fewer voxels along y and x.
+  error is up to twenty times that of the sum over the taps, of up to 5 × 5.
   """
   size, _, _, n_features = kernel.shape
   height, width = x.shape[1] - size + 1, x.shape[2] - size + 1

@@ -92,9 +92,6 @@ def vfa_t1_maps(
     method: "nonlinear" or "linear", see `fit_vfa_t1`.
     bounds_ms: least and greatest T1, ms.
 
-  Returns:
-    The maps.
-
   Raises:
     UserError: a file is missing, damaged or on another grid, B1 is in per
       cent, or a value in the mask is not finite or not possible.
@@ -132,9 +129,6 @@ def t2_maps(
       None for those above the threshold of Otsu (1979) in the logarithm of
       the mean image.
     bounds_ms: least and greatest T2, ms.
-
-  Returns:
-    The maps.
 
   Raises:
     UserError: a file is missing, damaged or on another grid, or a value in

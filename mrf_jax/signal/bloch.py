@@ -30,17 +30,7 @@ def balanced_echoes(
     x + iy ← E2 exp(i φ) (x + iy),  z ← E1 z + 1 − E1,
 
   where φ is the phase from off-resonance and from the step of the pulse phases.
-
-  Args:
-    sequence: the pulse sequence.
-    t1_ms: longitudinal relaxation times, ms; the type of the arithmetic.
-    t2_ms: transverse relaxation times, ms.
-    b1: factors on the flip angles; a single one for all atoms is faster.
-    off_resonance_hz: offsets of the Larmor frequency, Hz.
-    block: atoms computed at once; divides the number of atoms.
-
-  Returns:
-    Echo of each frame, demodulated by the phase of its pulse.
+  Arguments are as in `epg.gradient_spoiled_echoes`.
   """
   return map_blocks(
     lambda *atoms: _echoes_of_block(sequence, *atoms),

@@ -14,13 +14,8 @@ def prepared_magnetisation(
     M = 1 − 2 exp(−TI / T1)  after an inversion,
     M = 1 − exp(−TS / T1)    after a saturation,
 
-  and M exp(−TE / T2) after a T2 preparation, from equilibrium M = 1.
-
-  Args:
-    sequence: the pulse sequence; its preparation pulses are ideal and do not
-      depend on B1.
-    t1_ms: longitudinal relaxation times, ms.
-    t2_ms: transverse relaxation times, ms.
+  and M exp(−TE / T2) after a T2 preparation, from equilibrium M = 1. The pulses
+  of a preparation are ideal and do not depend on B1.
   """
   magnetisation = jnp.ones_like(t1_ms)
   if sequence.inversion_time_ms is not None:

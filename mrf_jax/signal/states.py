@@ -43,10 +43,7 @@ class StateTable:
   ):
     """Makes an empty table; `needed` fills it as far as it has to.
 
-    Args:
-      sequence: the pulse sequence.
-      tolerance: largest error of an echo, relative to the atom's largest.
-      simulate: simulates echoes of this sequence.
+    The tolerance of an echo is relative to the atom's largest.
     """
     self._exact = exact_states(sequence)
     self._tolerance = _SAFETY * tolerance
@@ -63,11 +60,7 @@ class StateTable:
     ).T
 
   def needed(self, t2_ms: Float[np.ndarray, "atom"]) -> Int[np.ndarray, "atom"]:
-    """State count of each atom.
-
-    Args:
-      t2_ms: transverse relaxation times, [atom], ms.
-    """
+    """State count of each atom."""
     # The count of an atom is that of the probes with the next longer T2.
     edge = np.searchsorted(_PROBE_T2_MS, t2_ms * (1 - 1e-6))
     counts = np.full(edge.shape, self._exact)

@@ -10,14 +10,7 @@ _BLOCK = 8192
 
 
 def gram_matrix(fingerprints) -> np.ndarray:
-  """Gram matrix Σ conj(s) sᵀ of fingerprints s, in double precision.
-
-  Args:
-    fingerprints: real or complex, [voxel, frame].
-
-  Returns:
-    The matrix, [frame, frame].
-  """
+  """Gram matrix Σ conj(s) sᵀ of signals s, [voxel, frame], in float64."""
   fingerprints = np.asarray(fingerprints)
   n_frames = fingerprints.shape[1]
   wide = np.result_type(fingerprints.dtype, np.float64)
@@ -31,11 +24,7 @@ def gram_matrix(fingerprints) -> np.ndarray:
 def temporal_basis(gram, *, rank: int) -> np.ndarray:
   """Orthonormal basis of the strongest temporal components (McGivney 2014).
 
-  Fingerprints s are projected by `s @ basis`.
-
-  Args:
-    gram: Gram matrix of the fingerprints, [frame, frame].
-    rank: number of components.
+  Fingerprints s, whose Gram matrix is given, are projected by `s @ basis`.
 
   Returns:
     The first right singular vectors of the fingerprints, [frame, rank]; the
@@ -66,10 +55,8 @@ def temporal_subspace(
 ]:
   """The smallest temporal subspace that holds signals up to a tolerance.
 
-  Args:
-    signals: the true fingerprints of a slice, real or complex.
-    tolerance: bound on the norm of the rest, relative to the norm of all
-      signals together.
+  The tolerance bounds the norm of the rest, relative to the norm of all signals
+  together.
 
   Returns:
     Coefficients and the orthonormal basis: signals ≈ coefficients @ basis.T.

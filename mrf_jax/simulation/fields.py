@@ -19,15 +19,8 @@ def smooth_noise(
     f(r) = sqrt(2 / n) Σ cos(k · r + φ),  k normal, φ uniform
 
   These are random Fourier features of the covariance exp(-d² / (2 l²)) of
-  points at distance d. The field can be evaluated at any point.
-
-  Args:
-    rng: random numbers.
-    points_mm: points at which the field is evaluated, [point, 3], mm.
-    correlation_mm: correlation length l, mm.
-
-  Returns:
-    Values, [point], float32.
+  points at distance d, with the correlation length l. The field can be
+  evaluated at any point.
   """
   waves = rng.normal(size=(_N_WAVES, 3)) / correlation_mm
   phases = rng.uniform(0, 2 * np.pi, _N_WAVES)
@@ -46,13 +39,8 @@ def b1_field(
 ) -> Float32[np.ndarray, "point"]:
   """Transmit field B1 relative to nominal: high in the centre, low at the rim.
 
-  Args:
-    rng: random numbers of the subject.
-    points_mm: positions, [point, 3], mm from the centre of the head.
-    deviation: largest deviation from one inside a head (0.15 is ±15 %).
-
-  Returns:
-    Factor on all flip angles, [point].
+  Points are relative to the centre of the head. Inside a head the factor on the
+  flip angles deviates from one by `deviation` at most (0.15 is ±15 %).
   """
   # One on an ellipsoid of about the size of a brain.
   radius = np.linalg.norm(points_mm / np.array([75.0, 95.0, 75.0]), axis=-1)
@@ -70,14 +58,7 @@ def coil_sensitivities(
   Each loop is a magnetic dipole that points at the axis; its sensitivity is
   the transverse field B_x − i B_y (reciprocity, Hoult 1976). Eight or more
   coils alternate between two rings. The sum of squares is scaled to average one
-  within 80 mm of the centre.
-
-  Args:
-    points_mm: positions, [point, 3], mm from the centre of the coil.
-    n_coils: number of loops.
-
-  Returns:
-    Complex sensitivities, [coil, point].
+  within 80 mm of the centre, from which points are measured.
   """
   points = points_mm.astype(np.float32)
   maps = np.empty((n_coils, len(points)), np.complex64)

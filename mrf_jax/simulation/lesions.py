@@ -23,7 +23,7 @@ def add_lesions(
   t1_ms: float,
   t2_ms: float,
 ) -> tuple[Maps, Float32[np.ndarray, "voxel"]]:
-  """Maps of white matter with lesions at random positions.
+  """Maps of white matter with lesions, and the share of lesion in each voxel.
 
   Args:
     rng: random numbers of the positions.
@@ -34,9 +34,6 @@ def add_lesions(
     radius_mm: radius of each sphere, mm.
     t1_ms: T1 in the spheres, ms.
     t2_ms: T2 in the spheres, ms.
-
-  Returns:
-    The changed maps, and the volume share of lesion in each voxel.
 
   Raises:
     UserError: the head has too little pure white matter, or the radius, T1 or

@@ -67,9 +67,6 @@ def make_phantom(
     within_tissue: relative standard deviation inside a tissue.
     b1_deviation: largest deviation of B1 from one.
     lesions: arguments of `add_lesions`; None adds none.
-
-  Returns:
-    The phantom.
   """
   # Separate streams: a change of one part leaves the others as they are.
   anatomy_rng, tissue_rng, field_rng = rng.spawn(3)

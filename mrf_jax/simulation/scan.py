@@ -86,15 +86,10 @@ def scan_slice(
 def true_signals(
   phantom: Phantom, sequence: Sequence, z: int
 ) -> Inexact[np.ndarray, "voxel frame"]:
-  """Noiseless signals of the masked voxels of a slice in every frame.
+  """Noiseless signals of the masked voxels of slice z in every frame.
 
   A signal is the sum over the tissues of a voxel, each simulated with its own
   T1 and T2 and the B1 of the voxel.
-
-  Args:
-    phantom: the head.
-    sequence: the pulse sequence.
-    z: number of the slice.
 
   Returns:
     float32, or complex64 if the phases of the pulses differ.
@@ -120,10 +115,9 @@ def true_signals(
 
 
 def mean_magnitude(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
-  """Mean magnitude of the signals, to which noise levels are relative.
+  """Mean magnitude of signals, to which noise levels are relative.
 
-  Args:
-    signals: `true_signals` of the first slice in
-      `Phantom.by_distance_from_the_middle`.
+  Those are `true_signals` of the first slice in
+  `Phantom.by_distance_from_the_middle`.
   """
   return float(np.abs(signals).mean(dtype=np.float64))

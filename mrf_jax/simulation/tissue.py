@@ -31,16 +31,8 @@ def tissue_maps(
 
   A value of `BRAIN_AT_1_5T` is multiplied by 1 + a + b, where a is a normal
   number of the subject and b a smooth field inside the tissue (over 40 mm).
-
-  Args:
-    rng: random numbers of the subject.
-    points_mm: positions of the voxels, [voxel, 3], mm.
-    between_subjects: standard deviation of a for T1 and T2; a third of it for
-      PD.
-    within_tissue: standard deviation of b, likewise.
-
-  Returns:
-    Maps [voxel] of each tissue.
+  Their standard deviations are `between_subjects` and `within_tissue` for T1
+  and T2, and a third of these for PD.
   """
   result = {}
   for tissue, values in BRAIN_AT_1_5T.items():
@@ -58,18 +50,11 @@ def tissue_maps(
 def mix(
   fractions: Float[np.ndarray, "tissue voxel"], maps: dict[str, Maps]
 ) -> Maps:
-  """True maps of voxels that contain several tissues.
+  """True maps of voxels that contain several tissues, of volume share f each.
 
     PD = Σ f PD_i,  1/T1 = Σ (f PD_i / PD) / T1_i,  and 1/T2 likewise
 
   Relaxation rates are averaged with the tissues' shares of the protons.
-
-  Args:
-    fractions: volume share f of each tissue, [tissue, voxel].
-    maps: maps of each tissue, in the same order.
-
-  Returns:
-    Maps [voxel].
   """
   water = np.stack(
     [f * m.pd for f, m in zip(fractions, maps.values(), strict=True)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -70,11 +71,8 @@ class CheckpointFolder:
   ):
     """Names a folder; it need not exist.
 
-    Args:
-      folder: of the method.
-      config: configuration that the training depends on, as JSON stores it.
-      differences: lists the differences of two configurations, in words.
-      warn: called with each error that does not end the training.
+    `differences` lists in words how two configurations differ; `warn` is called
+    with each error that does not end the training.
     """
     self._folder = folder
     self._config = config
@@ -85,10 +83,6 @@ class CheckpointFolder:
     """Writes a checkpoint, completely or not at all, and removes older ones.
 
     If it cannot be written, `warn` is called, and older ones stay.
-
-    Args:
-      fold: number of the left-out subject.
-      checkpoint: of this fold.
     """
     path = self._path(fold, checkpoint.step)
     leaves = _leaves(checkpoint)
@@ -129,25 +123,16 @@ class CheckpointFolder:
     """Loads the newest intact checkpoint of each fold.
 
     Folds can be vectorised if they are at the same step: if there is a step of
-    which all folds have an intact checkpoint, the newest such step is taken.
-
-    Args:
-      folds: numbers of the left-out subjects.
-      initial: state of each fold at step 0, which also gives the shapes.
-
-    Returns:
-      Of each fold a checkpoint; its initial state if it has none.
+    which all folds have an intact checkpoint, the newest such step is taken. A
+    fold without a checkpoint gets its initial one, of step 0.
 
     Raises:
       UserError: a checkpoint is of another configuration.
     """
-    loaded: dict[tuple[int, int], Checkpoint | None] = {}
 
+    @functools.cache
     def load(fold: int, step: int) -> Checkpoint | None:
-      if (fold, step) not in loaded:
-        own_initial = initial[folds.index(fold)]
-        loaded[fold, step] = self._load(fold, step, own_initial)
-      return loaded[fold, step]
+      return self._load(fold, step, initial[folds.index(fold)])
 
     common_steps = set.intersection(*(set(self.steps(fold)) for fold in folds))
     for step in sorted(common_steps, reverse=True):
@@ -162,22 +147,14 @@ class CheckpointFolder:
     return newest
 
   def steps(self, fold: int) -> list[int]:
-    """Steps of the checkpoints of a fold, ascending.
-
-    Args:
-      fold: number of the left-out subject.
-    """
+    """Steps of the checkpoints of a fold, ascending."""
     folder = self._fold_folder(fold)
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     matches = filter(None, map(_STEP_FOLDER.fullmatch, names))
     return sorted(int(match[1]) for match in matches)
 
   def remove(self, fold: int) -> None:
-    """Removes the checkpoints of a fold whose training is complete.
-
-    Args:
-      fold: number of the left-out subject.
-    """
+    """Removes the checkpoints of a fold whose training is complete."""
     shutil.rmtree(self._fold_folder(fold), ignore_errors=True)
     # Both are removed with the last fold, when they are empty.
     with contextlib.suppress(OSError):
@@ -228,11 +205,8 @@ def remove_finished(
 ) -> None:
   """Removes checkpoints of complete trainings that were not removed then.
 
-  Args:
-    folder: holds the folders of methods.
-    fold: number of the left-out subject.
-    is_complete: whether the training of a stored configuration is complete; a
-      fold's checkpoints are removed if all of them are of such a training.
+  The folder holds the folders of methods. A fold's checkpoints are removed if
+  the stored configurations of all of them are of a complete training.
   """
 
   def is_obsolete(step: pathlib.Path) -> bool:
@@ -261,23 +235,13 @@ class CheckpointPolicy:
   def __init__(
     self, options: TrainingOptions, *, steps_per_epoch: int, step: int
   ):
-    """Begins to count at a step.
-
-    Args:
-      options: of the training.
-      steps_per_epoch: steps of an epoch.
-      step: steps done.
-    """
+    """Begins to count at a step."""
     self._every_steps = options.checkpoint_epochs * steps_per_epoch
     self._every_seconds = 60 * options.checkpoint_minutes
     self.note_written(step)
 
   def is_due(self, step: int) -> bool:
-    """Whether checkpoints of this step should be written.
-
-    Args:
-      step: steps done.
-    """
+    """Whether checkpoints of this step should be written."""
     seconds = time.perf_counter() - self._written_at
     return (
       step - self._written_step >= self._every_steps
@@ -285,11 +249,7 @@ class CheckpointPolicy:
     )
 
   def note_written(self, step: int) -> None:
-    """Notes that checkpoints of this step have been written.
-
-    Args:
-      step: steps done.
-    """
+    """Notes that checkpoints of this step have been written."""
     self._written_step, self._written_at = step, time.perf_counter()
 
 
@@ -308,12 +268,7 @@ def _leaves(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 def _restored(
   leaves: dict[str, np.ndarray], initial: Checkpoint, *, seconds: float
 ) -> Checkpoint:
-  """The checkpoint with these arrays.
-
-  Raises:
-    ValueError: names or shapes differ from those of the initial state, or the
-      arrays are of another seed, of other subjects or of another basis.
-  """
+  """The checkpoint with these arrays; `ValueError` if they do not fit it."""
   expected = _leaves(initial)
   if leaves.keys() != expected.keys():
     raise ValueError(f"other arrays: {sorted(leaves.keys() ^ expected.keys())}")

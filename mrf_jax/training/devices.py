@@ -87,14 +87,7 @@ class FoldRunner:
     return call
 
   def spread(self, trees: Sequence) -> Any:
-    """Copies pytrees to the devices: one for each fold, all of one shape.
-
-    Args:
-      trees: of each fold.
-
-    Returns:
-      One pytree of [device, fold on it, …].
-    """
+    """Copies a pytree of each fold to the devices: [device, fold on it, …]."""
     n_copies = self._n_devices * self._per_device - len(trees)
     trees = [*trees, *[trees[0]] * n_copies]
 
@@ -111,11 +104,7 @@ class FoldRunner:
     return jax.tree.map(stack, *trees)
 
   def replicate(self, tree) -> Any:
-    """Copies a pytree to every device: [device, …].
-
-    Args:
-      tree: of NumPy arrays.
-    """
+    """Copies a pytree of NumPy arrays to every device: [device, …]."""
     return jax.tree.map(
       lambda leaf: self._join(
         [jax.device_put(np.asarray(leaf)[None], d) for d in self._devices]
@@ -131,18 +120,11 @@ class FoldRunner:
     n_columns: int,
     dtype: np.dtype,
   ) -> jax.Array:
-    """Copies a table of many rows to every device, part by part.
+    """Copies a table to every device, part by part: [device, row, column].
 
-    The host needs memory for one part only, besides that of its devices.
-
-    Args:
-      parts: arrays of [row, column], together at most `n_rows` − 1 rows.
-      n_rows: rows of the table; row 0 and rows that no part fills are zero.
-      n_columns: columns of the table.
-      dtype: type of the table.
-
-    Returns:
-      [device, row, column].
+    The host needs memory for one part only, besides that of its devices. Parts
+    have at most `n_rows` − 1 rows together: row 0, and rows that no part fills,
+    are zero.
     """
     tables = [
       jnp.zeros((1, n_rows, n_columns), dtype, device=device)
@@ -157,11 +139,7 @@ class FoldRunner:
     return self._join(tables)
 
   def gather(self, tree) -> list:
-    """Copies a pytree of all folds to the host, one pytree for each fold.
-
-    Args:
-      tree: of [device, fold on it, …].
-    """
+    """Copies a pytree of all folds to the host, one pytree for each fold."""
     flat = jax.tree.map(self.flatten, tree)
     return [
       jax.tree.map(lambda x, fold=fold: x[fold], flat)
@@ -169,11 +147,7 @@ class FoldRunner:
     ]
 
   def flatten(self, array) -> np.ndarray:
-    """Copies an array of all folds to the host, as [fold, …].
-
-    Args:
-      array: [device, fold on it, …].
-    """
+    """Copies an array of all folds to the host, as [fold, …]."""
     array = np.asarray(array)
     return array.reshape(-1, *array.shape[2:])[: self.n_folds]
 

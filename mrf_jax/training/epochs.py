@@ -36,13 +36,7 @@ OnEpoch = Callable[[int, dict], None]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """Network, options and number of steps of a training.
-
-  Attributes:
-    network: the Flax module.
-    options: of the training.
-    steps_per_epoch: steps of an epoch, the same for all folds.
-  """
+  """Network, options and steps of a training, the same for all folds."""
 
   network: nn.Module
   options: TrainingOptions
@@ -76,15 +70,7 @@ class FoldGroup:
     data: TrainingData,
     plan: Plan,
   ):
-    """Copies folds, their states and the data of all subjects to the devices.
-
-    Args:
-      folds: the folds, on the host.
-      numbers: the subject that each fold leaves out.
-      checkpoints: of each fold, all of one step.
-      data: signals, masks and maps of all subjects.
-      plan: of the training.
-    """
+    """Copies folds, their states and all subjects' data to the devices."""
     options = plan.options
     self.numbers = numbers
     self.plan = plan
@@ -108,10 +94,7 @@ class FoldGroup:
     self._start = time.perf_counter()
 
   def train(self, count: int) -> np.ndarray:
-    """Trains all folds for some steps.
-
-    Args:
-      count: steps; they end within the epoch.
+    """Trains all folds for some steps, which end within the epoch.
 
     Returns:
       Mean loss of the epoch so far, [fold].
@@ -148,15 +131,6 @@ def advance_folds(
   on_epoch: OnEpoch,
 ) -> list[Checkpoint]:
   """Trains folds that are at the same step up to another step.
-
-  Args:
-    group: the folds, on the devices.
-    until: the step to end at.
-    checkpoint_folder: where checkpoints are written; None writes none.
-    on_epoch: see `train_folds`.
-
-  Returns:
-    Each fold at the step `until`.
 
   Raises:
     UserError: a loss is not finite.

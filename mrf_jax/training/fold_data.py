@@ -42,23 +42,13 @@ class Signals:
 
   @classmethod
   def in_memory(cls, signals: Sequence[np.ndarray]) -> "Signals":
-    """Signals that are in memory already.
-
-    Args:
-      signals: of each subject, [voxel, channel].
-    """
+    """Signals of each subject, [voxel, channel], that are in memory already."""
     return cls(signals[0].shape[1], lambda subject, left_out: signals[subject])
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-  """Signals, masks and reference maps of all subjects.
-
-  Attributes:
-    signals: normalised signals.
-    masks: each subject's mask.
-    maps: each subject's clipped reference maps.
-  """
+  """Normalised signals, masks and clipped reference maps of all subjects."""
 
   signals: Signals
   masks: Sequence[np.ndarray]
@@ -75,17 +65,9 @@ def make_folds(
 ) -> tuple[list[Fold], list[MapRange]]:
   """Centres, map ranges and random keys of folds.
 
-  A fold is the same whichever other folds are made with it.
-
-  Args:
-    masks: each subject's mask.
-    maps: each subject's clipped reference maps.
-    left_out: the subject that each fold leaves out, or `NO_SUBJECT`.
-    options: of the training.
-    map_range: of all folds; None is that of each fold's training subjects.
-
-  Returns:
-    The folds, and the map range of each.
+  A fold is the same whichever other folds are made with it. It leaves out a
+  subject, or `NO_SUBJECT`; its map range is that of its training subjects,
+  unless one is given.
   """
   counts = [int(mask.sum()) for mask in masks]
   ends = 1 + np.cumsum(counts)
@@ -142,13 +124,8 @@ def put_on_devices(
 ) -> tuple[Fold, VoxelTable]:
   """Copies folds, signals and maps to the devices.
 
-  Args:
-    runner: knows the devices.
-    folds: from `make_folds`.
-    left_out: the subject that each fold leaves out.
-    data: signals, masks and maps of all subjects.
-    storage: type of the signals on the devices, one of `STORAGE`.
-    padding: empty voxels around each slice.
+  Each slice gets `padding` empty voxels around it. `storage` is the type of the
+  signals on the devices.
 
   Returns:
     All folds and the table, as functions of `FoldRunner.compile` take them.

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
+from mrf_jax.typing import AnyArray
 
 Loss = Callable[
   [Float32[Array, "*voxel output"], Float32[Array, "*voxel map"]],
@@ -27,10 +29,6 @@ def squared_error(
   """Squared error of each map, the paper's loss.
 
   (q^ - q)²
-
-  Args:
-    outputs: estimated maps, on the scale of [0, 1].
-    maps: reference maps.
   """
   return jnp.square(outputs - maps)
 
@@ -42,14 +40,10 @@ def negative_log_likelihood(
 
   log s + (q^ - q)² / 2 s²   (Nix and Weigend 1994)
 
-  The network predicts the estimate q^ and its standard deviation s. A voxel has
-  the weight of its inverse variance, so that errors of a few milliseconds in
-  the T2 of white matter count next to errors of hundreds in cerebrospinal
-  fluid. The best estimate is the mean, as for the squared error.
-
-  Args:
-    outputs: estimated maps, then logarithms of their standard deviations.
-    maps: reference maps.
+  The network predicts the estimate q^, then log s of its standard deviation s.
+  A voxel has the weight of its inverse variance, so that errors of a few
+  milliseconds in the T2 of white matter count next to errors of hundreds in
+  cerebrospinal fluid. The best estimate is the mean, as for the squared error.
   """
   estimates, log_deviations = split_deviations(outputs)
   standardised = (estimates - maps) * jnp.exp(-log_deviations)
@@ -67,10 +61,6 @@ def weighted_likelihood(
   of the squared error, and the standard deviations that of the likelihood.
   Under the likelihood alone, voxels that are uncertain, or not learned yet,
   have almost no weight.
-
-  Args:
-    outputs: estimated maps, then logarithms of their standard deviations.
-    maps: reference maps.
   """
   _, log_deviations = split_deviations(outputs)
   variances = jax.lax.stop_gradient(jnp.exp(2 * log_deviations))
@@ -88,15 +78,12 @@ LOSSES: dict[str, tuple[Loss, int]] = {
 
 def weighted_mean(
   losses: Float32[Array, "*voxel map"],
-  inside: Bool[Array, "*voxel 1"],
+  inside: Bool[AnyArray, "*voxel 1"],
   weights: tuple[float, ...],
 ) -> Float32[Array, ""]:
   """Mean loss over the voxels inside the mask, and weighted mean over the maps.
 
-  Args:
-    losses: of each map of each voxel.
-    inside: whether a voxel is inside the mask.
-    weights: of the maps; only their proportions matter.
+  Only the proportions of the weights matter.
   """
   share = jnp.array(weights) / sum(weights)
   sums = jnp.where(inside, losses, 0).sum(tuple(range(losses.ndim - 1)))
@@ -104,20 +91,8 @@ def weighted_mean(
 
 
 def check_loss(name: str, weights: tuple[float, ...]) -> None:
-  """Checks the name of a loss and the weights of the maps in it.
-
-  Args:
-    name: one of `LOSSES`.
-    weights: of PD, T1 and T2.
-
-  Raises:
-    UserError: the loss is unknown, or the weights are not three numbers above
-      zero.
-  """
-  if name not in LOSSES:
-    raise UserError(
-      f"training.loss: {name!r} is not one of {', '.join(LOSSES)}"
-    )
+  """Raises `UserError` for an unknown loss, or weights that are not valid."""
+  check_one_of("training.loss", name, LOSSES)
   if len(weights) != len(MAP_NAMES) or not min(weights) > 0:
     raise UserError(
       f"training.map_weights: {tuple(weights)} are not {len(MAP_NAMES)} "
@@ -134,10 +109,6 @@ def balancing_weights(
 
   With an exponent of one all T1 values have the same weight in total, with zero
   all voxels have.
-
-  Args:
-    t1_ms: reference T1 of the training subjects, [voxel], ms.
-    exponent: from 0 to 1.
   """
   log_t1 = np.log(np.maximum(t1_ms.astype(float), 1))
   bins = np.rint((log_t1 - log_t1.min()) / _BIN).astype(int)

@@ -7,7 +7,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from mrf_jax.errors import UserError
-from mrf_jax.io.atomic import replacing
+from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import MAP_NAMES
 
 # Identify a record.
@@ -22,14 +22,7 @@ class EpochLog:
   """
 
   def __init__(self, folder: pathlib.Path, method: str, *, process: int = 0):
-    """Opens the log of one method.
-
-    Args:
-      folder: holds `metrics.jsonl` and the folders of events.
-      method: name of the method.
-      process: number of this process; each writes a file of its own, until
-        `join_logs`.
-    """
+    """Opens the log of a method, one for each process until `join_logs`."""
     self._method = method
     path = log_file(folder, process)
     # A killed process may have left an incomplete last line.
@@ -55,12 +48,7 @@ class EpochLog:
     self._events.close()
 
   def __call__(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
-    """Writes one epoch of all folds.
-
-    Args:
-      epoch: from 1.
-      metrics: as `train_folds` reports them.
-    """
+    """Writes an epoch, from 1, of all folds, as `train_folds` reports it."""
     for index, fold in enumerate(map(int, metrics["fold"])):
       if (self._method, fold, epoch) in self._written:
         continue
@@ -81,20 +69,12 @@ class EpochLog:
 
 
 def log_file(folder: pathlib.Path, process: int = 0) -> pathlib.Path:
-  """Path of the JSON lines of one process.
-
-  Args:
-    folder: of the logs.
-    process: number of the process.
-  """
+  """Path of the JSON lines of one process."""
   return folder / (f"metrics-{process}.jsonl" if process else "metrics.jsonl")
 
 
 def read_records(path: pathlib.Path) -> list[dict]:
   """Records of a log, without incomplete lines; none if there is no file.
-
-  Args:
-    path: of the JSON lines.
 
   Raises:
     UserError: the path is a folder.
@@ -116,11 +96,7 @@ def read_records(path: pathlib.Path) -> list[dict]:
 
 
 def join_logs(folder: pathlib.Path) -> None:
-  """Merges the logs of all processes into `metrics.jsonl`.
-
-  Args:
-    folder: of the logs.
-  """
+  """Merges the logs of all processes into `metrics.jsonl`."""
   others = sorted(folder.glob("metrics-*.jsonl"))
   if not others:
     return
@@ -140,5 +116,4 @@ def _key(record: dict) -> tuple:
 
 
 def _write_records(path: pathlib.Path, records: list[dict]) -> None:
-  with replacing(path) as temporary:
-    temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
+  write_text("".join(json.dumps(r) + "\n" for r in records), path)

@@ -7,12 +7,7 @@ from mrf_jax.training.options import TrainingOptions
 
 
 def learning_rates(options: TrainingOptions, *, n_steps: int) -> optax.Schedule:
-  """Learning rate as a function of the step.
-
-  Args:
-    options: name the schedule and the first learning rate.
-    n_steps: steps of the whole training.
-  """
+  """Learning rate as a function of the step."""
   if options.schedule == "cosine":
     return optax.cosine_decay_schedule(options.learning_rate, n_steps)
   return optax.constant_schedule(options.learning_rate)
@@ -26,10 +21,6 @@ def make_optimizer(
   W ← W − r (A(g) + λ W), with learning rate r, Adam's step A(g) and weight
   decay λ (Loshchilov 2019). Biases and the scales of batch normalisation, which
   have one axis, do not decay.
-
-  Args:
-    options: name schedule, learning rate and weight decay.
-    n_steps: steps of the whole training.
   """
   rates = learning_rates(options, n_steps=n_steps)
   if not options.weight_decay:

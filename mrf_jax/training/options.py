@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.dataset.normalise import check_powers
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.precision import check_precision
@@ -97,12 +98,8 @@ class TrainingOptions:
         raise UserError(f"training.{name}: {value} is not above 0")
     if not 0 <= self.balance <= 1:
       raise UserError(f"training.balance: {self.balance} is not from 0 to 1")
-    for name, choices in (("schedule", SCHEDULES), ("storage", STORAGE)):
-      value = getattr(self, name)
-      if value not in choices:
-        raise UserError(
-          f"training.{name}: {value!r} is not one of {', '.join(choices)}"
-        )
+    check_one_of("training.schedule", self.schedule, SCHEDULES)
+    check_one_of("training.storage", self.storage, STORAGE)
     if not isinstance(self.flips, bool):
       raise UserError(f"training.flips: {self.flips!r} is not True or False")
     check_powers(self.map_powers)
@@ -115,9 +112,5 @@ class TrainingOptions:
     return self.batch * self.tile**2
 
   def steps_per_epoch(self, n_voxels: int) -> int:
-    """Steps of one pass over the training voxels, at least one.
-
-    Args:
-      n_voxels: training voxels of a fold.
-    """
+    """Steps of one pass over the training voxels, at least one."""
     return max(1, round(n_voxels / self.estimates_per_step))

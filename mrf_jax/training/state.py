@@ -88,14 +88,7 @@ def init_state(
   *,
   n_channels: int,
 ) -> TrainState:
-  """State before the first step, with random weights.
-
-  Args:
-    network: the Flax module.
-    optimizer: the optimiser.
-    key: random key.
-    n_channels: numbers that the network sees of a voxel, 2T or twice the rank.
-  """
+  """State before the first step, with random weights."""
   shape = patch_shape(network.reach, network.slices)
   example = jnp.zeros((1, *shape, n_channels))
   variables = network.init(fast_key(key), example, train=False)
@@ -113,9 +106,6 @@ def fast_key(key: PRNGKeyArray) -> PRNGKeyArray:
 
   Threefry takes seconds to compile for every kernel it initialises. Not for use
   under `vmap`, where XLA's generator gives other numbers.
-
-  Args:
-    key: threefry key.
   """
   return jax.random.wrap_key_data(
     jax.random.bits(key, (4,), "uint32"), impl="rbg"

@@ -37,19 +37,8 @@ def train_step(
   q_v its maps on the scale of [0, 1], w_v its weight and a_m that of map m; v
   runs over the voxels of all tiles that are inside the mask. The patches of a
   tile overlap, so that the network's 1 × 1 layers run once for each voxel of
-  it. Tiles of one voxel are the paper's: one patch for each estimate.
-
-  Args:
-    state: before the step.
-    fold: map ranges, key and weights.
-    table: signals and maps.
-    centres: rows of the tiles' centres in the table.
-    network: the Flax module.
-    optimizer: the optimiser.
-    options: of the training; constants of the compiled step.
-
-  Returns:
-    The state after the step, and the loss.
+  it. Tiles of one voxel are the paper's: one patch for each estimate. `centres`
+  are rows of the table.
   """
   dropout_key, sampling_key = jax.random.split(
     jax.random.fold_in(fold.key, state.step)
@@ -104,7 +93,7 @@ def _patch_rows(
   *,
   network: nn.Module,
   options: TrainingOptions,
-) -> Int32[Array, "tile *slice y x"]:
+) -> Int32[AnyArray, "tile *slice y x"]:
   """Rows of all voxels that the network sees of each tile, maybe mirrored."""
   rows = grid.neighbours(
     centres,
@@ -118,8 +107,8 @@ def _patch_rows(
 
 
 def _tile_rows(
-  patches: Int32[Array, "tile *slice y x"], *, network: nn.Module, size: int
-) -> Int32[Array, "tile tile_y tile_x"]:
+  patches: Int32[AnyArray, "tile *slice y x"], *, network: nn.Module, size: int
+) -> Int32[AnyArray, "tile tile_y tile_x"]:
   """Rows of the voxels that are estimated: the middle of each patch."""
   if network.slices > 1:
     patches = patches[:, network.slices // 2]
@@ -130,7 +119,7 @@ def _tile_rows(
 def _inputs(
   fold: Fold,
   table: VoxelTable,
-  patches: Int32[Array, "tile *slice y x"],
+  patches: Int32[AnyArray, "tile *slice y x"],
   key: PRNGKeyArray,
   *,
   options: TrainingOptions,
@@ -147,7 +136,7 @@ def _inputs(
 def _targets(
   fold: Fold,
   table: VoxelTable,
-  tiles: Int32[Array, "tile y x"],
+  tiles: Int32[AnyArray, "tile y x"],
   *,
   powers: tuple[float, ...],
 ) -> Float32[Array, "tile y x 3"]:
@@ -157,8 +146,8 @@ def _targets(
 
 
 def _flipped(
-  rows: Int32[Array, "tile *slice y x"], key: PRNGKeyArray
-) -> Int32[Array, "tile *slice y x"]:
+  rows: Int32[AnyArray, "tile *slice y x"], key: PRNGKeyArray
+) -> Int32[AnyArray, "tile *slice y x"]:
   """Tiles mirrored at random along y, along x, and along the slices."""
   bits = hashed_bits(key_words(key), (len(rows), *[1] * (rows.ndim - 1)))
   rows = jnp.where(bits & 1 > 0, rows[..., ::-1, :], rows)
@@ -171,14 +160,7 @@ def _flipped(
 def shuffle(
   state: TrainState, fold: Fold, *, steps_per_epoch: int, batch: int
 ) -> Int32[Array, "step centre"]:
-  """Centres of every step of the epoch that the state is in.
-
-  Args:
-    state: at any step of the epoch.
-    fold: its centres and key.
-    steps_per_epoch: steps of an epoch.
-    batch: centres of one step.
-  """
+  """Centres of every step of the epoch that the state is in."""
   epoch_start = state.step // steps_per_epoch * steps_per_epoch
   # A key of its own: fold.key with small numbers folded in belongs to dropout.
   order_key = jax.random.fold_in(
@@ -199,20 +181,7 @@ def train_steps(
   optimizer: optax.GradientTransformation,
   options: TrainingOptions,
 ) -> TrainState:
-  """Several steps of one epoch in one loop on the device.
-
-  Args:
-    state: before the steps.
-    fold: with the order of the epoch.
-    table: signals and maps.
-    count: steps; they end within the epoch.
-    network: the Flax module.
-    optimizer: the optimiser.
-    options: of the training.
-
-  Returns:
-    The state after the steps.
-  """
+  """Several steps, which end within the epoch, in one loop on the device."""
   order = fold.order
   assert order is not None
 
@@ -243,15 +212,7 @@ def watched_errors(
 ) -> Float32[Array, "2 3"]:
   """Mean absolute error of each map in the watched voxels, physical units.
 
-  Args:
-    state: after any step.
-    fold: its watched voxels and map ranges.
-    table: signals and maps.
-    network: the Flax module.
-    powers: powers of the maps that are learned, see `to_scale`.
-
-  Returns:
-    Errors in the training subjects, and in the left-out one.
+  First in the training subjects, then in the left-out one.
   """
   return jnp.stack(
     [

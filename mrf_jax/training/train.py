@@ -129,11 +129,7 @@ def train_folds(
 def _start_range(
   start: TrainedFold | None, options: TrainingOptions
 ) -> MapRange | None:
-  """Map range of the trained network to start from; None if there is none.
-
-  Raises:
-    UserError: it has learned other powers of the maps.
-  """
+  """Map range of the network to start from; `UserError` for other powers."""
   if start is None:
     return None
   if start.map_range.powers != options.map_powers:
