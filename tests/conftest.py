@@ -31,9 +31,15 @@ if "MRF_JAX_TESTS" not in os.environ:
   )
 
 import jax
+import jaxtyping
 
-from mrf_jax.runtime.memory import release_free_memory
-from tests.launcher import Launcher
+import tests.shape_checks  # noqa: F401, named in the next line
+
+# Before the package is imported.
+jaxtyping.install_import_hook("mrf_jax", "tests.shape_checks.check")
+
+from mrf_jax.runtime.memory import release_free_memory  # noqa: E402
+from tests.launcher import Launcher  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -117,6 +123,14 @@ def _memory():
   yield
   jax.clear_caches()
   release_free_memory()
+
+
+@pytest.fixture
+def unchecked_shapes():
+  """For inputs whose shapes the package itself has to refuse."""
+  jaxtyping.config.update("jaxtyping_disable", True)
+  yield
+  jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Int, Int32
+from jaxtyping import Bool, Int, Int32
 
 from mrf_jax.typing import AnyArray
 
@@ -40,7 +40,7 @@ class VoxelGrid:
     before: int,
     after: int,
     slices: int = 1,
-  ) -> Int32[Array, "centre *slice size size"]:
+  ) -> Int32[AnyArray, "centre *slice size size"]:
     """Rows of the square patch around each centre.
 
     Args:

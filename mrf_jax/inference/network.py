@@ -15,7 +15,7 @@ from jaxtyping import (
   Complex64,
   Float32,
   Int32,
-  PRNGKeyArray,
+  Key,
 )
 
 from mrf_jax.dataset.normalise import normalise_signals
@@ -35,7 +35,7 @@ _TILE = 8
 
 def signal_table(
   signals: Complex64[np.ndarray, "voxel frame"], *, per: str
-) -> Float32[np.ndarray, "block voxel channel"]:
+) -> Float32[np.ndarray, "block row channel"]:
   """Normalised signals in blocks of rows, of which row 0 is zero.
 
   Row 0 stands for voxels outside of the mask, row i for voxel i - 1 within it;
@@ -53,7 +53,7 @@ def signal_table(
 def estimate(
   network: nn.Module,
   variables: Any,
-  table: Float32[AnyArray, "block voxel channel"],
+  table: Float32[AnyArray, "block row channel"],
   mask: Bool[np.ndarray, "slice y x"],
   *,
   reach: int,
@@ -73,11 +73,11 @@ def estimate(
 def estimate_passes(
   network: nn.Module,
   variables: Any,
-  table: Float32[AnyArray, "block voxel channel"],
+  table: Float32[AnyArray, "block row channel"],
   mask: Bool[np.ndarray, "slice y x"],
   *,
   reach: int,
-  keys: PRNGKeyArray,
+  keys: Key[Array, "pass"],
   precision: str = "float32",
 ) -> tuple[
   Float32[np.ndarray, "voxel output"], Float32[np.ndarray, "voxel output"]

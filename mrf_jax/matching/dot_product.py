@@ -193,7 +193,7 @@ def best_of_tile(
 def _match_block(
   atoms: Float32[Array, "atom column"],
   basis: Array | None,
-  first: Int32[Array, ""],
+  first: Int32[Array, ""] | np.int32,
   signals: Complex64[Array, "voxel frame"],
   best: Int32[Array, "voxel"],
   squared: Float32[Array, "voxel"],

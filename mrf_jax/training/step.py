@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.normalise import from_scale, to_scale
 from mrf_jax.dataset.patches import VoxelGrid
@@ -23,7 +23,7 @@ def train_step(
   state: TrainState,
   fold: Fold,
   table: VoxelTable,
-  centres: Int32[AnyArray, "tile"],
+  centres: Int[AnyArray, "tile"],
   *,
   network: nn.Module,
   optimizer: optax.GradientTransformation,
@@ -88,7 +88,7 @@ def train_step(
 
 def _patch_rows(
   grid: VoxelGrid,
-  centres: Int32[AnyArray, "tile"],
+  centres: Int[AnyArray, "tile"],
   key: PRNGKeyArray,
   *,
   network: nn.Module,

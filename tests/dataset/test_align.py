@@ -114,6 +114,7 @@ def test_scanner_positions_without_atlas():
     (np.diag([1.0, np.nan, 1, 1]), "1 values are NaN"),
   ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_affines_are_refused(name, role, matrix, message):
   scans = [subject(), subject()]
   scans[role] = subject(**{"subject": "the-bad-one", name: matrix})

@@ -13,7 +13,7 @@ def test_neighbours_equal_a_padded_volume():
     row += mask.sum()
   grid = make_grid(masks, padding=3)
   assert len(grid.positions) == row
-  centres = np.arange(1, row)
+  centres = np.arange(1, row, dtype=np.int32)
   for before, after in ((2, 2), (0, 0), (1, 2)):
     found = np.asarray(grid.neighbours(centres, before=before, after=after))
     expected = np.concatenate(
@@ -37,7 +37,7 @@ def test_slices_stay_within_a_subject():
     volume = np.zeros(mask.shape, int)
     volume[mask] = np.arange(row, row + mask.sum())
     padded = np.pad(volume, 1)
-    centres = np.arange(row, row + mask.sum())
+    centres = np.arange(row, row + mask.sum(), dtype=np.int32)
     found = grid.neighbours(centres, before=1, after=1, slices=3)
     expected = [
       padded[z : z + 3, y : y + 3, x : x + 3] for z, y, x in np.argwhere(mask)

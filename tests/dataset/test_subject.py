@@ -244,6 +244,7 @@ def test_missing_and_wrong_attribute(path, group, name, wrong):
     ("sequence/flip_angles_deg", np.ones(20, np.int32), "is int32"),
   ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_item(path, name, values, message):
   with h5py.File(path, "r+") as file:
     del file[name]

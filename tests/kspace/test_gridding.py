@@ -130,7 +130,8 @@ def test_phase_of_pulses_is_removed():
   trajectory = radial()
   samples = disc_k_space(trajectory)
   phases_deg = np.random.default_rng(0).uniform(0, 360, len(samples))
-  turned = samples * np.exp(1j * np.deg2rad(phases_deg))[:, None, None]
+  turns = np.exp(1j * np.deg2rad(phases_deg)).astype(np.complex64)
+  turned = samples * turns[:, None, None]
   options = {"matrix": MATRIX, "window": WINDOW}
   expected = window_images(samples, trajectory, **options)
   actual = window_images(turned, trajectory, phases_deg=phases_deg, **options)
@@ -224,6 +225,7 @@ def test_values_must_be_finite(name, bad):
     ("weights", (12, 95)),
   ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_shapes_must_fit(name, shape):
   values = {"samples": noise(12, 1, 96), "trajectory": radial(12)}
   values[name] = np.full(shape, 0.5)

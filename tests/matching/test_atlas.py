@@ -263,6 +263,7 @@ def test_empty_mask_gives_zeros():
     ({"maps": np.full((3, *SHAPE), 1.1, np.float32)}, r"within \[0, 1\]"),
   ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_scans_must_fit_the_query(change, message):
   query = scan(0)
   other = dataclasses.replace(query, **change)

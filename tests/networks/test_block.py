@@ -157,7 +157,7 @@ def test_masks_of_keys_are_independent():
   n = 2**20
   words = [(0, 0), (1, 0), (0, 1), (1, 1), (2**31, 0), (0, 2**31), (512, 0)]
   masks = [
-    np.asarray(keep_mask(np.array(w, np.uint32), (n,), rate=RATE))
+    np.asarray(keep_mask(jnp.array(w, jnp.uint32), (n,), rate=RATE))
     for w in words
   ]
   masks += [mask_of((n,), seed=seed) for seed in range(3)]

@@ -36,6 +36,7 @@ def test_longer_pulse_is_sharper():
     ([1.0], [0.0], "sum to zero"),
   ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_profiles_that_are_not_valid(factors, weights, message):
   with pytest.raises(UserError, match=message):
     SliceProfile(np.array(factors), np.array(weights))

@@ -178,7 +178,9 @@ def test_voxels_without_weight_have_no_effect():
 def test_weighted_likelihood_gradient_of_maps():
   """It is half the gradient of the squared error, whatever the deviations."""
   rng = np.random.default_rng(0)
-  estimates, maps, log_deviations = rng.normal(size=(3, 5, 3))
+  estimates, maps, log_deviations = rng.normal(size=(3, 5, 3)).astype(
+    np.float32
+  )
 
   def gradient(loss):
     return jax.grad(lambda x: loss(x).sum())(jnp.array(estimates))
