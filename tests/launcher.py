@@ -68,6 +68,12 @@ class Launcher:
     self._server.stdin.flush()
     return Done(*json.loads(self._server.stdout.readline()))
 
+  def succeed(self, *arguments) -> Done:
+    """Runs `launch.py` with these arguments, and asserts that it ends well."""
+    done = self(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
 
 def _serve():
   import launch

@@ -27,7 +27,7 @@ from fuzzing import READERS, fuzz
 from inputs import try_inputs
 from kills import kill
 from sources import make_sources
-from stages import SMOKE, make_stages, start
+from stages import RAW, SMOKE, make_stages, start, whole_run
 
 from mrf_jax.workdir.environment import git_commit
 from tests.launcher import ROOT, Launcher
@@ -121,25 +121,11 @@ class _Place:
     self.workdir = workdir
     self.smoke = workdir / "smoke"
     raw = workdir / "raw"
-    for place, flags in (
-      (self.smoke, ()),
-      (
-        raw,
-        (
-          "--mode=simulate",
-          "--config.data.n_subjects=1",
-          "--config.data.keep_raw=True",
-        ),
-      ),
-    ):
-      command = [
-        sys.executable,
-        "launch.py",
-        SMOKE,
-        f"--workdir={place}",
-        *flags,
-      ]
-      subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    for place, flags in ((self.smoke, ()), (raw, RAW)):
+      command = [sys.executable, "launch.py", SMOKE, f"--workdir={place}"]
+      subprocess.run(
+        [*command, *flags], cwd=ROOT, check=True, capture_output=True
+      )
     sound = workdir / "sound"
     shutil.rmtree(sound, ignore_errors=True)
     sound.mkdir()
@@ -163,15 +149,14 @@ def _kills(place: _Place, count: int, seed: int) -> list[dict]:
     folder = place.folder / name
     folder.mkdir()
     wanted = round(share * count / sum(_SHARES.values()))
-    done = kill(place.stages[name], folder, kills=wanted, seed=seed)
+    whole = kill(place.stages[name], folder, kills=wanted, seed=seed)
     rows.append(
-      {
-        "what": f"`{name}` killed (SIGKILL, SIGTERM, SIGINT)",
-        "tried": done.kills,
-        "survived": done.kills,
-        "note": f"{done.whole} runs came to their end, all with the results of "
-        "an undisturbed one",
-      }
+      _survived(
+        f"`{name}` killed (SIGKILL, SIGTERM, SIGINT)",
+        wanted,
+        f"{whole} runs came to their end, all with the results of an "
+        "undisturbed one",
+      )
     )
     done_before.write_text(json.dumps(rows[-1]) + "\n")
     shutil.rmtree(folder)
@@ -183,11 +168,7 @@ def _disks(place: _Place) -> list[dict]:
   for name in ("crossval", "simulate", "reconstruct"):
     stage = place.stages[name]
     whole = place.folder / f"{name}-whole"
-    whole.mkdir()
-    process = start(stage, whole)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    expected = stage.content(whole)
+    expected = whole_run(stage, whole)
     size = sum(p.stat().st_size for p in whole.rglob("*") if p.is_file())
     if disks.may_mount():
       for share in _FULL_AT:
@@ -275,10 +256,7 @@ def _processes(place: _Place) -> list[dict]:
     time.sleep(0.05)
   run.kill()
   run.communicate()
-  again = start(stage, killed)
-  _, said = again.communicate()
-  assert again.returncode == 0, said
-  assert stage.content(killed) == expected
+  assert whole_run(stage, killed) == expected
   rows.append(_survived("a lock whose holder was killed", 1))
   return rows
 
