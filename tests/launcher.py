@@ -20,6 +20,14 @@ import warnings
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent
+SMOKE = "--config=configs/smoke.py"
+# Writes one subject and its raw data.
+RAW = (
+  SMOKE,
+  "--mode=simulate",
+  "--config.data.n_subjects=1",
+  "--config.data.keep_raw=True",
+)
 # A command that goes on for an hour hangs, on any machine.
 _LIMIT_S = 3600
 _LIMIT_BYTES = 12 << 30

@@ -2,13 +2,15 @@
 
 import pytest
 from sources import make_sources
-from stages import RAW, SMOKE, make_stages
+from stages import make_stages
+
+from tests.launcher import RAW
 
 
 @pytest.fixture(scope="session")
 def sources(smoke, launch, tmp_path_factory):
   folder = tmp_path_factory.mktemp("sound")
-  launch.succeed(SMOKE, *RAW, f"--workdir={folder / 'raw'}")
+  launch.succeed(*RAW, f"--workdir={folder / 'raw'}")
   return make_sources(folder, smoke, folder / "raw/raw/subject-00.mrd")
 
 

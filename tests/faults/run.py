@@ -27,10 +27,10 @@ from fuzzing import READERS, fuzz
 from inputs import try_inputs
 from kills import kill
 from sources import make_sources
-from stages import RAW, SMOKE, make_stages, start, whole_run
+from stages import make_stages, start, whole_run
 
 from mrf_jax.workdir.environment import git_commit
-from tests.launcher import ROOT, Launcher
+from tests.launcher import RAW, ROOT, SMOKE, Launcher
 
 PARTS = ("kills", "disks", "files", "processes", "inputs", "fuzzing")
 # Of a hundred kills.
@@ -121,11 +121,9 @@ class _Place:
     self.workdir = workdir
     self.smoke = workdir / "smoke"
     raw = workdir / "raw"
-    for place, flags in ((self.smoke, ()), (raw, RAW)):
-      command = [sys.executable, "launch.py", SMOKE, f"--workdir={place}"]
-      subprocess.run(
-        [*command, *flags], cwd=ROOT, check=True, capture_output=True
-      )
+    for place, flags in ((self.smoke, (SMOKE,)), (raw, RAW)):
+      command = [sys.executable, "launch.py", f"--workdir={place}", *flags]
+      subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     sound = workdir / "sound"
     shutil.rmtree(sound, ignore_errors=True)
     sound.mkdir()

@@ -23,15 +23,8 @@ from mrf_jax import UserError, load_model
 from mrf_jax.io.atomic import is_unfinished
 from mrf_jax.stages.verify import verify
 from mrf_jax.workdir.manifest import NAME, OF_RUNS
-from tests.launcher import ROOT
+from tests.launcher import ROOT, SMOKE
 
-SMOKE = "--config=configs/smoke.py"
-# Writes one subject and its raw data.
-RAW = (
-  "--mode=simulate",
-  "--config.data.n_subjects=1",
-  "--config.data.keep_raw=True",
-)
 # A run that goes on for so long hangs, on any machine.
 HANGS_S = 3600
 
