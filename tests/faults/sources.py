@@ -4,11 +4,12 @@ import pathlib
 import shutil
 from typing import NamedTuple
 
-import h5py
 import nibabel
 import numpy as np
 import pypulseq
 import scipy.io
+
+from tests.io.matlab_files import save_v73
 
 N_FRAMES = 12
 _SHAPE = (16, 18, 3)
@@ -41,6 +42,7 @@ def make_sources(
     raw: ISMRMRD file of one of its subjects.
   """
   bundle = smoke / "models/cohen/fold-0"
+  model = f"--model={bundle}"
   subject = smoke / "data/subject-00.h5"
   reconstruct = ("--mode=reconstruct", "--output={out}")
   import_ = ("--mode=import", "--field_strength_t=1.5", "--output={out}.h5")
@@ -50,13 +52,9 @@ def make_sources(
   series = f"--scan={images['npy']}"
   sources = {
     "subject file": Source(
-      _copy(subject, folder),
-      (*reconstruct, f"--model={bundle}"),
-      "--scan",
+      _copy(subject, folder), (*reconstruct, model), "--scan"
     ),
-    "ISMRMRD": Source(
-      _copy(raw, folder), (*reconstruct, f"--model={bundle}"), "--scan"
-    ),
+    "ISMRMRD": Source(_copy(raw, folder), (*reconstruct, model), "--scan"),
     "model bundle": Source(
       _copy(bundle, folder), (*reconstruct, f"--scan={subject}"), "--model"
     ),
@@ -66,9 +64,10 @@ def make_sources(
     sources[f"{kind} series"] = Source(path, (*flags, train), "--scan")
   for kind, path in schedule.items():
     sources[f"{kind} schedule"] = Source(path, (*placed, series), "--schedule")
-  sources["TR schedule"] = Source(
-    _trs(folder), (*placed, series, train), "--schedule_tr"
-  )
+  trs = folder / "trs.txt"
+  np.savetxt(trs, np.linspace(12, 14, N_FRAMES), fmt="%.4f", header="TR")
+  flags = (*placed, series, train)
+  sources["TR schedule"] = Source(trs, flags, "--schedule_tr")
   volumes = _volumes(folder)
   scan = (*import_, train, f"--scan={images['NIfTI']}")
   for kind, path in volumes.items():
@@ -105,11 +104,8 @@ def _series(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   for kind in ("NIfTI", "NIfTI, packed,"):
     nibabel.save(nibabel.Nifti1Image(images, _AFFINE), paths[kind])
   scipy.io.savemat(paths["MATLAB 5"], {"scan": images}, do_compression=True)
-  with h5py.File(paths["MATLAB 7.3"], "w", userblock_size=512) as file:
-    pairs = np.ascontiguousarray(images.T).view(
-      np.dtype([("real", "f4"), ("imag", "f4")])
-    )
-    file.create_dataset("scan", data=pairs, chunks=True, compression="gzip")
+  packed = {"chunks": True, "compression": "gzip"}
+  save_v73(paths["MATLAB 7.3"], {"scan": images}, **packed)
   np.save(paths["npy"], images)
   np.savez_compressed(paths["npz"], scan=images)
   return paths
@@ -144,12 +140,6 @@ def _schedules(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   scipy.io.savemat(paths["MATLAB"], values, do_compression=True)
   _write_pulseq(paths["Pulseq"], angles)
   return paths
-
-
-def _trs(folder: pathlib.Path) -> pathlib.Path:
-  path = folder / "trs.txt"
-  np.savetxt(path, np.linspace(12, 14, N_FRAMES), fmt="%.4f", header="TR")
-  return path
 
 
 def _write_pulseq(path: pathlib.Path, angles_deg: np.ndarray) -> None:
