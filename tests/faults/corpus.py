@@ -53,33 +53,23 @@ _SPECIAL = {
 
 
 class Case(NamedTuple):
-  """One bad input.
+  """One bad input, and the command that reads it."""
 
-  Attributes:
-    kind: of the file, or of what else is bad.
-    name: what was done to it.
-    path: where the bad file is to be, or None.
-    damage: makes it of a copy of the sound one there, or None.
-    flags: of `launch.py`; `{out}` is a path that must not come to be.
-  """
-
+  # Of the file, or of what else is bad; and what was done to it.
   kind: str
   name: str
+  # Where the bad file is to be, and what makes it of a copy of the sound one
+  # there; None if flags alone are bad.
   path: pathlib.Path | None
   damage: Damage | None
+  # `{out}` is a path that must not come to be.
   flags: tuple[str, ...]
 
 
 def make_cases(
   sources: dict[str, Source], folder: pathlib.Path, seed: int = 0
 ) -> Iterator[Case]:
-  """All bad inputs, the same for the same seed.
-
-  Args:
-    sources: sound files.
-    folder: where the bad ones are to be.
-    seed: of the places that are damaged.
-  """
+  """All bad inputs, to be made in a folder; a seed gives the damaged places."""
   for kind, source in sources.items():
     draw = random.Random(f"{seed} {kind}")
     path = folder / source.path.name

@@ -8,9 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 
-from edits import cut, flip, to_folder, to_nowhere
+from edits import Damage, cut, flip, to_folder, to_nowhere
 from stages import Stage, check_whole, leftovers, results, start, whole_run
 
 from mrf_jax.workdir.manifest import NAME
@@ -70,12 +69,6 @@ def on_a_full_disk(
 ) -> None:
   """Runs a stage where there is not room enough, then where there is.
 
-  Args:
-    stage: what is started.
-    folder: an empty one.
-    expected: content of an undisturbed run.
-    size: of the disk, bytes.
-
   Raises:
     AssertionError: it did not fail in one line, something was half written,
       or the second run has other results.
@@ -111,11 +104,7 @@ def where_writing_ends(
 ) -> None:
   """Takes the right to write away from a run, and gives it back to the next.
 
-  Args:
-    stage: what is started.
-    folder: an empty one.
-    expected: content of an undisturbed run.
-    after_files: how many results stand when the right ends, others to come.
+  So many results stand when the right ends, and others are to come.
   """
   before = without_privileges()
   assert before is not None, "nothing is refused to this user"
@@ -153,18 +142,10 @@ def broken(
   expected,
   *,
   name: str,
-  damage: Callable[[pathlib.Path], None],
+  damage: Damage,
   launch: Launcher,
 ) -> str:
-  """Damages a file of a workdir, starts again, and does what it is told.
-
-  Args:
-    stage: what has made the workdir.
-    folder: holds a copy of it.
-    expected: content of an undisturbed run.
-    name: of the file, from the folder on.
-    damage: what is done to it.
-    launch: runs the commands.
+  """Damages a file of a finished copy, starts again, and does as it is told.
 
   Returns:
     `made again`, or `removed as told` where the run asked for it.
@@ -188,8 +169,7 @@ def broken(
     else:
       path.unlink()
     how = "removed as told"
-    done = launch(*flags)
-  assert done.returncode == 0, done.stderr
+    launch.succeed(*flags)
   assert stage.content(folder) == expected, name
   assert not leftovers(folder)
   check_whole(folder)
@@ -200,10 +180,7 @@ def kinds_of_files(folder: pathlib.Path) -> list[str]:
   """One file of each kind in a workdir, and its record.
 
   A kind is a folder of the workdir and a name, whatever subject, method, fold
-  and moment it is of.
-
-  Args:
-    folder: the workdir is a folder in it.
+  and moment it is of. The workdir is in the given folder.
   """
   found: dict[tuple, str] = {}
   for name, path in results(folder).items():

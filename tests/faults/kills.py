@@ -18,12 +18,6 @@ def kill(
 ) -> int:
   """Kills a stage so many times, and lets it end in between and at last.
 
-  Args:
-    stage: what is started.
-    folder: an empty one.
-    kills: how many runs are killed.
-    seed: of the moments.
-
   Returns:
     Runs that came to their end, each after some of the kills, with the results
     of an undisturbed one.

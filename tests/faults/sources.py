@@ -17,17 +17,12 @@ _AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 
 
 class Source(NamedTuple):
-  """A sound file and the command that reads it.
-
-  Attributes:
-    path: the file, or the folder of a bundle or a workdir.
-    flags: of `launch.py`, without the file's own; `{out}` is a path that the
-      command would write to.
-    flag: which the path is the value of.
-  """
+  """A sound file, or bundle, and the command that reads it."""
 
   path: pathlib.Path
+  # `{out}` is a path that the command would write to.
   flags: tuple[str, ...]
+  # The one which the path is the value of.
   flag: str
 
 
@@ -36,10 +31,8 @@ def make_sources(
 ) -> dict[str, Source]:
   """Files by their kind, all of which the commands take as they are.
 
-  Args:
-    folder: where they are written.
-    smoke: workdir of a finished `configs/smoke.py`.
-    raw: ISMRMRD file of one of its subjects.
+  They are written to a folder, from a finished workdir of `configs/smoke.py`
+  and the ISMRMRD file of one of its subjects.
   """
   bundle = smoke / "models/cohen/fold-0"
   model = f"--model={bundle}"

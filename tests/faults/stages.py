@@ -30,26 +30,17 @@ HANGS_S = 3600
 
 
 class Stage(NamedTuple):
-  """A command that may be interrupted anywhere.
-
-  Attributes:
-    name: of the stage.
-    flags: of `launch.py`; `{folder}` is where it may write.
-    content: what it has made there, to be compared.
-  """
+  """A command that may be interrupted anywhere."""
 
   name: str
+  # `{folder}` is where it may write.
   flags: tuple[str, ...]
+  # Gives what it has made there, to be compared.
   content: Callable[[pathlib.Path], Any]
 
 
 def make_stages(smoke: pathlib.Path, sources: dict) -> dict[str, Stage]:
-  """The stages by their names.
-
-  Args:
-    smoke: workdir of a finished `configs/smoke.py`.
-    sources: see `sources.py`.
-  """
+  """The stages by their names, with a finished workdir and sound files."""
   series, text = sources["NIfTI series"].path, sources["text schedule"].path
   bundle = smoke / "models/spatiotemporal_plus/fold-0"
   subject = smoke / "data/subject-00.h5"
@@ -115,12 +106,7 @@ def start(
 
 
 def whole_run(stage: Stage, folder: pathlib.Path, *, may_stand: bool = False):
-  """What a run to its end makes, over whatever lies there.
-
-  Args:
-    stage: what is started.
-    folder: where it may write.
-    may_stand: whether all may have been made before.
+  """What a run to its end makes, or made before, if that `may_stand`.
 
   Raises:
     AssertionError: it failed, or left something behind.
