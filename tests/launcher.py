@@ -51,6 +51,17 @@ class Done(NamedTuple):
   peak_mib: float
 
 
+def run_python(code: str, *arguments) -> subprocess.CompletedProcess[str]:
+  """Runs a program in a process of its own."""
+  return subprocess.run(
+    [sys.executable, "-c", code, *map(str, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
+
+
 class Launcher:
   """A server of commands, for a `with` block."""
 

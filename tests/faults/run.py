@@ -270,39 +270,33 @@ def _inputs(place: _Place, seed: int) -> list[dict]:
     wrong = [f"{a.case.name}: {a.wrong}" for a in answers if a.wrong]
     seconds = max(a.done.seconds for a in answers)
     mib = max(a.done.peak_mib for a in answers)
-    rows.append(
-      {
-        "what": kind.replace(", packed,", ", packed"),
-        "tried": len(answers),
-        "survived": len(answers) - len(wrong),
-        "note": "; ".join(wrong)
-        or f"at most {seconds:.1f} s, {mib:.0f} MiB, nothing written",
-      }
-    )
+    good = f"at most {seconds:.1f} s, {mib:.0f} MiB, nothing written"
+    what = kind.replace(", packed,", ", packed")
+    row = _survived(what, len(answers), "; ".join(wrong) or good)
+    rows.append(row | {"survived": len(answers) - len(wrong)})
   return rows
 
 
 def _fuzzing(place: _Place, minutes: float) -> list[dict]:
   rows = []
+  minutes /= len(READERS)
   for reader in READERS:
     found = fuzz(
       reader,
       place.sources[reader].path,
-      seconds=max(5, int(60 * minutes / len(READERS))),
+      seconds=max(5, int(60 * minutes)),
       keep=place.workdir / "found",
     )
+    note = found.found or "nothing"
+    if found.ended and not found.found:
+      note = f"nothing, but for {found.ended} that the watchdog ends"
     rows.append(
       {
         "what": reader,
         "tried": found.inputs,
-        "minutes": minutes / len(READERS),
+        "minutes": minutes,
         "branches": found.branches,
-        "note": found.found
-        or (
-          f"nothing, but for {found.ended} that the watchdog ends"
-          if found.ended
-          else "nothing"
-        ),
+        "note": note,
       }
     )
   return rows
@@ -342,11 +336,8 @@ def _page(workdir: pathlib.Path, words: pathlib.Path) -> str:
     lines.append("")
   if words.exists():
     lines += [words.read_text().rstrip(), ""]
-  lines += [
-    "## To repeat it",
-    "",
-    "| part | command | commit | Python | minutes |",
-  ]
+  lines += ["## To repeat it", ""]
+  lines += ["| part | command | commit | Python | minutes |"]
   lines += ["| :-- | :-- | :-- | :-- | --: |"]
   for part, found in parts.items():
     lines.append(
