@@ -109,11 +109,14 @@ def test_reconstruct_names_what_is_wrong(launch, smoke, tmp_path):
   bundle = smoke / "models/cohen/fold-0"
   scan = f"--scan={smoke / 'data/subject-00.h5'}"
   model = f"--model={bundle}"
-  nowhere = "--config=configs/nope.py"
+  gone = "configs/nope.py"
   for given, words in (
     ([scan], ["--model is missing"]),
     ([scan, model, "--uncertainty"], ["--model=A,B"]),
-    ([scan, "--model=dictionary", nowhere], ["nope.py: there is no such"]),
+    (
+      [scan, "--model=dictionary", f"--config={gone}"],
+      [f"{gone}: there is no such"],
+    ),
     ([scan, model, "--epochs=3"], ["--epochs", "finetune"]),
     ([f"--scan={bundle}/model.json", model], ["model.json"]),
     ([f"--scan={bundle}", model], [bundle]),
