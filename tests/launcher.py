@@ -20,6 +20,14 @@ import warnings
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent
+SMOKE = "--config=configs/smoke.py"
+# Writes one subject and its raw data.
+RAW = (
+  SMOKE,
+  "--mode=simulate",
+  "--config.data.n_subjects=1",
+  "--config.data.keep_raw=True",
+)
 # A command that goes on for an hour hangs, on any machine.
 _LIMIT_S = 3600
 _LIMIT_BYTES = 12 << 30
@@ -41,6 +49,17 @@ class Done(NamedTuple):
   stderr: str
   seconds: float
   peak_mib: float
+
+
+def run_python(code: str, *arguments) -> subprocess.CompletedProcess[str]:
+  """Runs a program in a process of its own."""
+  return subprocess.run(
+    [sys.executable, "-c", code, *map(str, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
 
 
 class Launcher:
@@ -67,6 +86,12 @@ class Launcher:
     self._server.stdin.write(json.dumps(list(map(str, arguments))) + "\n")
     self._server.stdin.flush()
     return Done(*json.loads(self._server.stdout.readline()))
+
+  def succeed(self, *arguments) -> Done:
+    """Runs `launch.py` with these arguments, and asserts that it ends well."""
+    done = self(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def _serve():

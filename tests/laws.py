@@ -47,7 +47,6 @@ def check_scale_and_phase(
     factor: of the signals. By default a power of two and a quarter turn, with
       which the products are the same in floating point.
     scales_pd: whether PD follows the signals; else it stays too.
-    rel: largest relative error.
   """
   scale = np.array([abs(factor) if scales_pd else 1.0, 1.0, 1.0])
   before, after = maps_of(signals), maps_of(signals * np.complex64(factor))
@@ -62,15 +61,10 @@ def check_pieces(
   rel: float = 1e-5,
   n_different: int = 0,
 ) -> None:
-  """Pieces give the rows that the whole gives.
+  """Pieces, which are slices of the voxels, give the rows of the whole.
 
-  Args:
-    function: of a slice of the voxels, gives their rows.
-    size: number of voxels.
-    piece: voxels at once.
-    rel: largest relative error.
-    n_different: values that may differ more, where two atoms fit equally well
-      to rounding.
+  Where two atoms fit equally well to rounding, `n_different` values may differ
+  more than `rel`.
   """
   starts = range(0, size, piece)
   pieces = [function(slice(start, start + piece)) for start in starts]
@@ -81,14 +75,7 @@ def check_pieces(
 def check_blocks(
   function: Callable, monkeypatch, blocks: Iterable, *, rel: float = 1e-5
 ) -> None:
-  """Blocks of another size give the same result.
-
-  Args:
-    function: without arguments.
-    monkeypatch: of pytest.
-    blocks: module, name and value of each size that is changed.
-    rel: largest relative error.
-  """
+  """Blocks of other sizes (module, name, value) give the same result."""
   whole = np.asarray(function())
   for module, name, value in blocks:
     assert getattr(module, name) != value

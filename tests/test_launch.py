@@ -12,8 +12,8 @@ from mrf_jax import load_model, load_subject
 from mrf_jax.networks import NETWORKS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.stages.crossval import METHODS
+from tests.launcher import SMOKE
 
-SMOKE = "--config=configs/smoke.py"
 MAPS = ("pd", "t1_ms", "t2_ms")
 # Those that others rely on.
 TIMING_COLUMNS = [
@@ -36,9 +36,13 @@ def fails_in_one_line(done, *words):
     assert str(word) in lines[0]
 
 
-def table(workdir):
-  with open(workdir / "table1.csv", newline="") as file:
+def read_rows(path):
+  with open(path, newline="") as file:
     return list(csv.DictReader(file))
+
+
+def table(workdir):
+  return read_rows(workdir / "table1.csv")
 
 
 def test_every_result_of_the_workdir_stands(smoke):
@@ -68,13 +72,11 @@ def test_every_result_of_the_workdir_stands(smoke):
     assert load_model(smoke / f"models/spatiotemporal/fold-{k}").window == 48
     for method in METHODS:
       for name in ("pd", "t1", "t2"):
-        image = nibabel.load(
-          smoke / f"maps/{method}/subject-{k:02d}_{name}.nii.gz"
-        )
+        path = f"maps/{method}/subject-{k:02d}_{name}.nii.gz"
+        image = nibabel.load(smoke / path)
         assert image.shape == subject.mask.shape[::-1]
         np.testing.assert_allclose(image.affine, subject.affine, atol=1e-3)
-  leftovers = [p for p in smoke.rglob("*") if p.name.endswith(".tmp")]
-  assert not leftovers
+  assert not list(smoke.rglob("*.tmp"))
 
 
 def test_table_has_every_cell(smoke):
@@ -108,8 +110,7 @@ def test_table_has_every_cell(smoke):
 
 
 def test_truth_table_has_acquired_maps(smoke):
-  with open(smoke / "truth_table.csv", newline="") as file:
-    rows = list(csv.DictReader(file))
+  rows = read_rows(smoke / "truth_table.csv")
   assert {r["method"] for r in rows} == {
     *METHODS,
     "training_mean",
@@ -128,60 +129,41 @@ def test_truth_table_has_acquired_maps(smoke):
 
 def test_bound_is_below_dictionary_errors(smoke):
   """No unbiased method errs less than the bound."""
-  with open(smoke / "truth_table.csv", newline="") as file:
-    errors = {
-      (r["method"], r["map"]): float(r["rmse_mean"])
-      for r in csv.DictReader(file)
-      if r["tissue"] == "wm"
-    }
+  errors = {
+    (r["method"], r["map"]): float(r["rmse_mean"])
+    for r in read_rows(smoke / "truth_table.csv")
+    if r["tissue"] == "wm"
+  }
   for name in MAPS:
     # Matching knows one fingerprint only, and its grid is not an estimate.
     assert 0 < errors["bound", name] < errors["dictionary", name]
 
 
 def test_design_shows_the_bounds(launch, tmp_path):
-  done = launch(
-    "--mode=design",
-    "--config=configs/smoke.py",
-    "--config.design.step_percent=60",
-    f"--workdir={tmp_path}",
-  )
-  assert done.returncode == 0, done.stderr
+  design = (SMOKE, "--mode=design")
+  coarse = (*design, "--config.design.step_percent=60")
+  done = launch.succeed(*coarse, f"--workdir={tmp_path}")
   rows = re.findall(r"\| (WM|GM|CSF) \|.* ([\d.]+) \|", done.stdout)
   assert [row[0] for row in rows] == ["WM", "GM", "CSF"]
   assert (tmp_path / "design.md").read_text().strip() in done.stdout
   assert (tmp_path / "design.png").stat().st_size > 10_000
-  with open(tmp_path / "design.csv", newline="") as file:
-    grid = list(csv.DictReader(file))
+  grid = read_rows(tmp_path / "design.csv")
   assert len(grid) > 20
   for row in grid:
     assert float(row["t2_ms"]) <= float(row["t1_ms"])
     assert float(row["sd_t1_ms"]) > 0
   # Twice the noise, twice the bound; the options of `design` are free.
-  again = launch(
-    "--mode=design",
-    "--config=configs/smoke.py",
-    "--config.design.step_percent=60",
-    "--config.scan.noise_level=0.6",
-    f"--workdir={tmp_path / 'loud'}",
-  )
-  assert again.returncode == 0, again.stderr
-  with open(tmp_path / "loud/design.csv", newline="") as file:
-    loud = list(csv.DictReader(file))
+  louder = "--config.scan.noise_level=0.6"
+  launch.succeed(*coarse, louder, f"--workdir={tmp_path / 'loud'}")
+  loud = read_rows(tmp_path / "loud/design.csv")
   np.testing.assert_allclose(
     [float(row["sd_t2_ms"]) for row in loud],
     [2 * float(row["sd_t2_ms"]) for row in grid],
     rtol=1e-4,
   )
-  fails_in_one_line(
-    launch(
-      "--mode=design",
-      "--config=configs/smoke.py",
-      "--config.scan.noise_level=0.0",
-      f"--workdir={tmp_path / 'silent'}",
-    ),
-    "noise_level is 0",
-  )
+  silent = "--config.scan.noise_level=0.0"
+  done = launch(*design, silent, f"--workdir={tmp_path / 'silent'}")
+  fails_in_one_line(done, "noise_level is 0")
 
 
 def test_differences_are_those_of_the_table(smoke):
@@ -189,8 +171,8 @@ def test_differences_are_those_of_the_table(smoke):
     (r["method"], r["tissue"], r["map"]): float(r["rmse_mean"])
     for r in table(smoke)
   }
-  with open(smoke / "differences.csv", newline="") as file:
-    rows = [r for r in csv.DictReader(file) if r["error"] == "rmse"]
+  rows = read_rows(smoke / "differences.csv")
+  rows = [r for r in rows if r["error"] == "rmse"]
   assert len(rows) == 21 * 4 * 3  # pairs of seven methods, tissues, maps
   for row in rows:
     key = row["tissue"], row["map"]
@@ -203,9 +185,8 @@ def test_learning_curves_have_both_errors(smoke):
   """Errors of the training subjects and of the left-out one."""
   lines = (smoke / "metrics/metrics.jsonl").read_text().splitlines()
   records = [json.loads(line) for line in lines]
-  trained = NETWORKS
   assert {(r["method"], r["fold"], r["epoch"]) for r in records} == {
-    (m, fold, epoch) for m in trained for fold in (0, 1) for epoch in (1, 2)
+    (m, fold, epoch) for m in NETWORKS for fold in (0, 1) for epoch in (1, 2)
   }
   for record in records:
     for whose in ("training", "left_out"):
@@ -213,15 +194,13 @@ def test_learning_curves_have_both_errors(smoke):
 
 
 def test_timing_counts_voxels_and_atoms(smoke):
-  with open(smoke / "timing.csv", newline="") as file:
-    rows = list(csv.DictReader(file))
+  rows = read_rows(smoke / "timing.csv")
   assert list(rows[0])[:7] == TIMING_COLUMNS
   assert {row["source"] for row in rows} == {"crossval"}
   stages = {(r["method"], r["stage"]) for r in rows}
-  trained = NETWORKS
   assert stages == {
     *((method, "reconstruct") for method in METHODS),
-    *((method, "train") for method in trained),
+    *((method, "train") for method in NETWORKS),
     *((m, "simulate") for m in ("dictionary", "dictionary_svd")),
     *((m, "compress") for m in ("gomez", "dictionary_svd")),
   }
@@ -256,15 +235,10 @@ def finished(smoke, tmp_path_factory):
 
 def test_finished_run_is_not_repeated(finished, launch):
   """The same command does nothing and gives the same table."""
-  files = [
-    p
-    for p in finished.rglob("*")
-    if p.is_file() and p.parent.name not in (finished.name,)
-  ]
+  files = [p for p in finished.glob("*/**/*") if p.is_file()]
   before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in files}
   text = (finished / "table1.csv").read_bytes()
-  done = launch(SMOKE, f"--workdir={finished}")
-  assert done.returncode == 0, done.stderr
+  done = launch.succeed(SMOKE, f"--workdir={finished}")
   assert "Simulating" not in done.stderr
   assert "Estimating" not in done.stderr
   assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in files}
@@ -273,9 +247,8 @@ def test_finished_run_is_not_repeated(finished, launch):
 
 def test_same_seed_gives_same_table(smoke, launch, tmp_path):
   """To the last digit."""
-  done = launch(SMOKE, f"--workdir={tmp_path / 'run'}")
-  assert done.returncode == 0, done.stderr
-  again = (tmp_path / "run" / "table1.csv").read_bytes()
+  launch.succeed(SMOKE, f"--workdir={tmp_path}")
+  again = (tmp_path / "table1.csv").read_bytes()
   assert again == (smoke / "table1.csv").read_bytes()
 
 
@@ -293,20 +266,16 @@ def test_missing_maps_are_made_again(smoke, launch, tmp_path):
   shutil.rmtree(workdir / "maps" / "spatiotemporal")
   bundle = workdir / "models/spatiotemporal/fold-0/model.json"
   before = bundle.stat().st_mtime_ns
-  done = launch(SMOKE, f"--workdir={workdir}")
-  assert done.returncode == 0, done.stderr
+  launch.succeed(SMOKE, f"--workdir={workdir}")
   assert bundle.stat().st_mtime_ns == before
-  assert (workdir / "table1.csv").read_bytes() == (
-    smoke / "table1.csv"
-  ).read_bytes()
+  again = (workdir / "table1.csv").read_bytes()
+  assert again == (smoke / "table1.csv").read_bytes()
 
 
 def test_temporal_components_in_bfloat16(smoke, launch, tmp_path):
   """With the subjects of another run, whose simulation is the same."""
-  (tmp_path / "data").mkdir()
-  for path in (smoke / "data").iterdir():
-    shutil.copy(path, tmp_path / "data")
-  done = launch(
+  shutil.copytree(smoke / "data", tmp_path / "data")
+  launch.succeed(
     SMOKE,
     f"--workdir={tmp_path}",
     "--config.methods=('cohen',)",
@@ -314,7 +283,6 @@ def test_temporal_components_in_bfloat16(smoke, launch, tmp_path):
     "--config.precision=bfloat16",
     "--config.training.storage=bfloat16",
   )
-  assert done.returncode == 0, done.stderr
   model = load_model(tmp_path / "models/cohen/fold-0")
   assert model.basis is not None
   assert model.normalise_signals_per == "subject"

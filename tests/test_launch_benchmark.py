@@ -1,13 +1,12 @@
 """`--mode=benchmark`, `--mode=report` and `--profile` through `launch.py`."""
 
-import csv
 import gzip
 import json
 
 import nibabel
 import numpy as np
 import pytest
-from test_launch import SMOKE, TIMING_COLUMNS, fails_in_one_line
+from test_launch import SMOKE, TIMING_COLUMNS, fails_in_one_line, read_rows
 
 # Each network takes seconds to compile; the long part has all of them.
 NETWORKS = ("spatiotemporal_plus", "cohen")
@@ -22,9 +21,7 @@ def run_benchmark(launch, workdir, networks):
     f"--workdir={workdir}",
     f"--config.methods={methods}",
   ]
-  done = launch(*flags, "--profile")
-  assert done.returncode == 0, done.stderr
-  return workdir, flags, done
+  return workdir, flags, launch.succeed(*flags, "--profile")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +38,7 @@ def test_every_network_is_timed(launch, tmp_path):
   check_benchmark(*run_benchmark(launch, tmp_path, ALL_NETWORKS), ALL_NETWORKS)
 
 
-def check_benchmark(workdir, flags, done, networks):
-  del flags
+def check_benchmark(workdir, _, done, networks):
   content = json.loads((workdir / "benchmark.json").read_text())
   assert content["command"].startswith("python launch.py")
   assert content["rates"]["products_gflop_per_s"] > 1
@@ -71,8 +67,7 @@ def check_benchmark(workdir, flags, done, networks):
 
 def test_first_columns_of_timing_csv(benchmark):
   """Others rely on these columns."""
-  with open(benchmark[0] / "timing.csv", newline="") as file:
-    rows = list(csv.DictReader(file))
+  rows = read_rows(benchmark[0] / "timing.csv")
   assert list(rows[0])[:7] == TIMING_COLUMNS
   assert {row["source"] for row in rows} == {"benchmark"}
 
@@ -89,18 +84,15 @@ def test_a_profile_names_the_tasks(benchmark):
 def test_what_stands_is_not_measured_again(benchmark, launch):
   workdir, flags, _ = benchmark
   before = (workdir / "benchmark.json").read_bytes()
-  done = launch(*flags)
-  assert done.returncode == 0, done.stderr
+  done = launch.succeed(*flags)
   assert "exists already" in done.stderr
   assert (workdir / "benchmark.json").read_bytes() == before
 
 
 def test_files_are_compared(benchmark, launch, tmp_path):
   path = benchmark[0] / "benchmark.json"
-  done = launch(
-    "--mode=report", f"--compare={path},{path}", f"--workdir={tmp_path}"
-  )
-  assert done.returncode == 0, done.stderr
+  compare = f"--compare={path},{path}"
+  done = launch.succeed("--mode=report", compare, f"--workdir={tmp_path}")
   text = (tmp_path / "comparison.md").read_text()
   assert text in done.stdout
   rows = [x for x in text.splitlines() if x.startswith("| cohen | reconstruct")]
@@ -111,7 +103,7 @@ def test_both_searches_find_the_same_maps(launch, tmp_path):
   maps = []
   for search in ("exhaustive", "groups"):
     workdir = tmp_path / search
-    done = launch(
+    launch.succeed(
       SMOKE,
       f"--workdir={workdir}",
       "--config.data.n_subjects=1",
@@ -119,7 +111,6 @@ def test_both_searches_find_the_same_maps(launch, tmp_path):
       "--config.dictionary.step_percent=10.0",
       f"--config.dictionary.search={search}",
     )
-    assert done.returncode == 0, done.stderr
     path = workdir / "maps/dictionary_svd/subject-00_t1.nii.gz"
     maps.append(nibabel.load(path).get_fdata())
   assert np.mean(maps[0] == maps[1]) > 0.99
@@ -142,9 +133,8 @@ def test_bad_benchmarks_are_refused(launch, tmp_path, flags, words):
 
 
 def test_bad_reports_are_refused(launch, tmp_path):
-  fails_in_one_line(
-    launch("--mode=report"), "--workdir is missing", "--compare"
-  )
+  done = launch("--mode=report")
+  fails_in_one_line(done, "--workdir is missing", "--compare")
   gone = tmp_path / "gone.json"
   fails_in_one_line(launch("--mode=report", f"--compare={gone}"), gone)
 

@@ -3,30 +3,37 @@
 import h5py
 import nibabel
 import numpy as np
-from test_launch import SMOKE, fails_in_one_line
+import pytest
+from test_launch import fails_in_one_line
 
 from mrf_jax import load_model, load_subject, reconstruct
+from tests.launcher import RAW
+
+
+@pytest.fixture
+def train(tmp_path):
+  """A schedule of 96 frames, and the flags of an import with it."""
+  path = tmp_path / "train.txt"
+  np.savetxt(path, np.full(96, 12.0))
+  return path, [
+    "--mode=import",
+    f"--schedule={path}",
+    "--field_strength_t=1.5",
+    "--voxel_mm=2,2,5",
+  ]
 
 
 def test_from_raw_data_to_maps(launch, smoke, tmp_path):
-  done = launch(
-    SMOKE,
-    "--mode=simulate",
-    "--config.data.n_subjects=1",
-    "--config.data.keep_raw=True",
-    f"--workdir={tmp_path / 'run'}",
-  )
-  assert done.returncode == 0, done.stderr
+  launch.succeed(*RAW, f"--workdir={tmp_path / 'run'}")
   raw = tmp_path / "run/raw/subject-00.mrd"
   bundle = smoke / "models/spatiotemporal_plus/fold-0"
-  done = launch(
+  done = launch.succeed(
     "--mode=reconstruct",
     f"--model={bundle}",
     f"--scan={raw}",
     "--uncertainty",
     f"--output={tmp_path / 'maps'}",
   )
-  assert done.returncode == 0, done.stderr
   assert "no mask: the largest bright object" in done.stdout
   subject = load_subject(tmp_path / "run/data/subject-00.h5")
   found = {}
@@ -50,22 +57,13 @@ def test_from_raw_data_to_maps(launch, smoke, tmp_path):
     assert alike(turned) < alike(found["t1"]) - 0.15
 
 
-def test_import_names_what_is_wrong(launch, smoke, tmp_path):
-  train = tmp_path / "train.txt"
-  np.savetxt(train, np.full((96, 2), 12.0))
+def test_import_names_what_is_wrong(launch, train, tmp_path):
   images = np.ones((8, 8, 2, 96, 2), np.float32)
   images[0, 0, 0, 0] = np.nan
   np.save(tmp_path / "nan.npy", images)
   np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
-  mean = tmp_path / "short.npy"
-  np.save(mean, images[..., :50, :])
-  options = [
-    "--mode=import",
-    f"--schedule={train}",
-    "--field_strength_t=1.5",
-    "--voxel_mm=2,2,5",
-    f"--output={tmp_path / 's.h5'}",
-  ]
+  np.save(tmp_path / "short.npy", images[..., :50, :])
+  options = [*train[1], f"--output={tmp_path / 's.h5'}"]
   for name, words in (
     ("nan.npy", ["nan.npy", "finite"]),
     ("objects.npy", ["objects.npy"]),
@@ -77,23 +75,16 @@ def test_import_names_what_is_wrong(launch, smoke, tmp_path):
     assert not (tmp_path / "s.h5").exists()
 
 
-def test_import_spares_what_is_there(launch, smoke, tmp_path):
-  train = tmp_path / "train.txt"
-  np.savetxt(train, np.full((96, 1), 12.0))
+def test_import_spares_what_is_there(launch, train, tmp_path):
+  schedule, flags = train
   images = np.random.default_rng(0).normal(size=(8, 8, 2, 96, 2))
   np.save(tmp_path / "scan.npy", images.astype(np.float32))
   other = tmp_path / "other.h5"
   with h5py.File(other, "w") as file:
     file["mine"] = np.ones(3)
   link = tmp_path / "link.h5"
-  link.symlink_to(train)
-  options = [
-    "--mode=import",
-    f"--scan={tmp_path / 'scan.npy'}",
-    f"--schedule={train}",
-    "--field_strength_t=1.5",
-    "--voxel_mm=2,2,5",
-  ]
+  link.symlink_to(schedule)
+  options = [*flags, f"--scan={tmp_path / 'scan.npy'}"]
   for path, words in (
     (other, "other.h5 exists and is not a subject file"),
     (link, "link.h5 is --schedule itself"),
@@ -101,42 +92,34 @@ def test_import_spares_what_is_there(launch, smoke, tmp_path):
     before = path.read_bytes()
     fails_in_one_line(launch(*options, f"--output={path}"), words)
     assert path.read_bytes() == before
-  done = launch(*options, f"--output={tmp_path / 'new.h5'}")
-  assert done.returncode == 0, done.stderr
+  done = launch.succeed(*options, f"--output={tmp_path / 'new.h5'}")
   for said in (
     "assumed: TR 15 ms, TE 2 ms, inversion time 20 ms",
     "phase of the images is taken as it is",
   ):
     assert said in done.stdout
   # Said, it is not assumed; a subject file gives way to a new one.
-  done = launch(
-    *options,
-    "--tr_ms=12",
-    "--te_ms=3",
-    "--inversion_time_ms=none",
-    f"--output={tmp_path / 'new.h5'}",
-  )
-  assert done.returncode == 0, done.stderr
+  times = ("--tr_ms=12", "--te_ms=3", "--inversion_time_ms=none")
+  done = launch.succeed(*options, *times, f"--output={tmp_path / 'new.h5'}")
   assert "assumed" not in done.stdout
 
 
 def test_reconstruct_names_what_is_wrong(launch, smoke, tmp_path):
-  scan = smoke / "data/subject-00.h5"
   out = tmp_path / "out"
-  model = smoke / "models/cohen/fold-0"
+  bundle = smoke / "models/cohen/fold-0"
+  scan = f"--scan={smoke / 'data/subject-00.h5'}"
+  model = f"--model={bundle}"
+  gone = "configs/nope.py"
   for given, words in (
-    ([f"--scan={scan}"], ["--model is missing"]),
-    ([f"--scan={scan}", f"--model={model}", "--uncertainty"], ["--model=A,B"]),
+    ([scan], ["--model is missing"]),
+    ([scan, model, "--uncertainty"], ["--model=A,B"]),
     (
-      [f"--scan={scan}", "--model=dictionary", "--config=configs/nope.py"],
-      ["configs/nope.py: there is no such"],
+      [scan, "--model=dictionary", f"--config={gone}"],
+      [f"{gone}: there is no such"],
     ),
-    (
-      [f"--scan={scan}", f"--model={model}", "--epochs=3"],
-      ["--epochs", "finetune"],
-    ),
-    ([f"--scan={model}/model.json", f"--model={model}"], ["model.json"]),
-    ([f"--scan={model}", f"--model={model}"], [model]),
+    ([scan, model, "--epochs=3"], ["--epochs", "finetune"]),
+    ([f"--scan={bundle}/model.json", model], ["model.json"]),
+    ([f"--scan={bundle}", model], [bundle]),
   ):
     done = launch("--mode=reconstruct", f"--output={out}", *given)
     fails_in_one_line(done, *words)

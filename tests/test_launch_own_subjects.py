@@ -33,8 +33,7 @@ def test_cross_validation_on_own_files(launch, files, tmp_path):
   """Methods learn from subject files and are compared with them."""
   run = tmp_path / "run"
   methods = "--config.methods=('spatiotemporal_plus','gomez','dictionary_svd')"
-  done = launch(*flags(files, run), methods)
-  assert done.returncode == 0, done.stderr
+  launch.succeed(*flags(files, run), methods)
   assert not (run / "data").is_dir() or not list((run / "data").iterdir())
   assert {row["method"] for row in table(run)} == {
     "spatiotemporal_plus",
@@ -47,8 +46,7 @@ def test_cross_validation_on_own_files(launch, files, tmp_path):
     assert "simulated" not in (run / name).read_text().lower()
   model = load_model(run / "models/spatiotemporal_plus/fold-1")
   assert model.window == 48
-  done = launch("--mode=report", f"--workdir={run}")
-  assert done.returncode == 0, done.stderr
+  launch.succeed("--mode=report", f"--workdir={run}")
   page = (run / "results.md").read_text()
   assert "head-0.h5" in page
   assert "simulated" not in page.lower()
@@ -63,17 +61,12 @@ def test_files_that_are_not_valid(launch, files, tmp_path):
   fails_in_one_line(launch(*flags([files[0], gone], run)), gone)
   fails_in_one_line(launch(*flags([gone, files[0]], run)), gone)
   fails_in_one_line(launch(*flags(files[:1], run)), "at least two")
-  fails_in_one_line(
-    launch(*flags(files, run), "--mode=simulate"), "not simulated"
-  )
+  done = launch(*flags(files, run), "--mode=simulate")
+  fails_in_one_line(done, "not simulated")
   other = tmp_path / "other.h5"
   shutil.copy(files[1], other)
   with h5py.File(other, "r+") as file:
     # Windows of 41 with this stride are as many.
     file["sequence"].attrs["window"] = 41
-  fails_in_one_line(
-    launch(*flags([files[0], other], tmp_path / "other")),
-    other,
-    "window is 41",
-    "48",
-  )
+  done = launch(*flags([files[0], other], tmp_path / "other"))
+  fails_in_one_line(done, other, "window is 41", "48")

@@ -1,10 +1,10 @@
 """Some subjects left out, questions, and what other workdirs lend."""
 
-import csv
 import json
 import shutil
 
 import pytest
+from test_launch import fails_in_one_line, table
 
 from configs import smoke as smoke_config
 from mrf_jax import UserError, load_subject
@@ -55,14 +55,8 @@ def study(smoke, config, launch, tmp_path_factory):
   """A finished experiment, and all variants of its questions."""
   workdir = tmp_path_factory.mktemp("study") / "run"
   shutil.copytree(smoke, workdir)
-  done = launch("--mode=sweep", f"--config={config}", f"--workdir={workdir}")
-  assert done.returncode == 0, done.stderr
+  launch.succeed("--mode=sweep", f"--config={config}", f"--workdir={workdir}")
   return workdir
-
-
-def rows(workdir):
-  with open(workdir / "table1.csv", newline="") as file:
-    return list(csv.DictReader(file))
 
 
 def test_variants_have_workdirs_of_their_own(smoke, study):
@@ -75,8 +69,8 @@ def test_variants_have_workdirs_of_their_own(smoke, study):
     ("scans/noisy", 1),
     ("scans/lesions", 1),
   ):
-    table = rows(found / way)
-    assert {row["n"] for row in table if row["tissue"] == "brain"} == {"1"}
+    rows = table(found / way)
+    assert {row["n"] for row in rows if row["tissue"] == "brain"} == {"1"}
     stored = json.loads((found / way / "config.json").read_text())
     assert stored["folds"] == [fold]
   assert len(list((found / "heads/own/data").iterdir())) == 2
@@ -84,18 +78,18 @@ def test_variants_have_workdirs_of_their_own(smoke, study):
   # Subjects are the workdir's own where a change leaves them as they are.
   assert not list((found / "epochs/one/data").iterdir())
   assert len(list((found / "scans/noisy/data").iterdir())) == 2
-  one, two = rows(found / "epochs/one"), rows(found / "epochs/two")
-  assert [r for r in one if r["method"] == "truth"] == [
-    r for r in two if r["method"] == "truth"
-  ]
-  assert [r for r in one if r["method"] == "cohen"] != [
-    r for r in two if r["method"] == "cohen"
-  ]
+
+  def rows_of(method, workdir):
+    return [r for r in table(workdir) if r["method"] == method]
+
+  one, two = found / "epochs/one", found / "epochs/two"
+  assert rows_of("truth", one) == rows_of("truth", two)
   # Two epochs are what the workdir itself has: the same network.
-  here = [r for r in rows(smoke) if r["method"] == "cohen"]
-  assert [r["mae_mean"] for r in here] != [
-    r["mae_mean"] for r in two if r["method"] == "cohen"
+  errors = [
+    [row["mae_mean"] for row in rows_of("cohen", workdir)]
+    for workdir in (one, two, smoke)
   ]
+  assert errors[0] != errors[1] != errors[2]
   assert not list((found / "scans/noisy/models").iterdir())
   # A lesion lies in the same head.
   plain = load_subject(smoke / "data/subject-01.h5")
@@ -103,21 +97,18 @@ def test_variants_have_workdirs_of_their_own(smoke, study):
   assert plain.lesion is None and changed_head.lesion.max() > 0.9
   there = changed_head.lesion > 0.99
   assert (changed_head.truth.t1_ms[there] > 1100).all()
-  untouched = changed_head.lesion == 0
   assert (changed_head.mask == plain.mask).all()
-  assert (
-    changed_head.truth.t1_ms[untouched] == plain.truth.t1_ms[untouched]
-  ).all()
-  assert "lesion" in {row["tissue"] for row in rows(found / "scans/lesions")}
+  same = changed_head.truth.t1_ms == plain.truth.t1_ms
+  assert same[changed_head.lesion == 0].all()
+  assert "lesion" in {row["tissue"] for row in table(found / "scans/lesions")}
 
 
 def test_bad_questions_end_in_one_line(study, config, launch):
   done = launch(
     "--mode=sweep", f"--config={config}", f"--workdir={study}", "--questions=x"
   )
-  assert done.returncode == 1
-  (line,) = done.stderr.splitlines()
-  assert "x" in line and "epochs, heads, scans" in line
+  fails_in_one_line(done, "x", "epochs, heads, scans")
+  assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -171,20 +162,18 @@ def test_others_lend_only_what_fits(tmp_path, smoke):
 
 
 def test_finished_sweep_is_not_repeated(study, config, launch):
-  table = study / "questions/epochs/one/table1.csv"
-  model = study / "questions/epochs/one/models/cohen/fold-1/model.json"
-  before = table.read_bytes(), model.stat().st_mtime_ns
+  way = study / "questions/epochs/one"
+  path, model = way / "table1.csv", way / "models/cohen/fold-1/model.json"
+  before = path.read_bytes(), model.stat().st_mtime_ns
   flags = f"--config={config}", f"--workdir={study}", "--questions=epochs"
-  done = launch("--mode=sweep", *flags)
-  assert done.returncode == 0, done.stderr
-  assert before == (table.read_bytes(), model.stat().st_mtime_ns)
+  launch.succeed("--mode=sweep", *flags)
+  assert before == (path.read_bytes(), model.stat().st_mtime_ns)
 
 
 def test_report_of_all_results(study, launch, tmp_path):
   (tmp_path / "results_notes.md").write_text("## table1\n\nWhat surprised.\n")
   report = ("--mode=report", f"--workdir={study}", f"--output={tmp_path}")
-  done = launch(*report)
-  assert done.returncode == 0, done.stderr
+  launch.succeed(*report)
   page = (tmp_path / "results.md").read_text()
   record = json.loads((tmp_path / "results.json").read_text())
   assert page == results_page(record, read_notes(tmp_path / "results_notes.md"))
@@ -212,7 +201,7 @@ def test_report_of_all_results(study, launch, tmp_path):
   # A cell of the table, as the run itself wrote it.
   row = next(
     r
-    for r in rows(study)
+    for r in table(study)
     if (r["method"], r["tissue"], r["map"]) == ("cohen", "wm", "t1_ms")
   )
   cell = f"{float(row['mae_mean']):.1f} ± {float(row['mae_std']):.1f}"
@@ -223,15 +212,14 @@ def test_report_of_all_results(study, launch, tmp_path):
   elsewhere.mkdir()
   for name in ("config.json", "environment.json"):
     shutil.copy(study / name, elsewhere / name)
-  report_elsewhere = ("--mode=report", f"--workdir={elsewhere}")
-  done = launch(*report_elsewhere, f"--output={tmp_path}")
-  assert done.returncode == 0, done.stderr
+  elsewhere_report = (report[0], f"--workdir={elsewhere}", report[2])
+  launch.succeed(*elsewhere_report)
   assert json.loads((tmp_path / "results.json").read_text()) == record
   assert (tmp_path / "results.md").read_text() == page
   other = json.loads((elsewhere / "environment.json").read_text())
   other["git_commits"] = ["a1b2"]
   (elsewhere / "environment.json").write_text(json.dumps(other))
-  done = launch(*report_elsewhere, f"--output={tmp_path}")
+  done = launch(*elsewhere_report)
   assert done.returncode == 1 and "table1.csv" in done.stderr
   assert (tmp_path / "results.md").read_text() == page
 
@@ -247,13 +235,11 @@ def test_report_of_all_results(study, launch, tmp_path):
     before = (tmp_path / "results.md").read_bytes()
     done = launch(*report)
     (way / name).write_text(stored)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ") and all(word in line for word in words)
+    fails_in_one_line(done, *words)
+    assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "results.md").read_bytes() == before
 
 
 def test_a_report_wants_a_finished_study(tmp_path, launch):
   done = launch("--mode=report", f"--workdir={tmp_path}")
-  assert done.returncode == 1
-  assert "is not a workdir" in done.stderr.splitlines()[-1]
+  fails_in_one_line(done, "is not a workdir")

@@ -6,16 +6,7 @@ import zipfile
 import nibabel
 import numpy as np
 import scipy.io
-from edits import Damage, with_one
-
-
-def _patched(offset: int, data: bytes) -> Damage:
-  def patch(path):
-    found = bytearray(path.read_bytes())
-    found[offset : offset + len(data)] = data
-    path.write_bytes(found)
-
-  return patch
+from edits import Damage, patched, with_bytes, with_one
 
 
 def of_nifti() -> dict[str, Damage]:
@@ -26,28 +17,28 @@ def of_nifti() -> dict[str, Damage]:
 
   floats = {name: np.float32(name).tobytes() for name in ("nan", "inf")}
   return {
-    "sizeof_hdr 0": _patched(0, bytes(4)),
-    "sizeof_hdr 349": _patched(0, (349).to_bytes(4, "little")),
-    "no axes": _patched(40, shorts(0)),
-    "nine axes": _patched(40, shorts(9)),
-    "axes turned": _patched(40, shorts(4, 12, 3, 18, 16)),
-    "a negative axis": _patched(42, shorts(-16)),
-    "an axis of 0": _patched(44, shorts(0)),
-    "an axis of 32767": _patched(46, shorts(32767)),
-    "all axes of 32767": _patched(42, shorts(*[32767] * 4)),
-    "one frame more": _patched(48, shorts(13)),
-    "one frame less": _patched(48, shorts(11)),
-    "unknown type": _patched(70, shorts(9999)),
-    "colours": _patched(70, shorts(128, 24)),
-    "real numbers": _patched(70, shorts(16, 32)),
-    "an offset behind the end": _patched(108, np.float32(1e9).tobytes()),
-    "a negative offset": _patched(108, np.float32(-352).tobytes()),
-    "an offset of nan": _patched(108, floats["nan"]),
-    "an offset of inf": _patched(108, floats["inf"]),
-    "an affine of nan": _patched(280, 12 * floats["nan"]),
-    "an affine of 0": _patched(280, bytes(48)),
-    "a sample of nan": _patched(352 + 8 * 5000, floats["nan"]),
-    "a sample of inf": _patched(352 + 8 * 5000, floats["inf"]),
+    "sizeof_hdr 0": patched(0, bytes(4)),
+    "sizeof_hdr 349": patched(0, (349).to_bytes(4, "little")),
+    "no axes": patched(40, shorts(0)),
+    "nine axes": patched(40, shorts(9)),
+    "axes turned": patched(40, shorts(4, 12, 3, 18, 16)),
+    "a negative axis": patched(42, shorts(-16)),
+    "an axis of 0": patched(44, shorts(0)),
+    "an axis of 32767": patched(46, shorts(32767)),
+    "all axes of 32767": patched(42, shorts(*[32767] * 4)),
+    "one frame more": patched(48, shorts(13)),
+    "one frame less": patched(48, shorts(11)),
+    "unknown type": patched(70, shorts(9999)),
+    "colours": patched(70, shorts(128, 24)),
+    "real numbers": patched(70, shorts(16, 32)),
+    "an offset behind the end": patched(108, np.float32(1e9).tobytes()),
+    "a negative offset": patched(108, np.float32(-352).tobytes()),
+    "an offset of nan": patched(108, floats["nan"]),
+    "an offset of inf": patched(108, floats["inf"]),
+    "an affine of nan": patched(280, 12 * floats["nan"]),
+    "an affine of 0": patched(280, bytes(48)),
+    "a sample of nan": patched(352 + 8 * 5000, floats["nan"]),
+    "a sample of inf": patched(352 + 8 * 5000, floats["inf"]),
   }
 
 
@@ -57,20 +48,19 @@ def of_npy() -> dict[str, Damage]:
 
   def header(old, new):
     # Of the same length, padded before the end of line.
-    def edit(path):
-      data = path.read_bytes()
+    def change(data):
       assert old in data
-      path.write_bytes(data.replace(old, new, 1))
+      return data.replace(old, new, 1)
 
-    return edit
+    return with_bytes(change)
 
   def objects(path):
     np.save(path, np.array([{}, []], object), allow_pickle=True)
 
   return {
-    "no magic": _patched(0, b"\x00"),
-    "version 9": _patched(6, b"\x09"),
-    "a long header": _patched(8, b"\xff\xff"),
+    "no magic": patched(0, b"\x00"),
+    "version 9": patched(6, b"\x09"),
+    "a long header": patched(8, b"\xff\xff"),
     "no dictionary": header(b"{'descr'", b"['descr'"),
     "a call": header(b"'<c8'", b"id(3)"),
     "objects by type": header(b"'<c8'", b"'|O' "),
@@ -94,37 +84,32 @@ def of_npy() -> dict[str, Damage]:
   }
 
 
-def of_packed(kind: str) -> dict[str, Damage]:
-  if kind.startswith("NIfTI"):
-    return {
-      "packed twice": lambda path: (
-        path.write_bytes(gzip.compress(path.read_bytes())) and None
-      ),
-      "a bomb": lambda path: (
-        path.write_bytes(gzip.compress(bytes(1 << 28))) and None
-      ),
-      "a cut inside": lambda path: (
-        path.write_bytes(
-          gzip.compress(gzip.decompress(path.read_bytes())[:5000])
-        )
-        and None
-      ),
-    }
-  if kind.startswith("MATLAB"):
-    return {
-      "another name": lambda path: scipy.io.savemat(path, {"text": "text"}),
-      "cells": lambda path: scipy.io.savemat(
-        path, {"scan": np.array([[1, "a"], [{}, 3]], object)}
-      ),
-      "a structure": lambda path: scipy.io.savemat(path, {"scan": {"a": 1}}),
-      "two of them": lambda path: scipy.io.savemat(
-        path, {"a": np.ones((3, 4, 5)), "b": np.ones((3, 4, 5))}
-      ),
-      "version 4": lambda path: scipy.io.savemat(
-        path, {"scan": np.ones((3, 4))}, format="4"
-      ),
-    }
+def of_packed_nifti() -> dict[str, Damage]:
+  def cut_inside(data):
+    return gzip.compress(gzip.decompress(data)[:5000])
 
+  return {
+    "packed twice": with_bytes(gzip.compress),
+    "a bomb": with_bytes(lambda data: gzip.compress(bytes(1 << 28))),
+    "a cut inside": with_bytes(cut_inside),
+  }
+
+
+def of_matlab5() -> dict[str, Damage]:
+  def variables(form="5", **values):
+    return lambda path: scipy.io.savemat(path, values, format=form)
+
+  ones = np.ones((3, 4, 5))
+  return {
+    "another name": variables(text="text"),
+    "cells": variables(scan=np.array([[1, "a"], [{}, 3]], object)),
+    "a structure": variables(scan={"a": 1}),
+    "two of them": variables(a=ones, b=ones),
+    "version 4": variables(scan=np.ones((3, 4)), form="4"),
+  }
+
+
+def of_npz() -> dict[str, Damage]:
   def members(**texts):
     def write(path):
       with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -154,17 +139,13 @@ def of_volume(kind: str) -> dict[str, Damage]:
 
   def placed_nowhere(path):
     image = nibabel.load(path)
-    header = image.header.copy()
     for name in ("srow_x", "srow_y", "srow_z"):
-      header[name] = np.nan
+      image.header[name] = np.nan
     values = np.asarray(image.dataobj)
-    nibabel.save(nibabel.Nifti1Image(values, None, header), path)
+    nibabel.save(nibabel.Nifti1Image(values, None, image.header), path)
 
   def unpacked(change):
-    def write(path):
-      path.write_bytes(change(gzip.decompress(path.read_bytes())))
-
-    return write
+    return with_bytes(lambda data: change(gzip.decompress(data)))
 
   def all_zero(data):
     header = nibabel.Nifti1Header(data[:348])
@@ -190,16 +171,16 @@ def of_volume(kind: str) -> dict[str, Damage]:
     "zeros": values(np.zeros_like),
     "a bomb behind it": unpacked(lambda data: gzip.compress(data) + zeros),
     "a bomb as it says": unpacked(all_zero),
-    "a bomb alone": lambda path: path.write_bytes(zeros) and None,
+    "a bomb alone": with_bytes(lambda data: zeros),
     "an offset behind the end": offset(1e9),
     "a negative offset": offset(-352),
     "an offset of nan": offset(np.nan),
   }
-  if kind != "NIfTI mask":
+  if kind != "mask":
     damages["nan"] = values(lambda x: x * np.float32(np.nan))
     damages["inf"] = values(lambda x: x + np.float32(np.inf))
     damages["negative"] = values(np.negative)
-  if kind in ("NIfTI t1", "NIfTI t2"):
+  if kind in ("t1", "t2"):
     damages["in s"] = values(lambda x: x / np.float32(1000))
     damages["in µs"] = values(lambda x: x * np.float32(1000))
   return damages

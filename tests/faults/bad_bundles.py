@@ -14,7 +14,7 @@ def of_bundle() -> dict[str, Damage]:
     "no model.json": lambda path: (path / "model.json").unlink(),
   }
 
-  def text(label, change, signed=False):
+  def text(label, change):
     def edit(path):
       file = path / "model.json"
       found = json.loads(file.read_text())

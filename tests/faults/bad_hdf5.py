@@ -33,21 +33,18 @@ def of_subject() -> dict[str, Damage]:
   with_values("sequence/tr_ms", "negative", np.negative)
   with_values("sequence/te_ms", "in µs", lambda x: 1000 * x)
   with_values("sequence/flip_angles_deg", "infinite", lambda x: x * np.inf)
-  for name, value in (
-    ("format", "another"),
-    ("version", 2),
-    ("field_strength_t", np.nan),
-    ("field_strength_t", -1.5),
-    ("field_strength_t", "1.5 T"),
-    ("subject", 3),
+  windows = (0, -1, 10**9, 1.5, "ten")
+  for place, name, values in (
+    ("/", "format", ("another",)),
+    ("/", "version", (2,)),
+    ("/", "field_strength_t", (np.nan, -1.5, "1.5 T")),
+    ("/", "subject", (3,)),
+    ("sequence", "window", windows),
+    ("sequence", "stride", windows),
   ):
-    damages[f"attribute {name}: {value}"] = edited(
-      lambda f, n=name, v=value: f.attrs.__setitem__(n, v)
-    )
-  for name in ("window", "stride"):
-    for value in (0, -1, 10**9, 1.5, "ten"):
+    for value in values:
       damages[f"attribute {name}: {value}"] = edited(
-        lambda f, n=name, v=value: f["sequence"].attrs.__setitem__(n, v)
+        lambda f, p=place, n=name, v=value: f[p].attrs.__setitem__(n, v)
       )
   return damages
 
@@ -91,8 +88,7 @@ def of_raw() -> dict[str, Damage]:
       (text,) = np.ravel(file["dataset/xml"][()])
       changed = re.sub(old, new, text.decode(), flags=re.DOTALL)
       assert changed != text.decode()
-      del file["dataset/xml"]
-      file["dataset/xml"] = [changed.encode()]
+      replace(file, "dataset/xml", [changed.encode()])
 
     damages[f"header: {label}"] = edited(edit)
 
@@ -104,38 +100,24 @@ def of_raw() -> dict[str, Damage]:
     ("systemFieldStrength_T", ("0", "-1.5", "strong", "inf")),
   ):
     for value in values:
-      header(
-        f"{tag} {value}", f"<{tag}>[^<]*</{tag}>", f"<{tag}>{value}</{tag}>"
-      )
-
-  def sizes(label, value):
-    header(
-      f"a matrix of {label}",
-      r"<matrixSize>\s*<x>[^<]*</x>\s*<y>[^<]*</y>",
-      f"<matrixSize><x>{value}</x><y>{value}</y>",
-    )
-
-  sizes("20,000 voxels", 20_000)
-  sizes("1e12 voxels", 10**12)
-  damages["no acquisitions"] = edited(lambda f: f.__delitem__("dataset/data"))
-  damages["a group for acquisitions"] = edited(
-    lambda f: to_group(f, "dataset/data")
-  )
-  damages["numbers for acquisitions"] = edited(
-    lambda f: replace(f, "dataset/data", np.zeros((4, 4)))
-  )
-  damages["numbers for a header"] = edited(
-    lambda f: replace(f, "dataset/xml", np.zeros((4, 4)))
-  )
-  return damages
+      new = f"<{tag}>{value}</{tag}>"
+      header(f"{tag} {value}", f"<{tag}>[^<]*</{tag}>", new)
+  matrix = r"<matrixSize>\s*<x>[^<]*</x>\s*<y>[^<]*</y>"
+  for label, value in (("20,000", 20_000), ("1e12", 10**12)):
+    new = f"<matrixSize><x>{value}</x><y>{value}</y>"
+    header(f"a matrix of {label} voxels", matrix, new)
+  data, xml, numbers = "dataset/data", "dataset/xml", np.zeros((4, 4))
+  return damages | {
+    "no acquisitions": edited(lambda f: f.__delitem__(data)),
+    "a group for acquisitions": edited(lambda f: to_group(f, data)),
+    "numbers for acquisitions": edited(lambda f: replace(f, data, numbers)),
+    "numbers for a header": edited(lambda f: replace(f, xml, numbers)),
+  }
 
 
 def of_matlab73() -> dict[str, Damage]:
   def values(label, change):
     return {label: edited(lambda f: replace(f, "scan", change(f["scan"][()])))}
-
-  def real(pairs):
-    return pairs["real"]
 
   def one(value):
     def change(pairs):
@@ -149,7 +131,7 @@ def of_matlab73() -> dict[str, Damage]:
     "a group": edited(lambda f: to_group(f, "scan")),
     "a huge size": edited(lambda f: to_huge(f, "scan")),
     "a second one": edited(lambda f: f.copy("scan", "other")),
-    **values("real", real),
+    **values("real", lambda pairs: pairs["real"]),
     **values("one nan", one(np.nan)),
     **values("one inf", one(np.inf)),
     **values("turned", np.transpose),

@@ -1,24 +1,23 @@
 """What makes schedules bad: text, MATLAB, Pulseq."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import scipy.io
-from edits import Damage, with_one
+from edits import Damage, with_bytes, with_one
+
+
+def _with_text(change: Callable[[str], str]) -> Damage:
+  return lambda path: path.write_text(change(path.read_text()))
 
 
 def of_text() -> dict[str, Damage]:
   def rows(change):
-    def write(path):
-      lines = path.read_text().splitlines()
-      path.write_text("\n".join(change(lines)) + "\n")
-
-    return write
+    return _with_text(lambda x: "\n".join(change(x.splitlines())) + "\n")
 
   def words(old, new, count=1):
-    return lambda path: (
-      path.write_text(path.read_text().replace(old, new, count)) and None
-    )
+    return _with_text(lambda text: text.replace(old, new, count))
 
   damages: dict[str, Damage] = {
     "a row missing": rows(lambda lines: lines[1:]),
@@ -30,32 +29,28 @@ def of_text() -> dict[str, Damage]:
     "no angles": rows(lambda lines: ["TR TE PH", *lines]),
     "nine columns": rows(lambda lines: [f"{x} {x} {x}" for x in lines]),
     "comments alone": rows(lambda lines: [f"# {x}" for x in lines]),
-    "a very long line": lambda path: path.write_text("1 " * (1 << 20)) and None,
-    "other letters": lambda path: (
-      path.write_bytes(b"\xff\xfe1\x002\x00") and None
-    ),
+    "a very long line": _with_text(lambda text: "1 " * (1 << 20)),
+    "other letters": with_bytes(lambda data: b"\xff\xfe1\x002\x00"),
     "in s": words("12.0000", "0.012", -1),
     "in µs": words("12.0000", "12000", -1),
     "in radians": rows(
       lambda lines: [f"0.{i:02d} 12 2" for i in range(1, len(lines) + 1)]
     ),
   }
-  for value in ("nan", "inf", "-1", "0", "1e300", "1e999"):
-    damages[f"a TR of {value}"] = words("12.0000", value)
-  for value in ("nan", "inf", "-1", "13"):
-    damages[f"a TE of {value}"] = words(" 2.0000", f" {value}")
-  for value in ("nan", "-inf"):
-    damages[f"an angle of {value}"] = words("10.0000", value)
+  for name, sound, values in (
+    ("a TR", "12.0000", ("nan", "inf", "-1", "0", "1e300", "1e999")),
+    ("a TE", " 2.0000", (" nan", " inf", " -1", " 13")),
+    ("an angle", "10.0000", ("nan", "-inf")),
+  ):
+    for value in values:
+      damages[f"{name} of {value.strip()}"] = words(sound, value)
   return damages
 
 
 def of_trs() -> dict[str, Damage]:
   def rows(change):
-    def write(path):
-      _, *values = path.read_text().split()[1:]
-      path.write_text("\n".join(change(values)) + "\n")
-
-    return write
+    # The first two words name the column.
+    return _with_text(lambda x: "\n".join(change(x.split()[2:])) + "\n")
 
   return {
     "two columns": rows(lambda trs: [f"10 {x}" for x in trs]),
@@ -79,11 +74,8 @@ def of_trs() -> dict[str, Damage]:
 def of_train() -> dict[str, Damage]:
   def values(**changes):
     def write(path):
-      found = {
-        name: value
-        for name, value in scipy.io.loadmat(path).items()
-        if not name.startswith("__")
-      }
+      found = scipy.io.loadmat(path)
+      found = {name: found[name] for name in ("FA", "TR", "TE")}
       for name, change in changes.items():
         found[name] = change(found["TR"])
       scipy.io.savemat(path, {k: v for k, v in found.items() if v is not None})
@@ -113,22 +105,28 @@ def of_train() -> dict[str, Damage]:
 
 
 def of_pulseq() -> dict[str, Damage]:
-  def words(old, new, count=1):
-    def write(path):
-      text = path.read_text().split("\n[SIGNATURE]")[0]
-      changed = re.sub(old, new, text, count=count, flags=re.MULTILINE)
+  def words(old, new):
+    def change(text):
+      text = text.split("\n[SIGNATURE]")[0]
+      changed = re.sub(old, new, text, count=1, flags=re.MULTILINE)
       assert changed != text
-      path.write_text(changed)
+      return changed
 
-    return write
+    return _with_text(change)
 
+  shapes = r"\[SHAPES\]\n+((.+\n)+\n?)+"
+  long_shapes = "".join(
+    f"shape_id {k}\nnum_samples 150000000\n0\n0\n149999998\n\n"
+    for k in range(1, 9)
+  )
+  sections = "".join(f"[S{k}]\n" for k in range(100_000))
   return {
     "another version": words(r"^major \d+", "major 9"),
     "no version": words(r"\[VERSION\]\n(.+\n)+", ""),
     "no blocks": words(r"\[BLOCKS\]\n(.+\n)+", ""),
     "no pulses": words(r"\[RF\]\n(.+\n)+", ""),
     "no readouts": words(r"\[ADC\]\n(.+\n)+", ""),
-    "no shapes": words(r"\[SHAPES\]\n+((.+\n)+\n?)+", ""),
+    "no shapes": words(shapes, ""),
     "words in blocks": words(r"^ *1 +\d+ ", "one ten "),
     "an unknown event": words(r"^( *1 +\d+ +)1 ", r"\g<1>77 "),
     "a section twice": words(r"(\[BLOCKS\]\n(?:.+\n)+)", r"\1\n\1"),
@@ -136,16 +134,7 @@ def of_pulseq() -> dict[str, Damage]:
     "a negative duration": words(r"^( *1 +)\d+", r"\g<1>-50"),
     "a duration of nan": words(r"^( *1 +)\d+", r"\g<1>nan"),
     "a huge shape": words(r"num_samples \d+", "num_samples 999999999"),
-    "shapes of minutes": words(
-      r"\[SHAPES\]\n+((.+\n)+\n?)+",
-      "[SHAPES]\n\n"
-      + "".join(
-        f"shape_id {k}\nnum_samples 150000000\n0\n0\n149999998\n\n"
-        for k in range(1, 9)
-      ),
-    ),
-    "many sections": words(
-      r"\[SHAPES\]", "".join(f"[S{k}]\n" for k in range(100_000))
-    ),
+    "shapes of minutes": words(shapes, f"[SHAPES]\n\n{long_shapes}"),
+    "many sections": words(r"\[SHAPES\]", sections),
     "one frame less": words(r"^ *24 .*\n", ""),
   }

@@ -2,17 +2,18 @@
 
 import pytest
 from sources import make_sources
+from stages import make_stages
+
+from tests.launcher import RAW
 
 
 @pytest.fixture(scope="session")
 def sources(smoke, launch, tmp_path_factory):
   folder = tmp_path_factory.mktemp("sound")
-  done = launch(
-    "--config=configs/smoke.py",
-    "--mode=simulate",
-    "--config.data.n_subjects=1",
-    "--config.data.keep_raw=True",
-    f"--workdir={folder / 'raw'}",
-  )
-  assert done.returncode == 0, done.stderr
+  launch.succeed(*RAW, f"--workdir={folder / 'raw'}")
   return make_sources(folder, smoke, folder / "raw/raw/subject-00.mrd")
+
+
+@pytest.fixture(scope="session")
+def stages(smoke, sources):
+  return make_stages(smoke, sources)

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 
-from stages import Stage, check_whole, leftovers, results, start
+from edits import Damage, cut, flip, to_folder, to_nowhere
+from stages import Stage, check_whole, leftovers, results, start, whole_run
 
 from mrf_jax.workdir.manifest import NAME
-from tests.launcher import ROOT, Launcher
+from tests.launcher import Launcher
 
 # What tells files of one kind apart.
 _OF_ONE = re.compile(r"(?<=subject-)\d+|(?<=tfevents\.).+")
@@ -28,15 +28,17 @@ os.execv(sys.argv[2], sys.argv[2:])
 # A disk of so many bytes, then the same disk with room.
 _SMALL_DISK = """
 set -e
-mount -t tmpfs -o size="$1" tmpfs "$2"
-shift 2
+size=$1 place=$2 copies=$3
+shift 3
+mount -t tmpfs -o size="$size" tmpfs "$place"
 code=0; "$@" || code=$?
-cp -a "$PLACE/." "$COPIES/full"
+cp -a "$place/." "$copies/full"
 [ $code != 0 ] || exit 99
-mount -o remount,size=4g "$PLACE"
+mount -o remount,size=4g "$place"
 "$@"
-cp -a "$PLACE/." "$COPIES/roomy"
+cp -a "$place/." "$copies/roomy"
 """
+DAMAGES = (flip, cut, to_folder, to_nowhere)
 
 
 def may_mount() -> bool:
@@ -64,17 +66,8 @@ def without_privileges() -> tuple[str, ...] | None:
 
 def on_a_full_disk(
   stage: Stage, folder: pathlib.Path, expected, *, size: int
-) -> str:
+) -> None:
   """Runs a stage where there is not room enough, then where there is.
-
-  Args:
-    stage: what is started.
-    folder: an empty one.
-    expected: content of an undisturbed run.
-    size: of the disk, bytes.
-
-  Returns:
-    What the first run said.
 
   Raises:
     AssertionError: it did not fail in one line, something was half written,
@@ -83,60 +76,35 @@ def on_a_full_disk(
   place = folder / "place"
   for path in (place, folder / "full", folder / "roomy"):
     path.mkdir(parents=True)
-  flags = [flag.format(folder=place) for flag in stage.flags]
-  done = subprocess.run(
-    [
-      *("unshare", "-rm", "sh", "-c", _SMALL_DISK, "sh", str(size), str(place)),
-      *(sys.executable, "launch.py", *flags),
-    ],
-    cwd=ROOT,
-    env={
-      **os.environ,
-      "JAX_PLATFORMS": "cpu",
-      "PLACE": str(place),
-      "COPIES": str(folder),
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, (done.returncode, done.stderr)
-  said = _error(done.stderr)
-  assert "space" in said, said
+  disk = ("sh", "-c", _SMALL_DISK, "sh", str(size), str(place), str(folder))
+  process = start(stage, place, before=("unshare", "-rm", *disk))
+  _, text = process.communicate()
+  assert process.returncode == 0, (process.returncode, text)
+  assert "space" in _error(text), text
   check_whole(folder / "full")
   assert stage.content(folder / "roomy") == expected
   assert not leftovers(folder / "roomy")
-  return said
 
 
 def with_small_files(
   stage: Stage, folder: pathlib.Path, expected, *, size: int
-) -> str:
+) -> None:
   """Runs a stage that may write no file above a size, then one that may."""
-  process = start(
-    stage, folder, before=(sys.executable, "-c", _LIMITED, str(size))
-  )
+  limited = (sys.executable, "-c", _LIMITED, str(size))
+  process = start(stage, folder, before=limited)
   _, text = process.communicate()
   assert process.returncode == 1, text
-  said = _error(text)
-  assert "too large" in said or "larger than" in said, said
+  assert re.search("too large|larger than", _error(text)), text
   check_whole(folder)
-  _goes_on(stage, folder, expected)
-  return said
+  assert whole_run(stage, folder) == expected
 
 
 def where_writing_ends(
   stage: Stage, folder: pathlib.Path, expected, *, after_files: int
-) -> str:
+) -> None:
   """Takes the right to write away from a run, and gives it back to the next.
 
-  Args:
-    stage: what is started.
-    folder: an empty one.
-    expected: content of an undisturbed run.
-    after_files: how many results stand when the right ends, others to come.
-
-  Returns:
-    What the run said.
+  So many results stand when the right ends, and others are to come.
   """
   before = without_privileges()
   assert before is not None, "nothing is refused to this user"
@@ -148,24 +116,15 @@ def where_writing_ends(
   _set_writable(folder, True)
   check_whole(folder)
   assert process.returncode == 1, (process.returncode, text)
-  said = _error(text)
-  assert re.search("[Pp]ermission denied|cannot be written", said), said
-  _goes_on(stage, folder, expected)
-  return said
+  denied = "[Pp]ermission denied|cannot be written"
+  assert re.search(denied, _error(text)), text
+  assert whole_run(stage, folder) == expected
 
 
 def _set_writable(folder: pathlib.Path, writable: bool) -> None:
   for path in [folder, *folder.rglob("*")]:
     if path.is_dir():
       path.chmod(0o777 if writable else 0o555)
-
-
-def _goes_on(stage: Stage, folder: pathlib.Path, expected) -> None:
-  process = start(stage, folder)
-  _, text = process.communicate()
-  assert process.returncode == 0, text
-  assert stage.content(folder) == expected
-  assert not leftovers(folder)
 
 
 def _error(text: str) -> str:
@@ -177,51 +136,16 @@ def _error(text: str) -> str:
   return lines[0]
 
 
-def flip(path: pathlib.Path) -> None:
-  """One bit in the middle."""
-  data = bytearray(path.read_bytes())
-  data[len(data) // 2] ^= 4
-  path.write_bytes(data)
-
-
-def cut(path: pathlib.Path) -> None:
-  """Half of it is lost."""
-  os.truncate(path, path.stat().st_size // 2)
-
-
-def to_folder(path: pathlib.Path) -> None:
-  """A folder has its name."""
-  path.unlink()
-  path.mkdir()
-
-
-def to_nowhere(path: pathlib.Path) -> None:
-  """A link to nowhere has its name."""
-  path.unlink()
-  path.symlink_to("nowhere")
-
-
-DAMAGES = (flip, cut, to_folder, to_nowhere)
-
-
 def broken(
   stage: Stage,
   folder: pathlib.Path,
   expected,
   *,
   name: str,
-  damage: Callable[[pathlib.Path], None],
+  damage: Damage,
   launch: Launcher,
 ) -> str:
-  """Damages a file of a workdir, starts again, and does what it is told.
-
-  Args:
-    stage: what has made the workdir.
-    folder: holds a copy of it.
-    expected: content of an undisturbed run.
-    name: of the file, from the folder on.
-    damage: what is done to it.
-    launch: runs the commands.
+  """Damages a file of a finished copy, starts again, and does as it is told.
 
   Returns:
     `made again`, or `removed as told` where the run asked for it.
@@ -245,8 +169,7 @@ def broken(
     else:
       path.unlink()
     how = "removed as told"
-    done = launch(*flags)
-  assert done.returncode == 0, done.stderr
+    launch.succeed(*flags)
   assert stage.content(folder) == expected, name
   assert not leftovers(folder)
   check_whole(folder)
@@ -257,10 +180,7 @@ def kinds_of_files(folder: pathlib.Path) -> list[str]:
   """One file of each kind in a workdir, and its record.
 
   A kind is a folder of the workdir and a name, whatever subject, method, fold
-  and moment it is of.
-
-  Args:
-    folder: the workdir is a folder in it.
+  and moment it is of. The workdir is in the given folder.
   """
   found: dict[tuple, str] = {}
   for name, path in results(folder).items():

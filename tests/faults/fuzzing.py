@@ -40,21 +40,16 @@ READERS = {
 
 
 class Fuzzed(NamedTuple):
-  """What came of fuzzing one reader.
+  """What came of fuzzing one reader."""
 
-  Attributes:
-    reader: its name.
-    inputs: how many it was given.
-    branches: edges of our code and its readers' that were seen.
-    ended: inputs that a library never came back from, and that the watchdog
-      ends in a command.
-    found: what it raised that was no refusal; empty if nothing.
-  """
-
-  reader: str
+  # How many it was given.
   inputs: int
+  # Edges of our code and its readers' that were seen.
   branches: int
+  # Inputs that a library never came back from, and that the watchdog ends in a
+  # command.
   ended: int
+  # What it raised that was no refusal; empty if nothing.
   found: str
 
 
@@ -86,9 +81,9 @@ def fuzz(
     new = set(keep.iterdir()) - before
     if one.found:
       if not new or not all(_is_ended(reader, sound, f) for f in new):
-        return Fuzzed(reader, inputs, branches, ended, one.found)
+        return Fuzzed(inputs, branches, ended, one.found)
       ended += 1
-  return Fuzzed(reader, inputs, branches, ended, "")
+  return Fuzzed(inputs, branches, ended, "")
 
 
 def _is_ended(reader: str, sound: pathlib.Path, path: pathlib.Path) -> bool:
@@ -154,13 +149,8 @@ def _fuzz_once(
   if done.returncode:
     blamed = re.search(r"=== Uncaught Python exception: ===\n(.*)", said)
     found = blamed[1] if blamed else said[-300:]
-  return Fuzzed(
-    reader,
-    int(counts[-1]) if counts else 0,
-    max(map(int, edges), default=0),
-    0,
-    found,
-  )
+  inputs = int(counts[-1]) if counts else 0
+  return Fuzzed(inputs, max(map(int, edges), default=0), 0, found)
 
 
 def _run(*arguments, timeout: float | None = None):
@@ -208,47 +198,37 @@ def _fuzz_here(
   with watched:
     import pypulseq  # noqa: F401
 
-    from mrf_jax import (
-      UserError,
-      load_model,
-      load_raw_data,
-      load_sequence,
-      load_subject,
-    )
-    from mrf_jax.importing import formats
+    import mrf_jax
     from mrf_jax.importing.series import open_series
     from mrf_jax.inference import bundle
-    from mrf_jax.io import hdf5
+    from mrf_jax.io import hdf5, matlab
     from mrf_jax.io.nifti import read_volume
-    from mrf_jax.sequence import columns, pulseq
+    from mrf_jax.sequence import pulseq
+
+    def read_series(path):
+      open_series(path).mean_magnitude()
+
+    own = {"read_series": read_series, "read_volume": read_volume}
+    name = READERS[reader][1]
+    function = own[name] if name in own else getattr(mrf_jax, name)
 
   # A description may have any checksum: who writes a file can write it, too.
   bundle.description_checksum = lambda d: d["sha256"]["description"]
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (columns, pulseq, hdf5, formats):
-      module.time_limit = contextlib.nullcontext
-    for module in (columns, hdf5, formats):
+    for module in (matlab, pulseq, hdf5):
+      assert module.time_limit
+      module.time_limit = lambda path, seconds=0: contextlib.nullcontext()
+    for module in (matlab, hdf5):
+      assert module.try_file
       module.try_file = lambda path, kind: None
 
-  def read_series(path):
-    open_series(path).mean_magnitude()
-
-  functions = {
-    "load_model": load_model,
-    "load_raw_data": load_raw_data,
-    "load_sequence": load_sequence,
-    "load_subject": load_subject,
-    "read_series": read_series,
-    "read_volume": read_volume,
-  }
-  function = functions[READERS[reader][1]]
   if once:
     _lead_astray(sound)
     try:
       function(sound)
-    except UserError as error:
+    except mrf_jax.UserError as error:
       peak_kib = _peak_kib()
       sys.exit(f"{'error' if peak_kib < _LIMIT_KIB else peak_kib}: {error}")
     return
@@ -258,7 +238,7 @@ def _fuzz_here(
   def one_input(data: bytes) -> None:
     path.write_bytes(data)
     _lead_astray(path)
-    with contextlib.suppress(UserError):
+    with contextlib.suppress(mrf_jax.UserError):
       function(given)
 
   atheris.Setup([sys.argv[0], *arguments], one_input)

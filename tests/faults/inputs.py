@@ -16,29 +16,18 @@ _LARGEST_MIB = 2048
 
 
 class Answer(NamedTuple):
-  """What a command said to a bad input.
-
-  Attributes:
-    case: the input.
-    done: what the command did.
-    wrong: what was not as it should be; empty if all was.
-  """
+  """What a command said to a bad input."""
 
   case: Case
   done: Done
+  # What was not as it should be; empty if all was.
   wrong: str
 
 
 def try_inputs(
   cases: Iterator[Case], sources: dict[str, Source], launch: Launcher
 ) -> Iterator[Answer]:
-  """Gives each bad input to its command.
-
-  Args:
-    cases: the inputs.
-    sources: the sound files that they are made from.
-    launch: runs the commands.
-  """
+  """Gives each bad input, made from a sound one, to its command."""
   for case in cases:
     if case.path is not None:
       case.path.parent.mkdir(exist_ok=True)

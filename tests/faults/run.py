@@ -27,10 +27,10 @@ from fuzzing import READERS, fuzz
 from inputs import try_inputs
 from kills import kill
 from sources import make_sources
-from stages import SMOKE, make_stages, start
+from stages import make_stages, start, whole_run
 
 from mrf_jax.workdir.environment import git_commit
-from tests.launcher import ROOT, Launcher
+from tests.launcher import RAW, ROOT, SMOKE, Launcher
 
 PARTS = ("kills", "disks", "files", "processes", "inputs", "fuzzing")
 # Of a hundred kills.
@@ -121,24 +121,8 @@ class _Place:
     self.workdir = workdir
     self.smoke = workdir / "smoke"
     raw = workdir / "raw"
-    for place, flags in (
-      (self.smoke, ()),
-      (
-        raw,
-        (
-          "--mode=simulate",
-          "--config.data.n_subjects=1",
-          "--config.data.keep_raw=True",
-        ),
-      ),
-    ):
-      command = [
-        sys.executable,
-        "launch.py",
-        SMOKE,
-        f"--workdir={place}",
-        *flags,
-      ]
+    for place, flags in ((self.smoke, (SMOKE,)), (raw, RAW)):
+      command = [sys.executable, "launch.py", f"--workdir={place}", *flags]
       subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     sound = workdir / "sound"
     shutil.rmtree(sound, ignore_errors=True)
@@ -163,15 +147,14 @@ def _kills(place: _Place, count: int, seed: int) -> list[dict]:
     folder = place.folder / name
     folder.mkdir()
     wanted = round(share * count / sum(_SHARES.values()))
-    done = kill(place.stages[name], folder, kills=wanted, seed=seed)
+    whole = kill(place.stages[name], folder, kills=wanted, seed=seed)
     rows.append(
-      {
-        "what": f"`{name}` killed (SIGKILL, SIGTERM, SIGINT)",
-        "tried": done.kills,
-        "survived": done.kills,
-        "note": f"{done.whole} runs came to their end, all with the results of "
-        "an undisturbed one",
-      }
+      _survived(
+        f"`{name}` killed (SIGKILL, SIGTERM, SIGINT)",
+        wanted,
+        f"{whole} runs came to their end, all with the results of an "
+        "undisturbed one",
+      )
     )
     done_before.write_text(json.dumps(rows[-1]) + "\n")
     shutil.rmtree(folder)
@@ -183,11 +166,7 @@ def _disks(place: _Place) -> list[dict]:
   for name in ("crossval", "simulate", "reconstruct"):
     stage = place.stages[name]
     whole = place.folder / f"{name}-whole"
-    whole.mkdir()
-    process = start(stage, whole)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    expected = stage.content(whole)
+    expected = whole_run(stage, whole)
     size = sum(p.stat().st_size for p in whole.rglob("*") if p.is_file())
     if disks.may_mount():
       for share in _FULL_AT:
@@ -275,10 +254,7 @@ def _processes(place: _Place) -> list[dict]:
     time.sleep(0.05)
   run.kill()
   run.communicate()
-  again = start(stage, killed)
-  _, said = again.communicate()
-  assert again.returncode == 0, said
-  assert stage.content(killed) == expected
+  assert whole_run(stage, killed) == expected
   rows.append(_survived("a lock whose holder was killed", 1))
   return rows
 
@@ -294,39 +270,33 @@ def _inputs(place: _Place, seed: int) -> list[dict]:
     wrong = [f"{a.case.name}: {a.wrong}" for a in answers if a.wrong]
     seconds = max(a.done.seconds for a in answers)
     mib = max(a.done.peak_mib for a in answers)
-    rows.append(
-      {
-        "what": kind.replace(", packed,", ", packed"),
-        "tried": len(answers),
-        "survived": len(answers) - len(wrong),
-        "note": "; ".join(wrong)
-        or f"at most {seconds:.1f} s, {mib:.0f} MiB, nothing written",
-      }
-    )
+    good = f"at most {seconds:.1f} s, {mib:.0f} MiB, nothing written"
+    what = kind.replace(", packed,", ", packed")
+    row = _survived(what, len(answers), "; ".join(wrong) or good)
+    rows.append(row | {"survived": len(answers) - len(wrong)})
   return rows
 
 
 def _fuzzing(place: _Place, minutes: float) -> list[dict]:
   rows = []
+  minutes /= len(READERS)
   for reader in READERS:
     found = fuzz(
       reader,
       place.sources[reader].path,
-      seconds=max(5, int(60 * minutes / len(READERS))),
+      seconds=max(5, int(60 * minutes)),
       keep=place.workdir / "found",
     )
+    note = found.found or "nothing"
+    if found.ended and not found.found:
+      note = f"nothing, but for {found.ended} that the watchdog ends"
     rows.append(
       {
         "what": reader,
         "tried": found.inputs,
-        "minutes": minutes / len(READERS),
+        "minutes": minutes,
         "branches": found.branches,
-        "note": found.found
-        or (
-          f"nothing, but for {found.ended} that the watchdog ends"
-          if found.ended
-          else "nothing"
-        ),
+        "note": note,
       }
     )
   return rows
@@ -366,11 +336,8 @@ def _page(workdir: pathlib.Path, words: pathlib.Path) -> str:
     lines.append("")
   if words.exists():
     lines += [words.read_text().rstrip(), ""]
-  lines += [
-    "## To repeat it",
-    "",
-    "| part | command | commit | Python | minutes |",
-  ]
+  lines += ["## To repeat it", ""]
+  lines += ["| part | command | commit | Python | minutes |"]
   lines += ["| :-- | :-- | :-- | :-- | --: |"]
   for part, found in parts.items():
     lines.append(

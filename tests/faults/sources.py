@@ -4,11 +4,12 @@ import pathlib
 import shutil
 from typing import NamedTuple
 
-import h5py
 import nibabel
 import numpy as np
 import pypulseq
 import scipy.io
+
+from tests.io.matlab_files import save_v73
 
 N_FRAMES = 12
 _SHAPE = (16, 18, 3)
@@ -16,17 +17,12 @@ _AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 
 
 class Source(NamedTuple):
-  """A sound file and the command that reads it.
-
-  Attributes:
-    path: the file, or the folder of a bundle or a workdir.
-    flags: of `launch.py`, without the file's own; `{out}` is a path that the
-      command would write to.
-    flag: which the path is the value of.
-  """
+  """A sound file, or bundle, and the command that reads it."""
 
   path: pathlib.Path
+  # `{out}` is a path that the command would write to.
   flags: tuple[str, ...]
+  # The one which the path is the value of.
   flag: str
 
 
@@ -35,12 +31,11 @@ def make_sources(
 ) -> dict[str, Source]:
   """Files by their kind, all of which the commands take as they are.
 
-  Args:
-    folder: where they are written.
-    smoke: workdir of a finished `configs/smoke.py`.
-    raw: ISMRMRD file of one of its subjects.
+  They are written to a folder, from a finished workdir of `configs/smoke.py`
+  and the ISMRMRD file of one of its subjects.
   """
   bundle = smoke / "models/cohen/fold-0"
+  model = f"--model={bundle}"
   subject = smoke / "data/subject-00.h5"
   reconstruct = ("--mode=reconstruct", "--output={out}")
   import_ = ("--mode=import", "--field_strength_t=1.5", "--output={out}.h5")
@@ -50,13 +45,9 @@ def make_sources(
   series = f"--scan={images['npy']}"
   sources = {
     "subject file": Source(
-      _copy(subject, folder),
-      (*reconstruct, f"--model={bundle}"),
-      "--scan",
+      _copy(subject, folder), (*reconstruct, model), "--scan"
     ),
-    "ISMRMRD": Source(
-      _copy(raw, folder), (*reconstruct, f"--model={bundle}"), "--scan"
-    ),
+    "ISMRMRD": Source(_copy(raw, folder), (*reconstruct, model), "--scan"),
     "model bundle": Source(
       _copy(bundle, folder), (*reconstruct, f"--scan={subject}"), "--model"
     ),
@@ -66,9 +57,10 @@ def make_sources(
     sources[f"{kind} series"] = Source(path, (*flags, train), "--scan")
   for kind, path in schedule.items():
     sources[f"{kind} schedule"] = Source(path, (*placed, series), "--schedule")
-  sources["TR schedule"] = Source(
-    _trs(folder), (*placed, series, train), "--schedule_tr"
-  )
+  trs = folder / "trs.txt"
+  np.savetxt(trs, np.linspace(12, 14, N_FRAMES), fmt="%.4f", header="TR")
+  flags = (*placed, series, train)
+  sources["TR schedule"] = Source(trs, flags, "--schedule_tr")
   volumes = _volumes(folder)
   scan = (*import_, train, f"--scan={images['NIfTI']}")
   for kind, path in volumes.items():
@@ -105,11 +97,8 @@ def _series(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   for kind in ("NIfTI", "NIfTI, packed,"):
     nibabel.save(nibabel.Nifti1Image(images, _AFFINE), paths[kind])
   scipy.io.savemat(paths["MATLAB 5"], {"scan": images}, do_compression=True)
-  with h5py.File(paths["MATLAB 7.3"], "w", userblock_size=512) as file:
-    pairs = np.ascontiguousarray(images.T).view(
-      np.dtype([("real", "f4"), ("imag", "f4")])
-    )
-    file.create_dataset("scan", data=pairs, chunks=True, compression="gzip")
+  packed = {"chunks": True, "compression": "gzip"}
+  save_v73(paths["MATLAB 7.3"], {"scan": images}, **packed)
   np.save(paths["npy"], images)
   np.savez_compressed(paths["npz"], scan=images)
   return paths
@@ -144,12 +133,6 @@ def _schedules(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   scipy.io.savemat(paths["MATLAB"], values, do_compression=True)
   _write_pulseq(paths["Pulseq"], angles)
   return paths
-
-
-def _trs(folder: pathlib.Path) -> pathlib.Path:
-  path = folder / "trs.txt"
-  np.savetxt(path, np.linspace(12, 14, N_FRAMES), fmt="%.4f", header="TR")
-  return path
 
 
 def _write_pulseq(path: pathlib.Path, angles_deg: np.ndarray) -> None:

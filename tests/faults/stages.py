@@ -12,53 +12,43 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import h5py
 import jax
 import jax.export
 import nibabel
 import numpy as np
+from edits import hdf5_content
 from PIL import Image
 
 from mrf_jax import UserError, load_model
 from mrf_jax.io.atomic import is_unfinished
 from mrf_jax.stages.verify import verify
 from mrf_jax.workdir.manifest import NAME, OF_RUNS
-from tests.launcher import ROOT
+from tests.launcher import ROOT, SMOKE
 
-SMOKE = "--config=configs/smoke.py"
+# A run that goes on for so long hangs, on any machine.
+HANGS_S = 3600
 
 
 class Stage(NamedTuple):
-  """A command that may be interrupted anywhere.
-
-  Attributes:
-    name: of the stage.
-    flags: of `launch.py`; `{folder}` is where it may write.
-    content: what it has made there, to be compared.
-  """
+  """A command that may be interrupted anywhere."""
 
   name: str
+  # `{folder}` is where it may write.
   flags: tuple[str, ...]
+  # Gives what it has made there, to be compared.
   content: Callable[[pathlib.Path], Any]
 
 
 def make_stages(smoke: pathlib.Path, sources: dict) -> dict[str, Stage]:
-  """The stages by their names.
-
-  Args:
-    smoke: workdir of a finished `configs/smoke.py`.
-    sources: see `sources.py`.
-  """
+  """The stages by their names, with a finished workdir and sound files."""
   series, text = sources["NIfTI series"].path, sources["text schedule"].path
   bundle = smoke / "models/spatiotemporal_plus/fold-0"
   subject = smoke / "data/subject-00.h5"
-  stages = (
-    Stage(
-      "simulate", (SMOKE, "--mode=simulate", "--workdir={folder}/run"), _files
-    ),
-    Stage("crossval", (SMOKE, "--workdir={folder}/run"), _results),
-    Stage(
-      "import",
+  model = f"--model={bundle}"
+  stages = {
+    "simulate": ((SMOKE, "--mode=simulate", "--workdir={folder}/run"), _files),
+    "crossval": ((SMOKE, "--workdir={folder}/run"), _results),
+    "import": (
       (
         "--mode=import",
         "--field_strength_t=1.5",
@@ -68,44 +58,36 @@ def make_stages(smoke: pathlib.Path, sources: dict) -> dict[str, Stage]:
       ),
       _files,
     ),
-    Stage(
-      "reconstruct",
+    "reconstruct": (
       (
         "--mode=reconstruct",
-        f"--model={bundle}",
+        model,
         f"--scan={subject}",
         "--uncertainty",
         "--output={folder}/maps",
       ),
       _files,
     ),
-    Stage(
-      "finetune",
+    "finetune": (
       (
         "--mode=finetune",
-        f"--model={bundle}",
+        model,
         f"--subjects={subject}",
         "--epochs=20",
         "--output={folder}/bundle",
       ),
       lambda folder: _bundle(folder / "bundle"),
     ),
-    Stage(
-      "export",
-      (
-        "--mode=export",
-        f"--model={bundle}",
-        "--output={folder}/model.stablehlo",
-      ),
+    "export": (
+      ("--mode=export", model, "--output={folder}/model.stablehlo"),
       _files,
     ),
-    Stage(
-      "report",
+    "report": (
       ("--mode=report", f"--workdir={smoke}", "--output={folder}/report"),
       _files,
     ),
-  )
-  return {stage.name: stage for stage in stages}
+  }
+  return {name: Stage(name, *rest) for name, rest in stages.items()}
 
 
 def start(
@@ -120,6 +102,28 @@ def start(
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
     text=True,
+  )
+
+
+def whole_run(stage: Stage, folder: pathlib.Path, *, may_stand: bool = False):
+  """What a run to its end makes, or made before, if that `may_stand`.
+
+  Raises:
+    AssertionError: it failed, or left something behind.
+  """
+  folder.mkdir(exist_ok=True)
+  process = start(stage, folder)
+  _, said = process.communicate(timeout=HANGS_S)
+  assert process.returncode == 0 or (may_stand and stands(process, said)), said
+  check_whole(folder)
+  assert not leftovers(folder)
+  return stage.content(folder)
+
+
+def stands(process: subprocess.Popen, said: str) -> bool:
+  """Whether a run came to its end, or says that one before it had."""
+  return process.returncode == 0 or (
+    process.returncode == 1 and "is there already" in said
   )
 
 
@@ -172,8 +176,7 @@ def check_whole(folder: pathlib.Path) -> None:
 def read(path: pathlib.Path):
   """What a result file says, but for times, paths and who wrote it."""
   if path.suffix == ".h5":
-    with h5py.File(path) as file:
-      return _hdf5(file)
+    return hdf5_content(path)
   if path.name.endswith(".nii.gz"):
     image = nibabel.load(path)
     return image.affine.tobytes(), np.asarray(image.dataobj).tobytes()
@@ -202,19 +205,6 @@ def read(path: pathlib.Path):
   if path.suffix == ".stablehlo":
     jax.export.deserialize(bytearray(content)).mlir_module()
   return content
-
-
-def _hdf5(file: h5py.File) -> dict:
-  found = {}
-
-  def visit(name, item):
-    found[name] = {k: str(v) for k, v in item.attrs.items()}
-    if isinstance(item, h5py.Dataset):
-      found[name]["values"] = item[()].tobytes()
-
-  visit("/", file)
-  file.visititems(visit)
-  return found
 
 
 def _without_times(content):

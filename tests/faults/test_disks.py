@@ -1,17 +1,12 @@
 """Full disks, lost rights and broken files: one line, or the same results."""
 
+import itertools
 import random
 import shutil
 
 import disks
 import pytest
-import stages as stages_
-from stages import make_stages
-
-
-@pytest.fixture(scope="module")
-def stages(smoke, sources):
-  return make_stages(smoke, sources)
+from stages import read, results
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +21,11 @@ def simulated(finished):
   """What the first of its stages has made."""
   names = {
     name: path
-    for name, path in stages_.results(finished).items()
+    for name, path in results(finished).items()
     if name.startswith(("run/data/", "run/figures/subject-"))
     or path.name in ("config.json", "environment.json")
   }
-  return {name: stages_.read(path) for name, path in names.items()}
+  return {name: read(path) for name, path in names.items()}
 
 
 @pytest.fixture
@@ -66,27 +61,21 @@ def test_a_workdir_that_becomes_read_only(stages, finished, tmp_path):
   )
 
 
-def broken(stages, finished, tmp_path, launch, share=None):
-  expected = stages["crossval"].content(finished)
-  cases = [
-    (name, damage)
-    for name in disks.kinds_of_files(finished)
-    for damage in disks.DAMAGES
-  ]
-  if share is not None:
-    cases = random.Random(0).sample(cases, share)
-  for number, (name, damage) in enumerate(cases):
-    folder = tmp_path / str(number)
+@pytest.fixture
+def broken(stages, finished, tmp_path, launch):
+  """Function that damages files of copies, and starts again."""
+  stage = stages["crossval"]
+  expected = stage.content(finished)
+
+  def broken(name, damage):
+    folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    disks.broken(
-      stages["crossval"],
-      folder,
-      expected,
-      name=name,
-      damage=damage,
-      launch=launch,
-    )
+    options = {"name": name, "damage": damage, "launch": launch}
+    how = disks.broken(stage, folder, expected, **options)
     shutil.rmtree(folder)
+    return how
+
+  return broken
 
 
 def test_each_kind_of_file_is_broken(finished):
@@ -109,25 +98,20 @@ def test_each_kind_of_file_is_broken(finished):
   assert len(names) < 50
 
 
-def test_broken_map_is_made_again(stages, finished, tmp_path, launch):
+def test_broken_map_is_made_again(broken):
   """A map of standard deviations, which no other map replaces."""
-  expected = stages["crossval"].content(finished)
-  shutil.copytree(finished / "run", tmp_path / "run")
-  how = disks.broken(
-    stages["crossval"],
-    tmp_path,
-    expected,
-    name="run/maps/spatiotemporal_plus/subject-00_t1_sd.nii.gz",
-    damage=disks.flip,
-    launch=launch,
-  )
-  assert how == "removed as told"
+  name = "run/maps/spatiotemporal_plus/subject-00_t1_sd.nii.gz"
+  assert broken(name, disks.flip) == "removed as told"
 
 
-def test_some_broken_files(stages, finished, tmp_path, launch):
-  broken(stages, finished, tmp_path, launch, share=2)
+def test_some_broken_files(broken, finished):
+  cases = [*itertools.product(disks.kinds_of_files(finished), disks.DAMAGES)]
+  for name, damage in random.Random(0).sample(cases, 2):
+    broken(name, damage)
 
 
 @pytest.mark.long
-def test_every_broken_file(stages, finished, tmp_path, launch):
-  broken(stages, finished, tmp_path, launch)
+def test_every_broken_file(broken, finished):
+  for name in disks.kinds_of_files(finished):
+    for damage in disks.DAMAGES:
+      broken(name, damage)

@@ -6,7 +6,7 @@ import numpy as np
 _HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
   <acquisitionSystemInformation>
-    <systemFieldStrength_T>{field_t}</systemFieldStrength_T>
+    <systemFieldStrength_T>1.5</systemFieldStrength_T>
   </acquisitionSystemInformation>
   <experimentalConditions>
     <H1resonanceFrequency_Hz>63870000</H1resonanceFrequency_Hz>
@@ -14,11 +14,11 @@ _HEADER = """<?xml version="1.0"?>
   <encoding>
     <encodedSpace>
       <matrixSize><x>{matrix}</x><y>{matrix}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{fov}</x><y>{fov}</y><z>{thickness}</z></fieldOfView_mm>
+      <fieldOfView_mm><x>{fov}</x><y>{fov}</y><z>5</z></fieldOfView_mm>
     </encodedSpace>
     <reconSpace>
       <matrixSize><x>{matrix}</x><y>{matrix}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{fov}</x><y>{fov}</y><z>{thickness}</z></fieldOfView_mm>
+      <fieldOfView_mm><x>{fov}</x><y>{fov}</y><z>5</z></fieldOfView_mm>
     </reconSpace>
     <encodingLimits/>
     <trajectory>spiral</trajectory>
@@ -26,23 +26,14 @@ _HEADER = """<?xml version="1.0"?>
 </ismrmrdHeader>"""
 
 
-def write(path, samples, trajectory, *, matrix, fov_mm=220.0, thickness_mm=5.0):
-  """Slices one after another, axial, 6 mm apart.
+def write(path, samples, trajectory, *, matrix, fov_mm=220.0):
+  """Writes axial slices, 6 mm apart, one after another.
 
-  Args:
-    path: the file.
-    samples: [slice, frame, coil, sample].
-    trajectory: [frame, sample, 2], in any unit.
-    matrix: voxels along x and y.
-    fov_mm: of them.
-    thickness_mm: of a slice.
+  Samples are [slice, frame, coil, sample]; the trajectory is
+  [frame, sample, axis], in any unit.
   """
   dataset = ismrmrd.Dataset(str(path), "dataset", create_if_needed=True)
-  dataset.write_xml_header(
-    _HEADER.format(
-      matrix=matrix, fov=fov_mm, thickness=thickness_mm, field_t=1.5
-    )
-  )
+  dataset.write_xml_header(_HEADER.format(matrix=matrix, fov=fov_mm))
   for k, frames in enumerate(samples):
     for frame, positions in zip(frames, trajectory, strict=True):
       acquisition = ismrmrd.Acquisition.from_array(

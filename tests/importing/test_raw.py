@@ -13,7 +13,6 @@ from mrf_jax.simulation.scan import scan_slice
 
 MATRIX, N_FRAMES, WINDOW, N_SLICES = 32, 30, 6, 2
 FOV_MM = 220.0
-SEQUENCE = make_sequence(np.full(N_FRAMES, 30.0), 12.0, 2.0)
 SPIRAL = spirals.make_spiral(
   matrix=MATRIX, n_arms=WINDOW, samples_per_arm=160, density_power=1.25
 )
@@ -28,9 +27,9 @@ def coils(n_coils=4):
   return (np.exp(-near / 2 + 1j * angles[:, None, None])).astype(np.complex64)
 
 
-def disc():
+def disc(radius=10):
   axis = np.arange(MATRIX) - MATRIX // 2
-  return np.hypot(axis - 2, axis[:, None] + 3) < 10
+  return np.hypot(axis - 2, axis[:, None] + 3) < radius
 
 
 def fingerprints(slice_number):
@@ -51,7 +50,12 @@ def k_space(slice_number):
   return all_arms[frames, :, frames % WINDOW]
 
 
-ACQUISITION = Acquisition(SEQUENCE, WINDOW)
+def acquisition(n_frames=N_FRAMES, rf_phases_deg=0.0):
+  angles = np.full(n_frames, 30.0)
+  return Acquisition(make_sequence(angles, 12.0, 2.0, rf_phases_deg), WINDOW)
+
+
+ACQUISITION = acquisition()
 TRAJECTORY = SPIRAL.trajectory[np.arange(N_FRAMES) % WINDOW]
 MASK = np.stack([disc()] * N_SLICES)
 
@@ -110,8 +114,7 @@ def test_signals_are_those_of_scanner(unit, write):
   shading = np.tile(np.linalg.norm(coils(), axis=0)[disc()], N_SLICES)
   expected = expected * shading[:, None]
   # Without the rim of the disc, where no coil image is smooth.
-  axis = np.arange(MATRIX) - MATRIX // 2
-  inner = np.tile((np.hypot(axis - 2, axis[:, None] + 3) < 8)[disc()], N_SLICES)
+  inner = np.tile(disc(8)[disc()], N_SLICES)
   error = np.linalg.norm((signals - expected)[inner])
   assert error < 0.06 * np.linalg.norm(expected[inner])
 
@@ -134,19 +137,17 @@ def test_phases_of_pulses_are_removed(samples, write):
   turned = samples * np.exp(1j * np.deg2rad(phases))[:, None, None]
   expected = RawSeries(write("a.mrd"), ACQUISITION).signals(MASK)
   path = write("b.mrd", samples=turned)
-  sequence = make_sequence(np.full(N_FRAMES, 30.0), 12.0, 2.0, phases)
-  acquisition = Acquisition(sequence, WINDOW)
-  signals = RawSeries(path, acquisition, demodulate=True).signals(MASK)
+  phased = acquisition(rf_phases_deg=phases)
+  signals = RawSeries(path, phased, demodulate=True).signals(MASK)
   scale = np.abs(expected).max()
   np.testing.assert_allclose(signals, expected, atol=1e-3 * scale)
-  other = RawSeries(path, acquisition).signals(MASK)
+  other = RawSeries(path, phased).signals(MASK)
   assert np.abs(other - expected).max() > 0.1 * scale
 
 
 def test_another_number_of_frames(write):
-  longer = make_sequence(np.full(31, 30.0), 12.0, 2.0)
   with pytest.raises(UserError, match=r"30 acquisitions.*31 frames"):
-    RawSeries(write(), Acquisition(longer, WINDOW))
+    RawSeries(write(), acquisition(n_frames=31))
 
 
 def test_unclear_unit_of_trajectory(write):

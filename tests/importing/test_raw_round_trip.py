@@ -74,10 +74,8 @@ def test_file_size_limit_is_checked_first(scanned, tmp_path, monkeypatch):
   raw = load_raw_data(scanned[1])
   n_slices = int(raw.slices.max()) + 1
   samples = raw.samples.reshape(n_slices, -1, *raw.samples.shape[1:])
-  size = scanned[1].stat().st_size
-  monkeypatch.setattr(
-    atomic.resource, "getrlimit", lambda which: (size - 1, size - 1)
-  )
+  limit = scanned[1].stat().st_size - 1
+  monkeypatch.setattr(atomic.resource, "getrlimit", lambda _: (limit, limit))
   with pytest.raises(UserError, match="larger than the system allows"):
     write_raw_data(
       tmp_path / "a.mrd",

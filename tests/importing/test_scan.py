@@ -17,11 +17,9 @@ AFFINE = np.array(
 SEQUENCE = make_sequence(np.full(N_FRAMES, 30.0), 12.0, 2.0)
 OPTIONS = {"name": "A", "field_strength_t": 1.5}
 UNITS = {"t1_ms": "s", "t2_ms": "ms"}
-
-
-def inside():
-  x, y, z = np.indices(SHAPE)
-  return (x - 6) ** 2 + (y - 8) ** 2 + 3 * (z - 1) ** 2 < 30
+X, Y, Z = np.indices(SHAPE)
+INSIDE = (X - 6) ** 2 + (Y - 8) ** 2 + 3 * (Z - 1) ** 2 < 30
+MASK = INSIDE.swapaxes(0, 2)  # [slice, y, x]
 
 
 @pytest.fixture
@@ -30,20 +28,16 @@ def files(tmp_path):
   rng = np.random.default_rng(0)
   noise = rng.standard_normal((*SHAPE, N_FRAMES, 2)).view(complex)[..., 0]
   curve = (1 - 1.8 * np.exp(-np.arange(N_FRAMES) / 3)) * np.exp(0.4j)
-  images = inside()[..., None] * curve + 0.02 * noise
+  images = INSIDE[..., None] * curve + 0.02 * noise
   volumes = {
     "scan": images.astype(np.complex64),
-    "mask": inside().astype(np.uint8),
-    "pd": rng.uniform(0.5, 1, SHAPE),
-    "t1_ms": rng.uniform(0.6, 1.2, SHAPE),
-    "t2_ms": rng.uniform(50, 120, SHAPE),
+    "mask": INSIDE.astype(np.uint8),
+    "pd": rng.uniform(0.5, 1, SHAPE).astype(np.float32),
+    "t1_ms": rng.uniform(0.6, 1.2, SHAPE).astype(np.float32),
+    "t2_ms": rng.uniform(50, 120, SHAPE).astype(np.float32),
   }
-  paths = {}
+  paths = {name: tmp_path / f"{name}.nii.gz" for name in volumes}
   for name, values in volumes.items():
-    if values.dtype == float:
-      values = values.astype(np.float32)
-    volumes[name] = values
-    paths[name] = tmp_path / f"{name}.nii.gz"
     nibabel.save(nibabel.Nifti1Image(values, AFFINE), paths[name])
   return paths, volumes
 
@@ -51,8 +45,8 @@ def files(tmp_path):
 def run(paths, **options):
   series = open_series(paths["scan"])
   maps = {name: paths[name] for name in ("pd", "t1_ms", "t2_ms")}
-  options = {"mask_path": paths["mask"], "map_paths": maps, **options}
-  options.setdefault("units", UNITS)
+  given = {"mask_path": paths["mask"], "map_paths": maps, "units": UNITS}
+  options = given | options
   acquisition = Acquisition(SEQUENCE)
   return import_scan(series, series.affine, acquisition, **OPTIONS, **options)
 
@@ -65,19 +59,14 @@ def test_subject_file_has_the_inputs(files, tmp_path):
   )
   save_subject(imported.subject, tmp_path / "a.h5")
   subject = load_subject(tmp_path / "a.h5")
-  mask = inside().transpose(2, 1, 0)
-  np.testing.assert_array_equal(subject.mask, mask)
-  np.testing.assert_array_equal(
-    subject.signals, volumes["scan"].transpose(2, 1, 0, 3)[mask]
-  )
-  np.testing.assert_allclose(
-    subject.maps.t1_ms,
-    1000 * volumes["t1_ms"].transpose(2, 1, 0)[mask],
-    rtol=1e-6,
-  )
-  np.testing.assert_allclose(
-    subject.maps.t2_ms, volumes["t2_ms"].transpose(2, 1, 0)[mask], rtol=1e-6
-  )
+  expected = {
+    name: values.swapaxes(0, 2)[MASK] for name, values in volumes.items()
+  }
+  np.testing.assert_array_equal(subject.mask, MASK)
+  np.testing.assert_array_equal(subject.signals, expected["scan"])
+  t1_ms = 1000 * expected["t1_ms"]
+  np.testing.assert_allclose(subject.maps.t1_ms, t1_ms, rtol=1e-6)
+  np.testing.assert_allclose(subject.maps.t2_ms, expected["t2_ms"], rtol=1e-6)
   np.testing.assert_allclose(subject.affine, AFFINE, atol=1e-5)
   assert subject.provenance.startswith(f"imported from {paths['scan']}")
 
@@ -88,8 +77,8 @@ def test_without_mask_and_maps(files):
   assert imported.subject.maps is None
   (sentence,) = imported.assumptions
   assert "no mask" in sentence and sentence in imported.subject.provenance
-  wrong = imported.subject.mask ^ inside().transpose(2, 1, 0)
-  assert np.count_nonzero(wrong) < 0.15 * np.count_nonzero(inside())
+  wrong = imported.subject.mask ^ MASK
+  assert np.count_nonzero(wrong) < 0.15 * np.count_nonzero(MASK)
 
 
 def test_maps_and_mask_of_another_grid(files):
@@ -100,13 +89,9 @@ def test_maps_and_mask_of_another_grid(files):
     doubled = volumes[name].repeat(2, 0).repeat(2, 1)
     nibabel.save(nibabel.Nifti1Image(doubled, finer), paths[name])
   imported = run(paths)
-  mask = inside().transpose(2, 1, 0)
-  np.testing.assert_array_equal(imported.subject.mask, mask)
-  np.testing.assert_allclose(
-    imported.subject.maps.t1_ms,
-    1000 * volumes["t1_ms"].transpose(2, 1, 0)[mask],
-    rtol=1e-4,
-  )
+  np.testing.assert_array_equal(imported.subject.mask, MASK)
+  t1_ms = 1000 * volumes["t1_ms"].swapaxes(0, 2)[MASK]
+  np.testing.assert_allclose(imported.subject.maps.t1_ms, t1_ms, rtol=1e-4)
   assert sum("resampled" in s for s in imported.assumptions) == 2
 
 
@@ -118,7 +103,7 @@ def test_voxels_without_a_valid_map(files):
   with pytest.raises(UserError, match=r"2 of .*no valid t1_ms.*\[6, 8, 1\]"):
     run(paths)
   imported = run(paths, leave_out_invalid=True)
-  assert imported.subject.n_voxels == np.count_nonzero(inside()) - 2
+  assert imported.subject.n_voxels == np.count_nonzero(MASK) - 2
   assert any("2 of" in sentence for sentence in imported.assumptions)
 
 

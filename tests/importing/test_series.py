@@ -10,6 +10,8 @@ import scipy.io
 
 from mrf_jax import UserError
 from mrf_jax.importing.series import open_series
+from tests.faults.edits import patched
+from tests.io.matlab_files import save_v73
 
 SHAPE = (4, 5, 3, 7)
 AFFINE = np.array(
@@ -30,15 +32,8 @@ def nifti(path, values, affine=AFFINE, kind=nibabel.Nifti1Image):
 
 
 def matlab73(path, **variables):
-  """File as MATLAB 7.3 writes it: reversed axes, complex numbers as pairs."""
-  with h5py.File(path, "w", userblock_size=512) as file:
-    for name, values in variables.items():
-      pair = np.dtype([("real", "f4"), ("imag", "f4")])
-      if values.dtype.kind == "c":
-        values = np.ascontiguousarray(values.T).view(pair)
-      else:
-        values = values.T
-      file.create_dataset(name, data=values, chunks=True, compression="gzip")
+  """Compressed file as MATLAB 7.3 writes it."""
+  save_v73(path, variables, chunks=True, compression="gzip")
   return path
 
 
@@ -58,13 +53,13 @@ def write(kind, folder, images):
     return {"path": nifti(folder / "s.nii", np.stack([real, imaginary], -1))}
   if kind == "scaled":
     # Scaled 16-bit integers, as converters of scanner images write them.
-    paths = []
-    for name, values in (("re", real), ("im", imaginary)):
+    paths = {"path": "re.nii.gz", "imaginary_path": "im.nii.gz"}
+    paths = {name: folder / file for name, file in paths.items()}
+    for path, values in zip(paths.values(), (real, imaginary), strict=True):
       image = nibabel.Nifti1Image(values, AFFINE)
       image.set_data_dtype(np.int16)
-      nibabel.save(image, folder / f"{name}.nii.gz")
-      paths.append(folder / f"{name}.nii.gz")
-    return {"path": paths[0], "imaginary_path": paths[1]}
+      nibabel.save(image, path)
+    return paths
   if kind == "mat5":
     scipy.io.savemat(folder / "a.mat", {"scan": images, "fa": np.arange(9.0)})
     return {"path": folder / "a.mat"}
@@ -82,23 +77,21 @@ def write(kind, folder, images):
   return {"path": folder / "a.npy"}
 
 
-KINDS = [
-  "scan.nii",
-  "scan.nii.gz",
-  "nifti2",
-  "pair.nii",
-  "five axes",
-  "scaled",
-  "mat5",
-  "mat73",
-  "mat73 pair",
-  "npz",
-  "npy",
-  "fortran",
-]
+def signals_of(series):
+  """Signals of all voxels, x fastest."""
+  return series.signals(np.ones(series.shape[2::-1], bool))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def in_order(images):
+  """Signals that `signals_of` gives for images [x, y, slice, frame]."""
+  return images.transpose(2, 1, 0, 3).reshape(-1, images.shape[-1])
+
+
+NIFTI = ["scan.nii", "scan.nii.gz", "nifti2", "pair.nii", "five axes", "scaled"]
+OTHERS = ["mat5", "mat73", "mat73 pair", "npz", "npy", "fortran"]
+
+
+@pytest.mark.parametrize("kind", [*NIFTI, *OTHERS])
 def test_every_format_gives_the_same_signals(
   kind, images, tmp_path, monkeypatch
 ):
@@ -107,9 +100,8 @@ def test_every_format_gives_the_same_signals(
   monkeypatch.setattr("mrf_jax.importing.series._PIECE_BYTES", two_images)
   series = open_series(**write(kind, tmp_path, images))
   assert series.shape == SHAPE
-  has_affine = kind in KINDS[:6]
-  assert (series.affine is not None) == has_affine
-  if has_affine:
+  assert (series.affine is not None) == (kind in NIFTI)
+  if kind in NIFTI:
     np.testing.assert_allclose(series.affine, AFFINE, atol=1e-5)
   mask = np.random.default_rng(1).random(SHAPE[2::-1]) < 0.4
   atol = 2e-4 if kind == "scaled" else 0
@@ -138,10 +130,7 @@ def test_axes_in_any_order(axes, images, tmp_path):
   np.save(tmp_path / "a.npy", images.transpose(order))
   series = open_series(tmp_path / "a.npy", axes=axes)
   assert series.shape == SHAPE
-  mask = np.ones(SHAPE[2::-1], bool)
-  np.testing.assert_array_equal(
-    series.signals(mask), images.transpose(2, 1, 0, 3)[mask]
-  )
+  np.testing.assert_array_equal(signals_of(series), in_order(images))
 
 
 def test_affine_follows_the_axes(images, tmp_path):
@@ -157,10 +146,8 @@ def test_a_single_slice(images, tmp_path):
   np.save(tmp_path / "a.npy", images[:, :, 0])
   series = open_series(tmp_path / "a.npy")
   assert series.shape == (4, 5, 1, 7)
-  mask = np.ones((1, 5, 4), bool)
-  np.testing.assert_array_equal(
-    series.signals(mask), images[:, :, 0].transpose(1, 0, 2)[mask[0]]
-  )
+  expected = in_order(images[:, :, :1])
+  np.testing.assert_array_equal(signals_of(series), expected)
 
 
 def test_metres_become_millimetres(images, tmp_path):
@@ -187,7 +174,7 @@ def test_truncated_file(kind, share, images, tmp_path):
   data = options["path"].read_bytes()
   options["path"].write_bytes(data[: int(share * len(data))])
   with pytest.raises(UserError) as caught:
-    open_series(**options).signals(np.ones(SHAPE[2::-1], bool))
+    signals_of(open_series(**options))
   message = str(caught.value)
   assert str(options["path"]) in message and "\n" not in message
 
@@ -210,15 +197,14 @@ def test_nothing_is_unpickled(suffix, tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
 def test_offset_within_the_header(offset, suffix, images, tmp_path):
   """A vox_offset within the header means the header's end (nifti1.h)."""
-  nifti(tmp_path / "a.nii", images)
-  data = bytearray((tmp_path / "a.nii").read_bytes())
-  data[108:112] = np.float32(offset).tobytes()
-  path = tmp_path / f"b.{suffix}"
-  path.write_bytes(gzip.compress(data) if suffix == "nii.gz" else data)
-  signals = open_series(path).signals(np.ones(SHAPE[2::-1], bool))
-  np.testing.assert_array_equal(
-    signals, images.transpose(2, 1, 0, 3).reshape(-1, SHAPE[-1])
-  )
+  path = nifti(tmp_path / "a.nii", images)
+  patched(108, np.float32(offset).tobytes())(path)
+  if suffix == "nii.gz":
+    data = path.read_bytes()
+    path = tmp_path / "b.nii.gz"
+    path.write_bytes(gzip.compress(data))
+  signals = signals_of(open_series(path))
+  np.testing.assert_array_equal(signals, in_order(images))
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
@@ -230,13 +216,9 @@ def test_header_extensions_are_skipped(kind, images, tmp_path):
   nibabel.save(image, tmp_path / "a.nii.gz")
   stored = nibabel.load(tmp_path / "a.nii.gz")
   assert stored.dataobj.offset > 1300
-  signals = open_series(tmp_path / "a.nii.gz").signals(
-    np.ones(SHAPE[2::-1], bool)
-  )
-  np.testing.assert_array_equal(
-    signals,
-    np.asarray(stored.dataobj).transpose(2, 1, 0, 3).reshape(-1, SHAPE[-1]),
-  )
+  signals = signals_of(open_series(tmp_path / "a.nii.gz"))
+  expected = in_order(np.asarray(stored.dataobj))
+  np.testing.assert_array_equal(signals, expected)
 
 
 def test_bytes_after_the_values(images, tmp_path):
@@ -244,34 +226,27 @@ def test_bytes_after_the_values(images, tmp_path):
   data = path.read_bytes()
   path = tmp_path / "a.nii.gz"
   path.write_bytes(gzip.compress(data + bytes(1000)))
-  mask = np.ones(SHAPE[2::-1], bool)
-  signals = open_series(path).signals(mask)
-  np.testing.assert_array_equal(signals, images.transpose(2, 1, 0, 3)[mask])
+  signals = signals_of(open_series(path))
+  np.testing.assert_array_equal(signals, in_order(images))
   packed = bytearray(path.read_bytes())
   packed[-8] ^= 1  # in the checksum of gzip
   path.write_bytes(packed)
   with pytest.raises(UserError, match="CRC check failed"):
-    open_series(path).signals(mask)
+    signals_of(open_series(path))
   path.write_bytes(gzip.compress(data + bytes(2 << 20)))
   with pytest.raises(UserError, match="follow the values"):
-    open_series(path).signals(mask)
+    signals_of(open_series(path))
 
 
 def test_header_that_claims_too_much(images, tmp_path):
   path = nifti(tmp_path / "a.nii", images)
-  data = bytearray(path.read_bytes())
-  data[42:50] = np.array([32767] * 4, "<i2").tobytes()
-  for name, packed in (
-    ("a.nii", bytes(data)),
-    ("b.nii.gz", gzip.compress(data)),
-  ):
-    (tmp_path / name).write_bytes(packed)
-    with pytest.raises(UserError, match="more than the file can hold"):
-      open_series(tmp_path / name)
+  patched(42, np.array([32767] * 4, "<i2").tobytes())(path)
+  (tmp_path / "b.nii.gz").write_bytes(gzip.compress(path.read_bytes()))
   with h5py.File(tmp_path / "c.mat", "w") as file:
     file.create_dataset("scan", (1 << 20, 1 << 10, 9, 9), "f4", chunks=True)
-  with pytest.raises(UserError, match="more than the file can hold"):
-    open_series(tmp_path / "c.mat")
+  for name in ("a.nii", "b.nii.gz", "c.mat"):
+    with pytest.raises(UserError, match="more than the file can hold"):
+      open_series(tmp_path / name)
 
 
 def test_nan_is_counted(images, tmp_path):
@@ -316,25 +291,22 @@ def test_parts_that_do_not_match(images, tmp_path):
 
 
 def test_choice_of_variable(images, tmp_path):
-  scipy.io.savemat(
-    tmp_path / "a.mat", {"a": images, "b": images, "c": {"x": 1}}
-  )
+  path = tmp_path / "a.mat"
+  scipy.io.savemat(path, {"a": images, "b": images, "c": {"x": 1}})
   for options, words in (
     ({}, "2 of its arrays"),
     ({"variable": "d"}, "no array 'd'"),
     ({"variable": "c"}, "struct"),
   ):
     with pytest.raises(UserError, match=words):
-      open_series(tmp_path / "a.mat", **options)
-  assert open_series(tmp_path / "a.mat", variable="b").shape == SHAPE
+      open_series(path, **options)
+  assert open_series(path, variable="b").shape == SHAPE
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.mat", "a.npy", "a.npz", "a.dcm"])
 def test_missing_and_other_files(name, tmp_path):
   with pytest.raises(UserError, match="no such file"):
     open_series(tmp_path / name)
-  (tmp_path / name).write_text(
-    "nothing of the kind, but longer than a header\n" * 20
-  )
+  (tmp_path / name).write_text("no series, but longer than a header\n" * 20)
   with pytest.raises(UserError, match=name):
     open_series(tmp_path / name)

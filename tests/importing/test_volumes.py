@@ -87,10 +87,9 @@ def test_masks(tmp_path):
   broken = np.where(values > 0, np.nan, 0).astype(np.float32)
   with pytest.raises(UserError, match="NaN"):
     read_mask(save(tmp_path / "o.nii", broken, AFFINE), GRID)
+  path = save(tmp_path / "p.nii", np.ones((2, 3, 4, 5), "f4"), AFFINE)
   with pytest.raises(UserError, match=r"not \[x, y, slice\]"):
-    read_on_grid(
-      save(tmp_path / "p.nii", np.ones((2, 3, 4, 5), "f4"), AFFINE), GRID
-    )
+    read_on_grid(path, GRID)
 
 
 def head(shape=(40, 48, 3)):

@@ -10,7 +10,7 @@ def save_v5(path, variables):
   scipy.io.savemat(path, variables)
 
 
-def save_v73(path, variables):
+def save_v73(path, variables, **options):
   """Writes a file of version 7.3: axes reversed, complex numbers as pairs."""
   with h5py.File(path, "w", userblock_size=512) as file:
     for name, values in variables.items():
@@ -19,7 +19,7 @@ def save_v73(path, variables):
         kind = stored.real.dtype
         pair = np.dtype([("real", kind), ("imag", kind)])
         stored = np.ascontiguousarray(stored).view(pair)
-      file[name] = stored
+      file.create_dataset(name, data=stored, **options)
 
 
 def mark_empty(path, name, shape):

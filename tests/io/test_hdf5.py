@@ -7,6 +7,7 @@ import pytest
 from mrf_jax import UserError, load_raw_data, load_sequence, load_subject
 from mrf_jax.importing.series import open_series
 from mrf_jax.io.hdf5 import check_dataset, check_unchanged, write_checked
+from tests.faults.edits import patched
 
 READERS = {
   "subject.h5": (load_subject, "signals"),
@@ -59,11 +60,8 @@ def test_tricks_are_one_line(reader, trick, tmp_path):
     function(path)
   message = str(error.value)
   assert message.startswith(str(path)) and "\n" not in message
-  words = {
-    "external_link": "link to another file",
-    "soft_link": "is a link",
-  }
-  assert words.get(trick.__name__, "") in message
+  words = {external_link: "link to another file", soft_link: "is a link"}
+  assert words.get(trick, "") in message
 
 
 def test_group_in_another_file(tmp_path):
@@ -93,9 +91,8 @@ def test_every_changed_byte_is_found(tmp_path):
   data = path.read_bytes()
   start = data.index(values.tobytes())
   for offset in range(start, start + values.nbytes):
-    path.write_bytes(
-      data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
-    )
+    path.write_bytes(data)
+    patched(offset, bytes([data[offset] ^ 1]))(path)
     with h5py.File(path) as file:
       dataset = file["deep/values"]
       with pytest.raises(UserError, match="/deep/values was changed after it"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, load_raw_data
+from tests.faults.edits import cut
 
 N_ACQUISITIONS, N_COILS, N_SAMPLES = 7, 3, 5
 
@@ -81,15 +82,17 @@ def layout(fields, padded):
   )
 
 
+def row_type(kind, padded=True, left_out=()):
+  """Compound type of an acquisition with lists of one kind of numbers."""
+  fields = [field for field in _HEAD if field[0] not in left_out]
+  lists = h5py.vlen_dtype(kind)
+  head = layout(fields, padded)
+  return layout([("head", head), ("traj", lists), ("data", lists)], padded)
+
+
 def write(path, items, *, padded=True, xml=_XML, left_out=()):
   """An ISMRMRD file of header, positions and samples of each acquisition."""
-  fields = [field for field in _HEAD if field[0] not in left_out]
-  lists = h5py.vlen_dtype(np.float32)
-  head_type = layout(fields, padded)
-  dtype = layout(
-    [("head", head_type), ("traj", lists), ("data", lists)], padded
-  )
-  rows = np.zeros(len(items), dtype)
+  rows = np.zeros(len(items), row_type(np.float32, padded, left_out))
   for row, (head, positions, values) in zip(rows, items, strict=True):
     for name, value in head.items():
       row["head"][name] = value
@@ -195,43 +198,22 @@ def test_samples_to_discard_are_left_out(path):
   np.testing.assert_array_equal(raw.trajectory, [i[1][1:3] for i in items])
 
 
-def text(path):
-  path.write_text("no HDF5")
+def half(path):
+  cut(write(path, acquisitions()))
 
 
-def cut(path):
-  content = write(path, acquisitions()).read_bytes()
-  path.write_bytes(content[: len(content) // 2])
+def empty(name, shape=(3,), dtype="f8", **options):
+  """Writes a file of one array without values."""
 
+  def write(path):
+    with h5py.File(path, "w") as file:
+      file.create_dataset(name, shape, dtype, **options)
 
-def something_else(path):
-  with h5py.File(path, "w") as file:
-    file["dataset/image"] = np.ones(3)
-
-
-def plain_array(path):
-  with h5py.File(path, "w") as file:
-    file["dataset/data"] = np.ones(3)
+  return write
 
 
 def no_head_field(path):
   write(path, acquisitions(), left_out=("discard_post",))
-
-
-def lists_of_float64(path):
-  lists = h5py.vlen_dtype(np.float64)
-  dtype = [("head", np.dtype(_HEAD)), ("traj", lists), ("data", lists)]
-  with h5py.File(path, "w") as file:
-    file.create_dataset("dataset/data", (2,), np.dtype(dtype))
-
-
-def huge_count(path):
-  lists = h5py.vlen_dtype(np.float32)
-  dtype = [("head", np.dtype(_HEAD)), ("traj", lists), ("data", lists)]
-  with h5py.File(path, "w") as file:
-    file.create_dataset(
-      "dataset/data", (1 << 40,), np.dtype(dtype), chunks=(1,)
-    )
 
 
 def numbers_for_xml(path):
@@ -244,13 +226,19 @@ def numbers_for_xml(path):
   ("damage", "message"),
   [
     (lambda path: None, "^there is no such file$"),
-    (text, "^not a readable HDF5 file"),
-    (cut, "^not a readable HDF5 file, or cut short"),
-    (something_else, "^no acquisitions in dataset/data$"),
-    (plain_array, "^dataset/data has no field head$"),
+    (lambda path: path.write_text("no HDF5"), "^not a readable HDF5 file"),
+    (half, "^not a readable HDF5 file, or cut short"),
+    (empty("dataset/image"), "^no acquisitions in dataset/data$"),
+    (empty("dataset/data"), "^dataset/data has no field head$"),
     (no_head_field, "no field discard_post"),
-    (lists_of_float64, "^field traj of dataset/data holds no float32 lists$"),
-    (huge_count, "^/dataset/data: .*bytes, more than the file can hold"),
+    (
+      empty("dataset/data", dtype=row_type(np.float64)),
+      "^field traj of dataset/data holds no float32 lists$",
+    ),
+    (
+      empty("dataset/data", (1 << 40,), row_type(np.float32), chunks=(1,)),
+      "^/dataset/data: .*bytes, more than the file can hold",
+    ),
     (numbers_for_xml, "^dataset/xml is not one text$"),
   ],
 )

@@ -11,6 +11,11 @@ from tests.io.matlab_files import mark_empty, save_v5, save_v73
 SAVE = pytest.mark.parametrize("save", [save_v5, save_v73])
 
 
+@pytest.fixture
+def path(tmp_path):
+  return tmp_path / "a.mat"
+
+
 def arrays():
   rng = np.random.default_rng(0)
   pairs = rng.normal(size=(2, 3, 4, 5))
@@ -23,8 +28,7 @@ def arrays():
 
 
 @SAVE
-def test_variables_of_both_versions(tmp_path, save):
-  path = tmp_path / "a.mat"
+def test_variables_of_both_versions(path, save):
   save(path, arrays())
   file = open_matlab(path)
   assert set(file.variables) == set(arrays())
@@ -37,8 +41,7 @@ def test_variables_of_both_versions(tmp_path, save):
 
 @pytest.mark.parametrize("step", [1, 2, 5, 9])
 @pytest.mark.parametrize("name", ["complex", "single"])
-def test_pieces_are_the_whole(tmp_path, name, step):
-  path = tmp_path / "a.mat"
+def test_pieces_are_the_whole(path, name, step):
   save_v73(path, arrays())
   file = open_matlab(path)
   assert file.is_hdf5
@@ -47,16 +50,14 @@ def test_pieces_are_the_whole(tmp_path, name, step):
   np.testing.assert_array_equal(np.concatenate(pieces, -1), arrays()[name])
 
 
-def test_marked_variable_is_empty(tmp_path):
-  path = tmp_path / "a.mat"
+def test_marked_variable_is_empty(path):
   save_v73(path, {"FA": [10.0, 20.0]})
   mark_empty(path, "TR", (1, 0))
   assert open_matlab(path).read("TR").size == 0
 
 
 @SAVE
-def test_variables_without_numbers(tmp_path, save):
-  path = tmp_path / "a.mat"
+def test_variables_without_numbers(path, save):
   words = {save_v5: "ten", save_v73: np.array([b"ten"])}[save]
   save(path, {"text": words, "numbers": [1.0, 2.0]})
   file = open_matlab(path)
@@ -64,9 +65,8 @@ def test_variables_without_numbers(tmp_path, save):
   assert file.variables["numbers"].dtype == np.float64
 
 
-def test_values_elsewhere_are_not_numbers(tmp_path):
-  path = tmp_path / "a.mat"
-  elsewhere = [(str(tmp_path / "b"), 0, h5py.h5f.UNLIMITED)]
+def test_values_elsewhere_are_not_numbers(path):
+  elsewhere = [(str(path.with_name("b")), 0, h5py.h5f.UNLIMITED)]
   with h5py.File(path, "w") as file:
     file["numbers"] = [1.0, 2.0]
     file.create_dataset("far", (3,), "f8", external=elsewhere)
@@ -75,8 +75,7 @@ def test_values_elsewhere_are_not_numbers(tmp_path):
   np.testing.assert_array_equal(file.read("numbers"), [1, 2])
 
 
-def test_claim_of_memory_is_an_error(tmp_path):
-  path = tmp_path / "a.mat"
+def test_claim_of_memory_is_an_error(path):
   with h5py.File(path, "w") as file:
     file.create_dataset("scan", (1 << 20, 1 << 20), "f8", chunks=(64, 64))
   file = open_matlab(path)
@@ -86,8 +85,7 @@ def test_claim_of_memory_is_an_error(tmp_path):
 
 
 @SAVE
-def test_damaged_file_is_named(tmp_path, save):
-  path = tmp_path / "a.mat"
+def test_damaged_file_is_named(path, save):
   save(path, {"FA": np.linspace(5, 60, 500), "TR": np.full(500, 12.0)})
   whole = path.read_bytes()
   for size in (0, 100, len(whole) // 2):
@@ -95,4 +93,4 @@ def test_damaged_file_is_named(tmp_path, save):
     with pytest.raises(UserError, match=r"a\.mat: not a MATLAB file"):
       open_matlab(path).read("FA")
   with pytest.raises(UserError, match="there is no such file"):
-    open_matlab(tmp_path / "missing.mat")
+    open_matlab(path.with_name("missing.mat"))

@@ -9,6 +9,7 @@ import pytest
 from mrf_jax.errors import UserError
 from mrf_jax.io.nifti import load_map, read_place, read_volume, save_map
 from mrf_jax.runtime.memory import PeakMemory
+from tests.faults.edits import cut, flip, patched
 
 # Voxels of 2 x 2 x 5 mm with an origin, turned by 30 degrees about x.
 _C, _S = np.cos(np.pi / 6), np.sin(np.pi / 6)
@@ -55,10 +56,8 @@ def test_voxel_has_its_position(tmp_path):
 def test_header_and_background(tmp_path, mask):
   save_map(tmp_path / "t1.nii.gz", np.ones(mask.sum()), mask, AFFINE)
   image = nibabel.load(tmp_path / "t1.nii.gz")
-  for affine, code in (
-    image.get_qform(coded=True),
-    image.get_sform(coded=True),
-  ):
+  for get_form in (image.get_qform, image.get_sform):
+    affine, code = get_form(coded=True)
     assert code == 1
     np.testing.assert_allclose(affine, AFFINE, atol=1e-4)
   assert image.header.get_xyzt_units()[0] == "mm"
@@ -85,20 +84,21 @@ def test_missing_file(tmp_path, mask):
     load_map(tmp_path / "t1.nii.gz", mask)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "flipped"])
+def to_text(path):
+  path.write_text("not a volume")
+
+
+def to_nothing(path):
+  path.write_text("")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, to_text, to_nothing])
 def test_damaged_file(tmp_path, damage):
   path = tmp_path / "t1.nii.gz"
   mask = np.ones((8, 16, 16), bool)
   values = np.random.default_rng(0).random(mask.sum())
   save_map(path, values, mask, AFFINE)
-  data = bytearray(path.read_bytes())
-  if damage == "cut":
-    data = data[: len(data) // 2]
-  elif damage == "flipped":
-    data[len(data) // 2] ^= 0xFF
-  else:
-    data = b"not a volume" if damage == "text" else b""
-  path.write_bytes(data)
+  damage(path)
   with pytest.raises(UserError, match=r"t1\.nii\.gz: damaged"):
     load_map(path, mask)
 
@@ -114,10 +114,8 @@ def test_header_that_claims_too_much(tmp_path):
   path = tmp_path / "a.nii"
   image = nibabel.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4))
   nibabel.save(image, path)
-  data = bytearray(path.read_bytes())
   # dim[1] and dim[2] of the header.
-  data[42:46] = np.array([30_000, 30_000], "<i2").tobytes()
-  path.write_bytes(data)
+  patched(42, np.array([30_000, 30_000], "<i2").tobytes())(path)
   with pytest.raises(UserError, match=r"claims the shape \(30000, 30000, 2\)"):
     read_volume(path)
 

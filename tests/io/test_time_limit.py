@@ -1,9 +1,7 @@
 """Time limit for reading a file that never ends."""
 
-import subprocess
-import sys
-
 from mrf_jax.io.untrusted import time_limit
+from tests.launcher import run_python
 
 ENDLESS = """
 import re, sys
@@ -16,12 +14,7 @@ with time_limit(sys.argv[1], seconds=1):
 
 def test_endless_block_ends_in_one_line(tmp_path):
   path = tmp_path / "it's $HOME.h5"
-  done = subprocess.run(
-    [sys.executable, "-c", ENDLESS, path],
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
+  done = run_python(ENDLESS, path)
   assert done.returncode == 1
   assert done.stderr == (
     f"error: {path}: reading it has not come to an end in 1 s; it is damaged, "

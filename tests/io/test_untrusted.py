@@ -1,9 +1,5 @@
 """Files that crash their reader, or never end, are an error before reading."""
 
-import pathlib
-import subprocess
-import sys
-
 import h5py
 import numpy as np
 import pytest
@@ -12,8 +8,7 @@ import scipy.io
 from mrf_jax import UserError, load_raw_data, load_sequence, load_subject
 from mrf_jax.io import untrusted
 from mrf_jax.io.untrusted import HDF5, MATLAB, trust, try_file
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.launcher import run_python
 
 
 def write(path):
@@ -95,15 +90,9 @@ def test_lower_limits_stay(tmp_path):
     "from mrf_jax.io.untrusted import MATLAB, try_file\n"
     "try_file(sys.argv[1], MATLAB)\n"
   )
-  subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, check=True)
+  assert run_python(program, path).returncode == 0
   path.write_bytes(b"nothing" * 100)
-  done = subprocess.run(
-    [sys.executable, "-c", program, path],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = run_python(program, path)
   assert done.stderr.splitlines()[-1].startswith("ValueError: ")
   assert "could not be tried" not in done.stderr
 

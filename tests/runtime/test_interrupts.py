@@ -1,7 +1,6 @@
 """SIGTERM and Ctrl-C, at any moment."""
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.launcher import ROOT, SMOKE, run_python
+
 # The signal arrives while the garbage collector runs a callback.
 _SIGNAL_IN_CALLBACK = """
 import gc, signal, time
@@ -31,13 +31,7 @@ except Stopped as stop:
 
 
 def test_signal_in_callback_is_kept():
-  done = subprocess.run(
-    [sys.executable, "-c", _SIGNAL_IN_CALLBACK],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
+  done = run_python(_SIGNAL_IN_CALLBACK)
   assert (done.stdout, done.stderr) == ("SIGTERM\n", "")
 
 
@@ -46,9 +40,8 @@ def test_start_stops_at_any_moment(tmp_path, seconds):
   number = signal.SIGINT if seconds in {0.2, 0.8, 1.5} else signal.SIGTERM
   with subprocess.Popen(
     [
-      *(sys.executable, "launch.py", "--config=configs/smoke.py"),
-      *("--mode=simulate", f"--workdir={tmp_path}"),
-      "--config.data.n_subjects=100",
+      *(sys.executable, "launch.py", SMOKE, "--mode=simulate"),
+      *(f"--workdir={tmp_path}", "--config.data.n_subjects=100"),
     ],
     cwd=ROOT,
     env={**os.environ, "JAX_PLATFORMS": "cpu"},

@@ -1,6 +1,5 @@
 """Several processes and devices give the results of one."""
 
-import csv
 import dataclasses
 import os
 import socket
@@ -12,6 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from test_launch import SMOKE, table
 
 from mrf_jax import load_model
 from mrf_jax.errors import UserError
@@ -19,8 +19,6 @@ from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.training.train import train_folds
 from mrf_jax.workdir.workdir import Workdir
 from tests.training.test_training import OPTIONS, network, tiny_study
-
-SMOKE = "--config=configs/smoke.py"
 
 # Trains six folds, or this process's share; their networks go to a file.
 TRAIN = textwrap.dedent("""
@@ -65,21 +63,14 @@ def start(arguments, *, devices=1):
   )
 
 
-def finish(processes, timeout=3600):
+def finish(processes):
   """Return codes and what each wrote to stderr."""
   try:
-    texts = [process.communicate(timeout=timeout)[1] for process in processes]
+    texts = [process.communicate(timeout=3600)[1] for process in processes]
   finally:
     for process in processes:
       process.kill()
   return [process.returncode for process in processes], texts
-
-
-def networks(*paths):
-  arrays: dict[str, np.ndarray] = {}
-  for path in paths:
-    arrays |= np.load(path)
-  return arrays
 
 
 def train_here(at_once):
@@ -112,7 +103,9 @@ def test_folds_are_independent_of_devices(tmp_path):
     ]
     codes, texts = finish(started)
     assert codes == [0] * count, texts
-    trained[name] = networks(*paths)
+    trained[name] = {}
+    for path in paths:
+      trained[name] |= np.load(path)
     assert trained[name].pop("devices") == devices
   for name, arrays in trained.items():
     assert arrays.keys() == expected.keys(), name
@@ -122,7 +115,7 @@ def test_folds_are_independent_of_devices(tmp_path):
       )
 
 
-def launch_all(count, *arguments, devices=3, **options):
+def launch_all(count, *arguments, devices=3):
   address = f"--coordinator=127.0.0.1:{free_port()}"
   started = [
     start(
@@ -134,35 +127,30 @@ def launch_all(count, *arguments, devices=3, **options):
     )
     for k in range(count)
   ]
-  return finish(started, **options)
+  return finish(started)
 
 
 @pytest.mark.long
 def test_table_of_two_processes(smoke, tmp_path):
   run = tmp_path / "run"
-  codes, texts = launch_all(
-    2, f"--workdir={run}", "--config.methods=('cohen',)"
-  )
+  only = "--config.methods=('cohen',)"
+  codes, texts = launch_all(2, f"--workdir={run}", only)
   assert codes == [0, 0], texts
 
-  def rows(workdir):
-    with open(workdir / "table1.csv", newline="") as file:
-      table = list(csv.DictReader(file))
+  def cells(workdir):
     return {
       (row["tissue"], row["map"]): [float(row["mae_mean"]), float(row["n"])]
-      for row in table
+      for row in table(workdir)
       if row["method"] == "cohen"
     }
 
-  table, expected = rows(run), rows(smoke)
-  assert table.keys() == expected.keys()
-  for key, values in table.items():
+  found, expected = cells(run), cells(smoke)
+  assert found.keys() == expected.keys()
+  for key, values in found.items():
     np.testing.assert_allclose(values, expected[key], rtol=1e-3)
   for fold in (0, 1):
     assert load_model(run / f"models/cohen/fold-{fold}").reach == 0
-  assert sorted(p.name for p in (run / "metrics").glob("*.jsonl")) == [
-    "metrics.jsonl"
-  ]
+  assert [*(run / "metrics").glob("*.jsonl")] == [run / "metrics/metrics.jsonl"]
   assert len((run / "metrics/metrics.jsonl").read_text().splitlines()) == 4
   assert not (run / "checkpoints").exists()
 

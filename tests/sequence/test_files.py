@@ -12,31 +12,74 @@ from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 from tests.io.matlab_files import save_v5, save_v73
 
 
-def test_text_columns_and_comments(tmp_path):
-  path = tmp_path / "schedule.csv"
-  path.write_text("# angle, TR, TE, phase\n10, 12, 2, 0\n20 13 2.5 90\n")
-  sequence = load_sequence(path, inversion_time_ms=None)
-  np.testing.assert_allclose(sequence.flip_angles_deg, [10, 20])
-  np.testing.assert_allclose(sequence.tr_ms, [12, 13])
-  np.testing.assert_allclose(sequence.te_ms, [2, 2.5])
-  np.testing.assert_allclose(sequence.rf_phases_deg, [0, 90])
-  assert not sequence.has_constant_phase
+@pytest.fixture
+def path(tmp_path):
+  return tmp_path / "schedule.txt"
+
+
+@pytest.fixture
+def load(path, tmp_path):
+  """Function that reads a schedule and TRs of their own from texts."""
+
+  def load(text, trs=None, **options):
+    path.write_text(text)
+    if trs is not None:
+      options["tr_path"] = tmp_path / "tr.txt"
+      options["tr_path"].write_text(trs)
+    return load_sequence(path, **options)
+
+  return load
+
+
+def check_columns(sequence, columns):
+  """Compares the first fields, in the order of `FRAME_FIELDS`."""
+  for name, values in zip(FRAME_FIELDS, columns, strict=False):
+    actual = getattr(sequence, name)
+    np.testing.assert_allclose(actual, values, rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize(
+  ("text", "options", "columns"),
+  [
+    (
+      "# angle, TR, TE, phase\n10, 12, 2, 0\n20 13 2.5 90\n",
+      {},
+      ([10, 20], [12, 13], [2, 2.5], [0, 90]),
+    ),
+    # Spreadsheets write a byte order mark before their CSV.
+    ("\ufeffFA,TR\n10,12\n20,13\n", {}, ([10, 20],)),
+    (
+      "TR,rf_phase_deg,FA\n12,0,10\n13,180,20\n",
+      {"te_ms": 3.0},
+      ([10, 20], [12, 13], [3, 3], [0, 180]),
+    ),
+    (
+      "0.5 0.012 0.002 3.0\n1.0 0.013 0.002 0\n",
+      {"time_unit": "s", "angle_unit": "rad"},
+      (np.rad2deg([0.5, 1]), [12, 13], [2, 2], [np.rad2deg(3), 0]),
+    ),
+    ("2\n3\n", {"angle_unit": "deg"}, ([2, 3],)),
+    (
+      "# made today\n# tr_ms,flip_angle_deg\n14,10\n15,20\n",
+      {},
+      ([10, 20], [14, 15]),
+    ),
+    # Words that name no column are a comment.
+    ("# my schedule\n10,14\n20,15\n", {}, ([10, 20], [14, 15])),
+    # Longer or shorter TRs of their own.
+    (
+      "3\n4\n5\n",
+      {"trs": "12\n13\n14\n15\n", "n_frames": 2},
+      ([3, 4], [12, 13]),
+    ),
+    ("3\n4\n5\n", {"trs": "12\n13\n", "n_frames": 2}, ([3, 4], [12, 13])),
+  ],
+)
+def test_columns_of_a_text(load, text, options, columns):
+  sequence = load(text, **options, inversion_time_ms=None)
+  check_columns(sequence, columns)
+  assert sequence.has_constant_phase == (len(columns) < 4)
   assert sequence.inversion_time_ms is None
-
-
-def test_longer_file_of_trs(tmp_path):
-  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
-  angles.write_text("10\n20\n30\n")
-  trs.write_text("12\n13\n14\n15\n")
-  sequence = load_sequence(angles, tr_path=trs, n_frames=2)
-  np.testing.assert_allclose(sequence.tr_ms, [12, 13])
-
-
-def test_too_short_file_is_named(tmp_path):
-  path = tmp_path / "fa.txt"
-  path.write_text("10\n20\n")
-  with pytest.raises(UserError, match=r"fa\.txt: flip_angles_deg: 2 frames, 3"):
-    load_sequence(path, n_frames=3)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +95,8 @@ def test_too_short_file_is_named(tmp_path):
     "TR,other\n12,a\n13,b\n14,c\n",
   ],
 )
-def test_column_of_trs_by_name(tmp_path, text):
-  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
-  angles.write_text("10\n20\n30\n")
-  trs.write_text(text)
-  sequence = load_sequence(angles, tr_path=trs)
+def test_column_of_trs_by_name(load, text):
+  sequence = load("10\n20\n30\n", text)
   np.testing.assert_array_equal(sequence.tr_ms, [12, 13, 14])
   np.testing.assert_array_equal(sequence.flip_angles_deg, [10, 20, 30])
 
@@ -74,51 +114,13 @@ def test_column_of_trs_by_name(tmp_path, text):
     ("FA,TR\n10,12\n20,x\n", r"tr_ms\[1\] is 'x', not a number"),
     ("12\n13,14\n", "row 1 has 2 columns, not 1"),
     ("TR\n", "empty"),
+    # Too few: both files are named.
+    ("12\n", r"tr_ms\[1\] .* 1 TRs, but .*schedule\.txt has 2 flip angles"),
   ],
 )
-def test_unclear_columns_of_trs(tmp_path, text, message):
-  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
-  angles.write_text("10\n20\n")
-  trs.write_text(text)
+def test_unclear_columns_of_trs(load, text, message):
   with pytest.raises(UserError, match=rf"tr\.txt: .*{message}"):
-    load_sequence(angles, tr_path=trs)
-
-
-def test_too_few_trs_name_both_files(tmp_path):
-  angles, trs = tmp_path / "fa.txt", tmp_path / "tr.txt"
-  angles.write_text("10\n20\n30\n")
-  trs.write_text("12\n13\n")
-  message = r"tr\.txt: tr_ms\[2\] .* 2 TRs, but .*fa\.txt has 3 flip angles"
-  with pytest.raises(UserError, match=message):
-    load_sequence(angles, tr_path=trs)
-  np.testing.assert_allclose(
-    load_sequence(angles, tr_path=trs, n_frames=2).tr_ms, [12, 13]
-  )
-
-
-@pytest.mark.parametrize("n_frames", [0, -1])
-def test_number_of_frames_must_be_positive(tmp_path, n_frames):
-  path = tmp_path / "fa.txt"
-  path.write_text("10\n20\n")
-  with pytest.raises(UserError, match=f"n_frames is {n_frames}, not at least"):
-    load_sequence(path, n_frames=n_frames)
-
-
-def test_byte_order_mark_is_skipped(tmp_path):
-  """Spreadsheets write one before their CSV."""
-  path = tmp_path / "schedule.csv"
-  path.write_text("\ufeffFA,TR\n10,12\n20,13\n", encoding="utf-8")
-  np.testing.assert_allclose(load_sequence(path).flip_angles_deg, [10, 20])
-
-
-def test_names_order_the_columns(tmp_path):
-  path = tmp_path / "schedule.csv"
-  path.write_text("TR,rf_phase_deg,FA\n12,0,10\n13,180,20\n")
-  sequence = load_sequence(path, te_ms=3.0)
-  np.testing.assert_allclose(sequence.flip_angles_deg, [10, 20])
-  np.testing.assert_allclose(sequence.tr_ms, [12, 13])
-  np.testing.assert_allclose(sequence.te_ms, 3)
-  np.testing.assert_allclose(sequence.rf_phases_deg, [0, 180])
+    load("10\n20\n", text)
 
 
 @pytest.mark.parametrize(
@@ -140,30 +142,28 @@ def test_names_order_the_columns(tmp_path):
     ("ten\n", "not a table of numbers"),
     ("1 2\n3\n", "row 1 has 1 columns, not 2"),
     ("1 2 3 4 5\n", "5 columns; at most 4 are known"),
+    ("10 14000\n20 15000", "tr_ms is 14500 ms, a thousand times"),
   ],
 )
-def test_bad_text_is_named(tmp_path, text, message):
-  path = tmp_path / "schedule.csv"
-  path.write_text(text)
+def test_bad_text_is_named(load, path, text, message):
   with pytest.raises(UserError, match=message) as caught:
-    load_sequence(path)
+    load(text)
   assert str(path) in str(caught.value)
 
 
-def test_given_units_are_converted(tmp_path):
-  path = tmp_path / "schedule.txt"
-  path.write_text("0.5 0.012 0.002 3.0\n1.0 0.013 0.002 0\n")
-  sequence = load_sequence(path, time_unit="s", angle_unit="rad")
-  np.testing.assert_allclose(sequence.flip_angles_deg, np.rad2deg([0.5, 1.0]))
-  np.testing.assert_allclose(sequence.tr_ms, [12, 13])
-  np.testing.assert_allclose(sequence.te_ms, 2)
-  np.testing.assert_allclose(sequence.rf_phases_deg, [np.rad2deg(3.0), 0])
-  small = tmp_path / "small.txt"
-  small.write_text("2\n3\n")
-  sequence = load_sequence(small, angle_unit="deg")
-  np.testing.assert_allclose(sequence.flip_angles_deg, [2, 3])
-  with pytest.raises(UserError, match="time_unit: 'us' is not one of ms, s"):
-    load_sequence(path, time_unit="us")
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"n_frames": 3}, r"schedule\.txt: flip_angles_deg: 2 frames, 3"),
+    ({"n_frames": 0}, "n_frames is 0, not at least"),
+    ({"n_frames": -1}, "n_frames is -1, not at least"),
+    ({"time_unit": "us"}, "time_unit: 'us' is not one of ms, s"),
+    ({"time_unit": "s"}, "tr_ms is 14500 ms, a thousand times"),
+  ],
+)
+def test_options_that_do_not_fit(load, options, message):
+  with pytest.raises(UserError, match=message):
+    load("10 14\n20 15\n", **options)
 
 
 COLUMNS = {
@@ -179,11 +179,9 @@ def test_matlab_files_of_both_kinds(tmp_path, save):
   path = tmp_path / "schedule.mat"
   save(path, COLUMNS)
   sequence = load_sequence(path, inversion_time_ms=50.0)
-  np.testing.assert_allclose(sequence.flip_angles_deg, [10, 20.5, 300])
   # Not in eight bits: 200 ms is 200 ms.
-  np.testing.assert_allclose(sequence.tr_ms, [12, 13, 200])
-  np.testing.assert_allclose(sequence.te_ms, [2, 2, 3])
-  np.testing.assert_allclose(sequence.rf_phases_deg, [0, 180, 200])
+  columns = [10, 20.5, 300], [12, 13, 200], [2, 2, 3], [0, 180, 200]
+  check_columns(sequence, columns)
   assert sequence.inversion_time_ms == 50.0
   save(path, {**COLUMNS, "TI": 18.0, "note": np.eye(2)})
   assert load_sequence(path, n_frames=2).inversion_time_ms == 18.0
@@ -205,28 +203,22 @@ def test_matlab_variables_by_other_names(tmp_path):
 @pytest.mark.parametrize(
   ("variables", "message"),
   [
-    ({"FA": [10.0, 20.0], "flip": [1.0, 2.0]}, "FA and flip both look like"),
+    ({"flip": [1.0, 2.0]}, "FA and flip both look like"),
     ({"FA": np.ones((2, 2))}, "FA is not a vector"),
     ({"FA": [10.0, 2j]}, "FA is not a vector of real"),
     ({"FA": "ten"}, "FA is not a vector"),
     ({"FA": np.zeros((1, 0))}, "FA is empty"),
     ({"FA": np.zeros((0, 0))}, "FA is empty"),
-    ({"FA": [10.0, 20.0], "TR": np.zeros((1, 0))}, "TR is empty"),
-    (
-      {"FA": [10.0, 20.0], "TR": [12.0, 13.0, 14.0]},
-      "tr_ms has length 3, not 2 as flip_angles_deg",
-    ),
-    (
-      {"FA": [10.0, 20.0], "TI": [20.0, 30.0]},
-      "inversion_time_ms has length 2, not 1",
-    ),
-    ({"FA": [10.0, 20.0], "TI": 0.02}, "median of inversion_time_ms is 0.02"),
-    ({"FA": [10.0, 20.0], "TR": [12.0, -1.0]}, r"tr_ms\[1\] is -1"),
+    ({"TR": np.zeros((1, 0))}, "TR is empty"),
+    ({"TR": [12.0, 13, 14]}, "tr_ms has length 3, not 2 as flip_angles_deg"),
+    ({"TI": [20.0, 30.0]}, "inversion_time_ms has length 2, not 1"),
+    ({"TI": 0.02}, "median of inversion_time_ms is 0.02"),
+    ({"TR": [12.0, -1.0]}, r"tr_ms\[1\] is -1"),
   ],
 )
 def test_bad_matlab_variables_are_named(tmp_path, variables, message):
   path = tmp_path / "schedule.mat"
-  save_v5(path, variables)
+  save_v5(path, {"FA": [10.0, 20.0], **variables})
   with pytest.raises(UserError, match=message) as caught:
     load_sequence(path)
   assert str(path) in str(caught.value)
@@ -241,30 +233,18 @@ def test_bad_matlab_variables_are_named(tmp_path, variables, message):
     {"t2_preparation_ms": 40.0, "balanced": True},
   ],
 )
-def test_saved_sequence_is_read_again(tmp_path, more):
+def test_saved_sequence_is_read_again(path, more):
   """Every field of it, whatever the default of a field is."""
-  path = tmp_path / "schedule.txt"
   saved = dataclasses.replace(jiang_type(50), inversion_time_ms=None)
   saved = dataclasses.replace(saved, **more)
   save_sequence(saved, path)
   assert not {"inversion_time_ms", "tr_ms"} & {*open_times(path)}
   loaded = load_sequence(path, inversion_time_ms=33.0)
   for name in FRAME_FIELDS:
-    np.testing.assert_allclose(
-      getattr(loaded, name), getattr(saved, name), rtol=1e-6
-    )
+    expected = getattr(saved, name)
+    np.testing.assert_allclose(getattr(loaded, name), expected, rtol=1e-6)
   for name in (*PREPARATION_FIELDS, "balanced"):
     assert getattr(loaded, name) == getattr(saved, name), name
-
-
-@pytest.mark.parametrize(
-  ("text", "unit"), [("10 14\n20 15", "s"), ("10 14000\n20 15000", None)]
-)
-def test_times_that_are_too_long(text, unit, tmp_path):
-  path = tmp_path / "schedule.txt"
-  path.write_text(text)
-  with pytest.raises(UserError, match=r"tr_ms is 14500 ms, a thousand times"):
-    load_sequence(path, time_unit=unit)
 
 
 def test_one_number_for_all_frames(tmp_path):
@@ -275,19 +255,7 @@ def test_one_number_for_all_frames(tmp_path):
   np.testing.assert_array_equal(sequence.te_ms, [3.0] * 3)
 
 
-def test_column_names_in_a_comment(tmp_path):
-  path = tmp_path / "schedule.txt"
-  path.write_text("# made today\n# tr_ms,flip_angle_deg\n14,10\n15,20\n")
-  sequence = load_sequence(path)
-  np.testing.assert_array_equal(sequence.flip_angles_deg, [10.0, 20.0])
-  np.testing.assert_array_equal(sequence.tr_ms, [14.0, 15.0])
-  # Words that name no column are a comment.
-  path.write_text("# my schedule\n10,14\n20,15\n")
-  np.testing.assert_array_equal(load_sequence(path).tr_ms, [14.0, 15.0])
-
-
-def test_open_times_are_listed(tmp_path):
-  path = tmp_path / "schedule.txt"
+def test_open_times_are_listed(path):
   path.write_text("10\n20\n")
   assert open_times(path) == ("tr_ms", "te_ms", "inversion_time_ms")
   assert open_times(path, tr_path=path) == ("te_ms", "inversion_time_ms")
@@ -297,10 +265,8 @@ def test_open_times_are_listed(tmp_path):
 
 
 @pytest.mark.parametrize("comment", ["# inversion_time_ms", "# TI 18"])
-def test_inversion_without_a_value(tmp_path, comment):
-  path = tmp_path / "schedule.txt"
-  path.write_text(f"{comment}\n35\n40\n")
-  sequence = load_sequence(path, inversion_time_ms=None)
+def test_inversion_without_a_value(load, path, comment):
+  sequence = load(f"{comment}\n35\n40\n", inversion_time_ms=None)
   assert sequence.inversion_time_ms is None
   np.testing.assert_array_equal(sequence.flip_angles_deg, [35.0, 40.0])
   assert "inversion_time_ms" in open_times(path)

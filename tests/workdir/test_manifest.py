@@ -16,6 +16,7 @@ from mrf_jax.workdir.manifest import (
   check_reused,
   record_files,
 )
+from tests.faults.edits import flip, to_folder, to_nowhere
 
 ENVIRONMENT = {"versions": {"jax": "0.9"}, "devices": ["cpu"], "seed": 5}
 # States of the files of the fixture below.
@@ -65,24 +66,8 @@ def states(root):
   return {name: manifest.state(name) for name in manifest.files}
 
 
-def flip(path):
-  data = bytearray(path.read_bytes())
-  data[1] ^= 1
-  path.write_bytes(data)
-
-
-def to_folder(path):
-  path.unlink()
-  path.mkdir()
-
-
 def to_nothing(path):
   path.unlink()
-
-
-def to_nowhere(path):
-  path.unlink()
-  path.symlink_to("gone")
 
 
 def test_written_files_are_whole(workdir):

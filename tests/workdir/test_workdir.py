@@ -1,13 +1,11 @@
 """Whether a workdir is of the configuration that is asked for."""
 
-import subprocess
-import sys
-
 import pytest
 
 from mrf_jax import UserError
 from mrf_jax.io.atomic import replacing
 from mrf_jax.workdir import Workdir, manifest
+from tests.launcher import run_python
 
 CONFIG = {"seed": 0, "data": {"n": 3}}
 OTHER = {**CONFIG, "seed": 1}
@@ -128,4 +126,4 @@ def test_configuration_without_an_entry(damaged):
 def test_flags_do_not_start_jax():
   """They import the lock, and `mrf_jax.workdir` with it."""
   code = "import mrf_jax.stages.flags, sys; sys.exit('jax' in sys.modules)"
-  subprocess.run([sys.executable, "-c", code], check=True)
+  assert run_python(code).returncode == 0
