@@ -1,5 +1,7 @@
 """Each network can overfit 64 voxels."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,9 +9,8 @@ import pytest
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.networks import NETWORKS
 from mrf_jax.training.optimizer import make_optimizer
-from mrf_jax.training.options import TrainingOptions
-from mrf_jax.training.state import Fold, VoxelTable, init_state
-from mrf_jax.training.step import train_step
+from mrf_jax.training.state import VoxelTable
+from tests.training.examples import OPTIONS, make_fold, make_step
 
 NETWORK_OPTIONS = {
   "spatiotemporal": dict(widths=(64, 64), branch_width=64, dropout=0.0),
@@ -29,42 +30,27 @@ def test_overfits_64_voxels(method):
   signals = rng.normal(size=(1 + mask.sum(), 2 * 50)).astype(np.float32)
   signals[0] = 0
   maps = rng.uniform([0.5, 500, 40], [1.1, 4000, 900], (len(signals), 3))
+  maps = maps.astype(np.float32)
   table = VoxelTable(
-    signals,
-    maps.astype(np.float32),
-    make_grid([mask], padding=network.reach + 1),
+    signals, maps, make_grid([mask], padding=network.reach + 1)
   )
   centres = np.arange(1, 65)
-  fold = Fold(
-    rows=centres,
-    low=maps[centres].min(0),
-    high=maps[centres].max(0),
-    watched=np.zeros((2, 0), np.int32),
-    key=jax.random.key(0),
+  fold = make_fold(centres, low=maps[centres].min(0), high=maps[centres].max(0))
+  options = dataclasses.replace(
+    OPTIONS, tile=1, learning_rate=2e-3, schedule="cosine"
   )
-  options = TrainingOptions(
-    seed=0,
-    epochs=800,
-    batch=64,
-    tile=1,
-    learning_rate=2e-3,
-    schedule="cosine",
+  n_steps = 800
+  state, step = make_step(
+    network,
+    fold,
+    options,
+    n_channels=signals.shape[1],
+    optimizer=make_optimizer(options, n_steps=n_steps),
   )
-  optimizer = make_optimizer(options, n_steps=options.epochs)
-  state = init_state(network, optimizer, fold.key, n_channels=signals.shape[1])
-
-  @jax.jit
-  def step(state, _):
-    return train_step(
-      state,
-      fold,
-      table,
-      fold.rows,
-      network=network,
-      optimizer=optimizer,
-      options=options,
-    )
-
-  _, losses = jax.lax.scan(step, state, None, length=options.epochs)
+  _, losses = jax.lax.scan(
+    lambda state, _: step(state, fold, table, fold.rows),
+    state,
+    length=n_steps,
+  )
   # Maps are scaled to [0, 1]: a hundredth is one per cent of their range.
   assert np.sqrt(losses[-1]) < 0.01
