@@ -1,5 +1,8 @@
 """Small networks with random weights, and scans of random signals."""
 
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import numpy as np
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.dataset.subject import Subject
+from mrf_jax.inference.bundle import description_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
@@ -67,6 +71,29 @@ def make_model(network, reach):
     normalise_signals_per="frame",
     acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
   )
+
+
+def volume_of(subject):
+  """Signals on the grid, [slice, y, x, window], zero outside the mask."""
+  volume = np.zeros((*subject.mask.shape, subject.n_windows), np.complex64)
+  volume[subject.mask] = subject.signals
+  return volume
+
+
+def change_description(bundle, **changes):
+  """Changes `model.json` as another program might write it."""
+  path = bundle / "model.json"
+  description = json.loads(path.read_text()) | changes
+  # Checksums show that a file was damaged, not who wrote it.
+  description["sha256"]["description"] = description_checksum(description)
+  path.write_text(json.dumps(description))
+
+
+def changed_bundle(bundle, folder, **changes):
+  """Copy of a bundle with another description; its folder."""
+  shutil.copytree(bundle, folder)
+  change_description(folder, **changes)
+  return folder
 
 
 def head(radius=15.0):

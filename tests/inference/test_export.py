@@ -1,6 +1,5 @@
 """An exported model, run without mrf_jax, gives the maps of its bundle."""
 
-import collections
 import dataclasses
 import pathlib
 import subprocess
@@ -15,21 +14,11 @@ from mrf_jax.inference.export import maps_of_volume
 from mrf_jax.inference.model import reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.stages.export import export_files
+from tests.inference.examples import volume_of
+from tests.stages.conftest import flags
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "docs/run_exported.py"
 METHODS = ("spatiotemporal", "spatiotemporal_plus", "cohen", "hoppe")
-
-
-def flags(**given):
-  """Values of all flags: None except for those that are given."""
-  return collections.defaultdict(lambda: None, given)
-
-
-def volume_of(subject):
-  """Signals on the grid, [slice, y, x, window], zero outside the mask."""
-  volume = np.zeros((*subject.mask.shape, subject.n_windows), np.complex64)
-  volume[subject.mask] = subject.signals
-  return volume
 
 
 def assert_close(values, expected):
@@ -42,7 +31,7 @@ def assert_close(values, expected):
 def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
   bundle = smoke / f"models/{method}/fold-0"
   file = tmp_path / "model.stablehlo"
-  export_files(flags(model=[str(bundle)], output=str(file)))
+  export_files(flags(model=str(bundle), output=str(file)))
   subject = load_subject(smoke / "data/subject-00.h5")
   volume = volume_of(subject)
   # Values outside the mask change nothing.
@@ -72,7 +61,7 @@ def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
 @pytest.mark.parametrize("method", METHODS)
 def test_one_file_fits_any_volume(method, smoke, tmp_path):
   bundle, output = smoke / f"models/{method}/fold-0", tmp_path / "m.stablehlo"
-  file = export_files(flags(model=[str(bundle)], output=str(output)))
+  file = export_files(flags(model=str(bundle), output=str(output)))
   model = load_model(bundle)
   exported = jax.export.deserialize(bytearray(file.read_bytes()))
   assert {"cpu", "cuda", "tpu"} <= set(exported.platforms)
@@ -98,23 +87,20 @@ def test_every_normalisation_is_exported(per, smoke):
   assert_close(np.asarray(volumes["t1_ms"])[subject.mask], maps.t1_ms)
 
 
-def test_bad_flags_are_named(smoke, tmp_path):
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"model": None}, "--model is missing"),
+    ({"output": None}, "--output is missing"),
+    ({"model": ["a", "b"]}, "2 bundles; only reconstruct"),
+    ({"model": "no"}, "no model bundle"),
+    ({"output": "a.h5"}, "does not end in .stable"),
+    ({"output": "no/m.stablehlo"}, "cannot be"),
+  ],
+)
+def test_bad_flags_are_named(change, words, smoke, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   bundle = str(smoke / "models/cohen/fold-0")
-  out = str(tmp_path / "m.stablehlo")
-  for given, words in (
-    ({"output": out}, "--model is missing"),
-    ({"model": [bundle]}, "--output is missing"),
-    ({"model": [bundle, bundle], "output": out}, "2 bundles; only reconstruct"),
-    ({"model": [str(tmp_path)], "output": out}, "no model bundle"),
-    (
-      {"model": [bundle], "output": str(tmp_path / "a.h5")},
-      "does not end in .stable",
-    ),
-    (
-      {"model": [bundle], "output": str(tmp_path / "no/m.stablehlo")},
-      "cannot be",
-    ),
-  ):
-    with pytest.raises(UserError, match=words):
-      export_files(flags(**given))
-    assert not list(tmp_path.iterdir())
+  with pytest.raises(UserError, match=words):
+    export_files(flags(**{"model": bundle, "output": "m.stablehlo", **change}))
+  assert not list(tmp_path.iterdir())

@@ -1,5 +1,7 @@
 """Inference on a whole scan equals the network on each voxel's patch."""
 
+import unittest.mock
+
 import jax
 import numpy as np
 import pytest
@@ -26,12 +28,18 @@ def of_patches(model, subject, chosen):
 
 
 @pytest.mark.parametrize("method", NETWORKS)
-def test_maps_equal_patch_by_patch(method):
+def test_maps_equal_patch_by_patch(method, monkeypatch):
+  """With one call of a compiled function."""
   model, subject = make_model(*NETWORKS[method]), make_subject(head())
   chosen = np.arange(0, subject.n_voxels, 7)
   expected = of_patches(model, subject, chosen)
+  by_voxel = unittest.mock.Mock(wraps=inference_network._by_voxel)
+  by_tile = unittest.mock.Mock(wraps=inference_network._by_tile)
+  monkeypatch.setattr(inference_network, "_by_voxel", by_voxel)
+  monkeypatch.setattr(inference_network, "_by_tile", by_tile)
   maps = reconstruct(model, subject).stack()[chosen]
   np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
+  assert by_voxel.call_count + by_tile.call_count == 1
 
 
 def test_maps_equal_padded_patches():
@@ -50,48 +58,25 @@ def test_maps_equal_padded_patches():
 
 
 @pytest.mark.parametrize("method", NETWORKS)
-def test_blocks_do_not_change_the_maps(monkeypatch, method):
-  model, subject = make_model(*NETWORKS[method]), make_subject(head())
-  whole = reconstruct(model, subject).stack()
-  monkeypatch.setattr(inference_network, "_BLOCK", 64)
-  blocks = reconstruct(model, subject).stack()
-  assert np.ptp(whole, axis=0).min() > 0
-  np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", NETWORKS)
-def test_similar_heads_share_one_program(monkeypatch, caplog, method):
-  monkeypatch.setattr(inference_network, "_BLOCK", 64)
-  network, reach = NETWORKS[method]
-  # With six outputs, so that no other test has compiled it.
-  model = make_model(network.clone(n_outputs=6), reach)
-
-  def programs(subject):
-    caplog.clear()
-    with jax.log_compiles():
-      reconstruct(model, subject)
-    messages = [record.getMessage() for record in caplog.records]
-    return [text for text in messages if "Finished XLA compilation" in text]
-
+def test_blocks_share_one_program(monkeypatch, caplog, method):
+  """Blocks of voxels do not change the maps, and similar heads share them."""
+  model = make_model(*NETWORKS[method])
   first, other = make_subject(head()), make_subject(head(radius=14.8), seed=1)
   assert first.n_voxels // 64 != other.n_voxels // 64
-  assert len(programs(first)) == 1
-  assert not programs(other)
+  whole = reconstruct(model, first).stack()
+  assert np.ptp(whole, axis=0).min() > 0
+  monkeypatch.setattr(inference_network, "_BLOCK", 64)
 
+  def maps_and_programs(subject):
+    caplog.clear()
+    with jax.log_compiles():
+      maps = reconstruct(model, subject).stack()
+    return maps, caplog.text.count("Finished XLA compilation")
 
-@pytest.mark.parametrize("method", NETWORKS)
-def test_a_scan_is_one_call(monkeypatch, method):
-  calls = []
-  for name in ("_by_voxel", "_by_tile"):
-    function = getattr(inference_network, name)
-
-    def call(*arguments, function=function):
-      calls.append(function)
-      return function(*arguments)
-
-    monkeypatch.setattr(inference_network, name, call)
-  reconstruct(make_model(*NETWORKS[method]), make_subject(head()))
-  assert len(calls) == 1
+  blocks, n_programs = maps_and_programs(first)
+  np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-5)
+  assert n_programs == 1
+  assert maps_and_programs(other)[1] == 0
 
 
 @pytest.mark.parametrize("method", NETWORKS)
