@@ -11,13 +11,12 @@ from mrf_jax.evaluation.differences import (
 )
 from mrf_jax.evaluation.table import format_markdown, summarise, write_rows
 from mrf_jax.maps import MAP_NAMES
-
-NAN = float("nan")
+from tests.evaluation.examples import NAN, cells, subject_errors
 
 
 def _subjects(maes, tissue="wm"):
-  """Subjects whose RMSE is twice the MAE, the same in all maps."""
-  return [{(tissue, name): (m, 2 * m) for name in MAP_NAMES} for m in maes]
+  """Subjects whose RMSE is twice the MAE."""
+  return [subject_errors(tissue, mae, 2 * mae) for mae in maes]
 
 
 def _pair(method, other, tissue="wm", **options):
@@ -39,14 +38,6 @@ def _rows(method, other, mean, low, high, n=6):
     for name in MAP_NAMES
     for error in ("mae", "rmse")
   ]
-
-
-def _cells(markdown, tissue, method):
-  for line in markdown.splitlines():
-    cells = [c.strip() for c in line.strip("|").split("|")]
-    if cells[:2] == [tissue, method]:
-      return cells[2:]
-  raise AssertionError(f"no line {tissue} {method}")
 
 
 def test_student_interval():
@@ -83,9 +74,8 @@ def test_exchanged_methods_change_the_sign():
 
 
 def test_each_pair_comes_once_in_order():
-  subjects = [
-    _subjects([1.0], "brain")[0] | _subjects([2.0], "csf")[0] for _ in range(2)
-  ]
+  subject = subject_errors("brain", 1.0, 1.0) | subject_errors("csf", 2.0, 2.0)
+  subjects = [subject, subject]
   rows = paired_differences({"z": subjects, "a": subjects, "m": subjects})
   assert [row[:5] for row in rows.itertuples(index=False, name=None)] == [
     (method, other, tissue, name, error)
@@ -147,10 +137,8 @@ def test_csv_has_all_digits(tmp_path):
 def test_layout_is_that_of_table_1():
   errors = {
     method: [
-      wm | csf
-      for wm, csf in zip(
-        _subjects(maes), _subjects(maes[::-1], "csf"), strict=True
-      )
+      subject_errors("wm", mae, 2.0) | subject_errors("csf", 9.0 - mae, 2.0)
+      for mae in maes
     ]
     for method, maes in {"a": [1.0, 2.0], "b": [4.0, 3.0]}.items()
   }
@@ -172,8 +160,8 @@ def test_pairs_are_turned_around():
   rows = _rows("a", "b", 1.5, 1.0, 2.0) + _rows("b", "c", 4.0, 3.0, 5.0)
   rows += _rows("a", "c", 99.0, 98.0, 100.0)
   text = format_differences(_table(rows), against="b", title="t")
-  assert _cells(text, "WM", "a")[0] == "**+1.500 [+1.000, +2.000]**"
-  assert _cells(text, "WM", "c")[2] == "**-4.0 [-5.0, -3.0]**"
+  assert cells(text, "WM", "a")[0] == "**+1.500 [+1.000, +2.000]**"
+  assert cells(text, "WM", "c")[2] == "**-4.0 [-5.0, -3.0]**"
   assert "99" not in text
 
 
@@ -185,15 +173,15 @@ def test_pairs_are_turned_around():
 def test_intervals_without_zero_are_bold(low, high, bold, against):
   rows = _rows("a", "b", (low + high) / 2, float(low), float(high))
   text = format_differences(_table(rows), against=against, title="t")
-  cells = _cells(text, "WM", "b" if against == "a" else "a")
-  assert all(cell.startswith("**") == bold for cell in cells)
+  found = cells(text, "WM", "b" if against == "a" else "a")
+  assert all(cell.startswith("**") == bold for cell in found)
 
 
 def test_equal_methods_differ_by_plus_zero():
   rows = _rows("a", "b", 0.0, 0.0, 0.0)
   for against, other in ("ab", "ba"):
     text = format_differences(_table(rows), against=against, title="t")
-    assert _cells(text, "WM", other)[2] == "+0.0 [+0.0, +0.0]"
+    assert cells(text, "WM", other)[2] == "+0.0 [+0.0, +0.0]"
 
 
 def test_cells_without_interval():
@@ -201,7 +189,7 @@ def test_cells_without_interval():
   rows += _rows("a", "b", NAN, NAN, NAN, n=0)[2:4]
   text = format_differences(_table(rows), against="b", title="t")
   # PD of one subject, T1 of none, and no row of T2.
-  assert _cells(text, "WM", "a") == ["+1.000"] * 2 + ["–"] * 4
+  assert cells(text, "WM", "a") == ["+1.000"] * 2 + ["–"] * 4
 
 
 def test_confidence_is_named():

@@ -4,15 +4,14 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference.bundle import description_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.networks.cohen import Cohen
+from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.sequence.acquisition import Acquisition
@@ -52,10 +51,7 @@ def make_subject(mask, seed=0):
 
 
 def make_model(network, reach):
-  patch = jnp.zeros((1, *patch_shape(reach, network.slices), 2 * N_FRAMES))
-  shapes = jax.eval_shape(
-    lambda: network.init(jax.random.key(0), patch, train=False)
-  )
+  shapes = variable_shapes(network, reach=reach, n_channels=2 * N_FRAMES)
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     # Kernels of both signs; variances, which have one axis, are positive.

@@ -1,7 +1,6 @@
 """Network of Cohen 2018 against its equations and sizes."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,17 +23,6 @@ def test_equals_its_equations():
     x = np.tanh(x) if name != "maps" else 1 / (1 + np.exp(-x))
   actual = network.apply(variables, signals(), train=True)
   np.testing.assert_allclose(actual, x, atol=1e-5)
-
-
-def test_has_the_sizes_of_the_paper():
-  shapes = jax.eval_shape(
-    lambda: Cohen().init(
-      jax.random.key(0), jnp.zeros((1, 1, 1, 1346)), train=False
-    )
-  )["params"]
-  kernels = [shapes[n]["kernel"].shape for n in ("hidden_0", "hidden_1")]
-  assert kernels == [(1346, 300), (300, 300)]
-  assert shapes["maps"]["kernel"].shape == (300, 3)
 
 
 def test_linear_output_leaves_the_range():
