@@ -135,6 +135,7 @@ def test_error_limits_can_be_given(tmp_path):
 
 
 UNKNOWN = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
+TINY = Maps(*np.ones((3, 2, 2)))
 ZERO = Maps(*(np.zeros(MASK.shape) for _ in MAP_NAMES))
 
 
@@ -158,11 +159,7 @@ def test_maps_without_errors_are_drawn(draw, reference, estimate, tmp_path):
     (_errors, {"estimates": {}}, "no estimates"),
     (_errors, {"mask": np.zeros_like(MASK)}, "empty"),
     (_errors, {"mask": np.ones((3, 3), bool)}, "pd of reference has shape"),
-    (
-      _errors,
-      {"estimates": {"cohen": Maps(*np.ones((3, 2, 2)))}},
-      "pd of cohen",
-    ),
+    (_errors, {"estimates": {"cohen": TINY}}, "pd of cohen"),
   ],
 )
 def test_bad_input_draws_nothing(draw, changes, message, tmp_path):

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference.bundle import description_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.networks.cohen import Cohen
@@ -16,8 +15,10 @@ from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
+from tests.dataset import examples
 
 N_FRAMES = 18
+ACQUISITION = Acquisition(tailored(N_FRAMES), window=1, stride=1)
 # Network and its reach in voxels.
 NETWORKS = {
   "spatiotemporal": (Spatiotemporal(widths=(12, 8), branch_width=4), 2),
@@ -38,16 +39,7 @@ NETWORKS = {
 
 
 def make_subject(mask, seed=0):
-  signals = np.random.default_rng(seed).normal(size=(2, mask.sum(), N_FRAMES))
-  return Subject(
-    subject="test",
-    mask=mask,
-    signals=(signals[0] + 1j * signals[1]).astype(np.complex64),
-    affine=np.eye(4),
-    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
-    field_strength_t=1.5,
-    provenance="simulated",
-  )
+  return examples.make_subject(mask, ACQUISITION, seed)
 
 
 def make_model(network, reach):
@@ -65,7 +57,7 @@ def make_model(network, reach):
     variables=jax.tree.map(np.float32, variables),
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per="frame",
-    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
+    acquisition=ACQUISITION,
   )
 
 

@@ -16,7 +16,6 @@ from mrf_jax import (
   save_subject,
 )
 from mrf_jax.dataset.normalise import clip_outliers
-from mrf_jax.dataset.subject import Subject
 from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.report.results import load_results
@@ -24,6 +23,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages.import_scan import import_files
 from mrf_jax.stages.reconstruct import reconstruct_files
+from tests.dataset.examples import make_subject
 from tests.importing.test_series import matlab73
 from tests.stages.conftest import AFFINE, flags, maps_in
 
@@ -130,15 +130,8 @@ def test_dictionary_of_the_scans_sequence(name, tmp_path):
   mask = np.zeros((1, 8, len(some)), bool)
   mask[0, 3] = True
   signals = (2 * wanted.norms[:, None] * wanted.atoms)[some]
-  subject = Subject(
-    subject="grid",
-    mask=mask,
-    signals=signals.astype(np.complex64),
-    affine=AFFINE,
-    acquisition=acquisition,
-    field_strength_t=1.5,
-    provenance="simulated",
-  )
+  signals = signals.astype(np.complex64)
+  subject = make_subject(mask, acquisition, signals=signals, maps=None)
   save_subject(subject, tmp_path / "scan.h5")
   out = tmp_path / "out"
   reconstruct_files(

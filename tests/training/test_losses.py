@@ -12,7 +12,6 @@ from scipy import stats
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.errors import UserError
-from mrf_jax.maps import Maps
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.training.losses import (
@@ -24,6 +23,7 @@ from mrf_jax.training.losses import (
   weighted_mean,
 )
 from mrf_jax.training.state import VoxelTable
+from tests.dataset.examples import random_maps
 from tests.training.examples import OPTIONS, make_fold, make_step
 
 
@@ -68,13 +68,7 @@ def test_invalid_loss_is_refused(name, weights, word):
 
 
 def test_map_powers_can_be_inverted():
-  rng = np.random.default_rng(0)
-  maps = Maps(
-    *(
-      rng.uniform(low, high, 50).astype(np.float32)
-      for low, high in ((0.3, 1.2), (200, 5000), (20, 2500))
-    )
-  )
+  maps = random_maps(50)
   values = maps.stack().astype(np.float64)
   ranges = MapRange.of([maps], powers=(1.0, 0.0, 0.5))
   scaled = ranges.scale(values)
