@@ -1,17 +1,12 @@
 import numpy as np
 import pytest
 
+from configs import paper
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.simulation.reference import acquire_reference
 
-PROTOCOL = {
-  "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),
-  "vfa_tr_ms": 5.85,
-  "te_ms": tuple(20.0 * echo for echo in range(1, 9)),
-  "fse_tr_ms": 1626.0,
-  "refocusing_deg": 180.0,
-}
+PROTOCOL = {**paper.get_config().reference, "noise_level": 0.0}
 TISSUE = Maps(
   pd=np.full(500, 0.7, np.float32),
   t1_ms=np.full(500, 685.0, np.float32),
@@ -19,13 +14,12 @@ TISSUE = Maps(
 )
 
 
-def acquire(b1=1.0, noise_level=0.0, **changes):
+def acquire(b1=1.0, **changes):
   return acquire_reference(
     np.random.default_rng(0),
     np.ones((1, 500), np.float32),
     {"wm": TISSUE},
     np.full(500, b1, np.float32),
-    noise_level=noise_level,
     **{**PROTOCOL, **changes},
   )
 
