@@ -26,24 +26,18 @@ def test_spgr_equals_repeated_excitation(flip_deg, b1):
 
 
 def test_spgr_digits_at_small_angles():
-  t1 = 5000.0
-  a, e1 = np.deg2rad(1.0), np.exp(-5.85 / t1)
-  exact = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
-  signal = spgr_signal(1.0, t1, flip_angle_deg=1.0, tr_ms=5.85)
-  np.testing.assert_allclose(signal, exact, rtol=5e-7)
-
-
-def test_spgr_in_double_precision():
-  """Only where JAX is switched to it."""
+  """More of them where JAX is switched to double precision."""
   t1 = np.array([100.0, 5000.0])
   a, e1 = np.deg2rad(1.0), np.exp(-5.85 / t1)
   exact = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
   arguments = {"flip_angle_deg": 1.0, "tr_ms": 5.85}
+  single = spgr_signal(1.0, t1, **arguments)
+  assert single.dtype == np.float32
+  np.testing.assert_allclose(single, exact, rtol=5e-7)
   with jax.enable_x64(True):
-    signal = spgr_signal(1.0, t1, **arguments)
+    double = spgr_signal(1.0, t1, **arguments)
     # Cancellation costs the expected values a few digits, too.
-    np.testing.assert_allclose(signal, exact, rtol=1e-11)
-  assert spgr_signal(1.0, t1, **arguments).dtype == np.float32
+    np.testing.assert_allclose(double, exact, rtol=1e-11)
 
 
 def test_spgr_peak_is_the_ernst_angle():

@@ -13,14 +13,6 @@ from mrf_jax.signal.fingerprints import (
 from mrf_jax.signal.slice_profile import SliceProfile
 
 
-def test_first_echo_after_inversion():
-  sequence = make_sequence([30.0], 12.0, 3.0, inversion_time_ms=400.0)
-  t1, t2 = np.array([500.0, 1500.0]), np.array([60.0, 90.0])
-  expected = (1 - 2 * np.exp(-400 / t1)) * np.sin(np.pi / 6) * np.exp(-3 / t2)
-  echo = simulate_fingerprints(sequence, t1, t2)[:, 0]
-  np.testing.assert_allclose(echo, expected, rtol=1e-5)
-
-
 def test_b1_scales_every_flip_angle():
   sequence = tailored(90)
   scaled = make_sequence(
