@@ -160,8 +160,7 @@ def test_weights_of_spokes_are_the_ramp():
   np.testing.assert_allclose(weights[part], ramp[part], rtol=0.05)
 
 
-def test_frames_near_the_kspace_centre():
-  """They keep their scale."""
+def test_frames_near_centre_keep_scale():
   # mri-nufft alone would stretch such frames to the whole band.
   trajectory = radial(16)
   trajectory[3] *= 0.1

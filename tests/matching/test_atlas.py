@@ -95,8 +95,7 @@ def test_box_sums_equal_direct_gather(n_channels):
   np.testing.assert_allclose(estimate, expected, atol=1e-5)
 
 
-def test_scan_in_its_own_atlas():
-  """It gets its own maps."""
+def test_scan_gets_its_own_maps():
   query = scan(0)
   estimate = matched(query, [scan(1), query], n_neighbours=1)
   np.testing.assert_allclose(estimate, query.maps, atol=1e-6)
@@ -128,16 +127,14 @@ def test_window_has_its_size(step, inside):
   assert (same.mean() > 0.99) == inside
 
 
-def test_maps_without_weight():
-  """One iteration is enough."""
+def test_one_iteration_without_map_weight():
   query, atlas = scan(0), [scan(1)]
   single = matched(query, atlas, n_iterations=1)
   double = matched(query, atlas, alpha=0.0)
   np.testing.assert_allclose(single, double, atol=1e-6)
 
 
-def test_voxel_without_candidates():
-  """It gets the mean of the atlas."""
+def test_voxel_without_candidates_gets_mean():
   query, other = scan(0), scan(1)
   mask = other.mask.copy()
   mask[..., 4:] = False
@@ -187,8 +184,7 @@ def test_tiles_change_nothing(monkeypatch):
   )
 
 
-def test_values_outside_the_masks():
-  """They change nothing."""
+def test_values_outside_masks_change_nothing():
   clean = scan(0), scan(1)
   dirty = [
     AtlasScan(s.signals + ~s.mask, s.maps + ~s.mask, s.mask) for s in clean
@@ -206,8 +202,7 @@ def test_first_of_equal_scores():
     np.testing.assert_allclose(estimate, expected, atol=1e-6)
 
 
-def test_candidates_without_signal():
-  """They have equal weights."""
+def test_candidates_without_signal_weigh_equally():
   mask = np.ones(SHAPE, bool)
   maps = scan(0).maps
   dark = AtlasScan(np.zeros((2, *SHAPE), np.complex64), maps, mask)

@@ -141,8 +141,7 @@ def test_elements_are_not_correlated(distance):
   assert abs(correlation) < 5 / np.sqrt(product.size)
 
 
-def test_patterns_of_eight_neighbours():
-  """All come up as often as they should."""
+def test_patterns_of_eight_are_binomial():
   bits = mask_of((2**21,)).reshape(-1, 8)
   patterns = np.bincount(bits @ (1 << np.arange(8)), minlength=256)
   kept = np.array([bin(i).count("1") for i in range(256)])
@@ -198,8 +197,7 @@ def test_masks_under_vmap():
   assert (together[0] != together[1]).any()
 
 
-def test_statistics_of_half_precision():
-  """They are float32."""
+def test_statistics_of_bfloat16_are_float32():
   variables, x = variables_and_input((600, 5, 5, 16))
   key = jax.random.key(5)
   options = {"train": True, "mutable": ["batch_stats"]}

@@ -45,8 +45,7 @@ def test_voxels_are_independent():
   np.testing.assert_allclose(voxel[0, 0, 0], whole[1, 2, 3], atol=1e-5)
 
 
-def test_two_channels_in_time():
-  """The real and the imaginary part."""
+def test_real_part_is_the_first_channel():
   # A kernel of the first layer that picks one sample of the imaginary part.
   network = Hoppe((1,), (3,), (1,), pool=1, dense=(), output="linear")
   x = jnp.arange(10.0).reshape(1, 1, 1, 10)  # real 0…4, imaginary 5…9

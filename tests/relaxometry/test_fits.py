@@ -164,8 +164,7 @@ def test_meaningless_voxels_stay_in_bounds(signals):
       assert not amplitude.any()
 
 
-def test_float64_is_for_the_fit():
-  """JAX computes in float32 after it."""
+def test_float32_returns_after_the_fit():
   fit_echoes(_echoes(np.ones(3), np.full(3, 80.0)))
   assert jnp.asarray(1.0).dtype == np.float32
 
@@ -177,8 +176,7 @@ def test_voxels_are_independent():
   np.testing.assert_allclose(t2_fit[[0, 2]], [40, 120], rtol=1e-5)
 
 
-def test_amplitude_at_a_bound():
-  """It is the best one for the T2 of the bound."""
+def test_amplitude_fits_t2_of_a_bound():
   signals = _echoes(np.ones(1), np.array([1000.0]))
   s0_fit, t2_fit = fit_echoes(signals, bounds_ms=(10, 300))
   decay = _echoes(1.0, 300.0)

@@ -30,8 +30,7 @@ def _fit(signals, start):
   )
 
 
-def test_noise_and_bad_start():
-  """The fit still ends at the least cost."""
+def test_least_cost_despite_bad_start():
   rng = np.random.default_rng(0)
   signals = np.exp(-X * rng.uniform(0.1, 10, 300)[:, None])
   signals += rng.normal(0, 0.3, signals.shape)

@@ -71,8 +71,7 @@ def test_stated_error_of_float32():
   assert error.max() > 1e-8  # float32 was compared, not float64
 
 
-def test_one_b1_for_all_atoms():
-  """The same as an array of equal values."""
+def test_one_b1_equals_equal_values():
   t1, t2 = np.full(700, 800.0), np.linspace(30, 90, 700)
   sequence = tailored(96)
   same = simulate_fingerprints(sequence, t1, t2, b1=0.9)

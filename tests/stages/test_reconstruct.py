@@ -40,7 +40,6 @@ WRITERS = {
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_formats_give_the_same_maps(suffix, scan, bundle, tmp_path):
-  """A scan in other formats gives the same signals and maps."""
   folder, subject, images = scan
   mask = str(folder / "mask.nii.gz")
   path = tmp_path / f"scan{suffix}"

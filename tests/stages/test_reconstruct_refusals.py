@@ -42,7 +42,6 @@ def test_inputs_are_not_overwritten(given, tmp_path):
 
 
 def test_killed_move_can_be_repeated(given, tmp_path):
-  """A run that is killed while its files move can be repeated."""
   (tmp_path / "t1.nii.gz").write_text("of the killed run")
   unfinished = tmp_path / ".new-999999999@elsewhere"
   unfinished.mkdir()

@@ -199,8 +199,7 @@ def test_other_configuration_is_refused(tmp_path):
     train(other)
 
 
-def test_checkpoints_of_another_seed(tmp_path, interrupted):
-  """They are not used, and replaced."""
+def test_checkpoints_of_another_seed_are_replaced(tmp_path, interrupted):
   warnings: list[str] = []
   train(checkpoints(tmp_path, warnings), seed=1, epochs=1)
   assert warnings
