@@ -3,38 +3,33 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.inference.bundle import description_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.networks.cohen import Cohen
-from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from tests.dataset import examples
+from tests.networks.examples import random_variables
 
 N_FRAMES = 18
 ACQUISITION = Acquisition(tailored(N_FRAMES), window=1, stride=1)
-# Network and its reach in voxels.
 NETWORKS = {
-  "spatiotemporal": (Spatiotemporal(widths=(12, 8), branch_width=4), 2),
-  "spatiotemporal_plus": (
-    SpatiotemporalPlus(widths=(12, 8), depth=2, n_outputs=3),
-    2,
+  "spatiotemporal": Spatiotemporal(widths=(12, 8), branch_width=4),
+  "spatiotemporal_plus": SpatiotemporalPlus(
+    widths=(12, 8), depth=2, n_outputs=3
   ),
-  "one_slice": (
-    SpatiotemporalPlus(widths=(12, 8), depth=2, slices=1, n_outputs=3),
-    2,
+  "one_slice": SpatiotemporalPlus(
+    widths=(12, 8), depth=2, slices=1, n_outputs=3
   ),
-  "one_voxel_of_each_slice": (
-    SpatiotemporalPlus(widths=(12, 8), depth=0, n_outputs=3),
-    0,
+  "one_voxel_of_each_slice": SpatiotemporalPlus(
+    widths=(12, 8), depth=0, n_outputs=3
   ),
-  "cohen": (Cohen(widths=(16,)), 0),
+  "cohen": Cohen(widths=(16,)),
 }
 
 
@@ -42,19 +37,12 @@ def make_subject(mask, seed=0):
   return examples.make_subject(mask, ACQUISITION, seed)
 
 
-def make_model(network, reach):
-  shapes = variable_shapes(network, reach=reach, n_channels=2 * N_FRAMES)
-  rng = np.random.default_rng(0)
-  variables = jax.tree.map(
-    # Kernels of both signs; variances, which have one axis, are positive.
-    lambda leaf: rng.uniform(0.1 if leaf.ndim == 1 else -0.3, 0.3, leaf.shape),
-    shapes,
-  )
+def make_model(network):
   return Model(
     method="test",
     network=network,
-    reach=reach,
-    variables=jax.tree.map(np.float32, variables),
+    reach=network.reach,
+    variables=random_variables(network, n_channels=2 * N_FRAMES),
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per="frame",
     acquisition=ACQUISITION,

@@ -21,7 +21,7 @@ from tests.inference.examples import (
 
 @pytest.fixture
 def model():
-  made = make_model(*NETWORKS["spatiotemporal"])
+  made = make_model(NETWORKS["spatiotemporal"])
   return dataclasses.replace(made, method="spatiotemporal")
 
 

@@ -28,7 +28,7 @@ def dropout_model(rate=0.3, n_outputs=3):
   network = Spatiotemporal(
     widths=(12, 8), branch_width=4, dropout=rate, n_outputs=n_outputs
   )
-  return make_model(network, 2)
+  return make_model(network)
 
 
 def test_many_passes_equal_pairs():
@@ -73,7 +73,7 @@ def test_dropout_differs_between_voxels():
 
 @pytest.mark.parametrize("method", NETWORKS)
 def test_passes_without_dropout_change_nothing(method):
-  model, subject = make_model(*NETWORKS[method]), make_subject(head())
+  model, subject = make_model(NETWORKS[method]), make_subject(head())
   if model.has_dropout:
     model = dropout_model(rate=0.0)
   once, none = reconstruct_with_deviations(model, subject)
@@ -90,13 +90,13 @@ def test_predicted_and_pass_variance_add_up():
   # At this rate nothing is dropped.
   np.testing.assert_allclose(with_passes.stack(), predicted.stack(), rtol=1e-4)
   both = dropout_model(rate=0.3, n_outputs=6)
-  _, more = reconstruct_with_deviations(both, subject, n_passes=40)
+  _, more = reconstruct_with_deviations(both, subject, n_passes=2)
   alone = dataclasses.replace(
     both,
     network=both.network.clone(n_outputs=3),
     variables=_first_maps(both.variables),
   )
-  _, dropped = reconstruct_with_deviations(alone, subject, n_passes=40)
+  _, dropped = reconstruct_with_deviations(alone, subject, n_passes=2)
   assert np.mean(more.stack() > dropped.stack()) == 1
 
 
@@ -108,7 +108,7 @@ def _first_maps(variables):
 
 
 def test_ensemble_mean_and_deviation():
-  subject, model = make_subject(head()), make_model(*NETWORKS["cohen"])
+  subject, model = make_subject(head()), make_model(NETWORKS["cohen"])
   models = [
     dataclasses.replace(
       model, map_range=MapRange(np.zeros(3), np.full(3, high))
@@ -155,7 +155,7 @@ def changed(acquisition, *, flip=0.0, n_frames=N_FRAMES, **change):
 )
 def test_other_acquisitions_are_named(change, words):
   """The error has the scan's value and the one that the model needs."""
-  model, subject = make_model(*NETWORKS["cohen"]), make_subject(head())
+  model, subject = make_model(NETWORKS["cohen"]), make_subject(head())
   acquisition = changed(subject.acquisition, **change)
   other = dataclasses.replace(subject, acquisition=acquisition)
   for function, models in (reconstruct, model), (reconstruct_ensemble, [model]):

@@ -30,7 +30,7 @@ def of_patches(model, subject, chosen):
 @pytest.mark.parametrize("method", NETWORKS)
 def test_maps_equal_patch_by_patch(method, monkeypatch):
   """With one call of a compiled function."""
-  model, subject = make_model(*NETWORKS[method]), make_subject(head())
+  model, subject = make_model(NETWORKS[method]), make_subject(head())
   chosen = np.arange(0, subject.n_voxels, 7)
   expected = of_patches(model, subject, chosen)
   by_voxel = unittest.mock.Mock(wraps=inference_network._by_voxel)
@@ -44,7 +44,7 @@ def test_maps_equal_patch_by_patch(method, monkeypatch):
 
 def test_maps_equal_padded_patches():
   """Patches that NumPy cuts from the padded volume give the same maps."""
-  model, subject = make_model(*NETWORKS["spatiotemporal"]), make_subject(head())
+  model, subject = make_model(NETWORKS["spatiotemporal"]), make_subject(head())
   signals = normalise_signals(subject.signals, per="frame")
   volume = np.zeros((*subject.mask.shape, signals.shape[1]), np.float32)
   volume[subject.mask] = signals
@@ -60,7 +60,7 @@ def test_maps_equal_padded_patches():
 @pytest.mark.parametrize("method", NETWORKS)
 def test_blocks_share_one_program(monkeypatch, caplog, method):
   """Blocks of voxels do not change the maps, and similar heads share them."""
-  model = make_model(*NETWORKS[method])
+  model = make_model(NETWORKS[method])
   first, other = make_subject(head()), make_subject(head(radius=14.8), seed=1)
   assert first.n_voxels // 64 != other.n_voxels // 64
   whole = reconstruct(model, first).stack()
@@ -81,7 +81,7 @@ def test_blocks_share_one_program(monkeypatch, caplog, method):
 
 @pytest.mark.parametrize("method", NETWORKS)
 def test_many_voxels_equal_an_eager_network(method):
-  model = make_model(*NETWORKS[method])
+  model = make_model(NETWORKS[method])
   subject = make_subject(np.ones((3, 110, 110), bool))
   assert subject.n_voxels > 32768
   with jax.disable_jit():

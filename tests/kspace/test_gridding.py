@@ -176,33 +176,33 @@ def test_frames_near_centre_keep_scale():
   np.testing.assert_allclose(images[3, 0], expected, atol=1e-3 * scale)
 
 
+VALUES = {
+  "samples": complex_noise(12, 1, 96),
+  "trajectory": radial(12),
+  "phases_deg": np.zeros(12),
+  "weights": np.ones((12, 96), np.float32),
+}
+
+
+def refused(message, **changes):
+  with pytest.raises(UserError, match=message):
+    window_images(**{**VALUES, "window": 5, **changes}, matrix=MATRIX)
+
+
 @pytest.mark.parametrize(
   ("window", "stride"), [(0, 1), (-1, 1), (13, 1), (5, 0)]
 )
 def test_window_must_fit_the_frames(window, stride):
-  trajectory = radial(12)
-  samples = complex_noise(12, 1, trajectory.shape[1])
   message = f"^window {window} and stride {stride} do not fit 12 frames$"
-  with pytest.raises(UserError, match=message):
-    window_images(
-      samples, trajectory, matrix=MATRIX, window=window, stride=stride
-    )
+  refused(message, window=window, stride=stride)
 
 
-@pytest.mark.parametrize(
-  "name", ["samples", "trajectory", "phases_deg", "weights"]
-)
+@pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_must_be_finite(name, bad):
-  values = {
-    "samples": complex_noise(12, 1, 96),
-    "trajectory": radial(12),
-    "phases_deg": np.zeros(12),
-    "weights": np.ones((12, 96), np.float32),
-  }
-  values[name][3] = bad
-  with pytest.raises(UserError, match=f"^{name}: [0-9]+ values are NaN"):
-    window_images(**values, matrix=MATRIX, window=5)
+  values = VALUES[name].copy()
+  values[3] = bad
+  refused(f"^{name}: [0-9]+ values are NaN", **{name: values})
 
 
 @pytest.mark.parametrize(
@@ -217,17 +217,13 @@ def test_values_must_be_finite(name, bad):
   ],
 )
 def test_shapes_must_fit(name, shape):
-  values = {"samples": complex_noise(12, 1, 96), "trajectory": radial(12)}
-  values[name] = np.full(shape, 0.5)
-  with pytest.raises(UserError, match=f"^{name} ha(s|ve) shape"):
-    window_images(**values, matrix=MATRIX, window=5)
+  refused(f"^{name} ha(s|ve) shape", **{name: np.full(shape, 0.5)})
 
 
 @pytest.mark.parametrize("factor", [0.01, 2 * np.pi, MATRIX])
 def test_trajectory_in_other_units(factor):
-  trajectory = (radial(12) * factor).astype(np.float32)
-  with pytest.raises(UserError, match=r"the edge of the band is 0\.5 cycles"):
-    window_images(complex_noise(12, 1, 96), trajectory, matrix=MATRIX, window=5)
+  trajectory = np.float32(factor) * VALUES["trajectory"]
+  refused(r"the edge of the band is 0\.5 cycles", trajectory=trajectory)
 
 
 def test_image_of_one_voxel():

@@ -11,6 +11,7 @@ import pytest
 from mrf_jax.networks.block import DropoutNormRelu, keep_mask, key_words
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.training.state import fast_key
+from tests.networks.examples import random_variables
 
 RATE = 0.2
 
@@ -171,7 +172,7 @@ def test_layers_and_steps_drop_different_elements(monkeypatch):
   used = []
   network = Spatiotemporal(widths=(8, 8), branch_width=8)
   x = jnp.ones((2, 5, 5, 4))
-  variables = network.init(jax.random.key(0), x, train=False)
+  variables = random_variables(network, n_channels=4)
   monkeypatch.setattr(
     "mrf_jax.networks.block.key_words",
     lambda key: used.append(key_words(key)) or used[-1],

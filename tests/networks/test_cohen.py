@@ -6,6 +6,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.networks.cohen import Cohen
+from tests.networks.examples import random_variables
 
 
 def signals(n_channels=6):
@@ -15,7 +16,7 @@ def signals(n_channels=6):
 def test_equals_its_equations():
   """Two tanh layers, and a sigmoid."""
   network = Cohen(widths=(7, 8))
-  variables = network.init(jax.random.key(0), signals(), train=False)
+  variables = random_variables(network, n_channels=6)
   x = np.asarray(signals(), np.float64)
   for name in ("hidden_0", "hidden_1", "maps"):
     layer = variables["params"][name]
@@ -27,7 +28,7 @@ def test_equals_its_equations():
 
 def test_linear_output_leaves_the_range():
   network = Cohen(activation="relu", output="linear")
-  variables = network.init(jax.random.key(0), signals(), train=False)
+  variables = random_variables(network, n_channels=6)
   actual = network.apply(variables, 10 * signals(), train=False)
   assert actual.min() < 0
 

@@ -7,7 +7,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.networks.hoppe import Hoppe, TemporalConv
-from mrf_jax.training.state import fast_key
+from tests.networks.examples import random_variables
 
 SMALL = Hoppe(
   features=(4, 5, 6, 7),
@@ -38,7 +38,7 @@ def test_lengths_are_those_of_the_paper():
 
 def test_voxels_are_independent():
   x = jax.random.normal(jax.random.key(2), (2, 3, 4, 60))
-  variables = SMALL.init(fast_key(jax.random.key(0)), x, train=False)
+  variables = random_variables(SMALL, n_channels=60)
   whole = SMALL.apply(variables, x, train=False)
   assert whole.shape == (2, 3, 4, 3)
   voxel = SMALL.apply(variables, x[1:, 2:, 3:], train=False)
@@ -49,7 +49,7 @@ def test_real_part_is_the_first_channel():
   # A kernel of the first layer that picks one sample of the imaginary part.
   network = Hoppe((1,), (3,), (1,), pool=1, dense=(), output="linear")
   x = jnp.arange(10.0).reshape(1, 1, 1, 10)  # real 0…4, imaginary 5…9
-  variables = network.init(jax.random.key(0), x, train=False)
+  variables = random_variables(network, n_channels=10)
   params = jax.tree.map(jnp.zeros_like, variables["params"])
   kernel = params["temporal_0"]["kernel"].at[2, 1, 0].set(1.0)
   params["temporal_0"]["kernel"] = kernel

@@ -9,6 +9,7 @@ import pytest
 
 from mrf_jax.networks.layers import ValidConv
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from tests.networks.examples import random_variables
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
@@ -29,39 +30,28 @@ def test_convolution_equals_that_of_lax(size, shape, train):
   )
 
 
-def network_and_variables(n_channels=6):
-  network = Spatiotemporal(widths=(16, 8), branch_width=4)
-  variables = network.init(
-    jax.random.key(0), jnp.zeros((1, 5, 5, n_channels)), train=False
-  )
-  # Statistics that are not the trivial ones of a fresh network.
-  stats = jax.tree.map(
-    lambda x: x + 0.3 * jax.random.uniform(jax.random.key(1), x.shape),
-    variables["batch_stats"],
-  )
-  return network, {"params": variables["params"], "batch_stats": stats}
+NETWORK = Spatiotemporal(widths=(16, 8), branch_width=4)
+VARIABLES = random_variables(NETWORK, n_channels=6)
 
 
 def test_whole_slice_equals_patches():
-  network, variables = network_and_variables()
   image = jax.random.normal(jax.random.key(2), (1, 11, 9, 6))
-  apply = jax.jit(functools.partial(network.apply, train=False))
-  whole = apply(variables, image)[0]
+  apply = jax.jit(functools.partial(NETWORK.apply, train=False))
+  whole = apply(VARIABLES, image)[0]
   assert whole.shape == (7, 5, 3)
   patches = jnp.stack(
     [image[0, y : y + 5, x : x + 5] for y in range(7) for x in range(5)]
   )
-  single = apply(variables, patches)
+  single = apply(VARIABLES, patches)
   np.testing.assert_allclose(whole.reshape(-1, 3), single[:, 0, 0], atol=1e-5)
 
 
 def test_dropout_and_statistics_in_training():
   """Masks depend on the key; running statistics move by a hundredth."""
-  network, variables = network_and_variables()
   x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
   (first, updated), (second, _) = (
-    network.apply(
-      variables,
+    NETWORK.apply(
+      VARIABLES,
       x,
       train=True,
       rngs={"dropout": jax.random.key(seed)},
@@ -70,9 +60,9 @@ def test_dropout_and_statistics_in_training():
     for seed in (3, 4)
   )
   assert np.abs(first - second).max() > 1e-3
-  before = variables["batch_stats"]["BatchNorm_0"]["mean"]
+  before = VARIABLES["batch_stats"]["BatchNorm_0"]["mean"]
   after = updated["batch_stats"]["BatchNorm_0"]["mean"]
   moved = np.abs(after - before)
   assert 0 < moved.max() < 0.05
-  still = network.apply(variables, x, train=False)
-  np.testing.assert_array_equal(still, network.apply(variables, x, train=False))
+  still = NETWORK.apply(VARIABLES, x, train=False)
+  np.testing.assert_array_equal(still, NETWORK.apply(VARIABLES, x, train=False))

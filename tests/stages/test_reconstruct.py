@@ -1,10 +1,10 @@
 """From files to files: every format, and what is written."""
 
-import csv
 import json
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 
@@ -73,6 +73,10 @@ def test_formats_give_the_same_maps(suffix, scan, bundle, tmp_path):
       )
 
 
+def written_errors(folder):
+  return pd.read_csv(folder / "errors.csv", index_col=["tissue", "map"])
+
+
 def test_what_is_written_and_replaced(scan, bundle, tmp_path, capsys):
   folder, subject, _ = scan
   out = tmp_path / "new" / "out"
@@ -93,14 +97,12 @@ def test_what_is_written_and_replaced(scan, bundle, tmp_path, capsys):
   assert record["provenance"].startswith("simulated")
   assert "left out: subject 0" in record["estimators"][0]
   assert set(record["seconds"]) == {"read", "reconstruct", "write"}
-  with open(out / "errors.csv", newline="") as file:
-    rows = {(r["tissue"], r["map"]): r for r in csv.DictReader(file)}
   # As the tables have them.
   reference = clip_outliers(subject.maps, percentiles=(0.1, 99.9))
   error = maps_in(out, subject.mask)["t1"] - reference.t1_ms
-  row = rows["brain", "t1_ms"]
-  assert float(row["mae"]) == pytest.approx(np.abs(error).mean(), rel=1e-4)
-  assert int(row["voxels"]) == subject.n_voxels
+  row = written_errors(out).loc["brain", "t1_ms"]
+  assert row.mae == pytest.approx(np.abs(error).mean(), rel=1e-4)
+  assert row.voxels == subject.n_voxels
   assert "simulated" in (out / "errors.md").read_text()
   said = capsys.readouterr().out
   assert "Seconds" in said and "spatiotemporal" in said
@@ -161,10 +163,7 @@ def test_errors_are_those_of_table_1(smoke, tmp_path):
       output=str(out),
     )
   )
-  with open(out / "errors.csv", newline="") as file:
-    own = {
-      (r["tissue"], r["map"]): float(r["rmse"]) for r in csv.DictReader(file)
-    }
+  own = written_errors(out)["rmse"]
   results = load_results(smoke)[1]
   wanted = map_errors(
     results.estimates["cohen"], results.reference, results.tissues
