@@ -155,8 +155,7 @@ def test_layout_is_that_of_table_1():
     assert word in ours[-1]
 
 
-def test_pairs_are_turned_around():
-  """To the method against which the others are compared."""
+def test_pairs_are_turned_to_baseline():
   rows = _rows("a", "b", 1.5, 1.0, 2.0) + _rows("b", "c", 4.0, 3.0, 5.0)
   rows += _rows("a", "c", 99.0, 98.0, 100.0)
   text = format_differences(_table(rows), against="b", title="t")

@@ -27,11 +27,17 @@ def assert_close(values, expected):
   np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
-  bundle = smoke / f"models/{method}/fold-0"
-  file = tmp_path / "model.stablehlo"
+@pytest.fixture(scope="module", params=METHODS)
+def exported(request, smoke, tmp_path_factory):
+  """Method, model, and the file that it is exported to."""
+  bundle = smoke / f"models/{request.param}/fold-0"
+  file = tmp_path_factory.mktemp("exported") / "model.stablehlo"
   export_files(flags(model=str(bundle), output=str(file)))
+  return request.param, load_model(bundle), file
+
+
+def test_the_script_gives_the_same_maps(exported, smoke, tmp_path):
+  method, model, file = exported
   subject = load_subject(smoke / "data/subject-00.h5")
   volume = volume_of(subject)
   # Values outside the mask change nothing.
@@ -47,7 +53,7 @@ def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  maps, deviations = reconstruct_with_deviations(load_model(bundle), subject)
+  maps, deviations = reconstruct_with_deviations(model, subject)
   expected = {name: getattr(maps, name) for name in MAP_NAMES}
   if deviations is not None:
     expected |= {f"{name}_sd": getattr(deviations, name) for name in MAP_NAMES}
@@ -58,21 +64,16 @@ def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
   assert (method == "spatiotemporal_plus") == ("pd_sd" in expected)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_one_file_fits_any_volume(method, smoke, tmp_path):
-  bundle, output = smoke / f"models/{method}/fold-0", tmp_path / "m.stablehlo"
-  file = export_files(flags(model=str(bundle), output=str(output)))
-  model = load_model(bundle)
-  exported = jax.export.deserialize(bytearray(file.read_bytes()))
-  assert {"cpu", "cuda", "tpu"} <= set(exported.platforms)
+def test_one_file_fits_any_volume(exported, smoke):
+  _, model, file = exported
+  function = jax.export.deserialize(bytearray(file.read_bytes()))
+  assert {"cpu", "cuda", "tpu"} <= set(function.platforms)
   subject = load_subject(smoke / "data/subject-01.h5")
   volume = volume_of(subject)
   for part in (np.s_[:1, :, :], np.s_[:, 3:30, 5:26], np.s_[:, :16, :32]):
     signals, mask = volume[part], subject.mask[part]
-    cut = type(subject)(
-      **{**vars(subject), "mask": mask, "signals": signals[mask]}
-    )
-    volumes, maps = exported.call(signals, mask), reconstruct(model, cut)
+    cut = dataclasses.replace(subject, mask=mask, signals=signals[mask])
+    volumes, maps = function.call(signals, mask), reconstruct(model, cut)
     for name in MAP_NAMES:
       assert_close(np.asarray(volumes[name])[mask], getattr(maps, name))
 

@@ -7,24 +7,35 @@ import numpy as np
 import pytest
 
 from mrf_jax.dataset.normalise import normalise_signals
-from mrf_jax.dataset.patches import make_grid
 from mrf_jax.inference import network as inference_network
 from mrf_jax.inference.model import reconstruct
-from tests.inference.examples import NETWORKS, head, make_model, make_subject
+from tests.inference.examples import (
+  N_FRAMES,
+  NETWORKS,
+  head,
+  make_model,
+  make_subject,
+)
 
 
 def of_patches(model, subject, chosen):
-  """Outputs of the network for some voxels, each from its own patch."""
-  network, reach = model.network, model.reach
-  signals = normalise_signals(subject.signals, per="frame")
-  table = np.concatenate([np.zeros_like(signals[:1]), signals])
-  # As in training, where the grid has the slices of another head too.
-  grid = make_grid([subject.mask, subject.mask], padding=reach)
-  patches = grid.neighbours(
-    1 + chosen, before=reach, after=reach, slices=network.slices
+  """Outputs for some voxels, each from a patch that NumPy cuts."""
+  network = model.network
+  volume = np.zeros((*subject.mask.shape, 2 * N_FRAMES), np.float32)
+  volume[subject.mask] = normalise_signals(subject.signals, per="frame")
+  depth, reach = network.slices // 2, network.reach
+  sides = (depth, depth), (reach, reach), (reach, reach), (0, 0)
+  volume = np.pad(volume, sides)
+  height, size = 2 * depth + 1, 2 * reach + 1
+  patches = np.stack(
+    [
+      volume[z : z + height, y : y + size, x : x + size]
+      for z, y, x in np.argwhere(subject.mask)[chosen]
+    ]
   )
-  assert int(patches.max()) < len(table)
-  return network.apply(model.variables, table[patches], train=False)[:, 0, 0]
+  if network.slices == 1:
+    patches = patches[:, 0]
+  return network.apply(model.variables, patches, train=False)[:, 0, 0]
 
 
 @pytest.mark.parametrize("method", NETWORKS)
@@ -40,21 +51,6 @@ def test_maps_equal_patch_by_patch(method, monkeypatch):
   maps = reconstruct(model, subject).stack()[chosen]
   np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
   assert by_voxel.call_count + by_tile.call_count == 1
-
-
-def test_maps_equal_padded_patches():
-  """Patches that NumPy cuts from the padded volume give the same maps."""
-  model, subject = make_model(NETWORKS["spatiotemporal"]), make_subject(head())
-  signals = normalise_signals(subject.signals, per="frame")
-  volume = np.zeros((*subject.mask.shape, signals.shape[1]), np.float32)
-  volume[subject.mask] = signals
-  volume = np.pad(volume, ((0, 0), (2, 2), (2, 2), (0, 0)))
-  patches = np.stack(
-    [volume[z, y : y + 5, x : x + 5] for z, y, x in np.argwhere(subject.mask)]
-  )
-  expected = model.network.apply(model.variables, patches, train=False)
-  maps = reconstruct(model, subject).stack()
-  np.testing.assert_allclose(maps, expected[:, 0, 0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", NETWORKS)

@@ -74,8 +74,7 @@ def test_disc_keeps_its_position(make):
     assert magnitude.sum(1) @ AXIS / total == pytest.approx(Y, abs=0.2)
 
 
-def test_windows_are_means_of_frames():
-  """Coil by coil."""
+def test_windows_are_means_by_coil():
   trajectory = radial(12)
   samples = complex_noise(12, 3, trajectory.shape[1])
   options = {

@@ -220,8 +220,7 @@ def test_bfloat16_chooses_similar_atoms(dictionary):
     best_atoms(dictionary, signals, precision="half")
 
 
-def test_memory_is_bounded():
-  """Besides that of the inputs."""
+def test_memory_beyond_input_is_bounded():
   atoms = complex_noise(300_000, 100).view(np.float32)  # 240 MB
   rows = np.arange(len(atoms), dtype=np.float32)
   signals = complex_noise(2048, 200, seed=1)

@@ -14,6 +14,7 @@ from mrf_jax.training.state import fast_key
 from tests.networks.examples import random_variables
 
 RATE = 0.2
+TRAIN = {"train": True, "mutable": ["batch_stats"]}
 
 
 class Reference(nn.Module):
@@ -65,7 +66,7 @@ def test_equals_flax_with_gradients(shape, monkeypatch):
 
   def outputs_and_gradients(apply):
     def weighted(variables, x):
-      y, updated = apply(variables, x, train=True, mutable=["batch_stats"])
+      y, updated = apply(variables, x, **TRAIN)
       return (weight * y).sum(), (y, updated)
 
     gradient = jax.grad(weighted, argnums=(0, 1), has_aux=True)
@@ -108,11 +109,10 @@ def test_inference_equals_that_of_flax():
 
 def test_no_dropout_needs_no_key():
   variables, x = variables_and_input((6, 2, 2, 5))
-  options = {"train": True, "mutable": ["batch_stats"]}
-  y, _ = Ours(rate=0.0).apply(variables, x, **options)
+  y, _ = Ours(rate=0.0).apply(variables, x, **TRAIN)
   assert (y > 0).mean() > 0.2
   with pytest.raises(Exception, match="dropout"):
-    Ours().apply(variables, x, **options)
+    Ours().apply(variables, x, **TRAIN)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.9])
@@ -179,9 +179,7 @@ def test_layers_and_steps_drop_different_elements(monkeypatch):
   )
   for step in range(2):
     key = fast_key(jax.random.fold_in(jax.random.key(0), step))
-    network.apply(
-      variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
-    )
+    network.apply(variables, x, rngs={"dropout": key}, **TRAIN)
   assert np.shape(used) == (8, 2)
   assert all(len(set(words)) == 8 for words in np.transpose(used).tolist())
 
@@ -201,8 +199,7 @@ def test_masks_under_vmap():
 def test_statistics_of_bfloat16_are_float32():
   variables, x = variables_and_input((600, 5, 5, 16))
   key = jax.random.key(5)
-  options = {"train": True, "mutable": ["batch_stats"]}
-  full, updated = Ours().apply(variables, x, rngs={"dropout": key}, **options)
+  full, updated = Ours().apply(variables, x, rngs={"dropout": key}, **TRAIN)
   half, half_updated = Ours().apply(
     variables, x.astype(jnp.bfloat16), rngs={"dropout": key}, **options
   )

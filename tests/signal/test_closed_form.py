@@ -48,8 +48,7 @@ def test_spgr_peak_is_the_ernst_angle():
 
 
 @pytest.mark.parametrize("rank_promotion", ["allow", "raise"])
-def test_spgr_broadcasts_its_arguments(rank_promotion):
-  """Under any rule of rank promotion."""
+def test_spgr_broadcasts_under_any_promotion(rank_promotion):
   t1_ms = np.array([[500.0], [1000.0], [2000.0]])
   with jax.numpy_rank_promotion(rank_promotion):
     flips = np.array([2.0, 10.0])

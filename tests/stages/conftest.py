@@ -1,6 +1,7 @@
 """A scan, a network for it, and flags."""
 
 import collections
+import dataclasses
 
 import nibabel
 import numpy as np
@@ -40,7 +41,7 @@ def scan(smoke, tmp_path_factory):
   """The left-out subject, obliquely placed; its file, images and schedule."""
   folder = tmp_path_factory.mktemp("scan")
   subject = load_subject(smoke / "data/subject-00.h5")
-  subject = type(subject)(**{**vars(subject), "affine": AFFINE})
+  subject = dataclasses.replace(subject, affine=AFFINE)
   save_subject(subject, folder / "subject.h5")
   train = subject.sequence
   columns = np.stack([train.flip_angles_deg, train.tr_ms, train.te_ms], 1)

@@ -45,8 +45,9 @@ def other_scan(smoke, tmp_path_factory):
   shape = subject.n_windows, acquisition.n_windows
   mixed = subject.signals @ rng.normal(size=shape)
   path = tmp_path_factory.mktemp("other") / "subject.h5"
-  fields = {**vars(subject), "acquisition": acquisition, "signals": mixed}
-  save_subject(type(subject)(**fields), path)
+  save_subject(
+    dataclasses.replace(subject, acquisition=acquisition, signals=mixed), path
+  )
   return str(path)
 
 
@@ -119,12 +120,10 @@ def test_it_goes_over_to_another_train(
 
 
 def test_wrong_input_writes_nothing(smoke, other_scan, tmp_path):
-  """The line names what is wrong."""
   model = str(smoke / "models/cohen/fold-0")
   subject = str(smoke / "data/subject-00.h5")
   bare = tmp_path / "bare.h5"
-  found = load_subject(subject)
-  save_subject(type(found)(**{**vars(found), "maps": None}), bare)
+  save_subject(dataclasses.replace(load_subject(subject), maps=None), bare)
   for change, words in (
     ({"model": None}, "--model is missing"),
     ({"subjects": None}, "--subjects is missing"),
@@ -175,7 +174,6 @@ def killed(smoke, tmp_path, killed_once):
 
 @pytest.mark.parametrize("half_removed", [False, True])
 def test_leftovers_of_killed_runs_go(killed, tmp_path, half_removed):
-  """Leftovers next to a finished bundle are removed."""
   if half_removed:
     for path in tmp_path.rglob("checkpoint.json"):
       path.unlink()

@@ -119,9 +119,8 @@ def test_voxels_without_weight_have_no_effect():
     return jax.tree.leaves(state.params)
 
   weights = jnp.ones(9).at[3].set(0)
-  pairs = zip(params(weights, 0.0), params(weights, 0.4), strict=True)
-  for before, after in pairs:
-    np.testing.assert_array_equal(before, after)
+  before, after = params(weights, 0.0), params(weights, 0.4)
+  jax.tree.map(np.testing.assert_array_equal, before, after)
   pairs = zip(params(None, 0.0), params(None, 0.4), strict=True)
   assert any((before != after).any() for before, after in pairs)
 

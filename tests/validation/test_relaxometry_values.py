@@ -66,8 +66,15 @@ def test_non_linear_fits_of_brain(osipi):
   assert np.all(ours <= theirs * (1 + 1e-9))
 
 
-@pytest.mark.parametrize("suffix", ["", " B1cor"])
-def test_non_linear_fits_of_prostate(osipi, suffix):
+@pytest.mark.parametrize(
+  ("method", "suffix", "rtol"),
+  [
+    ("nonlinear", "", 1e-5),
+    ("nonlinear", " B1cor", 1e-5),
+    ("linear", "", 1e-4),
+  ],
+)
+def test_fits_of_prostate(osipi, method, suffix, rtol):
   signals, flips_deg, tr_ms, column = osipi("t1_prostate_data.csv")
   assert len(signals) == 50
   m0, t1_ms = fit_vfa_t1(
@@ -75,19 +82,11 @@ def test_non_linear_fits_of_prostate(osipi, suffix):
     flip_angles_deg=flips_deg,
     tr_ms=tr_ms,
     b1=column("B1") / 100 if suffix else None,
+    method=method,
   )
-  t1_reference = column("T1 nonlinear" + suffix)
-  np.testing.assert_allclose(t1_ms, t1_reference, rtol=1e-5)
-  np.testing.assert_allclose(m0, column("s0 nonlinear" + suffix), rtol=1e-5)
-
-
-def test_linear_fits_of_prostate(osipi):
-  signals, flips_deg, tr_ms, column = osipi("t1_prostate_data.csv")
-  m0, t1_ms = fit_vfa_t1(
-    signals, flip_angles_deg=flips_deg, tr_ms=tr_ms, method="linear"
-  )
-  np.testing.assert_allclose(t1_ms, column("T1 linear"), rtol=1e-4)
-  np.testing.assert_allclose(m0, column("s0 linear"), rtol=1e-4)
+  name = f"{method}{suffix}"
+  np.testing.assert_allclose(t1_ms, column(f"T1 {name}"), rtol=rtol)
+  np.testing.assert_allclose(m0, column(f"s0 {name}"), rtol=rtol)
 
 
 def test_corrected_linear_fits_of_prostate(osipi):
