@@ -40,31 +40,26 @@ def _rows(method, other, mean, low, high, n=6):
   ]
 
 
-def test_student_interval():
-  # Differences 1, 2, 3, 4: mean 2.5, s = sqrt(5/3); the tables give
-  # t = 3.182446 for 95 % and 2.353363 for 90 % with three degrees of freedom.
-  row = _pair([11.0, 22.0, 33.0, 44.0], [10.0, 20.0, 30.0, 40.0])[0]
-  half = 3.182446 * math.sqrt(5 / 3) / 2
-  assert (row.error, row.n) == ("mae", 4)
-  assert _numbers(row) == pytest.approx((2.5, 2.5 - half, 2.5 + half), rel=1e-6)
-
-  row = _pair([1.0, 2.0, 3.0, 4.0], [0.0] * 4, confidence=0.9)[1]
-  half = 2.353363 * math.sqrt(5 / 3)  # twice, as the RMSE here
-  assert row.error == "rmse"
-  assert _numbers(row) == pytest.approx((5.0, 5 - half, 5 + half), rel=1e-6)
-
-
-def test_subjects_are_paired():
-  # The spread between subjects, far above the difference, drops out.
-  row = _pair([101.0, 502.0, 903.0], [100.0, 500.0, 900.0])[0]
-  assert row.mean == pytest.approx(2.0)
-  assert row.high - row.low == pytest.approx(2 * 4.302653 / math.sqrt(3))
-
-
-def test_constant_difference_has_no_width():
-  for row in _pair([0.4, 5.4, 9.4], [0.1, 5.1, 9.1]):
-    expected = 0.3 if row.error == "mae" else 0.6
-    assert _numbers(row) == pytest.approx([expected] * 3, abs=1e-12)
+@pytest.mark.parametrize(
+  ("method", "other", "confidence", "mean", "half"),
+  [
+    # Differences 1, 2, 3, 4: s = sqrt(5/3); the tables give t = 3.182446 for
+    # 95 % and 2.353363 for 90 % with three degrees of freedom.
+    ([11, 22, 33, 44], [10, 20, 30, 40], 0.95, 2.5, 3.182446 * 15**0.5 / 6),
+    ([1, 2, 3, 4], [0, 0, 0, 0], 0.9, 2.5, 2.353363 * 15**0.5 / 6),
+    # The spread between subjects, far above the difference, drops out.
+    ([101, 502, 903], [100, 500, 900], 0.95, 2.0, 4.302653 / 3**0.5),
+    # A constant difference has no width.
+    ([0.4, 5.4, 9.4], [0.1, 5.1, 9.1], 0.95, 0.3, 0.0),
+  ],
+)
+def test_student_interval(method, other, confidence, mean, half):
+  rows = _pair(method, other, confidence=confidence)
+  assert {row.n for row in rows} == {len(method)}
+  for row, scale in zip(rows[:2], (1, 2), strict=True):
+    expected = scale * mean, scale * (mean - half), scale * (mean + half)
+    assert _numbers(row) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+  assert [row.error for row in rows[:2]] == ["mae", "rmse"]
 
 
 def test_exchanged_methods_change_the_sign():

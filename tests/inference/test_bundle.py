@@ -21,8 +21,8 @@ from tests.inference.examples import (
 
 @pytest.fixture
 def model():
-  made = make_model(NETWORKS["spatiotemporal"])
-  return dataclasses.replace(made, method="spatiotemporal")
+  method = "spatiotemporal"
+  return dataclasses.replace(make_model(NETWORKS[method]), method=method)
 
 
 @pytest.fixture

@@ -64,8 +64,8 @@ def test_full_rank_equals_all_windows():
     assert np.mean(np.isclose(a.t1_ms, b.t1_ms, rtol=1e-3)) > 0.99
 
 
-@pytest.mark.parametrize(("align", "equal"), [(True, True), (False, False)])
-def test_the_known_affine_undoes_a_displacement(align, equal):
+@pytest.mark.parametrize("align", [True, False])
+def test_the_known_affine_undoes_a_displacement(align):
   """The twin's head lies 8 mm (four voxels) further along x."""
   moved = np.eye(4)
   moved[0, 3] = -8.0
@@ -75,7 +75,7 @@ def test_the_known_affine_undoes_a_displacement(align, equal):
   first = subject(0)
   maps = gomez(study([first, subject(1), twin], align=align)).maps
   is_close = np.isclose(maps[0].t1_ms, first.maps.t1_ms, rtol=1e-3)
-  assert (is_close.mean() > 0.99) == equal
+  assert (is_close.mean() > 0.99) == align
 
 
 def test_left_out_maps_change_nothing():

@@ -7,6 +7,7 @@ import pytest
 from mrf_jax import t2_maps, vfa_t1_maps
 from mrf_jax.errors import UserError
 from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
+from tests.relaxometry.examples import spgr
 
 SHAPE = (6, 7, 5)
 FLIPS_DEG = (2.0, 5.0, 12.0, 20.0)
@@ -33,10 +34,8 @@ B1 = _RNG.uniform(0.8, 1.2, SHAPE)
 
 def _vfa(b1=1.0):
   """Spoiled gradient echoes of the object, zero around it."""
-  a = np.deg2rad(FLIPS_DEG) * np.broadcast_to(b1, SHAPE)[..., None]
-  e1 = np.exp(-6.0 / T1_MS)[..., None]
-  signals = M0[..., None] * np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
-  return signals * OBJECT[..., None]
+  flips_deg = np.multiply.outer(b1 * OBJECT, FLIPS_DEG)
+  return spgr(M0, T1_MS, flips_deg, tr_ms=6.0)
 
 
 def _echoes():

@@ -16,9 +16,8 @@ from mrf_jax.simulation.subject import simulate_subject
 from mrf_jax.simulation.tissue import TISSUES
 
 STEP_PERCENT = 5.0
-HEAD = {"sharpness": 4.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}
 PHANTOM = {
-  "head": HEAD,
+  "head": paper.get_config().data.head,
   "between_subjects": 0.03,
   "within_tissue": 0.0,
   "b1_deviation": 0.0,

@@ -134,15 +134,8 @@ def test_dictionary_of_the_scans_sequence(name, tmp_path):
   signals = signals.astype(np.complex64)
   subject = make_subject(mask, acquisition, signals=signals, maps=None)
   save_subject(subject, tmp_path / "scan.h5")
-  out = tmp_path / "out"
-  reconstruct_files(
-    flags(
-      model=name,
-      config=config,
-      scan=str(tmp_path / "scan.h5"),
-      output=str(out),
-    )
-  )
+  given = {"scan": str(tmp_path / "scan.h5"), "output": str(tmp_path / "out")}
+  out = reconstruct_files(flags(model=name, config=config, **given))
   found = maps_in(out, mask)
   right = np.isclose(found["t1"], wanted.t1_ms[some]) & np.isclose(
     found["t2"], wanted.t2_ms[some]
@@ -155,15 +148,9 @@ def test_dictionary_of_the_scans_sequence(name, tmp_path):
 
 def test_errors_are_those_of_table_1(smoke, tmp_path):
   """Of a left-out subject: clipped references, the same tissues."""
-  out = tmp_path / "out"
-  reconstruct_files(
-    flags(
-      model=str(smoke / "models/cohen/fold-1"),
-      scan=str(smoke / "data/subject-01.h5"),
-      output=str(out),
-    )
-  )
-  own = written_errors(out)["rmse"]
+  model, scan = smoke / "models/cohen/fold-1", smoke / "data/subject-01.h5"
+  given = flags(model=str(model), scan=str(scan), output=str(tmp_path))
+  own = written_errors(reconstruct_files(given))["rmse"]
   results = load_results(smoke)[1]
   wanted = map_errors(
     results.estimates["cohen"], results.reference, results.tissues

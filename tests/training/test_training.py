@@ -44,7 +44,6 @@ def test_tile_has_loss_of_its_patches():
   rows = np.asarray(table.grid.neighbours(centre, before=1, after=1))
 
   def loss_of(centres, tile):
-    # They agree because this network has no statistics of the batch.
     options = dataclasses.replace(OPTIONS, tile=tile)
     state, step = make_step(_Plain(), fold, options, n_channels=6)
     return float(step(state, fold, table, centres)[1])
@@ -54,7 +53,7 @@ def test_tile_has_loss_of_its_patches():
 
 
 class _Plain(nn.Module):
-  """One convolution: no statistics of the batch."""
+  """One convolution: no statistics of the batch, on which losses depend."""
 
   reach = REACH
   slices = 1

@@ -5,6 +5,7 @@ import pytest
 
 from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
+from tests.relaxometry.examples import spgr
 
 T1 = np.array([300.0, 685.0, 1150.0, 4500.0])
 T2 = np.array([40.0, 68.0, 88.0, 2000.0])
@@ -38,8 +39,7 @@ def test_spgr_steady_state(b1):
   """With T2 far below TR spoiling is ideal: Ernst's equation."""
   t1 = T1[:3]
   sequence = make_sequence(np.full(800, 20.0), 20.0, 0.0)
-  e1, angle = np.exp(-20 / t1), np.deg2rad(20 * b1)
-  expected = np.sin(angle) * (1 - e1) / (1 - e1 * np.cos(angle))
+  expected = spgr(np.ones(3), t1, [20 * b1], tr_ms=20.0)[:, 0]
   signal = simulate_fingerprints(sequence, t1, 0.5, b1=b1)[:, -1]
   np.testing.assert_allclose(signal, expected, atol=1e-5)
 

@@ -21,6 +21,7 @@ from mrf_jax import (
 )
 from mrf_jax.sequence.sequence import make_sequence
 from tests.laws import check_compiled, check_pieces, complex_noise
+from tests.relaxometry.examples import spgr
 
 N = 33_000
 SEQUENCE = make_sequence(
@@ -35,13 +36,11 @@ def voxels() -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)
   t1_ms = rng.uniform(300, 3000, N).astype(np.float32)
   t2_ms = (t1_ms * rng.uniform(0.05, 0.5, N)).astype(np.float32)
-  e1 = np.exp(-6.0 / t1_ms)[:, None]
-  flips = np.deg2rad(FLIPS_DEG)
   return {
     "t1_ms": t1_ms,
     "t2_ms": t2_ms,
     "echoes": np.exp(-TE_MS / t2_ms[:, None]),
-    "flips": np.sin(flips) * (1 - e1) / (1 - e1 * np.cos(flips)),
+    "flips": spgr(np.ones(N), t1_ms, FLIPS_DEG, tr_ms=6.0),
     "noise": rng.standard_normal((N, 16)).view(complex).astype(np.complex64),
   }
 

@@ -13,6 +13,7 @@ import scipy.io
 
 from mrf_jax.relaxometry.fits import fit_vfa_t1
 from mrf_jax.signal.closed_form import spgr_signal
+from tests.relaxometry.examples import spgr
 
 
 @pytest.fixture
@@ -41,13 +42,10 @@ def qmrlab(validation_data):
   return scipy.io.loadmat(path, simplify_cells=True)
 
 
-def _cost(signals, m0, t1_ms, flips_deg, tr_ms, b1=1.0):
+def _cost(signals, m0, t1_ms, flips_deg, tr_ms):
   """Sum of the squared residuals in float64, [voxel]."""
-  a = np.deg2rad(flips_deg) * np.broadcast_to(b1, len(signals))[:, None]
-  e1 = np.exp(-tr_ms / np.asarray(t1_ms, float))[:, None]
-  model = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
-  m0 = np.asarray(m0, float)[:, None]
-  return np.sum((signals - m0 * model) ** 2, 1)
+  model = spgr(np.asarray(m0, float), t1_ms, flips_deg, tr_ms)
+  return np.sum((signals - model) ** 2, 1)
 
 
 def test_non_linear_fits_of_brain(osipi):
