@@ -43,15 +43,14 @@ def make_fold(rows, **fields) -> Fold:
 
 def make_step(network, fold, options, *, n_channels, optimizer=STILL):
   """A fresh state, and a compiled step."""
-  state = init_state(network, optimizer, fold.key, n_channels=n_channels)
-  return state, compiled_step(network, optimizer, options)
+  init = compiled(init_state, network, optimizer, n_channels=n_channels)
+  step = compiled(
+    train_step, network=network, optimizer=optimizer, options=options
+  )
+  return init(key=fold.key), step
 
 
 @functools.cache
-def compiled_step(network, optimizer, options):
+def compiled(function, *arguments, **options):
   """One function for equal arguments, so that it is compiled once."""
-  return jax.jit(
-    functools.partial(
-      train_step, network=network, optimizer=optimizer, options=options
-    )
-  )
+  return jax.jit(functools.partial(function, *arguments, **options))

@@ -30,7 +30,7 @@ SMALL = {
   "spatiotemporal_plus": dict(widths=(32, 16), depth=1, n_outputs=3),
   "cohen": {},
   "hoppe": dict(
-    features=(8, 8, 8, 8), kernels=(5, 4, 3, 3), strides=(2, 1, 1, 1)
+    features=(8, 16), kernels=(5, 4), strides=(2, 1), dense=(64, 64)
   ),
 }
 
