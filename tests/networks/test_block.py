@@ -201,7 +201,7 @@ def test_statistics_of_bfloat16_are_float32():
   key = jax.random.key(5)
   full, updated = Ours().apply(variables, x, rngs={"dropout": key}, **TRAIN)
   half, half_updated = Ours().apply(
-    variables, x.astype(jnp.bfloat16), rngs={"dropout": key}, **options
+    variables, x.astype(jnp.bfloat16), rngs={"dropout": key}, **TRAIN
   )
   assert half.dtype == jnp.bfloat16
   np.testing.assert_allclose(half.astype(jnp.float32), full, atol=0.05)

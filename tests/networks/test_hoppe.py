@@ -49,7 +49,7 @@ def test_real_part_is_the_first_channel():
   # A kernel of the first layer that picks one sample of the imaginary part.
   network = Hoppe((1,), (3,), (1,), pool=1, dense=(), output="linear")
   x = jnp.arange(10.0).reshape(1, 1, 1, 10)  # real 0…4, imaginary 5…9
-  variables = random_variables(network, n_channels=10)
+  variables = network.init(jax.random.key(0), x, train=False)
   params = jax.tree.map(jnp.zeros_like, variables["params"])
   kernel = params["temporal_0"]["kernel"].at[2, 1, 0].set(1.0)
   params["temporal_0"]["kernel"] = kernel

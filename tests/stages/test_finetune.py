@@ -1,5 +1,6 @@
 """A bundle learns from other scans, of its own train or of another."""
 
+import dataclasses
 import re
 import shutil
 
@@ -23,11 +24,11 @@ from tests.inference.examples import changed_bundle
 from tests.stages.conftest import flags
 
 
-def given(smoke, folder, model="cohen/fold-0", **changes):
+def given(smoke, folder, bundle="cohen/fold-0", **changes):
   """Flags that train a bundle further on subject 0, into `net` of a folder."""
   return flags(
     **{
-      "model": str(smoke / "models" / model),
+      "model": str(smoke / "models" / bundle),
       "subjects": [str(smoke / "data/subject-00.h5")],
       "output": str(folder / "net"),
       **changes,
