@@ -8,6 +8,7 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
+from tests.dataset.examples import make_subject
 
 SHAPE = (6, 20, 24)
 
@@ -27,22 +28,18 @@ def turn(angles_deg, shift_mm, scale=1.0) -> np.ndarray:
 
 
 def subject(**changes) -> Subject:
-  """A scan of 2 × 2 × 5 mm voxels without signals."""
+  """A scan without signals, turned and shifted against the atlas."""
   affine = np.diag([2.0, 2.0, 5.0, 1.0])
   affine[:3, 3] = -23, -19, -12
-  values = {
-    "subject": "subject-01",
+  sequence = make_sequence(np.linspace(5, 70, 20), 14.0, 2.0)
+  fields = {
     "mask": np.random.default_rng(0).random(SHAPE) < 0.7,
+    "acquisition": Acquisition(sequence, window=6, stride=2),
     "signals": None,
     "affine": affine,
-    "acquisition": Acquisition(
-      make_sequence(np.linspace(5, 70, 20), 14.0, 2.0), window=6, stride=2
-    ),
-    "field_strength_t": 1.5,
-    "provenance": "simulated",
     "head_to_atlas": turn((5, -3, 4), (2, -1, 3), 1.05),
   }
-  return Subject(**{**values, **changes})
+  return make_subject(**{**fields, **changes})
 
 
 def test_scan_is_aligned_with_itself():

@@ -1,7 +1,9 @@
 """Subject files: round trip, and everything that can be wrong in one."""
 
+import contextlib
 import dataclasses
 import os
+import unittest.mock
 
 import h5py
 import numpy as np
@@ -13,6 +15,8 @@ from mrf_jax.io import atomic
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
+from tests.dataset.examples import make_subject, random_maps
+from tests.laws import complex_noise
 
 N_VOXELS = 37
 
@@ -29,29 +33,16 @@ def _subject(**changes) -> Subject:
   rng = np.random.default_rng(0)
   mask = np.zeros(2 * 5 * 6, bool)
   mask[rng.choice(mask.size, N_VOXELS, replace=False)] = True
-  n_windows = (20 - 6) // 2 + 1
-  signals = rng.normal(size=(N_VOXELS, n_windows, 2)).astype(np.float32)
-  affine = np.diag([1.0, 1.0, 5.0, 1.0])
-  affine[:3, 3] = -90, -126, -20
-
-  def maps():
-    return Maps(*rng.uniform(1, 2, (3, N_VOXELS)).astype(np.float32))
-
-  values = {
-    "subject": "subject-01",
+  fields = {
     "mask": mask.reshape(2, 5, 6),
-    "signals": signals.view(np.complex64)[..., 0],
-    "affine": affine,
     "acquisition": _acquisition(inversion_time_ms=20.0),
-    "field_strength_t": 1.5,
-    "provenance": "simulated from MNI152",
-    "maps": maps(),
-    "truth": maps(),
+    "signals": complex_noise(N_VOXELS, 8),
+    "truth": random_maps(N_VOXELS, seed=1),
     "head_to_atlas": np.eye(4) + 0.01 * np.eye(4, k=1) * [[1], [1], [1], [0]],
     "true_b1": rng.uniform(0.9, 1.1, N_VOXELS).astype(np.float32),
     "noise_sd": rng.uniform(0.1, 0.2, N_VOXELS).astype(np.float32),
   }
-  return Subject(**{**values, **changes})
+  return make_subject(**{**fields, **changes})
 
 
 def _assert_equal(left, right):
@@ -132,41 +123,20 @@ def test_save_replaces_a_file(path):
   assert os.listdir(path.parent) == [path.name]
 
 
-def test_missing_file(tmp_path):
+def test_missing_file_and_folder(tmp_path):
   _refused(tmp_path / "none.h5", "no such file")
-
-
-def test_folder_is_no_subject(tmp_path):
   _refused(tmp_path, "not a readable HDF5 file")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.9999])
-def test_truncated_file(path, share):
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.9999, "text"])
+def test_truncated_file_and_text(path, share):
   content = path.read_bytes()
-  path.write_bytes(content[: int(share * len(content))])
+  if share == "text":
+    path.write_text("flip angles\n" * 1000)
+  else:
+    path.write_bytes(content[: int(share * len(content))])
   _refused(path, "not a readable HDF5 file")
   _refused(path, "not a readable HDF5 file", with_signals=False)
-
-
-def test_not_hdf5(tmp_path):
-  path = tmp_path / "text.h5"
-  path.write_text("flip angles\n" * 1000)
-  _refused(path, "not a readable HDF5 file")
-
-
-@pytest.mark.parametrize("value", [None, "mrf-model", 3, np.arange(3)])
-def test_other_format(path, value):
-  with h5py.File(path, "r+") as file:
-    del file.attrs["format"]
-    if value is not None:
-      file.attrs["format"] = value
-  _refused(path, "not an mrf-subject file")
-
-
-def test_unknown_version(path):
-  with h5py.File(path, "r+") as file:
-    file.attrs["version"] = 2
-  _refused(path, "version 2; only version 1")
 
 
 @pytest.mark.parametrize(
@@ -209,6 +179,28 @@ def test_missing_and_wrong_attribute(path, group, name, wrong):
     with h5py.File(path, "r+") as file:
       del file[group].attrs[name]
     _refused(path, f"{name} is missing")
+
+
+@pytest.mark.parametrize(
+  ("name", "value", "message"),
+  [
+    ("format", None, "not an mrf-subject file"),
+    ("format", "mrf-model", "not an mrf-subject file"),
+    ("format", 3, "not an mrf-subject file"),
+    ("format", np.arange(3), "not an mrf-subject file"),
+    ("version", 2, "version 2; only version 1"),
+    ("field_strength_t", 0.0, "field strength"),
+    ("field_strength_t", -1.5, "field strength"),
+    ("field_strength_t", np.nan, "field strength"),
+    ("field_strength_t", np.inf, "field strength"),
+  ],
+)
+def test_attribute_of_another_value(path, name, value, message):
+  with h5py.File(path, "r+") as file:
+    del file.attrs[name]
+    if value is not None:
+      file.attrs[name] = value
+  _refused(path, message)
 
 
 @pytest.mark.parametrize(
@@ -286,11 +278,16 @@ def test_windows_that_do_not_fit(path, changes, message):
     save_subject(_subject(acquisition=_acquisition(**changes)), path)
 
 
-@pytest.mark.parametrize("field_t", [0.0, -1.5, np.nan, np.inf])
-def test_impossible_field_strength(path, field_t):
-  with h5py.File(path, "r+") as file:
-    file.attrs["field_strength_t"] = field_t
-  _refused(path, "field strength")
+@contextlib.contextmanager
+def _not_saved(path, message, error=UserError):
+  """Saving to the file fails; it is the same after it, and alone there."""
+  before = path.read_bytes()
+  with pytest.raises(error, match=message) as caught:
+    yield
+  if error is UserError:
+    assert str(path) in str(caught.value)
+  assert os.listdir(path.parent) == [path.name]
+  assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -304,12 +301,8 @@ def test_impossible_field_strength(path, field_t):
   ],
 )
 def test_save_refuses_what_load_would_refuse(path, changes, message):
-  before = path.read_bytes()
-  with pytest.raises(UserError, match=message) as caught:
+  with _not_saved(path, message):
     save_subject(_subject(**changes), path)
-  assert str(path) in str(caught.value)
-  assert os.listdir(path.parent) == [path.name]
-  assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -322,40 +315,26 @@ def test_save_refuses_what_load_would_refuse(path, changes, message):
   ],
 )
 def test_failed_write_keeps_old_file(path, monkeypatch, owner, name, error):
-  def fail(*args, **kwargs):
-    raise error
-
-  before = path.read_bytes()
-  with monkeypatch.context() as patch:
-    patch.setattr(owner, name, fail)
-    with pytest.raises(UserError, match="cannot be written") as caught:
-      save_subject(_subject(), path)
-  assert str(path) in str(caught.value)
-  assert os.listdir(path.parent) == [path.name]
-  assert path.read_bytes() == before
-
-
-def test_file_size_limit_is_checked_first(path, monkeypatch):
-  """HDF5 crashes when a file cannot grow to the size that it needs."""
-  size = path.stat().st_size
-  before = path.read_bytes()
-  for limit in (size - 1, size // 2):
-    monkeypatch.setattr(
-      atomic.resource, "getrlimit", lambda which, limit=limit: (limit, limit)
-    )
-    with pytest.raises(UserError, match="larger than the system allows"):
-      save_subject(_subject(), path)
-    assert path.read_bytes() == before
+  monkeypatch.setattr(owner, name, unittest.mock.Mock(side_effect=error))
+  with _not_saved(path, "cannot be written"):
+    save_subject(_subject(), path)
 
 
 def test_interrupt_leaves_no_temporary_file(path, monkeypatch):
-  def interrupt(*args):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(os, "replace", interrupt)
-  with pytest.raises(KeyboardInterrupt):
+  stopped = unittest.mock.Mock(side_effect=KeyboardInterrupt)
+  monkeypatch.setattr(os, "replace", stopped)
+  with _not_saved(path, None, KeyboardInterrupt):
     save_subject(_subject(), path)
-  assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_file_size_limit_is_checked_first(path, monkeypatch, share):
+  """HDF5 crashes when a file cannot grow to the size that it needs."""
+  limit = int(share * path.stat().st_size) - 1
+  limits = unittest.mock.Mock(return_value=(limit, limit))
+  monkeypatch.setattr(atomic.resource, "getrlimit", limits)
+  with _not_saved(path, "larger than the system allows"):
+    save_subject(_subject(), path)
 
 
 def test_places_that_cannot_be_written(path, tmp_path):

@@ -11,13 +11,12 @@ from mrf_jax.evaluation.differences import (
 )
 from mrf_jax.evaluation.table import format_markdown, summarise, write_rows
 from mrf_jax.maps import MAP_NAMES
-
-NAN = float("nan")
+from tests.evaluation.examples import NAN, cells, subject_errors
 
 
 def _subjects(maes, tissue="wm"):
-  """Subjects whose RMSE is twice the MAE, the same in all maps."""
-  return [{(tissue, name): (m, 2 * m) for name in MAP_NAMES} for m in maes]
+  """Subjects whose RMSE is twice the MAE."""
+  return [subject_errors(tissue, mae, 2 * mae) for mae in maes]
 
 
 def _pair(method, other, tissue="wm", **options):
@@ -41,39 +40,26 @@ def _rows(method, other, mean, low, high, n=6):
   ]
 
 
-def _cells(markdown, tissue, method):
-  for line in markdown.splitlines():
-    cells = [c.strip() for c in line.strip("|").split("|")]
-    if cells[:2] == [tissue, method]:
-      return cells[2:]
-  raise AssertionError(f"no line {tissue} {method}")
-
-
-def test_student_interval():
-  # Differences 1, 2, 3, 4: mean 2.5, s = sqrt(5/3); the tables give
-  # t = 3.182446 for 95 % and 2.353363 for 90 % with three degrees of freedom.
-  row = _pair([11.0, 22.0, 33.0, 44.0], [10.0, 20.0, 30.0, 40.0])[0]
-  half = 3.182446 * math.sqrt(5 / 3) / 2
-  assert (row.error, row.n) == ("mae", 4)
-  assert _numbers(row) == pytest.approx((2.5, 2.5 - half, 2.5 + half), rel=1e-6)
-
-  row = _pair([1.0, 2.0, 3.0, 4.0], [0.0] * 4, confidence=0.9)[1]
-  half = 2.353363 * math.sqrt(5 / 3)  # twice, as the RMSE here
-  assert row.error == "rmse"
-  assert _numbers(row) == pytest.approx((5.0, 5 - half, 5 + half), rel=1e-6)
-
-
-def test_subjects_are_paired():
-  # The spread between subjects, far above the difference, drops out.
-  row = _pair([101.0, 502.0, 903.0], [100.0, 500.0, 900.0])[0]
-  assert row.mean == pytest.approx(2.0)
-  assert row.high - row.low == pytest.approx(2 * 4.302653 / math.sqrt(3))
-
-
-def test_constant_difference_has_no_width():
-  for row in _pair([0.4, 5.4, 9.4], [0.1, 5.1, 9.1]):
-    expected = 0.3 if row.error == "mae" else 0.6
-    assert _numbers(row) == pytest.approx([expected] * 3, abs=1e-12)
+@pytest.mark.parametrize(
+  ("method", "other", "confidence", "mean", "half"),
+  [
+    # Differences 1, 2, 3, 4: s = sqrt(5/3); the tables give t = 3.182446 for
+    # 95 % and 2.353363 for 90 % with three degrees of freedom.
+    ([11, 22, 33, 44], [10, 20, 30, 40], 0.95, 2.5, 3.182446 * 15**0.5 / 6),
+    ([1, 2, 3, 4], [0, 0, 0, 0], 0.9, 2.5, 2.353363 * 15**0.5 / 6),
+    # The spread between subjects, far above the difference, drops out.
+    ([101, 502, 903], [100, 500, 900], 0.95, 2.0, 4.302653 / 3**0.5),
+    # A constant difference has no width.
+    ([0.4, 5.4, 9.4], [0.1, 5.1, 9.1], 0.95, 0.3, 0.0),
+  ],
+)
+def test_student_interval(method, other, confidence, mean, half):
+  rows = _pair(method, other, confidence=confidence)
+  assert {row.n for row in rows} == {len(method)}
+  for row, scale in zip(rows[:2], (1, 2), strict=True):
+    expected = scale * mean, scale * (mean - half), scale * (mean + half)
+    assert _numbers(row) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+  assert [row.error for row in rows[:2]] == ["mae", "rmse"]
 
 
 def test_exchanged_methods_change_the_sign():
@@ -83,9 +69,8 @@ def test_exchanged_methods_change_the_sign():
 
 
 def test_each_pair_comes_once_in_order():
-  subjects = [
-    _subjects([1.0], "brain")[0] | _subjects([2.0], "csf")[0] for _ in range(2)
-  ]
+  subject = subject_errors("brain", 1.0, 1.0) | subject_errors("csf", 2.0, 2.0)
+  subjects = [subject, subject]
   rows = paired_differences({"z": subjects, "a": subjects, "m": subjects})
   assert [row[:5] for row in rows.itertuples(index=False, name=None)] == [
     (method, other, tissue, name, error)
@@ -147,10 +132,8 @@ def test_csv_has_all_digits(tmp_path):
 def test_layout_is_that_of_table_1():
   errors = {
     method: [
-      wm | csf
-      for wm, csf in zip(
-        _subjects(maes), _subjects(maes[::-1], "csf"), strict=True
-      )
+      subject_errors("wm", mae, 2.0) | subject_errors("csf", 9.0 - mae, 2.0)
+      for mae in maes
     ]
     for method, maes in {"a": [1.0, 2.0], "b": [4.0, 3.0]}.items()
   }
@@ -167,13 +150,12 @@ def test_layout_is_that_of_table_1():
     assert word in ours[-1]
 
 
-def test_pairs_are_turned_around():
-  """To the method against which the others are compared."""
+def test_pairs_are_turned_to_baseline():
   rows = _rows("a", "b", 1.5, 1.0, 2.0) + _rows("b", "c", 4.0, 3.0, 5.0)
   rows += _rows("a", "c", 99.0, 98.0, 100.0)
   text = format_differences(_table(rows), against="b", title="t")
-  assert _cells(text, "WM", "a")[0] == "**+1.500 [+1.000, +2.000]**"
-  assert _cells(text, "WM", "c")[2] == "**-4.0 [-5.0, -3.0]**"
+  assert cells(text, "WM", "a")[0] == "**+1.500 [+1.000, +2.000]**"
+  assert cells(text, "WM", "c")[2] == "**-4.0 [-5.0, -3.0]**"
   assert "99" not in text
 
 
@@ -185,15 +167,15 @@ def test_pairs_are_turned_around():
 def test_intervals_without_zero_are_bold(low, high, bold, against):
   rows = _rows("a", "b", (low + high) / 2, float(low), float(high))
   text = format_differences(_table(rows), against=against, title="t")
-  cells = _cells(text, "WM", "b" if against == "a" else "a")
-  assert all(cell.startswith("**") == bold for cell in cells)
+  found = cells(text, "WM", "b" if against == "a" else "a")
+  assert all(cell.startswith("**") == bold for cell in found)
 
 
 def test_equal_methods_differ_by_plus_zero():
   rows = _rows("a", "b", 0.0, 0.0, 0.0)
   for against, other in ("ab", "ba"):
     text = format_differences(_table(rows), against=against, title="t")
-    assert _cells(text, "WM", other)[2] == "+0.0 [+0.0, +0.0]"
+    assert cells(text, "WM", other)[2] == "+0.0 [+0.0, +0.0]"
 
 
 def test_cells_without_interval():
@@ -201,7 +183,7 @@ def test_cells_without_interval():
   rows += _rows("a", "b", NAN, NAN, NAN, n=0)[2:4]
   text = format_differences(_table(rows), against="b", title="t")
   # PD of one subject, T1 of none, and no row of T2.
-  assert _cells(text, "WM", "a") == ["+1.000"] * 2 + ["–"] * 4
+  assert cells(text, "WM", "a") == ["+1.000"] * 2 + ["–"] * 4
 
 
 def test_confidence_is_named():

@@ -1,5 +1,7 @@
 """Figures of maps, errors and signals: sizes, colours and determinism."""
 
+import functools
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -32,27 +34,20 @@ def _head(scale=1.0):
   return Maps(fill(0.7, 1.0), fill(700, 4500), fill(65, 1500))
 
 
-def _figure(path, scale=1.1, **changes):
-  arguments = {
-    "reference": _head(),
-    "estimates": {"cohen": _head(0.9), "spatiotemporal": _head(scale)},
-    "mask": MASK,
-    "difference_of": "spatiotemporal",
-    "title": "simulated subject 1",
-  }
-  figure3(path, **(arguments | changes))
-  return imread(path)[..., :3]
-
-
-def _errors(path, **changes):
+def _drawn(draw, path, **changes):
+  """Pixels of a figure of two methods, T1 too long and too short."""
   arguments = {
     "reference": _head(),
     "estimates": {"cohen": _head(1.1), "spatiotemporal": _head(0.95)},
     "mask": MASK,
     "title": "simulated subject 1",
   }
-  error_figure(path, **(arguments | changes))
+  draw(path, **(arguments | changes))
   return imread(path)[..., :3]
+
+
+_figure = functools.partial(_drawn, figure3, difference_of="cohen")
+_errors = functools.partial(_drawn, error_figure)
 
 
 def _colour(image, column, n_columns):
@@ -77,17 +72,21 @@ def test_figure3_shows_maps(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["figure3.png"]
 
 
-def test_figure3_is_deterministic(tmp_path):
-  _figure(tmp_path / "a.png")
-  _figure(tmp_path / "b.png")
-  assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+@pytest.mark.parametrize("draw", [_figure, _errors])
+def test_figures_are_deterministic(draw, tmp_path):
+  paths = [tmp_path / name for name in ("a.png", "b.png")]
+  for path in paths:
+    draw(path)
+  assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_difference_is_estimate_minus_reference(tmp_path):
   limits = {"pd": 0.1, "t1_ms": 100, "t2_ms": 10}
   path = tmp_path / "f.png"
-  above = _figure(path, 1.1, difference_limits=limits)
-  below = _figure(path, 0.9, difference_limits=limits)
+  above, below = (
+    _figure(path, estimates={"cohen": _head(scale)}, difference_limits=limits)
+    for scale in (1.1, 0.9)
+  )
   assert _reddish(above) > 1.5 * _reddish(below)
 
 
@@ -135,31 +134,37 @@ def test_error_limits_can_be_given(tmp_path):
   assert _colour(wide, 0, 2).min() > 0.85 > _colour(usual, 0, 2).min()
 
 
-def test_error_figure_is_deterministic(tmp_path):
-  _errors(tmp_path / "a.png")
-  _errors(tmp_path / "b.png")
-  assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+UNKNOWN = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
+TINY = Maps(*np.ones((3, 2, 2)))
+ZERO = Maps(*(np.zeros(MASK.shape) for _ in MAP_NAMES))
 
 
-def test_errors_of_perfect_and_missing_estimates(tmp_path):
-  """Both have an error figure."""
-  unknown = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
-  for estimate in (_head(), unknown):
-    _errors(tmp_path / "e.png", estimates={"cohen": estimate})
+@pytest.mark.parametrize("draw", [_figure, _errors])
+@pytest.mark.parametrize(
+  ("reference", "estimate"),
+  [(_head(), _head()), (_head(), UNKNOWN), (ZERO, ZERO), (ZERO, UNKNOWN)],
+  ids=["perfect", "missing", "constant", "empty"],
+)
+def test_maps_without_errors_are_drawn(draw, reference, estimate, tmp_path):
+  estimates = {"cohen": estimate}
+  draw(tmp_path / "f.png", reference=reference, estimates=estimates)
 
 
 @pytest.mark.parametrize(
-  ("changes", "message"),
+  ("draw", "changes", "message"),
   [
-    ({"estimates": {}}, "no estimates"),
-    ({"mask": np.zeros_like(MASK)}, "empty"),
-    ({"mask": np.ones((3, 3), bool)}, "pd of reference has shape"),
-    ({"estimates": {"cohen": Maps(*np.ones((3, 2, 2)))}}, "pd of cohen"),
+    (_figure, {"difference_of": "hoppe"}, "hoppe"),
+    (_figure, {"mask": np.zeros_like(MASK)}, "empty"),
+    (_figure, {"mask": np.ones((3, 3), bool)}, "shape"),
+    (_errors, {"estimates": {}}, "no estimates"),
+    (_errors, {"mask": np.zeros_like(MASK)}, "empty"),
+    (_errors, {"mask": np.ones((3, 3), bool)}, "pd of reference has shape"),
+    (_errors, {"estimates": {"cohen": TINY}}, "pd of cohen"),
   ],
 )
-def test_error_figure_refuses_bad_input(tmp_path, changes, message):
+def test_bad_input_draws_nothing(draw, changes, message, tmp_path):
   with pytest.raises(UserError, match=message):
-    _errors(tmp_path / "e.png", **changes)
+    draw(tmp_path / "f.png", **changes)
   assert not list(tmp_path.iterdir())
 
 
@@ -194,29 +199,3 @@ def test_limits_change_the_colours(tmp_path):
   # Only the row of T2 may differ.
   np.testing.assert_array_equal(usual[:third], wide[:third])
   assert np.any(usual[2 * third :] != wide[2 * third :])
-
-
-def test_constant_and_empty_maps(tmp_path):
-  zero = Maps(*(np.zeros(MASK.shape) for _ in MAP_NAMES))
-  unknown = Maps(*(np.full(MASK.shape, np.nan) for _ in MAP_NAMES))
-  for method in (zero, unknown):
-    _figure(
-      tmp_path / "f.png",
-      reference=zero,
-      estimates={"cohen": method},
-      difference_of="cohen",
-    )
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"difference_of": "hoppe"}, "hoppe"),
-    ({"mask": np.zeros_like(MASK)}, "empty"),
-    ({"mask": np.ones((3, 3), bool)}, "shape"),
-  ],
-)
-def test_figure3_refuses_bad_input(tmp_path, changes, message):
-  with pytest.raises(UserError, match=message):
-    _figure(tmp_path / "f.png", **changes)
-  assert not list(tmp_path.iterdir())

@@ -31,25 +31,17 @@ def test_voxel_order_does_not_matter(head, turn, tmp_path):
   mask, maps = head
   expected = draw(tmp_path / "a.png", mask, maps, AFFINE)
   affine = AFFINE.copy()
-  _, height, width = mask.shape
-  if turn in ("x", "both"):
-    mask, maps = mask[:, :, ::-1], maps[:, :, ::-1]
-    affine = affine @ _flip(0, width)
-  if turn in ("y", "both"):
-    mask, maps = mask[:, ::-1], maps[:, ::-1]
-    affine = affine @ _flip(1, height)
+  for axis in {"x": [0], "y": [1], "both": [0, 1], "swap": []}[turn]:
+    mask, maps = np.flip(mask, 2 - axis), np.flip(maps, 2 - axis)
+    flip = np.eye(4)
+    flip[axis, axis], flip[axis, 3] = -1, mask.shape[2 - axis] - 1
+    affine = affine @ flip
   if turn == "swap":
     mask, maps = mask.swapaxes(1, 2), maps.swapaxes(1, 2)
     affine = affine[:, [1, 0, 2, 3]]
   assert draw(tmp_path / "b.png", mask, maps, affine) == expected
   # With the wrong affine the picture differs.
   assert draw(tmp_path / "c.png", mask, maps, AFFINE) != expected
-
-
-def _flip(axis, size):
-  flip = np.eye(4)
-  flip[axis, axis], flip[axis, 3] = -1, size - 1
-  return flip
 
 
 def test_deviations_have_their_own_rows(head, tmp_path):

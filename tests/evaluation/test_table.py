@@ -13,13 +13,9 @@ from mrf_jax.evaluation.table import (
   write_rows,
 )
 from mrf_jax.maps import MAP_NAMES
+from tests.evaluation.examples import NAN, cells, subject_errors
 
-NAN = float("nan")
 HEAD = "method,tissue,map,mae_mean,mae_std,rmse_mean,rmse_std,n"
-
-
-def _subject(tissue, mae, rmse):
-  return {(tissue, name): (mae, rmse) for name in MAP_NAMES}
 
 
 def _table(*rows):
@@ -35,35 +31,22 @@ def _first(rows):
   return next(rows.itertuples(index=False, name=None))
 
 
-def _cells(markdown, tissue, method):
-  for line in markdown.splitlines():
-    cells = [c.strip() for c in line.strip("|").split("|")]
-    if cells[:2] == [tissue, method]:
-      return cells[2:]
-  raise AssertionError(f"no line {tissue} {method}")
-
-
 def test_mean_and_sample_standard_deviation():
-  subjects = [_subject("wm", mae, 2 * mae) for mae in (1.0, 2.0, 6.0)]
+  subjects = [subject_errors("wm", mae, 2 * mae) for mae in (1.0, 2.0, 6.0)]
   row = summarise({"cohen": subjects}).iloc[1]
-  assert (row.method, row.tissue, row["map"], row.n) == (
-    "cohen",
-    "wm",
-    "t1_ms",
-    3,
-  )
-  assert (row.mae_mean, row.rmse_mean) == (3.0, 6.0)
-  assert row.mae_std == pytest.approx(math.sqrt(7))
-  assert row.rmse_std == pytest.approx(2 * math.sqrt(7))
+  assert [*row[:3], row.n] == ["cohen", "wm", "t1_ms", 3]
+  spread = math.sqrt(7)
+  numbers = [row.mae_mean, row.mae_std, row.rmse_mean, row.rmse_std]
+  assert numbers == pytest.approx([3.0, spread, 6.0, 2 * spread])
 
 
 def test_one_subject_has_no_spread():
-  rows = summarise({"cohen": [_subject("wm", 4.0, 5.0)]})
+  rows = summarise({"cohen": [subject_errors("wm", 4.0, 5.0)]})
   assert _first(rows)[3:] == (4.0, 0.0, 5.0, 0.0, 1)
 
 
 def test_empty_tissues_do_not_count():
-  full, empty = _subject("csf", 4.0, 5.0), _subject("csf", NAN, NAN)
+  full, empty = subject_errors("csf", 4.0, 5.0), subject_errors("csf", NAN, NAN)
   some, none = (
     _first(summarise({"cohen": s})) for s in ([empty, full], [empty, empty])
   )
@@ -73,7 +56,7 @@ def test_empty_tissues_do_not_count():
 
 
 def test_order_is_method_tissue_map():
-  subject = _subject("brain", 1.0, 1.0) | _subject("wm", 1.0, 1.0)
+  subject = subject_errors("brain", 1.0, 1.0) | subject_errors("wm", 1.0, 1.0)
   rows = summarise({"truth": [subject], "cohen": [subject]})
   assert [row[:3] for row in rows.itertuples(index=False, name=None)] == [
     (method, tissue, name)
@@ -163,7 +146,7 @@ def test_markdown_layout():
     ("WM", "truth"),  # first in the rows, but only a reference
     ("CSF", "cohen"),
   ]
-  assert _cells(text, "WM", "hoppe")[:3] == [
+  assert cells(text, "WM", "hoppe")[:3] == [
     "253.900 ± 0.500",
     "254.900 ± 0.250",
     "253.9 ± 0.5",
@@ -171,33 +154,26 @@ def test_markdown_layout():
   assert text.endswith("n = 6.\n")
 
 
-def test_best_mean_is_bold():
-  """Of each cell."""
+@pytest.mark.parametrize("reference", ["training_mean", "truth", "acquired"])
+def test_best_mean_is_bold(reference):
+  """Of each cell; rows of references do not compete, and come last."""
   first = [("a", "gm", m, 1.0, 0.5, 9.0, 0.5, 6) for m in MAP_NAMES]
   second = [("b", "gm", m, 2.0, 0.1, 8.0, 0.5, 6) for m in MAP_NAMES]
-  floor = [("truth", "gm", m, 0.1, 0.1, 0.1, 0.1, 6) for m in MAP_NAMES]
-  text = format_markdown(_table(*floor, *second, *first), title="t", note="")
-  assert _cells(text, "GM", "a")[2:4] == ["**1.0 ± 0.5**", "9.0 ± 0.5"]
-  assert _cells(text, "GM", "b")[2:4] == ["2.0 ± 0.1", "**8.0 ± 0.5**"]
-  assert "**" not in "".join(_cells(text, "GM", "truth"))
-
-
-@pytest.mark.parametrize("reference", ["training_mean", "truth", "acquired"])
-def test_reference_rows_do_not_compete(reference):
-  rows = _table(*_rows(reference, "wm", 0.1), *_rows("cohen", "wm", 5.0))
-  text = format_markdown(rows, title="t")
-  methods = [line.split("|")[2].strip() for line in text.splitlines()[4:6]]
-  assert methods == ["cohen", reference]
-  assert _cells(text, "WM", "cohen")[2] == "**5.0 ± 0.5**"
-  assert _cells(text, "WM", reference)[2] == "0.1 ± 0.5"
+  rows = _table(*_rows(reference, "gm", 0.1), *second, *first)
+  text = format_markdown(rows, title="t", note="")
+  methods = [line.split("|")[2].strip() for line in text.splitlines()[-5:-2]]
+  assert methods == ["b", "a", reference]
+  assert cells(text, "GM", "a")[2:4] == ["**1.0 ± 0.5**", "9.0 ± 0.5"]
+  assert cells(text, "GM", "b")[2:4] == ["2.0 ± 0.1", "**8.0 ± 0.5**"]
+  assert cells(text, "GM", reference)[2:4] == ["0.1 ± 0.5", "1.1 ± 0.2"]
 
 
 def test_cells_without_subjects_are_dashes():
   empty = [("a", "csf", m, NAN, NAN, NAN, NAN, 0) for m in MAP_NAMES]
   rows = _table(*empty, *_rows("b", "csf", 3.0, n=5))
   text = format_markdown(rows, title="t")
-  assert _cells(text, "CSF", "a") == ["–"] * 6
-  assert _cells(text, "CSF", "b")[2] == "**3.0 ± 0.5**"
+  assert cells(text, "CSF", "a") == ["–"] * 6
+  assert cells(text, "CSF", "b")[2] == "**3.0 ± 0.5**"
   assert text.endswith("n = 0–5.\n")
 
 

@@ -13,9 +13,8 @@ def test_ranges_are_half_open():
   masks = tissue_masks(t1_ms, thresholds_ms=THRESHOLDS)
   # A lesion is known by where it was put, not by its T1.
   assert tuple(masks) == tuple(t for t in TISSUES if t != "lesion")
-  assert np.flatnonzero(masks["wm"]).tolist() == [1, 2]
-  assert np.flatnonzero(masks["gm"]).tolist() == [3]
-  assert np.flatnonzero(masks["csf"]).tolist() == [5]
+  for tissue, places in {"wm": [1, 2], "gm": [3], "csf": [5]}.items():
+    assert np.flatnonzero(masks[tissue]).tolist() == places
   assert masks["brain"].all() and masks["brain"].shape == t1_ms.shape
 
 

@@ -1,72 +1,75 @@
 """Small networks with random weights, and scans of random signals."""
 
-import jax
-import jax.numpy as jnp
+import json
+import shutil
+
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
-from mrf_jax.dataset.patches import patch_shape
-from mrf_jax.dataset.subject import Subject
+from mrf_jax.inference.bundle import description_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
+from tests.dataset import examples
+from tests.networks.examples import random_variables
 
 N_FRAMES = 18
-# Network and its reach in voxels.
+ACQUISITION = Acquisition(tailored(N_FRAMES), window=1, stride=1)
 NETWORKS = {
-  "spatiotemporal": (Spatiotemporal(widths=(12, 8), branch_width=4), 2),
-  "spatiotemporal_plus": (
-    SpatiotemporalPlus(widths=(12, 8), depth=2, n_outputs=3),
-    2,
+  "spatiotemporal": Spatiotemporal(widths=(12, 8), branch_width=4),
+  "spatiotemporal_plus": SpatiotemporalPlus(
+    widths=(12, 8), depth=2, n_outputs=3
   ),
-  "one_slice": (
-    SpatiotemporalPlus(widths=(12, 8), depth=2, slices=1, n_outputs=3),
-    2,
+  "one_slice": SpatiotemporalPlus(
+    widths=(12, 8), depth=2, slices=1, n_outputs=3
   ),
-  "one_voxel_of_each_slice": (
-    SpatiotemporalPlus(widths=(12, 8), depth=0, n_outputs=3),
-    0,
+  "one_voxel_of_each_slice": SpatiotemporalPlus(
+    widths=(12, 8), depth=0, n_outputs=3
   ),
-  "cohen": (Cohen(widths=(16,)), 0),
+  "cohen": Cohen(widths=(16,)),
 }
 
 
 def make_subject(mask, seed=0):
-  signals = np.random.default_rng(seed).normal(size=(2, mask.sum(), N_FRAMES))
-  return Subject(
-    subject="test",
-    mask=mask,
-    signals=(signals[0] + 1j * signals[1]).astype(np.complex64),
-    affine=np.eye(4),
-    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
-    field_strength_t=1.5,
-    provenance="simulated",
-  )
+  return examples.make_subject(mask, ACQUISITION, seed)
 
 
-def make_model(network, reach):
-  patch = jnp.zeros((1, *patch_shape(reach, network.slices), 2 * N_FRAMES))
-  shapes = jax.eval_shape(
-    lambda: network.init(jax.random.key(0), patch, train=False)
-  )
-  rng = np.random.default_rng(0)
-  variables = jax.tree.map(
-    # Kernels of both signs; variances, which have one axis, are positive.
-    lambda leaf: rng.uniform(0.1 if leaf.ndim == 1 else -0.3, 0.3, leaf.shape),
-    shapes,
-  )
+def make_model(network):
   return Model(
     method="test",
     network=network,
-    reach=reach,
-    variables=jax.tree.map(np.float32, variables),
+    reach=network.reach,
+    variables=random_variables(network, n_channels=2 * N_FRAMES),
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per="frame",
-    acquisition=Acquisition(tailored(N_FRAMES), window=1, stride=1),
+    acquisition=ACQUISITION,
   )
+
+
+def volume_of(subject):
+  """Signals on the grid, [slice, y, x, window], zero outside the mask."""
+  volume = np.zeros((*subject.mask.shape, subject.n_windows), np.complex64)
+  volume[subject.mask] = subject.signals
+  return volume
+
+
+def change_description(bundle, **changes):
+  """Changes `model.json` as another program might write it."""
+  path = bundle / "model.json"
+  description = json.loads(path.read_text()) | changes
+  # Checksums show that a file was damaged, not who wrote it.
+  description["sha256"]["description"] = description_checksum(description)
+  path.write_text(json.dumps(description))
+
+
+def changed_bundle(bundle, folder, **changes):
+  """Copy of a bundle with another description; its folder."""
+  shutil.copytree(bundle, folder)
+  change_description(folder, **changes)
+  return folder
 
 
 def head(radius=15.0):

@@ -1,7 +1,6 @@
 """Model bundles: written, read, and refused where they are not sound."""
 
 import dataclasses
-import json
 import shutil
 
 import jax
@@ -9,35 +8,27 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.inference.bundle import (
-  description_checksum,
-  load_model,
-  save_model,
-)
+from mrf_jax.inference.bundle import load_model, save_model
 from mrf_jax.inference.model import reconstruct
-from mrf_jax.networks.spatiotemporal import Spatiotemporal
-from tests.inference.examples import head, make_model, make_subject
+from tests.inference.examples import (
+  NETWORKS,
+  change_description,
+  head,
+  make_model,
+  make_subject,
+)
 
 
 @pytest.fixture
 def model():
-  made = make_model(Spatiotemporal(widths=(8, 8), branch_width=4), reach=2)
-  return dataclasses.replace(made, method="spatiotemporal")
+  method = "spatiotemporal"
+  return dataclasses.replace(make_model(NETWORKS[method]), method=method)
 
 
 @pytest.fixture
 def bundle(tmp_path, model):
   save_model(model, tmp_path / "fold-0", config={"seed": 3})
   return tmp_path / "fold-0"
-
-
-def change(bundle, **changes):
-  """Changes `model.json` as another program might write it."""
-  path = bundle / "model.json"
-  description = json.loads(path.read_text()) | changes
-  # Checksums show that a file was damaged, not who wrote it.
-  description["sha256"]["description"] = description_checksum(description)
-  path.write_text(json.dumps(description))
 
 
 def test_a_bundle_comes_back_whole(bundle, model):
@@ -71,9 +62,9 @@ def test_a_bundle_comes_back_whole(bundle, model):
   ],
 )
 def test_descriptions_must_fit_the_variables(bundle, changes, words):
-  change(bundle)
+  change_description(bundle)
   load_model(bundle)
-  change(bundle, **changes)
+  change_description(bundle, **changes)
   with pytest.raises(UserError, match=f"damaged model bundle .*{words}"):
     load_model(bundle)
 
@@ -82,7 +73,7 @@ def test_small_arrays_make_no_deep_network(bundle):
   arrays = {f"params/spatial_{i}/bias": np.zeros(1) for i in range(1000)}
   np.savez(bundle / "variables/arrays.npz", **arrays)
   network = {"widths": [1, 1], "depth": 900}
-  change(
+  change_description(
     bundle,
     method="spatiotemporal_plus",
     network=network,
@@ -104,7 +95,7 @@ def test_variables_must_fit_their_file(bundle):
   """A small file cannot claim a large array."""
   huge = np.zeros((4096, 8192), np.float32)
   np.savez_compressed(bundle / "variables/arrays.npz", kernel=huge)
-  change(bundle, sha256={"files": {}})
+  change_description(bundle, sha256={"files": {}})
   with pytest.raises(UserError, match=r"it claims 134,217,856 bytes"):
     load_model(bundle)
 

@@ -1,6 +1,5 @@
 """An exported model, run without mrf_jax, gives the maps of its bundle."""
 
-import collections
 import dataclasses
 import pathlib
 import subprocess
@@ -15,21 +14,11 @@ from mrf_jax.inference.export import maps_of_volume
 from mrf_jax.inference.model import reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.stages.export import export_files
+from tests.inference.examples import volume_of
+from tests.stages.conftest import flags
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "docs/run_exported.py"
 METHODS = ("spatiotemporal", "spatiotemporal_plus", "cohen", "hoppe")
-
-
-def flags(**given):
-  """Values of all flags: None except for those that are given."""
-  return collections.defaultdict(lambda: None, given)
-
-
-def volume_of(subject):
-  """Signals on the grid, [slice, y, x, window], zero outside the mask."""
-  volume = np.zeros((*subject.mask.shape, subject.n_windows), np.complex64)
-  volume[subject.mask] = subject.signals
-  return volume
 
 
 def assert_close(values, expected):
@@ -38,11 +27,17 @@ def assert_close(values, expected):
   np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
-  bundle = smoke / f"models/{method}/fold-0"
-  file = tmp_path / "model.stablehlo"
-  export_files(flags(model=[str(bundle)], output=str(file)))
+@pytest.fixture(scope="module", params=METHODS)
+def exported(request, smoke, tmp_path_factory):
+  """Method, model, and the file that it is exported to."""
+  bundle = smoke / f"models/{request.param}/fold-0"
+  file = tmp_path_factory.mktemp("exported") / "model.stablehlo"
+  export_files(flags(model=str(bundle), output=str(file)))
+  return request.param, load_model(bundle), file
+
+
+def test_the_script_gives_the_same_maps(exported, smoke, tmp_path):
+  method, model, file = exported
   subject = load_subject(smoke / "data/subject-00.h5")
   volume = volume_of(subject)
   # Values outside the mask change nothing.
@@ -58,7 +53,7 @@ def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  maps, deviations = reconstruct_with_deviations(load_model(bundle), subject)
+  maps, deviations = reconstruct_with_deviations(model, subject)
   expected = {name: getattr(maps, name) for name in MAP_NAMES}
   if deviations is not None:
     expected |= {f"{name}_sd": getattr(deviations, name) for name in MAP_NAMES}
@@ -69,21 +64,16 @@ def test_the_script_gives_the_same_maps(method, smoke, tmp_path):
   assert (method == "spatiotemporal_plus") == ("pd_sd" in expected)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_one_file_fits_any_volume(method, smoke, tmp_path):
-  bundle, output = smoke / f"models/{method}/fold-0", tmp_path / "m.stablehlo"
-  file = export_files(flags(model=[str(bundle)], output=str(output)))
-  model = load_model(bundle)
-  exported = jax.export.deserialize(bytearray(file.read_bytes()))
-  assert {"cpu", "cuda", "tpu"} <= set(exported.platforms)
+def test_one_file_fits_any_volume(exported, smoke):
+  _, model, file = exported
+  function = jax.export.deserialize(bytearray(file.read_bytes()))
+  assert {"cpu", "cuda", "tpu"} <= set(function.platforms)
   subject = load_subject(smoke / "data/subject-01.h5")
   volume = volume_of(subject)
   for part in (np.s_[:1, :, :], np.s_[:, 3:30, 5:26], np.s_[:, :16, :32]):
     signals, mask = volume[part], subject.mask[part]
-    cut = type(subject)(
-      **{**vars(subject), "mask": mask, "signals": signals[mask]}
-    )
-    volumes, maps = exported.call(signals, mask), reconstruct(model, cut)
+    cut = dataclasses.replace(subject, mask=mask, signals=signals[mask])
+    volumes, maps = function.call(signals, mask), reconstruct(model, cut)
     for name in MAP_NAMES:
       assert_close(np.asarray(volumes[name])[mask], getattr(maps, name))
 
@@ -98,23 +88,20 @@ def test_every_normalisation_is_exported(per, smoke):
   assert_close(np.asarray(volumes["t1_ms"])[subject.mask], maps.t1_ms)
 
 
-def test_bad_flags_are_named(smoke, tmp_path):
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"model": None}, "--model is missing"),
+    ({"output": None}, "--output is missing"),
+    ({"model": ["a", "b"]}, "2 bundles; only reconstruct"),
+    ({"model": "no"}, "no model bundle"),
+    ({"output": "a.h5"}, "does not end in .stable"),
+    ({"output": "no/m.stablehlo"}, "cannot be"),
+  ],
+)
+def test_bad_flags_are_named(change, words, smoke, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   bundle = str(smoke / "models/cohen/fold-0")
-  out = str(tmp_path / "m.stablehlo")
-  for given, words in (
-    ({"output": out}, "--model is missing"),
-    ({"model": [bundle]}, "--output is missing"),
-    ({"model": [bundle, bundle], "output": out}, "2 bundles; only reconstruct"),
-    ({"model": [str(tmp_path)], "output": out}, "no model bundle"),
-    (
-      {"model": [bundle], "output": str(tmp_path / "a.h5")},
-      "does not end in .stable",
-    ),
-    (
-      {"model": [bundle], "output": str(tmp_path / "no/m.stablehlo")},
-      "cannot be",
-    ),
-  ):
-    with pytest.raises(UserError, match=words):
-      export_files(flags(**given))
-    assert not list(tmp_path.iterdir())
+  with pytest.raises(UserError, match=words):
+    export_files(flags(**{"model": bundle, "output": "m.stablehlo", **change}))
+  assert not list(tmp_path.iterdir())

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
+from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError
 from mrf_jax.inference.model import (
   reconstruct,
@@ -14,14 +16,20 @@ from mrf_jax.inference.model import (
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
-from tests.inference.examples import NETWORKS, head, make_model, make_subject
+from tests.inference.examples import (
+  N_FRAMES,
+  NETWORKS,
+  head,
+  make_model,
+  make_subject,
+)
 
 
 def dropout_model(rate=0.3, n_outputs=3):
   network = Spatiotemporal(
     widths=(12, 8), branch_width=4, dropout=rate, n_outputs=n_outputs
   )
-  return make_model(network, 2)
+  return make_model(network)
 
 
 def test_many_passes_equal_pairs():
@@ -47,7 +55,7 @@ def test_many_passes_equal_pairs():
 def test_the_seed_determines_the_passes():
   model, subject = dropout_model(), make_subject(head())
   first, same, other = (
-    reconstruct_with_deviations(model, subject, n_passes=3, seed=seed)
+    reconstruct_with_deviations(model, subject, n_passes=2, seed=seed)
     for seed in (1, 1, 2)
   )
   np.testing.assert_array_equal(first[0].stack(), same[0].stack())
@@ -66,7 +74,7 @@ def test_dropout_differs_between_voxels():
 
 @pytest.mark.parametrize("method", NETWORKS)
 def test_passes_without_dropout_change_nothing(method):
-  model, subject = make_model(*NETWORKS[method]), make_subject(head())
+  model, subject = make_model(NETWORKS[method]), make_subject(head())
   if model.has_dropout:
     model = dropout_model(rate=0.0)
   once, none = reconstruct_with_deviations(model, subject)
@@ -83,32 +91,23 @@ def test_predicted_and_pass_variance_add_up():
   # At this rate nothing is dropped.
   np.testing.assert_allclose(with_passes.stack(), predicted.stack(), rtol=1e-4)
   both = dropout_model(rate=0.3, n_outputs=6)
-  _, more = reconstruct_with_deviations(both, subject, n_passes=40)
+  _, more = reconstruct_with_deviations(both, subject, n_passes=2)
+  params = dict(both.variables["params"])
+  params["maps"] = jax.tree.map(lambda leaf: leaf[..., :3], params["maps"])
   alone = dataclasses.replace(
     both,
     network=both.network.clone(n_outputs=3),
-    variables=_first_maps(both.variables),
+    variables={**both.variables, "params": params},
   )
-  _, dropped = reconstruct_with_deviations(alone, subject, n_passes=40)
+  _, dropped = reconstruct_with_deviations(alone, subject, n_passes=2)
   assert np.mean(more.stack() > dropped.stack()) == 1
 
 
-def _first_maps(variables):
-  layer = {
-    name: leaf[..., :3] for name, leaf in variables["params"]["maps"].items()
-  }
-  return {**variables, "params": {**variables["params"], "maps": layer}}
-
-
 def test_ensemble_mean_and_deviation():
-  subject = make_subject(head())
-  network, reach = NETWORKS["cohen"]
+  subject, model = make_subject(head()), make_model(NETWORKS["cohen"])
   models = [
     dataclasses.replace(
-      make_model(network, reach),
-      map_range=dataclasses.replace(
-        make_model(network, reach).map_range, high=np.full(3, high)
-      ),
+      model, map_range=MapRange(np.zeros(3), np.full(3, high))
     )
     for high in (1.0, 2.0, 6.0)
   ]
@@ -122,12 +121,22 @@ def test_ensemble_mean_and_deviation():
   )
 
 
+def changed(acquisition, *, flip=0.0, n_frames=N_FRAMES, **change):
+  """An acquisition of other numbers."""
+  fields = dict(vars(acquisition.sequence))
+  for name in ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg"):
+    fields[name] = np.array(fields[name][:n_frames])
+  fields["flip_angles_deg"][5] += flip
+  windows = {name: change.pop(name, 1) for name in ("window", "stride")}
+  return Acquisition(make_sequence(**{**fields, **change}), **windows)
+
+
 @pytest.mark.parametrize(
   ("change", "words"),
   [
     ({"window": 2}, "window is 2, the model needs 1"),
     ({"stride": 2}, "stride is 2, the model needs 1"),
-    ({"flip": 9.0}, r"flip_angles_deg of frame 5 is .*, the model needs"),
+    ({"flip": 9.0}, "flip_angles_deg of frame 5 is .*, the model needs"),
     (
       {"inversion_time_ms": None},
       "inversion_time_ms of its sequence is none, the model needs",
@@ -142,21 +151,9 @@ def test_ensemble_mean_and_deviation():
 )
 def test_other_acquisitions_are_named(change, words):
   """The error has the scan's value and the one that the model needs."""
-  model, subject = make_model(*NETWORKS["cohen"]), make_subject(head())
-  fields = dict(vars(subject.sequence))
-  if "flip" in change:
-    fields["flip_angles_deg"] = np.array(fields["flip_angles_deg"])
-    fields["flip_angles_deg"][5] += change["flip"]
-  if "n_frames" in change:
-    for name in ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg"):
-      fields[name] = fields[name][: change["n_frames"]]
-  fields |= {name: v for name, v in change.items() if name in fields}
-  own = {name: v for name, v in change.items() if name in ("window", "stride")}
-  acquisition = Acquisition(make_sequence(**fields), **own)
+  model, subject = make_model(NETWORKS["cohen"]), make_subject(head())
+  acquisition = changed(subject.acquisition, **change)
   other = dataclasses.replace(subject, acquisition=acquisition)
-  for models, function in (
-    (model, reconstruct),
-    ([model], reconstruct_ensemble),
-  ):
+  for function, models in (reconstruct, model), (reconstruct_ensemble, [model]):
     with pytest.raises(UserError, match=words):
       function(models, other)

@@ -1,102 +1,83 @@
 """Inference on a whole scan equals the network on each voxel's patch."""
 
+import unittest.mock
+
 import jax
 import numpy as np
 import pytest
 
 from mrf_jax.dataset.normalise import normalise_signals
-from mrf_jax.dataset.patches import make_grid
 from mrf_jax.inference import network as inference_network
 from mrf_jax.inference.model import reconstruct
-from tests.inference.examples import NETWORKS, head, make_model, make_subject
+from tests.inference.examples import (
+  N_FRAMES,
+  NETWORKS,
+  head,
+  make_model,
+  make_subject,
+)
 
 
 def of_patches(model, subject, chosen):
-  """Outputs of the network for some voxels, each from its own patch."""
-  network, reach = model.network, model.reach
-  signals = normalise_signals(subject.signals, per="frame")
-  table = np.concatenate([np.zeros_like(signals[:1]), signals])
-  # As in training, where the grid has the slices of another head too.
-  grid = make_grid([subject.mask, subject.mask], padding=reach)
-  patches = grid.neighbours(
-    1 + chosen, before=reach, after=reach, slices=network.slices
+  """Outputs for some voxels, each from a patch that NumPy cuts."""
+  network = model.network
+  volume = np.zeros((*subject.mask.shape, 2 * N_FRAMES), np.float32)
+  volume[subject.mask] = normalise_signals(subject.signals, per="frame")
+  depth, reach = network.slices // 2, network.reach
+  sides = (depth, depth), (reach, reach), (reach, reach), (0, 0)
+  volume = np.pad(volume, sides)
+  height, size = 2 * depth + 1, 2 * reach + 1
+  patches = np.stack(
+    [
+      volume[z : z + height, y : y + size, x : x + size]
+      for z, y, x in np.argwhere(subject.mask)[chosen]
+    ]
   )
-  assert int(patches.max()) < len(table)
-  return network.apply(model.variables, table[patches], train=False)[:, 0, 0]
+  if network.slices == 1:
+    patches = patches[:, 0]
+  return network.apply(model.variables, patches, train=False)[:, 0, 0]
 
 
 @pytest.mark.parametrize("method", NETWORKS)
-def test_maps_equal_patch_by_patch(method):
-  model, subject = make_model(*NETWORKS[method]), make_subject(head())
+def test_maps_equal_patch_by_patch(method, monkeypatch):
+  """With one call of a compiled function."""
+  model, subject = make_model(NETWORKS[method]), make_subject(head())
   chosen = np.arange(0, subject.n_voxels, 7)
   expected = of_patches(model, subject, chosen)
+  by_voxel = unittest.mock.Mock(wraps=inference_network._by_voxel)
+  by_tile = unittest.mock.Mock(wraps=inference_network._by_tile)
+  monkeypatch.setattr(inference_network, "_by_voxel", by_voxel)
+  monkeypatch.setattr(inference_network, "_by_tile", by_tile)
   maps = reconstruct(model, subject).stack()[chosen]
   np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_maps_equal_padded_patches():
-  """Patches that NumPy cuts from the padded volume give the same maps."""
-  model, subject = make_model(*NETWORKS["spatiotemporal"]), make_subject(head())
-  signals = normalise_signals(subject.signals, per="frame")
-  volume = np.zeros((*subject.mask.shape, signals.shape[1]), np.float32)
-  volume[subject.mask] = signals
-  volume = np.pad(volume, ((0, 0), (2, 2), (2, 2), (0, 0)))
-  patches = np.stack(
-    [volume[z, y : y + 5, x : x + 5] for z, y, x in np.argwhere(subject.mask)]
-  )
-  expected = model.network.apply(model.variables, patches, train=False)
-  maps = reconstruct(model, subject).stack()
-  np.testing.assert_allclose(maps, expected[:, 0, 0], rtol=1e-4, atol=1e-4)
+  assert by_voxel.call_count + by_tile.call_count == 1
 
 
 @pytest.mark.parametrize("method", NETWORKS)
-def test_blocks_do_not_change_the_maps(monkeypatch, method):
-  model, subject = make_model(*NETWORKS[method]), make_subject(head())
-  whole = reconstruct(model, subject).stack()
-  monkeypatch.setattr(inference_network, "_BLOCK", 64)
-  blocks = reconstruct(model, subject).stack()
-  assert np.ptp(whole, axis=0).min() > 0
-  np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", NETWORKS)
-def test_similar_heads_share_one_program(monkeypatch, caplog, method):
-  monkeypatch.setattr(inference_network, "_BLOCK", 64)
-  network, reach = NETWORKS[method]
-  # With six outputs, so that no other test has compiled it.
-  model = make_model(network.clone(n_outputs=6), reach)
-
-  def programs(subject):
-    caplog.clear()
-    with jax.log_compiles():
-      reconstruct(model, subject)
-    messages = [record.getMessage() for record in caplog.records]
-    return [text for text in messages if "Finished XLA compilation" in text]
-
+def test_blocks_share_one_program(monkeypatch, caplog, method):
+  """Blocks of voxels do not change the maps, and similar heads share them."""
+  model = make_model(NETWORKS[method])
   first, other = make_subject(head()), make_subject(head(radius=14.8), seed=1)
   assert first.n_voxels // 64 != other.n_voxels // 64
-  assert len(programs(first)) == 1
-  assert not programs(other)
+  whole = reconstruct(model, first).stack()
+  assert np.ptp(whole, axis=0).min() > 0
+  monkeypatch.setattr(inference_network, "_BLOCK", 64)
 
+  def maps_and_programs(subject):
+    caplog.clear()
+    with jax.log_compiles():
+      maps = reconstruct(model, subject).stack()
+    return maps, caplog.text.count("Finished XLA compilation")
 
-@pytest.mark.parametrize("method", NETWORKS)
-def test_a_scan_is_one_call(monkeypatch, method):
-  calls = []
-  for name in ("_by_voxel", "_by_tile"):
-    function = getattr(inference_network, name)
-
-    def call(*arguments, function=function):
-      calls.append(function)
-      return function(*arguments)
-
-    monkeypatch.setattr(inference_network, name, call)
-  reconstruct(make_model(*NETWORKS[method]), make_subject(head()))
-  assert len(calls) == 1
+  blocks, n_programs = maps_and_programs(first)
+  np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-5)
+  assert n_programs == 1
+  assert maps_and_programs(other)[1] == 0
 
 
 @pytest.mark.parametrize("method", NETWORKS)
 def test_many_voxels_equal_an_eager_network(method):
-  model = make_model(*NETWORKS[method])
+  model = make_model(NETWORKS[method])
   subject = make_subject(np.ones((3, 110, 110), bool))
   assert subject.n_voxels > 32768
   with jax.disable_jit():

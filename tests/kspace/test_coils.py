@@ -11,12 +11,9 @@ from mrf_jax.kspace.gridding import (
 )
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.simulation.fields import coil_sensitivities
+from tests.laws import complex_noise
 
 MATRIX = 32
-
-
-def noise(rng, *shape):
-  return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype("c8")
 
 
 def coils(n_coils=4):
@@ -29,13 +26,13 @@ def coils(n_coils=4):
 
 
 def test_sensitivities_of_known_coils():
-  rng = np.random.default_rng(0)
   sensitivities = coils()
   axis = np.arange(MATRIX) - MATRIX // 2
   disc = np.hypot(axis, axis[:, None]) < 13
-  objects = disc * (1 + 0.3 * rng.random((6, MATRIX, MATRIX)))
+  shades = np.random.default_rng(0).random((6, MATRIX, MATRIX))
+  objects = (disc * (1 + 0.3 * shades)).astype(np.float32)
   images = objects[:, None] * sensitivities
-  images = images.astype("c8") + 0.01 * noise(rng, 6, 4, MATRIX, MATRIX)
+  images += 0.01 * complex_noise(6, 4, MATRIX, MATRIX)
   estimate = estimate_sensitivities(images)
   np.testing.assert_allclose(np.linalg.norm(estimate, axis=0), 1, rtol=1e-5)
   inside = np.hypot(axis, axis[:, None]) < 12
@@ -62,7 +59,7 @@ def test_combined_windows_combine_window_images(together, monkeypatch):
     matrix=MATRIX, n_arms=6, samples_per_arm=96, density_power=1.25
   ).trajectory
   trajectory = arms[np.arange(20) % 6]
-  samples = noise(rng, 20, 4, 96)
+  samples = complex_noise(20, 4, 96)
   phases = rng.uniform(0, 360, 20)
   options = {"window": 6, "stride": 2, "phases_deg": phases}
   sensitivities = coils()

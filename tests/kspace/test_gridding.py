@@ -9,7 +9,7 @@ from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import window_images
 from mrf_jax.kspace.nufft import nufft
 from mrf_jax.kspace.spiral import make_spiral
-from tests.laws import check_adjoint, check_linear
+from tests.laws import check_adjoint, check_linear, complex_noise
 
 MATRIX = 48
 WINDOW = 72
@@ -44,16 +44,16 @@ def disc_k_space(trajectory):
   return values.astype(np.complex64)[:, None]
 
 
-def distance():
-  """Distance from the centre of the disc, [y, x], voxels."""
-  axis = np.arange(MATRIX) - MATRIX // 2
-  return np.hypot(axis - X, axis[:, None] - Y)
+AXIS = np.arange(MATRIX) - MATRIX // 2
+# Distance from the centre of the disc, [y, x], voxels.
+DISTANCE = np.hypot(AXIS - X, AXIS[:, None] - Y)
 
 
-def noise(*shape):
-  rng = np.random.default_rng(0)
-  values = rng.normal(size=shape) + 1j * rng.normal(size=shape)
-  return values.astype(np.complex64)
+def operator_of(trajectory):
+  """The forward transform of all frames, images [1, 1, x, y] to samples."""
+  return nufft(
+    trajectory.reshape(-1, 2), MATRIX, n_coils=1, n_batches=1, n_threads=1
+  ).op
 
 
 @pytest.mark.parametrize("make", [radial, spiral])
@@ -64,21 +64,19 @@ def test_disc_keeps_its_position(make):
   assert images.shape == (len(samples) - WINDOW + 1, 1, MATRIX, MATRIX)
   assert images.dtype == np.complex64
   for image in images[[0, -1], 0]:
-    inner, outer = distance() < RADIUS - 1.5, distance() > RADIUS + 1.5
+    inner, outer = DISTANCE < RADIUS - 1.5, DISTANCE > RADIUS + 1.5
     assert image[inner].mean() == pytest.approx(1, abs=0.03)
     assert image[inner].std() < 0.06
     assert image[outer].std() < 0.03
     magnitude = np.where(np.abs(image) > 0.5, np.abs(image), 0)
-    axis = np.arange(MATRIX) - MATRIX // 2
     total = magnitude.sum()
-    assert magnitude.sum(0) @ axis / total == pytest.approx(X, abs=0.2)
-    assert magnitude.sum(1) @ axis / total == pytest.approx(Y, abs=0.2)
+    assert magnitude.sum(0) @ AXIS / total == pytest.approx(X, abs=0.2)
+    assert magnitude.sum(1) @ AXIS / total == pytest.approx(Y, abs=0.2)
 
 
-def test_windows_are_means_of_frames():
-  """Coil by coil."""
+def test_windows_are_means_by_coil():
   trajectory = radial(12)
-  samples = noise(12, 3, trajectory.shape[1])
+  samples = complex_noise(12, 3, trajectory.shape[1])
   options = {
     "matrix": MATRIX,
     "weights": density_weights(trajectory, matrix=48),
@@ -97,21 +95,19 @@ def test_gridding_is_the_adjoint():
   # All frames in one window.
   trajectory = radial(20)
   weights = density_weights(trajectory, matrix=MATRIX)
-  operator = nufft(
-    trajectory.reshape(-1, 2), MATRIX, n_coils=1, n_batches=1, n_threads=1
-  )
+  forward = operator_of(trajectory)
+
+  def weighted(image):
+    samples = forward(np.ascontiguousarray(image.swapaxes(2, 3)))
+    return weights[:, None] * samples.reshape(20, 1, -1)
+
   check_adjoint(
-    lambda image: (
-      weights.reshape(20, 1, -1)
-      * operator.op(np.ascontiguousarray(image.swapaxes(2, 3))).reshape(
-        20, 1, -1
-      )
-    ),
+    weighted,
     lambda samples: window_images(
       samples, trajectory, matrix=MATRIX, window=20
     ),
-    noise(1, 1, MATRIX, MATRIX),
-    noise(20, 1, trajectory.shape[1]),
+    complex_noise(1, 1, MATRIX, MATRIX),
+    complex_noise(20, 1, trajectory.shape[1]),
   )
 
 
@@ -121,8 +117,8 @@ def test_gridding_is_linear():
     lambda samples: window_images(
       samples, trajectory, matrix=MATRIX, window=4
     ).reshape(-1, 1),
-    noise(8, 2, trajectory.shape[1]),
-    noise(8, 2, trajectory.shape[1])[::-1],
+    complex_noise(8, 2, trajectory.shape[1]),
+    complex_noise(8, 2, trajectory.shape[1])[::-1],
   )
 
 
@@ -142,13 +138,10 @@ def test_phase_of_pulses_is_removed():
 
 
 def test_weights_reproduce_a_smooth_image():
-  axis = np.arange(MATRIX) - MATRIX // 2
-  blob = np.exp(-((axis[:, None] - 5) ** 2 + (axis + 3) ** 2) / (2 * 36))
+  blob = np.exp(-((AXIS[:, None] - 5) ** 2 + (AXIS + 3) ** 2) / (2 * 36))
   for trajectory in (radial(), spiral()):
-    operator = nufft(
-      trajectory.reshape(-1, 2), MATRIX, n_coils=1, n_batches=1, n_threads=1
-    )
-    k_space = operator.op(blob.T.astype(np.complex64)[None, None].copy())
+    forward = operator_of(trajectory)
+    k_space = forward(blob.T.astype(np.complex64)[None, None].copy())
     samples = k_space.reshape(len(trajectory), 1, -1)
     back = window_images(samples, trajectory, matrix=MATRIX, window=96)[0, 0]
     error = np.linalg.norm(back - blob) / np.linalg.norm(blob)
@@ -167,51 +160,49 @@ def test_weights_of_spokes_are_the_ramp():
   np.testing.assert_allclose(weights[part], ramp[part], rtol=0.05)
 
 
-def test_frames_near_the_kspace_centre():
-  """They keep their scale."""
+def test_frames_near_centre_keep_scale():
   # mri-nufft alone would stretch such frames to the whole band.
   trajectory = radial(16)
   trajectory[3] *= 0.1
-  samples = noise(16, 1, trajectory.shape[1])
+  samples = complex_noise(16, 1, trajectory.shape[1])
   weights = np.ones(samples[:, 0].shape, np.float32)
   images = window_images(
     samples, trajectory, matrix=MATRIX, window=1, weights=weights
   )
-  axis = np.arange(MATRIX) - MATRIX // 2
-  grid = np.stack(np.meshgrid(axis, axis, indexing="xy"))  # [x or y, y, x]
+  grid = np.stack(np.meshgrid(AXIS, AXIS, indexing="xy"))  # [x or y, y, x]
   waves = np.exp(2j * np.pi * np.tensordot(trajectory[3], grid, 1))
   expected = np.tensordot(samples[3, 0], waves, 1) * 16 / (2 * MATRIX)
   scale = np.abs(expected).max()
   np.testing.assert_allclose(images[3, 0], expected, atol=1e-3 * scale)
 
 
+VALUES = {
+  "samples": complex_noise(12, 1, 96),
+  "trajectory": radial(12),
+  "phases_deg": np.zeros(12),
+  "weights": np.ones((12, 96), np.float32),
+}
+
+
+def refused(message, **changes):
+  with pytest.raises(UserError, match=message):
+    window_images(**{**VALUES, "window": 5, **changes}, matrix=MATRIX)
+
+
 @pytest.mark.parametrize(
   ("window", "stride"), [(0, 1), (-1, 1), (13, 1), (5, 0)]
 )
 def test_window_must_fit_the_frames(window, stride):
-  trajectory = radial(12)
-  samples = noise(12, 1, trajectory.shape[1])
   message = f"^window {window} and stride {stride} do not fit 12 frames$"
-  with pytest.raises(UserError, match=message):
-    window_images(
-      samples, trajectory, matrix=MATRIX, window=window, stride=stride
-    )
+  refused(message, window=window, stride=stride)
 
 
-@pytest.mark.parametrize(
-  "name", ["samples", "trajectory", "phases_deg", "weights"]
-)
+@pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_must_be_finite(name, bad):
-  values = {
-    "samples": noise(12, 1, 96),
-    "trajectory": radial(12),
-    "phases_deg": np.zeros(12),
-    "weights": np.ones((12, 96), np.float32),
-  }
-  values[name][3] = bad
-  with pytest.raises(UserError, match=f"^{name}: [0-9]+ values are NaN"):
-    window_images(**values, matrix=MATRIX, window=5)
+  values = VALUES[name].copy()
+  values[3] = bad
+  refused(f"^{name}: [0-9]+ values are NaN", **{name: values})
 
 
 @pytest.mark.parametrize(
@@ -227,17 +218,13 @@ def test_values_must_be_finite(name, bad):
 )
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_shapes_must_fit(name, shape):
-  values = {"samples": noise(12, 1, 96), "trajectory": radial(12)}
-  values[name] = np.full(shape, 0.5)
-  with pytest.raises(UserError, match=f"^{name} ha(s|ve) shape"):
-    window_images(**values, matrix=MATRIX, window=5)
+  refused(f"^{name} ha(s|ve) shape", **{name: np.full(shape, 0.5)})
 
 
 @pytest.mark.parametrize("factor", [0.01, 2 * np.pi, MATRIX])
 def test_trajectory_in_other_units(factor):
-  trajectory = (radial(12) * factor).astype(np.float32)
-  with pytest.raises(UserError, match=r"the edge of the band is 0\.5 cycles"):
-    window_images(noise(12, 1, 96), trajectory, matrix=MATRIX, window=5)
+  trajectory = np.float32(factor) * VALUES["trajectory"]
+  refused(r"the edge of the band is 0\.5 cycles", trajectory=trajectory)
 
 
 def test_image_of_one_voxel():

@@ -8,7 +8,7 @@ import pytest
 from mrf_jax.errors import UserError
 from mrf_jax.matching import atlas as atlas_module
 from mrf_jax.matching.atlas import AtlasScan, match_atlas
-from tests.laws import check_blocks, check_scale_and_phase
+from tests.laws import check_blocks, check_scale_and_phase, complex_noise
 
 SHAPE = (3, 9, 10)
 OPTIONS = dict(window=(5, 3, 3), patch=(3, 3, 3), n_neighbours=3)
@@ -21,12 +21,16 @@ ONE_NAN[0, 1, 2, 3] = np.nan
 def scan(seed, n_channels=7, shape=SHAPE):
   rng = np.random.default_rng(seed)
   mask = rng.random(shape) < 0.7
-  parts = rng.normal(size=(2, n_channels, *shape))
   return AtlasScan(
-    signals=((parts[0] + 1j * parts[1]) * mask).astype(np.complex64),
+    signals=complex_noise(n_channels, *shape, seed=seed) * mask,
     maps=(rng.random((3, *shape)) * mask).astype(np.float32),
     mask=mask,
   )
+
+
+def matched(query, atlas, **changes):
+  """Maps of a query by `OPTIONS`, [map, slice, y, x]."""
+  return match_atlas(query.signals, query.mask, atlas, **OPTIONS | changes)
 
 
 def patches(volume, size):
@@ -86,20 +90,14 @@ def by_direct_gather(query, atlas, *, window, patch, n_neighbours, alpha=0.5):
 @pytest.mark.parametrize("n_channels", [4, 7])
 def test_box_sums_equal_direct_gather(n_channels):
   query, *atlas = (scan(seed, n_channels) for seed in range(4))
-  estimate = match_atlas(query.signals, query.mask, atlas, **OPTIONS)
+  estimate = matched(query, atlas)
   expected = by_direct_gather(query, atlas, **OPTIONS)
   np.testing.assert_allclose(estimate, expected, atol=1e-5)
 
 
-def test_scan_in_its_own_atlas():
-  """It gets its own maps."""
+def test_scan_gets_its_own_maps():
   query = scan(0)
-  estimate = match_atlas(
-    query.signals,
-    query.mask,
-    [scan(1), query],
-    **OPTIONS | {"n_neighbours": 1},
-  )
+  estimate = matched(query, [scan(1), query], n_neighbours=1)
   np.testing.assert_allclose(estimate, query.maps, atol=1e-6)
 
 
@@ -121,9 +119,7 @@ def test_window_has_its_size(step, inside):
   moved = AtlasScan(
     *(np.roll(a, step, -1) for a in (query.signals, query.maps, query.mask))
   )
-  estimate = match_atlas(
-    query.signals, query.mask, [moved], **OPTIONS | {"n_neighbours": 1}
-  )
+  estimate = matched(query, [moved], n_neighbours=1)
   # Away from the edge that `roll` wraps around.
   inner = query.mask.copy()
   inner[..., -step - 1 :] = inner[..., :1] = False
@@ -131,28 +127,20 @@ def test_window_has_its_size(step, inside):
   assert (same.mean() > 0.99) == inside
 
 
-def test_maps_without_weight():
-  """One iteration is enough."""
+def test_one_iteration_without_map_weight():
   query, atlas = scan(0), [scan(1)]
-  single = match_atlas(
-    query.signals, query.mask, atlas, n_iterations=1, **OPTIONS
-  )
-  double = match_atlas(query.signals, query.mask, atlas, alpha=0.0, **OPTIONS)
+  single = matched(query, atlas, n_iterations=1)
+  double = matched(query, atlas, alpha=0.0)
   np.testing.assert_allclose(single, double, atol=1e-6)
 
 
-def test_voxel_without_candidates():
-  """It gets the mean of the atlas."""
+def test_voxel_without_candidates_gets_mean():
   query, other = scan(0), scan(1)
   mask = other.mask.copy()
   mask[..., 4:] = False
   maps = np.where(mask, other.maps, 0)
-  estimate = match_atlas(
-    query.signals,
-    query.mask,
-    [AtlasScan(np.where(mask, other.signals, 0), maps, mask)],
-    **OPTIONS,
-  )
+  cut = AtlasScan(np.where(mask, other.signals, 0), maps, mask)
+  estimate = matched(query, [cut])
   far = query.mask.copy()
   far[..., :6] = False
   mean = maps[:, mask].mean(1)
@@ -172,63 +160,49 @@ def test_voxel_without_candidates():
   ],
 )
 def test_options_that_are_not_valid(change, message):
-  query = scan(0)
   with pytest.raises(UserError, match=message):
-    match_atlas(query.signals, query.mask, [scan(1)], **OPTIONS | change)
+    matched(scan(0), [scan(1)], **change)
 
 
 def test_query_must_fit_the_atlas():
   query, other = scan(0), scan(1)
   with pytest.raises(UserError, match="no scans"):
-    match_atlas(query.signals, query.mask, [])
+    matched(query, [])
+  empty = dataclasses.replace(other, mask=np.zeros(SHAPE, bool))
+  with pytest.raises(UserError, match="no masked voxels"):
+    matched(query, [empty])
   with pytest.raises(UserError, match=r"signals of .* scan 0 has shape"):
-    match_atlas(query.signals[:3], query.mask, [other])
+    matched(scan(0, n_channels=3), [other])
 
 
 def test_tiles_change_nothing(monkeypatch):
   query, *others = (scan(seed) for seed in range(3))
   check_blocks(
-    lambda: match_atlas(query.signals, query.mask, others, **OPTIONS),
+    lambda: matched(query, others),
     monkeypatch,
     [(atlas_module, "_TILE", (2, 4, 3))],
   )
 
 
-def test_values_outside_the_masks():
-  """They change nothing."""
-  query, other = scan(0), scan(1)
-  clean = match_atlas(query.signals, query.mask, [other], **OPTIONS)
-  dirty = match_atlas(
-    query.signals + ~query.mask,
-    query.mask,
-    [
-      AtlasScan(
-        other.signals + ~other.mask,
-        other.maps + ~other.mask,
-        other.mask,
-      )
-    ],
-    **OPTIONS,
-  )
-  np.testing.assert_allclose(dirty, clean, atol=1e-5)
+def test_values_outside_masks_change_nothing():
+  clean = scan(0), scan(1)
+  dirty = [
+    AtlasScan(s.signals + ~s.mask, s.maps + ~s.mask, s.mask) for s in clean
+  ]
+  estimates = [matched(query, [other]) for query, other in (clean, dirty)]
+  np.testing.assert_allclose(*estimates, atol=1e-5)
 
 
 def test_first_of_equal_scores():
   query = scan(0)
   other = AtlasScan(query.signals, 1 - query.maps, query.mask)
   for first, second in ((query, other), (other, query)):
-    estimate = match_atlas(
-      query.signals,
-      query.mask,
-      [first, second],
-      **OPTIONS | {"n_neighbours": 1, "n_iterations": 1},
-    )
+    estimate = matched(query, [first, second], n_neighbours=1, n_iterations=1)
     expected = np.where(query.mask, first.maps, 0)
     np.testing.assert_allclose(estimate, expected, atol=1e-6)
 
 
-def test_candidates_without_signal():
-  """They have equal weights."""
+def test_candidates_without_signal_weigh_equally():
   mask = np.ones(SHAPE, bool)
   maps = scan(0).maps
   dark = AtlasScan(np.zeros((2, *SHAPE), np.complex64), maps, mask)
@@ -268,11 +242,4 @@ def test_scans_must_fit_the_query(change, message):
   query = scan(0)
   other = dataclasses.replace(query, **change)
   with pytest.raises(UserError, match=message):
-    match_atlas(query.signals, query.mask, [query, other], **OPTIONS)
-
-
-def test_atlas_without_voxels():
-  query = scan(0)
-  empty = dataclasses.replace(query, mask=np.zeros(SHAPE, bool))
-  with pytest.raises(UserError, match="no masked voxels"):
-    match_atlas(query.signals, query.mask, [empty], **OPTIONS)
+    matched(query, [query, other])

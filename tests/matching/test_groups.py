@@ -13,8 +13,8 @@ from mrf_jax.matching.groups import (
   match_groups,
 )
 from mrf_jax.sequence.schedules import tailored
-from mrf_jax.sequence.sequence import make_sequence
 from tests.laws import check_scale_and_phase
+from tests.matching.examples import complex_dictionary, noisy_signals
 
 AXES = np.geomspace(300, 5000, 40), np.geomspace(20, 2000, 40)
 
@@ -22,15 +22,6 @@ AXES = np.geomspace(300, 5000, 40), np.geomspace(20, 2000, 40)
 @pytest.fixture(scope="module")
 def full():
   return build_dictionary(tailored(96), *AXES, window=48)
-
-
-def signals_of(dictionary, n=3000, noise=0.02, seed=0):
-  rng = np.random.default_rng(seed)
-  atoms = np.asarray(dictionary.atoms)[rng.integers(0, dictionary.n_atoms, n)]
-  parts = rng.normal(size=(2, *atoms.shape)) * noise
-  phase = np.exp(2j * np.pi * rng.random((n, 1)))
-  signals = (atoms + parts[0] + 1j * parts[1]) * phase
-  return (signals * rng.uniform(0.1, 9, (n, 1))).astype(np.complex64)
 
 
 def assert_nothing_missed(dictionary, signals, **options):
@@ -45,12 +36,12 @@ def assert_nothing_missed(dictionary, signals, **options):
 @pytest.mark.parametrize("size", [1, 3, 64, 5000])
 @pytest.mark.parametrize("noise", [0.0, 0.02, 1.0])
 def test_no_better_atom_is_missed(full, size, noise):
-  signals = signals_of(full, n=500, noise=noise)
+  signals = noisy_signals(full, n=500, noise=noise)
   assert_nothing_missed(compress(full, rank=8), signals, size=size)
 
 
 def test_most_groups_are_skipped(full):
-  signals = signals_of(full, noise=0.002)
+  signals = noisy_signals(full, noise=0.002)
   searched = assert_nothing_missed(compress(full, rank=8), signals, size=16)
   assert searched < 0.2
 
@@ -58,17 +49,12 @@ def test_most_groups_are_skipped(full):
 def test_all_frames_and_odd_sizes(full, monkeypatch):
   monkeypatch.setattr(grouping, "_VOXEL_BLOCK", 100)
   monkeypatch.setattr(grouping, "_TASKS", 7)
-  assert_nothing_missed(full, signals_of(full, n=333), size=50)
+  assert_nothing_missed(full, noisy_signals(full, n=333), size=50)
 
 
 def test_complex_atoms():
-  rng = np.random.default_rng(0)
-  sequence = make_sequence(
-    rng.uniform(10, 60, 40), 12.0, 2.0, rng.uniform(0, 360, 40), 20.0
-  )
-  full = build_dictionary(sequence, AXES[0][::3], AXES[1][::3])
-  assert np.iscomplexobj(full.atoms)
-  signals = signals_of(full, n=300)
+  full = complex_dictionary()
+  signals = noisy_signals(full, n=300)
   assert_nothing_missed(full, signals, size=20)
   assert_nothing_missed(compress(full, rank=15), signals, size=20)
 
@@ -90,27 +76,21 @@ def test_groups_ignore_scale_and_phase(full):
   groups = group_atoms(compress(full, rank=8))
   check_scale_and_phase(
     lambda signals: match_groups(groups, signals).stack(),
-    signals_of(full, n=100),
+    noisy_signals(full, n=100),
   )
 
 
 def test_maps_are_those_of_match(full):
   short = compress(full, rank=8)
-  signals = signals_of(full, n=200)
+  signals = noisy_signals(full, n=200)
   signals[7] = 0
   maps = match(short, signals)
   grouped = match_groups(group_atoms(short), signals)
   # Of two atoms that match equally well either may be chosen.
-  norms = np.asarray(short.norms).tolist()
-  pairs = zip(short.t1_ms.tolist(), short.t2_ms.tolist(), strict=True)
-  norm_of = dict(zip(pairs, norms, strict=True))
+  atoms = np.stack([short.t1_ms, short.t2_ms], 1).tolist()
+  norms = dict(zip(map(tuple, atoms), np.asarray(short.norms), strict=True))
   scores = [
-    [
-      pd * norm_of[t1, t2]
-      for pd, t1, t2 in zip(
-        m.pd, m.t1_ms.tolist(), m.t2_ms.tolist(), strict=True
-      )
-    ]
+    [pd * norms[t1, t2] for pd, t1, t2 in m.stack().tolist()]
     for m in (maps, grouped)
   ]
   np.testing.assert_allclose(*scores, rtol=1e-4)

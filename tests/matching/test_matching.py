@@ -14,11 +14,11 @@ from mrf_jax.matching.dictionary import (
 from mrf_jax.matching.dot_product import best_atoms, match
 from mrf_jax.runtime.memory import PeakMemory
 from mrf_jax.sequence.schedules import tailored
-from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from tests.laws import check_scale_and_phase
+from tests.laws import check_scale_and_phase, complex_noise
+from tests.matching.examples import complex_dictionary, noisy_signals
 
 SEQUENCE = tailored(96)
 AXES = {
@@ -32,17 +32,6 @@ def dictionary():
   return build_dictionary(SEQUENCE, **AXES, window=48)
 
 
-def noisy(dictionary, n=3000, seed=0):
-  rng = np.random.default_rng(seed)
-  atoms = np.asarray(dictionary.atoms)[rng.integers(0, dictionary.n_atoms, n)]
-  noise = rng.normal(size=(2, *atoms.shape)) * 0.02
-  phase = np.exp(2j * np.pi * rng.random((n, 1)))
-  signals = (
-    (atoms + noise[0] + 1j * noise[1]) * phase * rng.uniform(1, 9, (n, 1))
-  )
-  return signals.astype(np.complex64)
-
-
 def in_float64(dictionary, signals):
   """Best atom and score in float64, and whether float32 can tell it apart."""
   atoms = np.asarray(dictionary.atoms).astype(np.complex128)
@@ -53,47 +42,45 @@ def in_float64(dictionary, signals):
   return scores.argmax(1), first, clear
 
 
-def test_same_atoms_as_in_float64(dictionary):
-  signals = noisy(dictionary, n=10_000)
-  best, score = best_atoms(dictionary, signals)
+def assert_best(dictionary, signals, **options):
+  """Best atoms and their scores are those in float64."""
+  best, score = best_atoms(dictionary, signals, **options)
   expected, exact, clear = in_float64(dictionary, signals)
   np.testing.assert_allclose(score, exact, rtol=1e-5)
   np.testing.assert_array_equal(best[clear], expected[clear])
+  return best
+
+
+def test_same_atoms_as_in_float64(dictionary):
+  assert_best(dictionary, noisy_signals(dictionary, n=10_000))
 
 
 @pytest.mark.parametrize(
-  ("voxel_block", "atom_block"), [(1, 7), (64, 100), (5000, 5000), (777, 1)]
+  "options",
+  [
+    {"voxel_block": 1, "atom_block": 7},
+    {"voxel_block": 64, "atom_block": 100},
+    {"voxel_block": 5000, "atom_block": 5000},
+    {"voxel_block": 777, "atom_block": 1},
+    {"chunk_bytes": 1},
+    {"chunk_bytes": 50_000},
+  ],
 )
-def test_blocks_change_nothing(dictionary, voxel_block, atom_block):
-  signals = noisy(dictionary, n=200)
-  expected, exact, clear = in_float64(dictionary, signals)
-  best, score = best_atoms(
-    dictionary, signals, voxel_block=voxel_block, atom_block=atom_block
-  )
-  np.testing.assert_allclose(score, exact, rtol=1e-5)
-  np.testing.assert_array_equal(best[clear], expected[clear])
+def test_blocks_and_chunks_change_nothing(dictionary, options):
+  assert_best(dictionary, noisy_signals(dictionary, n=100), **options)
 
 
 def test_scale_and_phase_change_pd_only(dictionary):
   check_scale_and_phase(
     lambda signals: match(dictionary, signals).stack(),
-    noisy(dictionary, n=100),
+    noisy_signals(dictionary, n=100),
   )
 
 
 def test_complex_dictionary():
-  rng = np.random.default_rng(0)
-  sequence = make_sequence(
-    rng.uniform(10, 60, 40), 12.0, 2.0, rng.uniform(0, 360, 40), 20.0
-  )
-  dictionary = build_dictionary(
-    sequence, np.geomspace(300, 4000, 12), np.geomspace(30, 300, 9)
-  )
-  assert np.iscomplexobj(dictionary.atoms)
-  signals = noisy(dictionary, n=300)
-  best, _ = best_atoms(dictionary, signals)
-  expected, _, clear = in_float64(dictionary, signals)
-  np.testing.assert_array_equal(best[clear], expected[clear])
+  dictionary = complex_dictionary()
+  signals = noisy_signals(dictionary, n=300)
+  best = assert_best(dictionary, signals)
   short = compress(dictionary, rank=20)
   agreed = best_atoms(short, signals)[0] == best
   assert agreed.mean() > 0.95
@@ -119,7 +106,7 @@ def test_pairs_have_t2_below_t1(dictionary):
 
 
 def test_compression_keeps_the_match(dictionary):
-  signals = noisy(dictionary)
+  signals = noisy_signals(dictionary)
   full = match(dictionary, signals)
   short = match(compress(dictionary, rank=15), signals)
   step = AXES["t1_ms"][1] / AXES["t1_ms"][0]
@@ -169,11 +156,7 @@ def test_dictionary_with_b1():
 
 
 def test_basis_equals_singular_vectors():
-  rng = np.random.default_rng(0)
-  scale = np.geomspace(1, 1e-3, 12)
-  signals = (rng.normal(size=(500, 12)) + 1j * rng.normal(size=(500, 12))) * (
-    scale
-  )
+  signals = complex_noise(500, 12).astype(complex) * np.geomspace(1, 1e-3, 12)
   basis = temporal_basis(gram_matrix(signals), rank=4)
   _, _, vectors = np.linalg.svd(signals, full_matrices=False)
   # The same subspace, whatever the phase of its vectors.
@@ -216,19 +199,6 @@ def test_axis_steps_stay_below_the_bound():
   assert isinstance(build_dictionary(SEQUENCE, [500.0], [50.0]), Dictionary)
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 50_000])
-def test_chunks_change_nothing(dictionary, chunk_bytes):
-  few = Dictionary(
-    *(getattr(dictionary, name)[:300] for name in ("atoms", "norms")),
-    *(getattr(dictionary, name)[:300] for name in ("t1_ms", "t2_ms", "b1")),
-  )
-  signals = noisy(few, n=100)
-  best, score = best_atoms(few, signals, chunk_bytes=chunk_bytes)
-  expected, exact, clear = in_float64(few, signals)
-  np.testing.assert_allclose(score, exact, rtol=1e-5)
-  np.testing.assert_array_equal(best[clear], expected[clear])
-
-
 def test_first_of_equal_scores(dictionary):
   twice = np.repeat(np.asarray(dictionary.atoms)[:9], 3, 0)
   ones = np.ones(27, np.float32)
@@ -239,7 +209,7 @@ def test_first_of_equal_scores(dictionary):
 
 
 def test_bfloat16_chooses_similar_atoms(dictionary):
-  signals = noisy(dictionary, n=500)
+  signals = noisy_signals(dictionary, n=500)
   _, exact = best_atoms(dictionary, signals)
   best, score = best_atoms(dictionary, signals, precision="bfloat16")
   np.testing.assert_allclose(score, exact, rtol=0.01)
@@ -250,12 +220,10 @@ def test_bfloat16_chooses_similar_atoms(dictionary):
     best_atoms(dictionary, signals, precision="half")
 
 
-def test_memory_is_bounded():
-  """Besides that of the inputs."""
-  rng = np.random.default_rng(0)
-  atoms = rng.standard_normal((300_000, 200), np.float32)  # 240 MB
+def test_memory_beyond_input_is_bounded():
+  atoms = complex_noise(300_000, 100).view(np.float32)  # 240 MB
   rows = np.arange(len(atoms), dtype=np.float32)
-  signals = rng.standard_normal((2048, 400), np.float32).view(np.complex64)
+  signals = complex_noise(2048, 200, seed=1)
   large = Dictionary(atoms, rows, rows, rows, rows)
   best_atoms(large, signals[:8])
   with PeakMemory() as memory:

@@ -1,5 +1,7 @@
 """Dropout, batch normalisation and ReLU against Flax, and random masks."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,9 +9,12 @@ import numpy as np
 import pytest
 
 from mrf_jax.networks.block import DropoutNormRelu, keep_mask, key_words
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.training.state import fast_key
+from tests.networks.examples import random_variables
 
 RATE = 0.2
+TRAIN = {"train": True, "mutable": ["batch_stats"]}
 
 
 class Reference(nn.Module):
@@ -59,36 +64,34 @@ def test_equals_flax_with_gradients(shape, monkeypatch):
   )
   weight = jax.random.normal(jax.random.key(3), shape)
 
-  def ours(variables, x):
-    y, updated = Ours().apply(
-      variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
-    )
-    return (weight * y).sum(), (y, updated)
+  def outputs_and_gradients(apply):
+    def weighted(variables, x):
+      y, updated = apply(variables, x, **TRAIN)
+      return (weight * y).sum(), (y, updated)
 
-  _, (actual, updated) = ours(variables, x)
+    gradient = jax.grad(weighted, argnums=(0, 1), has_aux=True)
+    (of_variables, of_x), (y, updated) = gradient(variables, x)
+    return y, updated, (of_variables["params"], of_x)
+
+  actual, updated, gradients = outputs_and_gradients(
+    functools.partial(Ours().apply, rngs={"dropout": key})
+  )
   mask = keep_mask(words[0], shape, rate=RATE)
-
-  def theirs(variables, x):
-    y, updated = Reference().apply(
-      variables, x, mask, train=True, mutable=["batch_stats"]
+  expected, expected_updated, expected_gradients = outputs_and_gradients(
+    lambda variables, x, **options: Reference().apply(
+      variables, x, mask, **options
     )
-    return (weight * y).sum(), (y, updated)
-
-  _, (expected, expected_updated) = theirs(variables, x)
+  )
   np.testing.assert_allclose(actual, expected, atol=1e-5)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
     updated,
     expected_updated,
   )
-  gradients, expected_gradients = (
-    jax.grad(f, argnums=(0, 1), has_aux=True)(variables, x)[0]
-    for f in (ours, theirs)
-  )
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-    (gradients[0]["params"], gradients[1]),
-    (expected_gradients[0]["params"], expected_gradients[1]),
+    gradients,
+    expected_gradients,
   )
 
 
@@ -106,11 +109,10 @@ def test_inference_equals_that_of_flax():
 
 def test_no_dropout_needs_no_key():
   variables, x = variables_and_input((6, 2, 2, 5))
-  options = {"train": True, "mutable": ["batch_stats"]}
-  y, _ = Ours(rate=0.0).apply(variables, x, **options)
+  y, _ = Ours(rate=0.0).apply(variables, x, **TRAIN)
   assert (y > 0).mean() > 0.2
   with pytest.raises(Exception, match="dropout"):
-    Ours().apply(variables, x, **options)
+    Ours().apply(variables, x, **TRAIN)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.9])
@@ -140,8 +142,7 @@ def test_elements_are_not_correlated(distance):
   assert abs(correlation) < 5 / np.sqrt(product.size)
 
 
-def test_patterns_of_eight_neighbours():
-  """All come up as often as they should."""
+def test_patterns_of_eight_are_binomial():
   bits = mask_of((2**21,)).reshape(-1, 8)
   patterns = np.bincount(bits @ (1 << np.arange(8)), minlength=256)
   kept = np.array([bin(i).count("1") for i in range(256)])
@@ -166,29 +167,21 @@ def test_masks_of_keys_are_independent():
   assert np.abs(off_diagonal).max() < 6 / np.sqrt(n)
 
 
-def test_layers_and_steps_drop_different_elements():
+def test_layers_and_steps_drop_different_elements(monkeypatch):
   """Flax gives each of four blocks another key, in each of two steps."""
-  from mrf_jax.networks.spatiotemporal import Spatiotemporal
-
   used = []
-  original = key_words
   network = Spatiotemporal(widths=(8, 8), branch_width=8)
   x = jnp.ones((2, 5, 5, 4))
-  variables = network.init(jax.random.key(0), x, train=False)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      "mrf_jax.networks.block.key_words",
-      lambda key: (
-        used.append(tuple(np.asarray(original(key)))) or original(key)
-      ),
-    )
-    for step in range(2):
-      key = fast_key(jax.random.fold_in(jax.random.key(0), step))
-      network.apply(
-        variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
-      )
-  assert len(used) == 8
-  assert len({w for w, _ in used}) == len({w for _, w in used}) == 8
+  variables = random_variables(network, n_channels=4)
+  monkeypatch.setattr(
+    "mrf_jax.networks.block.key_words",
+    lambda key: used.append(key_words(key)) or used[-1],
+  )
+  for step in range(2):
+    key = fast_key(jax.random.fold_in(jax.random.key(0), step))
+    network.apply(variables, x, rngs={"dropout": key}, **TRAIN)
+  assert np.shape(used) == (8, 2)
+  assert all(len(set(words)) == 8 for words in np.transpose(used).tolist())
 
 
 def test_masks_under_vmap():
@@ -203,14 +196,12 @@ def test_masks_under_vmap():
   assert (together[0] != together[1]).any()
 
 
-def test_statistics_of_half_precision():
-  """They are float32."""
+def test_statistics_of_bfloat16_are_float32():
   variables, x = variables_and_input((600, 5, 5, 16))
   key = jax.random.key(5)
-  options = {"train": True, "mutable": ["batch_stats"]}
-  full, updated = Ours().apply(variables, x, rngs={"dropout": key}, **options)
+  full, updated = Ours().apply(variables, x, rngs={"dropout": key}, **TRAIN)
   half, half_updated = Ours().apply(
-    variables, x.astype(jnp.bfloat16), rngs={"dropout": key}, **options
+    variables, x.astype(jnp.bfloat16), rngs={"dropout": key}, **TRAIN
   )
   assert half.dtype == jnp.bfloat16
   np.testing.assert_allclose(half.astype(jnp.float32), full, atol=0.05)

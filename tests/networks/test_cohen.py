@@ -1,12 +1,12 @@
 """Network of Cohen 2018 against its equations and sizes."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.networks.cohen import Cohen
+from tests.networks.examples import random_variables
 
 
 def signals(n_channels=6):
@@ -16,7 +16,7 @@ def signals(n_channels=6):
 def test_equals_its_equations():
   """Two tanh layers, and a sigmoid."""
   network = Cohen(widths=(7, 8))
-  variables = network.init(jax.random.key(0), signals(), train=False)
+  variables = random_variables(network, n_channels=6)
   x = np.asarray(signals(), np.float64)
   for name in ("hidden_0", "hidden_1", "maps"):
     layer = variables["params"][name]
@@ -26,20 +26,9 @@ def test_equals_its_equations():
   np.testing.assert_allclose(actual, x, atol=1e-5)
 
 
-def test_has_the_sizes_of_the_paper():
-  shapes = jax.eval_shape(
-    lambda: Cohen().init(
-      jax.random.key(0), jnp.zeros((1, 1, 1, 1346)), train=False
-    )
-  )["params"]
-  kernels = [shapes[n]["kernel"].shape for n in ("hidden_0", "hidden_1")]
-  assert kernels == [(1346, 300), (300, 300)]
-  assert shapes["maps"]["kernel"].shape == (300, 3)
-
-
 def test_linear_output_leaves_the_range():
   network = Cohen(activation="relu", output="linear")
-  variables = network.init(jax.random.key(0), signals(), train=False)
+  variables = random_variables(network, n_channels=6)
   actual = network.apply(variables, 10 * signals(), train=False)
   assert actual.min() < 0
 

@@ -9,104 +9,60 @@ import pytest
 
 from mrf_jax.networks.layers import ValidConv
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from tests.networks.examples import random_variables
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("shape", [(5, 5), (8, 7)])
 @pytest.mark.parametrize("train", [True, False])
 def test_convolution_equals_that_of_lax(size, shape, train):
-  x = jax.random.normal(jax.random.key(0), (3, *shape, 4))
-  layer = ValidConv(6, size)
-  variables = layer.init(jax.random.key(1), x)
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((3, *shape, 4), np.float32)
+  kernel = rng.standard_normal((size, size, 4, 6), np.float32)
   bias = jnp.arange(6.0)
-  variables = {"params": variables["params"] | {"bias": bias}}
+  variables = {"params": {"kernel": kernel, "bias": bias}}
+  actual = ValidConv(6, size).apply(variables, x, train=train)
   expected = jax.lax.conv_general_dilated(
-    x,
-    variables["params"]["kernel"],
-    (1, 1),
-    "VALID",
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
   np.testing.assert_allclose(
-    layer.apply(variables, x, train=train),
-    expected + bias[None, None, None],
-    atol=1e-4,
+    actual, expected + bias[None, None, None], atol=1e-4
   )
 
 
-def network_and_variables(n_channels=6):
-  network = Spatiotemporal(widths=(16, 8), branch_width=4)
-  variables = network.init(
-    jax.random.key(0), jnp.zeros((1, 5, 5, n_channels)), train=False
-  )
-  # Statistics that are not the trivial ones of a fresh network.
-  stats = jax.tree.map(
-    lambda x: x + 0.3 * jax.random.uniform(jax.random.key(1), x.shape),
-    variables["batch_stats"],
-  )
-  return network, {"params": variables["params"], "batch_stats": stats}
+NETWORK = Spatiotemporal(widths=(16, 8), branch_width=4)
+VARIABLES = random_variables(NETWORK, n_channels=6)
 
 
 def test_whole_slice_equals_patches():
-  network, variables = network_and_variables()
   image = jax.random.normal(jax.random.key(2), (1, 11, 9, 6))
-  apply = jax.jit(functools.partial(network.apply, train=False))
-  whole = apply(variables, image)[0]
+  apply = jax.jit(functools.partial(NETWORK.apply, train=False))
+  whole = apply(VARIABLES, image)[0]
   assert whole.shape == (7, 5, 3)
   patches = jnp.stack(
     [image[0, y : y + 5, x : x + 5] for y in range(7) for x in range(5)]
   )
-  single = apply(variables, patches)
+  single = apply(VARIABLES, patches)
   np.testing.assert_allclose(whole.reshape(-1, 3), single[:, 0, 0], atol=1e-5)
 
 
-def test_parameters_are_those_of_the_paper():
-  network = Spatiotemporal()
-  shapes = jax.eval_shape(
-    lambda: network.init(
-      jax.random.key(0), jnp.zeros((1, 5, 5, 2 * 673)), train=False
-    )
-  )["params"]
-  kernels = {
-    name: layer["kernel"].shape
-    for name, layer in shapes.items()
-    if "kernel" in layer
-  }
-  assert kernels == {
-    "temporal_0": (1, 1, 1346, 512),
-    "temporal_1": (1, 1, 512, 256),
-    "spatial_5x5": (5, 5, 256, 128),
-    "spatial_3x3": (3, 3, 256, 128),
-    "maps": (1, 1, 256, 3),
-  }
-
-
-def test_dropout_only_in_training():
-  network, variables = network_and_variables()
+def test_dropout_and_statistics_in_training():
+  """Masks depend on the key; running statistics move by a hundredth."""
   x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
-  options = {"train": True, "mutable": ["batch_stats"]}
-  first, _ = network.apply(
-    variables, x, rngs={"dropout": jax.random.key(3)}, **options
-  )
-  second, _ = network.apply(
-    variables, x, rngs={"dropout": jax.random.key(4)}, **options
+  (first, updated), (second, _) = (
+    NETWORK.apply(
+      VARIABLES,
+      x,
+      train=True,
+      rngs={"dropout": jax.random.key(seed)},
+      mutable=["batch_stats"],
+    )
+    for seed in (3, 4)
   )
   assert np.abs(first - second).max() > 1e-3
-  still = network.apply(variables, x, train=False)
-  np.testing.assert_array_equal(still, network.apply(variables, x, train=False))
-
-
-def test_running_statistics_move_by_a_hundredth():
-  network, variables = network_and_variables()
-  x = jax.random.normal(jax.random.key(2), (64, 5, 5, 6))
-  _, updated = network.apply(
-    variables,
-    x,
-    train=True,
-    rngs={"dropout": jax.random.key(3)},
-    mutable=["batch_stats"],
-  )
-  before = variables["batch_stats"]["BatchNorm_0"]["mean"]
+  before = VARIABLES["batch_stats"]["BatchNorm_0"]["mean"]
   after = updated["batch_stats"]["BatchNorm_0"]["mean"]
   moved = np.abs(after - before)
   assert 0 < moved.max() < 0.05
+  still = NETWORK.apply(VARIABLES, x, train=False)
+  np.testing.assert_array_equal(still, NETWORK.apply(VARIABLES, x, train=False))

@@ -10,7 +10,6 @@ from mrf_jax.networks.winograd import convolve
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 @pytest.mark.parametrize("shape", [(12, 12), (9, 6)])
 def test_equals_the_sum_over_taps(size, shape):
-  """But for rounding."""
   rng = np.random.default_rng(0)
   x = np.maximum(rng.normal(size=(2, *shape, 256)), 0)
   kernel = rng.normal(size=(size, size, 256, 8)) / (16 * size)

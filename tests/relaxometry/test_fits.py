@@ -1,5 +1,7 @@
 """Fits of T1 and T2 against the truth, and with noise against SciPy."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.relaxometry import fits
 from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
 from tests.laws import check_blocks
+from tests.relaxometry.examples import spgr
 
 FLIPS_DEG = np.array([1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0])
 TR_MS = 5.85
@@ -16,11 +19,7 @@ TE_MS = np.arange(20.0, 161.0, 20.0)
 
 
 def _spgr(m0, t1_ms, flips_deg=FLIPS_DEG):
-  """The SPGR equation in float64, [voxel, flip]."""
-  e1 = np.exp(-TR_MS / np.asarray(t1_ms))[..., None]
-  a = np.deg2rad(flips_deg)
-  m0 = np.asarray(m0)[..., None]
-  return m0 * np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
+  return spgr(m0, t1_ms, flips_deg, TR_MS)
 
 
 def _echoes(s0, t2_ms):
@@ -30,74 +29,78 @@ def _echoes(s0, t2_ms):
   )
 
 
-def _scipy_fit(model, signals, start, bounds_ms):
-  """Least squares of each voxel by SciPy, (a, t) [voxel]."""
+def _scipy_fit(model, signals, time_ms, bounds_ms):
+  """Least squares of each voxel by SciPy from its time, (a, t) [voxel]."""
   fits = [
     least_squares(
       lambda q, s=s: model(q[0], q[1]) - s,
-      q0,
+      (1.0, t),
       bounds=([-np.inf, bounds_ms[0]], [np.inf, bounds_ms[1]]),
-      x_scale=q0,
+      x_scale=(1.0, t),
       xtol=1e-12,
       ftol=1e-12,
       gtol=1e-12,
     ).x
-    for s, q0 in zip(signals, start, strict=True)
+    for s, t in zip(signals, time_ms, strict=True)
   ]
   return np.array(fits).T
 
 
-@pytest.mark.parametrize("method", ["nonlinear", "linear"])
-def test_t1_of_clean_signals(method):
-  t1_ms = np.geomspace(100, 5000, 200)
-  m0 = np.geomspace(1e-3, 1e7, 200)
-  m0_fit, t1_fit = fit_vfa_t1(
-    _spgr(m0, t1_ms), flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS, method=method
-  )
-  assert m0_fit.dtype == t1_fit.dtype == np.float32
-  np.testing.assert_allclose(t1_fit, t1_ms, rtol=1e-6)
-  np.testing.assert_allclose(m0_fit, m0, rtol=1e-6)
+fit_t1 = functools.partial(fit_vfa_t1, flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS)
+fit_line = functools.partial(fit_t1, method="linear")
+fit_echoes = functools.partial(fit_t2, te_ms=TE_MS)
 
 
-def test_t2_of_clean_signals():
-  t2_ms = np.geomspace(10, 2500, 200)
-  s0 = np.geomspace(1e-3, 1e7, 200)
-  s0_fit, t2_fit = fit_t2(_echoes(s0, t2_ms), te_ms=TE_MS)
-  assert s0_fit.dtype == t2_fit.dtype == np.float32
-  np.testing.assert_allclose(t2_fit, t2_ms, rtol=1e-6)
-  np.testing.assert_allclose(s0_fit, s0, rtol=1e-6)
+@pytest.mark.parametrize(
+  ("signal", "fit", "time_range_ms"),
+  [
+    (_spgr, fit_t1, (100, 5000)),
+    (_spgr, fit_line, (100, 5000)),
+    (_echoes, fit_echoes, (10, 2500)),
+  ],
+  ids=["nonlinear", "linear", "t2"],
+)
+def test_times_of_clean_signals(signal, fit, time_range_ms):
+  time_ms = np.geomspace(*time_range_ms, 200)
+  amplitude = np.geomspace(1e-3, 1e7, 200)
+  amplitude_fit, time_fit = fit(signal(amplitude, time_ms))
+  assert amplitude_fit.dtype == time_fit.dtype == np.float32
+  np.testing.assert_allclose(time_fit, time_ms, rtol=1e-6)
+  np.testing.assert_allclose(amplitude_fit, amplitude, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["nonlinear", "linear"])
-def test_b1_corrects_t1(method):
+@pytest.mark.parametrize("fit", [fit_t1, fit_line])
+def test_b1_corrects_t1(fit):
   t1_ms = np.linspace(300, 3000, 60)
   b1 = np.linspace(0.8, 1.2, 60)
-  signals = np.stack(
-    [_spgr(1.0, t, FLIPS_DEG * b) for t, b in zip(t1_ms, b1, strict=True)]
-  )
-  arguments = {
-    "flip_angles_deg": FLIPS_DEG,
-    "tr_ms": TR_MS,
-    "method": method,
-  }
-  _, corrected = fit_vfa_t1(signals, b1=b1, **arguments)
-  _, blind = fit_vfa_t1(signals, **arguments)
+  signals = _spgr(np.ones(60), t1_ms, FLIPS_DEG * b1[:, None])
+  _, corrected = fit(signals, b1=b1)
+  _, blind = fit(signals)
   np.testing.assert_allclose(corrected, t1_ms, rtol=1e-6)
   # Flip angles too large by 1/b1 scale T1 by b1², to first order.
   np.testing.assert_allclose(blind, t1_ms * b1**2, rtol=0.03)
 
 
-def test_noisy_t1_agrees_with_scipy():
+@pytest.mark.parametrize(
+  ("signal", "fit", "time_range_ms", "bounds_ms", "noise"),
+  [
+    (_spgr, fit_t1, (300, 4500), (50, 8000), 2e-3),
+    (_echoes, fit_echoes, (20, 1500), (5, 4000), 0.02),
+  ],
+  ids=["t1", "t2"],
+)
+def test_noisy_times_agree_with_scipy(
+  signal, fit, time_range_ms, bounds_ms, noise
+):
   rng = np.random.default_rng(1)
-  t1_ms = rng.uniform(300, 4500, 100)
-  signals = _spgr(np.ones(100), t1_ms)
-  signals += rng.normal(0, 2e-3, signals.shape)
-  m0_fit, t1_fit = fit_vfa_t1(signals, flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS)
-  start = np.stack([np.ones(100), t1_ms], 1)
-  m0_ref, t1_ref = _scipy_fit(_spgr, signals, start, (50, 8000))
-  assert np.std(t1_fit / t1_ms) > 0.03  # the noise matters
-  np.testing.assert_allclose(t1_fit, t1_ref, rtol=1e-5)
-  np.testing.assert_allclose(m0_fit, m0_ref, rtol=1e-5)
+  time_ms = rng.uniform(*time_range_ms, 100)
+  signals = signal(np.ones(100), time_ms)
+  signals += rng.normal(0, noise, signals.shape)
+  amplitude_fit, time_fit = fit(signals)
+  amplitude_ref, time_ref = _scipy_fit(signal, signals, time_ms, bounds_ms)
+  assert np.std(time_fit / time_ms) > 0.03  # the noise matters
+  np.testing.assert_allclose(time_fit, time_ref, rtol=1e-5)
+  np.testing.assert_allclose(amplitude_fit, amplitude_ref, rtol=1e-5)
 
 
 def test_linear_t1_equals_polyfit():
@@ -105,15 +108,14 @@ def test_linear_t1_equals_polyfit():
   signals = _spgr(np.ones(50), rng.uniform(300, 3000, 50))
   signals += rng.normal(0, 1e-3, signals.shape)
   b1 = rng.uniform(0.8, 1.2, 50)
-  arguments = {"flip_angles_deg": FLIPS_DEG, "tr_ms": TR_MS, "b1": b1}
-  m0, t1_ms = fit_vfa_t1(signals, method="linear", **arguments)
+  m0, t1_ms = fit_line(signals, b1=b1)
   for voxel in range(50):
     a = np.deg2rad(FLIPS_DEG) * b1[voxel]
     s = signals[voxel]
     e1, intercept = np.polyfit(s / np.tan(a), s / np.sin(a), 1)
     assert t1_ms[voxel] == pytest.approx(-TR_MS / np.log(e1), rel=1e-6)
     assert m0[voxel] == pytest.approx(intercept / (1 - e1), rel=1e-6)
-  _, nonlinear = fit_vfa_t1(signals, **arguments)
+  _, nonlinear = fit_t1(signals, b1=b1)
   assert np.median(np.abs(t1_ms / nonlinear - 1)) > 0.01  # not the same fit
 
 
@@ -122,27 +124,12 @@ def test_line_without_t1_is_bounded():
   # S / sin(a) = 2 + e1 S / tan(a), where no T1 has this e1.
   e1 = np.array([-0.5, 1.5])[:, None]
   signals = 2 * np.sin(a) / (1 - e1 * np.cos(a))
-  m0, t1_ms = fit_vfa_t1(
-    signals, flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS, method="linear"
-  )
+  m0, t1_ms = fit_line(signals)
   np.testing.assert_allclose(t1_ms, [50, 8000], rtol=1e-6)
   # M0 is the mean of the values from each flip angle at that T1.
   e1 = np.exp(-TR_MS / t1_ms.astype(float))[:, None]
   each = (signals / np.sin(a) - e1 * signals / np.tan(a)) / (1 - e1)
   np.testing.assert_allclose(m0, each.mean(1), rtol=1e-4)
-
-
-def test_noisy_t2_agrees_with_scipy():
-  rng = np.random.default_rng(2)
-  t2_ms = rng.uniform(20, 1500, 100)
-  signals = _echoes(np.ones(100), t2_ms)
-  signals += rng.normal(0, 0.02, signals.shape)
-  s0_fit, t2_fit = fit_t2(signals, te_ms=TE_MS)
-  start = np.stack([np.ones(100), t2_ms], 1)
-  s0_ref, t2_ref = _scipy_fit(_echoes, signals, start, (5, 4000))
-  assert np.std(t2_fit / t2_ms) > 0.03
-  np.testing.assert_allclose(t2_fit, t2_ref, rtol=1e-5)
-  np.testing.assert_allclose(s0_fit, s0_ref, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -161,11 +148,10 @@ def test_noisy_t2_agrees_with_scipy():
 )
 def test_meaningless_voxels_stay_in_bounds(signals):
   flips = np.linspace(2, 25, 8)
-  arguments = {"flip_angles_deg": flips, "tr_ms": TR_MS}
   fits = (
-    (*fit_vfa_t1(signals, **arguments), 50, 8000),
-    (*fit_vfa_t1(signals, method="linear", **arguments), 50, 8000),
-    (*fit_t2(signals, te_ms=TE_MS), 5, 4000),
+    (*fit_t1(signals, flip_angles_deg=flips), 50, 8000),
+    (*fit_line(signals, flip_angles_deg=flips), 50, 8000),
+    (*fit_echoes(signals), 5, 4000),
   )
   for amplitude, time_ms, least, greatest in fits:
     assert np.all(np.isfinite(amplitude))
@@ -174,23 +160,21 @@ def test_meaningless_voxels_stay_in_bounds(signals):
       assert not amplitude.any()
 
 
-def test_float64_is_for_the_fit():
-  """JAX computes in float32 after it."""
-  fit_t2(_echoes(np.ones(3), np.full(3, 80.0)), te_ms=TE_MS)
+def test_float32_returns_after_the_fit():
+  fit_echoes(_echoes(np.ones(3), np.full(3, 80.0)))
   assert jnp.asarray(1.0).dtype == np.float32
 
 
 def test_voxels_are_independent():
   signals = _echoes(np.ones(3), np.array([40.0, 80.0, 120.0]))
   signals[1] = 0
-  _, t2_fit = fit_t2(signals, te_ms=TE_MS)
+  _, t2_fit = fit_echoes(signals)
   np.testing.assert_allclose(t2_fit[[0, 2]], [40, 120], rtol=1e-5)
 
 
-def test_amplitude_at_a_bound():
-  """It is the best one for the T2 of the bound."""
+def test_amplitude_fits_t2_of_a_bound():
   signals = _echoes(np.ones(1), np.array([1000.0]))
-  s0_fit, t2_fit = fit_t2(signals, te_ms=TE_MS, bounds_ms=(10, 300))
+  s0_fit, t2_fit = fit_echoes(signals, bounds_ms=(10, 300))
   decay = _echoes(1.0, 300.0)
   assert t2_fit[0] == pytest.approx(300, rel=1e-5)
   assert s0_fit[0] == pytest.approx(
@@ -203,7 +187,7 @@ def test_blocks_change_nothing(monkeypatch):
   signals = _echoes(np.ones(333), rng.uniform(20, 300, 333))
   signals += rng.normal(0, 0.01, signals.shape)
   check_blocks(
-    lambda: fit_t2(signals, te_ms=TE_MS)[1],
+    lambda: fit_echoes(signals)[1],
     monkeypatch,
     [(fits, "_CPU_BLOCK", 64), (fits, "_ACCELERATOR_BLOCK", 64)],
     rel=1e-6,
@@ -211,46 +195,35 @@ def test_blocks_change_nothing(monkeypatch):
 
 
 def test_no_voxels():
-  s0_fit, t2_fit = fit_t2(np.zeros((0, 8)), te_ms=TE_MS)
+  s0_fit, t2_fit = fit_echoes(np.zeros((0, 8)))
   assert s0_fit.shape == t2_fit.shape == (0,)
 
 
-def _with_nan():
-  signals = np.ones((4, 7))
-  signals[1, 2] = signals[3, 0] = np.nan
-  return signals
+NAN = np.ones((4, 7))
+NAN[1, 2] = NAN[3, 0] = np.nan
 
 
 @pytest.mark.parametrize(
-  ("signals", "changes", "message"),
+  ("changes", "message"),
   [
-    (np.ones(7), {}, r"shape \(7,\)"),
-    (np.ones((4, 6)), {}, r"shape \(4, 6\).*\(7,\)"),
-    (_with_nan(), {}, r"signals: 2 values are NaN.*first at \[1, 2\]"),
-    (np.ones((4, 7), complex), {}, "complex"),
-    (np.ones((4, 7)), {"b1": np.ones(3)}, r"b1 has shape \(3,\)"),
-    (np.ones((4, 7)), {"b1": np.array([1, 1, -2, 1])}, r"b1 .*not -2 at \[2\]"),
-    (
-      np.ones((4, 7)),
-      {"method": "novifast"},
-      "'novifast' is not one of nonlinear, linear",
-    ),
-    (np.ones((4, 7)), {"b1": np.full(4, 9.0)}, "225°.*below 180"),
-    (np.ones((4, 7)), {"tr_ms": 0.0}, "tr_ms must be positive, not 0$"),
-    (np.ones((4, 7)), {"tr_ms": np.ones(7)}, "not one value"),
-    (np.ones((4, 7)), {"bounds_ms": (100, 50)}, "bounds_ms"),
-    (np.ones((4, 7)), {"flip_angles_deg": np.zeros(7)}, "two different"),
-    (
-      np.ones((4, 7)),
-      {"flip_angles_deg": np.arange(7)},
-      "flip_angles_deg must be positive",
-    ),
+    ({"signals": np.ones(7)}, r"shape \(7,\)"),
+    ({"signals": np.ones((4, 6))}, r"shape \(4, 6\).*\(7,\)"),
+    ({"signals": NAN}, r"signals: 2 values are NaN.*first at \[1, 2\]"),
+    ({"signals": np.ones((4, 7), complex)}, "complex"),
+    ({"b1": np.ones(3)}, r"b1 has shape \(3,\)"),
+    ({"b1": np.array([1, 1, -2, 1])}, r"b1 .*not -2 at \[2\]"),
+    ({"method": "novifast"}, "'novifast' is not one of nonlinear, linear"),
+    ({"b1": np.full(4, 9.0)}, "225°.*below 180"),
+    ({"tr_ms": 0.0}, "tr_ms must be positive, not 0$"),
+    ({"tr_ms": np.ones(7)}, "not one value"),
+    ({"bounds_ms": (100, 50)}, "bounds_ms"),
+    ({"flip_angles_deg": np.zeros(7)}, "two different"),
+    ({"flip_angles_deg": np.arange(7)}, "flip_angles_deg must be positive"),
   ],
 )
-def test_t1_arguments_are_checked(signals, changes, message):
-  arguments = {"flip_angles_deg": FLIPS_DEG, "tr_ms": TR_MS, **changes}
+def test_t1_arguments_are_checked(changes, message):
   with pytest.raises(UserError, match=message):
-    fit_vfa_t1(signals, **arguments)
+    fit_t1(**{"signals": np.ones((4, 7)), **changes})
 
 
 @pytest.mark.parametrize(

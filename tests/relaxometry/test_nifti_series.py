@@ -4,10 +4,10 @@ import nibabel
 import numpy as np
 import pytest
 
-import mrf_jax
+from mrf_jax import t2_maps, vfa_t1_maps
 from mrf_jax.errors import UserError
 from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
-from mrf_jax.relaxometry.nifti_series import t2_maps, vfa_t1_maps
+from tests.relaxometry.examples import spgr
 
 SHAPE = (6, 7, 5)
 FLIPS_DEG = (2.0, 5.0, 12.0, 20.0)
@@ -34,10 +34,8 @@ B1 = _RNG.uniform(0.8, 1.2, SHAPE)
 
 def _vfa(b1=1.0):
   """Spoiled gradient echoes of the object, zero around it."""
-  a = np.deg2rad(FLIPS_DEG) * np.broadcast_to(b1, SHAPE)[..., None]
-  e1 = np.exp(-6.0 / T1_MS)[..., None]
-  signals = M0[..., None] * np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
-  return signals * OBJECT[..., None]
+  flips_deg = np.multiply.outer(b1 * OBJECT, FLIPS_DEG)
+  return spgr(M0, T1_MS, flips_deg, tr_ms=6.0)
 
 
 def _echoes():
@@ -46,29 +44,38 @@ def _echoes():
   return (M0 * OBJECT)[..., None] * decay
 
 
-def _write(path, values, affine=AFFINE, kind=nibabel.Nifti1Image):
-  values = np.asarray(values)
-  if values.dtype == float:
-    values = values.astype(np.float32)
-  nibabel.save(kind(values, affine), path)
-  return path
+@pytest.fixture
+def write(tmp_path):
+  """Writes values as an image of a name; its path."""
+
+  def to_file(name, values, affine=AFFINE):
+    values = np.asarray(values)
+    if values.dtype == float:
+      values = values.astype(np.float32)
+    path = tmp_path / (name if "." in name else f"{name}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    return path
+
+  return to_file
 
 
-def _write_list(folder, values):
-  return [
-    _write(folder / f"volume-{k}.nii.gz", values[..., k])
-    for k in range(values.shape[-1])
+@pytest.fixture
+def write_list(write):
+  """Writes each volume of a series as a file of its own; their paths."""
+  return lambda values: [
+    write(f"volume-{k}", volume)
+    for k, volume in enumerate(np.moveaxis(values, -1, 0))
   ]
 
 
 @pytest.fixture
-def series(tmp_path):
-  return _write(tmp_path / "vfa.nii.gz", _vfa())
+def series(write):
+  return write("vfa", _vfa())
 
 
 @pytest.fixture
-def mask(tmp_path):
-  return _write(tmp_path / "mask.nii.gz", OBJECT.astype(np.uint8))
+def mask(write):
+  return write("mask", OBJECT.astype(np.uint8))
 
 
 def _assert_is(image, truth, rtol=1e-5):
@@ -82,14 +89,14 @@ def _assert_is(image, truth, rtol=1e-5):
 
 @pytest.mark.parametrize("method", ["nonlinear", "linear"])
 @pytest.mark.parametrize("form", ["file", "list", "iterator", "str"])
-def test_t1_maps_are_the_truth(tmp_path, form, method):
-  if form in ("file", "str"):
-    series = _write(tmp_path / "vfa.nii", _vfa())
-    series = str(series) if form == "str" else series
-  else:
-    series = _write_list(tmp_path, _vfa())
-    series = iter(series) if form == "iterator" else series
-  maps = vfa_t1_maps(series, method=method, **VFA)
+def test_t1_maps_are_the_truth(series, write_list, form, method):
+  given = {
+    "file": series,
+    "str": str(series),
+    "list": write_list(_vfa()),
+    "iterator": iter(write_list(_vfa())),
+  }[form]
+  maps = vfa_t1_maps(given, method=method, **VFA)
   # The line is more sensitive to the float32 digits of the files.
   rtol = 1e-5 if method == "nonlinear" else 1e-4
   _assert_is(maps.t1_ms, T1_MS, rtol)
@@ -97,21 +104,18 @@ def test_t1_maps_are_the_truth(tmp_path, form, method):
 
 
 @pytest.mark.parametrize("as_list", [False, True])
-def test_t2_maps_are_the_truth(tmp_path, as_list):
-  if as_list:
-    series = _write_list(tmp_path, _echoes())
-  else:
-    series = _write(tmp_path / "echoes.nii.gz", _echoes())
+def test_t2_maps_are_the_truth(write, write_list, as_list):
+  series = write_list(_echoes()) if as_list else write("echoes", _echoes())
   maps = t2_maps(series, te_ms=TE_MS)
   _assert_is(maps.t2_ms, T2_MS)
   _assert_is(maps.s0, M0)
 
 
-def test_maps_equal_the_fits(tmp_path, mask):
+def test_maps_equal_the_fits(write, mask):
   noise = np.random.default_rng(1).normal(0, 3, (*SHAPE, 4))
   signals = _vfa() + noise
   signals = signals.astype(np.float32)
-  series = _write(tmp_path / "vfa.nii.gz", signals)
+  series = write("vfa", signals)
   for method in ("nonlinear", "linear"):
     options = {"method": method, "bounds_ms": (600.0, 2000.0)}
     maps = vfa_t1_maps(series, mask=mask, **VFA, **options)
@@ -120,7 +124,7 @@ def test_maps_equal_the_fits(tmp_path, mask):
     np.testing.assert_array_equal(maps.m0.get_fdata()[OBJECT], m0)
     assert t1_ms.min() == 600 and t1_ms.max() == 2000
   echoes = _echoes()[..., :4].astype(np.float32)
-  series = _write(tmp_path / "echoes.nii.gz", echoes)
+  series = write("echoes", echoes)
   options = {"te_ms": TE_MS[:4], "bounds_ms": (50.0, 100.0)}
   maps = t2_maps(series, mask=mask, **options)
   s0, t2_ms = fit_t2(echoes[OBJECT], **options)
@@ -139,38 +143,37 @@ def test_stored_integers_are_scaled(tmp_path):
   _assert_is(maps.m0, M0, rtol=0.02)
 
 
-def test_b1_removes_the_bias_of_t1(tmp_path):
-  series = _write(tmp_path / "vfa.nii.gz", _vfa(B1))
-  b1 = _write(tmp_path / "b1.nii.gz", B1)
+def test_b1_removes_the_bias_of_t1(write):
+  series = write("vfa", _vfa(B1))
+  b1 = write("b1", B1)
   _assert_is(vfa_t1_maps(series, b1=b1, **VFA).t1_ms, T1_MS)
   blind = vfa_t1_maps(series, **VFA).t1_ms.get_fdata()
   bias = blind[OBJECT] / T1_MS[OBJECT]
   np.testing.assert_allclose(bias, B1[OBJECT] ** 2, rtol=0.05)
 
 
-def test_b1_outside_the_mask(tmp_path, series, mask):
-  """It may have any value there."""
+def test_b1_outside_mask_has_any_value(write, series, mask):
   b1 = np.ones(SHAPE)
   b1[~OBJECT] = np.resize([0.0, np.nan, 500.0, -1.0], (~OBJECT).sum())
-  b1 = _write(tmp_path / "b1.nii.gz", b1)
+  b1 = write("b1", b1)
   _assert_is(vfa_t1_maps(series, mask=mask, b1=b1, **VFA).t1_ms, T1_MS)
 
 
-def test_only_the_mask_is_fitted(tmp_path):
+def test_only_the_mask_is_fitted(write):
   signals = _vfa()
   signals[~OBJECT] = np.nan
-  series = _write(tmp_path / "vfa.nii.gz", signals)
+  series = write("vfa", signals)
   inside = OBJECT.copy()
   inside[2] = False
-  labels = _write(tmp_path / "mask.nii.gz", np.where(inside, 7, 0).astype("i2"))
+  labels = write("mask", np.where(inside, 7, 0).astype("i2"))
   t1_ms = vfa_t1_maps(series, mask=labels, **VFA).t1_ms.get_fdata()
   np.testing.assert_allclose(t1_ms[inside], T1_MS[inside], rtol=1e-5)
   assert not t1_ms[~inside].any()
 
 
-def test_otsu_mask_is_the_object(tmp_path):
+def test_otsu_mask_is_the_object(write):
   noise = np.random.default_rng(2).rayleigh(20, (*SHAPE, len(TE_MS)))
-  series = _write(tmp_path / "echoes.nii.gz", np.hypot(_echoes(), noise))
+  series = write("echoes", np.hypot(_echoes(), noise))
   t2_ms = t2_maps(series, te_ms=TE_MS).t2_ms.get_fdata()
   np.testing.assert_array_equal(t2_ms > 0, OBJECT)
 
@@ -196,10 +199,10 @@ def test_maps_have_the_series_affine(tmp_path, kind, sform, qform):
   assert stored.header["cal_max"] == 0
 
 
-def test_saved_maps_come_back(tmp_path, series):
+def test_saved_maps_come_back(tmp_path, write, series):
   folder = tmp_path / "new" / "maps"
   t1 = vfa_t1_maps(series, **VFA)
-  t2 = t2_maps(_write(tmp_path / "e.nii", _echoes()), te_ms=TE_MS)
+  t2 = t2_maps(write("e", _echoes()), te_ms=TE_MS)
   t1.save(folder)
   t2.save(str(folder))
   images = {"t1": t1.t1_ms, "m0": t1.m0, "t2": t2.t2_ms, "s0": t2.s0}
@@ -211,14 +214,9 @@ def test_saved_maps_come_back(tmp_path, series):
     np.testing.assert_allclose(stored.affine, AFFINE, atol=1e-5)
 
 
-def test_unwritable_folder_is_named(tmp_path, series):
+def test_unwritable_folder_is_named(series):
   with pytest.raises(UserError, match=r"vfa\.nii\.gz: cannot be written"):
     vfa_t1_maps(series, **VFA).save(series)
-
-
-def test_the_package_offers_both():
-  assert mrf_jax.vfa_t1_maps is vfa_t1_maps
-  assert mrf_jax.t2_maps is t2_maps
 
 
 def _assert_error(match, series, **arguments):
@@ -228,20 +226,20 @@ def _assert_error(match, series, **arguments):
   assert "\n" not in str(caught.value)
 
 
-def test_series_of_another_number_of_volumes(tmp_path, series):
+def test_series_of_another_number_of_volumes(write_list, series):
   _assert_error(
     r"vfa\.nii\.gz: 4 volumes for 3 flip angles",
     series,
     flip_angles_deg=FLIPS_DEG[:3],
   )
-  paths = _write_list(tmp_path, _vfa())
+  paths = write_list(_vfa())
   _assert_error("series: 3 files for 4 flip angles", paths[:3])
   _assert_error("series: 0 files for 0 flip angles", [], flip_angles_deg=())
   with pytest.raises(UserError, match="4 volumes for 5 echo times"):
     t2_maps(series, te_ms=TE_MS)
 
 
-def test_series_of_other_dimensions(tmp_path, series, mask):
+def test_series_of_other_dimensions(series, mask):
   _assert_error(r"mask\.nii\.gz: the series has shape \(6, 7, 5\)", mask)
   _assert_error(r"vfa\.nii\.gz: shape \(6, 7, 5, 4\), not", [series] * 4)
   _assert_error(
@@ -251,14 +249,14 @@ def test_series_of_other_dimensions(tmp_path, series, mask):
 
 
 @pytest.mark.parametrize("role", ["series", "mask", "b1"])
-def test_another_grid_names_both_files(tmp_path, series, role):
+def test_another_grid_names_both_files(write, write_list, series, role):
   def arguments(path):
     if role == "series":
-      paths = _write_list(tmp_path, _vfa())
+      paths = write_list(_vfa())
       return {"series": [*paths[:2], path, paths[3]]}
     return {"series": series, role: path}
 
-  smaller = _write(tmp_path / "other.nii.gz", np.ones((6, 7, 4)))
+  smaller = write("other", np.ones((6, 7, 4)))
   first = "volume-0" if role == "series" else "vfa"
   _assert_error(
     rf"other\.nii\.gz: shape \(6, 7, 4\), but .*{first}\.nii\.gz has "
@@ -267,99 +265,86 @@ def test_another_grid_names_both_files(tmp_path, series, role):
   )
   moved = AFFINE.copy()
   moved[0, 3] += 0.5  # mm, half a voxel
-  shifted = _write(tmp_path / "other.nii.gz", np.ones(SHAPE), moved)
+  shifted = write("other", np.ones(SHAPE), moved)
   _assert_error(
     rf"other\.nii\.gz: affine .* 40\.5\].*{first}\.nii\.gz has .* 40\.0\]",
     **arguments(shifted),
   )
   moved[0, 3] = AFFINE[0, 3] + 1e-4  # the rounding of another program
-  same = _write(tmp_path / "other.nii.gz", np.ones(SHAPE), moved)
+  same = write("other", np.ones(SHAPE), moved)
   vfa_t1_maps(**arguments(same), **VFA)
 
 
 @pytest.mark.parametrize("role", ["series", "mask", "b1"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "text", "folder"])
-def test_missing_and_damaged_files_are_named(tmp_path, series, role, damage):
+def test_missing_and_damaged_files_are_named(
+  tmp_path, write, series, role, damage
+):
   path = tmp_path / "bad.nii"
   if damage == "cut":
-    _write(path, np.ones(SHAPE))
+    write(path.name, np.ones(SHAPE))
     path.write_bytes(path.read_bytes()[:-100])
   elif damage == "text":
     path.write_text("no volume\n" * 100)
   elif damage == "folder":
     path.mkdir()
-  arguments = {role: path} if role != "series" else {}
   match = "no such file" if damage == "missing" else "damaged"
-  _assert_error(
-    rf"bad\.nii: {match}", path if role == "series" else series, **arguments
-  )
+  _assert_error(rf"bad\.nii: {match}", **{"series": series, role: path})
 
 
-@pytest.mark.parametrize("role", ["series", "mask", "b1"])
-def test_complex_values(tmp_path, series, role):
-  values = np.ones((*SHAPE, 4) if role == "series" else SHAPE, np.complex64)
-  path = _write(tmp_path / "bad.nii", values)
-  arguments = {role: path} if role != "series" else {}
-  _assert_error(
-    r"bad\.nii: the values are complex",
-    path if role == "series" else series,
-    **arguments,
-  )
+def _b1(value):
+  """One, but for two voxels."""
+  b1 = np.ones(SHAPE)
+  b1[2, 3, 1] = b1[3, 3, 3] = value
+  return b1
 
 
-def test_colours(tmp_path):
-  colour = np.dtype([(c, "u1") for c in "RGB"])
-  _write(tmp_path / "bad.nii", np.zeros((*SHAPE, 4), colour))
-  _assert_error(r"bad\.nii: the values are of type .*R", tmp_path / "bad.nii")
+COLOUR = np.dtype([(c, "u1") for c in "RGB"])
+N_OUTSIDE = np.count_nonzero(~OBJECT)
+
+
+@pytest.mark.parametrize(
+  ("role", "values", "message"),
+  [
+    ("series", np.ones((*SHAPE, 4), np.complex64), "the values are complex"),
+    ("mask", np.ones(SHAPE, np.complex64), "the values are complex"),
+    ("b1", np.ones(SHAPE, np.complex64), "the values are complex"),
+    ("series", np.zeros((*SHAPE, 4), COLOUR), "the values are of type .*R"),
+    ("series", np.full((*SHAPE, 4), 3.0), "the mean image spans 3 to 3"),
+    ("series", 0 - _vfa(), "the mean image spans .* to 0,"),
+    ("mask", np.zeros(SHAPE), "the mask has no voxels"),
+    (
+      "mask",
+      np.where(OBJECT, 1, np.nan),
+      rf"the mask: {N_OUTSIDE} values are NaN",
+    ),
+    (
+      "b1",
+      np.where(OBJECT, 97.5, 0),
+      r"the median B1 in the mask is 97\.5; a factor .*not per cent",
+    ),
+    ("b1", _b1(0.0), r"2 values .* first 0 at \[2, 3, 1\]"),
+    ("b1", _b1(-0.5), r"2 values .* first -0.5 at \[2, 3, 1\]"),
+    ("b1", _b1(np.nan), r"2 values .* first nan at \[2, 3, 1\]"),
+  ],
+)
+def test_values_that_are_not_valid(write, series, role, values, message):
+  path = write("bad", values)
+  _assert_error(rf"bad\.nii\.gz: {message}", **{"series": series, role: path})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_signals_must_be_finite(tmp_path, mask, value):
+def test_signals_must_be_finite(write, write_list, mask, value):
   """The error has the position of the first that is not."""
   signals = _vfa()
   signals[0, 0, 0, 1] = value  # outside the mask
   signals[3, 2, 1, 2] = signals[4, 4, 2, 2] = value
-  series = _write(tmp_path / "vfa.nii.gz", signals)
+  series = write("vfa", signals)
   place = r".*: 2 values are NaN or infinite, the first at \[3, 2, 1\]"
   _assert_error(rf"vfa\.nii\.gz, volume 2: {place}", series, mask=mask)
   _assert_error(r"volume 1: .*: 1 values .*\[0, 0, 0\]", series)
-  paths = _write_list(tmp_path, signals)
+  paths = write_list(signals)
   _assert_error(rf"volume-2\.nii\.gz: {place}", paths, mask=mask)
-
-
-def test_masks_that_are_not_valid(tmp_path, series):
-  empty = _write(tmp_path / "empty.nii.gz", np.zeros(SHAPE))
-  _assert_error(r"empty\.nii\.gz: the mask has no voxels", series, mask=empty)
-  nan = _write(tmp_path / "nan.nii.gz", np.where(OBJECT, 1, np.nan))
-  n_bad = (~OBJECT).sum()
-  _assert_error(
-    rf"nan\.nii\.gz: the mask: {n_bad} values are NaN", series, mask=nan
-  )
-  flat = _write(tmp_path / "flat.nii.gz", np.full((*SHAPE, 4), 3.0))
-  _assert_error(r"flat\.nii\.gz: the mean image spans 3 to 3", flat)
-  dark = _write(tmp_path / "dark.nii.gz", 0 - _vfa())
-  _assert_error(r"dark\.nii\.gz: the mean image spans .* to 0,", dark)
-
-
-def test_b1_in_per_cent(tmp_path, series, mask):
-  b1 = np.where(OBJECT, 97.5, 0)
-  b1 = _write(tmp_path / "b1.nii.gz", b1)
-  _assert_error(
-    r"b1\.nii\.gz: the median B1 in the mask is 97\.5; a factor .*not per cent",
-    series,
-    b1=b1,
-    mask=mask,
-  )
-
-
-@pytest.mark.parametrize("value", [0.0, -0.5, np.nan])
-def test_b1_must_be_positive(tmp_path, series, value):
-  b1 = np.ones(SHAPE)
-  b1[2, 3, 1] = b1[3, 3, 3] = value
-  b1 = _write(tmp_path / "b1.nii.gz", b1)
-  _assert_error(
-    rf"b1\.nii\.gz: 2 values .* first {value:g} at \[2, 3, 1\]", series, b1=b1
-  )
 
 
 def test_arguments_of_the_fit(series):

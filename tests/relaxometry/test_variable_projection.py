@@ -20,27 +20,28 @@ def _least_costs(signals):
 
 
 def _fit(signals, start):
-  x = jnp.asarray(X)[:, None]
-  return minimise(
-    lambda p: jnp.exp(-x * jnp.exp(p)[None]),
-    jnp.asarray(signals.T),
-    jnp.full(len(signals), start),
-    bounds=jnp.asarray(BOUNDS),
-    n_iterations=40,
-  )
+  """Exponents p, decays g(p) and residuals of the best amplitudes."""
+  with jax.enable_x64(True):
+    x = jnp.asarray(X)[:, None]
+    a, p = minimise(
+      lambda p: jnp.exp(-x * jnp.exp(p)[None]),
+      jnp.asarray(signals.T),
+      jnp.full(len(signals), start),
+      bounds=jnp.asarray(BOUNDS),
+      n_iterations=40,
+    )
+  g = np.exp(-X * np.exp(p)[:, None])
+  return np.asarray(p), g, signals - np.asarray(a)[:, None] * g
 
 
-def test_noise_and_bad_start():
-  """The fit still ends at the least cost."""
+def test_least_cost_despite_bad_start():
   rng = np.random.default_rng(0)
   signals = np.exp(-X * rng.uniform(0.1, 10, 300)[:, None])
   signals += rng.normal(0, 0.3, signals.shape)
   least = _least_costs(signals)
   for start in (*BOUNDS, 0.0):
-    with jax.enable_x64(True):
-      a, p = map(np.asarray, _fit(signals, start))
+    p, _, residual = _fit(signals, start)
     assert np.all((p >= BOUNDS[0]) & (p <= BOUNDS[1]))
-    residual = signals - a[:, None] * np.exp(-X * np.exp(p)[:, None])
     excess = np.sum(residual**2, 1) / least - 1
     assert np.quantile(excess, 0.97) < 1e-5
     assert np.median(excess) < 1e-7
@@ -48,8 +49,5 @@ def test_noise_and_bad_start():
 
 def test_amplitude_is_the_best():
   signals = np.random.default_rng(1).normal(size=(20, len(X)))
-  with jax.enable_x64(True):
-    a, p = map(np.asarray, _fit(signals, 0.0))
-  g = np.exp(-X * np.exp(p)[:, None])
-  residual = signals - a[:, None] * g
+  _, g, residual = _fit(signals, 0.0)
   np.testing.assert_allclose(np.sum(residual * g, 1), 0, atol=1e-12)

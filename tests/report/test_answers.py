@@ -32,11 +32,12 @@ def record(*variants):
   return {"config": config, "ways": list(variants)}
 
 
+def text_of(study, notes=None):
+  return "\n\n".join(answers(study, notes or {}))
+
+
 def test_line_per_variant_and_note():
-  sections = answers(
-    record(variant("rank", "r8", 1.0)), {"rank": "As expected."}
-  )
-  text = "\n\n".join(sections)
+  text = text_of(record(variant("rank", "r8", 1.0)), {"rank": "As expected."})
   assert "## Question: rank" in text and "never" not in text
   assert "| r8 | cohen | 1,234 | 57 | 0.010 / 0.020 | 50.0 / 80.0 |" in text
   assert "training_mean" not in text and "nan" not in text
@@ -47,10 +48,10 @@ def test_line_per_variant_and_note():
 def test_development_heads_are_marked():
   study = record(variant("rank", "r8", 1.0))
   study["config"]["questions"]["rank"]["base"] = "seed=1 folds=(0,)"
-  assert "Development heads (seed 1)" in "\n".join(answers(study, {}))
+  assert "Development heads (seed 1)" in text_of(study)
   # A seed of the training alone does not change the heads.
   study["config"]["questions"]["rank"]["base"] = "training.seed=1"
-  assert "Development heads" not in "\n".join(answers(study, {}))
+  assert "Development heads" not in text_of(study)
 
 
 def test_errors_relative_to_same():
@@ -58,7 +59,7 @@ def test_errors_relative_to_same():
     variant("noise", "same", 1.0),
     variant("noise", "double", 1.5, lesion=True),
   )
-  text = "\n\n".join(answers(record(*variants), {}))
+  text = text_of(record(*variants))
   lines = text.split("relative to *same*:")[1].splitlines()
   (line,) = (line for line in lines if line.startswith("| double"))
   assert line.count("1.50") == 6 and line.count("–") == 6
@@ -68,7 +69,7 @@ def test_errors_relative_to_same():
 @pytest.mark.parametrize("factors", [(1.0, 2.0, 3.0)])
 def test_spread_over_seeds(factors):
   variants = (variant("seeds", f"seed_{f:g}", f) for f in factors)
-  text = "\n\n".join(answers(record(*variants), {}))
+  text = text_of(record(*variants))
   assert "160.0 ± 80.0" in text
 
 
@@ -78,7 +79,7 @@ def test_baseline_from_another_question():
   same["errors"]["hoppe"] = same["errors"]["cohen"]
   study = record(same, variant("loss", "likelihood", 1.0))
   study["config"]["questions"]["loss"]["against"] = "schedule"
-  sections = "\n\n".join(answers(study, {})).split("## Question: ")
+  sections = text_of(study).split("## Question: ")
   assert [part.split("\n")[0] for part in sections[1:]] == ["schedule", "loss"]
   loss = sections[2]
   assert "| same | cohen |" in loss and "hoppe" not in loss

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.signal.closed_form import spgr_signal
+from tests.relaxometry.examples import spgr
 
 
 def _repeat_excitation(flip_deg, tr_ms, t1_ms, n=20000):
@@ -26,24 +27,17 @@ def test_spgr_equals_repeated_excitation(flip_deg, b1):
 
 
 def test_spgr_digits_at_small_angles():
-  t1 = 5000.0
-  a, e1 = np.deg2rad(1.0), np.exp(-5.85 / t1)
-  exact = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
-  signal = spgr_signal(1.0, t1, flip_angle_deg=1.0, tr_ms=5.85)
-  np.testing.assert_allclose(signal, exact, rtol=5e-7)
-
-
-def test_spgr_in_double_precision():
-  """Only where JAX is switched to it."""
+  """More of them where JAX is switched to double precision."""
   t1 = np.array([100.0, 5000.0])
-  a, e1 = np.deg2rad(1.0), np.exp(-5.85 / t1)
-  exact = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
+  exact = spgr(np.ones(2), t1, [1.0], tr_ms=5.85)[:, 0]
   arguments = {"flip_angle_deg": 1.0, "tr_ms": 5.85}
+  single = spgr_signal(1.0, t1, **arguments)
+  assert single.dtype == np.float32
+  np.testing.assert_allclose(single, exact, rtol=5e-7)
   with jax.enable_x64(True):
-    signal = spgr_signal(1.0, t1, **arguments)
+    double = spgr_signal(1.0, t1, **arguments)
     # Cancellation costs the expected values a few digits, too.
-    np.testing.assert_allclose(signal, exact, rtol=1e-11)
-  assert spgr_signal(1.0, t1, **arguments).dtype == np.float32
+    np.testing.assert_allclose(double, exact, rtol=1e-11)
 
 
 def test_spgr_peak_is_the_ernst_angle():
@@ -54,8 +48,7 @@ def test_spgr_peak_is_the_ernst_angle():
 
 
 @pytest.mark.parametrize("rank_promotion", ["allow", "raise"])
-def test_spgr_broadcasts_its_arguments(rank_promotion):
-  """Under any rule of rank promotion."""
+def test_spgr_broadcasts_under_any_promotion(rank_promotion):
   t1_ms = np.array([[500.0], [1000.0], [2000.0]])
   with jax.numpy_rank_promotion(rank_promotion):
     flips = np.array([2.0, 10.0])

@@ -26,7 +26,6 @@ def windows(parameters, *, window, stride):
 
 @pytest.mark.parametrize(("window", "stride"), [(1, 1), (24, 1), (24, 7)])
 def test_least_squares_reaches_the_bound(window, stride):
-  """Its errors are neither larger nor smaller."""
   bound = cramer_rao_bounds(
     SEQUENCE, [T1], [T2], pd=PD, noise_sd=SD, window=window, stride=stride
   )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from configs import paper
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
@@ -15,21 +16,13 @@ from mrf_jax.simulation.subject import simulate_subject
 from mrf_jax.simulation.tissue import TISSUES
 
 STEP_PERCENT = 5.0
-HEAD = {"sharpness": 4.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}
 PHANTOM = {
-  "head": HEAD,
+  "head": paper.get_config().data.head,
   "between_subjects": 0.03,
   "within_tissue": 0.0,
   "b1_deviation": 0.0,
 }
-REFERENCE = {
-  "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),
-  "vfa_tr_ms": 5.85,
-  "te_ms": tuple(20.0 * echo for echo in range(1, 9)),
-  "fse_tr_ms": 1626.0,
-  "refocusing_deg": 180.0,
-  "noise_level": 0.0,
-}
+REFERENCE = {**paper.get_config().reference, "noise_level": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A bundle learns from other scans, of its own train or of another."""
 
-import collections
-import json
+import dataclasses
 import re
 import shutil
 
@@ -16,19 +15,25 @@ from mrf_jax import (
   reconstruct,
   save_subject,
 )
-from mrf_jax.inference.bundle import (
-  description_checksum,
-  load_training,
-  save_model,
-)
+from mrf_jax.inference.bundle import load_config, load_training, save_model
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages import finetune
 from mrf_jax.stages.finetune import finetune_files
+from tests.inference.examples import changed_bundle
+from tests.stages.conftest import flags
 
 
-def flags(**given):
-  return collections.defaultdict(lambda: None, given)
+def given(smoke, folder, bundle="cohen/fold-0", **changes):
+  """Flags that train a bundle further on subject 0, into `net` of a folder."""
+  return flags(
+    **{
+      "model": str(smoke / "models" / bundle),
+      "subjects": [str(smoke / "data/subject-00.h5")],
+      "output": str(folder / "net"),
+      **changes,
+    }
+  )
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +46,21 @@ def other_scan(smoke, tmp_path_factory):
   shape = subject.n_windows, acquisition.n_windows
   mixed = subject.signals @ rng.normal(size=shape)
   path = tmp_path_factory.mktemp("other") / "subject.h5"
-  fields = {**vars(subject), "acquisition": acquisition, "signals": mixed}
-  save_subject(type(subject)(**fields), path)
+  save_subject(
+    dataclasses.replace(subject, acquisition=acquisition, signals=mixed), path
+  )
   return str(path)
 
 
 @pytest.mark.parametrize("method", ["spatiotemporal_plus", "cohen"])
 def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
-  source = smoke / f"models/{method}/fold-0"
-  path = smoke / "data/subject-00.h5"
-  out = tmp_path / "new"
-  finetune_files(
-    flags(
-      model=[str(source)],
-      subjects=[str(path)],
-      output=str(out),
-      epochs=20,
-      learning_rate=3e-3,
-    )
-  )
+  model = f"{method}/fold-0"
+  options = {"epochs": 20, "learning_rate": 3e-3}
+  out = finetune_files(given(smoke, tmp_path, model, **options))
   # No checkpoints are left.
-  assert [p.name for p in tmp_path.iterdir()] == ["new"]
-  subject, before, after = (
-    load_subject(path),
-    load_model(source),
-    load_model(out),
-  )
+  assert [p.name for p in tmp_path.iterdir()] == ["net"]
+  subject = load_subject(smoke / "data/subject-00.h5")
+  before, after = load_model(smoke / "models" / model), load_model(out)
   errors = [
     np.abs(reconstruct(model, subject).t1_ms - subject.maps.t1_ms).mean()
     for model in (before, after)
@@ -85,16 +79,9 @@ def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
 
 
 def test_training_starts_from_the_bundle(smoke, tmp_path):
-  source = smoke / "models/spatiotemporal_plus/fold-1"
-  out = finetune_files(
-    flags(
-      model=[str(source)],
-      subjects=[str(smoke / "data/subject-00.h5")],
-      output=str(tmp_path / "new"),
-      learning_rate=1e-12,
-    )
-  )
-  before, after = load_model(source), load_model(out)
+  model = "spatiotemporal_plus/fold-1"
+  out = finetune_files(given(smoke, tmp_path, model, learning_rate=1e-12))
+  before, after = load_model(smoke / "models" / model), load_model(out)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-8),
     before.variables["params"],
@@ -104,44 +91,19 @@ def test_training_starts_from_the_bundle(smoke, tmp_path):
   assert load_training(out)["epochs"] == 1
 
 
-def test_another_train_takes_all_steps(smoke, other_scan, tmp_path):
-  source = smoke / "models/cohen/fold-1"
-  path = source / "model.json"
-  bundle = tmp_path / "cohen"
-  shutil.copytree(source, bundle)
-  text = json.loads(path.read_text())
-  voxels = load_subject(other_scan).n_voxels
-  text["training"]["voxels"] = 3 * voxels
-  text["sha256"]["description"] = description_checksum(text)
-  (bundle / "model.json").write_text(json.dumps(text))
-  out = finetune_files(
-    flags(
-      model=[str(bundle)],
-      subjects=[other_scan],
-      output=str(tmp_path / "new"),
-    )
-  )
-  training = load_training(out)
-  assert training["epochs"] == 3 * text["config"]["training"]["epochs"]
-  assert (
-    training["learning_rate"] == text["config"]["training"]["learning_rate"]
-  )
-
-
 @pytest.mark.parametrize("method", ["spatiotemporal_plus", "spatiotemporal"])
 def test_it_goes_over_to_another_train(
   method, smoke, other_scan, tmp_path, capsys
 ):
+  """With as many steps and as large ones as the first training had."""
+  subject = load_subject(other_scan)
   source = smoke / f"models/{method}/fold-0"
-  out = finetune_files(
-    flags(
-      model=[str(source)], subjects=[other_scan], output=str(tmp_path / "new")
-    )
-  )
+  training = {**load_training(source), "voxels": 3 * subject.n_voxels}
+  bundle = changed_bundle(source, tmp_path / "a", training=training)
+  out = finetune_files(given(smoke, tmp_path, bundle, subjects=[other_scan]))
   said = capsys.readouterr().out
   assert "120 frames, not 96" in said
-  before, after = load_model(source), load_model(out)
-  subject = load_subject(other_scan)
+  before, after = load_model(bundle), load_model(out)
   assert after.sequence.n_frames == 120
   assert np.isfinite(reconstruct(after, subject).t1_ms).all()
   if method == "spatiotemporal":
@@ -150,88 +112,69 @@ def test_it_goes_over_to_another_train(
   else:
     assert "temporal components are computed again" in said
     assert after.basis.shape == (10, before.basis.shape[1])
+  training = load_training(out)
+  first = load_config(source, sections=("training",))["training"]
+  assert training["epochs"] == 3 * first["epochs"]
+  assert training["learning_rate"] == first["learning_rate"]
   with pytest.raises(UserError, match="120 frames, the model needs 96"):
     reconstruct(before, subject)
 
 
 def test_wrong_input_writes_nothing(smoke, other_scan, tmp_path):
-  """The line names what is wrong."""
   model = str(smoke / "models/cohen/fold-0")
   subject = str(smoke / "data/subject-00.h5")
   bare = tmp_path / "bare.h5"
-  found = load_subject(subject)
-  save_subject(type(found)(**{**vars(found), "maps": None}), bare)
-  out = tmp_path / "out"
-  for given, words in (
-    ({"subjects": [subject]}, "--model is missing"),
-    ({"model": [model]}, "--subjects is missing"),
-    (
-      {"model": [model, model], "subjects": [subject]},
-      "only reconstruct accepts several",
-    ),
-    ({"model": [model], "subjects": [str(bare)]}, "no reference maps"),
-    (
-      {"model": [model], "subjects": [subject, other_scan]},
-      "120 frames, but .* has 96",
-    ),
-    ({"model": [model], "subjects": [subject], "epochs": 0}, "epochs: 0"),
-    (
-      {"model": [model], "subjects": [subject], "learning_rate": -1.0},
-      "learning_rate",
-    ),
-    ({"model": [str(tmp_path)], "subjects": [subject]}, "no model bundle"),
+  save_subject(dataclasses.replace(load_subject(subject), maps=None), bare)
+  for change, words in (
+    ({"model": None}, "--model is missing"),
+    ({"subjects": None}, "--subjects is missing"),
+    ({"model": [model, model]}, "only reconstruct accepts several"),
+    ({"subjects": [str(bare)]}, "no reference maps"),
+    ({"subjects": [subject, other_scan]}, "120 frames, but .* has 96"),
+    ({"epochs": 0}, "epochs: 0"),
+    ({"learning_rate": -1.0}, "learning_rate"),
+    ({"model": str(tmp_path)}, "no model bundle"),
   ):
     with pytest.raises(UserError, match=words):
-      finetune_files(flags(**given, output=str(out)))
+      finetune_files(given(smoke, tmp_path, **change))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bare.h5"]
-  out.mkdir()
+  (tmp_path / "net").mkdir()
   with pytest.raises(UserError, match="is there already"):
-    finetune_files(flags(model=[model], subjects=[subject], output=str(out)))
+    finetune_files(given(smoke, tmp_path))
 
 
 def test_of_another_power_it_is_refused(smoke, tmp_path):
   source = smoke / "models/cohen/fold-0"
-  folder = tmp_path / "odd"
-  shutil.copytree(source, folder)
-  text = json.loads((folder / "model.json").read_text())
-  text["maps_powers"] = [1.0, 0.5, 0.5]
-  text["sha256"]["description"] = description_checksum(text)
-  (folder / "model.json").write_text(json.dumps(text))
+  odd = changed_bundle(source, tmp_path / "odd", maps_powers=[1.0, 0.5, 0.5])
   with pytest.raises(UserError, match="map_powers"):
-    finetune_files(
-      flags(
-        model=[str(folder)],
-        subjects=[str(smoke / "data/subject-00.h5")],
-        output=str(tmp_path / "out"),
-      )
-    )
+    finetune_files(given(smoke, tmp_path, odd))
 
 
-@pytest.fixture
-def killed(smoke, tmp_path, monkeypatch):
-  """Flags of a run that was killed when its bundle stood already."""
-  given = flags(
-    model=[str(smoke / "models/cohen/fold-0")],
-    subjects=[str(smoke / "data/subject-00.h5")],
-    output=str(tmp_path / "net"),
-    epochs=2,
-  )
+@pytest.fixture(scope="module")
+def killed_once(smoke, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("killed")
 
   def save_and_die(*args, **options):
     save_model(*args, **options)
     raise KeyboardInterrupt
 
-  with monkeypatch.context() as patch:
+  with pytest.MonkeyPatch.context() as patch:
     patch.setattr(finetune, "save_model", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-      finetune_files(given)
-  assert list((tmp_path / "net.training/cohen/fold--1").glob("step-*"))
-  return given
+      finetune_files(given(smoke, folder, epochs=2))
+  assert list((folder / "net.training/cohen/fold--1").glob("step-*"))
+  return folder
+
+
+@pytest.fixture
+def killed(smoke, tmp_path, killed_once):
+  """Flags of a run that was killed when its bundle stood already."""
+  shutil.copytree(killed_once, tmp_path, dirs_exist_ok=True)
+  return given(smoke, tmp_path, epochs=2)
 
 
 @pytest.mark.parametrize("half_removed", [False, True])
 def test_leftovers_of_killed_runs_go(killed, tmp_path, half_removed):
-  """Leftovers next to a finished bundle are removed."""
   if half_removed:
     for path in tmp_path.rglob("checkpoint.json"):
       path.unlink()
@@ -260,14 +203,9 @@ def test_other_files_of_training_stay(smoke, tmp_path):
   other = unfinished / "cohen/fold--1/step-00000001/checkpoint.json"
   other.parent.mkdir(parents=True)
   other.write_text("{}")
-  given = flags(
-    model=[str(smoke / "models/hoppe/fold-0")],
-    subjects=[str(smoke / "data/subject-00.h5")],
-    output=str(tmp_path / "net"),
-    learning_rate=float("nan"),
-  )
+  model = "hoppe/fold-0"
   with pytest.raises(UserError):
-    finetune_files(given)
+    finetune_files(given(smoke, tmp_path, model, learning_rate=float("nan")))
   assert other.exists()
-  finetune_files({**given, "learning_rate": 1e-3})
+  finetune_files(given(smoke, tmp_path, model, learning_rate=1e-3))
   assert other.exists() and not (unfinished / ".lock").exists()

@@ -1,10 +1,10 @@
 """From files to files: every format, and what is written."""
 
-import csv
 import json
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 
@@ -16,7 +16,6 @@ from mrf_jax import (
   save_subject,
 )
 from mrf_jax.dataset.normalise import clip_outliers
-from mrf_jax.dataset.subject import Subject
 from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.report.results import load_results
@@ -24,34 +23,31 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages.import_scan import import_files
 from mrf_jax.stages.reconstruct import reconstruct_files
+from tests.dataset.examples import make_subject
 from tests.importing.test_series import matlab73
-from tests.stages.conftest import AFFINE, flags
+from tests.stages.conftest import AFFINE, flags, maps_in
+
+# Suffix to a function that writes images [x, y, slice, image].
+WRITERS = {
+  ".nii.gz": lambda path, images: nibabel.save(
+    nibabel.Nifti1Image(images, AFFINE), path
+  ),
+  "-5.mat": lambda path, images: scipy.io.savemat(path, {"scan": images}),
+  "-7.mat": lambda path, images: matlab73(path, scan=images),
+  ".npy": np.save,
+}
 
 
-def write_series(kind, folder, images):
-  """A file of the images [x, y, slice, image]; flags that name it."""
-  path = folder / {"mat5": "a.mat", "mat73": "b.mat"}.get(kind, f"c.{kind}")
-  if kind.startswith("nii"):
-    nibabel.save(nibabel.Nifti1Image(images, AFFINE), path)
-  elif kind == "mat5":
-    scipy.io.savemat(path, {"scan": images})
-  elif kind == "mat73":
-    matlab73(path, scan=images)
-  else:
-    np.save(path, images)
-  where = {} if kind.startswith("nii") else {"affine_from": "mask.nii.gz"}
-  return {"scan": str(path), **where}
-
-
-@pytest.mark.parametrize("kind", ["nii.gz", "mat5", "mat73", "npy"])
-def test_formats_give_the_same_maps(kind, scan, bundle, tmp_path):
-  """A scan in other formats gives the same signals and maps."""
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_formats_give_the_same_maps(suffix, scan, bundle, tmp_path):
   folder, subject, images = scan
-  given = write_series(kind, tmp_path, images)
-  if "affine_from" in given:
-    given["affine_from"] = str(folder / "mask.nii.gz")
-  given |= {
-    "mask": str(folder / "mask.nii.gz"),
+  mask = str(folder / "mask.nii.gz")
+  path = tmp_path / f"scan{suffix}"
+  WRITERS[suffix](path, images)
+  given = {
+    "scan": str(path),
+    "affine_from": None if suffix == ".nii.gz" else mask,
+    "mask": mask,
     "schedule": str(folder / "train.txt"),
     "inversion_time_ms": str(subject.sequence.inversion_time_ms),
     "field_strength_t": 1.5,
@@ -68,29 +64,25 @@ def test_formats_give_the_same_maps(kind, scan, bundle, tmp_path):
   for name, more in (("a", {"scan": str(imported)}), ("b", given)):
     out = tmp_path / name
     reconstruct_files(flags(model=bundle, **more, output=str(out)))
-    for map_name in ("pd", "t1", "t2"):
+    for map_name, values in maps_in(out, subject.mask).items():
       image = nibabel.load(out / f"{map_name}.nii.gz")
       np.testing.assert_allclose(image.affine, AFFINE, atol=1e-4)
       field = map_name if map_name == "pd" else f"{map_name}_ms"
       np.testing.assert_allclose(
-        np.asarray(image.dataobj).transpose(2, 1, 0)[subject.mask],
-        getattr(wanted, field),
-        rtol=1e-5,
-        atol=1e-5,
+        values, getattr(wanted, field), rtol=1e-5, atol=1e-5
       )
 
 
-def test_all_that_is_written(scan, bundle, tmp_path, capsys):
+def written_errors(folder):
+  return pd.read_csv(folder / "errors.csv", index_col=["tissue", "map"])
+
+
+def test_what_is_written_and_replaced(scan, bundle, tmp_path, capsys):
   folder, subject, _ = scan
   out = tmp_path / "new" / "out"
-  given = flags(
-    model=bundle,
-    scan=str(folder / "subject.h5"),
-    output=str(out),
-    uncertainty=True,
-    passes=4,
-  )
-  assert reconstruct_files(given) == out
+  given = {"scan": str(folder / "subject.h5"), "output": str(out)}
+  more = {"uncertainty": True, "passes": 4}
+  assert reconstruct_files(flags(model=bundle, **given, **more)) == out
   assert {path.name for path in out.iterdir()} == {
     *(f"{n}{s}.nii.gz" for n in ("pd", "t1", "t2") for s in ("", "_sd")),
     "overview.png",
@@ -105,18 +97,23 @@ def test_all_that_is_written(scan, bundle, tmp_path, capsys):
   assert record["provenance"].startswith("simulated")
   assert "left out: subject 0" in record["estimators"][0]
   assert set(record["seconds"]) == {"read", "reconstruct", "write"}
-  with open(out / "errors.csv", newline="") as file:
-    rows = {(r["tissue"], r["map"]): r for r in csv.DictReader(file)}
-  t1 = np.asarray(nibabel.load(out / "t1.nii.gz").dataobj)
   # As the tables have them.
   reference = clip_outliers(subject.maps, percentiles=(0.1, 99.9))
-  error = t1.transpose(2, 1, 0)[subject.mask] - reference.t1_ms
-  row = rows["brain", "t1_ms"]
-  assert float(row["mae"]) == pytest.approx(np.abs(error).mean(), rel=1e-4)
-  assert int(row["voxels"]) == subject.n_voxels
+  error = maps_in(out, subject.mask)["t1"] - reference.t1_ms
+  row = written_errors(out).loc["brain", "t1_ms"]
+  assert row.mae == pytest.approx(np.abs(error).mean(), rel=1e-4)
+  assert row.voxels == subject.n_voxels
   assert "simulated" in (out / "errors.md").read_text()
   said = capsys.readouterr().out
   assert "Seconds" in said and "spatiotemporal" in said
+  assert "trained with dropout" not in said
+  # Nothing of it stays when another reconstruction is written there.
+  (out / "mine.txt").write_text("kept")
+  reconstruct_files(flags(model=bundle, **given))
+  assert "trained with dropout" in capsys.readouterr().out
+  names = {path.name for path in out.iterdir()}
+  assert not names & {"t1_sd.nii.gz", "calibration.md", "calibration.csv"}
+  assert {"t1.nii.gz", "errors.md", "mine.txt"} <= names
 
 
 @pytest.mark.parametrize("name", ["dictionary", "dictionary_svd"])
@@ -124,41 +121,22 @@ def test_dictionary_of_the_scans_sequence(name, tmp_path):
   # Another train than the configuration's, fingerprints that lie on its grid.
   config = smoke_config.get_config()
   options = config.dictionary
-  sequence = jiang_type(80)
-  wanted = build_dictionary(
-    sequence,
-    grid_axis(*options.t1_ms, step_percent=options.step_percent),
-    grid_axis(*options.t2_ms, step_percent=options.step_percent),
-    window=10,
-    stride=2,
+  axes = (
+    grid_axis(*axis, step_percent=options.step_percent)
+    for axis in (options.t1_ms, options.t2_ms)
   )
+  acquisition = Acquisition(jiang_type(80), window=10, stride=2)
+  wanted = build_dictionary(acquisition.sequence, *axes, window=10, stride=2)
   some = np.arange(0, wanted.n_atoms, 5)
   mask = np.zeros((1, 8, len(some)), bool)
   mask[0, 3] = True
   signals = (2 * wanted.norms[:, None] * wanted.atoms)[some]
-  subject = Subject(
-    subject="grid",
-    mask=mask,
-    signals=signals.astype(np.complex64),
-    affine=AFFINE,
-    acquisition=Acquisition(sequence, window=10, stride=2),
-    field_strength_t=1.5,
-    provenance="simulated",
-  )
+  signals = signals.astype(np.complex64)
+  subject = make_subject(mask, acquisition, signals=signals, maps=None)
   save_subject(subject, tmp_path / "scan.h5")
-  out = tmp_path / "out"
-  reconstruct_files(
-    flags(
-      model=name,
-      config=config,
-      scan=str(tmp_path / "scan.h5"),
-      output=str(out),
-    )
-  )
-  found = {
-    n: np.asarray(nibabel.load(out / f"{n}.nii.gz").dataobj)[:, 3, 0]
-    for n in ("pd", "t1", "t2")
-  }
+  given = {"scan": str(tmp_path / "scan.h5"), "output": str(tmp_path / "out")}
+  out = reconstruct_files(flags(model=name, config=config, **given))
+  found = maps_in(out, mask)
   right = np.isclose(found["t1"], wanted.t1_ms[some]) & np.isclose(
     found["t2"], wanted.t2_ms[some]
   )
@@ -168,36 +146,11 @@ def test_dictionary_of_the_scans_sequence(name, tmp_path):
   assert record["dictionary"]["svd_rank"] == options.svd_rank
 
 
-def test_nothing_of_another_reconstruction_stays(
-  scan, bundle, tmp_path, capsys
-):
-  folder, _, _ = scan
-  out = tmp_path / "out"
-  given = {"scan": str(folder / "subject.h5"), "output": str(out)}
-  reconstruct_files(flags(model=bundle, uncertainty=True, passes=2, **given))
-  (out / "mine.txt").write_text("kept")
-  assert "trained with dropout" not in capsys.readouterr().out
-  reconstruct_files(flags(model=bundle, **given))
-  assert "trained with dropout" in capsys.readouterr().out
-  names = {path.name for path in out.iterdir()}
-  assert not names & {"t1_sd.nii.gz", "calibration.md", "calibration.csv"}
-  assert {"t1.nii.gz", "errors.md", "mine.txt"} <= names
-
-
 def test_errors_are_those_of_table_1(smoke, tmp_path):
   """Of a left-out subject: clipped references, the same tissues."""
-  out = tmp_path / "out"
-  reconstruct_files(
-    flags(
-      model=str(smoke / "models/cohen/fold-1"),
-      scan=str(smoke / "data/subject-01.h5"),
-      output=str(out),
-    )
-  )
-  with open(out / "errors.csv", newline="") as file:
-    own = {
-      (r["tissue"], r["map"]): float(r["rmse"]) for r in csv.DictReader(file)
-    }
+  model, scan = smoke / "models/cohen/fold-1", smoke / "data/subject-01.h5"
+  given = flags(model=str(model), scan=str(scan), output=str(tmp_path))
+  own = written_errors(reconstruct_files(given))["rmse"]
   results = load_results(smoke)[1]
   wanted = map_errors(
     results.estimates["cohen"], results.reference, results.tissues
@@ -209,20 +162,9 @@ def test_errors_are_those_of_table_1(smoke, tmp_path):
 def test_several_bundles_are_averaged(scan, smoke, tmp_path):
   folder, subject, _ = scan
   paths = [str(smoke / f"models/cohen/fold-{k}") for k in range(2)]
-  reconstruct_files(
-    flags(
-      model=paths,
-      scan=str(folder / "subject.h5"),
-      output=str(tmp_path),
-      uncertainty=True,
-    )
-  )
+  given = {"scan": str(folder / "subject.h5"), "output": str(tmp_path)}
+  reconstruct_files(flags(model=paths, uncertainty=True, **given))
   both = [reconstruct(load_model(path), subject).t1_ms for path in paths]
-  for name, wanted in (
-    ("t1", np.mean(both, 0)),
-    ("t1_sd", np.std(both, 0, ddof=1)),
-  ):
-    volume = np.asarray(nibabel.load(tmp_path / f"{name}.nii.gz").dataobj)
-    np.testing.assert_allclose(
-      volume.transpose(2, 1, 0)[subject.mask], wanted, rtol=1e-4, atol=1e-2
-    )
+  found = maps_in(tmp_path, subject.mask, ("t1", "t1_sd"))
+  wanted = np.mean(both, 0), np.std(both, 0, ddof=1)
+  np.testing.assert_allclose([*found.values()], wanted, rtol=1e-4, atol=1e-2)

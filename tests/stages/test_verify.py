@@ -105,8 +105,7 @@ def test_finished_workdir(launch, smoke, tmp_path):
   fails_in_one_line(launch("--mode=verify"), "--workdir is missing")
 
 
-def test_calibration_of_other_methods_goes(launch, smoke, tmp_path):
-  """It is removed, and not missing then."""
+def test_removed_calibration_is_not_missing(launch, smoke, tmp_path):
   copy = tmp_path / "run"
   shutil.copytree(smoke, copy)
   done = launch(SMOKE, f"--workdir={copy}", "--config.methods=('cohen',)")

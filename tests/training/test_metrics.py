@@ -7,22 +7,20 @@ import numpy as np
 from mrf_jax.training.metrics import EpochLog, join_logs, read_records
 
 
-def metrics(*losses):
-  folds = np.arange(len(losses))
-  return {
-    "fold": folds,
+def write_epoch(folder, method, *losses, **options):
+  """The log of an epoch of folds with these losses."""
+  errors = np.arange(1.0, 7.0).reshape(2, 3)
+  metrics = {
+    "fold": np.arange(len(losses)),
     "loss": np.array(losses),
-    "watched_mae": errors(losses),
+    "watched_mae": np.stack([errors] * len(losses)),
   }
-
-
-def errors(losses):
-  return np.ones((len(losses), 2, 3)) * np.arange(1, 7).reshape(2, 3)
+  with EpochLog(folder, method, **options) as log:
+    log(1, metrics)
 
 
 def test_names_of_losses_and_errors(tmp_path):
-  with EpochLog(tmp_path, "cohen") as log:
-    log(1, metrics(0.5, 0.25))
+  write_epoch(tmp_path, "cohen", 0.5, 0.25)
   (first, second) = read_records(tmp_path / "metrics.jsonl")
   assert (first["fold"], first["epoch"], first["training_loss"]) == (0, 1, 0.5)
   assert second["training_loss"] == 0.25
@@ -32,30 +30,24 @@ def test_names_of_losses_and_errors(tmp_path):
 
 
 def test_epoch_is_written_once(tmp_path):
-  for _ in range(2):
-    with EpochLog(tmp_path, "cohen") as log:
-      log(1, metrics(0.5, 0.25))
-  with EpochLog(tmp_path, "hoppe") as log:
-    log(1, metrics(0.1, 0.2))
+  for method in ("cohen", "cohen", "hoppe"):
+    write_epoch(tmp_path, method, 0.5, 0.25)
   assert len(read_records(tmp_path / "metrics.jsonl")) == 4
 
 
 def test_incomplete_line_is_dropped(tmp_path):
-  with EpochLog(tmp_path, "cohen") as log:
-    log(1, metrics(0.5, 0.25))
+  write_epoch(tmp_path, "cohen", 0.5, 0.25)
   path = tmp_path / "metrics.jsonl"
   # A killed process has written half of the last line.
   path.write_text(path.read_text()[:-30])
-  with EpochLog(tmp_path, "cohen") as log:
-    log(1, metrics(0.5, 0.25))
+  write_epoch(tmp_path, "cohen", 0.5, 0.25)
   lines = path.read_text().splitlines()
   assert [json.loads(line)["fold"] for line in lines] == [0, 1]
 
 
 def test_logs_of_processes_are_merged(tmp_path):
   for process in (0, 1):
-    with EpochLog(tmp_path, "cohen", process=process) as log:
-      log(1, metrics(0.5 + process))
+    write_epoch(tmp_path, "cohen", 0.5 + process, process=process)
   events = list((tmp_path / "cohen").glob("events*"))
   assert len(events) == 2
   join_logs(tmp_path)

@@ -6,9 +6,7 @@ import math
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.training.options import TrainingOptions
-
-OPTIONS = TrainingOptions(seed=0, epochs=2, batch=8, tile=2, learning_rate=1e-3)
+from tests.training.examples import OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """An interrupted training, resumed, equals an uninterrupted one."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -8,17 +9,18 @@ import resource
 import shutil
 import signal
 import time
+import unittest.mock
 
 import jax
 import numpy as np
 import pytest
-from test_training import OPTIONS, tiny_study
 
 from mrf_jax.errors import UserError
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.runtime.interrupts import Stopped
 from mrf_jax.training.checkpoint import CheckpointFolder, CheckpointPolicy
 from mrf_jax.training.train import train_folds
+from tests.training.examples import OPTIONS, tiny_study
 
 # A network that compiles fast; the noise makes the random key matter.
 NETWORK = Cohen(widths=(8,))
@@ -41,14 +43,7 @@ def checkpoints(folder, warnings=None, config=None):
 
 
 def train(folder=None, *, end_after=None, stop_after=None, **changes):
-  """A training that may be interrupted, or stopped by a signal, after an epoch.
-
-  Args:
-    folder: of the checkpoints, a `CheckpointFolder` or its path; or None.
-    end_after: epoch after which an exception ends it.
-    stop_after: epoch after which SIGTERM comes.
-    **changes: of the options.
-  """
+  """A training that an exception or SIGTERM may end after an epoch."""
 
   def on_epoch(epoch, metrics):
     del metrics
@@ -68,9 +63,9 @@ def train(folder=None, *, end_after=None, stop_after=None, **changes):
   )
 
 
-def assert_same(trained, expected):
+def assert_same(trained, expected, compare=np.testing.assert_array_equal):
   for fold, other in zip(trained, expected, strict=True):
-    jax.tree.map(np.testing.assert_array_equal, fold.variables, other.variables)
+    jax.tree.map(compare, fold.variables, other.variables)
 
 
 @pytest.fixture(scope="module")
@@ -120,75 +115,64 @@ def test_folds_left_behind_catch_up(tmp_path, uninterrupted, interrupted):
   for step in steps:
     shutil.rmtree(tmp_path / f"fold-1/step-{step:08d}")
   shutil.rmtree(tmp_path / f"fold-2/step-{steps[1]:08d}")
-  trained = train(tmp_path)
-  for fold, other in zip(trained, uninterrupted, strict=True):
-    jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-      fold.variables,
-      other.variables,
-    )
+  compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+  assert_same(train(tmp_path), uninterrupted, compare)
 
 
-def damage(path, how):
-  arrays = path / "arrays" / "arrays.npz"
-  if how == "truncated":
-    os.truncate(arrays, arrays.stat().st_size // 2)
-  elif how == "byte flipped":
-    data = bytearray(arrays.read_bytes())
-    data[len(data) // 2] ^= 1
-    arrays.write_bytes(data)
-  elif how == "text changed":
-    # The configuration, so that the checkpoint would seem to be of another one.
-    text = (path / "checkpoint.json").read_text()
-    assert text.count('"seed": 0') == 1
-    changed = text.replace('"seed": 0', '"seed": 1')
-    (path / "checkpoint.json").write_text(changed)
-  elif how == "text gone":
-    (path / "checkpoint.json").unlink()
-  elif how == "arrays gone":
-    shutil.rmtree(path / "arrays")
-  elif how == "other arrays":
-    shutil.rmtree(path / "arrays")
-    shutil.copytree(path.parent.parent / "fold-0" / path.name, path / "arrays")
+def flip_byte(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-  "how",
-  [
-    "truncated",
-    "byte flipped",
-    "text changed",
-    "text gone",
-    "arrays gone",
-    "other arrays",
-  ],
-)
-def test_damaged_checkpoint_is_not_used(tmp_path, interrupted, how):
+def change_seed(path):
+  """So that the checkpoint would seem to be of another configuration."""
+  text = path.read_text()
+  assert text.count('"seed": 0') == 1
+  path.write_text(text.replace('"seed": 0', '"seed": 1'))
+
+
+def take_arrays_of_fold_0(path):
+  shutil.rmtree(path)
+  step = path.parent
+  shutil.copytree(step.parent.parent / "fold-0" / step.name, path)
+
+
+DAMAGE = {
+  "truncated": (
+    "arrays/arrays.npz",
+    lambda path: os.truncate(path, path.stat().st_size // 2),
+  ),
+  "byte flipped": ("arrays/arrays.npz", flip_byte),
+  "text changed": ("checkpoint.json", change_seed),
+  "text gone": ("checkpoint.json", pathlib.Path.unlink),
+  "arrays gone": ("arrays", shutil.rmtree),
+  "other arrays": ("arrays", take_arrays_of_fold_0),
+}
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_checkpoint_is_not_used(
+  tmp_path, interrupted, initial, name, damage
+):
   """All folds take the one before it."""
   first, newest = interrupted
   path = tmp_path / f"fold-1/step-{newest:08d}"
-  damage(path, how)
+  damage(path / name)
   warnings: list[str] = []
-  folds = list(range(3))
-  loaded = checkpoints(tmp_path, warnings).newest(folds, initial_checkpoints())
+  loaded = checkpoints(tmp_path, warnings).newest([0, 1, 2], initial)
   assert [checkpoint.step for checkpoint in loaded] == [first] * 3
   assert len(warnings) == 1
   assert str(path) in warnings[0] and "damaged" in warnings[0]
 
 
-def initial_checkpoints():
+@pytest.fixture(scope="module")
+def initial():
   """State of the folds of `train` at step 0."""
-  seen = []
-
-  class Look(CheckpointFolder):
-    def newest(self, folds, initial):
-      seen.extend(initial)
-      raise Interrupted
-
-  look = Look(pathlib.Path("unused"), config={}, differences=list, warn=print)
+  folder = unittest.mock.Mock(**{"newest.side_effect": Interrupted})
   with pytest.raises(Interrupted):
-    train(look)
-  return seen
+    train(folder)
+  return folder.newest.call_args.args[1]
 
 
 @pytest.mark.usefixtures("interrupted")
@@ -198,8 +182,7 @@ def test_other_configuration_is_refused(tmp_path):
     train(other)
 
 
-def test_checkpoints_of_another_seed(tmp_path, interrupted):
-  """They are not used, and replaced."""
+def test_checkpoints_of_another_seed_are_replaced(tmp_path, interrupted):
   warnings: list[str] = []
   train(checkpoints(tmp_path, warnings), seed=1, epochs=1)
   assert warnings

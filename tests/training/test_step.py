@@ -1,5 +1,6 @@
-"""One training step: precision, folds side by side, mirrors, weight decay."""
+"""Training steps: precision, folds side by side, mirrors, overfitting."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -13,19 +14,23 @@ from mrf_jax.dataset.patches import make_grid
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.training.optimizer import learning_rates, make_optimizer
-from mrf_jax.training.options import TrainingOptions
-from mrf_jax.training.state import Fold, VoxelTable, init_state
-from mrf_jax.training.step import train_step
+from mrf_jax.training.state import VoxelTable
+from tests.training.examples import OPTIONS, make_fold, make_step
 
 REACH = Spatiotemporal().reach
 
 N_CHANNELS = 2 * 40
-NETWORK_OPTIONS = {
+# Its first step is the gradient.
+DESCENT = optax.sgd(1.0, momentum=0.9)
+
+
+# Options of networks that compile fast.
+SMALL = {
   "spatiotemporal": dict(widths=(32, 16), branch_width=16, dropout=0.2),
   "spatiotemporal_plus": dict(widths=(32, 16), depth=1, n_outputs=3),
   "cohen": {},
   "hoppe": dict(
-    features=(8, 8, 8, 8), kernels=(5, 4, 3, 3), strides=(2, 1, 1, 1)
+    features=(8, 16), kernels=(5, 4), strides=(2, 1), dense=(64, 64)
   ),
 }
 
@@ -34,37 +39,21 @@ NETWORK_OPTIONS = {
 def study():
   """Maps that are a smooth function of the signals of one full slice."""
   rng = np.random.default_rng(0)
-  mask = np.ones((1, 24, 24), bool)
-  signals = rng.normal(size=(1 + mask.sum(), N_CHANNELS)).astype(np.float32)
+  signals = rng.standard_normal((1 + 24**2, N_CHANNELS), np.float32)
   signals[0] = 0
-  maps = np.tanh(signals[:, :3]).astype(np.float32)
-  fold = Fold(
-    rows=np.arange(1, len(signals), dtype=np.int32),
-    low=-np.ones(3, np.float32),
-    high=np.ones(3, np.float32),
-    watched=np.zeros((2, 0), np.int32),
-    key=jax.random.key(0),
-  )
-  return VoxelTable(signals, maps, make_grid([mask], padding=REACH + 4)), fold
+  grid = make_grid([np.ones((1, 24, 24), bool)], padding=REACH + 4)
+  fold = make_fold(np.arange(1, 1 + 24**2), low=-np.ones(3, np.float32))
+  return VoxelTable(signals, np.tanh(signals[:, :3]), grid), fold
 
 
-def options_of(**changes):
-  defaults = {"seed": 0, "epochs": 1, "batch": 1, "learning_rate": 1e-3}
-  return TrainingOptions(**defaults | changes)
-
-
-def make_step(fold, *, method="spatiotemporal", optimizer=None, **changes):
+def small_step(fold, network="spatiotemporal", *, optimizer=DESCENT, **changes):
   """A fresh state, and a compiled step of 64 estimates."""
-  network = NETWORKS[method](**NETWORK_OPTIONS[method])
-  optimizer = optimizer or optax.adam(1e-3)
-  state = init_state(network, optimizer, fold.key, n_channels=N_CHANNELS)
-  step = functools.partial(
-    train_step,
-    network=network,
-    optimizer=optimizer,
-    options=options_of(**changes),
+  if isinstance(network, str):
+    network = NETWORKS[network](**SMALL[network])
+  options = dataclasses.replace(OPTIONS, **changes)
+  return make_step(
+    network, fold, options, n_channels=N_CHANNELS, optimizer=optimizer
   )
-  return state, jax.jit(step)
 
 
 def centres_of(tile):
@@ -82,10 +71,7 @@ def test_bfloat16_has_gradient_of_float32(study, tile):
   table, fold = study
   gradients = {}
   for precision in ("float32", "bfloat16"):
-    # The step of plain descent with a rate of one is the gradient.
-    state, step = make_step(
-      fold, optimizer=optax.sgd(1.0), tile=tile, precision=precision
-    )
+    state, step = small_step(fold, tile=tile, precision=precision)
     after, loss = step(state, fold, table, centres_of(tile))
     assert loss.dtype == jnp.float32
     gradients[precision] = jax.tree.map(
@@ -103,7 +89,9 @@ def test_bfloat16_has_gradient_of_float32(study, tile):
 @pytest.mark.parametrize("method", NETWORKS)
 def test_bfloat16_leaves_state_in_float32(study, method):
   table, fold = study
-  state, step = make_step(fold, method=method, tile=1, precision="bfloat16")
+  state, step = small_step(
+    fold, method, optimizer=optax.adam(1e-3), tile=1, precision="bfloat16"
+  )
   after, _ = step(state, fold, table, centres_of(1))
   types = jax.tree.map(lambda x: x.dtype, state)
   assert jax.tree.map(lambda x: x.dtype, after) == types
@@ -118,8 +106,8 @@ def test_vectorised_folds_equal_single_folds(study, tile, precision):
   table, fold = study
   folds, states, losses = [], [], []
   for key in jax.random.split(jax.random.key(3), 3):
-    own = Fold(fold.rows, fold.low, fold.high, fold.watched, key)
-    state, step = make_step(own, tile=tile, precision=precision)
+    own = dataclasses.replace(fold, key=key)
+    state, step = small_step(own, tile=tile, precision=precision)
     folds.append(own)
     states.append(state)
     losses.append(step(state, own, table, centres_of(tile))[1])
@@ -139,8 +127,8 @@ def test_vectorised_folds_equal_single_folds(study, tile, precision):
 @pytest.mark.parametrize("stored", [jnp.bfloat16, jnp.float16])
 def test_table_in_half_precision(study, stored):
   table, fold = study
-  half = VoxelTable(jnp.asarray(table.signals, stored), table.maps, table.grid)
-  state, step = make_step(fold, tile=1)
+  half = dataclasses.replace(table, signals=table.signals.astype(stored))
+  state, step = small_step(fold, tile=1)
   _, full_loss = step(state, fold, table, centres_of(1))
   _, half_loss = step(state, fold, half, centres_of(1))
   assert float(half_loss) == pytest.approx(float(full_loss), rel=1e-2)
@@ -148,31 +136,19 @@ def test_table_in_half_precision(study, stored):
 
 def test_dropout_differs_from_step_to_step(study):
   table, fold = study
-  still = optax.sgd(0.0)
-  state, step = make_step(fold, optimizer=still, tile=1)
-  state, first = step(state, fold, table, centres_of(1))
-  state, second = step(state, fold, table, centres_of(1))
+  state, step = small_step(fold, tile=1)
+  _, first = step(state, fold, table, centres_of(1))
+  later = dataclasses.replace(state, step=state.step + 1)
+  _, second = step(later, fold, table, centres_of(1))
   assert first != second
 
 
 def test_without_dropout_key_has_no_effect(study):
   table, fold = study
   network = Spatiotemporal(widths=(8, 8), branch_width=8, dropout=0.0)
-  optimizer = optax.sgd(0.0)
-  state = init_state(network, optimizer, fold.key, n_channels=N_CHANNELS)
-  losses = []
-  for key in (fold.key, jax.random.key(9)):
-    other = Fold(fold.rows, fold.low, fold.high, fold.watched, key)
-    _, loss = train_step(
-      state,
-      other,
-      table,
-      centres_of(1),
-      network=network,
-      optimizer=optimizer,
-      options=options_of(tile=1),
-    )
-    losses.append(loss)
+  state, step = small_step(fold, network, tile=1)
+  other = dataclasses.replace(fold, key=jax.random.key(9))
+  losses = [step(state, f, table, centres_of(1))[1] for f in (fold, other)]
   assert losses[0] == losses[1]
 
 
@@ -197,25 +173,14 @@ class _Centre(nn.Module):
 @pytest.mark.parametrize("flips", [False, True])
 def test_signals_and_maps_flip_together(study, flips):
   table, fold = study
-  optimizer = optax.sgd(0.0)
 
   def losses_of(network):
     """With and without mirrors."""
-    state = init_state(network, optimizer, fold.key, n_channels=N_CHANNELS)
-    return [
-      float(
-        train_step(
-          state,
-          fold,
-          table,
-          centres_of(4),
-          network=network,
-          optimizer=optimizer,
-          options=options_of(tile=4, flips=flipped),
-        )[1]
-      )
-      for flipped in (flips, False)
-    ]
+    losses = []
+    for flipped in (flips, False):
+      state, step = small_step(fold, network, tile=4, flips=flipped)
+      losses.append(float(step(state, fold, table, centres_of(4))[1]))
+    return losses
 
   assert max(losses_of(_Centre())) < 1e-10
   mirrored, plain = losses_of(_Centre(slope=0.5))
@@ -227,7 +192,9 @@ def test_weight_decay_is_decoupled():
   params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
   no_gradient = jax.tree.map(jnp.zeros_like, params)
   for decay, kernel in ((0.0, 1.0), (0.5, 1 - 0.1 * 0.5)):
-    options = options_of(tile=1, learning_rate=0.1, weight_decay=decay)
+    options = dataclasses.replace(
+      OPTIONS, learning_rate=0.1, weight_decay=decay
+    )
     optimizer = make_optimizer(options, n_steps=1)
     updates, _ = optimizer.update(no_gradient, optimizer.init(params), params)
     after = optax.apply_updates(params, updates)
@@ -236,8 +203,30 @@ def test_weight_decay_is_decoupled():
 
 
 def test_cosine_schedule_ends_at_zero():
-  options = options_of(tile=1, schedule="cosine")
+  options = dataclasses.replace(OPTIONS, schedule="cosine")
   rates = learning_rates(options, n_steps=8)
   np.testing.assert_allclose(
     [rates(step) for step in (0, 4, 8)], [1e-3, 5e-4, 0.0], atol=1e-10
   )
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_overfits_64_voxels(study, method):
+  table, fold = study
+  rng = np.random.default_rng(1)
+  maps = rng.uniform(-1, 1, table.maps.shape).astype(np.float32)
+  table = dataclasses.replace(table, maps=maps)
+  network = NETWORKS[method](**SMALL[method])
+  if method == "spatiotemporal":
+    network = network.clone(dropout=0.0)
+  n_steps = 800
+  options = dataclasses.replace(OPTIONS, learning_rate=2e-3, schedule="cosine")
+  optimizer = make_optimizer(options, n_steps=n_steps)
+  state, step = small_step(fold, network, optimizer=optimizer, tile=1)
+  _, losses = jax.lax.scan(
+    lambda state, _: step(state, fold, table, fold.rows[:64]),
+    state,
+    length=n_steps,
+  )
+  # Maps are scaled to [0, 1]: a hundredth is one per cent of their range.
+  assert np.sqrt(losses[-1]) < 0.01

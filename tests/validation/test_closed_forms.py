@@ -5,38 +5,33 @@ import pytest
 
 from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
+from tests.relaxometry.examples import spgr
 
 T1 = np.array([300.0, 685.0, 1150.0, 4500.0])
 T2 = np.array([40.0, 68.0, 88.0, 2000.0])
 
 
-@pytest.mark.parametrize("time_ms", [20.0, 400.0, 3000.0])
-def test_inversion_recovery(time_ms):
-  sequence = make_sequence([90.0], 12.0, 3.0, inversion_time_ms=time_ms)
-  expected = (1 - 2 * np.exp(-time_ms / T1)) * np.exp(-3 / T2)
+@pytest.mark.parametrize(
+  ("preparation", "before"),
+  [
+    *(
+      ({"inversion_time_ms": t}, 1 - 2 * np.exp(-t / T1))
+      for t in (20.0, 400.0, 3000.0)
+    ),
+    ({"saturation_time_ms": 500.0}, 1 - np.exp(-500 / T1)),
+    ({"t2_preparation_ms": 60.0}, np.exp(-60 / T2)),
+    (
+      {"inversion_time_ms": 100.0, "t2_preparation_ms": 60.0},
+      (1 - 2 * np.exp(-100 / T1)) * np.exp(-60 / T2),
+    ),
+  ],
+)
+@pytest.mark.parametrize("flip_deg", [30.0, 90.0])
+def test_first_echo_after_preparation(preparation, before, flip_deg):
+  sequence = make_sequence([flip_deg], 12.0, 3.0, **preparation)
+  expected = before * np.sin(np.deg2rad(flip_deg)) * np.exp(-3 / T2)
   signal = simulate_fingerprints(sequence, T1, T2)[:, 0]
   np.testing.assert_allclose(signal, expected, atol=1e-5)
-
-
-def test_saturation_recovery():
-  sequence = make_sequence([90.0], 12.0, 3.0, saturation_time_ms=500.0)
-  expected = (1 - np.exp(-500 / T1)) * np.exp(-3 / T2)
-  signal = simulate_fingerprints(sequence, T1, T2)[:, 0]
-  np.testing.assert_allclose(signal, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("inverted", [False, True])
-def test_t2_preparation(inverted):
-  sequence = make_sequence(
-    [90.0],
-    12.0,
-    0.0,
-    inversion_time_ms=100.0 if inverted else None,
-    t2_preparation_ms=60.0,
-  )
-  before = 1 - 2 * np.exp(-100 / T1) if inverted else 1.0
-  signal = simulate_fingerprints(sequence, T1, T2)[:, 0]
-  np.testing.assert_allclose(signal, before * np.exp(-60 / T2), atol=1e-5)
 
 
 @pytest.mark.parametrize("b1", [1.0, 0.8])
@@ -44,8 +39,7 @@ def test_spgr_steady_state(b1):
   """With T2 far below TR spoiling is ideal: Ernst's equation."""
   t1 = T1[:3]
   sequence = make_sequence(np.full(800, 20.0), 20.0, 0.0)
-  e1, angle = np.exp(-20 / t1), np.deg2rad(20 * b1)
-  expected = np.sin(angle) * (1 - e1) / (1 - e1 * np.cos(angle))
+  expected = spgr(np.ones(3), t1, [20 * b1], tr_ms=20.0)[:, 0]
   signal = simulate_fingerprints(sequence, t1, 0.5, b1=b1)[:, -1]
   np.testing.assert_allclose(signal, expected, atol=1e-5)
 

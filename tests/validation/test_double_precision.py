@@ -11,15 +11,13 @@ from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.simulation.scan import scan_slice
+from tests.laws import complex_noise
 
 MATRIX = 24
 WINDOW = 8
-
-
-def complex_noise(rng, shape):
-  return rng.standard_normal((*shape, 2)).view(np.complex128)[..., 0]
 
 
 def direct_scan(spiral, signals, mask, coils):
@@ -43,7 +41,6 @@ def direct_scan(spiral, signals, mask, coils):
 
 
 def test_scan_against_direct_sums():
-  rng = np.random.default_rng(0)
   spiral = make_spiral(
     matrix=MATRIX, n_arms=WINDOW, samples_per_arm=96, density_power=1.25
   )
@@ -52,9 +49,9 @@ def test_scan_against_direct_sums():
   coils = np.exp(-((axis[:, None] - [[[-1]], [[1]]]) ** 2) + 1j * axis).astype(
     np.complex64
   )
-  signals = complex_noise(rng, (mask.sum(), 3 * WINDOW)).astype(np.complex64)
+  signals = complex_noise(mask.sum(), 3 * WINDOW)
   images = scan_slice(
-    rng,
+    np.random.default_rng(0),
     signals,
     mask,
     coils,
@@ -70,9 +67,8 @@ def test_scan_against_direct_sums():
 
 @pytest.mark.parametrize("per", ["frame", "subject", "voxel"])
 def test_normalisation_in_float64(per):
-  rng = np.random.default_rng(0)
   # A mean of twenty standard deviations, as where one tissue fills the mask.
-  signals = complex_noise(rng, (40_000, 12)) + 20
+  signals = complex_noise(40_000, 12).astype(complex) + 20
   normalised = normalise_signals(signals.astype(np.complex64), per=per)
   parts = np.concatenate([signals.real, signals.imag], 1)
   axis = {"frame": 0, "subject": None, "voxel": 1}[per]
@@ -89,14 +85,10 @@ def test_network_in_float64(method):
   shape = patch_shape(network.reach, network.slices)
   patches = rng.standard_normal((16, *shape, 2 * n_frames))
   patches[:, ..., ::7] *= 10.0
-  variables = jax.tree.map(
-    lambda leaf: _value(rng, leaf.shape),
-    jax.eval_shape(
-      lambda: network.init(
-        jax.random.key(0), np.float32(patches[:1]), train=False
-      )
-    ),
+  shapes = variable_shapes(
+    network, reach=network.reach, n_channels=2 * n_frames
   )
+  variables = jax.tree.map(lambda leaf: _value(rng, leaf.shape), shapes)
 
   def maps(dtype):
     arrays = jax.tree.map(dtype, (variables, patches))

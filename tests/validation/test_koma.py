@@ -5,7 +5,6 @@ are padded; the schedule; and the labels of the phantom at 0.5 mm. The scan
 tests the way from k-space to images; its signals say nothing on T1 and T2.
 """
 
-import collections
 import json
 
 import nibabel
@@ -19,6 +18,7 @@ from mrf_jax import load_raw_data
 from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import window_images
 from mrf_jax.stages.reconstruct import reconstruct_files
+from tests.stages.conftest import flags
 
 # The header of this file has 0.23, in m; the standard unit is mm.
 FOV_MM = 230.0
@@ -110,17 +110,17 @@ def test_no_head_without_pulse_phases(raw, validation_data):
 
 def test_reconstruction_with_documented_flags(validation_data, tmp_path):
   folder = validation_data / "koma"
-  flags = {
-    "model": ["dictionary_svd"],
-    "config": smoke.get_config(),
-    "scan": str(folder / "MRF_signal_dtheta23_NTRs500.mrd"),
-    "schedule": str(folder / "MRFinput.mat"),
-    "n_frames": 500,
-    "window": 100,
-    "demodulate": True,
-    "output": str(tmp_path / "maps"),
-  }
-  reconstruct_files(collections.defaultdict(lambda: None, flags))
+  given = flags(
+    model="dictionary_svd",
+    config=smoke.get_config(),
+    scan=str(folder / "MRF_signal_dtheta23_NTRs500.mrd"),
+    schedule=str(folder / "MRFinput.mat"),
+    n_frames=500,
+    window=100,
+    demodulate=True,
+    output=str(tmp_path / "maps"),
+  )
+  reconstruct_files(given)
   record = json.loads((tmp_path / "maps/reconstruction.json").read_text())
   assert record["provenance"].startswith("simulated by KomaMRI.jl")
   assert "the trajectory is in cycles_per_voxel" in record["assumed"]

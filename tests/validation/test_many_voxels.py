@@ -20,7 +20,8 @@ from mrf_jax import (
   simulate_fingerprints,
 )
 from mrf_jax.sequence.sequence import make_sequence
-from tests.laws import check_compiled, check_pieces
+from tests.laws import check_compiled, check_pieces, complex_noise
+from tests.relaxometry.examples import spgr
 
 N = 33_000
 SEQUENCE = make_sequence(
@@ -35,43 +36,13 @@ def voxels() -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)
   t1_ms = rng.uniform(300, 3000, N).astype(np.float32)
   t2_ms = (t1_ms * rng.uniform(0.05, 0.5, N)).astype(np.float32)
-  e1 = np.exp(-6.0 / t1_ms)[:, None]
-  flips = np.deg2rad(FLIPS_DEG)
   return {
     "t1_ms": t1_ms,
     "t2_ms": t2_ms,
     "echoes": np.exp(-TE_MS / t2_ms[:, None]),
-    "flips": np.sin(flips) * (1 - e1) / (1 - e1 * np.cos(flips)),
+    "flips": spgr(np.ones(N), t1_ms, FLIPS_DEG, tr_ms=6.0),
     "noise": rng.standard_normal((N, 16)).view(complex).astype(np.complex64),
   }
-
-
-def fingerprints(rows):
-  v = voxels()
-  return simulate_fingerprints(SEQUENCE, v["t1_ms"][rows], v["t2_ms"][rows])
-
-
-def derivatives(rows):
-  v = voxels()
-  parts = fingerprint_derivatives(SEQUENCE, v["t1_ms"][rows], v["t2_ms"][rows])
-  return np.stack([parts.signals, parts.by_t1_ms, parts.by_t2_ms], 1)
-
-
-def bounds(rows):
-  v = voxels()
-  return cramer_rao_bounds(
-    SEQUENCE, v["t1_ms"][rows], v["t2_ms"][rows], noise_sd=0.01, window=2
-  ).stack()
-
-
-def t2(rows):
-  return np.stack(fit_t2(voxels()["echoes"][rows], te_ms=TE_MS), 1)
-
-
-def t1(rows):
-  signals = voxels()["flips"][rows]
-  m0_and_t1 = fit_vfa_t1(signals, flip_angles_deg=FLIPS_DEG, tr_ms=6.0)
-  return np.stack(m0_and_t1, 1)
 
 
 @functools.cache
@@ -81,19 +52,49 @@ def dictionary():
   )
 
 
-def matched(rows):
-  signals = fingerprints(rows) + 0.001 * voxels()["noise"][rows]
-  return match(dictionary(), signals).stack()
+def fingerprints(v):
+  return simulate_fingerprints(SEQUENCE, v["t1_ms"], v["t2_ms"])
 
 
+def derivatives(v):
+  parts = fingerprint_derivatives(SEQUENCE, v["t1_ms"], v["t2_ms"])
+  return np.stack([parts.signals, parts.by_t1_ms, parts.by_t2_ms], 1)
+
+
+def bounds(v):
+  return cramer_rao_bounds(
+    SEQUENCE, v["t1_ms"], v["t2_ms"], noise_sd=0.01, window=2
+  ).stack()
+
+
+def t1(v):
+  fit = fit_vfa_t1(v["flips"], flip_angles_deg=FLIPS_DEG, tr_ms=6.0)
+  return np.stack(fit, 1)
+
+
+# Functions of some voxels, with the largest relative error.
 BY_VOXEL = {
   "simulate_fingerprints": (fingerprints, 1e-5),
   "fingerprint_derivatives": (derivatives, 1e-5),
   "cramer_rao_bounds": (bounds, 1e-3),
-  "fit_t2": (t2, 1e-4),
+  "fit_t2": (lambda v: np.stack(fit_t2(v["echoes"], te_ms=TE_MS), 1), 1e-4),
   "fit_vfa_t1": (t1, 1e-3),
-  "match": (matched, 1e-5),
+  "match": (
+    lambda v: match(dictionary(), fingerprints(v) + 0.001 * v["noise"]).stack(),
+    1e-5,
+  ),
 }
+
+
+def of_rows(name):
+  """The function of a slice of the voxels, and options of its check."""
+  function, rel = BY_VOXEL[name]
+  # Atoms may fit equally well to rounding.
+  options = {"rel": rel, "n_different": 30 if name == "match" else 0}
+  return (
+    lambda rows: function({key: a[rows] for key, a in voxels().items()}),
+    options,
+  )
 
 
 def atoms():
@@ -108,14 +109,12 @@ def by_atlas():
   """Maps by atlas matching of one slice of 182 × 182."""
   shape = (1, 182, 182)
   mask = np.ones(shape, bool)
-  rng = np.random.default_rng(0)
-  parts = rng.standard_normal((2, 2, 4, *shape), np.float32)
-  query, scan = parts[0] + 1j * parts[1]
-  maps = rng.random((3, *shape), np.float32)
+  query, scan = complex_noise(2, 4, *shape)
+  maps = np.random.default_rng(0).random((3, *shape), np.float32)
   estimates = match_atlas(
-    query.astype(np.complex64),
+    query,
     mask,
-    [AtlasScan(scan.astype(np.complex64), maps, mask)],
+    [AtlasScan(scan, maps, mask)],
     window=(3, 3, 1),
     patch=(1, 1, 1),
     n_neighbours=2,
@@ -123,17 +122,10 @@ def by_atlas():
   return np.asarray(estimates)
 
 
-def n_ties(name):
-  """Number of values that may differ, as atoms fit equally well to rounding."""
-  return 30 if name == "match" else 0
-
-
 @pytest.mark.parametrize("name", BY_VOXEL)
 def test_compiled_equals_eager(name):
-  function, rel = BY_VOXEL[name]
-  check_compiled(
-    lambda: function(slice(None)), rel=rel, n_different=n_ties(name)
-  )
+  function, options = of_rows(name)
+  check_compiled(lambda: function(slice(None)), **options)
 
 
 @pytest.mark.parametrize("function", [atoms, by_atlas])
@@ -144,5 +136,5 @@ def test_compiled_equals_eager_as_a_whole(function):
 @pytest.mark.parametrize("name", BY_VOXEL)
 @pytest.mark.parametrize("piece", [32_769, 7_001])
 def test_pieces_equal_the_whole(name, piece):
-  function, rel = BY_VOXEL[name]
-  check_pieces(function, N, piece, rel=rel, n_different=n_ties(name))
+  function, options = of_rows(name)
+  check_pieces(function, N, piece, **options)

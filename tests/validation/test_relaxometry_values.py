@@ -5,54 +5,51 @@ Folder `MRF_VALIDATION_DATA` has `osipi_t1_vfa` (OSIPI code collection) and
 (prostate), R1 in 1/ms (QIBA); TR in s (brain, QIBA), in ms (prostate).
 """
 
-import csv
-import os
-import pathlib
-
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 
 from mrf_jax.relaxometry.fits import fit_vfa_t1
 from mrf_jax.signal.closed_form import spgr_signal
-
-_DATA = os.environ.get("MRF_VALIDATION_DATA")
-pytestmark = pytest.mark.skipif(
-  not _DATA, reason="MRF_VALIDATION_DATA is not set"
-)
+from tests.relaxometry.examples import spgr
 
 
-def _read(name):
-  """Signals [voxel, flip], flip angles (deg), TR (file's unit), columns."""
-  path = pathlib.Path(_DATA) / "osipi_t1_vfa" / name
-  with open(path, encoding="utf-8-sig") as stream:
-    rows = [
-      {key.strip(): value for key, value in row.items()}
-      for row in csv.DictReader(stream)
-    ]
-  assert len({(row["FA"], row["TR"]) for row in rows}) == 1
-  flips_deg = np.array(rows[0]["FA"].split(), float)
-  tr = float(rows[0]["TR"].split()[0])
-  signals = np.array([row["s"].split() for row in rows], float)
+@pytest.fixture
+def osipi(validation_data):
+  """Reader of signals [voxel, flip], flip angles (deg), TR, columns.
 
-  def column(key):
-    return np.array([float(row[key]) for row in rows])
+  TR is in the file's unit.
+  """
 
-  return signals, flips_deg, tr, column
+  def read(name):
+    table = pd.read_csv(validation_data / "osipi_t1_vfa" / name)
+    table = table.rename(columns=str.strip)
+    assert len(table[["FA", "TR"]].drop_duplicates()) == 1
+    flips_deg = np.array(table["FA"][0].split(), float)
+    tr = float(str(table["TR"][0]).split()[0])
+    signals = np.array([text.split() for text in table["s"]], float)
+    return signals, flips_deg, tr, lambda name: table[name].to_numpy(float)
+
+  return read
 
 
-def _cost(signals, m0, t1_ms, flips_deg, tr_ms, b1=1.0):
+@pytest.fixture
+def qmrlab(validation_data):
+  """The phantom, protocol and signal of qMRLab's model `vfa_t1`."""
+  path = validation_data / "qmrlab_vfa" / "value_vfa_t1.mat"
+  return scipy.io.loadmat(path, simplify_cells=True)
+
+
+def _cost(signals, m0, t1_ms, flips_deg, tr_ms):
   """Sum of the squared residuals in float64, [voxel]."""
-  a = np.deg2rad(flips_deg) * np.broadcast_to(b1, len(signals))[:, None]
-  e1 = np.exp(-tr_ms / np.asarray(t1_ms, float))[:, None]
-  model = np.sin(a) * (1 - e1) / (1 - e1 * np.cos(a))
-  m0 = np.asarray(m0, float)[:, None]
-  return np.sum((signals - m0 * model) ** 2, 1)
+  model = spgr(np.asarray(m0, float), t1_ms, flips_deg, tr_ms)
+  return np.sum((signals - model) ** 2, 1)
 
 
-def test_non_linear_fits_of_brain():
-  signals, flips_deg, tr_s, column = _read("t1_brain_data.csv")
+def test_non_linear_fits_of_brain(osipi):
+  signals, flips_deg, tr_s, column = osipi("t1_brain_data.csv")
   assert len(signals) == 76
   sequence = {"flip_angles_deg": flips_deg, "tr_ms": 1e3 * tr_s}
   m0, t1_ms = fit_vfa_t1(signals, **sequence)
@@ -67,38 +64,37 @@ def test_non_linear_fits_of_brain():
   assert np.all(ours <= theirs * (1 + 1e-9))
 
 
-@pytest.mark.parametrize("suffix", ["", " B1cor"])
-def test_non_linear_fits_of_prostate(suffix):
-  signals, flips_deg, tr_ms, column = _read("t1_prostate_data.csv")
+@pytest.mark.parametrize(
+  ("method", "suffix", "rtol"),
+  [
+    ("nonlinear", "", 1e-5),
+    ("nonlinear", " B1cor", 1e-5),
+    ("linear", "", 1e-4),
+  ],
+)
+def test_fits_of_prostate(osipi, method, suffix, rtol):
+  signals, flips_deg, tr_ms, column = osipi("t1_prostate_data.csv")
   assert len(signals) == 50
   m0, t1_ms = fit_vfa_t1(
     signals,
     flip_angles_deg=flips_deg,
     tr_ms=tr_ms,
     b1=column("B1") / 100 if suffix else None,
+    method=method,
   )
-  t1_reference = column("T1 nonlinear" + suffix)
-  np.testing.assert_allclose(t1_ms, t1_reference, rtol=1e-5)
-  np.testing.assert_allclose(m0, column("s0 nonlinear" + suffix), rtol=1e-5)
+  name = f"{method}{suffix}"
+  np.testing.assert_allclose(t1_ms, column(f"T1 {name}"), rtol=rtol)
+  np.testing.assert_allclose(m0, column(f"s0 {name}"), rtol=rtol)
 
 
-def test_linear_fits_of_prostate():
-  signals, flips_deg, tr_ms, column = _read("t1_prostate_data.csv")
-  m0, t1_ms = fit_vfa_t1(
-    signals, flip_angles_deg=flips_deg, tr_ms=tr_ms, method="linear"
-  )
-  np.testing.assert_allclose(t1_ms, column("T1 linear"), rtol=1e-4)
-  np.testing.assert_allclose(m0, column("s0 linear"), rtol=1e-4)
-
-
-def test_corrected_linear_fits_of_prostate():
+def test_corrected_linear_fits_of_prostate(osipi):
   """OSIPI's linear fits took a B1 that differs from their column B1.
 
   That column explains their non-linear fits to 3e-6, but not their linear
   ones, whose B1 differs by up to 7 %. The test finds the B1 for which T1 is
   equal; M0 must then be equal too, and would be off by 7 % in another fit.
   """
-  signals, flips_deg, tr_ms, column = _read("t1_prostate_data.csv")
+  signals, flips_deg, tr_ms, column = osipi("t1_prostate_data.csv")
   t1_reference = column("T1 linear B1cor")
   b1 = column("B1") / 100
   for _ in range(20):
@@ -111,12 +107,12 @@ def test_corrected_linear_fits_of_prostate():
   assert np.all(np.abs(b1 / column("B1") * 100 - 1) < 0.08)
 
 
-def test_qiba_phantom_has_its_true_t1():
+def test_qiba_phantom_has_its_true_t1(osipi):
   """Noise of sigma 2 or 10 was added to the signals and sets the tolerance.
 
   The bounds are wider than usual, because T1 is as short as 22 ms.
   """
-  signals, flips_deg, tr_s, column = _read("t1_quiba_data.csv")
+  signals, flips_deg, tr_s, column = osipi("t1_quiba_data.csv")
   assert len(signals) == 45
   m0, t1_ms = fit_vfa_t1(
     signals,
@@ -135,11 +131,9 @@ def test_qiba_phantom_has_its_true_t1():
   assert np.max(np.abs(m0 / column("s0") - 1)) < 0.04
 
 
-def test_spgr_signal_of_qmrlab():
-  path = pathlib.Path(_DATA) / "qmrlab_vfa" / "value_vfa_t1.mat"
-  file = scipy.io.loadmat(path, simplify_cells=True)
-  m0, t1_s = file["st"]
-  assert np.round(file["Smodel"], 3).tolist() == [98.443, 180.757]
+def test_spgr_signal_of_qmrlab(qmrlab):
+  m0, t1_s = qmrlab["st"]
+  assert np.round(qmrlab["Smodel"], 3).tolist() == [98.443, 180.757]
 
   def signal():
     flips_deg = np.array([3.0, 20.0])
@@ -148,17 +142,18 @@ def test_spgr_signal_of_qmrlab():
     )
 
   # Equal but for the rounding of sines and exponentials.
-  np.testing.assert_allclose(signal(), file["Smodel"], rtol=1e-7)
+  np.testing.assert_allclose(signal(), qmrlab["Smodel"], rtol=1e-7)
   with jax.enable_x64(True):
-    np.testing.assert_allclose(signal(), file["Smodel"], rtol=1e-14)
+    np.testing.assert_allclose(signal(), qmrlab["Smodel"], rtol=1e-14)
 
 
 @pytest.mark.parametrize("method", ["nonlinear", "linear"])
-def test_fit_of_qmrlab_signal(method):
-  path = pathlib.Path(_DATA) / "qmrlab_vfa" / "value_vfa_t1.mat"
-  file = scipy.io.loadmat(path, simplify_cells=True)
+def test_fit_of_qmrlab_signal(qmrlab, method):
   m0, t1_ms = fit_vfa_t1(
-    file["Smodel"][None], flip_angles_deg=[3.0, 20.0], tr_ms=15.0, method=method
+    qmrlab["Smodel"][None],
+    flip_angles_deg=[3.0, 20.0],
+    tr_ms=15.0,
+    method=method,
   )
   assert t1_ms[0] == pytest.approx(700, rel=1e-7)
   assert m0[0] == pytest.approx(2000, rel=1e-7)
