@@ -16,6 +16,10 @@ import time
 
 import pytest
 
+# Compilation is most of what the tests do, and LLVM most of that: without its
+# optimisations they need two thirds of the time. XLA's own passes stay. CI runs
+# all tests with them once, by XLA_FLAGS="".
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 if "MRF_JAX_TESTS" not in os.environ:
   # Before JAX is imported, here and in every process that is started.
   _folder = tempfile.mkdtemp(prefix="mrf_jax-tests-")

@@ -18,23 +18,23 @@ from mrf_jax.errors import UserError
 from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.training.train import train_folds
 from mrf_jax.workdir.workdir import Workdir
-from tests.training.test_training import OPTIONS, network, tiny_study
+from tests.training.examples import DROPOUT_NETWORK, OPTIONS, tiny_study
 
 # Trains six folds, or this process's share; their networks go to a file.
 TRAIN = textwrap.dedent("""
   import sys
-  sys.path.insert(0, "tests/training")
   import dataclasses, jax, numpy as np
-  import test_training as t
   from mrf_jax.runtime import processes
+  from mrf_jax.training.train import train_folds
+  from tests.training.examples import DROPOUT_NETWORK, OPTIONS, tiny_study
   target, at_once, *address = sys.argv[1:]
   if address:
     processes.start(
       address[0], 2, int(address[1]), timeout_s=3600, say_error=print)
   left_out = processes.own_share(range(6))
-  options = dataclasses.replace(t.OPTIONS, folds_at_once=int(at_once) or None)
-  trained = t.train_folds(
-    t.network(0.2), t.tiny_study(6, size=7), options, left_out=left_out)
+  options = dataclasses.replace(OPTIONS, folds_at_once=int(at_once) or None)
+  trained = train_folds(
+    DROPOUT_NETWORK, tiny_study(6, size=7), options, left_out=left_out)
   np.savez(target, devices=jax.local_device_count(), **{
     f"{fold}{jax.tree_util.keystr(path)}": leaf
     for fold, one in zip(left_out, trained)
@@ -53,7 +53,8 @@ def start(arguments, *, devices=1):
     [sys.executable, *map(str, arguments)],
     env={
       **os.environ,
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} "
+      f"--xla_force_host_platform_device_count={devices}",
       "JAX_PLATFORMS": "cpu",
       "PYTHONPATH": ".",
     },
@@ -77,7 +78,7 @@ def train_here(at_once):
   """What TRAIN writes, of this process and its first device."""
   options = dataclasses.replace(OPTIONS, folds_at_once=at_once)
   study = tiny_study(6, size=7)
-  folds = train_folds(network(0.2), study, options, left_out=range(6))
+  folds = train_folds(DROPOUT_NETWORK, study, options, left_out=range(6))
   return {
     f"{fold}{jax.tree_util.keystr(path)}": leaf
     for fold, trained in enumerate(folds)

@@ -7,11 +7,13 @@ import numpy as np
 import optax
 
 from mrf_jax.maps import Maps
+from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.training.fold_data import Signals, TrainingData
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold, init_state
 from mrf_jax.training.step import train_step
 
+DROPOUT_NETWORK = Spatiotemporal(widths=(16, 8), branch_width=8, dropout=0.2)
 OPTIONS = TrainingOptions(seed=0, epochs=2, batch=8, tile=2, learning_rate=1e-3)
 STILL = optax.sgd(0.0)
 
