@@ -29,7 +29,7 @@ class Rates:
 def measure_rates(precision: str) -> Rates:
   """Measures the peak rates of the device that JAX computes on."""
   on_cpu = jax.default_backend() == "cpu"
-  side = 4096 if on_cpu else 16384
+  side = 2048 if on_cpu else 16384
   dtype, products = PRECISIONS[precision]
   matrix = jnp.ones((side, side), dtype)
   vector = jnp.ones(2**26 if on_cpu else 2**29, jnp.float32)

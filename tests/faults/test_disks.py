@@ -47,6 +47,7 @@ def test_a_disk_full_during_training(stages, finished, tmp_path):
   disks.on_a_full_disk(stages["crossval"], tmp_path, expected, size=300_000)
 
 
+@pytest.mark.long
 def test_limit_of_file_size(stages, finished, tmp_path):
   expected = simulated(finished)
   disks.with_small_files(stages["simulate"], tmp_path, expected, size=30_000)

@@ -21,6 +21,7 @@ def test_a_reader_refuses_or_reads(reader, sources, tmp_path):
   assert found.inputs >= 200 and found.branches > 20
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_found(sources, tmp_path, monkeypatch):
   """A reader that a byte leads astray."""
   pytest.importorskip("atheris", reason="no wheel for this system")

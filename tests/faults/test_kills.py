@@ -36,7 +36,10 @@ def test_killed_many_times(stages, tmp_path, name):
   assert kill(stages[name], tmp_path, kills=5, seed=1) >= 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+  "number",
+  [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)],
+)
 def test_stopped_training_leaves_checkpoints(smoke, tmp_path, number):
   """And says in one line that it was stopped."""
   workdir = tmp_path / "run"
