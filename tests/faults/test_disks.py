@@ -53,6 +53,7 @@ def test_limit_of_file_size(stages, finished, tmp_path):
   disks.with_small_files(stages["simulate"], tmp_path, expected, size=30_000)
 
 
+@pytest.mark.long
 def test_a_workdir_that_becomes_read_only(stages, finished, tmp_path):
   if disks.without_privileges() is None:
     pytest.skip("root is refused nothing here, and cannot give that up")

@@ -3,11 +3,10 @@
 import fuzzing
 import pytest
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.parametrize(
-  "reader",
-  ["text schedule", pytest.param("npy series", marks=pytest.mark.long)],
-)
+
+@pytest.mark.parametrize("reader", ["text schedule", "npy series"])
 def test_a_reader_refuses_or_reads(reader, sources, tmp_path):
   pytest.importorskip("atheris", reason="no wheel for this system")
   found = fuzzing.fuzz(
@@ -21,7 +20,6 @@ def test_a_reader_refuses_or_reads(reader, sources, tmp_path):
   assert found.inputs >= 200 and found.branches > 20
 
 
-@pytest.mark.long
 def test_what_is_wrong_is_found(sources, tmp_path, monkeypatch):
   """A reader that a byte leads astray."""
   pytest.importorskip("atheris", reason="no wheel for this system")

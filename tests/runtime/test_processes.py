@@ -170,6 +170,7 @@ def last_line(text):
   return text.strip().splitlines()[-1]
 
 
+@pytest.mark.long
 def test_more_processes_than_folds(tmp_path):
   codes, texts = launch_all(3, f"--workdir={tmp_path / 'run'}", devices=1)
   assert 0 not in codes

@@ -47,8 +47,8 @@ def matched():
   )
   dictionary = build_dictionary(
     subject.sequence,
-    grid_axis(300, 6000, step_percent=STEP_PERCENT),
-    grid_axis(30, 3000, step_percent=STEP_PERCENT),
+    grid_axis(600, 5500, step_percent=STEP_PERCENT),
+    grid_axis(40, 2500, step_percent=STEP_PERCENT),
     window=48,
     stride=4,
   )
