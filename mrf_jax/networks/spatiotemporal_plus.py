@@ -99,5 +99,8 @@ class SpatiotemporalPlus(nn.Module):
       x = jnp.concatenate([x[:, i] for i in range(self.slices)], -1)
       x = apply_block(self.across, x, train=train)
     for block in self.spatial_blocks:
-      x = x[:, 1:-1, 1:-1] + apply_block(block, x, train=train)
+      # Traced before the slice: XLA's sums depend on the order, in their last
+      # bits, and trained weights with them.
+      around = apply_block(block, x, train=train)
+      x = x[:, 1:-1, 1:-1] + around
     return self.maps(jnp.asarray(x), train=train)
