@@ -1,6 +1,9 @@
 """The house stays as it is: imports run one way, functions stay short."""
 
+import importlib
 import pathlib
+
+import pytest
 
 from tests.architecture import (
   LAYERS,
@@ -27,3 +30,18 @@ def test_functions_are_short():
   assert not [f for f in everything if f[3] and f[1] > 12]
   assert not [f for f in everything if f[2] > 80]
   assert count_lines([ROOT / "launch.py"]) <= 80
+
+
+@pytest.mark.parametrize(
+  ("folder", "name"),
+  [
+    ("relaxometry", "fit_t2"),
+    ("sequence", "load_sequence"),
+    ("workdir", "Workdir"),
+  ],
+)
+def test_folders_that_were_modules(folder, name):
+  """Their names are imported from where they stood before."""
+  module = importlib.import_module(f"mrf_jax.{folder}")
+  assert name in module.__all__
+  assert all(hasattr(module, exported) for exported in module.__all__)

@@ -79,7 +79,7 @@ def check_mask(
   magnitude: Float32[np.ndarray, "x y slice"],
   bright: Bool[np.ndarray, "slice y x"],
 ) -> float:
-  """Checks that a mask fits a scan; returns its Dice overlap with the bright.
+  """Checks that a mask fits a scan; returns its Dice overlap with `bright`.
 
   Raises:
     UserError: the mask fills nearly nothing or everything, its voxels are

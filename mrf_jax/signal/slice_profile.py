@@ -15,8 +15,8 @@ class SliceProfile:
 
   Attributes:
     flip_factors: flip angle of each sub-slice relative to nominal,
-      [sub_slice]; negative beyond the zeros of a profile.
-    weights: share of each sub-slice, [sub_slice], sum one.
+      [sub-slice]; negative beyond the zeros of a profile.
+    weights: share of each sub-slice, [sub-slice], sum one.
   """
 
   flip_factors: Float[np.ndarray, "sub_slice"]
@@ -28,7 +28,7 @@ class SliceProfile:
     if factors.ndim != 1 or not factors.size or factors.shape != weights.shape:
       raise UserError(
         f"slice profile: flip_factors have shape {factors.shape}, weights "
-        f"{weights.shape}; both need [sub_slice]"
+        f"{weights.shape}; both need [sub-slice]"
       )
     for name, values, bad in (
       ("flip_factors", factors, ~np.isfinite(factors)),

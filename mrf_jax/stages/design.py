@@ -149,7 +149,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
       noise.
   """
   check_values(config)
-  scan = config.scan
+  scan, options = config.scan, config.design
   acquisition = simulated_acquisition(config)
   sequence = acquisition.sequence
   if not scan.noise_level > 0:
@@ -160,9 +160,12 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   bounds = evaluate_design(
     acquisition,
     noise_sd=scan.noise_level * _mean_signal(config, sequence),
-    **config.design,
+    t1_ms=options.t1_ms,
+    t2_ms=options.t2_ms,
+    step_percent=options.step_percent,
+    b1_known=options.b1_known,
   )
-  b1 = "known" if config.design.b1_known else "estimated too"
+  b1 = "known" if options.b1_known else "estimated too"
   text = write_design(
     bounds,
     workdir.root / "design",

@@ -111,8 +111,9 @@ def write_files(root: pathlib.Path, content: dict, methods) -> str:
 
 def same_benchmark(config: ml_collections.ConfigDict, content: dict) -> bool:
   """Whether a `benchmark.json` is of the same options, code and machine."""
-  now = _options(config), _machine(config)
-  return (content["options"], content["machine"]) == now
+  if content["options"] != _options(config):
+    return False
+  return content["machine"] == _machine(config)
 
 
 def _tasks(config, scene: Scene, rates: Rates) -> Iterator[Task]:
