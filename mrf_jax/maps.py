@@ -9,6 +9,8 @@ import numpy as np
 # The order of the maps, and their names in files and tables; M = 3 in the
 # paper.
 MAP_NAMES = ("pd", "t1_ms", "t2_ms")
+# The shortest T1 or T2 of an estimate: no image of an MRF scan would show less.
+LEAST_MS = 1.0
 
 
 @jax.tree_util.register_dataclass
@@ -34,3 +36,20 @@ class Maps:
   def unstack(cls, values) -> "Maps":
     """Maps from an array [voxel, 3] in the order of `MAP_NAMES`."""
     return cls(*(values[..., i] for i in range(len(MAP_NAMES))))
+
+
+def bounded(maps: Maps) -> Maps:
+  """Maps with the nearest values that are possible.
+
+  PD is not negative, T1 and T2 are at least 1 ms, and T2 is at most T1.
+  """
+  t1_ms = np.maximum(maps.t1_ms, LEAST_MS)
+  t2_ms = np.minimum(np.maximum(maps.t2_ms, LEAST_MS), t1_ms)
+  return Maps(np.maximum(maps.pd, 0), t1_ms, t2_ms)
+
+
+def count_at_bounds(maps: Maps) -> int:
+  """Number of voxels in which one of the maps is at a bound of `bounded`."""
+  pd, t1_ms, t2_ms = (np.asarray(getattr(maps, name)) for name in MAP_NAMES)
+  at_bound = (pd <= 0) | (t2_ms <= LEAST_MS) | (t2_ms >= t1_ms)
+  return int(np.count_nonzero(at_bound))

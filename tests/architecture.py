@@ -22,6 +22,7 @@ LAYERS = (
   ("dataset",),
   ("relaxometry",),
   ("matching",),
+  ("fit",),
   ("networks",),
   ("importing",),
   ("simulation",),

@@ -19,6 +19,13 @@ _LEAST = (1e-3, 1.0, 1.0)
 
 SIGNAL_NORMALISATIONS = ("frame", "subject", "voxel")
 
+# Powers of two between which squares of signals and their sums neither overflow
+# nor vanish in float32, with room for bright voxels.
+_USUAL_EXPONENTS = (-30, 30)
+_FLOAT32_EXPONENTS = (-126, 126)
+# Voxels whose brightness tells that of the scan.
+_SAMPLE = 1024
+
 
 def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
   """Maps of one subject, each clipped to its percentiles (paper: 0.1, 99.9)."""
@@ -51,12 +58,31 @@ def normalise_signals(
   """
   check_normalisation(per)
   values = np.concatenate([signals.real, signals.imag], axis=1, out=out)
+  gain = usual_gain(signals)
+  if gain != 1.0:
+    values *= np.float32(gain)
   axis = {"frame": 0, "subject": None, "voxel": 1}[per]
   mean = values.mean(axis, keepdims=True, dtype=np.float64)
   values -= mean.astype(np.float32)
   scale = np.sqrt(_mean_square(values, per))
   values /= np.where(scale > 0, scale, 1).astype(np.float32)  # constant: 0
   return values
+
+
+def usual_gain(signals: Complex64[np.ndarray, "voxel frame"]) -> float:
+  """Factor that brings signals of an extreme scale near one; 1 for others.
+
+  It is a power of two, which leaves the digits as they are: scans in units of
+  1e-22 or of 1e20 are then like any other.
+  """
+  sample = signals[:: max(1, len(signals) // _SAMPLE)]
+  largest = np.abs(sample).max(1, initial=0.0)
+  median = float(np.median(largest[largest > 0])) if largest.any() else 1.0
+  exponent = int(np.frexp(median)[1])
+  low, high = _USUAL_EXPONENTS
+  if low <= exponent <= high:
+    return 1.0
+  return float(np.ldexp(1.0, int(np.clip(-exponent, *_FLOAT32_EXPONENTS))))
 
 
 def check_normalisation(per: str) -> None:

@@ -5,7 +5,7 @@ import os
 import nibabel
 import numpy as np
 from cmcrameri import cm
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from mrf_jax.evaluation.figures import COLOURS, default_limits
 from mrf_jax.evaluation.markdown import LABELS
@@ -30,12 +30,14 @@ def overview(
   *,
   title: str,
   deviations: Maps | None = None,
+  residual: Float32[np.ndarray, "voxel"] | None = None,
 ) -> None:
   """Draws PD, T1 and T2 of evenly spaced slices.
 
   Whatever the order of the stored voxels, right by the affine (voxel index to
   RAS, mm) is right in a panel, and anterior (or superior) is up. Standard
-  deviations of the maps, if any, are shown in three more rows.
+  deviations of the maps, if any, are shown in three more rows, and the part of
+  the signals that the maps do not explain in a last one.
   """
   inside = np.flatnonzero(mask.any((1, 2)))
   count = min(_MOST_SLICES, len(inside))
@@ -45,14 +47,20 @@ def overview(
   upright = _upright(affine)
   upright_mask = upright(mask)
   box = bounding_box(upright_mask[slices].any(0))
-  rows = [(maps, name, COLOURS[name], LABELS[name]) for name in MAP_NAMES]
+  rows = [
+    (getattr(maps, name), COLOURS[name], LABELS[name]) for name in MAP_NAMES
+  ]
   everywhere = np.ones(len(maps.pd), bool)
   ends = list(default_limits(maps, everywhere).values())
   if deviations is not None:
     rows += [
-      (deviations, name, cm.oslo, f"SD of {LABELS[name]}") for name in MAP_NAMES
+      (getattr(deviations, name), cm.oslo, f"SD of {LABELS[name]}")
+      for name in MAP_NAMES
     ]
     ends += default_limits(deviations, everywhere).values()
+  if residual is not None:
+    rows.append((residual, cm.lajolla, "unexplained part"))
+    ends.append(1.0)
   figure, axes, bars = panel_grid(
     upright_mask[0][box].shape,
     n_rows=len(rows),
@@ -60,9 +68,9 @@ def overview(
     bars_after=(count - 1,),
     title=title,
   )
-  for row, (values, name, colours, label) in enumerate(rows):
+  for row, (values, colours, label) in enumerate(rows):
     volume = np.zeros(mask.shape, np.float32)
-    volume[mask] = np.asarray(getattr(values, name))
+    volume[mask] = np.asarray(values)
     volume = np.ma.masked_array(upright(volume), ~upright_mask)
     for axis, number in zip(axes[row], slices, strict=True):
       image = show(axis, volume[number][box], colours, 0, ends[row])

@@ -13,7 +13,7 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.network import estimate, estimate_passes, signal_table
-from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.maps import MAP_NAMES, Maps, bounded
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
 
@@ -121,7 +121,7 @@ def _in_physical_units(
 ) -> tuple[Maps, Maps | None]:
   """Maps and standard deviations from outputs on the scale of [0, 1]."""
   scaled = scaled.astype(np.float64)
-  maps = Maps.unstack(map_range.unscale(scaled).astype(np.float32))
+  maps = bounded(Maps.unstack(map_range.unscale(scaled).astype(np.float32)))
   if variance is None:
     return maps, None
   deviations = map_range.unscale_deviations(np.sqrt(variance), scaled)

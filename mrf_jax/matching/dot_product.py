@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
+from mrf_jax.dataset.normalise import usual_gain
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary
@@ -48,9 +49,16 @@ def match(
     UserError: the number of frames differs, signals are not finite, or the
       precision is unknown.
   """
-  return maps_of(
-    dictionary, *best_atoms(dictionary, signals, precision=precision)
-  )
+  signals, gain = usual_scale(signals)
+  best, score = best_atoms(dictionary, signals, precision=precision)
+  return maps_of(dictionary, best, score / gain)
+
+
+def usual_scale(signals) -> tuple[np.ndarray, float]:
+  """Signals whose squares float32 can hold, and the factor they were given."""
+  signals = np.asarray(signals)
+  gain = usual_gain(signals) if signals.ndim == 2 else 1.0
+  return (signals, 1.0) if gain == 1.0 else (signals * np.float32(gain), gain)
 
 
 def maps_of(dictionary: Dictionary, best, score) -> Maps:

@@ -27,6 +27,7 @@ from mrf_jax.matching.dot_product import (
   not_finite,
   real_atoms,
   real_signals,
+  usual_scale,
 )
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.typing import AnyArray
@@ -128,8 +129,9 @@ def match_groups(groups: Groups, signals) -> Maps:
   Raises:
     UserError: the number of frames differs, or signals are not finite.
   """
+  signals, gain = usual_scale(signals)
   best, score, _ = best_atoms_of_groups(groups, signals)
-  return maps_of(groups.dictionary, best, score)
+  return maps_of(groups.dictionary, best, score / gain)
 
 
 def best_atoms_of_groups(

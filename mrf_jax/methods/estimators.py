@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
@@ -46,6 +47,9 @@ class Estimator:
       errors are computed, as in training; or None.
     settings: sections of the configuration that it uses, for the record.
     advice: a sentence on how to get better estimates, or None.
+    needs_phase: whether it uses the phases of the signals.
+    edges_ms: first and last T1, and T2, that it can estimate; None without
+      such limits.
   """
 
   name: str
@@ -56,6 +60,23 @@ class Estimator:
   clip_percentiles: tuple[float, float] | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
   advice: str | None = None
+  needs_phase: bool = False
+  edges_ms: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+  def count_at_edge(self, maps: Maps) -> int:
+    """Number of voxels whose T1 or T2 is the first or last that there is."""
+    if self.edges_ms is None:
+      return 0
+    at_edge = np.zeros(len(maps.t1_ms), bool)
+    for values, (low, high) in zip(
+      (maps.t1_ms, maps.t2_ms), self.edges_ms, strict=True
+    ):
+      # Up to the rounding of float32.
+      times_ms = np.asarray(values)
+      at_edge |= (times_ms <= low * (1 + 1e-5)) | (
+        times_ms >= high * (1 - 1e-5)
+      )
+    return int(np.count_nonzero(at_edge))
 
 
 def model_estimator(
@@ -120,6 +141,7 @@ def model_estimator(
     },
     clip_percentiles=None if clip is None else tuple(clip),
     advice=_ADVICE if first.has_dropout and not uncertainty else None,
+    needs_phase=True,
   )
 
 
@@ -163,6 +185,7 @@ def dictionary_estimator(
     thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
     clip_percentiles=tuple(config.preprocessing.clip_percentiles),
     settings={"dictionary": options.to_dict(), "precision": config.precision},
+    edges_ms=(tuple(options.t1_ms), tuple(options.t2_ms)),
   )
 
 

@@ -114,6 +114,15 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     },
   ),
   (
+    _SCAN_MODES,
+    flags.DEFINE_string,
+    {
+      "misfit": "What is done with a scan that does not fit its sequence, or "
+      "reference maps that do not fit the scan: refuse (default), accept with "
+      "a sentence, or ignore, which compares nothing and writes no fit.",
+    },
+  ),
+  (
     ("finetune",),
     flags.DEFINE_list,
     {"subjects": "Subject files with reference maps."},

@@ -7,6 +7,7 @@ from typing import Any
 from mrf_jax.dataset.subject import is_subject_file, save_subject
 from mrf_jax.dataset.summary import describe
 from mrf_jax.errors import UserError
+from mrf_jax.fit.check import check_scan
 from mrf_jax.importing.from_flags import (
   ImportOptions,
   read_acquisition,
@@ -28,8 +29,11 @@ def import_files(options: Mapping[str, Any]) -> pathlib.Path:
   _check_output(output, given)
   acquisition, assumptions = read_acquisition(given)
   imported = read_scan(given, acquisition, assumptions=assumptions)
+  sentences = check_scan(
+    imported.subject, path=given.scan, misfit=options["misfit"] or "refuse"
+  )
   save_subject(imported.subject, output)
-  for sentence in imported.assumptions:
+  for sentence in (*imported.assumptions, *sentences):
     print(f"- {sentence}")
   print(describe(imported.subject))
   print(f"Subject      {output}")

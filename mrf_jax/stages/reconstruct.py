@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mrf_jax.checks import check_one_of
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.dataset.summary import describe, medians
@@ -17,6 +18,15 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.scan_errors import ScanErrors, compare_with_reference
 from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.fit.check import MISFITS, check_scan
+from mrf_jax.fit.maps import (
+  MOST_DIFFERENCE,
+  MapsFit,
+  QuickMatch,
+  enlarged,
+  fit_maps,
+  quick_match,
+)
 from mrf_jax.importing.from_flags import (
   ImportOptions,
   read_acquisition,
@@ -24,21 +34,26 @@ from mrf_jax.importing.from_flags import (
 )
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing_files, write_text, writing_to
-from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
 from mrf_jax.methods.estimators import (
   Estimator,
   dictionary_estimator,
   is_dictionary,
   model_estimator,
 )
+from mrf_jax.signal.interpolant import make_interpolant
 from mrf_jax.stages.flags import require
 from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
 # Files that each run writes.
 _WRITTEN = ("pd.nii.gz", "t1.nii.gz", "t2.nii.gz", "overview.png", _RECORD)
+# Maps of the fit: unexplained part of each fingerprint, and 1 for an estimate
+# that is doubtful.
+_FIT = ("fit.nii.gz", "doubtful.nii.gz")
 # Files that some runs write; others remove those of an earlier run.
 _OPTIONAL = (
+  *_FIT,
   "pd_sd.nii.gz",
   "t1_sd.nii.gz",
   "t2_sd.nii.gz",
@@ -48,7 +63,7 @@ _OPTIONAL = (
   "calibration.md",
 )
 # Flags of the record, besides those that describe the scan.
-_RECORDED = ("model", "uncertainty", "passes", "passes_seed")
+_RECORDED = ("model", "uncertainty", "passes", "passes_seed", "misfit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +76,7 @@ class _Reconstruction:
   maps: Maps
   deviations: Maps | None
   errors: ScanErrors | None
+  fit: MapsFit | None
 
 
 def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
@@ -80,12 +96,25 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   subject, assumptions = _read_scan(given, estimator)
   seconds["read"] = time.perf_counter() - start
   start = time.perf_counter()
+  match, sentences = _check_scan(options, subject, estimator)
+  seconds["check"] = time.perf_counter() - start
+  start = time.perf_counter()
   maps, deviations = estimator.estimate(subject)
   seconds["reconstruct"] = time.perf_counter() - start
   start = time.perf_counter()
+  fit = None
+  if match is not None:
+    voxel_mm = np.linalg.norm(subject.affine[:3, :3], axis=0)
+    fit = fit_maps(match, maps, subject.mask, voxel_mm)
+    if deviations is not None:
+      deviations = enlarged(deviations, maps, fit)
+  sentences += _limits(estimator, maps, fit)
+  seconds["check"] += time.perf_counter() - start
+  start = time.perf_counter()
   errors = _errors(subject, estimator, maps, deviations)
+  assumptions = (*assumptions, *sentences)
   result = _Reconstruction(
-    subject, assumptions, estimator, maps, deviations, errors
+    subject, assumptions, estimator, maps, deviations, errors, fit
   )
   flags = {name: options[name] for name in (*_RECORDED, *given.given())}
   with (
@@ -169,6 +198,64 @@ def _read_scan(
   return imported.subject, imported.assumptions
 
 
+def _check_scan(
+  options: Mapping[str, Any], subject: Subject, estimator: Estimator
+) -> tuple[QuickMatch | None, list[str]]:
+  """Quick match of a scan, and sentences on its fit to its sequence."""
+  misfit = options["misfit"] or "refuse"
+  check_one_of("--misfit", misfit, MISFITS)
+  if misfit == "ignore":
+    return None, []
+  assert subject.signals is not None
+  echoes = make_interpolant(subject.sequence)
+  match = quick_match(subject.acquisition, subject.signals, echoes=echoes)
+  return match, check_scan(
+    subject,
+    path=options["scan"],
+    misfit=misfit,
+    needs_phase=estimator.needs_phase,
+    match=match,
+    echoes=echoes,
+  )
+
+
+def _limits(estimator: Estimator, maps: Maps, fit: MapsFit | None) -> list[str]:
+  """Sentences on estimates at a bound, at an edge, or in doubt."""
+  n_voxels = len(maps.t1_ms)
+
+  def share(count: int) -> str:
+    return f"{count:,} of {n_voxels:,} voxels ({count / n_voxels:.1%})"
+
+  sentences = []
+  at_edge = estimator.count_at_edge(maps)
+  if at_edge:
+    sentences.append(
+      f"{share(at_edge)} are at the edge of the dictionary, where T1 or T2 may "
+      "be beyond it"
+    )
+  at_bound = count_at_bounds(maps)
+  if at_bound and estimator.edges_ms is None:
+    sentences.append(
+      f"{share(at_bound)} are at the bound of what is possible: PD 0, T2 "
+      f"{LEAST_MS:g} ms, or T2 as long as T1"
+    )
+  if fit is None:
+    return sentences
+  doubtful = int(fit.is_doubtful.sum())
+  if not fit.holds:
+    sentences.append(
+      f"{estimator.name} does not hold for this scan: its T1 or T2 differ from "
+      f"a quick match of the signals in {share(doubtful)}, more than in any "
+      f"left-out head ({_FIT[1]} shows where)"
+    )
+  elif doubtful:
+    sentences.append(
+      f"T1 or T2 differ much from a quick match of the signals in "
+      f"{share(doubtful)}: {_FIT[1]}"
+    )
+  return sentences
+
+
 def _errors(
   subject: Subject, estimator: Estimator, maps: Maps, deviations: Maps | None
 ) -> ScanErrors | None:
@@ -209,6 +296,16 @@ def _write_maps(folder: pathlib.Path, result: _Reconstruction) -> None:
       path = folder / f"{name.removesuffix('_ms')}{suffix}.nii.gz"
       values = np.asarray(getattr(maps, name))
       nifti.save_map(path, values, subject.mask, subject.affine)
+  if result.fit is not None:
+    for file, values in zip(
+      _FIT, (result.fit.residual, result.fit.is_doubtful), strict=True
+    ):
+      nifti.save_map(
+        folder / file,
+        values.astype(np.float32),
+        subject.mask,
+        subject.affine,
+      )
   overview(
     folder / "overview.png",
     result.maps,
@@ -216,6 +313,7 @@ def _write_maps(folder: pathlib.Path, result: _Reconstruction) -> None:
     subject.affine,
     title=f"{result.estimator.name}, {_name(subject)}",
     deviations=result.deviations,
+    residual=None if result.fit is None else result.fit.residual,
   )
 
 
@@ -235,10 +333,21 @@ def _write_record(
     "subject": result.subject.subject,
     "provenance": result.subject.provenance,
     "assumed": result.assumptions,
+    "fit": None if result.fit is None else _fit_in_numbers(result.fit),
     "seconds": {stage: round(took, 3) for stage, took in seconds.items()},
     "environment": environment({"seed": flags["passes_seed"] or 0}),
   }
   write_text(json.dumps(record, indent=1) + "\n", folder / _RECORD)
+
+
+def _fit_in_numbers(fit: MapsFit) -> dict[str, Any]:
+  """What the record says of the fit of the maps."""
+  return {
+    "median_residual": round(float(np.median(fit.residual)), 4),
+    "doubtful_share": round(float(fit.is_doubtful.mean()), 4),
+    "holds": fit.holds,
+    "bounds": {name: bound for name, bound in MOST_DIFFERENCE.items()},
+  }
 
 
 def _print_summary(
