@@ -73,15 +73,16 @@ class Interpolant:
     )
     n_i, n_j, n_k, n_frames = self.coefficients.shape
     x, y = _coordinates(t1, t2)
+    real = self.coefficients.real.dtype
     terms = np.einsum("vi,vj->vij", _chebyshev(x, n_i), _chebyshev(y, n_j))
     low, high = self.b1
     if n_k == 1:
       table = self.coefficients.reshape(n_i * n_j, n_frames)
-      return terms.reshape(len(t1), -1) @ table
+      return terms.reshape(len(t1), -1).astype(real) @ table
     z = 2 * (np.clip(factor, low, high) - low) / (high - low) - 1
     terms = np.einsum("vij,vk->vijk", terms, _chebyshev(z, n_k))
-    table = self.coefficients.reshape(-1, n_windows)
-    return terms.reshape(len(t1), -1) @ table
+    table = self.coefficients.reshape(-1, n_frames)
+    return terms.reshape(len(t1), -1).astype(real) @ table
 
 
 def make_interpolant(

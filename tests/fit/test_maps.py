@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from mrf_jax import Maps
+from mrf_jax.fit.maps import enlarged, fit_maps, quick_match
+from tests.fit.examples import ACQUISITION, VOXEL_MM, make_scan, scan
+
+
+def fit_of(maps, subject=None):
+  subject = subject or scan()
+  match = quick_match(subject.acquisition, subject.signals)
+  return fit_maps(match, maps, subject.mask, VOXEL_MM)
+
+
+def changed(**factors):
+  values = {
+    name: getattr(scan().maps, name) for name in ("pd", "t1_ms", "t2_ms")
+  }
+  return Maps(**{n: v * factors.get(n, 1) for n, v in values.items()})
+
+
+def test_true_maps_are_not_doubtful():
+  fit = fit_of(scan().maps)
+  assert fit.holds and not fit.is_doubtful.any()
+  # 2 % of the mean magnitude in two parts, and less of the bright voxels.
+  assert 0.01 < np.median(fit.residual) < 0.05
+  assert np.abs(fit.t1_difference).max() < 0.1
+
+
+def test_match_is_near_the_truth():
+  match = quick_match(ACQUISITION, scan().signals)
+  # Atoms are 15 % apart.
+  assert np.median(np.abs(np.log(match.t1_ms / scan().maps.t1_ms))) < 0.1
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_wrong_estimates_are_doubtful(factor):
+  for maps in (changed(t1_ms=factor), changed(t2_ms=factor**2)):
+    fit = fit_of(maps)
+    assert not fit.holds and fit.is_doubtful.mean() > 0.9
+    assert np.median(fit.residual) > np.median(fit_of(scan().maps).residual)
+
+
+def test_a_wrong_region_is_doubtful_alone():
+  t1_ms = scan().maps.t1_ms.copy()
+  z = np.nonzero(scan().mask)[0]
+  t1_ms[z == 0] *= 3
+  fit = fit_of(Maps(scan().maps.pd, t1_ms, scan().maps.t2_ms))
+  assert fit.is_doubtful[z == 0].mean() > 0.9
+
+
+def test_noise_of_estimates_averages_out():
+  scatter = np.exp(0.3 * np.random.default_rng(0).normal(size=scan().n_voxels))
+  assert (
+    fit_of(changed(t1_ms=scatter.astype(np.float32))).is_doubtful.mean() < 0.02
+  )
+
+
+def test_scale_and_phase_of_signals_do_not_matter():
+  subject = make_scan()
+  wanted = fit_of(subject.maps, subject)
+  match = quick_match(ACQUISITION, subject.signals * np.complex64(3e4j))
+  found = fit_maps(match, subject.maps, subject.mask, VOXEL_MM)
+  np.testing.assert_allclose(found.residual, wanted.residual, atol=1e-3)
+
+
+def test_deviations_reach_the_match():
+  maps = changed(t1_ms=3.0)
+  fit = fit_of(maps)
+  own = Maps(*(np.full(scan().n_voxels, 0.01, np.float32) for _ in range(3)))
+  larger = enlarged(own, maps, fit)
+  error = np.abs(maps.t1_ms - scan().maps.t1_ms)
+  doubtful = fit.is_doubtful
+  assert np.median(larger.t1_ms[doubtful] / error[doubtful]) == pytest.approx(
+    1, abs=0.15
+  )
+  assert np.all(larger.pd[doubtful] >= own.pd[doubtful])
+  true = fit_of(scan().maps)
+  kept = enlarged(own, scan().maps, true)
+  np.testing.assert_array_equal(kept.t1_ms, own.t1_ms)
