@@ -11,15 +11,15 @@ from jaxtyping import Float64
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
-from mrf_jax.importing.plausible import UNITS_MS
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Images, Imported, import_scan
 from mrf_jax.importing.series import open_series
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.nifti import read_place
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.sequence.files import load_sequence, open_times
+from mrf_jax.sequence.files import Schedule, read_schedule
 from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.units import MAP_UNITS, check_sequence_time
 
 _RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 # Flags that name files to read.
@@ -40,6 +40,12 @@ _PHASE_TAKEN = (
 )
 # Times that a schedule may lack, and their names in a sentence.
 _TIMES = {"tr_ms": "TR", "te_ms": "TE", "inversion_time_ms": "inversion time"}
+_COLUMNS = {
+  "flip_angles_deg": "flip angle",
+  "tr_ms": "TR",
+  "te_ms": "TE",
+  "rf_phases_deg": "phase",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +75,7 @@ class ImportOptions:
   schedule_tr: str | None = None
   time_unit: str | None = None
   angle_unit: str | None = None
+  phase_unit: str | None = None
   inversion_time_ms: str | None = None
   trajectory_unit: str | None = None
   subject: str | None = None
@@ -92,9 +99,12 @@ class ImportOptions:
     for name in ("t1_unit", "t2_unit"):
       unit = getattr(self, name)
       if unit is not None:
-        check_one_of(f"--{name}", unit, UNITS_MS)
+        check_one_of(f"--{name}", unit, MAP_UNITS)
     self.voxel_sizes_mm()
-    self.preparation()
+    times = {"tr_ms": self.tr_ms, "te_ms": self.te_ms, **self.preparation()}
+    for name, time_ms in times.items():
+      if time_ms is not None:
+        check_sequence_time(f"--{name}", name, time_ms)
 
   def given(self) -> tuple[str, ...]:
     """Names of the flags that have a value."""
@@ -145,13 +155,14 @@ def read_acquisition(options: ImportOptions) -> tuple[Acquisition, list[str]]:
   """
   if not options.schedule:
     raise UserError("--schedule is missing")
-  sequence, assumptions = _sequence(options)
+  schedule, assumptions = _schedule(options)
+  sequence = schedule.sequence
   window, stride = options.window or 1, options.stride or 1
   try:
     acquisition = Acquisition(sequence, window, stride)
   except UserError as error:
     raise UserError(f"--window, --stride: {error}") from error
-  return acquisition, [_summary(sequence, options.schedule), *assumptions]
+  return acquisition, [_summary(schedule, options.schedule), *assumptions]
 
 
 def read_scan(
@@ -224,39 +235,69 @@ def _check_not_given(options: ImportOptions, path, names) -> None:
       raise UserError(f"{path}: --{name} is not for a file of this kind")
 
 
-def _sequence(options: ImportOptions) -> tuple[Sequence, list[str]]:
-  """Pulse sequence of a file and options, and a sentence on what is assumed."""
-  values: dict[str, Any] = _not_none(
-    tr_ms=options.tr_ms,
-    te_ms=options.te_ms,
-    time_unit=options.time_unit,
-    angle_unit=options.angle_unit,
-    n_frames=options.n_frames,
-  )
-  values |= options.preparation()
+def _schedule(options: ImportOptions) -> tuple[Schedule, list[str]]:
+  """Schedule of a file and options, and sentences on what is assumed."""
+  times: dict[str, Any] = _not_none(tr_ms=options.tr_ms, te_ms=options.te_ms)
+  times |= options.preparation()
   path, tr_path = options.schedule, options.schedule_tr
   assert path is not None
-  sequence = load_sequence(path, tr_path=tr_path, **values)
-  assumed = [
-    f"{_TIMES[name]} {float(np.ravel(getattr(sequence, name))[0]):g} ms"
-    for name in open_times(path, tr_path=tr_path)
-    if name not in values
-  ]
+  schedule = read_schedule(
+    path,
+    tr_path=tr_path,
+    **times,
+    **_not_none(
+      time_unit=options.time_unit,
+      angle_unit=options.angle_unit,
+      phase_unit=options.phase_unit,
+      n_frames=options.n_frames,
+    ),
+  )
+  _check_times_apply(times, schedule, path)
+  firsts = {
+    name: float(np.ravel(getattr(schedule.sequence, name))[0])
+    for name in schedule.open_times
+    if name not in times
+  }
+  assumed = [f"{_TIMES[name]} {time:g} ms" for name, time in firsts.items()]
+  notes = list(schedule.notes)
   if not assumed:
-    return sequence, []
-  return sequence, [
-    f"{path} does not say all of it; assumed: " + ", ".join(assumed)
+    return schedule, notes
+  return schedule, [
+    f"{path} does not say all of it; assumed: " + ", ".join(assumed),
+    *notes,
   ]
 
 
-def _summary(sequence: Sequence, path) -> str:
+def _check_times_apply(times: Mapping[str, Any], schedule: Schedule, path):
+  """Raises `UserError` if the schedule has another time than its flag."""
+  for name, time_ms in times.items():
+    if name in schedule.open_times:
+      continue
+    own = getattr(schedule.sequence, name)
+    if time_ms is None or own is None:
+      is_same = time_ms is own
+    else:
+      is_same = np.allclose(own, time_ms, rtol=1e-3)
+    if not is_same:
+      words = "no" if own is None else f"{float(np.ravel(own)[0]):g} ms as"
+      raise UserError(
+        f"--{name}={'none' if time_ms is None else f'{time_ms:g}'}: {path} has "
+        f"{words} {_TIMES[name]}; the flag is for schedules that do not say it"
+      )
+
+
+def _summary(schedule: Schedule, path) -> str:
   """A pulse sequence in one sentence."""
+  sequence: Sequence = schedule.sequence
 
   def span(values, unit):
     low, high = float(np.min(values)), float(np.max(values))
     numbers = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     return f"{numbers}{unit}"
 
+  columns = ""
+  if len(schedule.by_position) > 1:
+    columns = ", ".join(_COLUMNS[name] for name in schedule.by_position)
   inversion = sequence.inversion_time_ms
   spoiling = "balanced" if sequence.balanced else "taken to be gradient-spoiled"
   return (
@@ -265,6 +306,7 @@ def _summary(sequence: Sequence, path) -> str:
     f"TE {span(sequence.te_ms, ' ms')}, "
     + ("no inversion" if inversion is None else f"inversion {inversion:g} ms")
     + f" before the first pulse; {spoiling}"
+    + (f"; its columns have no names: {columns}" if columns else "")
   )
 
 

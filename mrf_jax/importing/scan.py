@@ -11,7 +11,6 @@ from mrf_jax.dataset.mask import default_mask
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.importing.plausible import (
-  UNITS_MS,
   check_mask,
   check_times,
   check_voxels,
@@ -21,6 +20,7 @@ from mrf_jax.importing.series import Series
 from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.units import to_ms
 
 Images = RawSeries | Series
 
@@ -63,8 +63,8 @@ def import_scan(
     mask_path: NIfTI file; None for `default_mask`.
     map_paths: NIfTI files of the reference maps `pd`, `t1_ms` and `t2_ms`, all
       or none.
-    units: units of `t1_ms` and `t2_ms` in the files, keys of `UNITS_MS`.
-      Default: ms.
+    units: units of `t1_ms` and `t2_ms` in the files, of `MAP_UNITS`. Default:
+      ms.
     leave_out_invalid: remove voxels from the mask whose T1 or T2 is not
       positive or whose maps are not finite, instead of raising an error.
     align: multiply fingerprints by a phase, see `align_phases`.
@@ -86,11 +86,12 @@ def import_scan(
   mask = _mask(mask_path, grid, images.mean_magnitude(), assumptions)
   maps = None
   if map_paths:
+    stated = {*(units or {})}
     units = {"t1_ms": "ms", "t2_ms": "ms", **(units or {})}
     mask, maps = _read_maps(
       map_paths, units, grid, mask, leave_out_invalid, assumptions
     )
-    check_times(maps, units)
+    assumptions += check_times(maps, units, stated=stated, paths=map_paths)
   signals = images.signals(mask)
   if align:
     signals = align_phases(signals)
@@ -157,8 +158,9 @@ def _read_maps(
     volume, resampled = read_on_grid(paths[name], grid)
     if resampled:
       assumptions.append(f"{paths[name]}: resampled to the scan (linear)")
-    factor = UNITS_MS[units[name]] if name in units else 1.0
-    volumes[name] = (volume * np.float32(factor)).transpose(2, 1, 0)
+    if name in units:
+      volume = to_ms(volume, units[name])
+    volumes[name] = volume.transpose(2, 1, 0)
   for name, volume in volumes.items():
     low = 0.0 if name != "pd" else -np.inf
     bad = mask & ~(np.isfinite(volume) & (volume > low))

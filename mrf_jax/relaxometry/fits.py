@@ -15,11 +15,16 @@ from jaxtyping import Array, Float32, Float64
 
 from mrf_jax.checks import check_finite, check_one_of, check_shape
 from mrf_jax.errors import UserError
+from mrf_jax.relaxometry.at_bounds import check_not_at_bounds
 from mrf_jax.relaxometry.variable_projection import dot, minimise
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.signal.closed_form import spgr_signal
+from mrf_jax.units import check_b1, check_echo_times, check_spgr
 
 VFA_METHODS = ("nonlinear", "linear")
+# Least and greatest times, ms: of tissue and of fluids.
+T1_BOUNDS_MS = (50.0, 8000.0)
+T2_BOUNDS_MS = (5.0, 4000.0)
 
 # Voxels of one compiled call. On a CPU the arrays of a block stay in the
 # cache; an accelerator needs more voxels at once.
@@ -34,7 +39,7 @@ def fit_vfa_t1(
   tr_ms: float,
   b1=None,
   method: str = "nonlinear",
-  bounds_ms: tuple[float, float] = (50.0, 8000.0),
+  bounds_ms: tuple[float, float] = T1_BOUNDS_MS,
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
   """Fits T1 and M0 to spoiled gradient echoes of several flip angles.
@@ -60,8 +65,10 @@ def fit_vfa_t1(
     has M0 = 0 and a T1 inside the bounds.
 
   Raises:
-    UserError: shapes do not fit, the method is unknown, or a value is not
-      finite or not possible.
+    UserError: shapes do not fit, the method is unknown, a value is not finite
+      or not possible, or values look like another unit: seconds, µs, radians,
+      per cent. With four voxels or more, T1 is at a bound in most of the
+      signal.
   """
   where = "fit_vfa_t1"
   check_one_of(f"{where}: method", method, VFA_METHODS)
@@ -74,6 +81,8 @@ def fit_vfa_t1(
   if b1 is not None:
     factors = _check_positive(where, "b1", b1)
     check_shape(f"{where}: b1", factors, (len(signals),))
+    check_b1(f"{where}: the median of b1", factors)
+  check_spgr(where, flips, float(tr))
   largest_deg = flips.max() * factors.max(initial=0.0)
   if largest_deg >= 180.0:
     raise UserError(
@@ -82,18 +91,59 @@ def fit_vfa_t1(
     )
   bounds = _check_bounds(where, bounds_ms)
   steps = n_iterations if method == "nonlinear" else None
-  return _fit_in_blocks(
-    lambda s, b: _fit_vfa_block(s, b, flips, tr, bounds, steps),
+
+  def fit(signals, factors, flips=flips, tr=tr, bounds=bounds):
+    return _fit_in_blocks(
+      lambda s, b: _fit_vfa_block(s, b, flips, tr, bounds, steps),
+      signals,
+      factors,
+    )
+
+  def under(**changes):
+    given = {"flips": flips, "tr": tr, **changes}
+
+    def fit_some(some, voxels):
+      b1 = factors[voxels]
+      given.setdefault("bounds", np.array(T1_BOUNDS_MS))
+      m0, t1_ms = fit(some, b1, **given)
+      fitted = spgr_signal(
+        m0[:, None],
+        t1_ms[:, None],
+        flip_angle_deg=given["flips"],
+        tr_ms=given["tr"],
+        b1=b1[:, None],
+      )
+      return t1_ms, np.asarray(fitted)
+
+    return fit_some
+
+  m0, t1_ms = fit(signals, factors)
+  others = {
+    "tr_ms is in seconds": under(tr=1e3 * tr),
+    "tr_ms is in µs": under(tr=1e-3 * tr),
+    "the flip angles are in the reverse order": under(flips=flips[::-1]),
+    "bounds_ms is in seconds": under(bounds=1e3 * bounds),
+  }
+  if np.rad2deg(largest_deg) < 180.0:
+    words = "flip_angles_deg is in radians"
+    others = {words: under(flips=np.rad2deg(flips)), **others}
+  check_not_at_bounds(
+    where,
+    "T1",
     signals,
-    factors,
+    t1_ms,
+    bounds_ms=bounds,
+    usual_ms=T1_BOUNDS_MS,
+    others=others,
   )
+  return m0, t1_ms
 
 
 def fit_t2(
   signals,
   *,
   te_ms,
-  bounds_ms: tuple[float, float] = (5.0, 4000.0),
+  bounds_ms: tuple[float, float] = T2_BOUNDS_MS,
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
   """Fits T2 and the signal at TE = 0 to echoes of several echo times.
@@ -115,17 +165,47 @@ def fit_t2(
     has S0 = 0 and a T2 inside the bounds.
 
   Raises:
-    UserError: shapes do not fit, or a value is not finite or not possible.
+    UserError: shapes do not fit, a value is not finite or not possible, or echo
+      times look like seconds or µs. With four voxels or more, T2 is at a bound
+      in most of the signal.
   """
   where = "fit_t2"
   signals = _check_signals(where, signals, "echo times", te_ms)
   te = _check_positive(where, "te_ms", te_ms)
+  check_echo_times(where, te)
   bounds = _check_bounds(where, bounds_ms)
-  return _fit_in_blocks(
-    lambda s, unused: _fit_t2_block(s, te, bounds, n_iterations),
+
+  def fit(signals, te=te, bounds=bounds):
+    return _fit_in_blocks(
+      lambda s, unused: _fit_t2_block(s, te, bounds, n_iterations),
+      signals,
+      np.empty(len(signals)),
+    )
+
+  def under(te=te, bounds=None):
+    def fit_some(some, voxels):
+      usual = np.array(T2_BOUNDS_MS)
+      s0, t2_ms = fit(some, te, usual if bounds is None else bounds)
+      return t2_ms, s0[:, None] * np.exp(-te / t2_ms[:, None])
+
+    return fit_some
+
+  s0, t2_ms = fit(signals)
+  check_not_at_bounds(
+    where,
+    "T2",
     signals,
-    np.empty(len(signals)),
+    t2_ms,
+    bounds_ms=bounds,
+    usual_ms=T2_BOUNDS_MS,
+    others={
+      "te_ms is in seconds": under(te=1e3 * te),
+      "te_ms is in µs": under(te=1e-3 * te),
+      "the echo times are in the reverse order": under(te=te[::-1]),
+      "bounds_ms is in seconds": under(bounds=1e3 * bounds),
+    },
   )
+  return s0, t2_ms
 
 
 @functools.partial(jax.jit, static_argnames="n_iterations")
@@ -229,7 +309,9 @@ def _fit_in_blocks(fit, signals, factors) -> tuple[np.ndarray, np.ndarray]:
     # The switch to float64 applies to this thread only, so each thread sets it.
     with jax.enable_x64(True):
       a, t = fit(signals[rows].astype(np.float64), factors[rows])
-    amplitudes[start:stop] = np.asarray(a)[: stop - start]
+    # A signal at TE = 0 that float32 cannot hold is infinite.
+    with np.errstate(over="ignore"):
+      amplitudes[start:stop] = np.asarray(a)[: stop - start]
     times_ms[start:stop] = np.asarray(t)[: stop - start]
 
   map_threads(fill, range(0, n_voxels, block))

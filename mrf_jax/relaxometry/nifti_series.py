@@ -1,8 +1,9 @@
 """Relaxometry of NIfTI series: reads files, fits maps on the same grid."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import nibabel
 import numpy as np
@@ -13,11 +14,13 @@ from mrf_jax.dataset.mask import otsu_threshold
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing, writing_to
 from mrf_jax.io.nifti import read_volume, same_places
-from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
-
-# B1 maps are factors or per cent; no coil reaches ten times its nominal flip
-# angle.
-_LARGEST_MEDIAN_B1 = 10.0
+from mrf_jax.relaxometry.fits import (
+  T1_BOUNDS_MS,
+  T2_BOUNDS_MS,
+  fit_t2,
+  fit_vfa_t1,
+)
+from mrf_jax.units import check_b1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,7 @@ def vfa_t1_maps(
   b1: str | os.PathLike | None = None,
   mask: str | os.PathLike | None = None,
   method: str = "nonlinear",
-  bounds_ms: tuple[float, float] = (50.0, 8000.0),
+  bounds_ms: tuple[float, float] = T1_BOUNDS_MS,
 ) -> T1Maps:
   """T1 and M0 maps of spoiled gradient echoes of several flip angles.
 
@@ -93,20 +96,22 @@ def vfa_t1_maps(
     bounds_ms: least and greatest T1, ms.
 
   Raises:
-    UserError: a file is missing, damaged or on another grid, B1 is in per
-      cent, or a value in the mask is not finite or not possible.
+    UserError: a file is missing, damaged or on another grid, a value in the
+      mask is not finite or not possible, or values look like another unit, see
+      `fit_vfa_t1`.
   """
   scan = _load_series("flip angles", series, flip_angles_deg)
   inside = _mask_of(scan, mask)
   factors = None if b1 is None else _load_b1(b1, scan, inside)
-  m0, t1_ms = fit_vfa_t1(
-    scan.volumes[inside],
-    flip_angles_deg=flip_angles_deg,
-    tr_ms=tr_ms,
-    b1=factors,
-    method=method,
-    bounds_ms=bounds_ms,
-  )
+  with scan.named():
+    m0, t1_ms = fit_vfa_t1(
+      scan.volumes[inside],
+      flip_angles_deg=flip_angles_deg,
+      tr_ms=tr_ms,
+      b1=factors,
+      method=method,
+      bounds_ms=bounds_ms,
+    )
   return T1Maps(*(_image(values, inside, scan.image) for values in (m0, t1_ms)))
 
 
@@ -115,7 +120,7 @@ def t2_maps(
   *,
   te_ms,
   mask: str | os.PathLike | None = None,
-  bounds_ms: tuple[float, float] = (5.0, 4000.0),
+  bounds_ms: tuple[float, float] = T2_BOUNDS_MS,
 ) -> T2Maps:
   """T2 and S0 maps of echoes of several echo times.
 
@@ -131,12 +136,14 @@ def t2_maps(
     bounds_ms: least and greatest T2, ms.
 
   Raises:
-    UserError: a file is missing, damaged or on another grid, or a value in
-      the mask is not finite or not possible.
+    UserError: a file is missing, damaged or on another grid, a value in the
+      mask is not finite or not possible, or values look like another unit, see
+      `fit_t2`.
   """
   scan = _load_series("echo times", series, te_ms)
   inside = _mask_of(scan, mask)
-  s0, t2_ms = fit_t2(scan.volumes[inside], te_ms=te_ms, bounds_ms=bounds_ms)
+  with scan.named():
+    s0, t2_ms = fit_t2(scan.volumes[inside], te_ms=te_ms, bounds_ms=bounds_ms)
   return T2Maps(*(_image(values, inside, scan.image) for values in (s0, t2_ms)))
 
 
@@ -153,6 +160,14 @@ class _Series:
     if len(self.paths) > 1:
       return self.paths[sample]
     return f"{self.paths[0]}, volume {sample}"
+
+  @contextlib.contextmanager
+  def named(self) -> Iterator[None]:
+    """Puts the series' name into errors of a fit."""
+    try:
+      yield
+    except UserError as error:
+      raise UserError(f"{self.paths[0]}: {error}") from error
 
 
 def _load_series(name: str, series, samples) -> _Series:
@@ -239,12 +254,7 @@ def _load_b1(path, scan: _Series, inside) -> Float32[np.ndarray, "voxel"]:
       f"{path}: {len(bad)} values of B1 in the mask are not positive, the "
       f"first {volume[tuple(index)]:g} at {index}"
     )
-  median = np.median(volume[inside])
-  if median > _LARGEST_MEDIAN_B1:
-    raise UserError(
-      f"{path}: the median B1 in the mask is {median:g}; a factor on the flip "
-      "angle is needed (about 1), not per cent"
-    )
+  check_b1(f"{path}: the median B1 in the mask", volume[inside])
   return volume[inside]
 
 

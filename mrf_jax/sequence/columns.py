@@ -1,82 +1,100 @@
-"""Columns of a pulse sequence's fields in text and MATLAB files."""
+"""Columns of a pulse sequence's fields in text files, and its comments."""
 
+import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
-from mrf_jax.io.matlab import MatlabFile, open_matlab
-from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
+from mrf_jax.sequence.comments import check_sentences, read_settings
+from mrf_jax.sequence.names import field_and_unit, split_names
+from mrf_jax.sequence.sequence import FRAME_FIELDS
+from mrf_jax.units import is_counter
 
-# Names of columns and variables by the field that they hold, in lower case.
-_NAMES = {
-  "flip_angles_deg": (
-    "flip_angles_deg",
-    "flip_angle_deg",
-    "flip_angles",
-    "flip_angle",
-    "flipangles",
-    "flipangle",
-    "flip",
-    "fa",
-  ),
-  "tr_ms": ("tr_ms", "tr"),
-  "te_ms": ("te_ms", "te"),
-  "rf_phases_deg": (
-    "rf_phases_deg",
-    "rf_phase_deg",
-    "phases",
-    "phase",
-    "ph",
-  ),
-  "inversion_time_ms": ("inversion_time_ms", "ti_ms", "ti"),
-}
-
-Columns = dict[str, np.ndarray]
+# A number whose comma is followed by what no number of a column begins with.
+_DECIMAL_COMMA = re.compile(r"\d,0\d")
+# A TR that spans less than this, and flip angles that span more, greatest by
+# least: those of published schedules span 1.0 to 1.3, and more than 3.
+_NARROW, _WIDE = 1.5, 2.0
 
 
-def _field_of(name: str) -> str | None:
-  """The field that a column or variable of this name holds."""
-  fields = (field for field, names in _NAMES.items() if name.lower() in names)
-  return next(fields, None)
+@dataclasses.dataclass
+class Table:
+  """What a file says of a pulse sequence, in the file's units.
+
+  Attributes:
+    columns: values, [frame] each or one, by the field of `Sequence`.
+    units: units that names of columns state, by field.
+    settings: what needs no conversion: fields of the whole sequence, and of
+      frames, in ms and degrees.
+    notes: sentences on what was not read.
+    is_named: whether the columns have names.
+  """
+
+  columns: dict[str, np.ndarray]
+  units: dict[str, str] = dataclasses.field(default_factory=dict)
+  settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+  notes: list[str] = dataclasses.field(default_factory=list)
+  is_named: bool = True
 
 
-def read_text(path: pathlib.Path) -> Columns:
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+  """Names of the columns, if it has any, cells of the rows, and comments."""
+
+  names: list[str]
+  rows: list[list[str]]
+  comments: list[str]
+
+
+def read_text(path: pathlib.Path, *, time_unit: str | None = None) -> Table:
   """Reads the columns of a text file, by name or by position.
 
-  Returns:
-    Values, [frame] each, by the field of `Sequence`, in the file's units.
+  Args:
+    path: the file.
+    time_unit: unit of times in comments that state none; None for ms.
 
   Raises:
-    UserError: there is no such file, or it is not a table of these fields.
+    UserError: there is no such file, it is not a table of these fields, or a
+      comment cannot be read.
   """
-  names, rows = _read_rows(path)
-  fields = []
-  for name in names:
-    field = _field_of(name)
-    if field is None or field == "inversion_time_ms":
+  lines = _read_rows(path)
+  fields, units = [], {}
+  for name in lines.names:
+    field, unit = field_and_unit(name)
+    if field not in FRAME_FIELDS:
       known = ", ".join(FRAME_FIELDS)
       raise UserError(f"{path}: column {name!r} is unknown; known are {known}")
     if field in fields:
       raise UserError(f"{path}: {field} has two columns, {name!r} again")
     fields.append(field)
-  if names and "flip_angles_deg" not in fields:
+    if unit:
+      units[field] = unit
+  if lines.names and "flip_angles_deg" not in fields:
     raise UserError(f"{path}: no column of flip angles (flip_angles_deg)")
   # A row has all named columns, or as many as the first row.
-  width = len(fields) if names else len(rows[0])
-  if not names and width > len(FRAME_FIELDS):
+  width = len(fields) if lines.names else len(lines.rows[0])
+  if not lines.names and width > len(FRAME_FIELDS):
     raise UserError(
       f"{path}: {width} columns; at most {len(FRAME_FIELDS)} are known"
     )
   fields = fields or list(FRAME_FIELDS[:width])
-  return _numbers(path, rows, dict(enumerate(fields)), width)
+  columns = _numbers(path, lines.rows, dict(enumerate(fields)), width)
+  settings = read_settings(
+    path, lines.comments, columns=fields, time_unit=time_unit
+  )
+  notes = check_sentences(path, lines.comments, {*fields, *settings})
+  table = Table(columns, units, settings, notes, bool(lines.names))
+  if width > 1 and not lines.names:
+    _check_order(path, columns)
+  return table
 
 
-def read_column(path: pathlib.Path, field: str) -> np.ndarray:
+def read_column(
+  path: pathlib.Path, field: str
+) -> tuple[np.ndarray, str | None]:
   """Reads the values of one field from a text file.
 
   Args:
@@ -84,31 +102,34 @@ def read_column(path: pathlib.Path, field: str) -> np.ndarray:
     field: a field of `Sequence`.
 
   Returns:
-    Its values, [frame], in the file's units.
+    Its values, [frame], in the file's unit, and the unit if its name has one.
 
   Raises:
     UserError: there is no such file, it is not a table of numbers, or the
       field's column is not clear.
   """
-  names, rows = _read_rows(path)
-  fields = [_field_of(name) for name in names]
-  width = len(rows[0])
+  lines = _read_rows(path)
+  named = [field_and_unit(name) for name in lines.names]
+  width = len(lines.rows[0])
   if width == 1:
-    others = [name for name in names if _field_of(name) not in (field, None)]
-    if others:
-      raise UserError(f"{path}: the column is {others[0]!r}, not {field}")
-    return _numbers(path, rows, {0: field}, width)[field]
+    for name, (known, _) in zip(lines.names, named, strict=True):
+      if known not in (field, None):
+        raise UserError(f"{path}: the column is {name!r}, not {field}")
+    unit = named[0][1] if len(named) == 1 else None
+    return _numbers(path, lines.rows, {0: field}, width)[field], unit
+  fields = [known for known, _ in named]
   if fields.count(field) != 1:
     raise UserError(
       f"{path}: {width} columns, {fields.count(field) or 'none'} of them named "
       f"{field}; one is needed, or a single column"
     )
   place = fields.index(field)
-  return _numbers(path, rows, {place: field}, len(fields))[field]
+  values = _numbers(path, lines.rows, {place: field}, len(fields))[field]
+  return values, named[place][1]
 
 
-def _read_rows(path: pathlib.Path) -> tuple[list[str], list[list[str]]]:
-  """Names of the columns, if it has any, and the cells of each row."""
+def _read_rows(path: pathlib.Path) -> _Rows:
+  """Splits a text file into names, rows and comments."""
   try:
     # Spreadsheets put a byte order mark before their CSV.
     text = path.read_text(encoding="utf-8-sig")
@@ -118,21 +139,39 @@ def _read_rows(path: pathlib.Path) -> tuple[list[str], list[list[str]]]:
     raise UserError(f"{path}: cannot be read ({error.strerror})") from error
   except UnicodeDecodeError as error:
     raise UserError(f"{path}: not a table of numbers ({error})") from error
-  lines = [line.split("#")[0].strip() for line in text.split("\n")]
-  rows = [_words(line) for line in lines if line]
-  names = []
-  if rows and not _is_number(rows[0][0]):
-    names = rows.pop(0)
-  elif rows and len(commented := _commented_names(text)) == len(rows[0]):
-    names = commented
+  lines = [line.partition("#") for line in text.split("\n")]
+  comments = [comment.strip(" #\t\r") for _, _, comment in lines]
+  stored = [line.strip() for line, _, _ in lines if line.strip()]
+  names: list[str] = []
+  if stored and not _is_number(_words(stored[0])[0]):
+    names = split_names(stored.pop(0))
+  _check_commas(path, stored)
+  rows = [_words(line) for line in stored]
   if not rows:
     raise UserError(f"{path}: not a table of numbers (it is empty)")
-  return names, rows
+  if not names:
+    names = _commented_names(path, lines, len(rows[0]))
+  return _Rows(names, rows, [comment for comment in comments if comment])
+
+
+def _check_commas(path: pathlib.Path, rows: list[str]) -> None:
+  """Raises `UserError` if numbers seem to have decimal commas."""
+  if any("." in row for row in rows):
+    return
+  for number, row in enumerate(rows):
+    # Commas beside a blank are between columns, and so are blanks.
+    rest = re.sub(r"\s*,\s+|\s+,", ";", row)
+    is_mixed = "," in rest and re.search(r"\s", rest)
+    if _DECIMAL_COMMA.search(row) or is_mixed:
+      raise UserError(
+        f"{path}: row {number} is {row[:40]!r}, which looks like numbers with "
+        "decimal commas; points are needed"
+      )
 
 
 def _numbers(
   path: pathlib.Path, rows: list[list[str]], fields: dict[int, str], width: int
-) -> Columns:
+) -> dict[str, np.ndarray]:
   """The columns at some places of a table of so many."""
   for number, row in enumerate(rows):
     for place, field in fields.items():
@@ -155,36 +194,56 @@ def _words(line: str) -> list[str]:
   return re.split(r"\s*,\s*|\s+", line.strip())
 
 
-def _commented_names(text: str) -> list[str]:
-  """Names of columns in the last comment before the numbers, or none."""
-  comment = ""
-  for line in text.split("\n"):
-    if line.strip().startswith("#"):
-      comment = line.strip().lstrip("#")
-    elif line.strip():
-      break
-  names = _words(comment)
-  return names if all(_field_of(n) in FRAME_FIELDS for n in names) else []
+def _commented_names(
+  path: pathlib.Path, lines: list[tuple[str, str, str]], width: int
+) -> list[str]:
+  """Names of columns in the last comment before the numbers, or none.
 
-
-def read_comments(path: pathlib.Path) -> dict[str, Any]:
-  """Reads the fields of the whole sequence from a text file's comments.
-
-  They are those that `save_sequence` writes: times of preparations, ms or None
-  for `none`, and whether the sequence is balanced.
+  Raises:
+    UserError: most words are names of columns, but not as many as columns.
   """
-  text = path.read_text(encoding="utf-8-sig")
-  fields: dict[str, Any] = {}
-  # Blanks, but no line ends: the value is on the same line.
-  pattern = r"^#[ \t]*(\w+)[ \t]+(\S+)[ \t]*$"
-  for name, word in re.findall(pattern, text, re.MULTILINE):
-    if name in PREPARATION_FIELDS and word == "none":
-      fields[name] = None
-    elif name in PREPARATION_FIELDS and _is_number(word):
-      fields[name] = float(word)
-  if re.search(r"^#[ \t]*balanced[ \t]*$", text, re.MULTILINE):
-    fields["balanced"] = True
-  return fields
+  comment = ""
+  for before, mark, text in lines:
+    if before.strip():
+      break
+    comment = text.strip(" #\t\r") if mark else comment
+  names = split_names(comment) if comment else []
+  fields = [field_and_unit(name)[0] for name in names]
+  n_known = sum(field in FRAME_FIELDS for field in fields)
+  if names and n_known == len(names) == width:
+    return names
+  # A title of several words may have a name in it; names have nothing else.
+  if 2 * n_known > len(names) and fields != ["flip_angles_deg"]:
+    unknown = [n for n, f in zip(names, fields, strict=True) if f is None]
+    raise UserError(
+      f"{path}: the comment {comment!r} looks like names of {len(names)} "
+      f"columns, but {unknown[0]!r} is unknown"
+      if len(names) == width and unknown
+      else f"{path}: the comment {comment!r} looks like names of columns, but "
+      f"rows have {width}"
+    )
+  return []
+
+
+def _check_order(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
+  """Raises `UserError` if columns without names seem to have another order."""
+  flips, trs = columns["flip_angles_deg"], columns["tr_ms"]
+  remedy = (
+    "a first line of names, such as tr_ms,flip_angle_deg, says what it is"
+  )
+  if is_counter(flips):
+    raise UserError(
+      f"{path}: its first column counts {flips[0]:g}, {flips[1]:g} … "
+      f"{flips[-1]:g}: numbers of the frames? Flip angles come first; {remedy}"
+    )
+  ranges = [(float(v.min()), float(v.max())) for v in (flips, trs)]
+  narrow, wide = (high / low if low > 0 else np.inf for low, high in ranges)
+  if narrow < _NARROW and wide > _WIDE:
+    flip, tr = (f"{low:g} to {high:g}" for low, high in ranges)
+    raise UserError(
+      f"{path}: its columns have no names; the first, {flip}, may be TRs, and "
+      f"the second, {tr}, flip angles: {remedy}"
+    )
 
 
 def _is_number(word: str) -> bool:
@@ -193,63 +252,3 @@ def _is_number(word: str) -> bool:
   except ValueError:
     return False
   return True
-
-
-def read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
-  """Reads the vectors of a MATLAB file that are fields of a sequence.
-
-  Args:
-    path: a file of any version.
-    variables: field of `Sequence` to the variable that holds it.
-
-  Returns:
-    Values by the field of `Sequence`, in the file's units.
-
-  Raises:
-    UserError: there is no such file, it is damaged, or has no flip angles.
-  """
-  for field in variables:
-    check_one_of("variables", field, _NAMES)
-  file = open_matlab(path)
-  has = f"it has {', '.join(file.variables) or 'none'}"
-  columns = {}
-  for field, name in _variables_of_fields(file, variables).items():
-    if name not in file.variables:
-      raise UserError(f"{path}: no variable {name!r}; {has}")
-    columns[field] = _read_vector(file, name)
-  if "flip_angles_deg" not in columns:
-    raise UserError(f"{path}: no flip angles (FA); {has}")
-  return columns
-
-
-def _variables_of_fields(
-  file: MatlabFile, variables: Mapping[str, str]
-) -> dict[str, str]:
-  """Field of `Sequence` to the variable of it, given or with its name."""
-  names = dict(variables)
-  for name in file.variables:
-    field = _field_of(name)
-    if field is None or field in variables:
-      continue
-    if field in names:
-      raise UserError(
-        f"{file.path}: {names[field]} and {name} both look like {field}; "
-        "`variables` says which it is"
-      )
-    names[field] = name
-  return names
-
-
-def _read_vector(file: MatlabFile, name: str) -> np.ndarray:
-  """The values of a variable that is a vector of real numbers."""
-  variable = file.variables[name]
-  other = f"{file.path}: {name} is not a vector of real numbers"
-  if variable.dtype is None:
-    raise UserError(f"{other}, but {variable.kind}")
-  values = np.squeeze(file.read(name))
-  if not values.size:
-    raise UserError(f"{file.path}: {name} is empty")
-  if values.dtype.kind not in "iufb" or values.ndim > 1:
-    raise UserError(f"{other}, but {values.dtype} of shape {values.shape}")
-  # FA may be double and TE uint8 in one file: one type before arithmetic.
-  return np.atleast_1d(values.astype(np.float64))

@@ -1,7 +1,9 @@
 """Reads schedules from text, MATLAB and Pulseq files, and writes text files."""
 
+import dataclasses
 import os
 import pathlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +12,7 @@ import numpy as np
 from mrf_jax.checks import check_at_least, check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing
-from mrf_jax.sequence.columns import (
-  Columns,
-  read_column,
-  read_comments,
-  read_matlab,
-  read_text,
-)
+from mrf_jax.sequence.columns import Table, read_column, read_text
 from mrf_jax.sequence.pulseq import load_pulseq
 from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
@@ -24,16 +20,41 @@ from mrf_jax.sequence.sequence import (
   Sequence,
   make_sequence,
 )
+from mrf_jax.sequence.variables import read_matlab
+from mrf_jax.units import (
+  ANGLES_DEG,
+  PHASES_DEG,
+  TIMES_MS,
+  are_within_radians,
+  check_sequence_time,
+  flip_problem,
+  look_like_radians,
+  phase_units,
+  sequence_time_problem,
+  short_inversion,
+)
 
 _TIMES = ("tr_ms", "te_ms", "inversion_time_ms")
-_ANGLES = ("flip_angles_deg", "rf_phases_deg")
-# Medians below these are seconds: no sequence has a TE of 20 µs, and even an
-# inversion pulse takes more than 1 ms. Angles are radians if none is above π.
-_SHORTEST_MS = {"tr_ms": 0.5, "te_ms": 0.02, "inversion_time_ms": 1.0}
-_LARGEST_RADIAN = np.pi
-# Medians above these were multiplied by a thousand once too often: no sequence
-# of hundreds of frames waits a second from one frame to the next.
-_LONGEST_MS = {"tr_ms": 1000.0, "te_ms": 500.0, "inversion_time_ms": 20000.0}
+# A first pulse above the one, and others below the other, are an inversion
+# among the frames, degrees.
+_INVERSION_DEG, _EXCITATION_DEG = 170.0, 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """A pulse sequence as a file has it, and what the file leaves open.
+
+  Attributes:
+    sequence: the checked sequence.
+    open_times: those of TR, TE and inversion time that no file has.
+    by_position: fields of the columns of a text file, if they have no names.
+    notes: sentences on what was not read, or may mean something else.
+  """
+
+  sequence: Sequence
+  open_times: tuple[str, ...] = ()
+  by_position: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
 
 
 def load_sequence(
@@ -46,22 +67,24 @@ def load_sequence(
   n_frames: int | None = None,
   time_unit: str | None = None,
   angle_unit: str | None = None,
+  phase_unit: str | None = None,
   variables: Mapping[str, str] | None = None,
   echo: str = "adc_start",
 ) -> Sequence:
   """Reads a schedule from a file; its suffix gives the format.
 
   Text: one row a frame, with numbers split by blanks or commas. Lines that
-  start with # are comments, except `# inversion_time_ms 20` (or another
-  preparation of `Sequence`, or `none`) and `# balanced`. The columns are flip
-  angle and then, if there are more, TR, TE and RF phase; a first line of names
-  (`flip_angle_deg,tr_ms`, which may be a comment) gives another order. Public
-  schedules, such as the Jiang-type one, often come as two single-column files:
-  name the second as `tr_path`.
+  start with # are comments, except for settings of the whole sequence, such as
+  `# inversion_time_ms 20` (or another preparation of `Sequence`, or `none`),
+  `# TI = 20 ms` and `# balanced`. The columns are flip angle and then, if there
+  are more, TR, TE and RF phase; a first line of names
+  (`flip_angle_deg,tr_ms`, which may be a comment, and may state units as in
+  `TR [s]`) gives another order. Public schedules, such as the Jiang-type one,
+  often come as two single-column files: name the second as `tr_path`.
 
   `.mat`: MATLAB files of any version with the variables FA, TR, TE, PH and TI,
-  or others that `variables` names. `.seq`: see `load_pulseq`, which reads all
-  times and angles from the file.
+  similar ones, or others that `variables` names. `.seq`: see `load_pulseq`,
+  which reads all times and angles from the file.
 
   Args:
     path: the file.
@@ -72,10 +95,12 @@ def load_sequence(
     inversion_time_ms: delay after the adiabatic inversion if the file does not
       have it, ms; None for no inversion.
     n_frames: number of the first frames to keep; None keeps all.
-    time_unit: of the file, `ms` or `s`; None is ms, and times that look like
-      seconds are an error.
+    time_unit: of the file, `ms`, `s` or `us`; None is ms, and times that look
+      like another unit are an error.
     angle_unit: of the file, `deg` or `rad`; None is deg, and flip angles that
-      look like radians are an error.
+      look like radians, or are above 180°, are an error.
+    phase_unit: of the phases, `deg`, `rad` or `cycles`; None is `angle_unit`,
+      and phases that may be in another unit are an error.
     variables: field of `Sequence` to the variable of a MATLAB file.
     echo: of a Pulseq file, see `load_pulseq`.
 
@@ -84,51 +109,103 @@ def load_sequence(
 
   Raises:
     UserError: a file is missing, is not what its suffix says, or is too short;
-      lists differ in length; a keyword is not for this kind of file.
+      lists differ in length; a unit, a name or a comment is doubtful; a keyword
+      is not for this kind of file.
+
+  Warns:
+    UserWarning: a part of the file is not read.
+  """
+  schedule = read_schedule(
+    path,
+    tr_path=tr_path,
+    tr_ms=tr_ms,
+    te_ms=te_ms,
+    inversion_time_ms=inversion_time_ms,
+    n_frames=n_frames,
+    time_unit=time_unit,
+    angle_unit=angle_unit,
+    phase_unit=phase_unit,
+    variables=variables,
+    echo=echo,
+  )
+  for note in schedule.notes:
+    warnings.warn(note, stacklevel=2)
+  return schedule.sequence
+
+
+def read_schedule(
+  path: str | os.PathLike,
+  *,
+  tr_path: str | os.PathLike | None = None,
+  tr_ms: float = 15.0,
+  te_ms: float = 2.0,
+  inversion_time_ms: float | None = 20.0,
+  n_frames: int | None = None,
+  time_unit: str | None = None,
+  angle_unit: str | None = None,
+  phase_unit: str | None = None,
+  variables: Mapping[str, str] | None = None,
+  echo: str = "adc_start",
+) -> Schedule:
+  """Reads a schedule as `load_sequence` does, and says what it leaves open.
+
+  Its sentences are returned, where `load_sequence` warns.
   """
   path = pathlib.Path(path)
   if n_frames is not None:
     check_at_least("n_frames", n_frames, 1)
-  if time_unit is not None:
-    check_one_of("time_unit", time_unit, ("ms", "s"))
-  if angle_unit is not None:
-    check_one_of("angle_unit", angle_unit, ("deg", "rad"))
+  units = {"time": time_unit, "angle": angle_unit, "phase": phase_unit}
+  for kind, known in (
+    ("time", TIMES_MS),
+    ("angle", ANGLES_DEG),
+    ("phase", PHASES_DEG),
+  ):
+    if units[kind] is not None:
+      check_one_of(f"{kind}_unit", units[kind], known)
   if path.suffix.lower() == ".seq":
     for name, value in (
       ("tr_path", tr_path),
-      ("time_unit", time_unit),
-      ("angle_unit", angle_unit),
+      *((f"{kind}_unit", unit) for kind, unit in units.items()),
       ("variables", variables),
     ):
       if value is not None:
         raise UserError(f"{path}: {name} is {value!r}, but not for .seq files")
-    return load_pulseq(path, echo=echo, n_frames=n_frames)
-  columns = _read_columns(path, variables or {})
+    return Schedule(load_pulseq(path, echo=echo, n_frames=n_frames))
+  defaults = {
+    "tr_ms": tr_ms,
+    "te_ms": te_ms,
+    "inversion_time_ms": inversion_time_ms,
+  }
+  for name, default in defaults.items():
+    if default is not None:
+      check_sequence_time(name, name, default)
+  table = _read_table(path, variables or {}, time_unit)
   if tr_path is not None:
-    columns["tr_ms"] = read_column(pathlib.Path(tr_path), "tr_ms")
-  _convert_units(columns, path, time_unit, angle_unit)
-  defaults = {"tr_ms": tr_ms, "te_ms": te_ms, "rf_phases_deg": 0.0}
-  fields = _frame_fields(columns, defaults, path, tr_path, n_frames)
-  if "inversion_time_ms" in columns:
-    inversion_time_ms = float(columns["inversion_time_ms"][0])
-  fields["inversion_time_ms"] = inversion_time_ms
-  if path.suffix.lower() != ".mat":
-    fields |= read_comments(path)
-  try:
-    return make_sequence(**fields)
-  except UserError as error:
-    raise UserError(f"{path}: {error}") from error
+    trs, unit = read_column(pathlib.Path(tr_path), "tr_ms")
+    table.columns["tr_ms"] = trs
+    table.units = _not_none({**table.units, "tr_ms": unit})
+  _convert_times(table, path, time_unit)
+  _convert_flips(table, path, angle_unit)
+  _convert_phases(table, path, angle_unit, phase_unit)
+  return _schedule(table, defaults, path, tr_path, n_frames)
 
 
-def _read_columns(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
+def _not_none(values: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: value for name, value in values.items() if value is not None}
+
+
+def _read_table(
+  path: pathlib.Path, variables: Mapping[str, str], time_unit: str | None
+) -> Table:
   """The columns of a text or MATLAB file, of as many frames as flip angles."""
   if path.suffix.lower() == ".mat":
-    columns = read_matlab(path, variables)
+    table = read_matlab(path, variables)
   else:
-    columns = read_text(path)
+    table = read_text(path, time_unit=time_unit)
+  columns = table.columns
   n_angles = len(columns["flip_angles_deg"])
   for name, values in columns.items():
-    expected = 1 if name == "inversion_time_ms" else n_angles
+    expected = 1 if name in PREPARATION_FIELDS else n_angles
     # A single number is that of all frames.
     if len(values) == 1 and name != "flip_angles_deg":
       columns[name] = np.full(expected, values[0])
@@ -137,11 +214,69 @@ def _read_columns(path: pathlib.Path, variables: Mapping[str, str]) -> Columns:
         f"{path}: {name} has length {len(values)}, not {expected}"
         + ("" if expected == 1 else " as flip_angles_deg")
       )
-  return columns
+  return table
+
+
+def _schedule(
+  table: Table, defaults: Mapping[str, Any], path, tr_path, n_frames
+) -> Schedule:
+  """The schedule of a table in ms and degrees."""
+  given = {*table.columns, *table.settings}
+  # A column has precedence over a comment.
+  frames = {
+    name: np.full(len(table.columns["flip_angles_deg"]), value)
+    for name, value in table.settings.items()
+    if name in ("tr_ms", "te_ms", "rf_phases_deg")
+  }
+  columns = {**frames, **table.columns}
+  fields = _frame_fields(
+    columns, {**defaults, "rf_phases_deg": 0.0}, path, tr_path, n_frames
+  )
+  fields["inversion_time_ms"] = defaults["inversion_time_ms"]
+  for name in (*PREPARATION_FIELDS, "balanced"):
+    if name in table.columns:
+      fields[name] = float(table.columns[name][0])
+    elif name in table.settings:
+      fields[name] = table.settings[name]
+  # A saturation stands for the inversion that is assumed, not for a stated one.
+  if fields.get("saturation_time_ms") is not None:
+    if "inversion_time_ms" not in given:
+      given.add("inversion_time_ms")
+      fields["inversion_time_ms"] = None
+  try:
+    sequence = make_sequence(**fields)
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
+  return Schedule(
+    sequence,
+    tuple(name for name in _TIMES if name not in given),
+    () if table.is_named else tuple(table.columns),
+    (*table.notes, *_notes(sequence, path)),
+  )
+
+
+def _notes(sequence: Sequence, path) -> list[str]:
+  """Sentences on what is possible, but may mean something else."""
+  notes = []
+  flips = np.abs(sequence.flip_angles_deg)
+  first, others = float(flips[0]), flips[1:]
+  if first >= _INVERSION_DEG and np.all(others <= _EXCITATION_DEG):
+    before = sequence.inversion_time_ms
+    notes.append(
+      f"{path}: the first frame is a pulse of {first:g}°; if it is the "
+      "inversion, it is no frame"
+      + ("" if before is None else f", and another one {before:g} ms before it")
+    )
+  short = short_inversion(sequence.inversion_time_ms)
+  return [*notes, f"{path}: {short}"] if short else notes
 
 
 def _frame_fields(
-  columns: Columns, defaults: Mapping[str, float], path, tr_path, n_frames
+  columns: Mapping[str, np.ndarray],
+  defaults: Mapping[str, Any],
+  path,
+  tr_path,
+  n_frames: int | None,
 ) -> dict[str, Any]:
   """The frame fields of a sequence, of the first `n_frames` if given."""
   n_angles = len(columns["flip_angles_deg"])
@@ -164,22 +299,6 @@ def _frame_fields(
       )
     fields[name] = values[:n_frames]
   return fields
-
-
-def open_times(
-  path: str | os.PathLike, *, tr_path: str | os.PathLike | None = None
-) -> tuple[str, ...]:
-  """Those of TR, TE and inversion time that no file has, by their names."""
-  path = pathlib.Path(path)
-  if path.suffix.lower() == ".seq":
-    return ()
-  if path.suffix.lower() == ".mat":
-    given = {*read_matlab(path, {})}
-  else:
-    given = {*read_text(path), *read_comments(path)}
-  if tr_path is not None:
-    given.add("tr_ms")
-  return tuple(name for name in _TIMES if name not in given)
 
 
 def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
@@ -207,30 +326,82 @@ def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
     temporary.write_text("\n".join(lines) + "\n")
 
 
-def _convert_units(columns: Columns, path, time_unit, angle_unit) -> None:
-  """Converts times to ms and angles to degrees, in place."""
-  flips = columns["flip_angles_deg"]
-  largest = int(np.argmax(np.abs(flips)))
-  if angle_unit is None and 0 < np.abs(flips[largest]) <= _LARGEST_RADIAN:
-    raise UserError(
-      f"{path}: flip_angles_deg[{largest}] is the largest, {flips[largest]:g}, "
-      "which looks like radians; angle_unit='rad' (or 'deg') says what it is"
-    )
-  for name in columns:
-    median = float(np.median(columns[name]))
-    if time_unit is None and 0 < median < _SHORTEST_MS.get(name, 0.0):
+def _convert_times(table: Table, path, time_unit: str | None) -> None:
+  """Converts times to ms, in place."""
+  for name in ("tr_ms", "te_ms", *PREPARATION_FIELDS):
+    if name not in table.columns:
+      continue
+    stated = table.units.get(name)
+    factor = TIMES_MS[time_unit or stated or "ms"]
+    median = float(np.median(table.columns[name])) * factor
+    problem = sequence_time_problem(name, median)
+    # Whoever says ms means ms; but no sequence repeats that fast.
+    is_meant = time_unit is not None and name != "tr_ms"
+    if problem == "looks like seconds" and not is_meant:
       raise UserError(
         f"{path}: the median of {name} is {median:g}, which looks like "
         "seconds; time_unit='s' (or 'ms') says what it is"
+        if not (time_unit or stated)
+        else f"{path}: the median of {name} is {median:g} ms, which looks like "
+        f"seconds; {_stated('time', time_unit, stated)}"
       )
-    if name in _TIMES and time_unit == "s":
-      columns[name] = columns[name] * 1000
-    if name in _ANGLES and angle_unit == "rad":
-      columns[name] = np.rad2deg(columns[name])
-  for name, longest in _LONGEST_MS.items():
-    median = float(np.median(columns.get(name, 0.0)))
-    if median > longest:
+    if problem and "long" in problem:
       raise UserError(
         f"{path}: the median of {name} is {median:g} ms, a thousand times too "
-        f"long? time_unit is {time_unit or 'ms'}"
+        f"long? {_stated('time', time_unit, stated)}"
+        + ("" if time_unit or stated else "; --time_unit=us is for µs")
       )
+    table.columns[name] = table.columns[name] * factor
+
+
+def _stated(kind: str, unit: str | None, named: str | None) -> str:
+  """Where a unit comes from, in words."""
+  if unit is None and named is not None:
+    return f"its name says {named}"
+  return f"{kind}_unit is {unit or {'time': 'ms'}.get(kind, 'deg')}"
+
+
+def _convert_flips(table: Table, path, angle_unit: str | None) -> None:
+  """Converts flip angles to degrees, in place."""
+  name = "flip_angles_deg"
+  flips = table.columns[name]
+  largest = int(np.argmax(np.abs(flips)))
+  unit = angle_unit or table.units.get(name)
+  if unit is None and look_like_radians(flips):
+    raise UserError(
+      f"{path}: {name}[{largest}] is the largest, {flips[largest]:g}, "
+      "which looks like radians; angle_unit='rad' (or 'deg') says what it is"
+    )
+  flips = flips * ANGLES_DEG[unit or "deg"]
+  problem = flip_problem(flips, unit)
+  if problem:
+    remedy = "" if unit else "; --angle_unit=deg if they are meant so"
+    raise UserError(f"{path}: {name}[{largest}] is {problem}{remedy}")
+  table.columns[name] = flips
+
+
+def _convert_phases(
+  table: Table, path, angle_unit: str | None, phase_unit: str | None
+) -> None:
+  """Converts phases of the pulses to degrees, in place."""
+  name = "rf_phases_deg"
+  if name not in table.columns:
+    return
+  phases = table.columns[name]
+  unit = phase_unit or table.units.get(name)
+  remedy = "--phase_unit=rad" if unit is None else ""
+  if unit is None and np.all(np.isfinite(phases)):
+    low, high = float(phases.min()), float(phases.max())
+    if angle_unit == "rad" and not are_within_radians(phases):
+      raise UserError(
+        f"{path}: {name} are {low:g} to {high:g}, but angles are in rad; "
+        f"{remedy} or --phase_unit=deg says what they are"
+      )
+    units = phase_units(phases)
+    if angle_unit != "rad" and len(units) > 1:
+      raise UserError(
+        f"{path}: {name} are {low:g} to {high:g} and may be in "
+        f"{' or '.join(units)}; --phase_unit={' or --phase_unit='.join(units)} "
+        "says what they are"
+      )
+  table.columns[name] = phases * PHASES_DEG[unit or angle_unit or "deg"]

@@ -169,15 +169,19 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "pd": "NIfTI reference map of proton density, arbitrary unit.",
       "t1": "NIfTI reference map of T1, in --t1_unit.",
       "t2": "NIfTI reference map of T2, in --t2_unit.",
-      "t1_unit": "Unit of --t1: s, ms or us. Default: ms.",
-      "t2_unit": "Unit of --t2: s, ms or us. Default: ms.",
+      "t1_unit": "Unit of --t1: s, ms, us, or 1/s or 1/ms for a map of the "
+      "rate R1. Default: ms.",
+      "t2_unit": "Unit of --t2: s, ms, us, or 1/s or 1/ms for a map of the "
+      "rate R2. Default: ms.",
       "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq). "
       "The sequence is taken to be gradient-spoiled (FISP), unless a text file "
       "has the line # balanced. Default in reconstruct: the model's sequence.",
       "schedule_tr": "Text file of the TRs, if --schedule has none: its only "
       "column, or the one named tr_ms.",
-      "time_unit": "Unit of the schedule's times: ms or s. Default: ms.",
+      "time_unit": "Unit of the schedule's times: ms, s or us. Default: ms.",
       "angle_unit": "Unit of the schedule's angles: deg or rad. Default: deg.",
+      "phase_unit": "Unit of the phases of the schedule's pulses: deg, rad or "
+      "cycles. Default: --angle_unit.",
       "inversion_time_ms": "Inversion time, ms, or none, if the schedule does "
       "not have it. Default: 20.",
     },

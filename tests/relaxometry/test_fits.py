@@ -148,10 +148,19 @@ def test_line_without_t1_is_bounded():
 )
 def test_meaningless_voxels_stay_in_bounds(signals):
   flips = np.linspace(2, 25, 8)
+
+  def beside_an_object(fit, sound, **options):
+    # Alone, most of the signal at a bound would be an error.
+    strong = 1e3 * max(np.abs(signals).max(), 1.0) * sound
+    found = fit(np.concatenate([signals, strong]), **options)
+    return tuple(values[: len(signals)] for values in found)
+
+  times_ms = np.linspace(100, 1000, 20)
+  spoiled = _spgr(np.ones(20), times_ms, flips)
   fits = (
-    (*fit_t1(signals, flip_angles_deg=flips), 50, 8000),
-    (*fit_line(signals, flip_angles_deg=flips), 50, 8000),
-    (*fit_echoes(signals), 5, 4000),
+    (*beside_an_object(fit_t1, spoiled, flip_angles_deg=flips), 50, 8000),
+    (*beside_an_object(fit_line, spoiled, flip_angles_deg=flips), 50, 8000),
+    (*beside_an_object(fit_echoes, _echoes(np.ones(20), times_ms)), 5, 4000),
   )
   for amplitude, time_ms, least, greatest in fits:
     assert np.all(np.isfinite(amplitude))
@@ -213,7 +222,8 @@ NAN[1, 2] = NAN[3, 0] = np.nan
     ({"b1": np.ones(3)}, r"b1 has shape \(3,\)"),
     ({"b1": np.array([1, 1, -2, 1])}, r"b1 .*not -2 at \[2\]"),
     ({"method": "novifast"}, "'novifast' is not one of nonlinear, linear"),
-    ({"b1": np.full(4, 9.0)}, "225°.*below 180"),
+    ({"b1": np.full(4, 9.0)}, "b1 is 9; a factor on the flip angle"),
+    ({"flip_angles_deg": np.linspace(8, 200, 7)}, "200°.*below 180"),
     ({"tr_ms": 0.0}, "tr_ms must be positive, not 0$"),
     ({"tr_ms": np.ones(7)}, "not one value"),
     ({"bounds_ms": (100, 50)}, "bounds_ms"),
@@ -238,3 +248,76 @@ def test_t1_arguments_are_checked(changes, message):
 def test_t2_arguments_are_checked(signals, te_ms, message):
   with pytest.raises(UserError, match=message):
     fit_t2(signals, te_ms=te_ms)
+
+
+def _t1_of(signals, **changes):
+  return fit_t1(signals, **changes)[1]
+
+
+T1_MS = np.linspace(300, 3000, 60)
+T2_MS = np.linspace(30, 300, 60)
+
+
+@pytest.mark.parametrize(
+  ("fit", "message"),
+  [
+    # Beyond what an argument tells by itself.
+    (
+      lambda: _t1_of(
+        _spgr(np.ones(60), T1_MS, 4 * FLIPS_DEG),
+        flip_angles_deg=np.deg2rad(4 * FLIPS_DEG),
+      ),
+      r"T1 is at its bound of 8000 ms in 100% .*radians",
+    ),
+    (
+      lambda: _t1_of(
+        _spgr(np.ones(60), T1_MS, 4 * FLIPS_DEG)[:, ::-1],
+        flip_angles_deg=4 * FLIPS_DEG,
+      ),
+      "T1 is at its bound .* the flip angles are in the reverse order",
+    ),
+    (
+      lambda: _t1_of(_spgr(np.ones(60), T1_MS), bounds_ms=(0.05, 8.0)),
+      "T1 is at its bound of 8 ms .* if bounds_ms is in seconds",
+    ),
+    (
+      lambda: fit_echoes(
+        _echoes(np.ones(60), 10 * T2_MS), te_ms=1e3 * 0.03 * TE_MS
+      ),
+      "T2 is at its bound of 4000 ms .* if te_ms is in µs",
+    ),
+    (
+      lambda: fit_echoes(_echoes(np.ones(60), T2_MS)[:, ::-1]),
+      "T2 is at its bound of 4000 ms .* in the reverse order",
+    ),
+    (
+      lambda: fit_echoes(np.ones((60, 8))),
+      "T2 is at its bound of 4000 ms in 100% of the signal: its units, its",
+    ),
+  ],
+  ids="radians flips bounds microseconds echoes flat".split(),
+)
+def test_most_of_the_signal_at_a_bound(fit, message):
+  with pytest.raises(UserError, match=message):
+    fit()
+
+
+def test_fluids_and_noise_may_be_at_a_bound():
+  """A third of the voxels fluid, and four times as many of background."""
+  rng = np.random.default_rng(4)
+  t2_ms = np.where(np.arange(90) < 30, 6000.0, 80.0)
+  signals = np.concatenate([_echoes(np.ones(90), t2_ms), np.zeros((360, 8))])
+  signals = np.abs(signals + rng.normal(0, 0.05, signals.shape))
+  _, found = fit_echoes(signals)
+  assert np.mean((found == 5) | (found == 4000)) > 0.25
+  np.testing.assert_allclose(np.median(found[30:90]), 80, rtol=0.05)
+
+
+def test_voxels_one_by_one_may_be_at_a_bound():
+  _, found = fit_echoes(_echoes(np.ones(3), np.full(3, 1e5)))
+  assert np.all(found == 4000)
+
+
+def test_narrow_bounds_are_meant():
+  _, found = fit_echoes(_echoes(np.ones(60), T2_MS), bounds_ms=(50, 80))
+  assert np.mean((found == 50) | (found == 80)) > 0.8

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from mrf_jax.errors import UserError
-from mrf_jax.sequence.files import load_sequence, open_times, save_sequence
+from mrf_jax.sequence.files import (
+  load_sequence,
+  read_schedule,
+  save_sequence,
+)
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 from tests.io.matlab_files import save_v5, save_v73
@@ -126,7 +130,7 @@ def test_unclear_columns_of_trs(load, text, message):
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    ("angle,TR\n10,12\n", "column 'angle' is unknown; known are flip_angles"),
+    ("azimuth,TR\n10,12\n", "column 'azimuth' is unknown; known are flip_"),
     ("TR\n12\n", "no column of flip angles"),
     ("FA,TR\n", "empty"),
     ("FA,TR\n10,12\n20,nan\n", r"tr_ms\[1\] is nan"),
@@ -157,7 +161,9 @@ def test_bad_text_is_named(load, path, text, message):
     ({"n_frames": 3}, r"schedule\.txt: flip_angles_deg: 2 frames, 3"),
     ({"n_frames": 0}, "n_frames is 0, not at least"),
     ({"n_frames": -1}, "n_frames is -1, not at least"),
-    ({"time_unit": "us"}, "time_unit: 'us' is not one of ms, s"),
+    ({"time_unit": "min"}, "time_unit: 'min' is not one of s, ms, us"),
+    ({"tr_ms": 0.012}, "tr_ms is 0.012 ms, which looks like seconds"),
+    ({"inversion_time_ms": 2e4}, "inversion_time_ms is 20000 ms, .* µs"),
     ({"time_unit": "s"}, "tr_ms is 14500 ms, a thousand times"),
   ],
 )
@@ -167,7 +173,7 @@ def test_options_that_do_not_fit(load, options, message):
 
 
 COLUMNS = {
-  "FA": np.array([[10.0], [20.5], [300.0]]),
+  "FA": np.array([[10.0], [20.5], [170.0]]),
   "PH": np.array([[0], [180], [200]], np.uint8),
   "TE": np.array([[2], [2], [3]], np.uint8),
   "TR": np.array([[12], [13], [200]], np.uint8),
@@ -180,7 +186,7 @@ def test_matlab_files_of_both_kinds(tmp_path, save):
   save(path, COLUMNS)
   sequence = load_sequence(path, inversion_time_ms=50.0)
   # Not in eight bits: 200 ms is 200 ms.
-  columns = [10, 20.5, 300], [12, 13, 200], [2, 2, 3], [0, 180, 200]
+  columns = [10, 20.5, 170], [12, 13, 200], [2, 2, 3], [0, 180, 200]
   check_columns(sequence, columns)
   assert sequence.inversion_time_ms == 50.0
   save(path, {**COLUMNS, "TI": 18.0, "note": np.eye(2)})
@@ -189,10 +195,10 @@ def test_matlab_files_of_both_kinds(tmp_path, save):
 
 def test_matlab_variables_by_other_names(tmp_path):
   path = tmp_path / "schedule.mat"
-  save_v5(path, {"alpha_list": [10.0, 20.0], "TR": [12.0, 13.0]})
-  with pytest.raises(UserError, match=r"no flip angles .* alpha_list, TR"):
+  save_v5(path, {"theta_list": [10.0, 20.0], "TR": [12.0, 13.0]})
+  with pytest.raises(UserError, match=r"no flip angles .* theta_list, TR"):
     load_sequence(path)
-  sequence = load_sequence(path, variables={"flip_angles_deg": "alpha_list"})
+  sequence = load_sequence(path, variables={"flip_angles_deg": "theta_list"})
   np.testing.assert_allclose(sequence.flip_angles_deg, [10, 20])
   with pytest.raises(UserError, match="no variable 'beta'"):
     load_sequence(path, variables={"flip_angles_deg": "beta"})
@@ -238,7 +244,8 @@ def test_saved_sequence_is_read_again(path, more):
   saved = dataclasses.replace(jiang_type(50), inversion_time_ms=None)
   saved = dataclasses.replace(saved, **more)
   save_sequence(saved, path)
-  assert not {"inversion_time_ms", "tr_ms"} & {*open_times(path)}
+  open_times = {*read_schedule(path).open_times}
+  assert not {"inversion_time_ms", "tr_ms"} & open_times
   loaded = load_sequence(path, inversion_time_ms=33.0)
   for name in FRAME_FIELDS:
     expected = getattr(saved, name)
@@ -257,19 +264,258 @@ def test_one_number_for_all_frames(tmp_path):
 
 def test_open_times_are_listed(path):
   path.write_text("10\n20\n")
-  assert open_times(path) == ("tr_ms", "te_ms", "inversion_time_ms")
-  assert open_times(path, tr_path=path) == ("te_ms", "inversion_time_ms")
+  names = ("tr_ms", "te_ms", "inversion_time_ms")
+  assert read_schedule(path).open_times == names
+  assert read_schedule(path, tr_path=path).open_times == names[1:]
   path.write_text("# inversion_time_ms 18\n10 14\n20 14\n")
-  assert open_times(path) == ("te_ms",)
-  assert load_sequence(path).inversion_time_ms == 18.0
+  schedule = read_schedule(path)
+  assert schedule.open_times == ("te_ms",)
+  assert schedule.by_position == ("flip_angles_deg", "tr_ms")
+  assert schedule.sequence.inversion_time_ms == 18.0
 
 
-@pytest.mark.parametrize("comment", ["# inversion_time_ms", "# TI 18"])
-def test_inversion_without_a_value(load, path, comment):
-  sequence = load(f"{comment}\n35\n40\n", inversion_time_ms=None)
-  assert sequence.inversion_time_ms is None
-  np.testing.assert_array_equal(sequence.flip_angles_deg, [35.0, 40.0])
-  assert "inversion_time_ms" in open_times(path)
+def test_what_is_not_read_is_a_warning(load):
+  text = "# an inversion comes first\n10\n20\n"
+  with pytest.warns(UserWarning, match="'an inversion comes first' is not"):
+    load(text)
+
+
+@pytest.mark.parametrize(
+  ("comments", "fields"),
+  [
+    ("# inversion_time_ms 40 ms", {"inversion_time_ms": 40.0}),
+    ("# inversion time 40", {"inversion_time_ms": 40.0}),
+    ("#TI=20ms", {"inversion_time_ms": 20.0}),
+    ("# TI (s): 0.021", {"inversion_time_ms": 21.0}),
+    ("# adiabatic, TI = 0.021 s.", {"inversion_time_ms": 21.0}),
+    ("# no inversion", {"inversion_time_ms": None}),
+    ("# Inversion: none", {"inversion_time_ms": None}),
+    ("# T2 prep: 40 ms", {"t2_preparation_ms": 40.0}),
+    # A saturation stands for the inversion that is assumed.
+    (
+      "# saturation_time_ms 7",
+      {"saturation_time_ms": 7.0, "inversion_time_ms": None},
+    ),
+    ("# Balanced", {"balanced": True}),
+    ("# balanced: true", {"balanced": True}),
+    ("# bSSFP sequence", {"balanced": True}),
+    ("# balanced = no", {"balanced": False}),
+    ("# not balanced", {"balanced": False}),
+    ("# TR 12 ms, TE 3000 us", {"tr_ms": [12.0] * 2, "te_ms": [3.0] * 2}),
+  ],
+)
+def test_settings_in_comments(load, comments, fields):
+  sequence = load(f"{comments}\n35\n40\n")
+  for name, value in fields.items():
+    np.testing.assert_array_equal(getattr(sequence, name), value)
+
+
+@pytest.mark.parametrize(
+  ("comment", "message"),
+  [
+    ("inversion_time_ms", "looks like inversion_time_ms, .*# inversion_time"),
+    ("inversion_time_ms 0.02", "0.02 ms, which looks like seconds"),
+    ("inversion_time_ms 20,5", "'inversion_time_ms 20,5' is not read"),
+    ("inversion: yes", "looks like inversion_time_ms"),
+    ("inversion pulse 40 ms before", "is not read; # inversion_time_ms 20"),
+    ("TI: 20 deg", "looks like inversion_time_ms"),
+    ("TI 20\n# TI 30", "comments set inversion_time_ms to 20.0 and to 30.0"),
+    ("t2_preparation_ms 0.04", "0.04 ms, which looks like seconds"),
+    ("balanced: perhaps", "looks like balanced"),
+    ("a schedule for bSSFP, 2013", "is not read; # balanced"),
+    ("RF spoiling of 117 degrees", "is not read; a column rf_phase_deg"),
+    ("TR = 12-14 ms", "looks like tr_ms, but cannot be read; # tr_ms 12"),
+  ],
+)
+def test_comments_that_cannot_be_read(load, comment, message):
+  with pytest.raises(UserError, match=rf"schedule\.txt: .*{message}"):
+    load(f"# {comment}\n35\n40\n")
+
+
+@pytest.mark.parametrize(
+  ("head", "tr_ms"),
+  [
+    ("FA (deg), TR (ms)", [12.0, 13.0]),
+    ("flip angle [deg],TR [s]", [12e3, 13e3]),
+    ("# FA (deg) TR (s)", [12e3, 13e3]),
+    ("Flip_Angle_deg TR_us", [0.012, 0.013]),
+  ],
+)
+def test_names_with_units(load, head, tr_ms):
+  scale = 12.0 / tr_ms[0]
+  sequence = load(f"{head}\n35 {12 * scale:g}\n40 {13 * scale:g}\n")
+  np.testing.assert_allclose(sequence.tr_ms, [12.0, 13.0])
+  np.testing.assert_allclose(sequence.flip_angles_deg, [35.0, 40.0])
+
+
+@pytest.mark.parametrize(
+  ("text", "options", "message"),
+  [
+    ("FA [rad],TR\n35,12\n40,13\n", {}, "if the unit is rad: are these deg"),
+    ("FA,TR_us\n35,12\n40,13\n", {}, "0.0125 ms, .*its name says us"),
+    ("35 0.012\n40 0.013\n", {"time_unit": "ms"}, "looks like seconds"),
+    ("TR (deg),FA\n12,35\n13,40\n", {}, r"column 'TR \(deg\)' is unknown"),
+    ("# frame FA TR\n0 35 12\n1 40 13\n", {}, "'frame' is unknown"),
+    ("# TR FA\n35 12 2\n40 13 2\n", {}, "names of columns, but rows have 3"),
+    ("0 35\n1 40\n2 45\n", {}, "first column counts 0, 1 … 2: numbers of"),
+    ("12 10\n13 35\n12 60\n", {}, "the first, 12 to 13, may be TRs"),
+    ("10,35\n10,05\n", {}, "row 1 is '10,05', .* decimal commas"),
+    ("10,5 12,5\n11,5 12,5\n", {}, "row 0 is '10,5 12,5', .* decimal commas"),
+    ("35\n400\n", {}, r"flip_angles_deg\[1\] is 400°, .*--angle_unit=deg"),
+    ("FA\n" + "\n".join(map(str, range(1, 200))), {}, "numbers of the frames"),
+  ],
+)
+def test_doubtful_columns(load, text, options, message):
+  with pytest.raises(UserError, match=rf"schedule\.txt: .*{message}"):
+    load(text, **options)
+
+
+@pytest.mark.parametrize(
+  ("text", "options", "flips"),
+  [
+    ("35\n400\n", {"angle_unit": "deg"}, [35, 400]),
+    # Ramps, and columns whose names say what they are.
+    ("1\n2\n3\n4\n", {"angle_unit": "deg"}, [1, 2, 3, 4]),
+    ("FA TR\n12 10\n13 35\n12 60\n", {}, [12, 13, 12]),
+    ("10 , 12\n20 ,13\n", {}, [10, 20]),
+  ],
+)
+def test_sound_columns_that_look_doubtful(load, text, options, flips):
+  np.testing.assert_array_equal(load(text, **options).flip_angles_deg, flips)
+
+
+SPOILING_DEG = np.mod(117.0 * np.arange(6) * np.arange(1, 7) / 2, 360)
+
+
+@pytest.mark.parametrize(
+  ("phases", "units"),
+  [
+    (np.deg2rad(SPOILING_DEG), "deg or rad"),
+    (np.deg2rad(SPOILING_DEG) - np.pi, "deg or rad"),
+    # Not brought back within a turn.
+    (np.deg2rad(117.0 * np.arange(6) * np.arange(1, 7) / 2), "deg or rad"),
+    ([0, np.pi] * 3, "deg or rad"),
+    (SPOILING_DEG / 360, "deg or rad or cycles"),
+  ],
+)
+def test_phases_in_another_unit_are_asked_about(tmp_path, phases, units):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {"FA": np.linspace(10, 60, 6), "PH": phases})
+  with pytest.raises(UserError, match=rf"{units}; --phase_unit=deg or --phase"):
+    load_sequence(path)
+  unit = units.split()[-1]
+  turn = {"rad": 2 * np.pi, "cycles": 1.0}[unit]
+  sequence = load_sequence(path, phase_unit=unit)
+  expected = np.mod(np.asarray(phases) * 360 / turn, 360)
+  apart = np.mod(sequence.rf_phases_deg - expected + 180, 360) - 180
+  np.testing.assert_allclose(apart, 0, atol=1e-9)
+  assert load_sequence(path, phase_unit="deg").n_frames == 6
+
+
+@pytest.mark.parametrize(
+  "phases",
+  [
+    SPOILING_DEG,
+    [0, 180] * 3,
+    np.zeros(6),
+    [0, 1, 2, 3, 4, 5],
+    [0.5, 90.0] * 3,
+  ],
+)
+def test_phases_in_degrees(tmp_path, phases):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {"FA": np.linspace(10, 60, 6), "PH": phases})
+  np.testing.assert_array_equal(load_sequence(path).rf_phases_deg, phases)
+
+
+def test_phases_in_degrees_beside_flip_angles_in_radians(tmp_path):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {"FA": np.linspace(0.2, 1.0, 6), "PH": SPOILING_DEG})
+  with pytest.raises(UserError, match="but angles are in rad; --phase_unit"):
+    load_sequence(path, angle_unit="rad")
+  sequence = load_sequence(path, angle_unit="rad", phase_unit="deg")
+  np.testing.assert_array_equal(sequence.rf_phases_deg, SPOILING_DEG)
+  np.testing.assert_allclose(sequence.flip_angles_deg[-1], np.rad2deg(1.0))
+
+
+FRAMES = {"FA": np.linspace(10, 60, 6), "TR": np.full(6, 12.0)}
+
+
+@pytest.mark.parametrize(
+  "name", "PH phi RFphase RF_phase rfPhases rf_phase_list phase_deg".split()
+)
+@pytest.mark.parametrize("save", [save_v5, save_v73])
+def test_phases_by_similar_names(tmp_path, name, save):
+  path = tmp_path / "schedule.mat"
+  save(path, {**FRAMES, name: SPOILING_DEG})
+  np.testing.assert_array_equal(load_sequence(path).rf_phases_deg, SPOILING_DEG)
+
+
+def test_similar_names_of_all_fields(tmp_path):
+  path = tmp_path / "schedule.mat"
+  values = {
+    "alpha": np.linspace(0.2, 1.0, 6),
+    "TR_s": np.full(6, 0.012),
+    "EchoTime": 3.0,
+    "phase_rad": np.deg2rad(SPOILING_DEG),
+    "TIs": 40.0,
+    "T2prep": 30.0,
+    "balanced": 1,
+  }
+  save_v5(path, values)
+  sequence = load_sequence(path, angle_unit="rad")
+  np.testing.assert_allclose(sequence.flip_angles_deg[-1], np.rad2deg(1.0))
+  np.testing.assert_allclose(sequence.tr_ms, 12.0)
+  np.testing.assert_allclose(sequence.te_ms, 3.0)
+  np.testing.assert_allclose(sequence.rf_phases_deg, SPOILING_DEG, atol=1e-9)
+  assert sequence.inversion_time_ms == 40.0
+  assert sequence.t2_preparation_ms == 30.0
+  assert sequence.balanced
+
+
+@pytest.mark.parametrize(
+  "name", ["theta", "phase_increment", "ADC_phase", "myTR_eff", "TE_eff_ms"]
+)
+def test_variables_that_may_be_missing_fields(tmp_path, name):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {"FA": FRAMES["FA"], name: np.arange(6.0)})
+  with pytest.raises(UserError, match=rf"{name} has as many values as there"):
+    load_sequence(path)
+
+
+@pytest.mark.parametrize(
+  ("name", "values"),
+  [
+    ("spiral_phase", np.arange(6.0)),
+    ("theta", np.arange(6.0)),
+    ("signal", np.exp(1j * np.arange(6.0))),
+    ("rf", np.exp(1j * np.arange(6.0))),
+  ],
+)
+def test_variables_that_are_not_read_are_named(tmp_path, name, values):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {**FRAMES, "PH": SPOILING_DEG, name: values})
+  (note,) = read_schedule(path).notes
+  assert f"{name}, 6 " in note and note.endswith("is not read")
+
+
+@pytest.mark.parametrize("save", [save_v5, save_v73])
+@pytest.mark.parametrize("others", [FRAMES, {"TR": FRAMES["TR"]}])
+def test_complex_pulses(tmp_path, save, others):
+  path = tmp_path / "schedule.mat"
+  save(
+    path, {**others, "rf": FRAMES["FA"] * np.exp(1j * np.deg2rad(SPOILING_DEG))}
+  )
+  schedule = read_schedule(path)
+  assert "complex rf" in schedule.notes[0]
+  sequence = schedule.sequence
+  np.testing.assert_allclose(sequence.flip_angles_deg, FRAMES["FA"])
+  np.testing.assert_allclose(sequence.rf_phases_deg, SPOILING_DEG, atol=1e-9)
+
+
+def test_inversion_among_the_frames(load):
+  with pytest.warns(UserWarning, match="first frame is a pulse of 180°"):
+    load("180 12\n35 13\n40 14\n")
 
 
 @pytest.mark.parametrize("suffix", ["txt", "mat"])
