@@ -13,14 +13,15 @@ from mrf_jax.errors import UserError
 
 # Times this close to a bound, relative to it, are at it.
 _CLOSE = 1e-4
-# Share of the signal's energy at a bound that is an error, and the largest one
-# under another unit that explains it.
+# Share of the signal at a bound that is an error, and the largest one under
+# another unit that explains it.
 _MOST, _FEW = 0.5, 0.2
 # Fewer voxels than these show nothing but themselves: who fits voxel by voxel
 # meets noise and fluids too.
 _FEWEST_VOXELS = 4
-# Energies above this quantile count as much as it does: a few bright voxels
-# are not the object.
+# Energies above this quantile count as much as it does, since a few bright
+# voxels are not the object. Half of the energy is then in voxels above a
+# certain one: those above half of it count alike, background noise counts less.
 _BRIGHTEST = 0.995
 # Voxels on which other units are tried.
 _N_TRIED = 512
@@ -62,6 +63,7 @@ def check_not_at_bounds(
   if len(bright) < _FEWEST_VOXELS:
     return
   weights = np.minimum(energies, np.quantile(energies[bright], _BRIGHTEST))
+  weights = np.minimum(weights, _weighted_median(weights) / 2)
   low, high = _at_bounds(times_ms, weights, bounds_ms)
   if low + high <= _MOST:
     return
@@ -89,6 +91,13 @@ def check_not_at_bounds(
       f"{message}: its units, its order, or noise? (bounds_ms is "
       f"{bounds_ms[0]:g} to {bounds_ms[1]:g})"
     )
+
+
+def _weighted_median(weights: np.ndarray) -> float:
+  """The weight above and below which are halves of the sum of the weights."""
+  ordered = np.sort(weights)
+  half = np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)
+  return float(ordered[min(half, len(ordered) - 1)])
 
 
 def _at_bounds(
