@@ -92,8 +92,9 @@ def _sequence() -> dict:
     # file with the comment `# balanced`.
     path=placeholder(str),
     tr_path=placeholder(str),
-    # Units of the file: ms or s, deg or rad. None is ms and deg, and values
-    # that look like s or rad are an error.
+    # Units of the file: ms, s or us, deg or rad. None is ms and deg, and values
+    # that look like another unit are an error. Phases in rad beside angles in
+    # deg need a column of the name rf_phase_rad.
     time_unit=placeholder(str),
     angle_unit=placeholder(str),
     # Where in a Pulseq readout the echo is: adc_start or adc_centre.

@@ -21,6 +21,10 @@ ANGLES_DEG = {"deg": 1.0, "rad": 180 / np.pi}
 # Some sequences count the phase of a pulse in turns.
 PHASES_DEG = {**ANGLES_DEG, "cycles": 360.0}
 
+# What is wrong with times of a pulse sequence.
+SECONDS = "looks like seconds"
+TOO_LONG = "a thousand times too long?"
+
 # Least and greatest times of a pulse sequence, ms. No sequence repeats within
 # half a millisecond, or waits a second from one frame to the next, hundreds of
 # times; no readout begins 20 µs after the middle of its pulse; an adiabatic
@@ -77,9 +81,9 @@ def sequence_time_problem(name: str, time_ms: float) -> str | None:
   """
   least, greatest = _SEQUENCE_MS[name]
   if 0 < time_ms < least:
-    return "looks like seconds"
+    return SECONDS
   if time_ms > greatest:
-    return "a thousand times too long?"
+    return TOO_LONG
   return None
 
 

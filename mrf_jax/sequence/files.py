@@ -24,7 +24,9 @@ from mrf_jax.sequence.variables import read_matlab
 from mrf_jax.units import (
   ANGLES_DEG,
   PHASES_DEG,
+  SECONDS,
   TIMES_MS,
+  TOO_LONG,
   are_within_radians,
   check_sequence_time,
   flip_problem,
@@ -337,7 +339,7 @@ def _convert_times(table: Table, path, time_unit: str | None) -> None:
     problem = sequence_time_problem(name, median)
     # Whoever says ms means ms; but no sequence repeats that fast.
     is_meant = time_unit is not None and name != "tr_ms"
-    if problem == "looks like seconds" and not is_meant:
+    if problem == SECONDS and not is_meant:
       raise UserError(
         f"{path}: the median of {name} is {median:g}, which looks like "
         "seconds; time_unit='s' (or 'ms') says what it is"
@@ -345,7 +347,7 @@ def _convert_times(table: Table, path, time_unit: str | None) -> None:
         else f"{path}: the median of {name} is {median:g} ms, which looks like "
         f"seconds; {_stated('time', time_unit, stated)}"
       )
-    if problem and "long" in problem:
+    if problem == TOO_LONG:
       raise UserError(
         f"{path}: the median of {name} is {median:g} ms, a thousand times too "
         f"long? {_stated('time', time_unit, stated)}"

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from mrf_jax.errors import UserError
+from mrf_jax.units import SECONDS, sequence_time_problem
 
 # The fields of a sequence that hold one value a frame.
 FRAME_FIELDS = ("flip_angles_deg", "tr_ms", "te_ms", "rf_phases_deg")
@@ -119,6 +120,11 @@ def make_sequence(
   np.mod(phases, 360.0, out=phases)
   _check_frames("tr_ms", tr, tr <= 0, "not positive")
   _check_frames("tr_ms", tr, tr > _LONGEST_MS, "longer than an hour")
+  problem = sequence_time_problem("tr_ms", float(np.median(tr)))
+  if problem == SECONDS:
+    raise UserError(
+      f"sequence: the median of tr_ms is {np.median(tr):g} ms, which {problem}"
+    )
   _check_frames("te_ms", te, te < 0, "negative")
   _check_frames("te_ms", te, te >= tr, "not shorter than its TR")
   fields: dict[str, Any] = dict(zip(FRAME_FIELDS, columns, strict=True))

@@ -8,6 +8,7 @@ from mrf_jax import Maps, UserError
 from mrf_jax.dataset.mask import default_mask
 from mrf_jax.importing.plausible import check_mask, check_times, check_voxels
 from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
+from mrf_jax.units import to_ms
 
 # Oblique, with a flipped axis.
 TURN = np.deg2rad(20)
@@ -20,6 +21,7 @@ AFFINE = np.array(
   ]
 )
 GRID = Grid((20, 24, 4), AFFINE)
+_MS = {"t1_ms": "ms", "t2_ms": "ms"}
 
 
 def ramp(affine, shape):
@@ -142,19 +144,72 @@ def test_masks_that_do_not_fit():
   [
     (0.8, 80.0, ("ms", "ms"), r"t1.*0\.8 ms.*800 ms.*--t1_unit=s"),
     (800.0, 0.08, ("ms", "ms"), r"t2.*80 ms.*--t2_unit=s"),
-    (8e5, 80.0, ("s", "ms"), r"t1.*800 ms.*--t1_unit=ms"),
+    (800.0, 80.0, ("s", "ms"), r"t1.*800 ms.*--t1_unit=ms"),
     (8e5, 80.0, ("ms", "ms"), r"t1.*800 ms.*--t1_unit=us"),
     (1e9, 80.0, ("ms", "ms"), r"t1.*1e\+09 ms"),
     (80.0, 800.0, ("ms", "ms"), "exchanged"),
+    # A map of rates passes for one of times: both are proposed.
+    (1.2, 80.0, ("ms", "ms"), r"833\.333 ms if it is 1/s \(a map of R1\)"),
+    (0.0012, 80.0, ("ms", "ms"), r"--t1_unit=1/ms\?"),
+    (0.8, 12.5, ("s", "s"), r"t2.*12500 ms.*--t2_unit=ms or --t2_unit=1/s\?"),
+    (0.8, 12.5, ("s", "ms"), r"only 0\.016 of T1.*--t2_unit=1/s.*If not: "),
+    (1.0, 1.2, ("s", "s"), "exchanged. Or are both rates, R1 and R2"),
   ],
 )
 def test_implausible_times(t1, t2, units, words):
   ones = np.ones(9, np.float32)
   maps = Maps(pd=ones, t1_ms=ones * t1, t2_ms=ones * t2)
+  names = ("t1_ms", "t2_ms")
+  maps = Maps(ones, to_ms(ones * t1, units[0]), to_ms(ones * t2, units[1]))
   with pytest.raises(UserError, match=words):
-    check_times(maps, dict(zip(("t1_ms", "t2_ms"), units, strict=True)))
+    check_times(maps, dict(zip(names, units, strict=True)))
   maps = Maps(pd=ones, t1_ms=ones * 800, t2_ms=ones * 80)
-  check_times(maps, {"t1_ms": "ms", "t2_ms": "ms"})
+  assert not check_times(maps, _MS)
+
+
+def test_file_of_an_implausible_map_is_named():
+  ones = np.ones(9, np.float32)
+  paths = {"pd": "m0.nii", "t1_ms": "r1.nii", "t2_ms": "t2.nii"}
+  with pytest.raises(UserError, match=r"^r1\.nii: t1: the median"):
+    check_times(Maps(ones, ones, 80 * ones), _MS, paths=paths)
+
+
+def test_one_rate_beside_one_time():
+  """Opposite contrasts, and T2 longer than T1 in fluid."""
+  t1_ms = np.repeat(np.float32([700, 1100, 4000]), (50, 45, 5))
+  t2_ms = np.repeat(np.float32([70, 90, 2000]), (50, 45, 5))
+  pd = np.repeat(np.float32([0.7, 0.8, 1.0]), (50, 45, 5))
+  assert not check_times(Maps(pd, t1_ms, t2_ms), _MS)
+  for wrong in (
+    Maps(pd, 1e6 / t1_ms, t2_ms),
+    Maps(pd, t1_ms, 1e3 / t2_ms),
+    Maps(pd, 1e6 / t1_ms, 1e3 / t2_ms),
+  ):
+    with pytest.raises(UserError, match="are one or both maps of rates"):
+      check_times(wrong, _MS, stated=("t1_ms", "t2_ms"))
+
+
+def test_fat_beside_muscle_is_sound():
+  """Fat has the shorter T1 and the longer T2."""
+  rng = np.random.default_rng(0)
+  fat = rng.random(2000) < 0.3
+  t1_ms = np.where(fat, 350, 1300) * rng.normal(1, 0.05, 2000)
+  t2_ms = np.where(fat, 100, 36) * rng.normal(1, 0.08, 2000)
+  (note,) = check_times(Maps(np.ones(2000), t1_ms, t2_ms), _MS)
+  assert "t1 falls where t2 rises" in note
+
+
+@pytest.mark.parametrize(
+  ("pd", "words"),
+  [
+    (72.0, "is 72 (per cent?); errors of PD"),
+    (1200.0, "is 1200; errors of PD"),
+  ],
+)
+def test_pd_of_another_scale_is_named(pd, words):
+  ones = np.ones(9, np.float32)
+  (note,) = check_times(Maps(pd * ones, 800 * ones, 80 * ones), _MS)
+  assert words in note
 
 
 def test_mask_with_exchanged_axes():
