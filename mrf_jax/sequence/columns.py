@@ -61,17 +61,15 @@ def read_text(path: pathlib.Path, *, time_unit: str | None = None) -> Table:
       comment cannot be read.
   """
   lines = _read_rows(path)
-  fields, units = [], {}
-  for name in lines.names:
-    field, unit = field_and_unit(name)
+  named = [field_and_unit(name) for name in lines.names]
+  fields: list[str] = []
+  for name, (field, _) in zip(lines.names, named, strict=True):
     if field not in FRAME_FIELDS:
       known = ", ".join(FRAME_FIELDS)
       raise UserError(f"{path}: column {name!r} is unknown; known are {known}")
     if field in fields:
       raise UserError(f"{path}: {field} has two columns, {name!r} again")
     fields.append(field)
-    if unit:
-      units[field] = unit
   if lines.names and "flip_angles_deg" not in fields:
     raise UserError(f"{path}: no column of flip angles (flip_angles_deg)")
   # A row has all named columns, or as many as the first row.
@@ -86,15 +84,13 @@ def read_text(path: pathlib.Path, *, time_unit: str | None = None) -> Table:
     path, lines.comments, columns=fields, time_unit=time_unit
   )
   notes = check_sentences(path, lines.comments, {*fields, *settings})
-  table = Table(columns, units, settings, notes, bool(lines.names))
+  table = Table(columns, _units(named), settings, notes, bool(lines.names))
   if width > 1 and not lines.names:
-    _check_order(path, columns)
+    check_order(path, columns)
   return table
 
 
-def read_column(
-  path: pathlib.Path, field: str
-) -> tuple[np.ndarray, str | None]:
+def read_column(path: pathlib.Path, field: str) -> Table:
   """Reads the values of one field from a text file.
 
   Args:
@@ -102,7 +98,7 @@ def read_column(
     field: a field of `Sequence`.
 
   Returns:
-    Its values, [frame], in the file's unit, and the unit if its name has one.
+    A table of this column alone.
 
   Raises:
     UserError: there is no such file, it is not a table of numbers, or the
@@ -115,8 +111,8 @@ def read_column(
     for name, (known, _) in zip(lines.names, named, strict=True):
       if known not in (field, None):
         raise UserError(f"{path}: the column is {name!r}, not {field}")
-    unit = named[0][1] if len(named) == 1 else None
-    return _numbers(path, lines.rows, {0: field}, width)[field], unit
+    columns = _numbers(path, lines.rows, {0: field}, width)
+    return Table(columns, _units(named), is_named=bool(lines.names))
   fields = [known for known, _ in named]
   if fields.count(field) != 1:
     raise UserError(
@@ -124,8 +120,13 @@ def read_column(
       f"{field}; one is needed, or a single column"
     )
   place = fields.index(field)
-  values = _numbers(path, lines.rows, {place: field}, len(fields))[field]
-  return values, named[place][1]
+  columns = _numbers(path, lines.rows, {place: field}, len(fields))
+  return Table(columns, _units(named))
+
+
+def _units(named: list[tuple[str | None, str | None]]) -> dict[str, str]:
+  """Units by field, of names that state both."""
+  return {field: unit for field, unit in named if field and unit}
 
 
 def _read_rows(path: pathlib.Path) -> _Rows:
@@ -225,7 +226,7 @@ def _commented_names(
   return []
 
 
-def _check_order(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
+def check_order(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
   """Raises `UserError` if columns without names seem to have another order."""
   flips, trs = columns["flip_angles_deg"], columns["tr_ms"]
   remedy = (
@@ -241,8 +242,8 @@ def _check_order(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
   if narrow < _NARROW and wide > _WIDE:
     flip, tr = (f"{low:g} to {high:g}" for low, high in ranges)
     raise UserError(
-      f"{path}: its columns have no names; the first, {flip}, may be TRs, and "
-      f"the second, {tr}, flip angles: {remedy}"
+      f"{path}: its columns have no names; what is taken for flip angles, "
+      f"{flip}, may be TRs, and what for TRs, {tr}, flip angles: {remedy}"
     )
 
 

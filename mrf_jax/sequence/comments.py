@@ -47,6 +47,11 @@ _NOT_BALANCED = re.compile(
 )
 # Words of a sentence that is about a setting.
 _OF_BALANCE = re.compile(rf"(?<![-\w]){_BALANCED}\b", re.IGNORECASE)
+_NO_SPOILING = re.compile(
+  r"\b(?:un|not?\s+|without\s+)(?:gradient[\s-]*)?spoil\w*"
+  r"|\bspoil\w*\s*[:=]?\s*(?:none|no|false|off|0)\b",
+  re.IGNORECASE,
+)
 _OF_NO_BALANCE = re.compile(r"\b(?:not|non|no|un)[\s-]*balanced", re.IGNORECASE)
 _OF_PHASES = re.compile(
   r"(?<!no )(?<!without )\brf[\s_-]*spoil\w*|\b(?:quadratic|alternating)\s+"
@@ -153,7 +158,10 @@ def check_sentences(
 def _field_in_words(comment: str, known: set[str]) -> str | None:
   """The field that a sentence is about, if the file does not give it."""
   if "balanced" not in known:
-    if _OF_BALANCE.search(comment) and not _OF_NO_BALANCE.search(comment):
+    says_no = _OF_NO_BALANCE.search(comment)
+    if _NO_SPOILING.search(comment) and "rf" not in comment.lower():
+      return "balanced"
+    if _OF_BALANCE.search(comment) and not says_no:
       return "balanced"
   if "rf_phases_deg" not in known and _OF_PHASES.search(comment):
     return "rf_phases_deg"

@@ -12,7 +12,12 @@ import numpy as np
 from mrf_jax.checks import check_at_least, check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import replacing
-from mrf_jax.sequence.columns import Table, read_column, read_text
+from mrf_jax.sequence.columns import (
+  Table,
+  check_order,
+  read_column,
+  read_text,
+)
 from mrf_jax.sequence.pulseq import load_pulseq
 from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
@@ -183,17 +188,15 @@ def read_schedule(
       check_sequence_time(name, name, default)
   table = _read_table(path, variables or {}, time_unit)
   if tr_path is not None:
-    trs, unit = read_column(pathlib.Path(tr_path), "tr_ms")
-    table.columns["tr_ms"] = trs
-    table.units = _not_none({**table.units, "tr_ms": unit})
+    other = read_column(pathlib.Path(tr_path), "tr_ms")
+    table.columns["tr_ms"] = other.columns["tr_ms"]
+    table.units = {**table.units, **other.units}
+    if not table.is_named and not other.is_named:
+      check_order(path, table.columns)
   _convert_times(table, path, time_unit)
   _convert_flips(table, path, angle_unit)
   _convert_phases(table, path, angle_unit, phase_unit)
   return _schedule(table, defaults, path, tr_path, n_frames)
-
-
-def _not_none(values: Mapping[str, Any]) -> dict[str, Any]:
-  return {name: value for name, value in values.items() if value is not None}
 
 
 def _read_table(
@@ -370,9 +373,10 @@ def _convert_flips(table: Table, path, angle_unit: str | None) -> None:
   largest = int(np.argmax(np.abs(flips)))
   unit = angle_unit or table.units.get(name)
   if unit is None and look_like_radians(flips):
+    share = " or a share of the largest angle" if flips[largest] == 1 else ""
     raise UserError(
-      f"{path}: {name}[{largest}] is the largest, {flips[largest]:g}, "
-      "which looks like radians; angle_unit='rad' (or 'deg') says what it is"
+      f"{path}: {name}[{largest}] is the largest, {flips[largest]:g}, which "
+      f"looks like radians{share}; angle_unit='rad' (or 'deg') says what it is"
     )
   flips = flips * ANGLES_DEG[unit or "deg"]
   problem = flip_problem(flips, unit)

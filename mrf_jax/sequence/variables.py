@@ -16,7 +16,12 @@ from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 _FIELDS = (*FRAME_FIELDS, *PREPARATION_FIELDS)
 # Names of complex pulses, flip angle times exp(i phase).
 _PULSES = re.compile(r"rf|rf_?pulses?|pulses?|b1", re.IGNORECASE)
-_BALANCED = ("balanced", "is_balanced", "bssfp")
+_BALANCED = ("balanced", "is_balanced", "isbalanced", "bssfp")
+_INVERSIONS = ("inversion", "inv", "invert", "inversion_pulse", "has_inversion")
+# Rules from which phases follow, such as the increment of RF spoiling.
+_PHASE_RULES = re.compile(
+  r"rf_?spoil|phase?_?(inc|cyc|step)|spoil\w*_?inc", re.IGNORECASE
+)
 # Magnitudes are flip angles in some unit if they correlate with them like this.
 _PROPORTIONAL = 0.9999
 
@@ -54,11 +59,16 @@ def read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Table:
     table.columns[field] = _read_vector(file, name)
     _state_unit(table, field, name)
   used = {*names.values()}
-  for name in file.variables:
-    if name.lower() in _BALANCED and _size(file, name) == 1:
-      table.settings["balanced"] = bool(_values(file, name)[0])
-    if name not in used and _size(file, name) == n_frames > 1:
+  unread = [name for name in file.variables if name not in used]
+  for name in unread:
+    if _size(file, name) == n_frames > 1:
       _describe_unread(file, name, table)
+  for name in unread:
+    if 0 < _size(file, name) != n_frames:
+      _read_setting(file, name, table)
+  texts = [name for name in unread if file.variables[name].kind == "char"]
+  if texts:
+    table.notes.append(f"{path}: the texts {', '.join(texts)} are not read")
   return table
 
 
@@ -167,6 +177,37 @@ def _describe_unread(file: MatlabFile, name: str, table: Table) -> None:
   table.notes.append(
     f"{file.path}: {name}, {values.size} {kind}, one a frame, is not read"
   )
+
+
+def _read_setting(file: MatlabFile, name: str, table: Table) -> None:
+  """Reads a number that describes the whole sequence, or asks for it.
+
+  Raises:
+    UserError: it describes phases of the pulses, which are missing, or it is a
+      field of another length.
+  """
+  known = {*table.columns, *table.settings}
+  is_one = _size(file, name) == 1
+  if is_one and name.lower() in _BALANCED:
+    table.settings["balanced"] = bool(_values(file, name)[0])
+  elif (
+    is_one and name.lower() in _INVERSIONS and "inversion_time_ms" not in known
+  ):
+    # 0 plays none, 1 plays one whose time is open, other numbers are times.
+    value = float(_values(file, name)[0])
+    if value == 0:
+      table.settings["inversion_time_ms"] = None
+    elif value != 1:
+      table.columns["inversion_time_ms"] = np.array([value])
+  elif "rf_phases_deg" not in known:
+    is_pattern = not is_one and field_and_unit(name)[0] == "rf_phases_deg"
+    if not is_pattern and not _PHASE_RULES.search(name):
+      return
+    if np.any(_values(file, name)):
+      raise UserError(
+        f"{file.path}: {name} may describe the phases of the pulses, which are "
+        "missing; PH gives one a frame (or remove it)"
+      )
 
 
 def _are_pulses(values: np.ndarray, flips: np.ndarray, name: str) -> bool:

@@ -175,7 +175,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "rate R2. Default: ms.",
       "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq). "
       "The sequence is taken to be gradient-spoiled (FISP), unless a text file "
-      "has the line # balanced. Default in reconstruct: the model's sequence.",
+      "has the line # balanced, or a .mat file balanced = 1. Default in "
+      "reconstruct: the model's sequence.",
       "schedule_tr": "Text file of the TRs, if --schedule has none: its only "
       "column, or the one named tr_ms.",
       "time_unit": "Unit of the schedule's times: ms, s or us. Default: ms.",

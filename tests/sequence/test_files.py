@@ -325,6 +325,8 @@ def test_settings_in_comments(load, comments, fields):
     ("a schedule for bSSFP, 2013", "is not read; # balanced"),
     ("RF spoiling of 117 degrees", "is not read; a column rf_phase_deg"),
     ("TR = 12-14 ms", "looks like tr_ms, but cannot be read; # tr_ms 12"),
+    ("no gradient spoiling", "is not read; # balanced"),
+    ("spoiling: none", "is not read; # balanced"),
   ],
 )
 def test_comments_that_cannot_be_read(load, comment, message):
@@ -358,7 +360,7 @@ def test_names_with_units(load, head, tr_ms):
     ("# frame FA TR\n0 35 12\n1 40 13\n", {}, "'frame' is unknown"),
     ("# TR FA\n35 12 2\n40 13 2\n", {}, "names of columns, but rows have 3"),
     ("0 35\n1 40\n2 45\n", {}, "first column counts 0, 1 … 2: numbers of"),
-    ("12 10\n13 35\n12 60\n", {}, "the first, 12 to 13, may be TRs"),
+    ("12 10\n13 35\n12 60\n", {}, "12 to 13, may be TRs"),
     ("10,35\n10,05\n", {}, "row 1 is '10,05', .* decimal commas"),
     ("10,5 12,5\n11,5 12,5\n", {}, "row 0 is '10,5 12,5', .* decimal commas"),
     ("35\n400\n", {}, r"flip_angles_deg\[1\] is 400°, .*--angle_unit=deg"),
@@ -511,6 +513,45 @@ def test_complex_pulses(tmp_path, save, others):
   sequence = schedule.sequence
   np.testing.assert_allclose(sequence.flip_angles_deg, FRAMES["FA"])
   np.testing.assert_allclose(sequence.rf_phases_deg, SPOILING_DEG, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+  ("name", "values", "message"),
+  [
+    ("phase_increment", 117.0, "phase_increment may describe the phases"),
+    ("rfSpoilInc", 117.0, "rfSpoilInc may describe the phases"),
+    ("RFphase", [0.0, 180.0], "RFphase may describe the phases"),
+  ],
+)
+def test_rules_of_phases_are_asked_about(tmp_path, name, values, message):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {**FRAMES, name: values})
+  with pytest.raises(UserError, match=message):
+    load_sequence(path)
+  save_v5(path, {**FRAMES, name: np.zeros_like(values)})
+  assert load_sequence(path).has_constant_phase
+
+
+@pytest.mark.parametrize(
+  ("value", "time_ms"), [(0, None), (1, 33.0), (18, 18.0)]
+)
+def test_inversion_as_a_number(tmp_path, value, time_ms):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {**FRAMES, "inversion": value})
+  sequence = load_sequence(path, inversion_time_ms=33.0)
+  assert sequence.inversion_time_ms == time_ms
+
+
+def test_texts_of_a_matlab_file_are_named(tmp_path):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {**FRAMES, "kind": "bSSFP"})
+  assert read_schedule(path).notes == (f"{path}: the texts kind are not read",)
+
+
+def test_exchanged_files_of_trs_and_flip_angles(load):
+  with pytest.raises(UserError, match="flip angles, 12 to 13, may be TRs"):
+    load("12\n13\n12\n", "10\n60\n30\n")
+  assert load("12\n13\n12\n", "TR\n10\n60\n30\n").tr_ms[1] == 60
 
 
 def test_inversion_among_the_frames(load):
