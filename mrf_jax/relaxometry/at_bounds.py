@@ -56,9 +56,8 @@ def check_not_at_bounds(
     others: fits under other units, by what they assume in words; the one that
       explains the signals best is named.
   """
-  values = np.asarray(signals, np.float64)
-  scale = np.max(np.abs(values), initial=0.0) or 1.0
-  energies = np.sum((values / scale) ** 2, 1)
+  # Without a copy of the signals.
+  energies = np.einsum("ij,ij->i", signals, signals, dtype=np.float64)
   bright = np.flatnonzero(energies)
   if len(bright) < _FEWEST_VOXELS:
     return
@@ -77,9 +76,10 @@ def check_not_at_bounds(
   explaining = []
   for words, fit in others.items():
     # Under a wrong one, S0 may be beyond float32, and S0 times a decay NaN.
+    some = signals[tried].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-      found, fitted = fit(values[tried], tried)
-      errors = np.sum(((fitted - values[tried]) / scale) ** 2, 1)
+      found, fitted = fit(some, tried)
+      errors = np.sum((fitted - some) ** 2, 1) / energies[tried]
     error = float(np.median(np.nan_to_num(errors, nan=np.inf)))
     if sum(_at_bounds(found, weights[tried], np.asarray(usual_ms))) < _FEW:
       explaining.append((error, words, float(np.median(found))))

@@ -15,6 +15,9 @@ from mrf_jax.units import is_counter
 
 # A number whose comma is followed by what no number of a column begins with.
 _DECIMAL_COMMA = re.compile(r"\d,0\d")
+# TEs of published schedules are constant, or span less than this, greatest by
+# least; phases in radians span more.
+_WIDE_TE = 3.0
 # A TR that spans less than this, and flip angles that span more, greatest by
 # least: those of published schedules span 1.0 to 1.3, and more than 3.
 _NARROW, _WIDE = 1.5, 2.0
@@ -87,6 +90,8 @@ def read_text(path: pathlib.Path, *, time_unit: str | None = None) -> Table:
   table = Table(columns, _units(named), settings, notes, bool(lines.names))
   if width > 1 and not lines.names:
     check_order(path, columns)
+    if "te_ms" in columns:
+      _check_echo_times(path, columns)
   return table
 
 
@@ -244,6 +249,19 @@ def check_order(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
     raise UserError(
       f"{path}: its columns have no names; what is taken for flip angles, "
       f"{flip}, may be TRs, and what for TRs, {tr}, flip angles: {remedy}"
+    )
+
+
+def _check_echo_times(
+  path: pathlib.Path, columns: dict[str, np.ndarray]
+) -> None:
+  """Raises `UserError` if a third column without a name may be phases."""
+  low, high = float(columns["te_ms"].min()), float(columns["te_ms"].max())
+  if high > _WIDE_TE * low:
+    raise UserError(
+      f"{path}: its columns have no names; the third, {low:g} to {high:g}, is "
+      "taken for TEs but may be phases: a first line of names, such as "
+      "flip_angle_deg,tr_ms,te_ms, tells"
     )
 
 

@@ -29,8 +29,8 @@ _PLAIN = re.compile(
   re.IGNORECASE,
 )
 _VALUE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>[a-zA-Zµμ]*)\.?")
-# A clause ends at a comma, but not at a decimal one.
-_CLAUSES = re.compile(r"[,;]\s+|[,;](?=[A-Za-z])")
+# A clause ends at a comma, but not at a decimal one, or before "TR=".
+_CLAUSES = re.compile(r"[,;]\s+|[,;](?=[A-Za-z])|\s+(?=T[REI]\s*[=:])")
 # Names of an inversion that say its time or only that it is played.
 _INVERSION = re.compile(r"(?:pre\s*)?inversion(?:\s+pulse)?", re.IGNORECASE)
 _NO_INVERSION = re.compile(
@@ -38,7 +38,7 @@ _NO_INVERSION = re.compile(
 )
 _BALANCED = r"(?:balanced|b-?ssfp|true-?\s?fisp|truefi|fiesta|b-?ffe)"
 _IS_BALANCED = re.compile(
-  rf"(?:fully\s+)?{_BALANCED}(?:\s+(?:ssfp|sequence|steady\s+state|mrf))*",
+  rf"(?:fully\s+|is[\s_]*)?{_BALANCED}(?:\s+(?:ssfp|sequence|steady\s+state|mrf))*",
   re.IGNORECASE,
 )
 _NOT_BALANCED = re.compile(
@@ -46,7 +46,7 @@ _NOT_BALANCED = re.compile(
   re.IGNORECASE,
 )
 # Words of a sentence that is about a setting.
-_OF_BALANCE = re.compile(rf"(?<![-\w]){_BALANCED}\b", re.IGNORECASE)
+_OF_BALANCE = re.compile(rf"(?<![-a-z]){_BALANCED}\b", re.IGNORECASE)
 _NO_SPOILING = re.compile(
   r"\b(?:un|not?\s+|without\s+)(?:gradient[\s-]*)?spoil\w*"
   r"|\bspoil\w*\s*[:=]?\s*(?:none|no|false|off|0)\b",
@@ -194,6 +194,11 @@ def _setting(
     field, unit = "inversion_time_ms", None
   else:
     known, unit = field_and_unit(key)
+    if known == "rf_phases_deg" not in columns:
+      # Not "phase 2 of the study".
+      is_meant = text and text.lower() not in _NO
+      if is_meant and (_MARKED.fullmatch(clause) or "rf" in key.lower()):
+        raise _not_read(path, clause, known)
     if known not in _TIMES or known in columns:
       return None
     field = known

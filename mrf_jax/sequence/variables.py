@@ -65,6 +65,7 @@ def read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Table:
       _describe_unread(file, name, table)
   for name in unread:
     if 0 < _size(file, name) != n_frames:
+      _check_length(file, name, table, n_frames)
       _read_setting(file, name, table)
   texts = [name for name in unread if file.variables[name].kind == "char"]
   if texts:
@@ -179,12 +180,26 @@ def _describe_unread(file: MatlabFile, name: str, table: Table) -> None:
   )
 
 
+def _check_length(
+  file: MatlabFile, name: str, table: Table, n_frames: int
+) -> None:
+  """Raises `UserError` if a field is missing but for its length."""
+  field, _ = field_and_unit(name)
+  size = _size(file, name)
+  # A phase of one value is the same for all pulses, or another phase.
+  if size == 1 or field in {None, *table.columns, *table.settings}:
+    return
+  raise UserError(
+    f"{file.path}: {name} has {size} values, but {field} needs "
+    + ("1" if field in PREPARATION_FIELDS else f"{n_frames}, one a frame")
+  )
+
+
 def _read_setting(file: MatlabFile, name: str, table: Table) -> None:
   """Reads a number that describes the whole sequence, or asks for it.
 
   Raises:
-    UserError: it describes phases of the pulses, which are missing, or it is a
-      field of another length.
+    UserError: it describes phases of the pulses, which are missing.
   """
   known = {*table.columns, *table.settings}
   is_one = _size(file, name) == 1
@@ -199,10 +214,7 @@ def _read_setting(file: MatlabFile, name: str, table: Table) -> None:
       table.settings["inversion_time_ms"] = None
     elif value != 1:
       table.columns["inversion_time_ms"] = np.array([value])
-  elif "rf_phases_deg" not in known:
-    is_pattern = not is_one and field_and_unit(name)[0] == "rf_phases_deg"
-    if not is_pattern and not _PHASE_RULES.search(name):
-      return
+  elif "rf_phases_deg" not in known and _PHASE_RULES.search(name):
     if np.any(_values(file, name)):
       raise UserError(
         f"{file.path}: {name} may describe the phases of the pulses, which are "

@@ -300,6 +300,8 @@ def test_what_is_not_read_is_a_warning(load):
     ("# balanced: true", {"balanced": True}),
     ("# bSSFP sequence", {"balanced": True}),
     ("# balanced = no", {"balanced": False}),
+    ("# is_balanced: 1", {"balanced": True}),
+    ("# Inversion Recovery: TI=40ms TR=12ms", {"inversion_time_ms": 40.0}),
     ("# not balanced", {"balanced": False}),
     ("# TR 12 ms, TE 3000 us", {"tr_ms": [12.0] * 2, "te_ms": [3.0] * 2}),
   ],
@@ -326,6 +328,7 @@ def test_settings_in_comments(load, comments, fields):
     ("RF spoiling of 117 degrees", "is not read; a column rf_phase_deg"),
     ("TR = 12-14 ms", "looks like tr_ms, but cannot be read; # tr_ms 12"),
     ("no gradient spoiling", "is not read; # balanced"),
+    ("RF phase: 117 quadratic", "looks like rf_phases_deg, but cannot"),
     ("spoiling: none", "is not read; # balanced"),
   ],
 )
@@ -361,6 +364,7 @@ def test_names_with_units(load, head, tr_ms):
     ("# TR FA\n35 12 2\n40 13 2\n", {}, "names of columns, but rows have 3"),
     ("0 35\n1 40\n2 45\n", {}, "first column counts 0, 1 … 2: numbers of"),
     ("12 10\n13 35\n12 60\n", {}, "12 to 13, may be TRs"),
+    ("10 12 0\n20 12 2.04\n", {}, "third, 0 to 2.04, is taken for TEs"),
     ("10,35\n10,05\n", {}, "row 1 is '10,05', .* decimal commas"),
     ("10,5 12,5\n11,5 12,5\n", {}, "row 0 is '10,5 12,5', .* decimal commas"),
     ("35\n400\n", {}, r"flip_angles_deg\[1\] is 400°, .*--angle_unit=deg"),
@@ -444,9 +448,9 @@ FRAMES = {"FA": np.linspace(10, 60, 6), "TR": np.full(6, 12.0)}
 
 
 @pytest.mark.parametrize(
-  "name", "PH phi RFphase RF_phase rfPhases rf_phase_list phase_deg".split()
+  ("name", "save"),
+  [("PH", save_v5), ("RF_phase", save_v73), ("rfPhases", save_v5)],
 )
-@pytest.mark.parametrize("save", [save_v5, save_v73])
 def test_phases_by_similar_names(tmp_path, name, save):
   path = tmp_path / "schedule.mat"
   save(path, {**FRAMES, name: SPOILING_DEG})
@@ -520,7 +524,6 @@ def test_complex_pulses(tmp_path, save, others):
   [
     ("phase_increment", 117.0, "phase_increment may describe the phases"),
     ("rfSpoilInc", 117.0, "rfSpoilInc may describe the phases"),
-    ("RFphase", [0.0, 180.0], "RFphase may describe the phases"),
   ],
 )
 def test_rules_of_phases_are_asked_about(tmp_path, name, values, message):
@@ -530,6 +533,20 @@ def test_rules_of_phases_are_asked_about(tmp_path, name, values, message):
     load_sequence(path)
   save_v5(path, {**FRAMES, name: np.zeros_like(values)})
   assert load_sequence(path).has_constant_phase
+
+
+@pytest.mark.parametrize(
+  ("name", "values", "needs"),
+  [
+    ("RFphase", [0.0, 180.0], "rf_phases_deg needs 6, one a frame"),
+    ("TIs", [20.0, 40.0], "inversion_time_ms needs 1"),
+  ],
+)
+def test_similar_names_of_another_length(tmp_path, name, values, needs):
+  path = tmp_path / "schedule.mat"
+  save_v5(path, {**FRAMES, name: values})
+  with pytest.raises(UserError, match=f"{name} has 2 values, but {needs}"):
+    load_sequence(path)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,21 @@ def _comment(comment, expected, words, columns=(FLIPS, TRS), **wanted) -> Case:
   return _text(case, expected, words, f"# {comment}\n", columns, wanted)
 
 
+def _with_commas(path: pathlib.Path) -> Seen:
+  path.write_text("\n".join(f"{f:.2f}".replace(".", ",") for f in FLIPS))
+  return _seen(path, {"flip_angles_deg": FLIPS})
+
+
+def _with_exchanged_files(folder: pathlib.Path) -> Seen:
+  for name, values in (("fa.txt", FLIPS), ("tr.txt", TRS)):
+    np.savetxt(folder / name, values)
+  return _seen(
+    folder / "tr.txt",
+    {"flip_angles_deg": FLIPS},
+    schedule_tr=str(folder / "fa.txt"),
+  )
+
+
 _COLUMN_CASES = [
   _text("text, as it should be", "right", "", _NAMES, _ALL, SOUND),
   _text(
@@ -150,6 +165,20 @@ _COLUMN_CASES = [
     {"flip_angles_deg": FLIPS, "tr_ms": TRS},
   ),
   _text(
+    "text without names, phases in rad third",
+    "refused",
+    "taken for TEs but may be phases",
+    "",
+    (FLIPS, TRS, np.deg2rad(PHASES)),
+    SOUND,
+  ),
+  Case(
+    "--schedule and --schedule_tr exchanged",
+    "refused",
+    "may be TRs, and what for TRs",
+    _with_exchanged_files,
+  ),
+  _text(
     "text without names, flip angle and TR",
     "named",
     "its columns have no names: flip angle, TR",
@@ -180,12 +209,6 @@ _COLUMN_CASES = [
     lambda folder: _with_commas(folder / "train.txt"),
   ),
 ]
-
-
-def _with_commas(path: pathlib.Path) -> Seen:
-  path.write_text("\n".join(f"{f:.2f}".replace(".", ",") for f in FLIPS))
-  return _seen(path, {"flip_angles_deg": FLIPS})
-
 
 _TIME_CASES = (
   [
@@ -390,6 +413,27 @@ _NAME_CASES = [
     {**SOUND, "inversion_time_ms": 40.0},
   ),
   _matlab(
+    "MATLAB, two inversion times as TIs",
+    "refused",
+    "TIs has 2 values, but inversion_time_ms needs 1",
+    {"FA": FLIPS, "TR": TRS, "TE": TES, "TIs": [20.0, 40.0]},
+    SOUND,
+  ),
+  _matlab(
+    "MATLAB, the increment of RF spoiling as rf_spoil_inc",
+    "refused",
+    "rf_spoil_inc may describe the phases of the pulses",
+    {**_PLAIN, "rf_spoil_inc": 117.0},
+    SOUND,
+  ),
+  _matlab(
+    "MATLAB, inversion = 0",
+    "right",
+    "",
+    {"FA": FLIPS, "TR": TRS, "TE": TES, "inversion": 0},
+    {"inversion_time_ms": None},
+  ),
+  _matlab(
     "MATLAB, a T2 preparation as T2prep, and balanced",
     "right",
     "",
@@ -442,6 +486,7 @@ _COMMENT_CASES = [
   ),
   _comment("after an inversion", "named", "# inversion_time_ms 20 (or none)"),
   _comment("T2 preparation: 40 ms", "right", "", t2_preparation_ms=40.0),
+  _comment("no gradient spoiling", "refused", "# balanced (or"),
   _comment("RF spoiling, 117°", "refused", "a column rf_phase_deg"),
   _comment(
     "TR = 12 ms, TE = 3 ms",
