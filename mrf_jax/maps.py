@@ -39,13 +39,12 @@ class Maps:
 
 
 def bounded(maps: Maps) -> Maps:
-  """Maps with the nearest values that are possible.
+  """Maps, of NumPy or JAX, with the nearest values that are possible.
 
   PD is not negative, T1 and T2 are at least 1 ms, and T2 is at most T1.
   """
-  t1_ms = np.maximum(maps.t1_ms, LEAST_MS)
-  t2_ms = np.minimum(np.maximum(maps.t2_ms, LEAST_MS), t1_ms)
-  return Maps(np.maximum(maps.pd, 0), t1_ms, t2_ms)
+  t1_ms = maps.t1_ms.clip(LEAST_MS)
+  return Maps(maps.pd.clip(0), t1_ms, maps.t2_ms.clip(LEAST_MS, t1_ms))
 
 
 def count_at_bounds(maps: Maps) -> int:

@@ -77,7 +77,8 @@ def usual_gain(signals: Complex64[np.ndarray, "voxel frame"]) -> float:
   """
   sample = signals[:: max(1, len(signals) // _SAMPLE)]
   largest = np.abs(sample).max(1, initial=0.0)
-  median = float(np.median(largest[largest > 0])) if largest.any() else 1.0
+  usual = largest[np.isfinite(largest) & (largest > 0)]
+  median = float(np.median(usual)) if usual.size else 1.0
   exponent = int(np.frexp(median)[1])
   low, high = _USUAL_EXPONENTS
   if low <= exponent <= high:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex64, Float32
 
 from mrf_jax.inference.model import Model
-from mrf_jax.maps import MAP_NAMES
+from mrf_jax.maps import MAP_NAMES, Maps, bounded
 from mrf_jax.networks.outputs import split_deviations
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -62,7 +62,8 @@ def maps_of_volume(
   ranges = dataclasses.replace(
     model.map_range, low=low[None, None, None], high=high[None, None, None]
   )
-  by_suffix = {"": ranges.unscale(outputs)}
+  maps = bounded(Maps.unstack(ranges.unscale(outputs)))
+  by_suffix = {"": jnp.stack([maps.pd, maps.t1_ms, maps.t2_ms], -1)}
   if deviations is not None:
     by_suffix["_sd"] = ranges.unscale_deviations(deviations, outputs)
   return {

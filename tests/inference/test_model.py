@@ -24,6 +24,8 @@ from tests.inference.examples import (
   make_subject,
 )
 
+pytestmark = pytest.mark.usefixtures("unbounded")
+
 
 def dropout_model(rate=0.3, n_outputs=3):
   network = Spatiotemporal(

@@ -17,6 +17,8 @@ from tests.inference.examples import (
   make_subject,
 )
 
+pytestmark = pytest.mark.usefixtures("unbounded")
+
 
 def of_patches(model, subject, chosen):
   """Outputs for some voxels, each from a patch that NumPy cuts."""
