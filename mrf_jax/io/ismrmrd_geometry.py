@@ -184,9 +184,10 @@ def _normal(heads: np.ndarray, positions: np.ndarray) -> np.ndarray:
       normal = np.cross(heads["read_dir"][0], heads["phase_dir"][0])
     if np.isfinite(normal).all() and np.any(normal):
       return normal / np.linalg.norm(normal)
-  # The direction in which the positions differ most.
-  offsets = positions - positions.mean(0)
-  return np.linalg.svd(offsets, full_matrices=False)[2][0]
+  # The direction in which the positions differ most, up rather than down.
+  offsets = np.unique(positions, axis=0) - positions.mean(0)
+  direction = np.linalg.svd(offsets, full_matrices=False)[2][0]
+  return direction * np.sign(direction[np.argmax(np.abs(direction))])
 
 
 def _one_place_each(along: np.ndarray, groups: np.ndarray) -> bool:
