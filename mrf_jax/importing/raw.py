@@ -12,7 +12,7 @@ from mrf_jax.importing.frames import frames_of_slices
 from mrf_jax.importing.volumes import plain_affine
 from mrf_jax.io.ismrmrd_geometry import ImageGrid
 from mrf_jax.io.ismrmrd_reader import load_raw_data
-from mrf_jax.io.ismrmrd_trajectory import trajectory_edges
+from mrf_jax.io.ismrmrd_trajectory import SCALED_UNITS, trajectory_edges
 from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.kspace.coils import estimate_sensitivities
 from mrf_jax.kspace.density import density_weights
@@ -32,6 +32,8 @@ _LEAST = 0.3
 # Most voxels of a slice for each of its samples, all frames and coils together.
 # A scan has far fewer (KomaMRI's example 0.2); a damaged header may claim more.
 _MOST_VOXELS = 16
+# Share of the band that a trajectory fills which was scaled to it.
+_EXACT = 0.998
 # Units whose edges agree to this many digits are the same (1 mm: 1/mm).
 _EDGE_DIGITS = 6
 # Positions along z below this share of the largest one are 0.
@@ -200,18 +202,28 @@ class RawSeries:
     # The band is a square: a trajectory may reach into its corners.
     radius = float(np.linalg.norm(trajectory, axis=-1).max())
     largest = np.abs(trajectory).max((0, 1)).astype(float)
-    fitting = [
-      name
+    reach = {
+      name: radius / edge.min()
       for name, edge in edges.items()
-      if radius >= _EXTENTS[0] * edge.min()
-      and np.all(largest <= _EXTENTS[1] * edge)
-    ]
+      if np.all(largest <= _EXTENTS[1] * edge)
+    }
+    fitting = [name for name in reach if reach[name] >= _EXTENTS[0]]
     if self.simulated_by and _UNIT_OF_SIMULATORS in fitting:
       return _UNIT_OF_SIMULATORS
     different = {
       tuple(np.round(edges[name], _EDGE_DIGITS)): name
       for name in reversed(fitting)
     }
+    # Who scales a trajectory to its band does so to the very edge. A length in
+    # the unit of another's k-space is not so round by chance.
+    exact = [n for n in fitting if n in SCALED_UNITS and reach[n] >= _EXACT]
+    if exact and len(different) > 1:
+      others = [n for n in fitting if n != exact[0]]
+      self.assumptions.append(
+        f"the trajectory ends at the very edge of the band in {exact[0]}; it "
+        f"would fit {' and '.join(others)}, too (--trajectory_unit)"
+      )
+      return exact[0]
     if len(different) != 1:
       shown = ", ".join(
         f"{name} (edge {edge.max():.4g})" for name, edge in edges.items()

@@ -9,11 +9,15 @@ from jaxtyping import Float64
 
 # Units of a length, in mm.
 _LENGTHS_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
-TRAJECTORY_UNITS = (
+# Units that belong to the band of a scan, whatever its voxels measure.
+SCALED_UNITS = (
   "cycles_per_voxel",
   "radians_per_voxel",
   "cycles_per_fov",
   "normalized",
+)
+TRAJECTORY_UNITS = (
+  *SCALED_UNITS,
   *(f"per_{unit}" for unit in _LENGTHS_MM),
   *(f"radians_per_{unit}" for unit in _LENGTHS_MM),
 )
