@@ -137,10 +137,10 @@ class RawSeries:
     if raw.affine is not None or grid.voxel_mm is None:
       return raw.affine
     if n_slices > 1:
-      # Neither their distance nor their order in space is known.
+      # Their distance is not known, or not how their planes lie.
       self.assumptions.append(
-        "the file does not say where its slices lie: they are in the order of "
-        "their numbers"
+        "the file does not say where its slices lie: without positions they "
+        "are in the order of their numbers"
       )
       return None
     self.assumptions.append(

@@ -49,9 +49,9 @@ class Header:
     UserError: it is no sound XML.
   """
 
-  def __init__(self, file: h5py.File):
+  def __init__(self, file: h5py.File, measurement: str = "dataset"):
     """Parses the text; numbers are checked when they are asked for."""
-    self._root = _parse(file)
+    self._root = _parse(file.get(f"{measurement}/xml"))
 
   @property
   def n_encodings(self) -> int:
@@ -105,12 +105,12 @@ class Header:
     return self._root.findall(_tags("encoding"))
 
 
-def _parse(file: h5py.File) -> ElementTree.Element | None:
-  """The root of `dataset/xml`, or None."""
-  if not isinstance(file.get("dataset/xml"), h5py.Dataset):
+def _parse(dataset: h5py.Dataset | None) -> ElementTree.Element | None:
+  """The root of the XML in a dataset, or None."""
+  if not isinstance(dataset, h5py.Dataset):
     return None
-  check_dataset(file["dataset/xml"])
-  stored = np.ravel(file["dataset/xml"][()])
+  check_dataset(dataset)
+  stored = np.ravel(dataset[()])
   if stored.size != 1 or not isinstance(stored[0], bytes):
     raise UserError("dataset/xml is not one text")
   try:

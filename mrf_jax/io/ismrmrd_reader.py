@@ -24,7 +24,11 @@ from mrf_jax.io.ismrmrd_geometry import (
   image_grid,
 )
 from mrf_jax.io.ismrmrd_header import UNIT_PARAMETER, Encoding, Header
-from mrf_jax.io.ismrmrd_selection import image_acquisitions, one_encoding
+from mrf_jax.io.ismrmrd_selection import (
+  has_images,
+  image_acquisitions,
+  one_encoding,
+)
 from mrf_jax.io.ismrmrd_trajectory import trajectory_edges
 
 # The sizes that acquisitions must have in common to be stored in one array.
@@ -98,9 +102,11 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
   """
   with open_hdf5(path, limited=True) as file:
     check_links(file)
-    header = Header(file)
-    dataset, heads = _open_acquisitions(file)
+    measurement, before = _measurement(file)
+    header = Header(file, measurement)
+    dataset, heads = _open_acquisitions(file, measurement)
     kept, notes = image_acquisitions(heads)
+    notes = before + notes
     kept, encoding = one_encoding(heads, kept, header, notes)
     samples, trajectory = _read_acquisitions(dataset, heads, kept)
     heads = heads[kept]
@@ -122,9 +128,40 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
     )
 
 
-def _open_acquisitions(file: h5py.File) -> tuple[h5py.Dataset, np.ndarray]:
+def _measurement(file: h5py.File) -> tuple[str, list[str]]:
+  """Name of the group to read, and a sentence on others that it is not.
+
+  Converters write each measurement of a file to a group of its own (dataset,
+  dataset_1, …), among them those of noise alone.
+  """
+  names = [
+    name
+    for name in file
+    if isinstance(file[name], h5py.Group)
+    and isinstance(file[name].get("data"), h5py.Dataset)
+    and {"head", "traj", "data"} <= set(file[name]["data"].dtype.names or ())
+  ]
+  if len(names) < 2:
+    return (names or ["dataset"])[0], []
+  images = [
+    name for name in names if has_images(_open_acquisitions(file, name)[1])
+  ]
+  if len(images) != 1:
+    raise UserError(
+      f"{len(images)} measurements with acquisitions of images "
+      f"({', '.join(images or names)}); store the one to read in a file of its "
+      "own"
+    )
+  return images[0], [
+    f"{images[0]} is read, the only measurement of {len(names)} with images"
+  ]
+
+
+def _open_acquisitions(
+  file: h5py.File, measurement: str
+) -> tuple[h5py.Dataset, np.ndarray]:
   """The dataset of all acquisitions, and their headers."""
-  dataset = file.get("dataset/data")
+  dataset = file.get(f"{measurement}/data")
   if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
     raise UserError("no acquisitions in dataset/data")
   check_dataset(dataset)
@@ -209,19 +246,20 @@ def _common_sizes(heads: np.ndarray, kept: np.ndarray) -> tuple[int, int]:
 def _counters(heads: np.ndarray) -> dict[str, np.ndarray]:
   """Counters and time stamps of the headers, by name."""
   names = heads.dtype.names or ()
-  counters = {
-    name: heads[name].astype(np.int64) for name in _CLOCKS if name in names
+  stored = {name: heads[name] for name in _CLOCKS if name in names}
+  if "idx" in names:
+    for name in heads.dtype["idx"].names or ():
+      values = heads["idx"][name]
+      if values.ndim == 2:
+        for number in range(values.shape[1]):
+          stored[f"{name}_{number}"] = values[:, number]
+      else:
+        stored[name] = values
+  return {
+    name: values.astype(np.int64)
+    for name, values in stored.items()
+    if values.ndim == 1 and values.dtype.kind in "iu"
   }
-  if "idx" not in names:
-    return counters
-  for name in heads.dtype["idx"].names or ():
-    values = heads["idx"][name]
-    if values.ndim == 1:
-      counters[name] = values.astype(np.int64)
-    else:
-      for number in range(values.shape[1]):
-        counters[f"{name}_{number}"] = values[:, number].astype(np.int64)
-  return counters
 
 
 def _in_cycles_per_voxel(

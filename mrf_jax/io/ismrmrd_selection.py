@@ -35,8 +35,8 @@ def _has(heads: np.ndarray, flag: int) -> np.ndarray:
   return heads["flags"] & np.uint64(1 << (flag - 1)) != 0
 
 
-def image_acquisitions(heads: np.ndarray) -> tuple[np.ndarray, list[str]]:
-  """Numbers of the acquisitions that are images, and what was left out."""
+def _images(heads: np.ndarray) -> tuple[np.ndarray, list[str]]:
+  """Which acquisitions are images, and how many of each kind are not."""
   kept = np.ones(len(heads), bool)
   left_out = []
   for flag, name in _NO_FRAMES.items():
@@ -46,6 +46,22 @@ def image_acquisitions(heads: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if marked.any():
       left_out.append(f"{np.count_nonzero(marked):,} {name}")
       kept &= ~marked
+  return kept, left_out
+
+
+def has_images(heads: np.ndarray) -> bool:
+  """Whether any acquisition is one of an image."""
+  return bool(_images(heads)[0].any())
+
+
+def image_acquisitions(heads: np.ndarray) -> tuple[np.ndarray, list[str]]:
+  """Numbers of the acquisitions that are images, and what was left out.
+
+  Raises:
+    UserError: there are none, or their flags say that they are stored in a way
+      that is not read.
+  """
+  kept, left_out = _images(heads)
   numbers = np.flatnonzero(kept)
   text = f"left out by their flags: {', '.join(left_out)} acquisitions"
   if not numbers.size:
@@ -68,7 +84,11 @@ def image_acquisitions(heads: np.ndarray) -> tuple[np.ndarray, list[str]]:
 def one_encoding(
   heads: np.ndarray, kept: np.ndarray, header: Header, notes: list[str]
 ) -> tuple[np.ndarray, Encoding]:
-  """The acquisitions of one encoding, and what the header has of it."""
+  """The acquisitions of one encoding, and what the header has of it.
+
+  Raises:
+    UserError: they name several encodings, or one that the header has not.
+  """
   if "encoding_space_ref" not in (heads.dtype.names or ()):
     return kept, header.encoding(0)
   references = heads["encoding_space_ref"][kept]

@@ -213,6 +213,27 @@ def test_flags_that_change_what_is_stored(path, flag, words):
   assert message.startswith("acquisition 4 is") and words in message
 
 
+def test_measurements_in_groups_of_their_own(path):
+  items = acquisitions()
+  write(path, items)
+  noise = acquisitions()
+  for head, _, _ in noise:
+    head["flags"] = 1 << 18
+  with h5py.File(path, "a") as file:
+    file.move("dataset", "dataset_2")
+  assert load_raw_data(path).matrix == (64, 60, 1)
+  other = write(path.with_name("noise"), noise)
+  with h5py.File(other) as source, h5py.File(path, "a") as file:
+    source.copy("dataset", file, "dataset")
+  raw = load_raw_data(path)
+  np.testing.assert_array_equal(raw.samples, [item[2] for item in items])
+  assert "dataset_2 is read, the only measurement of 2" in raw.notes[0]
+  with h5py.File(path, "a") as file:
+    file.copy("dataset_2", "dataset_3")
+  message = refusal(path)
+  assert "2 measurements with acquisitions of images (dataset_2, da" in message
+
+
 def encodings(*matrices):
   """The header with several encodings of other matrices."""
   start, end = _XML.index("<encoding>"), _XML.index("</ismrmrdHeader>")
