@@ -240,7 +240,8 @@ def affine_of_slices(
   first = frames[0]  # [direction, xyz]
   if not np.any(first):
     return None
-  if not np.allclose(first @ first.T, np.eye(3), atol=_TOLERANCE):
+  finite = np.isfinite(frames).all()
+  if not finite or not np.allclose(first @ first.T, np.eye(3), atol=_TOLERANCE):
     raise UserError(
       "the read, phase and slice directions of the acquisitions are not unit "
       f"vectors at right angles: {np.round(first, 3).tolist()}"

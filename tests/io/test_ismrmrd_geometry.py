@@ -99,6 +99,9 @@ def test_positions_that_make_no_volume():
   headers["phase_dir"] = 1, 0, 0
   with pytest.raises(UserError, match="right angles"):
     affine_of(headers)
+  headers["phase_dir"] = np.nan
+  with pytest.raises(UserError, match="right angles"):
+    affine_of(headers)
   headers = heads()
   headers["read_dir"][3:] = 0, 0, 1
   with pytest.raises(UserError, match="several directions"):
