@@ -166,8 +166,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "Default: those in the scan's file.",
       "trajectory_unit": "Unit of the raw data's trajectory: "
       + ", ".join(TRAJECTORY_UNITS)
-      + " (1 at the edge). Default: that which the file says, or else the only "
-      "one in which it fits the voxels.",
+      + " (normalized is 1 at the edge). Default: that which the file says, or "
+      "else the only one in which it fits the voxels.",
       "frame": "Counter of the raw data that counts the frames, such as "
       "repetition, set or acquisition_time_stamp; several with commas, slowest "
       "first; file for the order of the file. Default: the time stamps and the "
