@@ -78,6 +78,7 @@ class ImportOptions:
   phase_unit: str | None = None
   inversion_time_ms: str | None = None
   trajectory_unit: str | None = None
+  frame: str | None = None
   subject: str | None = None
   tr_ms: float | None = None
   te_ms: float | None = None
@@ -188,12 +189,13 @@ def read_scan(
       path,
       acquisition,
       trajectory_unit=options.trajectory_unit,
+      frame=options.frame,
       demodulate=bool(options.demodulate),
     )
     assumptions += images.assumptions
     field_t = field_t or images.field_strength_t
   else:
-    _check_not_given(options, path, ("trajectory_unit", "demodulate"))
+    _check_not_given(options, path, ("trajectory_unit", "frame", "demodulate"))
     images = open_series(
       path,
       imaginary_path=options.imaginary,

@@ -4,12 +4,15 @@ import functools
 import os
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float32
+from jaxtyping import Bool, Complex64, Float32, Float64, Int
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
+from mrf_jax.importing.frames import frames_of_slices
 from mrf_jax.importing.volumes import plain_affine
-from mrf_jax.io.ismrmrd_reader import RawData, load_raw_data
+from mrf_jax.io.ismrmrd_geometry import ImageGrid
+from mrf_jax.io.ismrmrd_reader import load_raw_data
+from mrf_jax.io.ismrmrd_trajectory import SCALED_UNITS, trajectory_edges
 from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.kspace.coils import estimate_sensitivities
 from mrf_jax.kspace.density import density_weights
@@ -18,13 +21,23 @@ from mrf_jax.sequence.acquisition import Acquisition
 
 # Simulators, which write their name in the field of the scanner's vendor.
 _SIMULATORS = (VENDOR, "KomaMRI.jl")
+# Simulators whose files have one unit and do not say it: KomaMRI divides by
+# twice the largest position, and our files did not say it until they had
+# cycles per field of view.
+_UNIT_OF_SIMULATORS = "cycles_per_voxel"
 # Plausible extent of a trajectory, relative to the edge of the matrix's band.
 _EXTENTS = (0.7, 1.0 + 1e-3)
+# A trajectory of a known unit that fills less has a unit that is not right.
+_LEAST = 0.3
 # Most voxels of a slice for each of its samples, all frames and coils together.
 # A scan has far fewer (KomaMRI's example 0.2); a damaged header may claim more.
 _MOST_VOXELS = 16
-# A field of view below this is in metres.
-_SMALLEST_FOV_MM = 5.0
+# Share of the band that a trajectory fills which was scaled to it.
+_EXACT = 0.998
+# Units whose edges agree to this many digits are the same (1 mm: 1/mm).
+_EDGE_DIGITS = 6
+# Positions along z below this share of the largest one are 0.
+_FLAT = 1e-3
 
 
 class RawSeries:
@@ -46,115 +59,182 @@ class RawSeries:
     acquisition: Acquisition,
     *,
     trajectory_unit: str | None = None,
+    frame: str | None = None,
     demodulate: bool = False,
   ):
     """Reads and checks a raw file.
 
     Args:
-      path: ISMRMRD file; its readouts are the frames of each slice, in order.
+      path: ISMRMRD file; its readouts are the frames of each slice.
       acquisition: the pulse sequence, with one readout in each frame, and the
         sliding window.
-      trajectory_unit: one of `trajectory_edges`; None finds the one in which
-        the trajectory fills the band.
+      trajectory_unit: one of `TRAJECTORY_UNITS`; None is that which the file
+        says, or else the only one in which the trajectory fills the band.
+      frame: the counter that counts the frames, see `frames_of_slices`.
       demodulate: remove the phases of the RF pulses from the signal, for a
         receiver that did not follow them.
 
     Raises:
       UserError: the file is damaged, lacks frames of the sequence or a
-        trajectory, is three-dimensional, or the unit is ambiguous.
+        trajectory, is three-dimensional, or its unit or the order of its
+        frames is not known.
     """
     raw = load_raw_data(path)
     self.path = str(path)
-    self.assumptions: list[str] = []
+    self.assumptions = list(raw.notes)
     self.field_strength_t = raw.field_strength_t
     self.simulated_by = raw.vendor if raw.vendor in _SIMULATORS else None
     self._acquisition, sequence = acquisition, acquisition.sequence
     self._phases_deg = sequence.rf_phases_deg if demodulate else None
     self._raw = raw
-    matrix, fov_mm = self._matrix_and_fov(raw)
-    self._slices = _readouts_of_slices(raw, sequence.n_frames, self.path)
-    self._trajectory = self._cycles_per_voxel(matrix, fov_mm, trajectory_unit)
-    self.affine = raw.affine
-    if self.affine is not None and fov_mm != raw.fov_mm:
-      # In-plane steps are in metres, too.
-      self.affine = _enlarged(self.affine, matrix, 1e3)
-    if self.affine is None and fov_mm is not None:
-      self.affine = plain_affine(
-        (matrix, matrix, len(self._slices)),
-        np.array(fov_mm) / (matrix, matrix, 1),
-      )
-      self.assumptions.append(
-        "the file does not say where its slices lie: x to the right, y to the "
-        "front, slices upwards and one thickness apart, centred"
-      )
-    self.shape = (matrix, matrix, len(self._slices), acquisition.n_windows)
+    grid = self._grid()
+    self._slices = self._readouts_of_slices(sequence.n_frames, frame)
+    self._trajectory = self._cycles_per_voxel(grid, trajectory_unit)
+    matrix, n_slices = grid.matrix[0], len(self._slices)
+    self.affine = self._affine(grid)
+    self.shape = (matrix, matrix, n_slices, acquisition.n_windows)
 
-  def _matrix_and_fov(
-    self, raw: RawData
-  ) -> tuple[int, tuple[float, float, float] | None]:
-    """Number of voxels along x and y, and the field of view in mm, or None."""
-    if raw.matrix is None:
+  def _grid(self) -> ImageGrid:
+    """Voxels of the images, which must be square in number and be possible."""
+    grid = self._raw.grid
+    if grid is None:
       raise UserError(f"{self.path}: the header has no matrix size")
-    if raw.matrix[0] != raw.matrix[1] or raw.matrix[2] != 1:
+    matrix = grid.matrix
+    if matrix[0] != matrix[1] or matrix[2] != 1:
       raise UserError(
-        f"{self.path}: a matrix of {' × '.join(map(str, raw.matrix))}; slices "
+        f"{self.path}: a matrix of {' × '.join(map(str, matrix))}; slices "
         "with as many voxels along x as along y are needed"
       )
-    n_samples = raw.samples.size // len(np.unique(raw.slices))
-    if raw.matrix[0] * raw.matrix[1] > _MOST_VOXELS * n_samples:
+    n_samples = self._raw.samples.size // (1 + int(self._raw.slices.max()))
+    if matrix[0] * matrix[1] > _MOST_VOXELS * n_samples:
       raise UserError(
-        f"{self.path}: the header claims {raw.matrix[0]:,} × {raw.matrix[1]:,} "
+        f"{self.path}: the header claims {matrix[0]:,} × {matrix[1]:,} "
         f"voxels, but a slice has {n_samples:,} samples"
       )
-    fov_mm = raw.fov_mm
-    if fov_mm is not None and max(fov_mm[:2]) < _SMALLEST_FOV_MM:
+    return grid
+
+  def _readouts_of_slices(
+    self, n_frames: int, frame: str | None
+  ) -> list[Int[np.ndarray, "frame"]]:
+    """Numbers of the readouts of each slice, in order, one for each frame."""
+    raw = self._raw
+    for k, n_readouts in enumerate(np.bincount(raw.slices)):
+      if n_readouts != n_frames:
+        raise UserError(
+          f"{self.path}: slice {k} has {n_readouts} acquisitions, but the "
+          f"sequence has {n_frames} frames (--n_frames keeps its first ones)"
+        )
+    order, sentence = frames_of_slices(
+      raw.counters, raw.slices, path=self.path, frame=frame
+    )
+    if sentence:
+      self.assumptions.append(sentence)
+    return order
+
+  def _affine(self, grid: ImageGrid) -> Float64[np.ndarray, "4 4"] | None:
+    """Position of the voxels; None if it is not known."""
+    raw, n_slices = self._raw, len(self._slices)
+    if raw.affine is not None or grid.voxel_mm is None:
+      return raw.affine
+    if n_slices > 1:
+      # Their distance is not known, or not how their planes lie.
       self.assumptions.append(
-        f"the field of view, {fov_mm[0]:g} × {fov_mm[1]:g}, is in metres"
+        "the file does not say where its slices lie: without positions they "
+        "are in the order of their numbers"
       )
-      # Not the thickness, which KomaMRI sets to 1.
-      fov_mm = (1e3 * fov_mm[0], 1e3 * fov_mm[1], fov_mm[2])
-    return raw.matrix[0], fov_mm
+      return None
+    self.assumptions.append(
+      "the file does not say where its slice lies: x to the right, y to the "
+      "front, centred"
+    )
+    return plain_affine((*grid.matrix[:2], 1), np.array(grid.voxel_mm))
 
   def _cycles_per_voxel(
-    self,
-    matrix: int,
-    fov_mm: tuple[float, float, float] | None,
-    unit: str | None,
+    self, grid: ImageGrid, unit: str | None
   ) -> Float32[np.ndarray, "readout sample 2"]:
-    """Trajectory in cycles per voxel."""
+    """Trajectory in cycles per voxel of the encoded space."""
     trajectory = self._raw.trajectory
     if trajectory is None:
       raise UserError(f"{self.path}: the acquisitions hold no trajectory")
     if trajectory.shape[2] == 3:
       largest_kz = float(np.abs(trajectory[..., 2]).max())
-      if largest_kz > 1e-3 * float(np.abs(trajectory).max()):
+      if largest_kz > _FLAT * float(np.abs(trajectory[..., :2]).max()):
         raise UserError(
-          f"{self.path}: the trajectory is three-dimensional; slices are needed"
+          f"{self.path}: the trajectory is three-dimensional, or its third "
+          "column is a density; slices with a trajectory of two columns are "
+          "needed"
         )
       trajectory = trajectory[..., :2]
-    extent = float(np.linalg.norm(trajectory, axis=-1).max())
-    edges = trajectory_edges(matrix, fov_mm)
+    edges = trajectory_edges(grid.encoded_matrix, grid.encoded_voxel_mm)
     if unit is not None:
-      check_one_of("trajectory_unit", unit, edges)
-    else:
-      fitting = [
-        name
-        for name, edge in edges.items()
-        if _EXTENTS[0] <= extent / edge <= _EXTENTS[1]
-      ]
-      if len(fitting) != 1:
+      check_one_of("--trajectory_unit", unit, edges)
+    stated = self._raw.trajectory_unit
+    if stated is not None:
+      if unit not in (None, stated):
         raise UserError(
-          f"{self.path}: the trajectory reaches {extent:.4g}, which fits "
-          f"{' and '.join(fitting) or 'none'} of "
-          + ", ".join(
-            f"{name} (edge {edge:.4g})" for name, edge in edges.items()
-          )
-          + "; --trajectory_unit sets the unit"
+          f"{self.path}: the file says that its trajectory is in {stated}, "
+          f"--trajectory_unit that it is in {unit}"
         )
-      (unit,) = fitting
+      self.assumptions.append(
+        f"the trajectory is in {stated}, as the file says"
+      )
+      unit = "cycles_per_voxel"  # as `load_raw_data` returns it
+    elif unit is None:
+      unit = self._unit_that_fits(trajectory, edges)
       self.assumptions.append(f"the trajectory is in {unit}")
     # In cycles per voxel the edge is at one half.
-    return (trajectory * np.float32(0.5 / edges[unit])).astype(np.float32)
+    scaled = trajectory * (0.5 / edges[unit]).astype(np.float32)
+    largest = float(np.abs(scaled).max())
+    if not _LEAST <= 2 * largest <= _EXTENTS[1]:
+      raise UserError(
+        f"{self.path}: the trajectory in {stated or unit} reaches "
+        f"{2 * largest:.3g} times the edge of the band; it is not in this unit "
+        "(--trajectory_unit), or the header has other voxels than the scan"
+      )
+    return np.clip(scaled, -0.5, 0.5).astype(np.float32)
+
+  def _unit_that_fits(
+    self,
+    trajectory: Float32[np.ndarray, "readout sample 2"],
+    edges: dict[str, Float64[np.ndarray, "2"]],
+  ) -> str:
+    """The only unit in which the trajectory fills the band."""
+    # The band is a square: a trajectory may reach into its corners.
+    radius = float(np.linalg.norm(trajectory, axis=-1).max())
+    largest = np.abs(trajectory).max((0, 1)).astype(float)
+    reach = {
+      name: radius / edge.min()
+      for name, edge in edges.items()
+      if np.all(largest <= _EXTENTS[1] * edge)
+    }
+    fitting = [name for name in reach if reach[name] >= _EXTENTS[0]]
+    if self.simulated_by and _UNIT_OF_SIMULATORS in fitting:
+      return _UNIT_OF_SIMULATORS
+    different = {
+      tuple(np.round(edges[name], _EDGE_DIGITS)): name
+      for name in reversed(fitting)
+    }
+    # Who scales a trajectory to its band does so to the very edge. A length in
+    # the unit of another's k-space is not so round by chance.
+    exact = [n for n in fitting if n in SCALED_UNITS and reach[n] >= _EXACT]
+    if exact and len(different) > 1:
+      others = [n for n in fitting if n != exact[0]]
+      self.assumptions.append(
+        f"the trajectory ends at the very edge of the band in {exact[0]}; it "
+        f"would fit {' and '.join(others)}, too (--trajectory_unit)"
+      )
+      return exact[0]
+    if len(different) != 1:
+      shown = ", ".join(
+        f"{name} (edge {edge.max():.4g})" for name, edge in edges.items()
+      )
+      choice = " or ".join(f"--trajectory_unit={n}" for n in fitting)
+      raise UserError(
+        f"{self.path}: the trajectory reaches {radius:.4g}, which fits "
+        f"{' and '.join(fitting) or 'none'} of {shown}; "
+        f"{choice or '--trajectory_unit'} sets the unit"
+      )
+    return fitting[0]
 
   @functools.cached_property
   def _weights(self) -> list[np.ndarray]:
@@ -217,41 +297,6 @@ class RawSeries:
       if inside.any()
     ]
     return np.concatenate(signals)
-
-
-def trajectory_edges(
-  matrix: int, fov_mm: tuple[float, float, float] | None
-) -> dict[str, float]:
-  """Edge of the band, half a cycle per voxel, in each known unit of k-space."""
-  edges = {
-    "cycles_per_voxel": 0.5,
-    "radians_per_voxel": np.pi,
-    "cycles_per_fov": matrix / 2,
-  }
-  if fov_mm is not None:
-    per_m = matrix / 2 / (1e-3 * fov_mm[0])
-    edges |= {"per_m": per_m, "radians_per_m": 2 * np.pi * per_m}
-  return edges
-
-
-def _readouts_of_slices(raw: RawData, n_frames: int, path: str) -> list:
-  """Numbers of the readouts of each slice, in order, one for each frame."""
-  slices = [np.flatnonzero(raw.slices == k) for k in np.unique(raw.slices)]
-  for k, readouts in enumerate(slices):
-    if len(readouts) != n_frames:
-      raise UserError(
-        f"{path}: slice {k} has {len(readouts)} acquisitions, but the sequence "
-        f"has {n_frames} frames (--n_frames keeps its first ones)"
-      )
-  return slices
-
-
-def _enlarged(affine: np.ndarray, matrix: int, factor: float) -> np.ndarray:
-  """Affine of voxels enlarged in the plane, about the middle of the slices."""
-  middle = np.array([matrix // 2, matrix // 2, 0, 1.0])
-  larger = affine @ np.diag([factor, factor, 1, 1])
-  larger[:3, 3] += (affine @ middle - larger @ middle)[:3]
-  return larger
 
 
 def _frame_weights(

@@ -9,7 +9,6 @@ lists that claim more than the file holds are an error.
 import dataclasses
 import math
 import os
-from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -18,21 +17,27 @@ from jaxtyping import Complex64, Float32, Float64, Int
 from mrf_jax.checks import check_finite
 from mrf_jax.errors import UserError
 from mrf_jax.io.hdf5 import check_dataset, check_links, open_hdf5
-from mrf_jax.io.ismrmrd_geometry import affine_of_slices, slice_numbers
-
-# ISMRMRD numbers its flags from 1: ACQ_IS_NOISE_MEASUREMENT is flag 19.
-_NOISE_FLAG = 1 << 18
-# The sizes of an acquisition, which must be equal to store all in one array.
-_SIZES = (
-  "active_channels",
-  "number_of_samples",
-  "trajectory_dimensions",
-  "discard_pre",
-  "discard_post",
+from mrf_jax.io.ismrmrd_geometry import (
+  ImageGrid,
+  affine_of_slices,
+  find_slices,
+  image_grid,
 )
+from mrf_jax.io.ismrmrd_header import UNIT_PARAMETER, Encoding, Header
+from mrf_jax.io.ismrmrd_selection import (
+  has_images,
+  image_acquisitions,
+  one_encoding,
+)
+from mrf_jax.io.ismrmrd_trajectory import trajectory_edges
+
+# The sizes that acquisitions must have in common to be stored in one array.
+_SIZES = ("active_channels", "trajectory_dimensions")
+_COUNTS = (*_SIZES, "number_of_samples", "discard_pre", "discard_post")
+# Counters of the header outside of `idx`, which tell the order in time.
+_CLOCKS = ("acquisition_time_stamp", "scan_counter")
 # Acquisitions whose variable-length fields are in memory at once.
 _BLOCK = 256
-_NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,16 +46,25 @@ class RawData:
 
   Attributes:
     samples: k-space, [acquisition, coil, sample], arbitrary units.
-    trajectory: k-space positions in the units of the file (ISMRMRD sets
-      none), [acquisition, sample, 2 or 3] (x, y, z); None if not stored.
+    trajectory: k-space positions, [acquisition, sample, 2 or 3] (x, y, z), in
+      the units of the file, or in cycles per voxel of the encoded space where
+      `trajectory_unit` is known; None if not stored.
     fov_mm: field of view of the image (x, y, z) as the header has it, mm by
       the standard (KomaMRI writes metres); None if absent.
     matrix: voxels of the image (x, y, z) as the header has it; None if
       absent.
-    slices: slice number of each acquisition; 0 if absent.
-    affine: voxel index (x, y, slice) to RAS, [4, 4], mm; None if absent.
+    slices: slice of each acquisition, from 0, in the order of their positions;
+      in that of their numbers where the file has no positions.
+    affine: voxel index (x, y, slice) of `grid` to RAS, [4, 4], mm; None if
+      absent.
     vendor: maker of the scanner, or the simulator; None if absent.
     field_strength_t: main magnetic field, tesla; None if absent.
+    grid: voxels of the images; None if the header has no matrix.
+    trajectory_unit: unit that the file says its trajectory has; None if it
+      says none (ISMRMRD sets none).
+    counters: counters and time stamps of each acquisition by their names in
+      the header; those of `idx.user` are user_0, user_1, …
+    notes: sentences on what was left out or is not as the header has it.
   """
 
   samples: Complex64[np.ndarray, "acquisition coil sample"]
@@ -61,14 +75,20 @@ class RawData:
   affine: Float64[np.ndarray, "4 4"] | None
   vendor: str | None
   field_strength_t: float | None
+  grid: ImageGrid | None
+  trajectory_unit: str | None
+  counters: dict[str, Int[np.ndarray, "acquisition"]]
+  notes: tuple[str, ...]
 
 
 def load_raw_data(path: str | os.PathLike) -> RawData:
-  """Reads the k-space of an ISMRMRD file, without its noise measurements.
+  """Reads the k-space of the images in an ISMRMRD file.
 
   Fields are found by their names in the compound type of `dataset/data`, so
   that the padding of the acquisition header, which differs between writers,
-  does not matter. Samples that the header marks to be discarded are left out.
+  does not matter. Samples that the header marks to be discarded are left out,
+  and so are acquisitions that their flags call noise, navigators, dummies and
+  the like, or that name another encoding than most.
 
   Args:
     path: the HDF5 file (Inati 2017, the ISMRM raw data format).
@@ -82,32 +102,79 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
   """
   with open_hdf5(path, limited=True) as file:
     check_links(file)
-    header = _read_header(file)
-    samples, trajectory, heads = _read_acquisitions(file)
-    affine = affine_of_slices(
-      heads, fov_mm=header["fov_mm"], matrix=header["matrix"]
+    measurement, before = _measurement(file)
+    header = Header(file, measurement)
+    dataset, heads = _open_acquisitions(file, measurement)
+    kept, notes = image_acquisitions(heads)
+    notes = before + notes
+    kept, encoding = one_encoding(heads, kept, header, notes)
+    samples, trajectory = _read_acquisitions(dataset, heads, kept)
+    heads = heads[kept]
+    slices, grid = find_slices(heads), image_grid(encoding)
+    notes += [*(grid.notes if grid else ()), *slices.notes]
+    return RawData(
+      samples=samples,
+      trajectory=_in_cycles_per_voxel(trajectory, encoding, grid),
+      fov_mm=encoding.fov_mm,
+      matrix=encoding.matrix,
+      slices=slices.numbers,
+      affine=affine_of_slices(heads, slices, grid),
+      vendor=header.vendor,
+      field_strength_t=header.field_strength_t,
+      grid=grid,
+      trajectory_unit=encoding.trajectory_unit,
+      counters=_counters(heads),
+      notes=tuple(notes),
     )
-  return RawData(
-    samples=samples,
-    trajectory=trajectory,
-    slices=slice_numbers(heads),
-    affine=affine,
-    **header,
-  )
 
 
-def _read_acquisitions(file: h5py.File):
-  """Samples, trajectory (or None) and headers of all but noise acquisitions."""
-  dataset = file.get("dataset/data")
+def _measurement(file: h5py.File) -> tuple[str, list[str]]:
+  """Name of the group to read, and a sentence on others that it is not.
+
+  Converters write each measurement of a file to a group of its own (dataset,
+  dataset_1, …), among them those of noise alone.
+  """
+  names = [
+    name
+    for name in file
+    if isinstance(file[name], h5py.Group)
+    and isinstance(file[name].get("data"), h5py.Dataset)
+    and {"head", "traj", "data"} <= set(file[name]["data"].dtype.names or ())
+  ]
+  if len(names) < 2:
+    return (names or ["dataset"])[0], []
+  images = [
+    name for name in names if has_images(_open_acquisitions(file, name)[1])
+  ]
+  if len(images) != 1:
+    raise UserError(
+      f"{len(images)} measurements with acquisitions of images "
+      f"({', '.join(images or names)}); store the one to read in a file of its "
+      "own"
+    )
+  return images[0], [
+    f"{images[0]} is read, the only measurement of {len(names)} with images"
+  ]
+
+
+def _open_acquisitions(
+  file: h5py.File, measurement: str
+) -> tuple[h5py.Dataset, np.ndarray]:
+  """The dataset of all acquisitions, and their headers."""
+  dataset = file.get(f"{measurement}/data")
   if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
     raise UserError("no acquisitions in dataset/data")
   check_dataset(dataset)
   _check_fields(dataset.dtype)
-  heads = dataset.fields("head")[()]
-  kept = np.flatnonzero(heads["flags"] & np.uint64(_NOISE_FLAG) == 0)
-  if not kept.size:
-    raise UserError("no acquisitions in dataset/data, noise left out")
-  n_coils, n_samples, n_dimensions, pre, post = _common_sizes(heads, kept)
+  return dataset, dataset.fields("head")[()]
+
+
+def _read_acquisitions(
+  dataset: h5py.Dataset, heads: np.ndarray, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Samples and trajectory (or None) of some acquisitions."""
+  n_coils, n_dimensions = _common_sizes(heads, kept)
+  counts = {name: heads[name].astype(int) for name in _COUNTS[2:]}
   samples, trajectories = None, None
   rank = {int(index): row for row, index in enumerate(kept)}
   for start in range(0, len(dataset), _BLOCK):
@@ -115,50 +182,101 @@ def _read_acquisitions(file: h5py.File):
     for index, (positions, values) in enumerate(block, start):
       if index not in rank:
         continue
-      values = _checked(
-        index, "data", values, (n_coils, n_samples, 2), "coils × samples × 2"
+      n_samples = counts["number_of_samples"][index]
+      used = slice(
+        counts["discard_pre"][index], n_samples - counts["discard_post"][index]
       )
-      positions = _checked(
+      values = _shaped(
+        index, "data", values, (n_coils, n_samples, 2), "coils × samples × 2"
+      )[:, used]
+      positions = _shaped(
         index,
         "trajectory",
         positions,
         (n_samples, n_dimensions),
         "samples × dimensions",
-      )
+      )[used]
+      check_finite(f"acquisition {index}: data", values)
+      check_finite(f"acquisition {index}: trajectory", positions)
       # Allocated only after the data have the sizes that the headers claim.
       if samples is None or trajectories is None:
         samples = np.empty((len(kept), *values.shape[:2]), np.complex64)
         trajectories = np.empty((len(kept), *positions.shape), np.float32)
+      values = np.ascontiguousarray(values)
       samples[rank[index]] = values.view(np.complex64)[..., 0]
       trajectories[rank[index]] = positions
   assert samples is not None and trajectories is not None
-  used = slice(pre, n_samples - post)
-  trajectory = trajectories[:, used] if n_dimensions else None
-  return samples[..., used], trajectory, heads[kept]
+  return samples, trajectories if n_dimensions else None
 
 
-def _common_sizes(heads: np.ndarray, kept: np.ndarray) -> tuple[int, ...]:
-  """The `_SIZES` of all kept acquisitions, which must be equal."""
-  first = {name: int(heads[name][kept[0]]) for name in _SIZES}
-  for name in _SIZES:
-    other = kept[heads[name][kept] != first[name]]
-    if other.size:
+def _common_sizes(heads: np.ndarray, kept: np.ndarray) -> tuple[int, int]:
+  """Coils and dimensions of all kept acquisitions, which must be equal.
+
+  So must be the number of samples that are not to be discarded.
+  """
+  counts = {name: heads[name][kept].astype(int) for name in _COUNTS}
+  left = counts["number_of_samples"] - (
+    counts["discard_pre"] + counts["discard_post"]
+  )
+  what = {name: counts[name] for name in _SIZES}
+  what["number_of_samples"] = left
+  for name, values in what.items():
+    if np.any(values != values[0]):
+      other = np.argmax(values != values[0])
+      discarded = "" if name in _SIZES else " without those to discard"
       raise UserError(
-        f"acquisition {other[0]}: {name} is {heads[name][other[0]]}, but "
-        f"{first[name]} in acquisition {kept[0]}"
+        f"acquisition {kept[other]}: {name} is {values[other]}{discarded}, but "
+        f"{values[0]} in acquisition {kept[0]}"
       )
-  n_coils, n_samples, n_dimensions, pre, post = first.values()
+  n_coils, n_dimensions = (int(counts[name][0]) for name in _SIZES)
   if n_dimensions not in (0, 2, 3):
     raise UserError(
       f"acquisition {kept[0]}: the trajectory has {n_dimensions} dimensions, "
       "not 0, 2 or 3"
     )
-  if not n_coils or pre + post >= n_samples:
+  if not n_coils or left[0] <= 0:
     raise UserError(
       f"acquisition {kept[0]}: nothing is left of {n_coils} coils and "
-      f"{n_samples} samples, {pre} + {post} of them to discard"
+      f"{counts['number_of_samples'][0]} samples, {counts['discard_pre'][0]} + "
+      f"{counts['discard_post'][0]} of them to discard"
     )
-  return tuple(first.values())
+  return n_coils, n_dimensions
+
+
+def _counters(heads: np.ndarray) -> dict[str, np.ndarray]:
+  """Counters and time stamps of the headers, by name."""
+  names = heads.dtype.names or ()
+  stored = {name: heads[name] for name in _CLOCKS if name in names}
+  if "idx" in names:
+    for name in heads.dtype["idx"].names or ():
+      values = heads["idx"][name]
+      if values.ndim == 2:
+        for number in range(values.shape[1]):
+          stored[f"{name}_{number}"] = values[:, number]
+      else:
+        stored[name] = values
+  return {
+    name: values.astype(np.int64)
+    for name, values in stored.items()
+    if values.ndim == 1 and values.dtype.kind in "iu"
+  }
+
+
+def _in_cycles_per_voxel(
+  trajectory: np.ndarray | None, encoding: Encoding, grid: ImageGrid | None
+) -> np.ndarray | None:
+  """The trajectory, converted if the file says its unit."""
+  unit = encoding.trajectory_unit
+  if trajectory is None or unit is None or grid is None:
+    return trajectory
+  edges = trajectory_edges(grid.encoded_matrix, grid.encoded_voxel_mm)
+  if unit not in edges:
+    raise UserError(
+      f"dataset/xml: {UNIT_PARAMETER} is {unit!r}, which is not one of "
+      + ", ".join(edges)
+    )
+  trajectory[..., :2] *= (0.5 / edges[unit]).astype(np.float32)
+  return trajectory
 
 
 def _check_fields(dtype: np.dtype) -> None:
@@ -170,72 +288,21 @@ def _check_fields(dtype: np.dtype) -> None:
   for name in ("traj", "data"):
     if h5py.check_vlen_dtype(dtype[name]) != np.float32:
       raise UserError(f"field {name} of dataset/data holds no float32 lists")
-  for name in ("flags", *_SIZES):
+  for name in ("flags", *_COUNTS):
     if name not in (dtype["head"].names or ()):
       raise UserError(f"the headers in dataset/data have no field {name}")
     if dtype["head"][name].kind != "u":
       raise UserError(f"header field {name} of dataset/data is not a count")
 
 
-def _checked(
+def _shaped(
   index: int, name: str, values, shape: tuple[int, ...], meaning: str
 ) -> np.ndarray:
-  """Values of one acquisition in their shape, complete and finite."""
+  """Values of one acquisition in their shape, all of them."""
   values = np.ascontiguousarray(values, np.float32)
   if values.size != math.prod(shape):
     raise UserError(
       f"acquisition {index}: {values.size} values of {name}, but "
       f"{meaning} = {' × '.join(map(str, shape))}"
     )
-  values = values.reshape(shape)
-  check_finite(f"acquisition {index}: {name}", values)
-  return values
-
-
-def _read_header(file: h5py.File) -> dict:
-  """The fields of `RawData` in the XML header, None where absent."""
-  absent = ("fov_mm", "matrix", "vendor", "field_strength_t")
-  if not isinstance(file.get("dataset/xml"), h5py.Dataset):
-    return dict.fromkeys(absent)
-  check_dataset(file["dataset/xml"])
-  stored = np.ravel(file["dataset/xml"][()])
-  if stored.size != 1 or not isinstance(stored[0], bytes):
-    raise UserError("dataset/xml is not one text")
-  try:
-    text = stored[0].decode("utf-8")
-    # A DOCTYPE can define entities, which can grow without bound.
-    if "<!DOCTYPE" in text.upper():
-      raise UserError("dataset/xml has a DOCTYPE, which is not read")
-    root = ElementTree.fromstring(text)
-  except (UnicodeDecodeError, ElementTree.ParseError) as error:
-    raise UserError(f"dataset/xml is not sound XML ({error})") from error
-  space = "encoding/reconSpace"
-  system = "acquisitionSystemInformation"
-  field_t = _numbers(root, system, ["systemFieldStrength_T"], float)
-  vendor = root.findtext(_tags(f"{system}/systemVendor"))
-  return {
-    "fov_mm": _numbers(root, f"{space}/fieldOfView_mm", "xyz", float),
-    "matrix": _numbers(root, f"{space}/matrixSize", "xyz", int),
-    "vendor": vendor.strip() if vendor else None,
-    "field_strength_t": field_t and field_t[0],
-  }
-
-
-def _numbers(root: ElementTree.Element, parent: str, names, kind: type):
-  """Positive numbers below an element; None where one is absent."""
-  texts = [root.findtext(_tags(f"{parent}/{name}")) for name in names]
-  if any(text is None for text in texts):
-    return None
-  try:
-    numbers = tuple(kind(text) for text in texts)
-  except ValueError:
-    numbers = ()
-  if not numbers or not all(0 < number < math.inf for number in numbers):
-    shown = ", ".join(repr(text) for text in texts)
-    raise UserError(f"dataset/xml: {parent} is {shown}")
-  return numbers
-
-
-def _tags(path: str) -> str:
-  """A path of the header's elements with their namespace."""
-  return "/".join(_NAMESPACE + tag for tag in path.split("/"))
+  return values.reshape(shape)

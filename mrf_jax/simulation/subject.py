@@ -81,6 +81,7 @@ def simulate_subject(
       spiral.trajectory[arms],
       matrix=grid.matrix,
       affine=grid.affine,
+      tr_ms=acquisition.sequence.tr_ms,
       field_strength_t=tissues.FIELD_STRENGTH_T,
     )
   return Subject(

@@ -14,6 +14,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from mrf_jax.errors import UserError, one_line
+from mrf_jax.io.ismrmrd_trajectory import TRAJECTORY_UNITS
 from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.workdir.lock import check_unlocked
 
@@ -163,8 +164,14 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "the voxels. Default: those in the scan's file.",
       "voxel_mm": "Voxel sizes along x, y and slices, mm, such as 1,1,5. "
       "Default: those in the scan's file.",
-      "trajectory_unit": "Unit of the raw data's trajectory. Default: the only "
-      "one in which it fits the matrix.",
+      "trajectory_unit": "Unit of the raw data's trajectory: "
+      + ", ".join(TRAJECTORY_UNITS)
+      + " (normalized is 1 at the edge). Default: that which the file says, or "
+      "else the only one in which it fits the voxels.",
+      "frame": "Counter of the raw data that counts the frames, such as "
+      "repetition, set or acquisition_time_stamp; several with commas, slowest "
+      "first; file for the order of the file. Default: the time stamps and the "
+      "counters that differ in all frames of a slice, if they agree.",
       "mask": "NIfTI mask. Default: the largest bright object.",
       "pd": "NIfTI reference map of proton density, arbitrary unit.",
       "t1": "NIfTI reference map of T1, in --t1_unit.",

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, make_sequence
-from mrf_jax.importing.raw import RawSeries, trajectory_edges
+from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import align_phases
+from mrf_jax.io.ismrmrd_trajectory import TRAJECTORY_UNITS, trajectory_edges
 from mrf_jax.kspace import spiral as spirals
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.simulation.scan import scan_slice
@@ -76,6 +77,30 @@ def write(samples, tmp_path):
   return write
 
 
+def edges():
+  """Edge of the band in each unit, alike along x and y."""
+  voxel_mm = FOV_MM / MATRIX
+  every = trajectory_edges((MATRIX, MATRIX), (voxel_mm, voxel_mm))
+  return {name: edge[0] for name, edge in every.items()}
+
+
+@pytest.mark.parametrize("unit", TRAJECTORY_UNITS)
+def test_units_that_fit_are_taken_or_asked_for(unit, write):
+  path = write(trajectory=TRAJECTORY * (edges()[unit] / 0.5))
+  given = RawSeries(path, ACQUISITION, trajectory_unit=unit)
+  np.testing.assert_allclose(
+    given._trajectory[:N_FRAMES], TRAJECTORY, atol=1e-6
+  )
+  try:
+    found = RawSeries(path, ACQUISITION)
+  except UserError as error:
+    assert f"--trajectory_unit={unit}" in str(error)
+    fitting = str(error).split("which fits")[1].split(" of ")[0]
+    assert len(fitting.split(" and ")) > 1
+  else:
+    assert f"the trajectory is in {unit}" in found.assumptions
+
+
 @pytest.mark.parametrize(
   "unit",
   [
@@ -87,8 +112,7 @@ def write(samples, tmp_path):
   ],
 )
 def test_signals_are_those_of_scanner(unit, write):
-  edge = trajectory_edges(MATRIX, (FOV_MM, FOV_MM, 5.0))[unit]
-  path = write(trajectory=TRAJECTORY * (edge / 0.5))
+  path = write(trajectory=TRAJECTORY * (edges()[unit] / 0.5))
   raw = RawSeries(path, ACQUISITION)
   assert raw.shape == (MATRIX, MATRIX, N_SLICES, N_FRAMES - WINDOW + 1)
   assert any(unit in sentence for sentence in raw.assumptions)

@@ -1,5 +1,9 @@
 """K-space of a simulated head, written as ISMRMRD and imported again."""
 
+import shutil
+
+import h5py
+import ismrmrd
 import numpy as np
 import pytest
 
@@ -83,9 +87,70 @@ def test_file_size_limit_is_checked_first(scanned, tmp_path, monkeypatch):
       raw.trajectory[: samples.shape[1]],
       matrix=48,
       affine=np.eye(4),
+      tr_ms=np.full(samples.shape[1], 12.0),
       field_strength_t=1.5,
     )
   assert not list(tmp_path.iterdir())
+
+
+def test_counters_flags_and_stamps(scanned):
+  """Readers such as mrpro and BART want ±N/2, and sort by these fields."""
+  subject, path = scanned
+  with h5py.File(path) as file:
+    rows = file["dataset/data"][()]
+  heads = rows["head"]
+  n_frames = subject.sequence.n_frames
+  largest = max(np.abs(positions).max() for positions in rows["traj"])
+  assert largest == pytest.approx(48 / 2, rel=1e-3)
+  frames, slices = np.tile(np.arange(n_frames), 2), np.repeat([0, 1], n_frames)
+  np.testing.assert_array_equal(heads["idx"]["kspace_encode_step_1"], frames)
+  np.testing.assert_array_equal(heads["idx"]["slice"], slices)
+  np.testing.assert_array_equal(heads["scan_counter"], np.arange(2 * n_frames))
+  stamps = heads["acquisition_time_stamp"].astype(float)
+  np.testing.assert_allclose(
+    np.diff(stamps), np.tile(subject.sequence.tr_ms, 2)[:-1], atol=1
+  )
+  first, last = (
+    (heads["flags"] & np.uint64(1 << (flag - 1)) != 0)
+    for flag in (ismrmrd.ACQ_FIRST_IN_SLICE, ismrmrd.ACQ_LAST_IN_SLICE)
+  )
+  np.testing.assert_array_equal(np.flatnonzero(first), [0, n_frames])
+  ends = [n_frames - 1, 2 * n_frames - 1]
+  np.testing.assert_array_equal(np.flatnonzero(last), ends)
+
+
+def test_files_of_before_are_read_alike(scanned, tmp_path):
+  """They have cycles per voxel, no counters, and no mark of the unit."""
+  subject, path = scanned
+  old = tmp_path / "old.mrd"
+  shutil.copyfile(path, old)
+  with h5py.File(old, "a") as file:
+    rows = file["dataset/data"][()]
+    for row in rows:
+      row["traj"] = row["traj"] / np.float32(48)
+      row["head"]["idx"]["kspace_encode_step_1"] = 0
+      row["head"]["acquisition_time_stamp"] = 0
+      row["head"]["scan_counter"] = 0
+    file["dataset/data"][...] = rows
+    xml = file["dataset/xml"][0].decode()
+    start = xml.index("<trajectoryDescription>")
+    end = xml.index("</encoding>")
+    file["dataset/xml"][0] = xml[:start] + xml[end:]
+  new, before = (RawSeries(p, subject.acquisition) for p in (path, old))
+  assert "the trajectory is in cycles_per_voxel" in before.assumptions
+  np.testing.assert_allclose(
+    before.mean_magnitude(), new.mean_magnitude(), rtol=1e-4, atol=1e-4
+  )
+  np.testing.assert_array_equal(before.affine, new.affine)
+
+
+def test_unit_that_the_file_says_is_not_overruled(scanned):
+  subject, path = scanned
+  raw = RawSeries(path, subject.acquisition, trajectory_unit="cycles_per_fov")
+  said = "the trajectory is in cycles_per_fov, as the file says"
+  assert said in raw.assumptions
+  with pytest.raises(UserError, match=r"in cycles_per_fov, --traj.*in per_m"):
+    RawSeries(path, subject.acquisition, trajectory_unit="per_m")
 
 
 def test_affine_of_the_scan(scanned):

@@ -176,8 +176,9 @@ def test_missing_fields_are_none(path, xml):
 
 def test_noise_measurements_are_left_out(path):
   items = acquisitions()
-  # Flag 19 is bit 18; its neighbours are imaging data.
-  for index, flags in enumerate([1 << 18, 1 << 17, 1 << 19, 0x40001]):
+  # Flag 19 is bit 18; bit 17 marks the last of a segment, 18 and 20 together
+  # noise, and 19 and 20 calibration that is imaging, too.
+  for index, flags in enumerate([1 << 18, 1 << 17, 3 << 19, 0x140000]):
     items[index][0]["flags"] = flags
   # Noise may have another size and no trajectory.
   items[0][0].update(number_of_samples=2, trajectory_dimensions=0)
@@ -187,6 +188,102 @@ def test_noise_measurements_are_left_out(path):
   kept = [items[index] for index in (1, 2, 4, 5, 6)]
   np.testing.assert_array_equal(raw.samples, [item[2] for item in kept])
   np.testing.assert_array_equal(raw.trajectory, [item[1] for item in kept])
+  assert raw.notes == ("left out by their flags: 2 noise acquisitions",)
+
+
+@pytest.mark.parametrize("flag", [20, 23, 24, 26, 27, 28, 29, 30, 31])
+def test_acquisitions_that_are_no_images_are_left_out(path, flag):
+  items = acquisitions()
+  items[1][0].update(flags=1 << (flag - 1), number_of_samples=2)
+  items[1][0]["active_channels"] = 1
+  items[1][1:] = items[1][1][:2], np.full((1, 2), np.nan, np.complex64)
+  raw = load_raw_data(write(path, items))
+  kept = [item[2] for index, item in enumerate(items) if index != 1]
+  np.testing.assert_array_equal(raw.samples, kept)
+  assert raw.notes[0].startswith("left out by their flags: 1 ")
+
+
+@pytest.mark.parametrize(
+  ("flag", "words"), [(22, "reverse"), (53, "compressed")]
+)
+def test_flags_that_change_what_is_stored(path, flag, words):
+  items = acquisitions()
+  items[4][0]["flags"] = 1 << (flag - 1)
+  message = refusal(write(path, items))
+  assert message.startswith("acquisition 4 is") and words in message
+
+
+def test_measurements_in_groups_of_their_own(path):
+  items = acquisitions()
+  write(path, items)
+  noise = acquisitions()
+  for head, _, _ in noise:
+    head["flags"] = 1 << 18
+  with h5py.File(path, "a") as file:
+    file.move("dataset", "dataset_2")
+  assert load_raw_data(path).matrix == (64, 60, 1)
+  other = write(path.with_name("noise"), noise)
+  with h5py.File(other) as source, h5py.File(path, "a") as file:
+    source.copy("dataset", file, "dataset")
+  raw = load_raw_data(path)
+  np.testing.assert_array_equal(raw.samples, [item[2] for item in items])
+  assert "dataset_2 is read, the only measurement of 2" in raw.notes[0]
+  with h5py.File(path, "a") as file:
+    file.copy("dataset_2", "dataset_3")
+  message = refusal(path)
+  assert "2 measurements with acquisitions of images (dataset_2, da" in message
+
+
+def encodings(*matrices):
+  """The header with several encodings of other matrices."""
+  start, end = _XML.index("<encoding>"), _XML.index("</ismrmrdHeader>")
+  one = _XML[start:end]
+  every = [one.replace(">64<", f">{matrix}<") for matrix in matrices]
+  return _XML[:start] + "".join(every) + _XML[end:]
+
+
+def test_encoding_that_the_acquisitions_name(path):
+  items = acquisitions()
+  for head, _, _ in items:
+    head["encoding_space_ref"] = 1
+  raw = load_raw_data(write(path, items, xml=encodings(32, 64)))
+  assert raw.matrix[0] == 64 and not raw.notes
+  # A few of another encoding are a scan of another kind.
+  items[2][0].update(encoding_space_ref=0)
+  raw = load_raw_data(write(path, items, xml=encodings(32, 64)))
+  assert raw.matrix[0] == 64 and len(raw.samples) == N_ACQUISITIONS - 1
+  assert "1 acquisitions are left out" in raw.notes[0]
+  for head, _, _ in items[:3]:
+    head["encoding_space_ref"] = 0
+  message = refusal(write(path, items, xml=encodings(32, 64)))
+  assert "several encodings (3 encoding 0, 4 encoding 1)" in message
+  for head, _, _ in items:
+    head["encoding_space_ref"] = 2
+  message = refusal(write(path, items, xml=encodings(32, 64)))
+  assert "encoding_space_ref is 2, but the header has 2 encodings" in message
+
+
+@pytest.mark.parametrize("place", ["encoding", "header"])
+def test_unit_that_the_header_says(path, place):
+  items = acquisitions()
+  unit = (
+    "<userParameterString><name>trajectory_unit</name><value>per_m</value>"
+    "</userParameterString>"
+  )
+  if place == "encoding":
+    end = "</encoding>"
+    xml = f"<trajectoryDescription>{unit}</trajectoryDescription>{end}"
+  else:
+    end = "</ismrmrdHeader>"
+    xml = f"<userParameters>{unit}</userParameters>{end}"
+  raw = load_raw_data(write(path, items, xml=_XML.replace(end, xml)))
+  assert raw.trajectory_unit == "per_m"
+  # Voxels of the encoded space: 460 / 128 × 230 / 64 mm.
+  expected = np.array([i[1] for i in items]) * [0.46 / 128, 0.23 / 64]
+  np.testing.assert_allclose(raw.trajectory, expected, rtol=1e-5)
+  wrong = _XML.replace(end, xml.replace("per_m", "parsec"))
+  message = refusal(write(path, items, xml=wrong))
+  assert "trajectory_unit is 'parsec', which is not one of cycles" in message
 
 
 def test_samples_to_discard_are_left_out(path):
@@ -196,6 +293,25 @@ def test_samples_to_discard_are_left_out(path):
   raw = load_raw_data(write(path, items))
   np.testing.assert_array_equal(raw.samples, [i[2][:, 1:3] for i in items])
   np.testing.assert_array_equal(raw.trajectory, [i[1][1:3] for i in items])
+
+
+def test_discarded_samples_are_not_looked_at(path):
+  items = acquisitions()
+  for index, (head, positions, values) in enumerate(items):
+    pre = 1 + index % 2
+    head.update(discard_pre=pre, discard_post=3 - pre)
+    positions[:pre] = np.nan
+    values[:, N_SAMPLES - (3 - pre) :] = np.inf
+  raw = load_raw_data(write(path, items))
+  assert raw.samples.shape[2] == N_SAMPLES - 3
+  parts = [slice(1 + k % 2, 3 + k % 2) for k in range(len(items))]
+  expected = [i[2][:, part] for i, part in zip(items, parts, strict=True)]
+  np.testing.assert_array_equal(raw.samples, expected)
+  items[1][0]["discard_pre"] = 0
+  message = refusal(write(path, items))
+  assert message.startswith(
+    "acquisition 1: number_of_samples is 4 without those to discard, but 2 in"
+  )
 
 
 def half(path):
@@ -252,7 +368,10 @@ def test_only_noise_is_an_error(path, count):
   items = acquisitions()[:count]
   for head, _, _ in items:
     head["flags"] = 1 << 18
-  assert "noise left out" in refusal(write(path, items))
+  words = f", left out by their flags: {count} noise" if count else ""
+  assert refusal(write(path, items)).startswith(
+    f"no acquisitions of images in dataset/data{words}"
+  )
 
 
 @pytest.mark.parametrize(
@@ -263,7 +382,7 @@ def test_different_sizes_are_an_error(path, name):
   items[0][0]["flags"] = 1 << 18
   items[4][0][name] = 4
   message = refusal(write(path, items))
-  assert message.startswith(f"acquisition 4: {name} is 4, but ")
+  assert message.startswith(f"acquisition 4: {name} is 4")
   assert message.endswith("in acquisition 1")
 
 

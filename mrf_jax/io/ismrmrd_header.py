@@ -1,0 +1,166 @@
+"""The XML header of ISMRMRD files: encodings, scanner, field strength.
+
+The package `ismrmrd` reads it with xsdata, which refuses headers that lack what
+its schema requires; here only what is used must be sound.
+"""
+
+import dataclasses
+import math
+from xml.etree import ElementTree
+
+import h5py
+import numpy as np
+
+from mrf_jax.errors import UserError
+from mrf_jax.io.hdf5 import check_dataset
+
+_NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
+# The name of a user parameter that says the unit of the trajectory. ISMRMRD
+# itself defines none; our files have it in their `trajectoryDescription`.
+UNIT_PARAMETER = "trajectory_unit"
+
+Size = tuple[int, int, int]
+Length = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+  """One encoding of a header; None where the header has no such element.
+
+  Attributes:
+    encoded_fov_mm: field of view of the encoded space (x, y, z).
+    encoded_matrix: its voxels (x, y, z).
+    fov_mm: field of view of the reconstruction space (x, y, z).
+    matrix: its voxels (x, y, z).
+    trajectory_unit: unit of the trajectory, as a user parameter says it.
+  """
+
+  encoded_fov_mm: Length | None = None
+  encoded_matrix: Size | None = None
+  fov_mm: Length | None = None
+  matrix: Size | None = None
+  trajectory_unit: str | None = None
+
+
+class Header:
+  """The XML header of one dataset; empty if the file has none.
+
+  Raises:
+    UserError: it is no sound XML.
+  """
+
+  def __init__(self, file: h5py.File, measurement: str = "dataset"):
+    """Parses the text; numbers are checked when they are asked for."""
+    self._root = _parse(file.get(f"{measurement}/xml"))
+
+  @property
+  def n_encodings(self) -> int:
+    """Number of encodings."""
+    return 0 if self._root is None else len(self._encodings())
+
+  def encoding(self, number: int) -> Encoding:
+    """An encoding, counted from 0; an empty one if the header has none.
+
+    Raises:
+      UserError: it has sizes that are no positive numbers.
+    """
+    if self._root is None or not self.n_encodings:
+      return Encoding()
+    root = self._encodings()[number]
+    encoded, recon = "encodedSpace", "reconSpace"
+    return Encoding(
+      encoded_fov_mm=_lengths(root, encoded),
+      encoded_matrix=_sizes(root, encoded),
+      fov_mm=_lengths(root, recon),
+      matrix=_sizes(root, recon),
+      trajectory_unit=_parameter(
+        (root.find(_tags("trajectoryDescription")), UNIT_PARAMETER),
+        (self._root.find(_tags("userParameters")), UNIT_PARAMETER),
+      ),
+    )
+
+  @property
+  def vendor(self) -> str | None:
+    """Maker of the scanner, or the simulator."""
+    if self._root is None:
+      return None
+    vendor = self._root.findtext(
+      _tags("acquisitionSystemInformation/systemVendor")
+    )
+    return vendor.strip() if vendor else None
+
+  @property
+  def field_strength_t(self) -> float | None:
+    """Main magnetic field, tesla."""
+    if self._root is None:
+      return None
+    system = "acquisitionSystemInformation"
+    field_t = _numbers(
+      self._root, system, ["systemFieldStrength_T"], float, system
+    )
+    return field_t and field_t[0]
+
+  def _encodings(self) -> list[ElementTree.Element]:
+    assert self._root is not None
+    return self._root.findall(_tags("encoding"))
+
+
+def _parse(dataset: h5py.Dataset | None) -> ElementTree.Element | None:
+  """The root of the XML in a dataset, or None."""
+  if not isinstance(dataset, h5py.Dataset):
+    return None
+  check_dataset(dataset)
+  stored = np.ravel(dataset[()])
+  if stored.size != 1 or not isinstance(stored[0], bytes):
+    raise UserError("dataset/xml is not one text")
+  try:
+    text = stored[0].decode("utf-8")
+    # A DOCTYPE can define entities, which can grow without bound.
+    if "<!DOCTYPE" in text.upper():
+      raise UserError("dataset/xml has a DOCTYPE, which is not read")
+    return ElementTree.fromstring(text)
+  except (UnicodeDecodeError, ElementTree.ParseError) as error:
+    raise UserError(f"dataset/xml is not sound XML ({error})") from error
+
+
+def _parameter(*places) -> str | None:
+  """The value of a user parameter, at the first place that has it."""
+  for parent, name in places:
+    if parent is None:
+      continue
+    for parameter in parent.iter(_tags("userParameterString")):
+      if (parameter.findtext(_tags("name")) or "").strip() == name:
+        return (parameter.findtext(_tags("value")) or "").strip()
+  return None
+
+
+def _lengths(encoding: ElementTree.Element, space: str) -> Length | None:
+  path = f"{space}/fieldOfView_mm"
+  return _numbers(encoding, path, "xyz", float, f"encoding/{path}")
+
+
+def _sizes(encoding: ElementTree.Element, space: str) -> Size | None:
+  path = f"{space}/matrixSize"
+  return _numbers(encoding, path, "xyz", int, f"encoding/{path}")
+
+
+def _numbers(
+  root: ElementTree.Element, parent: str, names, kind: type, shown: str
+):
+  """Positive numbers below an element; None where one is absent."""
+  texts = [root.findtext(_tags(f"{parent}/{name}")) for name in names]
+  if any(text is None for text in texts):
+    return None
+  try:
+    numbers = tuple(kind(text) for text in texts)
+  except ValueError:
+    numbers = ()
+  if not numbers or not all(0 < number < math.inf for number in numbers):
+    values = ", ".join(repr(text) for text in texts)
+    raise UserError(f"dataset/xml: {shown} is {values}")
+  return numbers
+
+
+def _tags(path: str) -> str:
+  """A path of the header's elements with their namespace."""
+  return "/".join(_NAMESPACE + tag for tag in path.split("/"))
