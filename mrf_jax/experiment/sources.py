@@ -1,0 +1,221 @@
+"""What a workdir's results are made from, known by its content.
+
+`sources.json` in a workdir holds the identity of each subject (`scans`) and of
+each model of another workdir (`models`). Results are not used with other scans
+or models than theirs, wherever the files lie and whatever they are called.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import ml_collections
+
+from mrf_jax.dataset.identity import (
+  ScanIdentity,
+  check_different,
+  check_together,
+  identify,
+)
+from mrf_jax.dataset.subject import load_subject
+from mrf_jax.errors import UserError, one_line
+from mrf_jax.io.atomic import write_text
+from mrf_jax.methods import METHODS
+from mrf_jax.runtime.progress import notice, progress
+from mrf_jax.workdir.workdir import SOURCES, Workdir, has_results
+
+
+def identify_files(
+  paths: Sequence[pathlib.Path], folders: Iterable[pathlib.Path]
+) -> list[dict[str, Any]]:
+  """Identity of each subject file, and the state of the file, as in `SOURCES`.
+
+  A file that has not changed since one of the folders recorded it is not read:
+  its size and the time of its last change tell, as for git.
+
+  Raises:
+    UserError: a file is missing or damaged.
+  """
+  known = {_state(e): e for folder in folders for e in read_scans(folder) or ()}
+  found = []
+  for path in progress(paths, total=len(paths), text="reading the scans"):
+    state = _state_now(path)
+    entry = known.get(_state(state)) if state else None
+    if entry is None:
+      scan = identify(load_subject(path))
+      entry = {**(state or {}), **scan.to_json()}
+    found.append(entry)
+  return found
+
+
+def _state_now(path: pathlib.Path) -> dict[str, Any] | None:
+  """Where a file lies, its size and its last change; None without a file."""
+  try:
+    stat = path.stat()
+  except OSError:
+    return None
+  return {
+    "file": str(path.resolve()),
+    "bytes": stat.st_size,
+    "changed_ns": stat.st_mtime_ns,
+  }
+
+
+def _state(entry: dict[str, Any]) -> tuple:
+  return tuple(entry.get(key) for key in ("file", "bytes", "changed_ns"))
+
+
+def read_scans(root: str | os.PathLike) -> list[dict[str, Any]] | None:
+  """Reads the scans of a workdir; None if they were never recorded.
+
+  Raises:
+    UserError: the record is damaged.
+  """
+  return _read(root).get("scans")
+
+
+def read_models(root: str | os.PathLike) -> dict[str, str]:
+  """Reads the checksums of the models that another workdir lent to this one.
+
+  Raises:
+    UserError: the record is damaged.
+  """
+  return _read(root).get("models", {})
+
+
+def _read(root: str | os.PathLike) -> dict[str, Any]:
+  path = pathlib.Path(root) / SOURCES
+  if not path.exists():
+    return {}
+  try:
+    sources = json.loads(path.read_text())
+    for entry in sources.get("scans", ()):
+      ScanIdentity.from_json(entry)
+    return {**sources, "models": dict(sources.get("models", {}))}
+  except (OSError, AttributeError, TypeError, ValueError) as error:
+    raise UserError(
+      f"{path}: damaged ({one_line(error)}); if the results are of the same "
+      f"scans and models, remove {path}, and the same command writes it again"
+    ) from error
+
+
+def identities(entries: Sequence[dict[str, Any]]) -> list[ScanIdentity]:
+  """Identities of the entries of `SOURCES`."""
+  return [ScanIdentity.from_json(entry) for entry in entries]
+
+
+def record(workdir: Workdir, **changes: Any) -> None:
+  """Records `scans` or `models`, unless the record is the same already."""
+  before = _read(workdir.root)
+  now = {**before, **changes}
+  if now != before:
+    write_text(json.dumps(now, indent=1) + "\n", workdir.root / SOURCES)
+
+
+def check_scans(
+  config: ml_collections.ConfigDict, paths: Sequence[pathlib.Path], entries
+) -> None:
+  """Raises `UserError` unless leave-one-out may use the scans together."""
+  scans = identities(entries)
+  check_different(scans, paths)
+  if any(METHODS[name].learns for name in config.methods if name in METHODS):
+    check_together(scans, paths)
+
+
+def are_known(
+  root: str | os.PathLike,
+  paths: Sequence[pathlib.Path],
+  entries: Sequence[dict[str, Any]],
+) -> bool:
+  """Whether the results of a workdir, if it has some, are of these scans.
+
+  Returns:
+    False if there are no results, or their scans were never recorded.
+
+  Raises:
+    UserError: they are of other scans.
+  """
+  stored = read_scans(root)
+  if stored is None or not has_results(root):
+    return False
+  # The configuration, which is compared too, names their number.
+  if len(stored) != len(entries):
+    return False
+  pairs = zip(identities(stored), identities(entries), strict=True)
+  for number, (before, now) in enumerate(pairs):
+    different = before.differences(now)
+    if different:
+      what = "changed" if now.subject == before.subject else "another scan"
+      raise UserError(
+        f"{paths[number]}: {what} since the results in {root} were made: its "
+        f"{', '.join(different)} of subject {number} differ from "
+        f"{stored[number].get('file')} as it was; choose another --workdir, or "
+        "put that scan back"
+      )
+  return True
+
+
+def notice_unknown(
+  root: str | os.PathLike, paths: Sequence[pathlib.Path]
+) -> None:
+  """Says so if results are used whose scans were never recorded."""
+  folders = (pathlib.Path(root) / name for name in ("maps", "models"))
+  results = [path for folder in folders for path in folder.glob("*/*")]
+  if read_scans(root) is not None or not results:
+    return
+  notice(
+    f"warning: {root} does not say which scans its results were made from; "
+    "they are taken to be those of now"
+  )
+  first = min(path.stat().st_mtime for path in results)
+  for path in paths:
+    if path.stat().st_mtime > first:
+      notice(
+        f"warning: {path} is newer than results in {root}; if it was imported "
+        "anew since, choose another --workdir"
+      )
+
+
+def study_scans(workdir: Workdir, n_subjects: int) -> list[ScanIdentity]:
+  """Identities of a workdir's subjects, which are recorded there.
+
+  Raises:
+    UserError: the workdir has results of other scans.
+  """
+  paths = [workdir.subject(k) for k in range(n_subjects)]
+  entries = identify_files(paths, [workdir.root])
+  are_known(workdir.root, paths, entries)
+  record(workdir, scans=entries)
+  return identities(entries)
+
+
+def changed_scans(root: str | os.PathLike) -> tuple[list[str], int]:
+  """Lines on the scans of a workdir, and the number that have changed.
+
+  Raises:
+    UserError: the record is damaged.
+  """
+  lines, n_changed, n_same = [], 0, 0
+  for number, entry in enumerate(read_scans(root) or ()):
+    path = pathlib.Path(entry["file"])
+    if not path.exists():
+      lines.append(f"  not there: {path} (scan of subject {number})")
+      continue
+    try:
+      different = ScanIdentity.from_json(entry).differences(
+        identify(load_subject(path))
+      )
+    except UserError as error:
+      different = [one_line(error)]
+    if different:
+      n_changed += 1
+      lines.append(
+        f"  changed: {path} (scan of subject {number}: {', '.join(different)})"
+      )
+    else:
+      n_same += 1
+  if n_same:
+    lines.insert(0, f"  {n_same} scans as the results were made from them")
+  return lines, n_changed
