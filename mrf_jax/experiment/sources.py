@@ -24,7 +24,10 @@ from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.atomic import write_text
 from mrf_jax.methods import METHODS
 from mrf_jax.runtime.progress import notice, progress
-from mrf_jax.workdir.workdir import SOURCES, Workdir, has_results
+from mrf_jax.workdir.workdir import SOURCES, Workdir
+
+# Folders of a workdir that are made from scans.
+_FOLDERS = "maps, models and checkpoints"
 
 
 def identify_files(
@@ -129,40 +132,45 @@ def are_known(
   paths: Sequence[pathlib.Path],
   entries: Sequence[dict[str, Any]],
 ) -> bool:
-  """Whether the results of a workdir, if it has some, are of these scans.
+  """Whether a workdir is of these scans.
 
   Returns:
-    False if there are no results, or their scans were never recorded.
+    False if its scans were never recorded, or nothing was made from them.
 
   Raises:
-    UserError: they are of other scans.
+    UserError: its results are of other scans.
   """
   stored = read_scans(root)
-  if stored is None or not has_results(root):
-    return False
-  # The configuration, which is compared too, names their number.
-  if len(stored) != len(entries):
+  # The configuration, which is compared too, names the number of scans.
+  if stored is None or len(stored) != len(entries):
     return False
   pairs = zip(identities(stored), identities(entries), strict=True)
   for number, (before, now) in enumerate(pairs):
     different = before.differences(now)
+    if different and not _made_from_scans(root):
+      return False
     if different:
-      what = "changed" if now.subject == before.subject else "another scan"
       raise UserError(
-        f"{paths[number]}: {what} since the results in {root} were made: its "
-        f"{', '.join(different)} of subject {number} differ from "
-        f"{stored[number].get('file')} as it was; choose another --workdir, or "
-        "put that scan back"
+        f"{paths[number]}: is not the scan that the results in {root} were "
+        f"made from, {stored[number].get('file')} as it was then (other "
+        f"{', '.join(different)}); put it back or choose another --workdir, "
+        f"or remove {_FOLDERS} there to make them anew"
       )
   return True
+
+
+def _made_from_scans(root: str | os.PathLike) -> list[pathlib.Path]:
+  """Files in a workdir that were made from scans."""
+  folders = (pathlib.Path(root) / name for name in ("maps", "models"))
+  made = [path for folder in folders for path in folder.glob("*/*")]
+  return [*made, *pathlib.Path(root).glob("checkpoints/*/*/*")]
 
 
 def notice_unknown(
   root: str | os.PathLike, paths: Sequence[pathlib.Path]
 ) -> None:
   """Says so if results are used whose scans were never recorded."""
-  folders = (pathlib.Path(root) / name for name in ("maps", "models"))
-  results = [path for folder in folders for path in folder.glob("*/*")]
+  results = _made_from_scans(root)
   if read_scans(root) is not None or not results:
     return
   notice(
@@ -191,31 +199,41 @@ def study_scans(workdir: Workdir, n_subjects: int) -> list[ScanIdentity]:
   return identities(entries)
 
 
-def changed_scans(root: str | os.PathLike) -> tuple[list[str], int]:
+def changed_scans(
+  root: str | os.PathLike, seen: dict[str, ScanIdentity | str]
+) -> tuple[list[str], int]:
   """Lines on the scans of a workdir, and the number that have changed.
+
+  Args:
+    root: the workdir.
+    seen: scans that were read before, or why they could not be, by their files;
+      those of this workdir are added.
 
   Raises:
     UserError: the record is damaged.
   """
-  lines, n_changed, n_same = [], 0, 0
-  for number, entry in enumerate(read_scans(root) or ()):
-    path = pathlib.Path(entry["file"])
-    if not path.exists():
-      lines.append(f"  not there: {path} (scan of subject {number})")
+  lines, n_changed = [], 0
+  stored = read_scans(root) or ()
+  for number, entry in enumerate(stored):
+    file = str(entry.get("file"))
+    if not os.path.exists(file):
+      lines.append(f"  not there: {file} (scan of subject {number})")
       continue
-    try:
-      different = ScanIdentity.from_json(entry).differences(
-        identify(load_subject(path))
-      )
-    except UserError as error:
-      different = [one_line(error)]
+    if file not in seen:
+      try:
+        seen[file] = identify(load_subject(file))
+      except UserError as error:
+        seen[file] = one_line(error)
+    now = seen[file]
+    before = ScanIdentity.from_json(entry)
+    different = [now] if isinstance(now, str) else before.differences(now)
     if different:
       n_changed += 1
       lines.append(
-        f"  changed: {path} (scan of subject {number}: {', '.join(different)})"
+        f"  changed: {file} (scan of subject {number}: other "
+        f"{', '.join(different)})"
       )
-    else:
-      n_same += 1
+  n_same = len(stored) - len(lines)
   if n_same:
-    lines.insert(0, f"  {n_same} scans as the results were made from them")
+    lines.insert(0, f"  {n_same} scans as results were made from them")
   return lines, n_changed

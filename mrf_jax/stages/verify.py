@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import Any
 
+from mrf_jax.dataset.identity import ScanIdentity
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.sources import changed_scans
 from mrf_jax.stages.flags import require
@@ -32,10 +33,11 @@ def verify(root: str | os.PathLike) -> str:
     raise UserError(f"{root}: is not a workdir with a manifest ({NAME})")
   variants = sorted(path.parent for path in root.glob(f"questions/*/*/{NAME}"))
   lines, n_bad, n_files, n_scans = [], 0, 0, 0
+  seen: dict[str, ScanIdentity | str] = {}
   for folder in (root, *variants):
     manifest = Manifest(folder)
     report, bad = _verify_folder(manifest)
-    scans, n_changed = changed_scans(folder)
+    scans, n_changed = changed_scans(folder, seen)
     lines += [*report, *scans]
     n_bad += bad
     n_scans += n_changed
@@ -48,8 +50,8 @@ def verify(root: str | os.PathLike) -> str:
   if n_scans:
     print("\n".join(lines))
     raise UserError(
-      f"{root}: {n_scans} scans are not those that its results were made from; "
-      "put them back, or choose another --workdir for those of now"
+      f"{root}: {n_scans} of the scans that its results were made from have "
+      "changed; put them back, or choose another --workdir for those of now"
     )
   return "\n".join(lines)
 
