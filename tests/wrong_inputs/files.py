@@ -136,7 +136,7 @@ def _verified(folder) -> Seen:
 
 
 def _moved(folder) -> Seen:
-  """The folder of files and workdir is moved, and the same run goes on there."""
+  """The folder of files and workdir is moved, and the run goes on there."""
   files = _save(folder / "in", _scan(0), _scan(1))
   _run(files, folder / "in/run")
   # As the end of the first run does.
