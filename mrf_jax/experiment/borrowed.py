@@ -1,57 +1,72 @@
 """Trained networks of another workdir, which estimate maps in this one."""
 
+import os
 from collections.abc import Sequence
 
-from mrf_jax.dataset.identity import ScanIdentity
+import ml_collections
+
+from mrf_jax.dataset.identity import ScanIdentity, is_same_pd_scale
 from mrf_jax.errors import UserError
 from mrf_jax.experiment import sources
+from mrf_jax.experiment.settings import find_folds
 from mrf_jax.inference.bundle import bundle_checksum, load_training
+from mrf_jax.inference.model import check_field
 from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
 from mrf_jax.methods import METHODS, Study
 from mrf_jax.workdir.workdir import Workdir
 
 
-def check_models(study: Study, paths: Sequence) -> list[str]:
-  """Checks that no model of another workdir has seen the scan that it is for.
+def check_models(
+  config: ml_collections.ConfigDict,
+  lender: Workdir,
+  scans: Sequence[ScanIdentity],
+  paths: Sequence[str | os.PathLike],
+) -> list[str]:
+  """Checks that models of another workdir may be tested on the scans.
 
   Args:
-    study: the study, with the identities of its scans.
-    paths: files of its subjects, for messages.
+    config: the configuration.
+    lender: the other workdir.
+    scans: identities of all subjects of the configuration.
+    paths: their files, for messages.
 
   Returns:
     Sentences on models of other subjects, or of unknown ones.
 
   Raises:
-    UserError: a model was trained on the scan that it is to be tested on.
+    UserError: a model was trained on the scan that it is to be tested on, at
+      another field strength, or on another scale of proton density.
   """
   others: dict[str, None] = {}
-  for method in _networks(study):
-    for fold in study.folds:
-      bundle = study.models.model(method, fold)
+  for method in _networks(config):
+    for fold in find_folds(config):
+      bundle = lender.model(method, fold)
       # `network` names those that are missing.
       if not (bundle / "model.json").exists():
         continue
-      trained = _training_scans(study.models, bundle)
-      _check_left_out(trained, study.scans[fold], paths[fold])
-      expected = [s for k, s in enumerate(study.scans) if k != fold]
+      trained = _training_scans(lender, bundle)
+      _check_left_out(trained, scans[fold], paths[fold])
+      _check_kind(trained, scans[fold], paths[fold])
+      expected = [s for k, s in enumerate(scans) if k != fold]
       if not trained.scans:
         others[
-          f"{study.models.root} does not say which scans its models were "
-          "trained on."
+          f"{lender.root} does not say which scans its models were trained on."
         ] = None
       elif not _are_same_heads(trained.scans, expected):
         others[
-          f"The networks are those of {study.models.root}, trained on other "
-          "scans than these subjects."
+          f"The networks are those of {lender.root}, trained on other scans "
+          "than these subjects."
         ] = None
   return [*others]
 
 
-def _networks(study: Study) -> list[str]:
-  return [m for m in study.config.methods if METHODS[m].train is not None]
+def _networks(config: ml_collections.ConfigDict) -> list[str]:
+  return [m for m in config.methods if METHODS[m].train is not None]
 
 
-def _check_left_out(trained: TrainingScans, scan: ScanIdentity, path) -> None:
+def _check_left_out(
+  trained: TrainingScans, scan: ScanIdentity, path: str | os.PathLike
+) -> None:
   """Raises `UserError` if a model was trained on a scan, or on its subject."""
   if trained.has(scan):
     raise UserError(
@@ -64,6 +79,24 @@ def _check_left_out(trained: TrainingScans, scan: ScanIdentity, path) -> None:
         f"models_from: {trained.bundle} was trained on a scan of subject "
         f"{own.subject!r}, of which {path} is, too; models_from needs a "
         "workdir that left it out"
+      )
+
+
+def _check_kind(
+  trained: TrainingScans, scan: ScanIdentity, path: str | os.PathLike
+) -> None:
+  """Raises `UserError` if a model was trained on scans of another kind."""
+  for own in trained.scans:
+    check_field(
+      f"models_from: {path}", scan.field_strength_t, own.field_strength_t
+    )
+    if scan.pd_median is None or own.pd_median is None:
+      continue
+    if not is_same_pd_scale(scan.pd_median, own.pd_median):
+      raise UserError(
+        f"models_from: the reference PD of {path} has the median "
+        f"{scan.pd_median:.3g}, in the training of {trained.bundle} it was "
+        f"{own.pd_median:.3g}; bring --pd of --mode=import to that scale"
       )
 
 
@@ -103,7 +136,7 @@ def checksums(study: Study) -> dict[str, str]:
   if study.models is study.workdir:
     return {}
   found = {}
-  for method in _networks(study):
+  for method in _networks(study.config):
     for fold in study.folds:
       bundle = study.models.model(method, fold)
       if (bundle / "model.json").exists():

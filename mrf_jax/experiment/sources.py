@@ -11,18 +11,10 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import ml_collections
-
-from mrf_jax.dataset.identity import (
-  ScanIdentity,
-  check_different,
-  check_together,
-  identify,
-)
+from mrf_jax.dataset.identity import ScanIdentity, identify
 from mrf_jax.dataset.subject import load_subject
-from mrf_jax.errors import UserError, one_line
-from mrf_jax.io.atomic import write_text
-from mrf_jax.methods import METHODS
+from mrf_jax.errors import UserError, one_line, reason
+from mrf_jax.io.atomic import write_text, writing_to
 from mrf_jax.runtime.progress import notice, progress
 from mrf_jax.workdir.workdir import SOURCES, Workdir
 
@@ -41,24 +33,27 @@ def identify_files(
   Raises:
     UserError: a file is missing or damaged.
   """
-  known = {_state(e): e for folder in folders for e in read_scans(folder) or ()}
+  known = {
+    _state(entry, folder): entry
+    for folder in folders
+    for entry in read_scans(folder) or ()
+  }
   found = []
   for path in progress(paths, total=len(paths), text="reading the scans"):
     state = _state_now(path)
-    entry = known.get(_state(state)) if state else None
+    entry = known.get(_state(state, path.parent))
     if entry is None:
-      scan = identify(load_subject(path))
-      entry = {**(state or {}), **scan.to_json()}
-    found.append(entry)
+      entry = identify(load_subject(path)).to_json()
+    found.append({**entry, **state})
   return found
 
 
-def _state_now(path: pathlib.Path) -> dict[str, Any] | None:
-  """Where a file lies, its size and its last change; None without a file."""
+def _state_now(path: pathlib.Path) -> dict[str, Any]:
+  """Where a file lies, its size and its last change."""
   try:
     stat = path.stat()
-  except OSError:
-    return None
+  except OSError as error:
+    raise UserError(f"{path}: cannot be read ({reason(error)})") from error
   return {
     "file": str(path.resolve()),
     "bytes": stat.st_size,
@@ -66,8 +61,10 @@ def _state_now(path: pathlib.Path) -> dict[str, Any] | None:
   }
 
 
-def _state(entry: dict[str, Any]) -> tuple:
-  return tuple(entry.get(key) for key in ("file", "bytes", "changed_ns"))
+def _state(entry: dict[str, Any], folder: pathlib.Path) -> tuple:
+  """The same as values; files in a workdir are recorded relative to it."""
+  file = (folder / str(entry.get("file"))).resolve()
+  return str(file), entry.get("bytes"), entry.get("changed_ns")
 
 
 def read_scans(root: str | os.PathLike) -> list[dict[str, Any]] | None:
@@ -112,19 +109,22 @@ def identities(entries: Sequence[dict[str, Any]]) -> list[ScanIdentity]:
 def record(workdir: Workdir, **changes: Any) -> None:
   """Records `scans` or `models`, unless the record is the same already."""
   before = _read(workdir.root)
-  now = {**before, **changes}
+  now = {"models": {}, **before, **changes}
+  if "scans" in now:
+    root = workdir.root.resolve()
+    now["scans"] = [
+      {**entry, "file": _inside(root, entry["file"])} for entry in now["scans"]
+    ]
   if now != before:
-    write_text(json.dumps(now, indent=1) + "\n", workdir.root / SOURCES)
+    text = json.dumps(now, indent=1) + "\n"
+    with writing_to(workdir.root):
+      write_text(text, workdir.root / SOURCES)
 
 
-def check_scans(
-  config: ml_collections.ConfigDict, paths: Sequence[pathlib.Path], entries
-) -> None:
-  """Raises `UserError` unless leave-one-out may use the scans together."""
-  scans = identities(entries)
-  check_different(scans, paths)
-  if any(METHODS[name].learns for name in config.methods if name in METHODS):
-    check_together(scans, paths)
+def _inside(root: pathlib.Path, file: str) -> str:
+  """Path of a file relative to a folder, which may be moved, if it is in it."""
+  path = root / file
+  return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def are_known(
@@ -192,11 +192,21 @@ def study_scans(workdir: Workdir, n_subjects: int) -> list[ScanIdentity]:
   Raises:
     UserError: the workdir has results of other scans.
   """
+  entries = check_unchanged(workdir, n_subjects)
+  record(workdir, scans=entries)
+  return identities(entries)
+
+
+def check_unchanged(workdir: Workdir, n_subjects: int) -> list[dict[str, Any]]:
+  """Raises `UserError` if a workdir has results of other scans than its own.
+
+  Returns:
+    Its scans of now, as in `SOURCES`.
+  """
   paths = [workdir.subject(k) for k in range(n_subjects)]
   entries = identify_files(paths, [workdir.root])
   are_known(workdir.root, paths, entries)
-  record(workdir, scans=entries)
-  return identities(entries)
+  return entries
 
 
 def changed_scans(
@@ -215,7 +225,7 @@ def changed_scans(
   lines, n_changed = [], 0
   stored = read_scans(root) or ()
   for number, entry in enumerate(stored):
-    file = str(entry.get("file"))
+    file = str(pathlib.Path(root) / str(entry.get("file")))
     if not os.path.exists(file):
       lines.append(f"  not there: {file} (scan of subject {number})")
       continue

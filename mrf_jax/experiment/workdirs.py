@@ -2,7 +2,9 @@
 
 import pathlib
 
+from mrf_jax.dataset.identity import check_different, check_together
 from mrf_jax.experiment import sources
+from mrf_jax.experiment.borrowed import check_models
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime import processes
 from mrf_jax.training.metrics import join_logs
@@ -15,8 +17,13 @@ from mrf_jax.workdir.workdir import Workdir
 _OF_MODELS = ("seed", "sequence", "preprocessing", "precision", "training")
 
 
-def open_workdir(config, root) -> Workdir:
+def open_workdir(config, root, *, lender: Workdir | None = None) -> Workdir:
   """Opens the workdir that all processes share; process 0 makes it.
+
+  Args:
+    config: the configuration.
+    root: the folder.
+    lender: another workdir whose models are used, if there is one.
 
   Raises:
     UserError: it cannot be written, another run writes to it, it or the workdir
@@ -37,7 +44,11 @@ def open_workdir(config, root) -> Workdir:
   scans = sources.identify_files(given, folders)
   known = False
   if given:
-    sources.check_scans(config, given, scans)
+    identities = sources.identities(scans)
+    check_different(identities, given)
+    check_together(identities, given)
+    if lender is not None:
+      check_models(config, lender, identities, given)
     known = sources.are_known(root, given, scans)
     if not known:
       sources.notice_unknown(root, given)

@@ -13,6 +13,7 @@ from mrf_jax.dataset.subject import Subject, load_subject, reference_of
 from mrf_jax.evaluation.errors import on_scale_of
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.experiment.settings import find_folds
+from mrf_jax.experiment.sources import check_unchanged
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods.dictionary import has_relative_pd
@@ -44,12 +45,17 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
     The left-out subject of each fold; empty if a subject or a map is missing.
 
   Raises:
-    UserError: a file is damaged.
+    UserError: a file is damaged, or a subject is not the one that the maps were
+      made from.
   """
   workdir = Workdir.existing(root)
   config = ml_collections.ConfigDict(workdir.config)
   if config.subjects_from is not None:
     workdir = Workdir.existing(root, subjects_from=config.subjects_from)
+  numbers = range(config.data.n_subjects)
+  if all(workdir.subject(k).exists() for k in numbers):
+    # References of now beside maps of then would look like errors of a method.
+    check_unchanged(workdir, len(numbers))
   results = []
   for number in find_folds(config):
     files = {

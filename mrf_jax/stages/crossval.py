@@ -43,7 +43,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
     )
   borrowed = borrowed_models(config)
-  workdir = open_workdir(config, root)
+  workdir = open_workdir(config, root, lender=borrowed)
   simulate_missing(config, workdir)
   study, subjects = _make_study(config, workdir, borrowed or workdir)
   missing = [m for m in config.methods if not _has_results(study, m)]
@@ -89,7 +89,7 @@ def _make_study(
     scans=scans,
   )
   if scans and models is not workdir:
-    remarks = borrowed_networks.check_models(study, files)
+    remarks = borrowed_networks.check_models(config, models, scans, files)
     study = dataclasses.replace(study, remarks=remarks)
   return study, subjects
 

@@ -101,7 +101,9 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   seen = None
   if estimator.trained_on:
     seen, doubts = compare_with_training(estimator.trained_on, subject)
-    assumptions = (*assumptions, *doubts)
+    # Without errors to mark it is said all the same.
+    alone = [seen] if seen and subject.maps is None else []
+    assumptions = (*assumptions, *doubts, *alone)
   seconds["read"] = time.perf_counter() - start
   start = time.perf_counter()
   match, sentences = _check_scan(options, subject, estimator)

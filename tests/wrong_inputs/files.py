@@ -327,7 +327,8 @@ def _borrowed(folder, training: list[Subject]) -> Study:
 
 def _lent(folder, *training: Subject) -> Seen:
   study = _borrowed(folder, [*training])
-  said = check_models(study, study.config.data.files)
+  files = study.config.data.files
+  said = check_models(study.config, study.models, study.scans, files)
   return Seen("the models are used", not said, tuple(said))
 
 
