@@ -251,7 +251,12 @@ def _reconstruct(folder, bundles: list[str], scan: Subject, **given) -> Seen:
   with contextlib.redirect_stdout(said):
     reconstruct_files(
       _flags(
-        model=bundles, scan=str(path), output=str(folder / OUTPUT), **given
+        model=bundles,
+        scan=str(path),
+        output=str(folder / OUTPUT),
+        # Of random signals, which fit no sequence.
+        misfit="ignore",
+        **given,
       )
     )
   record = json.loads((folder / OUTPUT / "reconstruction.json").read_text())
