@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
+from mrf_jax.simulation.tissue import FIELD_STRENGTH_T
 
 _FORMAT = "mrf-model"
 _VERSION = 2
@@ -45,6 +47,8 @@ _KEYS = {
   "training",
   "sha256",
 }
+# Of the scans that the network was trained on, tesla.
+_FIELD = "field_strength_t"
 # Our networks have about ten layers. Flax needs about 20 ms to find the shapes
 # of one, so that a description of a million layers would be read for hours.
 _MAX_LAYERS = 128
@@ -68,6 +72,7 @@ def save_model(
     UserError: the folder cannot be written.
   """
   path = pathlib.Path(path)
+  field_t = {_FIELD: model.field_strength_t} if model.field_strength_t else {}
   description = {
     "format": _FORMAT,
     "version": _VERSION,
@@ -88,7 +93,7 @@ def save_model(
     "window": model.window,
     "stride": model.stride,
     "config": config,
-    "training": training or {},
+    "training": {**(training or {}), **field_t},
   }
   arrays = dict(model.variables)
   if model.basis is not None:
@@ -147,11 +152,18 @@ def load_training(path, *, default: dict | None = None) -> dict:
     UserError: the bundle is missing or damaged, or says nothing.
   """
   training = _read_description(pathlib.Path(path))["training"]
-  if training:
+  if training.keys() - {_FIELD}:
     return training
   if default is None:
     raise UserError(f"{path}: does not say how it was trained")
   return default
+
+
+def bundle_checksum(path) -> str:
+  """SHA-256 of a bundle's description, which has those of its variables."""
+  return hashlib.sha256(
+    (pathlib.Path(path) / "model.json").read_bytes()
+  ).hexdigest()
 
 
 def load_config(path, *, sections: Sequence[str] = ()) -> dict:
@@ -256,7 +268,24 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     normalise_signals_per=description["normalise_signals_per"],
     acquisition=acquisition,
     basis=basis,
+    field_strength_t=_field_strength_t(description),
   )
+
+
+def _field_strength_t(description: dict) -> float | None:
+  """Field strength of the training scans; None if it is not known."""
+  training, config = description["training"], description["config"]
+  if _FIELD in training:
+    field_t = float(training[_FIELD])
+    if not 0 < field_t < math.inf:
+      raise ValueError(f"the field strength is {field_t} T")
+    return field_t
+  # Older bundles do not say it. Those of a study without files were trained on
+  # simulated heads only, and stayed so unless they were trained further.
+  data = config.get("data")
+  if not isinstance(data, dict) or data.get("files") or "from" in training:
+    return None
+  return FIELD_STRENGTH_T
 
 
 def _read_variables(folder: pathlib.Path, sha256: dict) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Complex64, Float32, Float64
 
+from mrf_jax.dataset.identity import is_same_field
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
@@ -30,6 +31,8 @@ class Model(Acquired):
     map_range: range of the maps that it was trained on.
     normalise_signals_per: what was standardised, see `normalise_signals`.
     acquisition: pulse sequence and sliding window of its scans.
+    field_strength_t: main magnetic field of the scans that it was trained on,
+      tesla; None if unknown.
     basis: temporal components on which its input signals are projected,
       [window, rank], or None.
   """
@@ -42,11 +45,29 @@ class Model(Acquired):
   normalise_signals_per: str
   acquisition: Acquisition
   basis: Complex64[np.ndarray, "frame rank"] | None = None
+  field_strength_t: float | None = None
 
   @property
   def has_dropout(self) -> bool:
     """Whether the network has layers that drop activations at random."""
     return getattr(self.network, "dropout", 0) > 0
+
+
+def check_field(
+  name: object, own_t: float | None, model_t: float | None
+) -> None:
+  """Raises `UserError`, which begins with a name, at another field strength.
+
+  Where one of the two is not known, nothing is raised.
+  """
+  if own_t is None or model_t is None or is_same_field(own_t, model_t):
+    return
+  raise UserError(
+    f"{name}: is of {own_t:g} T (--field_strength_t of import and reconstruct "
+    f"gives it), the model was trained at {model_t:g} T, where T1 and T2 are "
+    f"others; --mode=finetune trains it on scans at {own_t:g} T, and "
+    "--model=dictionary needs no training"
+  )
 
 
 def reconstruct(
@@ -84,8 +105,8 @@ def reconstruct_with_deviations(
     from pass to pass; None if there is neither.
 
   Raises:
-    UserError: the scan's sequence or window is not the model's, its signals
-      were not loaded, or the precision is unknown.
+    UserError: the scan's sequence, window or field strength is not the model's,
+      its signals were not loaded, or the precision is unknown.
   """
   _check_scan(model, subject)
   if subject.signals is None:
@@ -181,8 +202,9 @@ def _unstacked(values: Float64[np.ndarray, "voxel 3"]) -> Maps:
 
 
 def _check_scan(model: Model, subject: Subject) -> None:
-  """Raises `UserError` if the scan is not of the model's acquisition."""
+  """Raises `UserError` if the model was trained on scans of another kind."""
   difference = subject.acquisition.difference(model.acquisition)
   if difference:
     own, expected = difference
     raise UserError(f"{subject.subject}: {own}, the model needs {expected}")
+  check_field(subject.subject, subject.field_strength_t, model.field_strength_t)

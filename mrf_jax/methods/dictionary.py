@@ -22,6 +22,15 @@ DICTIONARIES = ("dictionary", "dictionary_svd")
 _SEARCHES = ("exhaustive", "groups")
 
 
+def has_relative_pd(config: ml_collections.ConfigDict, method: str) -> bool:
+  """Whether proton density is in the unit of the signals, not the references'.
+
+  That of all dictionaries is. Simulated scanners have a gain of one, so that
+  both units are the same; scans from files have any.
+  """
+  return method in DICTIONARIES and bool(config.data.get("files"))
+
+
 def dictionary(method: str, study: Study) -> Estimates:
   """Matches each left-out subject with one dictionary, without any training."""
   match_signals, times = make_matcher(

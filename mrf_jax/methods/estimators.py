@@ -13,7 +13,8 @@ import numpy as np
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_config, load_model, load_training
-from mrf_jax.inference.model import Model, reconstruct_ensemble
+from mrf_jax.inference.model import Model, check_field, reconstruct_ensemble
+from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
 from mrf_jax.maps import Maps
 from mrf_jax.methods.dictionary import (
   DICTIONARIES,
@@ -50,6 +51,9 @@ class Estimator:
     needs_phase: whether it uses the phases of the signals.
     edges_ms: first and last T1, and T2, that it can estimate; None without
       such limits.
+    trained_on: the scans that each of its bundles was trained on.
+    field_strength_t: field strength of its scans, tesla; None for any.
+    relative_pd: whether proton density is in the unit of the signals.
   """
 
   name: str
@@ -60,6 +64,9 @@ class Estimator:
   clip_percentiles: tuple[float, float] | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
   advice: str | None = None
+  trained_on: tuple[TrainingScans, ...] = ()
+  field_strength_t: float | None = None
+  relative_pd: bool = False
   needs_phase: bool = False
   edges_ms: tuple[tuple[float, float], tuple[float, float]] | None = None
 
@@ -109,6 +116,7 @@ def model_estimator(
         f"{path}: {own}, that of {paths[0]} {other}; models of one ensemble "
         "need the same scans"
       )
+    check_field(path, model.field_strength_t, first.field_strength_t)
   if uncertainty and len(models) == 1 and not _has_deviations(first):
     raise UserError(
       f"{paths[0]}: its network predicts no deviations and has no dropout; "
@@ -142,6 +150,8 @@ def model_estimator(
     clip_percentiles=None if clip is None else tuple(clip),
     advice=_ADVICE if first.has_dropout and not uncertainty else None,
     needs_phase=True,
+    trained_on=tuple(load_training_scans(path) for path in paths),
+    field_strength_t=first.field_strength_t,
   )
 
 
@@ -186,6 +196,7 @@ def dictionary_estimator(
     clip_percentiles=tuple(config.preprocessing.clip_percentiles),
     settings={"dictionary": options.to_dict(), "precision": config.precision},
     edges_ms=(tuple(options.t1_ms), tuple(options.t2_ms)),
+    relative_pd=True,
   )
 
 

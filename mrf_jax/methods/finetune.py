@@ -1,16 +1,26 @@
 """Fine-tuning of a trained network on other scans."""
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
 
+from mrf_jax.dataset.identity import (
+  ScanIdentity,
+  check_different,
+  check_together,
+  identify,
+  is_same_field,
+  is_same_pd_scale,
+)
 from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject
+from mrf_jax.errors import UserError
+from mrf_jax.inference.bundle import bundle_checksum
 from mrf_jax.inference.model import Model
+from mrf_jax.inference.training_scans import TrainingScans
 from mrf_jax.maps import Maps
 from mrf_jax.methods.network import training_options
 from mrf_jax.methods.study import clipped_references
@@ -35,11 +45,13 @@ class LabelledScans:
     paths: of the subject files.
     subjects: the scans, without their signals.
     references: their clipped reference maps.
+    identities: what the scans are known by.
   """
 
   paths: Sequence[str]
   subjects: Sequence[Subject]
   references: Sequence[Maps]
+  identities: Sequence[ScanIdentity]
 
   @property
   def n_voxels(self) -> int:
@@ -51,13 +63,50 @@ def load_scans(paths: Sequence[str], config: dict) -> LabelledScans:
   """Loads scans without signals, and clips maps by the bundle's configuration.
 
   Raises:
-    UserError: a file is damaged, the scans are of different acquisitions, or
-      one has no reference maps.
+    UserError: a file is damaged, the scans are of different acquisitions, field
+      strengths or scales of proton density, one is there twice, or one has no
+      reference maps.
   """
   subjects = [load_subject(path, with_signals=False) for path in paths]
   percentiles = config["preprocessing"]["clip_percentiles"]
   references = clipped_references(subjects, paths, percentiles)
-  return LabelledScans(paths, subjects, references)
+  # One scan at a time: those of all may not fit into memory.
+  scans = [identify(load_subject(path)) for path in paths]
+  check_different(scans, paths)
+  check_together(scans, paths)
+  return LabelledScans(paths, subjects, references, scans)
+
+
+def check_pd_scale(
+  model: Model, trained: TrainingScans, scans: LabelledScans
+) -> None:
+  """Raises `UserError` if scans have another scale of PD than the model's.
+
+  The output of the network stays on the scale of the maps that it learned.
+  """
+  low, high = (model.map_range.unscale(np.full(3, x))[0] for x in (0.0, 1.0))
+  known = [scan.pd_median for scan in trained.scans if scan.pd_median]
+  for path, scan in zip(scans.paths, scans.identities, strict=True):
+    median = scan.pd_median
+    assert median is not None
+    # Older bundles have the range of their maps only.
+    learned = known[-1] if known else min(max(median, low), high)
+    if not is_same_pd_scale(median, learned):
+      raise UserError(
+        f"{path}: its reference PD has the median {median:.3g}, in the "
+        f"training of {trained.bundle} it was {learned:.3g}; bring --pd of "
+        "--mode=import to that scale"
+      )
+
+
+def other_field(model: Model, scans: LabelledScans) -> str | None:
+  """Sentence on a field strength that is not the model's; None if it is."""
+  own_t, model_t = scans.subjects[0].field_strength_t, model.field_strength_t
+  if model_t is None or is_same_field(own_t, model_t):
+    return None
+  return (
+    f"another field strength than the model's: {own_t:g} T, not {model_t:g}"
+  )
 
 
 def adapted_model(
@@ -72,6 +121,7 @@ def adapted_model(
     The model, and what was changed, in words; empty if nothing was.
   """
   scan = scans.subjects[0]
+  model = dataclasses.replace(model, field_strength_t=scan.field_strength_t)
   difference = scan.acquisition.difference(model.acquisition)
   if difference is None:
     return model, []
@@ -136,16 +186,14 @@ def finetune_checkpoints(
   scans: LabelledScans,
 ) -> CheckpointFolder:
   """Folder of the checkpoints of a fine-tuning of the model bundle `source`."""
-  digest = hashlib.sha256()
-  for maps in scans.references:
-    digest.update(maps.stack().tobytes())
   return CheckpointFolder(
     folder,
     config={
       **dataclasses.asdict(options),
       "model": str(source),
-      "subjects": [str(path) for path in scans.paths],
-      "references": digest.hexdigest(),
+      "model_sha256": bundle_checksum(source),
+      # By their content: a file may be imported anew, or lie elsewhere.
+      "scans": [scan.parts for scan in scans.identities],
     },
     differences=lambda stored, asked: config_differences(
       stored, asked, free=()

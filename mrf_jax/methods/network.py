@@ -1,6 +1,7 @@
 """Reconstruction by a network that is trained on the other subjects."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_model, load_training, save_model
 from mrf_jax.inference.model import Model, reconstruct_with_deviations
+from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
@@ -27,7 +29,11 @@ from mrf_jax.training.losses import LOSSES
 from mrf_jax.training.metrics import EpochLog
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.train import TrainedFold, train_folds
-from mrf_jax.workdir.configuration import config_differences
+from mrf_jax.workdir.configuration import (
+  FREE_KEYS,
+  OF_FILES,
+  config_differences,
+)
 from mrf_jax.workdir.stage_times import StageTime
 
 _SAMPLINGS = ("patches", "tiles")
@@ -112,7 +118,9 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       normalise_signals_per=standardised(config, compressed=number in bases),
       acquisition=scan.acquisition,
       basis=bases.get(number),
+      field_strength_t=scan.field_strength_t,
     )
+    scans = [s for k, s in enumerate(study.scans) if k != number]
     save_model(
       model,
       study.workdir.model(method, number),
@@ -121,6 +129,7 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
         "seconds": fold.seconds,
         "left_out": number,
         "voxels": study.n_training_voxels(number),
+        **scans_entry(scans),
       },
     )
 
@@ -149,7 +158,10 @@ def _checkpoint_folder(study: Study, method: str) -> CheckpointFolder:
   return CheckpointFolder(
     study.workdir.checkpoints(method),
     config=study.workdir.config,
-    differences=config_differences,
+    # The workdir has made sure that files elsewhere are the same scans.
+    differences=functools.partial(
+      config_differences, free=(*FREE_KEYS, OF_FILES)
+    ),
     warn=lambda text: notice(f"warning: {text}"),
   )
 

@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Complex64
 
+from mrf_jax.dataset.identity import ScanIdentity
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, check_alike, reference_of
 from mrf_jax.maps import Maps
@@ -33,6 +34,8 @@ class Study:
     folds: numbers of the left-out subjects, one in each fold.
     models: the workdir whose trained networks are used: `workdir`, or another
       one, and then nothing is trained.
+    scans: identities of all subjects' scans; empty where they are not known.
+    remarks: sentences for the tables on what the results are made from.
   """
 
   config: ml_collections.ConfigDict
@@ -42,6 +45,8 @@ class Study:
   references: Sequence[Maps]
   folds: Sequence[int]
   models: Workdir
+  scans: Sequence[ScanIdentity] = ()
+  remarks: Sequence[str] = ()
 
   def signals(self, number: int) -> Complex64[np.ndarray, "voxel window"]:
     """Reads the signals of a subject from its file."""

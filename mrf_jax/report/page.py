@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mrf_jax.evaluation import calibration, differences
+from mrf_jax.evaluation.errors import RELATIVE_PD
 from mrf_jax.evaluation.markdown import (
   ABSENT,
   column_headings,
@@ -86,7 +87,8 @@ def _data_source(record: dict) -> str:
   """Tells whether scans are simulated."""
   files = record["config"]["data"].get("files")
   if files:
-    return f"The scans are {', '.join(files)}."
+    # As in the tables of the cross-validation.
+    return f"The scans are {', '.join(files)}. {RELATIVE_PD}"
   return "**All scans are simulated.**"
 
 

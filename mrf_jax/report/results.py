@@ -10,10 +10,13 @@ from jaxtyping import Bool
 
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, load_subject, reference_of
+from mrf_jax.evaluation.errors import on_scale_of
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.experiment.settings import find_folds
+from mrf_jax.experiment.sources import check_unchanged
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.methods.dictionary import has_relative_pd
 from mrf_jax.workdir.workdir import Workdir
 
 
@@ -42,12 +45,17 @@ def load_results(root: str | os.PathLike) -> list[LeftOut]:
     The left-out subject of each fold; empty if a subject or a map is missing.
 
   Raises:
-    UserError: a file is damaged.
+    UserError: a file is damaged, or a subject is not the one that the maps were
+      made from.
   """
   workdir = Workdir.existing(root)
   config = ml_collections.ConfigDict(workdir.config)
   if config.subjects_from is not None:
     workdir = Workdir.existing(root, subjects_from=config.subjects_from)
+  numbers = range(config.data.n_subjects)
+  if all(workdir.subject(k).exists() for k in numbers):
+    # References of now beside maps of then would look like errors of a method.
+    check_unchanged(workdir, len(numbers))
   results = []
   for number in find_folds(config):
     files = {
@@ -83,7 +91,16 @@ def _load_left_out(
       lesion=subject.lesion,
     ),
     estimates={
-      method: Maps(*(nifti.load_map(path, subject.mask) for path in paths))
+      method: _load_maps(paths, subject, reference if relative else None)
       for method, paths in files.items()
+      for relative in [has_relative_pd(config, method)]
     },
   )
+
+
+def _load_maps(
+  paths: list[pathlib.Path], subject: Subject, scale: Maps | None
+) -> Maps:
+  """Maps from the files of PD, T1 and T2, PD on the scale of other maps."""
+  maps = Maps(*(nifti.load_map(path, subject.mask) for path in paths))
+  return maps if scale is None else on_scale_of(maps, scale)[0]

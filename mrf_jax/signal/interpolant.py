@@ -14,10 +14,9 @@ from mrf_jax.signal.fingerprints import simulate_fingerprints
 # of the spheres of system phantoms.
 T1_MS = (30.0, 8000.0)
 LEAST_T2_MS = 2.0
-# Polynomials in log T1 and in log T2, and in B1 if it varies. On the demo's
-# sequence 1e-4 of the energy of the worst of 500 fingerprints is lost.
-_N_NODES = (14, 14)
-_N_B1 = 4
+# Polynomials in log T1 and in log T2. On the demo's sequence less than 1e-4 of
+# the energy of the worst of 500 fingerprints is lost.
+_N_NODES = 14
 # Configuration orders of the simulation. One number for all atoms needs one
 # program. The echoes are within 2e-4 at T2 below 500 ms, and 2 % beyond.
 _N_STATES = 64
@@ -25,39 +24,36 @@ _N_STATES = 64
 
 @dataclasses.dataclass(frozen=True)
 class Interpolant:
-  """Fingerprints as a polynomial of log T1, log T2 and B1.
+  """Fingerprints, at nominal flip angles, as a polynomial of log T1 and log T2.
 
-  The polynomials are those of Chebyshev in x, y and z, each from -1 to 1. T1
-  rises with x from end to end. T2 rises with y, from its least value to T1: the
+  The polynomials are those of Chebyshev in x and y, both from -1 to 1. T1 rises
+  with x from end to end. T2 rises with y, from its least value to T1: the
   triangle of T2 ≤ T1 becomes a square.
 
   Attributes:
-    coefficients: of the polynomials in x, y and z, [i, j, k, frame], or of
-      windows or temporal components instead of frames.
-    b1: first and last factor on the flip angles; equal for a single one.
+    coefficients: of the products of polynomials in x and y, [term, frame], or
+      of windows or temporal components instead of frames.
   """
 
-  coefficients: Inexact[np.ndarray, "i j k frame"]
-  b1: tuple[float, float]
+  coefficients: Inexact[np.ndarray, "term frame"]
 
   def windowed(self, acquisition: Acquisition) -> "Interpolant":
     """The interpolant of sliding-window images, from that of the echoes."""
-    rows = self.coefficients.reshape(-1, self.coefficients.shape[-1])
-    windows = sliding_window(
-      rows, window=acquisition.window, stride=acquisition.stride
-    )
-    return dataclasses.replace(
-      self,
-      coefficients=windows.reshape(*self.coefficients.shape[:-1], -1),
+    return Interpolant(
+      sliding_window(
+        self.coefficients,
+        window=acquisition.window,
+        stride=acquisition.stride,
+      )
     )
 
-  def projected(self, basis: Inexact[np.ndarray, "frame rank"]):
+  def projected(
+    self, basis: Inexact[np.ndarray, "frame rank"]
+  ) -> "Interpolant":
     """The interpolant of `fingerprints @ basis`."""
-    return dataclasses.replace(self, coefficients=self.coefficients @ basis)
+    return Interpolant(self.coefficients @ basis)
 
-  def __call__(
-    self, t1_ms, t2_ms, b1=1.0
-  ) -> Inexact[np.ndarray, "voxel frame"]:
+  def __call__(self, t1_ms, t2_ms) -> Inexact[np.ndarray, "voxel frame"]:
     """Fingerprints at proton density one.
 
     Values outside the range of the polynomials are taken at its edge.
@@ -65,61 +61,32 @@ class Interpolant:
     Args:
       t1_ms: longitudinal relaxation times, [voxel], ms.
       t2_ms: transverse relaxation times, [voxel], ms.
-      b1: factors on the flip angles, [voxel] or scalar; without effect if the
-        interpolant has a single one.
     """
-    t1, t2, factor = np.broadcast_arrays(
-      *(np.asarray(v, np.float64).reshape(-1) for v in (t1_ms, t2_ms, b1))
-    )
-    n_i, n_j, n_k, n_frames = self.coefficients.shape
-    x, y = _coordinates(t1, t2)
-    real = self.coefficients.real.dtype
-    terms = np.einsum("vi,vj->vij", _chebyshev(x, n_i), _chebyshev(y, n_j))
-    low, high = self.b1
-    if n_k == 1:
-      table = self.coefficients.reshape(n_i * n_j, n_frames)
-      return terms.reshape(len(t1), -1).astype(real) @ table
-    z = 2 * (np.clip(factor, low, high) - low) / (high - low) - 1
-    terms = np.einsum("vij,vk->vijk", terms, _chebyshev(z, n_k))
-    table = self.coefficients.reshape(-1, n_frames)
-    return terms.reshape(len(t1), -1).astype(real) @ table
+    x, y = _coordinates(np.asarray(t1_ms, float), np.asarray(t2_ms, float))
+    terms = _terms(x, y).astype(self.coefficients.real.dtype)
+    return terms @ self.coefficients
 
 
-def make_interpolant(
-  sequence: Sequence, *, b1: tuple[float, float] = (1.0, 1.0)
-) -> Interpolant:
+def make_interpolant(sequence: Sequence) -> Interpolant:
   """Simulates the fingerprints at the nodes and fits the polynomials.
-
-  Args:
-    sequence: the pulse sequence.
-    b1: first and last factor on the flip angles.
 
   Returns:
     The interpolant of its echoes; `windowed` makes that of window images.
   """
-  n_k = 1 if b1[0] == b1[1] else _N_B1
-  shape = (*_N_NODES, n_k)
-  axes = [_nodes(n) for n in shape]
-  x, y, z = (v.reshape(-1) for v in np.meshgrid(*axes, indexing="ij"))
+  # Roots of the polynomial of the next order.
+  nodes = np.cos(np.pi * (np.arange(_N_NODES) + 0.5) / _N_NODES)
+  x, y = (v.reshape(-1) for v in np.meshgrid(nodes, nodes, indexing="ij"))
   t1_ms, t2_ms = _times(x, y)
   echoes = simulate_fingerprints(
     sequence,
     t1_ms,
     # Rounding may lift it above T1.
     np.minimum(t2_ms, t1_ms),
-    b1=b1[0] + (z + 1) / 2 * (b1[1] - b1[0]),
     n_states=_N_STATES,
     keep_real=True,
   )
-  coefficients = echoes.reshape(*shape, -1).astype(
-    np.result_type(echoes.dtype, np.float64)
-  )
-  for axis, nodes in enumerate(axes):
-    inverse = np.linalg.inv(_chebyshev(nodes, len(nodes)))
-    coefficients = np.moveaxis(
-      np.tensordot(inverse, coefficients, (1, axis)), 0, axis
-    )
-  return Interpolant(coefficients.astype(echoes.dtype), b1)
+  coefficients = np.linalg.solve(_terms(x, y), echoes)
+  return Interpolant(coefficients.astype(echoes.dtype))
 
 
 def grid_of_times(side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -129,14 +96,12 @@ def grid_of_times(side: int) -> tuple[np.ndarray, np.ndarray]:
   return _times(x, y)
 
 
-def _nodes(n: int) -> Float[np.ndarray, "n"]:
-  """Roots of the Chebyshev polynomial of order n; 0 for one."""
-  return np.cos(np.pi * (np.arange(n) + 0.5) / n)
-
-
-def _chebyshev(x: np.ndarray, n: int) -> Float[np.ndarray, "point n"]:
-  """The first n Chebyshev polynomials at some points."""
-  return np.polynomial.chebyshev.chebvander(x, n - 1)
+def _terms(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "point term"]:
+  """Products of the Chebyshev polynomials in x and in y at some points."""
+  in_x, in_y = (
+    np.polynomial.chebyshev.chebvander(v, _N_NODES - 1) for v in (x, y)
+  )
+  return np.einsum("pi,pj->pij", in_x, in_y).reshape(len(x), -1)
 
 
 def _times(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

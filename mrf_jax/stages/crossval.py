@@ -5,12 +5,16 @@ import dataclasses
 import jax
 import ml_collections
 
+from mrf_jax.dataset.identity import ScanIdentity
 from mrf_jax.dataset.subject import Subject, load_subject, without_truth
 from mrf_jax.errors import UserError
+from mrf_jax.experiment import borrowed as borrowed_networks
+from mrf_jax.experiment import sources
 from mrf_jax.experiment.settings import check_methods, find_folds, with_files
 from mrf_jax.experiment.subjects import simulate_missing
 from mrf_jax.experiment.workdirs import borrowed_models, open_workdir
 from mrf_jax.io import nifti
+from mrf_jax.io.atomic import remove
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, Study
 from mrf_jax.methods.study import clipped_references
@@ -39,10 +43,12 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
     )
   borrowed = borrowed_models(config)
-  workdir = open_workdir(config, root)
+  workdir = open_workdir(config, root, lender=borrowed)
   simulate_missing(config, workdir)
   study, subjects = _make_study(config, workdir, borrowed or workdir)
   missing = [m for m in config.methods if not _has_results(study, m)]
+  made = [m for m in config.methods if m not in missing]
+  missing += borrowed_networks.check_maps(study, made)
   if n_processes > 1:
     for method in missing:
       train = METHODS[method].train
@@ -54,6 +60,7 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     join_logs(workdir.root / "metrics")
     for method in missing:
       processes.say(f"Estimating maps by {method} ...")
+      borrowed_networks.record_models(study, method)
       _estimate(study, method)
     evaluate(dataclasses.replace(study, subjects=subjects))
   processes.barrier("end")
@@ -64,6 +71,10 @@ def _make_study(
 ) -> tuple[Study, list[Subject]]:
   """The study, which has no true maps, and the subjects, which have them."""
   files = [workdir.subject(k) for k in range(config.data.n_subjects)]
+  scans: list[ScanIdentity] = []
+  # The others save nothing that names its scans.
+  if processes.is_first():
+    scans = sources.study_scans(workdir, len(files))
   subjects = [load_subject(file, with_signals=False) for file in files]
   study = Study(
     config=config,
@@ -75,7 +86,11 @@ def _make_study(
     ),
     folds=find_folds(config),
     models=models,
+    scans=scans,
   )
+  if scans and models is not workdir:
+    remarks = borrowed_networks.check_models(config, models, scans, files)
+    study = dataclasses.replace(study, remarks=remarks)
   return study, subjects
 
 
@@ -96,6 +111,11 @@ def _has_results(study: Study, method: str) -> bool:
 
 def _estimate(study: Study, method: str) -> None:
   """Runs a method and writes its maps and times."""
+  times = times_file(study.workdir.root, method)
+  # The times are written last: maps without them are made again, should this
+  # run be killed halfway.
+  if times.exists():
+    remove(times)
   estimates = METHODS[method].estimate(study)
   for all_maps, is_deviation in (
     (estimates.maps, False),
@@ -107,4 +127,4 @@ def _estimate(study: Study, method: str) -> None:
         path = study.workdir.map_file(method, k, name, deviation=is_deviation)
         path.parent.mkdir(parents=True, exist_ok=True)
         nifti.save_map(path, getattr(maps, name), subject.mask, subject.affine)
-  save_times(list(estimates.times), times_file(study.workdir.root, method))
+  save_times(list(estimates.times), times)

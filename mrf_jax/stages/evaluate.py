@@ -1,5 +1,6 @@
 """Tables and figures of a cross-validation, from the maps in its workdir."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +9,11 @@ import pandas as pd
 
 from mrf_jax.evaluation import calibration, differences, figures, table
 from mrf_jax.evaluation.errors import (
+  RELATIVE_PD,
   SubjectErrors,
   expected_errors,
   map_errors,
+  on_scale_of,
 )
 from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.markdown import paragraphs
@@ -19,8 +22,10 @@ from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove, write_text
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import METHODS, Study
+from mrf_jax.methods.dictionary import has_relative_pd
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.training.metrics import log_file, read_records
+from mrf_jax.workdir.commits import mixed_maps
 from mrf_jax.workdir.stage_times import write_timing
 
 # Method, or reference row, to the maps of each left-out subject.
@@ -35,7 +40,10 @@ _BOUND_VOXELS = 3000
 def evaluate(study: Study) -> None:
   """Writes all tables and figures of a study with maps, and prints Table 1."""
   config, root = study.config, study.workdir.root
-  estimates = {m: _load_maps(study, m) for m in config.methods}
+  mixed = mixed_maps(root, config.methods)
+  if mixed:
+    study = dataclasses.replace(study, remarks=[*study.remarks, mixed])
+  estimates = {m: _load_estimates(study, m) for m in config.methods}
   means = {}
   if len(study.subjects) > 1:
     means = {"training_mean": _training_means(study)}
@@ -67,7 +75,10 @@ def evaluate(study: Study) -> None:
   _draw_figures(study, estimates)
   trained = _draw_learning_curves(study)
   write_timing(root, config.methods)
-  print(f"Errors against the acquired maps. {_noise(study)}\n")
+  print(f"Errors against the acquired maps. {_noise(study)}")
+  for remark in _remarks(study):
+    print(f"- {remark}")
+  print()
   print(table.format_text(rows))
   _print_files(root, simulated=simulated, trained=trained)
 
@@ -96,6 +107,18 @@ def _load_maps(
     return nifti.load_map(path, study.subjects[k].mask)
 
   return [Maps(*(read(k, name) for name in MAP_NAMES)) for k in study.folds]
+
+
+def _load_estimates(study: Study, method: str) -> list[Maps]:
+  """Maps of each left-out subject; relative PD on the references' scale."""
+  maps = _load_maps(study, method)
+  if not has_relative_pd(study.config, method):
+    return maps
+  references = (study.references[k] for k in study.folds)
+  return [
+    on_scale_of(own, reference)[0]
+    for own, reference in zip(maps, references, strict=True)
+  ]
 
 
 def _training_means(study: Study) -> list[Maps]:
@@ -226,7 +249,7 @@ def _write_differences(
     rows,
     against=study.config.methods[0],
     title="Differences between methods in Table 1",
-    note=_noise(study),
+    note=" ".join([_noise(study), *_remarks(study)]),
   )
   write_text(text, root / "differences.md")
 
@@ -275,9 +298,19 @@ def _noise(study: Study) -> str:
 
 def _note(study: Study) -> str:
   """Note above the tables."""
+  remarks = "".join(f" {remark}" for remark in _remarks(study))
   return (
     f"{_noise(study)} training_mean: the mean of the training subjects' maps."
+    f"{remarks}"
   )
+
+
+def _remarks(study: Study) -> list[str]:
+  """Sentences on what the numbers of this study need besides its method."""
+  remarks = [*study.remarks]
+  if any(has_relative_pd(study.config, m) for m in study.config.methods):
+    remarks.append(RELATIVE_PD)
+  return remarks
 
 
 def _draw_learning_curves(study: Study) -> bool:

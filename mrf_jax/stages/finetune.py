@@ -15,13 +15,16 @@ from mrf_jax.inference.bundle import (
   load_training,
   save_model,
 )
+from mrf_jax.inference.training_scans import load_training_scans, scans_entry
 from mrf_jax.io.atomic import writing_to
 from mrf_jax.methods.finetune import (
   SHARE,
   adapted_model,
+  check_pd_scale,
   finetune_checkpoints,
   finetune_options,
   load_scans,
+  other_field,
   train_further,
 )
 from mrf_jax.stages.flags import require, single_model
@@ -55,9 +58,12 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
     source, sections=("seed", "preprocessing", "training", "precision")
   )
   scans = load_scans(flags["subjects"], config)
+  trained = load_training_scans(source)
+  check_pd_scale(model, trained, scans)
+  field = other_field(model, scans)
   model, changes = adapted_model(model, scans)
   _check_writable(output.parent)
-  for change in changes:
+  for change in (*changes, *([field] if field else [])):
     print(f"- {change}")
   options = finetune_options(
     config,
@@ -77,30 +83,31 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
     unfinished / model.method, options, source, scans
   )
   try:
-    trained, errors = train_further(model, scans, options, checkpoints)
+    fold, errors = train_further(model, scans, options, checkpoints)
   except BaseException:
     if not checkpoints.steps(NO_SUBJECT):
       _remove(unfinished, checkpoints)
     raise
   save_model(
-    dataclasses.replace(model, variables=trained.variables),
+    dataclasses.replace(model, variables=fold.variables),
     output,
     config=config,
     training={
-      "seconds": trained.seconds,
+      "seconds": fold.seconds,
       "left_out": None,
       "from": str(source),
       "subjects": [subject.subject for subject in scans.subjects],
       "epochs": options.epochs,
       "learning_rate": options.learning_rate,
       "voxels": scans.n_voxels,
+      **scans_entry(scans.identities, after=trained),
     },
   )
   _remove(unfinished, checkpoints)
   print(
     f"Trained      {model.method}, {options.epochs} epochs on "
     f"{len(scans.paths)} subjects, {scans.n_voxels:,} voxels, "
-    f"{trained.seconds:.0f} s"
+    f"{fold.seconds:.0f} s"
   )
   _print_errors(errors)
   print(f"Model        {output}")

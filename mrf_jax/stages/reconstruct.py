@@ -32,6 +32,8 @@ from mrf_jax.importing.from_flags import (
   read_acquisition,
   read_scan,
 )
+from mrf_jax.inference.model import check_field
+from mrf_jax.inference.training_scans import compare_with_training
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing_files, write_text, writing_to
 from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
@@ -77,6 +79,7 @@ class _Reconstruction:
   deviations: Maps | None
   errors: ScanErrors | None
   fit: MapsFit | None
+  seen: str | None
 
 
 def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
@@ -94,6 +97,13 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   seconds = {}
   start = time.perf_counter()
   subject, assumptions = _read_scan(given, estimator)
+  check_field(given.scan, subject.field_strength_t, estimator.field_strength_t)
+  seen = None
+  if estimator.trained_on:
+    seen, doubts = compare_with_training(estimator.trained_on, subject)
+    # Without errors to mark it is said all the same.
+    alone = [seen] if seen and subject.maps is None else []
+    assumptions = (*assumptions, *doubts, *alone)
   seconds["read"] = time.perf_counter() - start
   start = time.perf_counter()
   match, sentences = _check_scan(options, subject, estimator)
@@ -111,10 +121,10 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   sentences += _limits(estimator, maps, fit)
   seconds["check"] += time.perf_counter() - start
   start = time.perf_counter()
-  errors = _errors(subject, estimator, maps, deviations)
+  errors = _errors(subject, estimator, maps, deviations, seen)
   assumptions = (*assumptions, *sentences)
   result = _Reconstruction(
-    subject, assumptions, estimator, maps, deviations, errors, fit
+    subject, assumptions, estimator, maps, deviations, errors, fit, seen
   )
   flags = {name: options[name] for name in (*_RECORDED, *given.given())}
   with (
@@ -257,7 +267,11 @@ def _limits(estimator: Estimator, maps: Maps, fit: MapsFit | None) -> list[str]:
 
 
 def _errors(
-  subject: Subject, estimator: Estimator, maps: Maps, deviations: Maps | None
+  subject: Subject,
+  estimator: Estimator,
+  maps: Maps,
+  deviations: Maps | None,
+  seen: str | None,
 ) -> ScanErrors | None:
   """Errors against the scan's own reference maps; None if it has none."""
   if subject.maps is None:
@@ -277,6 +291,8 @@ def _errors(
     method=estimator.name,
     deviations=deviations,
     about=f"the reference maps of {_name(subject)}",
+    relative_pd=estimator.relative_pd,
+    seen=seen,
   )
 
 
@@ -334,6 +350,8 @@ def _write_record(
     "provenance": result.subject.provenance,
     "assumed": result.assumptions,
     "fit": None if result.fit is None else _fit_in_numbers(result.fit),
+    "seen_in_training": result.seen,
+    "about_errors": result.errors.remarks if result.errors else (),
     "seconds": {stage: round(took, 3) for stage, took in seconds.items()},
     "environment": environment({"seed": flags["passes_seed"] or 0}),
   }
@@ -355,7 +373,7 @@ def _print_summary(
 ) -> None:
   """Prints errors, assumptions, medians and times."""
   if result.errors is not None:
-    print(result.errors.table)
+    print(result.errors.marked_table)
   advice = result.estimator.advice
   for sentence in (*result.assumptions, *([advice] if advice else [])):
     print(f"- {sentence}")

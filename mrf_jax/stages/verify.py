@@ -5,7 +5,9 @@ import os
 import pathlib
 from typing import Any
 
+from mrf_jax.dataset.identity import ScanIdentity
 from mrf_jax.errors import UserError
+from mrf_jax.experiment.sources import changed_scans
 from mrf_jax.stages.flags import require
 from mrf_jax.workdir.manifest import NAME, Manifest, is_recorded
 
@@ -19,27 +21,37 @@ def verify_files(options: dict[str, Any]) -> None:
 def verify(root: str | os.PathLike) -> str:
   """Report on each file of a workdir: by which run, changed, or missing.
 
-  The workdirs of its questions are checked, too.
+  The workdirs of its questions are checked, too, and the scans that results
+  were made from, wherever they lie.
 
   Raises:
-    UserError: there is no manifest, or a file is missing or was changed; the
-      message counts them, and the report is printed before.
+    UserError: there is no manifest, a file is missing or was changed, or a scan
+      is another one; the message counts them, and the report is printed before.
   """
   root = pathlib.Path(root)
   if not (root / NAME).exists():
     raise UserError(f"{root}: is not a workdir with a manifest ({NAME})")
   variants = sorted(path.parent for path in root.glob(f"questions/*/*/{NAME}"))
-  lines, n_bad, n_files = [], 0, 0
+  lines, n_bad, n_files, n_scans = [], 0, 0, 0
+  seen: dict[str, ScanIdentity | str] = {}
   for folder in (root, *variants):
     manifest = Manifest(folder)
     report, bad = _verify_folder(manifest)
-    lines += report
+    scans, n_changed = changed_scans(folder, seen)
+    lines += [*report, *scans]
     n_bad += bad
+    n_scans += n_changed
     n_files += len(manifest.files)
   if n_bad:
     print("\n".join(lines))
     raise UserError(
       f"{root}: {n_bad} of {n_files} files are not as they were written"
+    )
+  if n_scans:
+    print("\n".join(lines))
+    raise UserError(
+      f"{root}: {n_scans} of the scans that its results were made from have "
+      "changed; put them back, or choose another --workdir for those of now"
     )
   return "\n".join(lines)
 

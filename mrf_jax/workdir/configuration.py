@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict
 # Keys that may change while results stay valid: each method has results of its
 # own, and so have `design` and `benchmark`; the others say where something is
 # read from, what else is kept, or how training is spread over a machine.
-_FREE_KEYS = (
+FREE_KEYS = (
   "methods",
   "design",
   "benchmark",
@@ -20,6 +20,8 @@ _FREE_KEYS = (
   "training.checkpoint_epochs",
   "training.checkpoint_minutes",
 )
+# Files of the subjects: only their content counts, where that is known.
+OF_FILES = "data.files"
 # Parts of a configuration that the subjects depend on.
 OF_SUBJECTS = ("seed", "data", "sequence", "scan", "reference")
 
@@ -28,7 +30,7 @@ def config_differences(
   stored: dict,
   asked: dict,
   *,
-  free: Sequence[str] = _FREE_KEYS,
+  free: Sequence[str] = FREE_KEYS,
   parts: Sequence[str] | None = None,
 ) -> list[str]:
   """Values in which two configurations differ.

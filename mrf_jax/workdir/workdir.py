@@ -8,7 +8,11 @@ from collections.abc import Sequence
 
 from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.io.atomic import is_unfinished, write_text
-from mrf_jax.workdir.configuration import config_differences
+from mrf_jax.workdir.configuration import (
+  FREE_KEYS,
+  OF_FILES,
+  config_differences,
+)
 from mrf_jax.workdir.environment import environment
 from mrf_jax.workdir.lock import lock
 from mrf_jax.workdir.manifest import (
@@ -17,6 +21,9 @@ from mrf_jax.workdir.manifest import (
   check_reused,
   record_files,
 )
+
+# Record of what the results are made from, see `experiment/sources.py`.
+SOURCES = "sources.json"
 
 
 class Workdir:
@@ -34,6 +41,7 @@ class Workdir:
     *,
     join: bool = False,
     subjects: "Workdir | None" = None,
+    files_are_known: bool = False,
   ):
     """Opens a workdir, or makes a new one.
 
@@ -42,6 +50,8 @@ class Workdir:
       config: the whole configuration, plain dictionaries and values.
       join: another process has made the workdir; nothing is written.
       subjects: another workdir that has the subjects.
+      files_are_known: the files of the subjects are those that the results
+        are of, wherever they lie now.
 
     Raises:
       UserError: it cannot be written, another process writes there, it has
@@ -57,7 +67,7 @@ class Workdir:
     try:
       self.root.mkdir(parents=True, exist_ok=True)
       lock(self.root)
-      self._check_stored_config()
+      self._check_stored_config(files_are_known)
       check_reused(self.root)
       run = environment(config)
       run["git_commits"] = self._commits(run["git_commit"])
@@ -123,9 +133,17 @@ class Workdir:
     """File of a picture that is not one of the main results."""
     return self.root / "figures" / name
 
-  def check_config(self, asked: dict, *, parts: Sequence[str]) -> None:
+  def check_config(
+    self,
+    asked: dict,
+    *,
+    parts: Sequence[str],
+    free: Sequence[str] = FREE_KEYS,
+  ) -> None:
     """Raises UserError unless the results fit `parts` of a configuration."""
-    self._raise_if_any(config_differences(self.config, asked, parts=parts))
+    self._raise_if_any(
+      config_differences(self.config, asked, parts=parts, free=free)
+    )
 
   def _join(self) -> None:
     stored = self._stored_config()
@@ -152,7 +170,7 @@ class Workdir:
       before = []
     return [*(commit for commit in before if commit != now), now]
 
-  def _check_stored_config(self) -> None:
+  def _check_stored_config(self, files_are_known: bool) -> None:
     """Raises UserError if another configuration has made results here.
 
     If `config.json` was changed, its checksum in the manifest tells whether it
@@ -165,8 +183,9 @@ class Workdir:
     stored = self._stored_config()
     if stored is None:
       return
-    different = config_differences(stored, self.config)
-    if different and self._has_results():
+    free = (*FREE_KEYS, OF_FILES) if files_are_known else FREE_KEYS
+    different = config_differences(stored, self.config, free=free)
+    if different and has_results(self.root):
       if entry:
         raise UserError(
           f"{path}: is not as run {entry.run} wrote it "
@@ -175,17 +194,6 @@ class Workdir:
           "command writes it again and goes on"
         )
       self._raise_if_any(different)
-
-  def _has_results(self) -> bool:
-    """Whether a run has completed a file here."""
-    no_results = ("config.json", "environment.json", *OF_RUNS)
-    # Folders may be links to another disk.
-    for folder, _, names in os.walk(self.root, followlinks=True):
-      inside = pathlib.Path(folder).relative_to(self.root)
-      for name in names:
-        if name not in no_results and not is_unfinished(inside / name):
-          return True
-    return False
 
   def _stored_config(self) -> dict | None:
     path = self.root / "config.json"
@@ -210,6 +218,19 @@ class Workdir:
         f"{self.root}: has results of another configuration: {shown}{more}; "
         "choose another --workdir"
       )
+
+
+def has_results(root: str | os.PathLike) -> bool:
+  """Whether a run has completed a file in a workdir."""
+  root = pathlib.Path(root)
+  no_results = ("config.json", "environment.json", SOURCES, *OF_RUNS)
+  # Folders may be links to another disk.
+  for folder, _, names in os.walk(root, followlinks=True):
+    inside = pathlib.Path(folder).relative_to(root)
+    for name in names:
+      if name not in no_results and not is_unfinished(inside / name):
+        return True
+  return False
 
 
 def _as_text(content: dict) -> str:

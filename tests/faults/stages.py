@@ -213,7 +213,7 @@ def _without_times(content):
     return {
       key: _without_times(value)
       for key, value in content.items()
-      if not re.search("second|_per_s$|environment|commit|began", key)
+      if not re.search("second|_per_s$|environment|commit|began|_ns$", key)
     }
   if isinstance(content, list):
     return [_without_times(value) for value in content]

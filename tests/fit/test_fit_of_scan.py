@@ -118,6 +118,6 @@ def test_few_voxels_or_images_are_no_problem():
   for n_voxels in (1, 5):
     assert fit_of(scan().signals[:n_voxels]).problem() is None
   assert fit_of(0 * scan().signals).problem() == "all signals are zero"
-  short = Acquisition(tailored(12), 4, 4)
+  short = Acquisition(tailored(18), 6, 6)
   fit = fit_of(make_scan(short).signals, short)
   assert fit.problem() is None
