@@ -50,9 +50,10 @@ _SURE_GAIN, _DOUBTFUL_GAIN = 0.1, 0.02
 # Explained share below which noise and artefacts are named.
 _NOISY = 0.5
 # Phase of the scan, degrees, and concentration that a network can cope with.
-# All sound scans were within 2° and above 0.80.
+# All sound scans were within 2°, and above 0.94 but for the aliasing of a
+# matrix of 24 (0.80).
 _SURE_PHASE_DEG, _DOUBTFUL_PHASE_DEG = 45.0, 10.0
-_LEAST_CONCENTRATION = 0.6
+_LEAST_CONCENTRATION, _DOUBTFUL_CONCENTRATION = 0.5, 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +133,8 @@ class ScanFit:
     """Why a network, which needs phases, cannot use the images; or None."""
     if self.concentration < _LEAST_CONCENTRATION:
       return (
-        "the phases of the fingerprints differ from voxel to voxel: "
-        "--align_phases"
+        "the phases of the fingerprints differ from voxel to voxel, or noise "
+        "hides them: --align_phases"
       )
     if abs(self.phase_deg) > _SURE_PHASE_DEG:
       return (
@@ -168,12 +169,20 @@ class ScanFit:
 
   def phase_doubts(self) -> list[str]:
     """A sentence if the phase is doubtful for a network."""
-    if not _DOUBTFUL_PHASE_DEG < abs(self.phase_deg) <= _SURE_PHASE_DEG:
+    if self.phase_problem() is not None:
       return []
-    return [
-      f"the phase is turned by {abs(self.phase_deg):.0f}°, which networks were "
-      "not trained for (--align_phases)"
-    ]
+    sentences = []
+    if abs(self.phase_deg) > _DOUBTFUL_PHASE_DEG:
+      sentences.append(
+        f"the phase is turned by {abs(self.phase_deg):.0f}°, which networks "
+        "were not trained for (--align_phases)"
+      )
+    if self.concentration < _DOUBTFUL_CONCENTRATION:
+      sentences.append(
+        "the phases of the fingerprints differ over the scan, which networks "
+        "were not trained for (--align_phases)"
+      )
+    return sentences
 
 
 def fit_scan(
