@@ -14,9 +14,7 @@ import numpy as np
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.claims import COMPRESSION, check_claim
 from mrf_jax.io.matlab import open_matlab
-from mrf_jax.io.nifti import open_nifti, read_to_end
-
-_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+from mrf_jax.io.nifti import Place, open_nifti, place_of, read_to_end
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,8 +27,7 @@ class Stored:
     dtype: of its numbers as they are read.
     slowest: the axis along which the file is read in pieces.
     pieces: reads the array in pieces of so many indices along that axis.
-    affine: index of the first three axes to RAS, [4, 4], mm; None if the format
-      does not have one.
+    place: of the first three axes; None if the format does not have one.
   """
 
   path: str
@@ -38,7 +35,7 @@ class Stored:
   dtype: np.dtype
   slowest: int
   pieces: Callable[[int], Iterator[np.ndarray]]
-  affine: np.ndarray | None = None
+  place: Place | None = None
 
 
 def open_stored(
@@ -132,15 +129,13 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
         yield values * slope + (intercept or 0.0) if scaled else values
       read_to_end(stream, path)
 
-  unit = header.get_xyzt_units()[0]
-  scale = np.diag([*[_MM.get(unit, 1.0)] * 3, 1.0])
   return Stored(
     path=str(path),
     shape=shape,
     dtype=np.dtype(np.float64) if scaled and dtype.kind != "c" else dtype,
     slowest=len(shape) - 1,
     pieces=pieces,
-    affine=scale @ np.asarray(header.get_best_affine(), np.float64),
+    place=place_of(header),
   )
 
 

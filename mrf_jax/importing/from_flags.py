@@ -6,16 +6,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import nibabel
 import numpy as np
 from jaxtyping import Float64
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
+from mrf_jax.importing.places import plain_affine
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Images, Imported, import_scan
 from mrf_jax.importing.series import open_series
-from mrf_jax.importing.volumes import plain_affine
-from mrf_jax.io.nifti import read_place
+from mrf_jax.io.nifti import Place, read_place
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import Schedule, read_schedule
 from mrf_jax.sequence.sequence import Sequence
@@ -86,6 +87,7 @@ class ImportOptions:
   n_frames: int | None = None
   window: int | None = None
   stride: int | None = None
+  voxel_by_voxel: bool | None = None
   leave_out_invalid: bool | None = None
   align_phases: bool | None = None
   demodulate: bool | None = None
@@ -213,13 +215,14 @@ def read_scan(
     assumptions.append(_PHASE_TAKEN)
   return import_scan(
     images,
-    _affine(images, options, assumptions),
+    _place(images, options, assumptions),
     acquisition,
     name=options.subject or path.name.split(".")[0],
     field_strength_t=field_t,
     mask_path=options.mask,
     map_paths=_not_none(pd=options.pd, t1_ms=options.t1, t2_ms=options.t2),
     units=_not_none(t1_ms=options.t1_unit, t2_ms=options.t2_unit),
+    voxel_by_voxel=bool(options.voxel_by_voxel),
     leave_out_invalid=bool(options.leave_out_invalid),
     align=align,
     assumptions=assumptions,
@@ -312,30 +315,48 @@ def _summary(schedule: Schedule, path) -> str:
   )
 
 
-def _affine(
+def _place(
   images: Images, options: ImportOptions, assumptions: list[str]
-) -> Float64[np.ndarray, "4 4"]:
+) -> Place:
   """Position of the voxels, from --affine_from, --voxel_mm or the scan."""
   shape = images.shape[:3]
   if options.affine_from:
-    other_shape, affine = read_place(options.affine_from)
+    other_shape, place = read_place(options.affine_from)
     if other_shape[:3] != shape:
       raise UserError(
         f"{options.affine_from}: shape {other_shape[:3]}, but "
         f"{images.path} has {shape}"
       )
+    if not place.code:
+      sizes = nibabel.affines.voxel_sizes(place.affine)
+      raise UserError(
+        f"{options.affine_from} states no place (sform_code and qform_code are "
+        "0); --voxel_mm="
+        + ",".join(f"{size:.6g}" for size in sizes)
+        + " gives "
+        "its voxel sizes alone"
+      )
     assumptions.append(f"voxels lie where those of {options.affine_from} do")
-    return affine
+    return place
   sizes_mm = options.voxel_sizes_mm()
   if sizes_mm is not None:
     assumptions.append(
       "x to the right, y to the front, slices upwards, centred"
     )
-    return plain_affine(shape, sizes_mm)
-  if images.affine is None:
+    return Place(plain_affine(shape, sizes_mm), code=0)
+  if isinstance(images, RawSeries):
+    found = None if images.affine is None else Place(images.affine)
+  else:
+    found = images.place
+  if found is None:
     raise UserError(
       f"{images.path}: the position of its voxels is missing; "
       "--affine_from=FILE (a NIfTI file of the same shape) or --voxel_mm=1,1,5 "
       "gives it"
     )
-  return images.affine
+  if not found.code:
+    assumptions.append(
+      f"{images.path} states no place (sform_code and qform_code are 0): x to "
+      "the left, y to the front, slices upwards, centred"
+    )
+  return found

@@ -1,12 +1,11 @@
-"""Plausibility checks of an imported scan: voxel size, T1 and T2, mask."""
+"""Plausibility checks of an imported scan: voxel size, T1 and T2."""
 
-import itertools
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
@@ -29,11 +28,6 @@ _LONGER, _LONGER_SHARE = 1.1, 0.01
 _USUAL_PD = (0.1, 3.0)
 # Plausible sides of a voxel.
 _SIZES_MM = (0.05, 50.0)
-# Plausible share of the volume in a mask.
-_SHARES = (0.002, 0.98)
-# A mask is wrong if, mirrored or transposed, its overlap with the bright voxels
-# grows by more than this.
-_OVERLAP_GAIN = 0.1
 
 
 def check_voxels(affine: Float64[np.ndarray, "4 4"]) -> None:
@@ -219,56 +213,3 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
   if np.ptp(a) == 0 or np.ptp(b) == 0:
     return 0.0
   return float(scipy.stats.spearmanr(a, b).statistic)
-
-
-def check_mask(
-  mask: Bool[np.ndarray, "slice y x"],
-  magnitude: Float32[np.ndarray, "x y slice"],
-  bright: Bool[np.ndarray, "slice y x"],
-) -> float:
-  """Checks that a mask fits a scan; returns its Dice overlap with `bright`.
-
-  Raises:
-    UserError: the mask fills nearly nothing or everything, its voxels are
-      darker than the rest, or it fits much better when it is mirrored or its x
-      and y are exchanged.
-  """
-  share = float(mask.mean())
-  if not _SHARES[0] <= share <= _SHARES[1]:
-    raise UserError(f"the mask fills {share:.1%} of the volume")
-  image = magnitude.transpose(2, 1, 0)  # [slice, y, x]
-  inside, outside = float(image[mask].mean()), float(image[~mask].mean())
-  if inside <= outside:
-    raise UserError(
-      f"the scan is darker inside the mask ({inside:g}) than outside "
-      f"({outside:g}): is it turned, mirrored or inverted?"
-    )
-  overlap = _dice(mask, bright)
-  overlaps = {
-    change: _dice(changed, bright) for change, changed in _mirrored(mask)
-  }
-  best = max(overlaps, key=lambda change: overlaps[change])
-  if overlaps[best] > overlap + _OVERLAP_GAIN:
-    raise UserError(
-      f"the mask and the bright voxels overlap by {overlap:.2f} (Dice), by "
-      f"{overlaps[best]:.2f} {best}"
-    )
-  return overlap
-
-
-def _mirrored(mask: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-  """A mask mirrored along any axes, also with x and y exchanged, in words."""
-  exchanged = [False, True] if mask.shape[1] == mask.shape[2] else [False]
-  for exchange, n_axes in itertools.product(exchanged, range(4)):
-    for axes in itertools.combinations(range(3), n_axes):
-      changes = ["if x and y are exchanged"] if exchange else []
-      if axes:
-        along = " and ".join("zyx"[axis] for axis in axes)
-        changes.append(f"mirrored along {along}")
-      changed = mask.transpose(0, 2, 1) if exchange else mask
-      yield ", ".join(changes), np.flip(changed, axes)
-
-
-def _dice(a: np.ndarray, b: np.ndarray) -> float:
-  """Dice overlap of two masks, 2 |A ∩ B| / (|A| + |B|)."""
-  return float(2 * np.count_nonzero(a & b) / (np.sum(a) + np.sum(b)))

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Complex64, Float32, Float64, Int
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.importing.frames import frames_of_slices
-from mrf_jax.importing.volumes import plain_affine
+from mrf_jax.importing.places import plain_affine
 from mrf_jax.io.ismrmrd_geometry import ImageGrid
 from mrf_jax.io.ismrmrd_reader import load_raw_data
 from mrf_jax.io.ismrmrd_trajectory import SCALED_UNITS, trajectory_edges

@@ -5,19 +5,18 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float32, Float64
+from jaxtyping import Bool, Complex64, Float32
 
 from mrf_jax.dataset.mask import default_mask
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.importing.plausible import (
-  check_mask,
-  check_times,
-  check_voxels,
-)
+from mrf_jax.importing.overlap import check_lies_on, check_mask
+from mrf_jax.importing.places import Grid
+from mrf_jax.importing.plausible import check_times, check_voxels
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.series import Series
-from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
+from mrf_jax.importing.volumes import read_map, read_mask
+from mrf_jax.io.nifti import Place
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.units import to_ms
@@ -40,7 +39,7 @@ class Imported:
 
 def import_scan(
   images: Images,
-  affine: Float64[np.ndarray, "4 4"],
+  place: Place,
   acquisition: Acquisition,
   *,
   name: str,
@@ -48,6 +47,7 @@ def import_scan(
   mask_path: str | os.PathLike | None = None,
   map_paths: Mapping[str, str | os.PathLike] | None = None,
   units: Mapping[str, str] | None = None,
+  voxel_by_voxel: bool = False,
   leave_out_invalid: bool = False,
   align: bool = False,
   assumptions: Sequence[str] = (),
@@ -56,7 +56,7 @@ def import_scan(
 
   Args:
     images: series of images.
-    affine: voxel index (x, y, slice) to RAS, mm.
+    place: where the voxels (x, y, slice) lie.
     acquisition: the pulse sequence and its sliding window.
     name: name of the subject.
     field_strength_t: main magnetic field, tesla.
@@ -65,6 +65,8 @@ def import_scan(
       or none.
     units: units of `t1_ms` and `t2_ms` in the files, of `MAP_UNITS`. Default:
       ms.
+    voxel_by_voxel: masks and maps have the scan's voxels, whatever their
+      headers say of positions.
     leave_out_invalid: remove voxels from the mask whose T1 or T2 is not
       positive or whose maps are not finite, instead of raising an error.
     align: multiply fingerprints by a phase, see `align_phases`.
@@ -81,15 +83,22 @@ def import_scan(
   acquisition.check_images(
     images.shape[3], f"{images.path}: {images.shape[3]} images"
   )
-  check_voxels(affine)
-  grid = Grid(images.shape[:3], affine)
-  mask = _mask(mask_path, grid, images.mean_magnitude(), assumptions)
+  check_voxels(place.affine)
+  if place.is_disputed:
+    assumptions.append(
+      f"{images.path}: its qform lies elsewhere than its sform, which counts"
+    )
+  grid = Grid(
+    images.shape[:3], place.affine, place.code, images.path, voxel_by_voxel
+  )
+  magnitude = images.mean_magnitude()
+  mask = _mask(mask_path, grid, magnitude, assumptions)
   maps = None
   if map_paths:
     stated = {*(units or {})}
     units = {"t1_ms": "ms", "t2_ms": "ms", **(units or {})}
     mask, maps = _read_maps(
-      map_paths, units, grid, mask, leave_out_invalid, assumptions
+      map_paths, units, grid, mask, magnitude, leave_out_invalid, assumptions
     )
     assumptions += check_times(maps, units, stated=stated, paths=map_paths)
   signals = images.signals(mask)
@@ -106,7 +115,7 @@ def import_scan(
     subject=name,
     mask=mask,
     signals=signals,
-    affine=affine,
+    affine=place.affine,
     acquisition=acquisition,
     field_strength_t=field_strength_t,
     provenance="; ".join([origin, *assumptions]),
@@ -129,13 +138,11 @@ def _mask(
       f"no mask: the largest bright object, {n_voxels:,} voxels"
     )
     return bright
-  mask, resampled = read_mask(path, grid)
-  if resampled:
-    assumptions.append(f"{path}: resampled to the scan (nearest voxel)")
-  overlap = check_mask(mask, magnitude, bright)
-  assumptions.append(
-    f"the mask and the bright voxels overlap by {overlap:.2f} (Dice)"
-  )
+  mask = read_mask(path, grid, assumptions)
+  try:
+    assumptions.append(check_mask(mask, magnitude, bright))
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
   return mask
 
 
@@ -144,6 +151,7 @@ def _read_maps(
   units: Mapping[str, str],
   grid: Grid,
   mask: Bool[np.ndarray, "slice y x"],
+  magnitude: Float32[np.ndarray, "x y slice"],
   leave_out_invalid: bool,
   assumptions: list[str],
 ) -> tuple[Bool[np.ndarray, "slice y x"], Maps]:
@@ -155,12 +163,11 @@ def _read_maps(
     )
   volumes = {}
   for name in MAP_NAMES:
-    volume, resampled = read_on_grid(paths[name], grid)
-    if resampled:
-      assumptions.append(f"{paths[name]}: resampled to the scan (linear)")
+    volume = read_map(paths[name], grid, assumptions)
     if name in units:
       volume = to_ms(volume, units[name])
     volumes[name] = volume.transpose(2, 1, 0)
+  _check_maps_place(paths["t1_ms"], volumes["t1_ms"], magnitude)
   for name, volume in volumes.items():
     low = 0.0 if name != "pd" else -np.inf
     bad = mask & ~(np.isfinite(volume) & (volume > low))
@@ -179,6 +186,18 @@ def _read_maps(
       raise UserError(f"{paths[name]}: {problem}")
     assumptions.append(f"{problem} and are left out")
   return mask, Maps(*(volumes[name][mask] for name in MAP_NAMES))
+
+
+def _check_maps_place(
+  path: str | os.PathLike,
+  t1_ms: Float32[np.ndarray, "slice y x"],
+  magnitude: Float32[np.ndarray, "x y slice"],
+) -> None:
+  """Checks that the voxels with a T1 lie on the object, if some have none."""
+  valid = np.isfinite(t1_ms) & (t1_ms > 0)
+  if valid.any():
+    bright = default_mask(magnitude)
+    check_lies_on(valid, magnitude, bright, name=f"{path}: the map")
 
 
 def align_phases(

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float32, Float64
+from jaxtyping import Bool, Complex64, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.importing.formats import Stored, open_stored
+from mrf_jax.io.nifti import Place
 
 # Bytes of a series that are in memory at once.
 _PIECE_BYTES = 1 << 26
@@ -26,15 +27,15 @@ class Series:
 
   Attributes:
     shape: number of voxels along x, y and slices, and of images.
-    affine: voxel index (x, y, slice) to RAS, [4, 4], mm; None if the file
-      format has none.
+    place: where the voxels (x, y, slice) lie; None if the file format does
+      not have it.
     path: name of the file, for messages.
     parts: the complex array, or its real and its imaginary part.
     axes: letter of each axis of the parts.
   """
 
   shape: tuple[int, int, int, int]
-  affine: Float64[np.ndarray, "4 4"] | None
+  place: Place | None
   path: str
   parts: tuple[Stored, ...]
   axes: str
@@ -173,7 +174,7 @@ def open_series(
   sizes = dict(zip(axes, first.shape, strict=True))
   return Series(
     shape=(sizes["x"], sizes["y"], sizes.get("z", 1), sizes["t"]),
-    affine=_affine(first, axes),
+    place=_place(first, axes),
     path=first.path,
     parts=tuple(parts),
     axes=axes,
@@ -206,9 +207,9 @@ def _check_axes(stored: Stored, axes: str | None) -> str:
   return axes
 
 
-def _affine(stored: Stored, axes: str) -> Float64[np.ndarray, "4 4"] | None:
-  """Affine of a file with its columns in the order x, y, z."""
-  if stored.affine is None:
+def _place(stored: Stored, axes: str) -> Place | None:
+  """Place of a file, its affine's columns in the order x, y, z."""
+  if stored.place is None:
     return None
   spatial = [axes.find(letter) for letter in "xyz"]
   # Without an axis z, the affine's third column is that of the slice.
@@ -219,7 +220,9 @@ def _affine(stored: Stored, axes: str) -> Float64[np.ndarray, "4 4"] | None:
       f"{stored.path}: the axes {axes} have x, y or z after the third axis, "
       "but the affine of the file is for the first three"
     )
-  return stored.affine[:, [*spatial, 3]]
+  return dataclasses.replace(
+    stored.place, affine=stored.place.affine[:, [*spatial, 3]]
+  )
 
 
 def _complex(

@@ -1,90 +1,160 @@
 """Maps and masks from NIfTI files, resampled to the grid of a scan."""
 
-import dataclasses
 import os
 
 import nibabel
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32
 from nibabel.processing import resample_from_to
 
 from mrf_jax.errors import UserError
-from mrf_jax.io.nifti import read_volume, same_places
+from mrf_jax.importing.mask_values import meaning_of
+from mrf_jax.importing.places import Grid, is_voxel_by_voxel
+from mrf_jax.importing.plausible import check_voxels
+from mrf_jax.io.nifti import place_of, read_volume, same_places
+
+# A voxel of the scan is in a map if valid voxels have this share of the weight
+# of its interpolation: the border of the valid voxels, interpolated, is where
+# they have half.
+_VALID_WEIGHT = 0.5
+
+# A volume with axes of its own, before it is on the scan's.
+Volume = Float32[np.ndarray, "i j k"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Grid:
-  """Shape of a scan and the positions of its voxels.
+def read_map(
+  path: str | os.PathLike, grid: Grid, said: list[str]
+) -> Float32[np.ndarray, "x y slice"]:
+  """Values of a map at the voxels of a scan; NaN outside the map's volume.
 
-  Attributes:
-    shape: number of voxels along x, y and slices.
-    affine: voxel index (x, y, slice) to RAS, [4, 4], mm.
-  """
-
-  shape: tuple[int, int, int]
-  affine: Float64[np.ndarray, "4 4"]
-
-
-def plain_affine(
-  shape: tuple[int, int, int], voxel_mm: Float64[np.ndarray, "3"]
-) -> Float64[np.ndarray, "4 4"]:
-  """Affine of a centred volume [x, y, slice], axes to right, front and top."""
-  affine = np.diag([*voxel_mm, 1.0])
-  affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-  return affine
-
-
-def read_on_grid(
-  path: str | os.PathLike, grid: Grid, *, nearest: bool = False
-) -> tuple[Float32[np.ndarray, "x y slice"], bool]:
-  """Values of a volume at the voxels of a scan; NaN outside the volume.
+  Interpolation is linear, over valid voxels: those that are finite and not 0.
+  A background of 0 or NaN has no part in it, Σ w v / Σ w with the weight w of
+  valid voxels only. Where they have less than half of the weight, the value is
+  0 or NaN as in the background.
 
   Args:
     path: NIfTI file, [x, y, slice].
     grid: grid of the scan.
-    nearest: take the nearest voxel instead of interpolating linearly.
-
-  Returns:
-    The values, and whether they were resampled because the affines differ.
+    said: sentences on what was assumed or changed, added to.
 
   Raises:
-    UserError: the file is missing or damaged, has no three axes, or does not
-      overlap with the scan.
+    UserError: the file is missing or damaged, has no three axes, does not say
+      where it lies, or does not overlap with the scan.
   """
+  volume, affine = _read(path, grid, said)
+  if affine is None:
+    return volume
+  said.append(f"{path}: resampled to the scan (linear)")
+  finite = np.isfinite(volume)
+  valid = finite & (volume != 0)
+  if valid.all():
+    return _resample(volume, affine, grid, order=1)
+  filled = np.where(valid, volume, np.float32(0))
+  weight = _resample(valid.astype(np.float32), affine, grid, order=1)
+  values = _resample(filled, affine, grid, order=1) / np.where(
+    weight >= _VALID_WEIGHT, weight, np.nan
+  )
+  known = _resample(finite.astype(np.float32), affine, grid, order=1)
+  values[np.isnan(values) & (known >= _VALID_WEIGHT)] = 0.0
+  return values
+
+
+def read_mask(
+  path: str | os.PathLike, grid: Grid, said: list[str]
+) -> Bool[np.ndarray, "slice y x"]:
+  """Mask of a NIfTI file [x, y, slice] at the voxels of a scan.
+
+  Binary masks and labels are taken from the nearest voxel; probabilities are
+  interpolated linearly, and then one half or more is inside.
+
+  Args:
+    path: the file; `meaning_of` says which values are inside.
+    grid: grid of the scan.
+    said: sentences on what was assumed or changed, added to.
+
+  Raises:
+    UserError: see `read_map` and `meaning_of`; or no voxel is inside.
+  """
+  volume, affine = _read(path, grid, said)
+  meaning = meaning_of(path, volume)
+  if meaning.words:
+    said.append(f"{path}: {meaning.words}")
+  if affine is not None and meaning.is_soft:
+    said.append(f"{path}: resampled to the scan (linear)")
+    volume = _resample(volume, affine, grid, order=1)
+  elif affine is not None:
+    said.append(f"{path}: resampled to the scan (nearest voxel)")
+    volume = _resample(volume, affine, grid, order=0)
+  with np.errstate(invalid="ignore"):  # NaN, outside the volume
+    mask = (volume >= np.float32(meaning.least)).transpose(2, 1, 0)
+  if not mask.any():
+    raise UserError(f"{path}: the mask has no voxels in the scan")
+  return mask
+
+
+def _read(
+  path: str | os.PathLike, grid: Grid, said: list[str]
+) -> tuple[Volume, np.ndarray | None]:
+  """A volume, and its affine; None if it has the voxels of the scan."""
   volume, image = read_volume(path)
   # A fourth axis of length one is that of a series with one image.
   if volume.ndim > 3 and set(volume.shape[3:]) == {1}:
     volume = volume.reshape(volume.shape[:3])
   if volume.ndim != 3:
     raise UserError(f"{path}: shape {volume.shape}, not [x, y, slice]")
+  place = place_of(image.header)
+  if is_voxel_by_voxel(path, volume.shape, place, grid, said):
+    return volume, None
   if volume.shape == grid.shape and same_places(
-    grid.shape, image.affine, grid.affine
+    grid.shape, place.affine, grid.affine
   ):
-    return volume, False
+    return volume, None
+  try:
+    check_voxels(place.affine)
+  except UserError as error:
+    raise UserError(f"{path}: {error}") from error
+  if not _inside(volume.shape, place.affine, grid).any():
+    raise UserError(
+      f"{path}: the volume is {_range(place.affine, volume.shape)}, the scan "
+      f"{_range(grid.affine, grid.shape)}: they do not overlap"
+    )
+  if place.is_disputed:
+    said.append(
+      f"{path}: its qform lies elsewhere than its sform, which counts"
+    )
+  return volume, place.affine
+
+
+def _resample(
+  volume: Volume, volume_affine: np.ndarray, grid: Grid, *, order: int
+) -> Float32[np.ndarray, "x y slice"]:
+  """Values at the voxels of a scan; NaN outside the volume."""
   # Repeats the border, so that interpolation reaches the outer half voxel.
   padded = np.pad(volume, 1, mode="edge")
-  affine = image.affine.copy()
-  affine[:3, 3] -= image.affine[:3, :3].sum(1)
+  affine = volume_affine.copy()
+  affine[:3, 3] -= volume_affine[:3, :3].sum(1)
   values = resample_from_to(
     nibabel.Nifti1Image(padded, affine),
     (grid.shape, grid.affine),
-    order=0 if nearest else 1,
+    order=order,
     mode="constant",
     cval=np.nan,
   ).get_fdata(dtype=np.float32)
+  values[~_inside(volume.shape, volume_affine, grid)] = np.nan
+  return values
+
+
+def _inside(
+  shape: tuple[int, ...], affine: np.ndarray, grid: Grid
+) -> Bool[np.ndarray, "x y slice"]:
+  """Voxels of a scan that lie in a volume."""
   # Index in the volume of each voxel of the scan.
-  to_volume = np.linalg.inv(image.affine) @ grid.affine
+  to_volume = np.linalg.inv(affine) @ grid.affine
   index = np.indices(grid.shape).reshape(3, -1)
   index = to_volume[:3, :3] @ index + to_volume[:3, 3:]
-  size = np.array(volume.shape)[:, None]
+  size = np.array(shape)[:, None]
   inside = np.all((index >= -0.5) & (index <= size - 0.5), 0)
-  values[~inside.reshape(grid.shape)] = np.nan
-  if not inside.any():
-    raise UserError(
-      f"{path}: the volume is {_range(image.affine, volume.shape)}, the scan "
-      f"{_range(grid.affine, grid.shape)}: they do not overlap"
-    )
-  return values, True
+  return inside.reshape(grid.shape)
 
 
 def _range(affine: np.ndarray, shape: tuple[int, ...]) -> str:
@@ -95,23 +165,3 @@ def _range(affine: np.ndarray, shape: tuple[int, ...]) -> str:
   return "at " + ", ".join(
     f"{s} {low:.0f}…{high:.0f} mm" for s, low, high in sides
   )
-
-
-def read_mask(
-  path: str | os.PathLike, grid: Grid
-) -> tuple[Bool[np.ndarray, "slice y x"], bool]:
-  """Mask of the voxels that are not 0 in a NIfTI file, [x, y, slice].
-
-  Returns:
-    The mask, and whether it was resampled because the affines differ.
-
-  Raises:
-    UserError: see `read_on_grid`; or the mask is empty or not finite.
-  """
-  values, resampled = read_on_grid(path, grid, nearest=True)
-  if not resampled and not np.isfinite(values).all():
-    raise UserError(f"{path}: the mask has values that are NaN or infinite")
-  mask = (np.nan_to_num(values) != 0).transpose(2, 1, 0)
-  if not mask.any():
-    raise UserError(f"{path}: the mask has no voxels in the scan")
-  return mask, resampled

@@ -1,6 +1,7 @@
 """NIfTI files: parametric maps, volumes and series, with their affines."""
 
 import contextlib
+import dataclasses
 import gzip
 import math
 import os
@@ -23,6 +24,13 @@ _IMAGES = {
   nibabel.Nifti1Header: nibabel.Nifti1Image,
   nibabel.Nifti2Header: nibabel.Nifti2Image,
 }
+# Codes of units of length other than mm, and what they are in mm (nifti1.h). A
+# file that names no unit is in mm.
+_UNITS_MM = {1: 1e3, 3: 1e-3}
+_CODE_MM = 2
+# Corners of a volume that its sform and its qform place further apart than
+# this, in voxels, are two different places.
+_SAME_CORNER = 0.5
 # Bytes after the values that may be a writer's padding; more bytes are values
 # that the header does not describe.
 _SURPLUS = 1 << 20
@@ -31,6 +39,42 @@ _SURPLUS = 1 << 20
 _MOST_VALUES = 512**3
 
 Bytes = BinaryIO | gzip.GzipFile
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where the voxels of a file lie, as far as its header states it.
+
+  Attributes:
+    affine: voxel index (x, y, slice) to RAS, [4, 4], mm.
+    code: what the header calls this position (nifti1.h): 0 no place, 1 scanner,
+      2 another scan of the subject, 3 Talairach, 4 MNI, 5 another template.
+      With 0 the affine is invented by nibabel: x to the left, y to the front,
+      slices upwards, centred.
+    is_disputed: the header's qform places the voxels elsewhere than its sform,
+      which is taken.
+  """
+
+  affine: Float[np.ndarray, "4 4"]
+  code: int = 1
+  is_disputed: bool = False
+
+
+def place_of(header: nibabel.Nifti1Header) -> Place:
+  """Place of a header that `open_nifti` has read."""
+  affine = np.asarray(header.get_best_affine(), np.float64)
+  codes = [int(header["sform_code"]), int(header["qform_code"])]
+  is_disputed = False
+  if all(codes):
+    # A quaternion that is none is no second opinion.
+    with contextlib.suppress(Exception):
+      is_disputed = not same_places(
+        header.get_data_shape()[:3],
+        affine,
+        np.asarray(header.get_qform(), np.float64),
+        tolerance=_SAME_CORNER,
+      )
+  return Place(affine, codes[0] or codes[1], is_disputed)
 
 
 def save_map(
@@ -121,15 +165,15 @@ def read_volume(
 
 def read_place(
   path: str | os.PathLike,
-) -> tuple[tuple[int, ...], Float[np.ndarray, "4 4"]]:
-  """Reads the shape and the affine (RAS, mm) of a file, but not its values.
+) -> tuple[tuple[int, ...], Place]:
+  """Reads the shape and the place of a file, but not its values.
 
   Raises:
     UserError: the file is missing, or its header damaged.
   """
   with _naming(path), open_nifti(path) as (header, _):
-    affine = _checked_affine(header, path)
-    return tuple(map(int, header.get_data_shape())), affine
+    _checked_affine(header, path)
+    return tuple(map(int, header.get_data_shape())), place_of(header)
 
 
 def _checked_affine(
@@ -150,7 +194,8 @@ def open_nifti(
 ) -> Iterator[tuple[nibabel.Nifti1Header, Bytes]]:
   """Opens a NIfTI file of version 1 or 2 without reading its values.
 
-  Header extensions are skipped, and nibabel's checks are not made.
+  Header extensions are skipped, and nibabel's checks are not made. Lengths of
+  the header are in mm, whatever their unit in the file.
 
   Args:
     path: `.nii` or `.nii.gz`.
@@ -192,7 +237,22 @@ def open_nifti(
       raise UserError(f"{path}: damaged, its values begin at byte {offset}")
     itemsize = header.get_data_dtype().itemsize
     check_claim(path, header.get_data_shape(), itemsize, held_bytes - offset)
+    _turn_to_mm(header)
     yield header, stream
+
+
+def _turn_to_mm(header: nibabel.Nifti1Header) -> None:
+  """Lengths of a header in mm, which nibabel leaves in the unit of the file."""
+  units = int(header["xyzt_units"])
+  factor = _UNITS_MM.get(units % 8)  # the upper bits are those of time
+  if factor is None:
+    return
+  header["pixdim"][1:4] *= factor
+  for field in ("srow_x", "srow_y", "srow_z"):
+    header[field] *= factor
+  for field in ("qoffset_x", "qoffset_y", "qoffset_z"):
+    header[field] = header[field] * factor
+  header["xyzt_units"] = units - units % 8 + _CODE_MM
 
 
 def read_to_end(stream: Bytes, path: str | os.PathLike) -> None:
@@ -241,12 +301,21 @@ def same_places(
   shape: tuple[int, ...],
   affine: Float[np.ndarray, "4 4"],
   other: Float[np.ndarray, "4 4"],
+  *,
+  tolerance: float = _GRID_TOLERANCE,
 ) -> bool:
-  """Whether two affines give voxels (x, y, slice) the same positions in mm."""
+  """Whether two affines give voxels (x, y, slice) the same positions in mm.
+
+  Args:
+    shape: number of voxels along x, y and slices.
+    affine: voxel index to RAS, [4, 4], mm.
+    other: the same.
+    tolerance: largest distance of equal corners, in voxels.
+  """
   corners = np.stack(np.meshgrid(*((0, n - 1) for n in shape)), -1)
   positions, other_positions = (
     nibabel.affines.apply_affine(a, corners.reshape(-1, 3))
     for a in (affine, other)
   )
-  tolerance_mm = _GRID_TOLERANCE * nibabel.affines.voxel_sizes(other).min()
+  tolerance_mm = tolerance * nibabel.affines.voxel_sizes(other).min()
   return bool(np.all(np.abs(positions - other_positions) <= tolerance_mm))

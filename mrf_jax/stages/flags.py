@@ -217,6 +217,9 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     _SCAN_MODES,
     flags.DEFINE_boolean,
     {
+      "voxel_by_voxel": "Takes mask and reference maps voxel by voxel, "
+      "whatever their headers say of positions; their shapes must be the "
+      "scan's. Default: they lie where their headers say.",
       "leave_out_invalid": "Removes voxels without valid reference maps from "
       "the mask. Default: they are an error.",
       "align_phases": "Turns the phase of each fingerprint so that its largest "

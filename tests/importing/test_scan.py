@@ -48,7 +48,7 @@ def run(paths, **options):
   given = {"mask_path": paths["mask"], "map_paths": maps, "units": UNITS}
   options = given | options
   acquisition = Acquisition(SEQUENCE)
-  return import_scan(series, series.affine, acquisition, **OPTIONS, **options)
+  return import_scan(series, series.place, acquisition, **OPTIONS, **options)
 
 
 def test_subject_file_has_the_inputs(files, tmp_path):
@@ -125,7 +125,7 @@ def test_images_must_fit_the_windows(files):
   for window, stride in ((3, 1), (1, 2)):
     acquisition = Acquisition(SEQUENCE, window, stride)
     with pytest.raises(UserError, match="10 images, but 10 frames"):
-      import_scan(series, series.affine, acquisition, **OPTIONS)
+      import_scan(series, series.place, acquisition, **OPTIONS)
 
 
 def test_some_maps_are_missing(files):

@@ -100,9 +100,9 @@ def test_every_format_gives_the_same_signals(
   monkeypatch.setattr("mrf_jax.importing.series._PIECE_BYTES", two_images)
   series = open_series(**write(kind, tmp_path, images))
   assert series.shape == SHAPE
-  assert (series.affine is not None) == (kind in NIFTI)
+  assert (series.place is not None) == (kind in NIFTI)
   if kind in NIFTI:
-    np.testing.assert_allclose(series.affine, AFFINE, atol=1e-5)
+    np.testing.assert_allclose(series.place.affine, AFFINE, atol=1e-5)
   mask = np.random.default_rng(1).random(SHAPE[2::-1]) < 0.4
   atol = 2e-4 if kind == "scaled" else 0
   signals = series.signals(mask)
@@ -139,7 +139,7 @@ def test_affine_follows_the_axes(images, tmp_path):
   series = open_series(path, axes="xzyt")
   assert series.shape == (4, 3, 5, 7)
   position = AFFINE @ [1, 2, 0, 1]
-  np.testing.assert_allclose(series.affine @ [1, 0, 2, 1], position)
+  np.testing.assert_allclose(series.place.affine @ [1, 0, 2, 1], position)
 
 
 def test_a_single_slice(images, tmp_path):
@@ -154,7 +154,7 @@ def test_metres_become_millimetres(images, tmp_path):
   image = nibabel.Nifti1Image(images, np.diag([0.002, 0.002, 0.005, 1]))
   image.header.set_xyzt_units(xyz="meter")
   nibabel.save(image, tmp_path / "a.nii")
-  affine = open_series(tmp_path / "a.nii").affine
+  affine = open_series(tmp_path / "a.nii").place.affine
   np.testing.assert_allclose(np.diag(affine), [2, 2, 5, 1], rtol=1e-6)
 
 

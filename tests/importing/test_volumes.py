@@ -6,8 +6,10 @@ import pytest
 
 from mrf_jax import Maps, UserError
 from mrf_jax.dataset.mask import default_mask
-from mrf_jax.importing.plausible import check_mask, check_times, check_voxels
-from mrf_jax.importing.volumes import Grid, read_mask, read_on_grid
+from mrf_jax.importing.overlap import check_mask
+from mrf_jax.importing.places import Grid
+from mrf_jax.importing.plausible import check_times, check_voxels
+from mrf_jax.importing.volumes import read_map, read_mask
 from mrf_jax.units import to_ms
 
 # Oblique, with a flipped axis.
@@ -39,8 +41,9 @@ def save(path, values, affine):
 def test_same_grid_is_not_resampled(tmp_path):
   values = np.random.default_rng(0).random(GRID.shape, np.float32)
   path = save(tmp_path / "a.nii", values, AFFINE)
-  volume, resampled = read_on_grid(path, GRID)
-  assert not resampled
+  said = []
+  volume = read_map(path, GRID, said)
+  assert not said
   np.testing.assert_array_equal(volume, values)
 
 
@@ -57,14 +60,15 @@ def test_other_grid_is_resampled(flips, tmp_path):
     mirror[axis, axis], mirror[axis, 3] = -1, shape[axis] - 1
     affine = affine @ mirror
   path = save(tmp_path / "a.nii.gz", np.ascontiguousarray(values), affine)
-  volume, resampled = read_on_grid(path, GRID)
-  assert resampled
+  said = []
+  volume = read_map(path, GRID, said)
+  assert said == [f"{path}: resampled to the scan (linear)"]
   np.testing.assert_allclose(volume, ramp(AFFINE, GRID.shape), atol=1e-2)
 
 
 def test_voxels_outside_are_nan(tmp_path):
   values = np.ones((20, 24, 2), np.float32)
-  volume, _ = read_on_grid(save(tmp_path / "a.nii", values, AFFINE), GRID)
+  volume = read_map(save(tmp_path / "a.nii", values, AFFINE), GRID, [])
   assert np.isfinite(volume[:, :, :2]).all()
   assert np.isnan(volume[:, :, 2:]).all()
 
@@ -74,24 +78,25 @@ def test_volume_elsewhere_is_refused(tmp_path):
   affine[2, 3] += 500
   path = save(tmp_path / "a.nii", np.ones(GRID.shape, np.float32), affine)
   with pytest.raises(UserError, match=r"S 508…528 mm.*do not overlap"):
-    read_on_grid(path, GRID)
+    read_map(path, GRID, [])
 
 
 def test_masks(tmp_path):
   values = np.zeros(GRID.shape, np.uint8)
   values[5:15, 6:18, 1:3] = 7
-  mask, resampled = read_mask(save(tmp_path / "m.nii", values, AFFINE), GRID)
-  assert not resampled
+  said = []
+  mask = read_mask(save(tmp_path / "m.nii", values, AFFINE), GRID, said)
+  assert len(said) == 1 and "7 is inside" in said[0]
   np.testing.assert_array_equal(mask, values.transpose(2, 1, 0) > 0)
   path = save(tmp_path / "n.nii", values * 0, AFFINE)
   with pytest.raises(UserError, match="no voxels"):
-    read_mask(path, GRID)
+    read_mask(path, GRID, [])
   broken = np.where(values > 0, np.nan, 0).astype(np.float32)
   with pytest.raises(UserError, match="NaN"):
-    read_mask(save(tmp_path / "o.nii", broken, AFFINE), GRID)
+    read_mask(save(tmp_path / "o.nii", broken, AFFINE), GRID, [])
   path = save(tmp_path / "p.nii", np.ones((2, 3, 4, 5), "f4"), AFFINE)
   with pytest.raises(UserError, match=r"not \[x, y, slice\]"):
-    read_on_grid(path, GRID)
+    read_map(path, GRID, [])
 
 
 def head(shape=(40, 48, 3)):
@@ -216,6 +221,6 @@ def test_mask_with_exchanged_axes():
   image = np.zeros((24, 24, 4), np.float32)
   image[6:18, 2:20] = 1.0  # x, y, slice
   bright = image.transpose(2, 1, 0) > 0
-  assert check_mask(bright, image, bright) == 1
+  assert "overlap by 1.00" in check_mask(bright, image, bright)
   with pytest.raises(UserError, match="x and y are exchanged"):
     check_mask(bright.transpose(0, 2, 1), image, bright)

@@ -185,8 +185,8 @@ def test_endless_volume_is_an_error(tmp_path):
 def test_affine_without_the_values(tmp_path):
   path = volume(tmp_path / "a.nii.gz")
   path.write_bytes(path.read_bytes()[:-20])
-  shape, affine = read_place(path)
+  shape, place = read_place(path)
   assert shape == SHAPE[::-1]
-  np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
+  np.testing.assert_allclose(place.affine, AFFINE, atol=1e-5)
   with pytest.raises(UserError, match="damaged"):
     read_volume(path)
