@@ -1,6 +1,7 @@
 """Import options of a command line, and the subject that they describe."""
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ _RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 _INPUTS = (
   "scan",
   "imaginary",
+  "phase",
   "schedule",
   "schedule_tr",
   "mask",
@@ -63,6 +65,8 @@ class ImportOptions:
   imaginary: str | None = None
   variable: str | None = None
   imaginary_variable: str | None = None
+  phase: str | None = None
+  phase_turn: float | None = None
   axes: str | None = None
   affine_from: str | None = None
   voxel_mm: str | None = None
@@ -103,6 +107,8 @@ class ImportOptions:
       unit = getattr(self, name)
       if unit is not None:
         check_one_of(f"--{name}", unit, MAP_UNITS)
+    if self.phase_turn is not None and not 0 < self.phase_turn < math.inf:
+      raise UserError(f"--phase_turn: {self.phase_turn:g} is not above 0")
     self.voxel_sizes_mm()
     times = {"tr_ms": self.tr_ms, "te_ms": self.te_ms, **self.preparation()}
     for name, time_ms in times.items():
@@ -186,7 +192,8 @@ def read_scan(
   images: Images
   is_raw = path.suffix.lower() in _RAW_SUFFIXES
   if is_raw:
-    _check_not_given(options, path, ("imaginary", "imaginary_variable", "axes"))
+    others = ("imaginary", "imaginary_variable", "phase", "phase_turn", "axes")
+    _check_not_given(options, path, others)
     images = RawSeries(
       path,
       acquisition,
@@ -204,7 +211,13 @@ def read_scan(
       variable=options.variable,
       imaginary_variable=options.imaginary_variable,
       axes=options.axes,
+      phase_path=options.phase,
+      phase_turn=options.phase_turn,
     )
+    if images.turn is not None:
+      assumptions.append(
+        f"{options.phase}: phases of which {images.turn:.6g} are a full turn"
+      )
   if field_t is None:
     raise UserError(
       f"{path}: the field strength is missing; --field_strength_t gives it"

@@ -1,14 +1,16 @@
 """Series of complex images over time, read piece by piece from files."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float32
+from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.importing.formats import Stored, open_stored
+from mrf_jax.importing.phases import full_turn, looks_like_phase
 from mrf_jax.io.nifti import Place
 
 # Bytes of a series that are in memory at once.
@@ -17,8 +19,12 @@ _PIECE_BYTES = 1 << 26
 # axis is real and imaginary part.
 _AXES = {3: "xyt", 4: "xyzt", 5: "xyztc"}
 _ORDER = "xyzt"
-# Values that scanners store for a phase of 180 degrees.
-_HALF_TURNS = (np.pi, 180.0, 4096.0)
+# Voxels whose signals show whether they are magnitude and phase.
+_N_SAMPLED = 4096
+# Values of a file of phases that show their unit.
+_N_VALUES = 1 << 20
+# A magnitude may be below 0 by this share of the largest, from rounding.
+_ROUNDED = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,8 +36,10 @@ class Series:
     place: where the voxels (x, y, slice) lie; None if the file format does
       not have it.
     path: name of the file, for messages.
-    parts: the complex array, or its real and its imaginary part.
+    parts: the complex array, its real and its imaginary part, or its
+      magnitude and its phase.
     axes: letter of each axis of the parts.
+    turn: value of a full turn, if the second part is the phase.
   """
 
   shape: tuple[int, int, int, int]
@@ -39,6 +47,7 @@ class Series:
   path: str
   parts: tuple[Stored, ...]
   axes: str
+  turn: float | None = None
   # No image format records a simulator.
   simulated_by: None = None
 
@@ -58,8 +67,22 @@ class Series:
       place = [slice(None)] * 4
       if letter in _ORDER:
         place[_ORDER.index(letter)] = slice(start, stop)
-      yield tuple(place), _complex(*map(self._in_order, values))
+      arrays = list(map(self._in_order, values))
+      if self.turn is not None:
+        arrays = self._polar(*arrays)
+      yield tuple(place), _complex(*arrays)
       start = stop
+
+  def _polar(self, magnitude: np.ndarray, phase: np.ndarray) -> list:
+    """Real and imaginary part of magnitude and phase."""
+    assert self.turn is not None
+    if magnitude.size and magnitude.min() < -_ROUNDED * magnitude.max():
+      raise UserError(
+        f"{self.path}: with --phase, this is the magnitude, but it has values "
+        f"down to {magnitude.min():g}"
+      )
+    angle = phase * (2 * np.pi / self.turn)
+    return [magnitude * np.cos(angle), magnitude * np.sin(angle)]
 
   def _in_order(self, values: np.ndarray) -> np.ndarray:
     """Values with axes x, y, slice, image, and real and imaginary part."""
@@ -75,26 +98,45 @@ class Series:
         phase instead of real and imaginary parts, or the file is damaged.
     """
     mean = np.zeros(self.shape[:3], np.float64)
-    least_real, largest_imaginary = np.inf, 0.0
+    least = np.array([np.inf, np.inf])
+    largest = 0.0
+    rng = np.random.default_rng(0)
+    n_voxels = math.prod(self.shape[:3])
+    chosen = rng.permutation(n_voxels)[:_N_SAMPLED]
+    rows = np.full(n_voxels, -1)
+    rows[chosen] = np.arange(len(chosen))
+    rows = rows.reshape(self.shape[:3])
+    sample = np.empty((len(chosen), self.shape[3]), np.complex64)
     for place, piece in self.pieces():
-      mean[place[:3]] += np.abs(piece).sum(-1)
-      least_real = min(least_real, float(piece.real.min()))
-      largest = float(np.abs(piece.imag).max())
-      largest_imaginary = max(largest_imaginary, largest)
+      magnitude = np.abs(piece)
+      mean[place[:3]] += magnitude.sum(-1)
+      largest = max(largest, float(magnitude.max()))
+      least = np.minimum(least, (piece.real.min(), piece.imag.min()))
+      _pick(piece, place, rows, sample)
     if not np.isfinite(mean).all():
       raise UserError(
         f"{self.path}: {np.count_nonzero(~np.isfinite(mean))} voxels have "
         "values that are NaN or infinite"
       )
-    if least_real >= 0 and any(
-      0.8 * half < largest_imaginary < 1.01 * half for half in _HALF_TURNS
-    ):
-      raise UserError(
-        f"{self.path}: no real part is below 0, and the imaginary ones reach "
-        f"{largest_imaginary:.4g}: are these magnitude and phase? Real and "
-        "imaginary parts, or complex numbers, are needed"
-      )
+    if self.turn is None:
+      self._check_parts(sample, least, -_ROUNDED * largest)
     return (mean / self.shape[3]).astype(np.float32)
+
+  def _check_parts(
+    self, sample: Complex64[np.ndarray, "voxel image"], least, bound: float
+  ) -> None:
+    """Raises `UserError` for magnitude and phase instead of the two parts."""
+    names, parts = ("real", "imaginary"), (sample.real, sample.imag)
+    for k in range(2):
+      phase = parts[1 - k]
+      if least[k] >= bound and looks_like_phase(parts[k], phase):
+        raise UserError(
+          f"{self.path}: no {names[k]} part is below 0, and the {names[1 - k]} "
+          f"ones, {phase.min():.4g} to {phase.max():.4g}, are spread like "
+          "angles: are these magnitude and phase? --scan=MAGNITUDE "
+          "--phase=PHASE takes two files of them; otherwise real and imaginary "
+          "parts, or complex numbers, are needed"
+        )
 
   def signals(
     self, mask: Bool[np.ndarray, "slice y x"]
@@ -109,9 +151,7 @@ class Series:
     rows = rows.transpose(2, 1, 0)  # [x, y, slice]
     signals = np.empty((np.count_nonzero(mask), self.shape[3]), np.complex64)
     for place, piece in self.pieces():
-      piece_rows = rows[place[:3]]
-      inside = piece_rows >= 0
-      signals[piece_rows[inside], place[3]] = piece[inside]
+      _pick(piece, place, rows, signals)
     return signals
 
 
@@ -122,27 +162,38 @@ def open_series(
   variable: str | None = None,
   imaginary_variable: str | None = None,
   axes: str | None = None,
+  phase_path: str | os.PathLike | None = None,
+  phase_turn: float | None = None,
 ) -> Series:
   """Opens a series of images; its values are read later.
 
   Args:
-    path: complex images, or their real part; see `open_stored`.
+    path: complex images, their real part, or their magnitude; see
+      `open_stored`.
     imaginary_path: file of the imaginary part, if it is another one.
     variable: name in a MATLAB or `.npz` file.
-    imaginary_variable: name of the imaginary part, if it is another variable.
+    imaginary_variable: name of the imaginary part, or of the phase, if it is
+      another variable.
     axes: a letter for each stored axis: x and y in the plane, z from slice to
       slice, t from image to image, c real and imaginary part. Default: xyzt,
       without z for three axes, with c at the end for five.
+    phase_path: file of the phase, if `path` is the magnitude.
+    phase_turn: value of a full turn in it. Default: found from its range.
 
   Returns:
     The series.
 
   Raises:
-    UserError: a file is missing or damaged, the axes do not fit, real and
-      imaginary part differ in shape or order, or there is no imaginary part.
+    UserError: a file is missing or damaged, the axes do not fit, the two parts
+      differ in shape or order, there is no imaginary part, or the range of the
+      phases does not tell their unit.
   """
   parts = [open_stored(path, variable=variable)]
-  if imaginary_path is not None or imaginary_variable is not None:
+  if phase_path is not None:
+    if imaginary_path is not None:
+      raise UserError("--imaginary and --phase: only one of them can be given")
+    parts.append(open_stored(phase_path, variable=imaginary_variable))
+  elif imaginary_path is not None or imaginary_variable is not None:
     parts.append(
       open_stored(imaginary_path or path, variable=imaginary_variable)
     )
@@ -151,13 +202,13 @@ def open_series(
   is_complex = first.dtype.kind == "c"
   if is_complex and (len(parts) > 1 or "c" in axes):
     raise UserError(
-      f"{first.path}: holds complex numbers; another imaginary part is one too "
-      "many"
+      f"{first.path}: holds complex numbers; another imaginary part, or phase, "
+      "is one too many"
     )
   if not is_complex and len(parts) == 1 and "c" not in axes:
     raise UserError(
       f"{first.path}: holds real numbers ({first.dtype}); the imaginary part "
-      "is needed too"
+      "is needed too (--imaginary), or the phase of magnitudes (--phase)"
     )
   if len(parts) > 1 and "c" in axes:
     raise UserError(
@@ -171,6 +222,9 @@ def open_series(
       )
     if other.dtype.kind == "c":
       raise UserError(f"{other.path}: holds complex numbers, no imaginary part")
+  turn = None
+  if phase_path is not None:
+    turn = phase_turn or full_turn(parts[1].path, _sample(parts[1]))
   sizes = dict(zip(axes, first.shape, strict=True))
   return Series(
     shape=(sizes["x"], sizes["y"], sizes.get("z", 1), sizes["t"]),
@@ -178,7 +232,35 @@ def open_series(
     path=first.path,
     parts=tuple(parts),
     axes=axes,
+    turn=turn,
   )
+
+
+def _sample(stored: Stored) -> Float64[np.ndarray, "sample"]:
+  """Some values of an array, and the smallest and the largest of all."""
+  step = max(1, math.prod(stored.shape) // _N_VALUES)
+  rows = max(
+    1, stored.shape[stored.slowest] * _N_VALUES // math.prod(stored.shape)
+  )
+  found: list[np.ndarray] = []
+  for values in stored.pieces(rows):
+    low, high = values.min(), values.max()
+    if not np.isfinite([low, high]).all():
+      raise UserError(f"{stored.path}: has phases that are NaN or infinite")
+    found += [np.array([low, high]), values.ravel()[::step]]
+  return np.concatenate(found).astype(np.float64)
+
+
+def _pick(
+  piece: Complex64[np.ndarray, "x y slice image"],
+  place: tuple[slice, ...],
+  rows: np.ndarray,
+  signals: Complex64[np.ndarray, "voxel n"],
+) -> None:
+  """Copies a piece of a series to the rows of its voxels; none for row -1."""
+  piece_rows = rows[place[:3]]
+  inside = piece_rows >= 0
+  signals[piece_rows[inside], place[3]] = piece[inside]
 
 
 def _check_axes(stored: Stored, axes: str | None) -> str:

@@ -156,8 +156,9 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "real part.",
       "variable": "Variable of a .mat or .npz file that has the images. "
       "Default: the only one that can be images.",
-      "imaginary_variable": "Variable that has the images' imaginary part, if "
-      "--variable has only the real part.",
+      "imaginary_variable": "Variable that has the images' imaginary part (or "
+      "their phase in --phase), if --variable has only the other one.",
+      "phase": "File of the images' phase, if --scan has their magnitude.",
       "axes": "Letters of the stored axes in their order: x, y, z, t (images), "
       "c (real and imaginary part). Default: xyt, xyzt or xyztc.",
       "affine_from": "NIfTI file of the same shape that has the positions of "
@@ -200,6 +201,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     {
       "tr_ms": "Repetition time, ms, if the schedule has none. Default: 15.",
       "te_ms": "Echo time, ms, if the schedule has none. Default: 2.",
+      "phase_turn": "Value of a full turn in --phase, such as 360 for degrees. "
+      "Default: found from the range of the phases.",
       "field_strength_t": "Field strength, T. Default: as in the scan's file.",
     },
   ),
@@ -230,7 +233,11 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
 )
 _MODES_OF = {name: modes for modes, _, texts in _TABLE for name in texts}
 # Flags that have no effect without another, and flags that exclude another.
-_NEEDS = {"passes": "uncertainty", "passes_seed": "uncertainty"}
+_NEEDS = {
+  "passes": "uncertainty",
+  "passes_seed": "uncertainty",
+  "phase_turn": "phase",
+}
 _EXCLUDES = {"output": "compare"}
 
 for _modes, _define, _texts in _TABLE:
