@@ -222,9 +222,12 @@ def read_scan(
     raise UserError(
       f"{path}: the field strength is missing; --field_strength_t gives it"
     )
-  # Estimated coil sensitivities leave an arbitrary phase in each voxel.
-  align = is_raw if options.align_phases is None else options.align_phases
-  if options.align_phases is None and not is_raw:
+  # Estimated coil sensitivities leave an arbitrary phase in each voxel, and so
+  # do scanners in their phase images, whose 0 may also be half a turn.
+  has_own_phase = is_raw or options.phase is not None
+  align = options.align_phases
+  align = has_own_phase if align is None else align
+  if options.align_phases is None and not has_own_phase:
     assumptions.append(_PHASE_TAKEN)
   return import_scan(
     images,

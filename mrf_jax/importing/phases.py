@@ -104,7 +104,8 @@ def full_turn(path: str, values: Float[np.ndarray, "sample"]) -> float:
   low, high = values.min(), values.max()
   raise UserError(
     f"{path}: phases from {low:.4g} to {high:.4g} do not tell what a full turn "
-    "is; --phase_turn says it (6.2832 in radians, 360 in degrees)"
+    "is; --phase_turn says it (6.2832 in radians, 360 in degrees, "
+    f"{high - low:.6g} if they fill it)"
   )
 
 

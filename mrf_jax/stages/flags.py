@@ -226,7 +226,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "leave_out_invalid": "Removes voxels without valid reference maps from "
       "the mask. Default: they are an error.",
       "align_phases": "Turns the phase of each fingerprint so that its largest "
-      "part is real. Default: for raw data only.",
+      "part is real. Default: for raw data and with --phase only.",
       "demodulate": "Removes the phases of the pulses from the raw data.",
     },
   ),
