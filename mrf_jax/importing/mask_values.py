@@ -26,6 +26,12 @@ _FEW = 20
 # not 0 is nearly full. In an atlas of a hundred labels it is 5 %.
 _NEARLY_FULL = 0.95
 _FULL_SHARE = 0.1
+# A blurred one may be nearly full nowhere. It falls to 0 smoothly, so that the
+# voxels next to 0 have less than this share; and of the voxels with more than
+# that, this share is more than half full. An image of a brain without its skull
+# has an edge, and one of a head is mostly darker than half its maximum.
+_LOW = 0.1
+_ABOVE_HALF = 0.4
 # In a label map most neighbours are equal; in an image hardly any.
 _EQUAL_SHARE = 0.5
 
@@ -77,7 +83,7 @@ def meaning_of(
   if is_whole:
     return _of_whole_numbers(path, values, inside)
   full = _full(high / (1 + _OVERSHOOT))
-  if full is None or (full != 1 and not _has_core(values, full)):
+  if full is None or (full != 1 and not _is_share(values, full)):
     raise _no_mask(path, found)
   return _soft(values, full)
 
@@ -101,7 +107,7 @@ def _of_whole_numbers(path, values: np.ndarray, inside: np.ndarray) -> Meaning:
       )
     return labels
   full = _full(high)
-  if full is not None and _has_core(values, full):
+  if full is not None and _is_share(values, full):
     return _soft(values, full)
   if _equal_neighbours(values) >= _EQUAL_SHARE:
     return labels
@@ -125,10 +131,25 @@ def _soft(values: np.ndarray, full: float) -> Meaning:
   )
 
 
-def _has_core(values: np.ndarray, full: float) -> bool:
-  """Whether many of the voxels that are not 0 are nearly full."""
+def _is_share(values: np.ndarray, full: float) -> bool:
+  """Whether values are shares of a full voxel, not labels or an image."""
   n_full = np.count_nonzero(values >= _NEARLY_FULL * full)
-  return bool(n_full >= _FULL_SHARE * np.count_nonzero(values > 0))
+  if n_full >= _FULL_SHARE * np.count_nonzero(values > 0):
+    return True
+  outside = values <= 0
+  next_to_0 = np.zeros(values.shape, bool)
+  for axis in (0, 1):
+    ahead = np.moveaxis(outside, axis, 0)
+    found = np.moveaxis(next_to_0, axis, 0)  # a view
+    found[1:] |= ahead[:-1]
+    found[:-1] |= ahead[1:]
+  edge = values[next_to_0 & ~outside]
+  n_above = np.count_nonzero(values > _LOW * full)
+  return bool(
+    len(edge)
+    and np.median(edge) < _LOW * full
+    and np.count_nonzero(values >= full / 2) >= _ABOVE_HALF * n_above
+  )
 
 
 def _equal_neighbours(values: np.ndarray) -> float:

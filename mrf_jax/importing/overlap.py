@@ -17,15 +17,15 @@ _LARGEST_SHARE = 0.98
 # grows by more than this. A smaller gain is said, and wrong too if it leaves
 # less than this part of what was missing: so it is with a mask that was made of
 # these images and then mirrored.
-_MIRROR_GAIN = 0.1
+_MIRROR_GAIN = 0.06
 _DOUBTFUL_MIRROR_GAIN = 0.02
 _ERROR_LEFT = 1 / 3
 # A mask is wrong if a move brings this much more of the smaller of mask and
 # bright voxels into the other; a smaller gain is said. An ellipse of diameter D
-# that is moved by d loses 4 d / (pi D), 0.06 for 5 % of its diameter. Masks of
+# that is moved by d loses 4 d / (pi D), 0.08 for 6 % of its diameter. Masks of
 # a head, a brain, a half of it, a slice, or vials gain less than 0.01 where
-# they belong, a quarter of the voxels of a bath with dark vials 0.04.
-_MOVE_GAIN = 0.06
+# they belong, one of a brain that covers most of the dark skull up to 0.06.
+_MOVE_GAIN = 0.08
 _DOUBTFUL_MOVE_GAIN = 0.03
 # The mask in bright voxels, or they in the mask: at least this share of the
 # smaller of both. A brain in a head, a lesion, and a slice have 1, less what
@@ -115,7 +115,7 @@ def check_lies_on(
     )
   if gain > _MOVE_GAIN:
     raise UserError(said)
-  common = _common(mask, lit | bright)
+  common = max(_common(mask, lit | bright), _common(mask, bright))
   if common < _LEAST_COMMON:
     raise UserError(
       f"{said}: {common:.0%} of the smaller of them are in common, at least "

@@ -23,6 +23,9 @@ _SAME_BOX = 0.5
 _SAME_SIZE = 0.01
 # Coordinate systems that are not the scanner's (codes of nifti1.h).
 _SPACES = {3: "Talairach", 4: "MNI", 5: "template"}
+_CENTRED = (
+  "its affine is the one that nibabel invents for a header without a place"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,24 +108,27 @@ def is_voxel_by_voxel(
     return True
   # An affine like nibabel's own is suspect on a volume with the scan's voxels
   # only: another one may really be centred.
-  if not known and vague == _CENTRED and not is_same_grid:
-    said.append(f"{path}: {vague}; taken as its position")
-    return False
+  if {vague, known} <= {"", _CENTRED} and not is_same_grid:
+    if vague:
+      said.append(f"{path}: {vague}; taken as its position")
+    vague = known = ""
+  if known and not vague:
+    same = str(path) if is_same_shape else "FILE, a NIfTI file of its shape,"
+    why = f" ({known})" if grid.code else ""
+    raise UserError(
+      f"{path} states where it lies, but {grid.path} does not{why}; "
+      f"--affine_from={same} gives its position"
+      + (", if they have the same voxels" if is_same_shape else "")
+    )
   remedy = (
     "--voxel_by_voxel takes it voxel by voxel"
     if is_same_shape
-    else f"its shape is {shape}, not the scan's {grid.shape}, so that a header "
-    "with its position is needed"
+    else f"its shape {shape} is not the scan's {grid.shape}: it needs a header "
+    "with its position"
   )
-  if not is_same_shape and known:
-    remedy = "--affine_from=FILE gives the scan's position"
   if vague:
     raise UserError(
       f"{path}: {vague}, and {grid.path} lies elsewhere; {remedy}"
-    )
-  if known:
-    raise UserError(
-      f"{path} states where it lies, but not {grid.path} ({known}); {remedy}"
     )
   spaces = [_SPACES.get(code) for code in (place.code, grid.code)]
   if spaces[0] != spaces[1]:
@@ -132,11 +138,6 @@ def is_voxel_by_voxel(
       f"{scans} coordinates; {remedy}"
     )
   return False
-
-
-_CENTRED = (
-  "its affine is the one that nibabel invents for a header without a place"
-)
 
 
 def _vagueness(shape: tuple[int, ...], place: Place) -> str:

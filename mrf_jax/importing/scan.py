@@ -83,7 +83,12 @@ def import_scan(
   acquisition.check_images(
     images.shape[3], f"{images.path}: {images.shape[3]} images"
   )
-  check_voxels(place.affine)
+  try:
+    check_voxels(place.affine)
+  except UserError as error:
+    raise UserError(
+      f"{images.path}: {error}; --voxel_mm or --affine_from gives their size"
+    ) from error
   if place.is_disputed:
     assumptions.append(
       f"{images.path}: its qform lies elsewhere than its sform, which counts"

@@ -112,7 +112,7 @@ def _read(
   try:
     check_voxels(place.affine)
   except UserError as error:
-    raise UserError(f"{path}: {error}") from error
+    raise UserError(f"{path}: {error}; its header names the unit") from error
   if not _inside(volume.shape, place.affine, grid).any():
     raise UserError(
       f"{path}: the volume is {_range(place.affine, volume.shape)}, the scan "

@@ -1,200 +1,645 @@
 """Image series, masks and reference maps of other programs."""
 
+import collections
+import contextlib
 import functools
+import io
+import pathlib
+from collections.abc import Callable
 
 import nibabel
 import numpy as np
+import scipy.ndimage
 
-from mrf_jax import make_sequence, save_subject, simulate_fingerprints
-from mrf_jax.importing.from_flags import (
-  ImportOptions,
-  read_acquisition,
-  read_scan,
-)
+from mrf_jax import load_subject
+from mrf_jax.stages.import_scan import import_files
 from tests.wrong_inputs.cases import OUTPUT, Case, Seen
 
-CASES: list[Case] = []
-
-
-# Units of reference maps.
-
-_UNIT_FRAMES = 60
-_UNIT_SHAPE = (16, 16, 2)
+SHAPE = (24, 28, 4)
+N_IMAGES = 30
+VOXEL_MM = (3.0, 3.0, 5.0)
+# Oblique, and x to the left, as scanners write axial slices.
+AFFINE = np.array(
+  [
+    [-2.99, 0.2, 0, 41],
+    [0.2, 2.99, 0.4, -52],
+    [0, -0.24, 4.98, 12],
+    [0] * 3 + [1],
+  ]
+)
+BARE = np.diag([*VOXEL_MM, 1.0])
+X, Y, Z = np.indices(SHAPE)
+# An ellipse, thicker on one side, with skin and a dark skull around a brain.
+RADIUS = np.hypot((X - 11) / 8.5, (Y - 13) / (11 - 0.12 * X))
+HEAD = RADIUS < 1
+BRAIN = RADIUS < 0.7
+SKULL = (RADIUS >= 0.7) & (RADIUS < 0.8)
+# T1 differs from left to right.
+T1_MS = np.where(BRAIN, 600 + 60.0 * X, 0).astype(np.float32)
+T2_MS = np.where(BRAIN, 50 + 2.0 * Y, 0).astype(np.float32)
+PD = np.where(BRAIN, 0.8, 0).astype(np.float32)
+MAPS = {"pd": PD, "t1": T1_MS, "t2": T2_MS}
+MASK = BRAIN.astype(np.uint8)
 
 
 @functools.cache
-def _unit_head() -> dict[str, np.ndarray]:
-  """A disc of matter around fluid, and its echoes, [x, y, slice, …]."""
+def images(*, inversion: bool = True, noise: float = 0.01) -> np.ndarray:
+  """A series [x, y, slice, image] that recovers; the head above noise."""
   rng = np.random.default_rng(0)
-  x, y, _ = np.indices(_UNIT_SHAPE) - 7.5
-  radius = np.hypot(x, y)
-  tissue = np.digitize(radius, (2.0, 5.0))  # fluid, white, grey matter
-  vary = rng.normal(1, 0.04, (3, *_UNIT_SHAPE))
-  t1_ms, t2_ms, pd = (
-    np.array(values)[tissue] * v
-    for values, v in zip(
-      ((4200.0, 750.0, 1150.0), (1800.0, 70.0, 90.0), (1.0, 0.7, 0.8)),
-      vary,
-      strict=True,
-    )
+  t1_ms = np.where(BRAIN, T1_MS, 400)[..., None]
+  times_ms = 60.0 * np.arange(N_IMAGES)
+  recovery = 1 - (1.9 if inversion else 0.7) * np.exp(-times_ms / t1_ms)
+  density = np.where(SKULL, 0.03, HEAD * 0.8)[..., None]
+  phase = 0.4 + 0.04 * (X - 11)[..., None]
+  clean = density * recovery * np.exp(1j * phase)
+  parts = rng.normal(size=(2, *clean.shape))
+  return (clean + noise * (parts[0] + 1j * parts[1])).astype(np.complex64)
+
+
+def nifti(path, values, affine=AFFINE, *, code=1, unit="mm", qform=None):
+  """Writes a file with `code` for sform and qform; returns its path."""
+  image = nibabel.Nifti1Image(values, affine)
+  image.set_sform(affine, code)
+  image.set_qform(affine if qform is None else qform, code)
+  image.header.set_xyzt_units(unit)
+  nibabel.save(image, path)
+  return str(path)
+
+
+def files(
+  folder: pathlib.Path, affine=AFFINE, *, values=None, mask=MASK, **place
+) -> dict[str, str]:
+  """Mask and maps in a folder, by flag."""
+  found = {"mask": nifti(folder / "mask.nii", mask, affine, **place)}
+  for name, volume in (MAPS if values is None else values).items():
+    path = folder / f"{name}.nii"
+    found[name] = nifti(path, np.ascontiguousarray(volume), affine, **place)
+  return found
+
+
+def imported(folder, inputs: dict, *, signals=None, t1_ms=T1_MS, mask=BRAIN):
+  """Imports files, and compares mask, T1 and signals with the right ones."""
+  schedule = folder / "train.txt"
+  np.savetxt(schedule, np.full((N_IMAGES, 2), [30.0, 60.0]))
+  given = {"schedule": str(schedule), "field_strength_t": 1.5}
+  # The signals are those of no sequence of this program.
+  given |= {"misfit": "ignore", "output": str(folder / f"{OUTPUT}.h5")}
+  screen = io.StringIO()
+  with contextlib.redirect_stdout(screen):
+    import_files(collections.defaultdict(lambda: None, given | inputs))
+  said = [s[2:] for s in screen.getvalue().splitlines() if s[:2] == "- "]
+  subject = load_subject(given["output"])
+  wanted = mask.transpose(2, 1, 0)
+  right = bool(np.all(subject.mask == wanted))
+  result = f"{subject.n_voxels} voxels of {np.count_nonzero(wanted)}"
+  both = wanted[subject.mask]
+  if subject.maps is not None:
+    expected = t1_ms.transpose(2, 1, 0)[subject.mask]
+    error = float(np.abs(subject.maps.t1_ms - expected)[both].max())
+    result += f", T1 errs by up to {error:.3g} ms"
+    right &= error < 1
+  if signals is not None:
+    expected = signals.transpose(2, 1, 0, 3)[subject.mask]
+    error = float(np.abs(subject.signals - expected).max())
+    result += f", signals by up to {error:.2g}"
+    right &= error < 0.01
+  return Seen(result, right, tuple(said))
+
+
+def placed(
+  folder, *, series_place=(AFFINE, {}), maps_place=(AFFINE, {}), **more
+):
+  """A series and its mask and maps, each with a place."""
+  affine, options = series_place
+  scan = nifti(folder / "series.nii", images(), affine, **options)
+  affine, options = maps_place
+  return imported(
+    folder, {"scan": scan, **files(folder, affine, **options), **more}
   )
-  mask = radius < 7
-  frames = np.arange(_UNIT_FRAMES)
-  sequence = make_sequence(
-    10 + 50 * np.abs(np.sin(frames / 12)), 14.0, 2.0, inversion_time_ms=20.0
-  )
-  echoes = simulate_fingerprints(sequence, t1_ms[mask], t2_ms[mask])
-  series = np.zeros((*_UNIT_SHAPE, _UNIT_FRAMES), np.complex64)
-  series[mask] = pd[mask][:, None] * np.asarray(echoes)
-  return {
-    "series": series,
-    "mask": mask.astype(np.uint8),
-    "pd": pd * mask,
-    "t1": t1_ms * mask,
-    "t2": t2_ms * mask,
-    "flips": sequence.flip_angles_deg,
+
+
+def from_numpy(folder, maps_place, **more):
+  """A series without any header, and mask and maps."""
+  np.save(folder / "series.npy", images())
+  affine, options = maps_place
+  given = {"scan": str(folder / "series.npy"), "voxel_mm": "3,3,5"}
+  return imported(folder, {**given, **files(folder, affine, **options), **more})
+
+
+def numpy_with_place_of(folder, **place):
+  np.save(folder / "series.npy", images())
+  given = files(folder, **place)
+  given |= {"scan": str(folder / "series.npy"), "affine_from": given["mask"]}
+  return imported(folder, given)
+
+
+def resaved(folder, *, series_code):
+  """Mask and maps saved with the affine that nibabel gives a file of code 0."""
+  nameless = nifti(folder / "a.nii", MASK, BARE, code=0)
+  invented = nibabel.load(nameless).affine
+  place = (BARE, {"code": 0}) if not series_code else (AFFINE, {})
+  return placed(folder, series_place=place, maps_place=(invented, {"code": 2}))
+
+
+def in_units(folder, unit, factor):
+  affine = np.diag([factor, factor, factor, 1]) @ AFFINE
+  return placed(folder, maps_place=(affine, {"unit": unit}))
+
+
+def other_shape(folder):
+  nameless = {name: volume[:-1] for name, volume in MAPS.items()}
+  scan = nifti(folder / "series.nii", images())
+  given = files(folder, BARE, values=nameless, mask=MASK[:-1], code=0)
+  return imported(folder, {"scan": scan, "voxel_by_voxel": True, **given})
+
+
+def qform_elsewhere(folder):
+  moved = AFFINE.copy()
+  moved[:3, 3] += 20
+  return placed(folder, series_place=(AFFINE, {"qform": moved}))
+
+
+def with_mask(folder, mask, *, expected=None, affine=AFFINE, **more):
+  """A series and a mask alone."""
+  scan = nifti(folder / "series.nii", images())
+  path = nifti(folder / "mask.nii", np.ascontiguousarray(mask), affine, **more)
+  expected = np.asarray(mask) > 0 if expected is None else expected
+  return imported(folder, {"scan": scan, "mask": path}, mask=expected)
+
+
+@functools.cache
+def soft() -> np.ndarray:
+  """Probabilities, whose half is the border of the brain."""
+  smooth = scipy.ndimage.gaussian_filter(BRAIN.astype(float), (2, 2, 0))
+  return (smooth / smooth.max()).astype(np.float32)
+
+
+def finer_soft_mask(folder):
+  """Probabilities on four voxels for one."""
+  finer, values = doubled(soft())
+  expected = soft() >= 0.5
+  return with_mask(folder, values, expected=expected, affine=finer)
+
+
+def doubled(volume, background=0.0):
+  """A volume at twice the matrix in the plane, and its affine."""
+  finer = AFFINE @ np.diag([0.5, 0.5, 1, 1])
+  finer[:3, 3] = (AFFINE @ [-0.25, -0.25, 0, 1])[:3]
+  values = np.where(volume > 0, volume, background).astype(np.float32)
+  return finer, values.repeat(2, 0).repeat(2, 1)
+
+
+def half_a_voxel_off(folder, *, background):
+  """Maps of a finer grid whose voxels straddle those of the scan."""
+  shape = (70, 84, 4)
+  affine = AFFINE @ np.diag([0.4, 0.4, 1, 1])
+  affine[:3, 3] = (AFFINE @ [-2.17, -2.29, 0, 1])[:3]
+  x, y, z = np.indices(shape)
+  x, y = 0.4 * x - 2.17, 0.4 * y - 2.29
+  # The maps reach half a voxel beyond the mask.
+  inside = np.hypot((x - 11) / 8.5, (y - 13) / (11 - 0.12 * x)) < 0.76
+  values = {
+    "pd": np.where(inside, 0.8, background),
+    "t1": np.where(inside, 600 + 60 * x, background),
+    "t2": np.where(inside, 50 + 2 * y, background),
   }
+  scan = nifti(folder / "series.nii", images())
+  given = {"scan": scan, "mask": nifti(folder / "mask.nii", MASK)}
+  for name, volume in values.items():
+    path = folder / f"{name}.nii"
+    given[name] = nifti(path, volume.astype(np.float32), affine)
+  return imported(folder, given)
 
 
-def _map_case(case: str, expected: str, words: str, change, **flags) -> Case:
-  """A case of reference maps, of which some are changed: name to function."""
-
-  def run(folder):
-    head = _unit_head()
-    paths = {}
-    for name in ("series", "mask", "pd", "t1", "t2"):
-      with np.errstate(divide="ignore"):
-        values = change.get(name, lambda v: v)(head[name])
-      values[~np.isfinite(values)] = 0
-      if values.dtype == float:
-        values = values.astype(np.float32)
-      paths[name] = str(folder / f"{name}.nii")
-      nibabel.save(
-        nibabel.Nifti1Image(values, np.diag([2.0, 2, 5, 1])), paths[name]
-      )
-    np.savetxt(folder / "train.txt", head["flips"])
-    options = ImportOptions(
-      scan=paths.pop("series"),
-      schedule=str(folder / "train.txt"),
-      tr_ms=14.0,
-      te_ms=2.0,
-      inversion_time_ms="20",
-      field_strength_t=1.5,
-      **paths,
-      **flags,
-    )
-    acquisition, said = read_acquisition(options)
-    imported = read_scan(options, acquisition, assumptions=said)
-    save_subject(imported.subject, folder / f"{OUTPUT}.h5")
-    maps = imported.subject.maps
-    inside = imported.subject.mask
-    right = np.allclose(
-      maps.t1_ms, head["t1"].transpose(2, 1, 0)[inside], rtol=1e-4
-    ) and np.allclose(
-      maps.t2_ms, head["t2"].transpose(2, 1, 0)[inside], rtol=1e-4
-    )
-    result = (
-      f"medians T1 {np.median(maps.t1_ms):.4g} ms, T2 "
-      f"{np.median(maps.t2_ms):.4g} ms, PD {np.median(maps.pd):.3g}"
-    )
-    return Seen(result, bool(right), imported.assumptions)
-
-  return Case(f"reference maps, {case}", expected, words, run)
+def with_maps(folder, change: Callable[[dict], dict], **more):
+  scan = nifti(folder / "series.nii", images())
+  given = files(folder, values=change(MAPS))
+  return imported(folder, {"scan": scan, **given, **more})
 
 
-def _rate(times_ms: np.ndarray) -> np.ndarray:
-  """A rate in 1/s."""
-  return 1e3 / times_ms
+def moved_maps(maps):
+  return {name: np.roll(volume, 5, 0) for name, volume in maps.items()}
 
 
-def _in_s(times_ms: np.ndarray) -> np.ndarray:
-  return times_ms / 1e3
+def transposed_series(folder):
+  """Stored [y, x, slice], with a square matrix, as MATLAB shows images."""
+  square = np.zeros((28, 28, 4, N_IMAGES), np.complex64)
+  square[2:26] = images()
+  mask = np.zeros((28, 28, 4), np.uint8)
+  mask[2:26] = HEAD
+  scan = nifti(folder / "series.nii", square.transpose(1, 0, 2, 3).copy())
+  return imported(
+    folder,
+    {"scan": scan, "mask": nifti(folder / "mask.nii", mask)},
+    mask=mask > 0,
+  )
 
 
-_BOTH = {"t1": _rate, "t2": _rate}
-_EITHER = "--t1_unit=s or --t1_unit=1/s?"
-_ARE_RATES = "are one or both maps of rates, R1 or R2"
-_UNIT_CASES: list[Case] = [
-  _map_case("as they should be", "right", "", {}),
-  _map_case("T1 and T2 in s", "refused", _EITHER, {"t1": _in_s, "t2": _in_s}),
-  _map_case(
-    "T1 and T2 in s, said",
+def phase_images(low: float, turn: float, dtype=np.float32):
+  """Phases of the images, of which `turn` are a full one, from `low` on."""
+  angle = np.angle(images()) % (2 * np.pi) if low == 0 else np.angle(images())
+  values = turn * angle / (2 * np.pi)
+  if np.dtype(dtype).kind == "i":
+    values = np.clip(np.round(values), low, low + turn - 1)
+  return values.astype(dtype)
+
+
+def magnitude_and_phase(folder, low, turn, *, flags, swap=False, **more):
+  """Two files of magnitude and phase, given with these two flags."""
+  dtype = np.int16 if turn > 1000 else np.float32
+  paths = [
+    nifti(folder / "magnitude.nii", np.abs(images())),
+    nifti(folder / "phase.nii", phase_images(low, turn, dtype)),
+  ]
+  given = dict(zip(flags, paths[::-1] if swap else paths, strict=True))
+  given["mask"] = nifti(folder / "mask.nii", MASK)
+  # Default with --phase, so that the angle of 0 does not matter.
+  return imported(
+    folder,
+    given | more,
+    signals=None if "align_phases" not in more else images(),
+  )
+
+
+def magnitude_and_phase_in_one(folder):
+  pair = np.stack([np.abs(images()), np.angle(images())], -1)
+  given = {"scan": nifti(folder / "series.nii", pair)}
+  return imported(folder, given | {"mask": nifti(folder / "mask.nii", MASK)})
+
+
+def signed_magnitude(folder):
+  given = {"scan": nifti(folder / "real.nii", images().real.copy())}
+  given["phase"] = nifti(folder / "phase.nii", np.angle(images()))
+  return imported(folder, given)
+
+
+def complex_above_zero(folder, *, kind):
+  """A sound series whose real part is never negative: no inversion, masked."""
+  series = np.where(
+    HEAD[..., None] & ~SKULL[..., None], images(inversion=False), 0
+  )
+  if kind == "aligned":  # nothing but noise in the imaginary part
+    phase = 0.4 + 0.04 * (X - 11)[..., None]
+    series = (series * np.exp(-1j * phase)).astype(np.complex64)
+  assert series.real.min() >= 0
+  given = {"scan": nifti(folder / "series.nii", series)}
+  given["mask"] = nifti(folder / "mask.nii", MASK)
+  return imported(folder, given, signals=series)
+
+
+def small_region(folder):
+  region = np.hypot(X - 13, Y - 15) < 2.5
+  return with_mask(folder, (region & (Z == 1)).astype(np.uint8))
+
+
+NONE = (BARE, {"code": 0})
+_part = functools.partial
+CASES: list[Case] = [
+  # Where voxels lie.
+  Case("series, mask and maps with one affine", "right", "", placed),
+  Case(
+    "series with a place, mask and maps without (codes 0)",
+    "refused",
+    "mask.nii: its place is not stated",
+    _part(placed, maps_place=NONE),
+  ),
+  Case(
+    "the same, --voxel_by_voxel",
+    "named",
+    "t1.nii: taken voxel by voxel",
+    _part(placed, maps_place=NONE, voxel_by_voxel=True),
+  ),
+  Case("the same, maps of another shape", "refused", "same shape", other_shape),
+  Case(
+    "series without a place (codes 0), mask and maps with one",
+    "refused",
+    "--affine_from=",
+    _part(placed, series_place=NONE),
+  ),
+  Case(
+    "series, mask and maps without a place (codes 0)",
+    "named",
+    "states no place",
+    _part(placed, series_place=NONE, maps_place=NONE),
+  ),
+  Case(
+    "series without a place, mask and maps that nibabel saved with its affine",
+    "named",
+    "states no place",
+    _part(resaved, series_code=0),
+  ),
+  Case(
+    "series with a place, mask and maps with nibabel's affine for codes 0",
+    "refused",
+    "nibabel invents",
+    _part(resaved, series_code=1),
+  ),
+  Case(
+    "series with a place, maps of the affine diag(voxel size)",
+    "refused",
+    "mere diagonal",
+    _part(placed, maps_place=(BARE, {})),
+  ),
+  Case(
+    ".npy and --voxel_mm, maps without a place (codes 0)",
+    "named",
+    "taken voxel by voxel",
+    _part(from_numpy, maps_place=NONE),
+  ),
+  Case(
+    ".npy and --voxel_mm, maps of the affine diag(voxel size)",
+    "named",
+    "taken voxel by voxel",
+    _part(from_numpy, maps_place=(BARE, {})),
+  ),
+  Case(
+    ".npy and --voxel_mm, maps of np.eye(4)",
+    "refused",
+    "--voxel_by_voxel",
+    _part(from_numpy, maps_place=(np.eye(4), {})),
+  ),
+  Case(
+    ".npy and --voxel_mm, maps with a place",
+    "refused",
+    "--affine_from=",
+    _part(from_numpy, maps_place=(AFFINE, {})),
+  ),
+  Case(
+    ".npy and --affine_from of the mask, which has a place",
     "right",
     "",
-    {"t1": _in_s, "t2": _in_s},
-    t1_unit="s",
-    t2_unit="s",
+    numpy_with_place_of,
   ),
-  _map_case("R1 and R2 in 1/s", "refused", _EITHER, _BOTH),
-  _map_case(
-    "R1 and R2 in 1/s, --t1_unit=s", "refused", _ARE_RATES, _BOTH, t1_unit="s"
-  ),
-  _map_case(
-    "R1 and R2 in 1/s, --t1_unit=s --t2_unit=ms",
+  Case(
+    ".npy and --affine_from of a file without a place (codes 0)",
     "refused",
-    _ARE_RATES,
-    _BOTH,
-    t1_unit="s",
-    t2_unit="ms",
+    "--voxel_mm=3,3,5",
+    _part(numpy_with_place_of, affine=BARE, code=0),
   ),
-  _map_case(
-    "R1 and R2 in 1/s, both units s",
+  Case(
+    "mask and maps in MNI coordinates (code 4) beside scanner coordinates",
     "refused",
-    "--t2_unit=ms or --t2_unit=1/s?",
-    _BOTH,
-    t1_unit="s",
-    t2_unit="s",
+    "MNI coordinates",
+    _part(placed, maps_place=(AFFINE @ np.diag([1.1, 1, 1, 1]), {"code": 4})),
   ),
-  _map_case(
-    "R1 and R2 in 1/s, said",
+  Case(
+    "series whose qform and sform are two places",
+    "named",
+    "its qform lies elsewhere",
+    qform_elsewhere,
+  ),
+  Case(
+    "mask and maps in metres by their headers",
     "right",
     "",
-    _BOTH,
-    t1_unit="1/s",
-    t2_unit="1/s",
+    _part(in_units, unit="meter", factor=1e-3),
   ),
-  _map_case(
-    "R1 in 1/ms", "refused", "--t1_unit=1/ms?", {"t1": lambda t: 1 / t}
-  ),
-  _map_case(
-    "R1 in 1/ms, said",
+  Case(
+    "mask and maps in µm by their headers",
     "right",
     "",
-    {"t1": lambda t: 1 / t},
-    t1_unit="1/ms",
+    _part(in_units, unit="micron", factor=1e3),
   ),
-  _map_case(
-    "R1 in 1/s beside T2 in ms, --t1_unit=s",
+  Case(
+    "--affine_from in metres by its header",
+    "right",
+    "",
+    _part(
+      numpy_with_place_of,
+      affine=np.diag([1e-3] * 3 + [1]) @ AFFINE,
+      unit="meter",
+    ),
+  ),
+  Case(
+    "mask and maps whose headers say metres, but are in mm",
     "refused",
-    _ARE_RATES,
-    {"t1": _rate},
-    t1_unit="s",
+    "mask.nii: voxels of 3e+03",
+    _part(in_units, unit="meter", factor=1.0),
   ),
-  _map_case("R2 in 1/s beside T1 in ms", "refused", _ARE_RATES, {"t2": _rate}),
-  _map_case(
-    "T1 in s taken for rates",
+  # What masks hold, and where.
+  Case(
+    "mask of the whole head", "right", "", lambda f: with_mask(f, HEAD * 1.0)
+  ),
+  Case("mask of a small region", "right", "", small_region),
+  Case(
+    "mask of a single slice",
+    "right",
+    "",
+    lambda f: with_mask(f, MASK * (Z == 2).astype(np.uint8)),
+  ),
+  Case(
+    "mask mirrored from left to right in its data",
     "refused",
-    _ARE_RATES,
-    {"t1": _in_s},
-    t1_unit="1/s",
+    "mirrored along x",
+    lambda f: with_mask(f, HEAD[::-1] * 1.0),
   ),
-  _map_case(
+  Case(
+    "mask moved by 3 voxels",
+    "refused",
+    "moved by 3 voxels along y",
+    lambda f: with_mask(f, np.roll(HEAD, 3, 1) * 1.0),
+  ),
+  Case(
+    "mask of a small region in the air",
+    "refused",
+    "in common",
+    lambda f: with_mask(f, (Z == 1) * (np.hypot(X - 3, Y - 3) < 3.0)),
+  ),
+  Case(
+    "inverted mask", "refused", "darker", lambda f: with_mask(f, ~HEAD * 1.0)
+  ),
+  Case(
+    "probabilities as mask",
+    "named",
+    "0.5 or more is inside",
+    lambda f: with_mask(f, soft(), expected=soft() >= 0.5),
+  ),
+  Case(
+    "probabilities in per cent as mask",
+    "named",
+    "taken for per cent",
+    lambda f: with_mask(f, 100 * soft(), expected=soft() >= 0.5),
+  ),
+  Case(
+    "probabilities from 0 to 255 as mask",
+    "named",
+    "shares of 255",
+    lambda f: with_mask(
+      f, np.round(255 * soft()).astype(np.uint8), expected=soft() >= 0.5
+    ),
+  ),
+  Case(
+    "probabilities on a finer grid",
+    "named",
+    "resampled to the scan (linear)",
+    finer_soft_mask,
+  ),
+  Case(
+    "mask of 0 and 255",
+    "named",
+    "255 is inside",
+    lambda f: with_mask(f, MASK * np.uint8(255)),
+  ),
+  Case(
+    "labels of tissues 1, 2 and 3 as mask",
+    "named",
+    "3 labels",
+    lambda f: with_mask(f, (MASK * (1 + X % 3)).astype(np.uint8)),
+  ),
+  Case(
+    "mask of 0, 25 and 100",
+    "refused",
+    "labels, or shares",
+    lambda f: with_mask(f, (MASK * (25 + 75 * (X > 11))).astype(np.uint8)),
+  ),
+  Case(
+    "mask of -1 and 1",
+    "refused",
+    "values from -1 to 1",
+    lambda f: with_mask(f, np.where(BRAIN, 1, -1).astype(np.int16)),
+  ),
+  Case(
+    "image without its skull instead of a mask",
+    "refused",
+    "those of an image",
+    lambda f: with_mask(f, BRAIN * np.abs(images())[..., -1] * 740),
+  ),
+  # Reference maps.
+  *[
+    Case(
+      f"maps of a finer grid, {name} around the brain",
+      "right",
+      "",
+      _part(half_a_voxel_off, background=value),
+    )
+    for name, value in (("0", 0.0), ("NaN", np.nan))
+  ],
+  Case(
+    "maps moved by 5 voxels in their data, --leave_out_invalid",
+    "refused",
+    "t1.nii: the map and the bright voxels",
+    _part(
+      with_maps,
+      change=moved_maps,
+      leave_out_invalid=True,
+    ),
+  ),
+  Case(
+    "maps in seconds",
+    "refused",
+    "--t1_unit=s",
+    _part(
+      with_maps,
+      change=lambda m: {
+        "pd": m["pd"],
+        "t1": m["t1"] / 1e3,
+        "t2": m["t2"] / 1e3,
+      },
+    ),
+  ),
+  Case(
     "T1 and T2 exchanged",
     "refused",
-    "are they exchanged?",
-    {"t1": lambda t: _unit_head()["t2"], "t2": lambda t: _unit_head()["t1"]},
+    "exchanged",
+    _part(
+      with_maps, change=lambda m: {"pd": m["pd"], "t1": m["t2"], "t2": m["t1"]}
+    ),
   ),
-  _map_case(
-    "PD in per cent",
-    "named",
-    "(per cent?); errors of PD are in this unit",
-    {"pd": lambda pd: 100 * pd},
+  Case("series stored [y, x, slice]", "refused", "x and y", transposed_series),
+  # Magnitude and phase.
+  *[
+    Case(
+      f"magnitude and phase ({name}) as real and imaginary part",
+      "refused",
+      "--phase=",
+      _part(
+        magnitude_and_phase, low=low, turn=turn, flags=("scan", "imaginary")
+      ),
+    )
+    for name, low, turn in (
+      ("±π", -np.pi, 2 * np.pi),
+      ("0…2π", 0, 2 * np.pi),
+      ("±180", -180, 360),
+      ("0…360", 0, 360),
+      ("±4096", -4096, 8192),
+      ("0…4095", 0, 4096),
+      ("±1", -1, 2),
+      ("±500", -500, 1000),
+      ("mrad", -3142, 6283),
+    )
+  ],
+  Case(
+    "phase and magnitude as real and imaginary part",
+    "refused",
+    "--phase=",
+    _part(
+      magnitude_and_phase,
+      low=-np.pi,
+      turn=2 * np.pi,
+      flags=("scan", "imaginary"),
+      swap=True,
+    ),
   ),
-  _map_case(
-    "M0 of a fit as PD",
+  Case(
+    "magnitude and phase in one file",
+    "refused",
+    "--phase=",
+    magnitude_and_phase_in_one,
+  ),
+  *[
+    Case(
+      f"magnitude, and phase ({name}) with --phase",
+      "named",
+      f"phases of which {turn:.6g} are a full turn",
+      _part(
+        magnitude_and_phase,
+        low=low,
+        turn=turn,
+        flags=("scan", "phase"),
+        align_phases=False,
+      ),
+    )
+    for name, low, turn in (
+      ("±π", -np.pi, 2 * np.pi),
+      ("±180", -180, 360),
+      ("0…4095", 0, 4096),
+    )
+  ],
+  Case(
+    "magnitude, and phase (±1) with --phase",
+    "refused",
+    "--phase_turn",
+    _part(magnitude_and_phase, low=-1, turn=2, flags=("scan", "phase")),
+  ),
+  Case(
+    "the same, --phase_turn=2",
     "named",
-    "errors of PD are in this unit",
-    {"pd": lambda pd: 1234 * pd},
+    "phases of which 2 are a full turn",
+    _part(
+      magnitude_and_phase,
+      low=-1,
+      turn=2,
+      flags=("scan", "phase"),
+      phase_turn=2.0,
+      align_phases=False,
+    ),
+  ),
+  Case(
+    "real part and phase with --phase",
+    "refused",
+    "this is the magnitude",
+    signed_magnitude,
+  ),
+  Case(
+    "complex series whose real part is never negative",
+    "right",
+    "",
+    _part(complex_above_zero, kind="coil phase"),
+  ),
+  Case(
+    "the same, aligned, so that the imaginary part is noise",
+    "right",
+    "",
+    _part(complex_above_zero, kind="aligned"),
   ),
 ]
-CASES += _UNIT_CASES
