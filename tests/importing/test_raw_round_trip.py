@@ -12,6 +12,7 @@ from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import import_scan
 from mrf_jax.io import atomic
 from mrf_jax.io.ismrmrd_writer import write_raw_data
+from mrf_jax.io.nifti import Place
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
@@ -165,7 +166,7 @@ def test_provenance_calls_it_simulated(scanned):
   raw = RawSeries(path, subject.acquisition)
   imported = import_scan(
     raw,
-    raw.affine,
+    Place(raw.affine),
     subject.acquisition,
     name="A",
     field_strength_t=1.5,

@@ -194,7 +194,7 @@ def half_a_voxel_off(folder, *, background):
   shape = (70, 84, 4)
   affine = AFFINE @ np.diag([0.4, 0.4, 1, 1])
   affine[:3, 3] = (AFFINE @ [-2.17, -2.29, 0, 1])[:3]
-  x, y, z = np.indices(shape)
+  x, y = np.indices(shape)[:2]
   x, y = 0.4 * x - 2.17, 0.4 * y - 2.29
   # The maps reach half a voxel beyond the mask.
   inside = np.hypot((x - 11) / 8.5, (y - 13) / (11 - 0.12 * x)) < 0.76
@@ -443,7 +443,7 @@ CASES: list[Case] = [
     "mask of a small region in the air",
     "refused",
     "in common",
-    lambda f: with_mask(f, (Z == 1) * (np.hypot(X - 3, Y - 3) < 3.0)),
+    lambda f: with_mask(f, ((Z == 1) & (np.hypot(X - 3, Y - 3) < 3)) * 1.0),
   ),
   Case(
     "inverted mask", "refused", "darker", lambda f: with_mask(f, ~HEAD * 1.0)
