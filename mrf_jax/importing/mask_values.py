@@ -26,10 +26,10 @@ _FEW = 20
 # not 0 is nearly full. In an atlas of a hundred labels it is 5 %.
 _NEARLY_FULL = 0.95
 _FULL_SHARE = 0.1
-# A blurred one may be nearly full nowhere. It falls to 0 smoothly, so that the
-# voxels next to 0 have less than this share; and of the voxels with more than
-# that, this share is more than half full. An image of a brain without its skull
-# has an edge, and one of a head is mostly darker than half its maximum.
+# A blurred one may have fewer. It falls to 0 smoothly, so that the voxels next to
+# 0 have less than this share; and of the voxels with more than that, this share
+# is more than half full. An image of a brain without its skull has an edge, and
+# one of a head is mostly darker than half its maximum.
 _LOW = 0.1
 _ABOVE_HALF = 0.4
 # In a label map most neighbours are equal; in an image hardly any.
@@ -134,6 +134,8 @@ def _soft(values: np.ndarray, full: float) -> Meaning:
 def _is_share(values: np.ndarray, full: float) -> bool:
   """Whether values are shares of a full voxel, not labels or an image."""
   n_full = np.count_nonzero(values >= _NEARLY_FULL * full)
+  if not n_full:
+    return False
   if n_full >= _FULL_SHARE * np.count_nonzero(values > 0):
     return True
   outside = values <= 0

@@ -17,6 +17,9 @@ from mrf_jax.io.nifti import place_of, read_volume, same_places
 # of its interpolation: the border of the valid voxels, interpolated, is where
 # they have half.
 _VALID_WEIGHT = 0.5
+# Values below this share of the largest (of their 99th percentile, as fits may
+# fail) are a background of 0 that was stored or interpolated: 4 ms of T1.
+_NEXT_TO_0 = 1e-3
 
 # A volume with axes of its own, before it is on the scan's.
 Volume = Float32[np.ndarray, "i j k"]
@@ -27,10 +30,10 @@ def read_map(
 ) -> Float32[np.ndarray, "x y slice"]:
   """Values of a map at the voxels of a scan; NaN outside the map's volume.
 
-  Interpolation is linear, over valid voxels: those that are finite and not 0.
-  A background of 0 or NaN has no part in it, Σ w v / Σ w with the weight w of
-  valid voxels only. Where they have less than half of the weight, the value is
-  0 or NaN as in the background.
+  Interpolation is linear, over valid voxels: those that are finite and above 0,
+  or what rounding makes of it. A background of 0 or NaN has no part in it,
+  Σ w v / Σ w with the weight w of valid voxels only. Where they have less than
+  half of the weight, the value is 0, or NaN as in the background.
 
   Args:
     path: NIfTI file, [x, y, slice].
@@ -46,7 +49,9 @@ def read_map(
     return volume
   said.append(f"{path}: resampled to the scan (linear)")
   finite = np.isfinite(volume)
-  valid = finite & (volume != 0)
+  valid = finite & (volume > 0)
+  if valid.any():
+    valid &= volume > _NEXT_TO_0 * np.percentile(volume[valid], 99)
   if valid.all():
     return _resample(volume, affine, grid, order=1)
   filled = np.where(valid, volume, np.float32(0))

@@ -124,6 +124,24 @@ def test_magnitude_and_phase_are_refused(half_turn, images, tmp_path):
     open_series(**paths).mean_magnitude()
 
 
+def test_magnitude_and_phase_of_two_variables(images, tmp_path):
+  """In degrees, whose unit a few voxels do not tell."""
+  magnitude, phase = np.abs(images), np.rad2deg(np.angle(images))
+  path = tmp_path / "a.mat"
+  scipy.io.savemat(path, {"m": magnitude, "p": phase})
+  names = {"variable": "m", "imaginary_variable": "p", "phase_path": path}
+  series = open_series(path, **names, phase_turn=360.0)
+  expected = in_order(images)
+  np.testing.assert_allclose(signals_of(series), expected, atol=1e-6)
+  assert np.all(series.mean_magnitude() > 0)
+  with pytest.raises(UserError, match="one too many"):
+    np.save(tmp_path / "c.npy", images)
+    np.save(tmp_path / "p.npy", phase)
+    open_series(tmp_path / "c.npy", phase_path=tmp_path / "p.npy")
+  with pytest.raises(UserError, match="only one of them"):
+    open_series(path, **names, imaginary_path=path)
+
+
 @pytest.mark.parametrize("axes", ["tzyx", "xtyz", "zxyt"])
 def test_axes_in_any_order(axes, images, tmp_path):
   order = ["xyzt".index(letter) for letter in axes]

@@ -3,6 +3,7 @@
 import nibabel
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from mrf_jax import Maps, UserError
 from mrf_jax.dataset.mask import default_mask
@@ -224,3 +225,42 @@ def test_mask_with_exchanged_axes():
   assert "overlap by 1.00" in check_mask(bright, image, bright)
   with pytest.raises(UserError, match="x and y are exchanged"):
     check_mask(bright.transpose(0, 2, 1), image, bright)
+
+
+def layered_head(shape=(64, 64, 12)):
+  """Skin, skull and brain; the image and the volumes inside their borders."""
+  rng = np.random.default_rng(0)
+  x, y, z = np.indices(shape)
+
+  def inside(radius):
+    return (
+      ((x - 30) / (radius - 4)) ** 2 + ((y - 33) / radius) ** 2 + (z / 16) ** 2
+    ) < 1
+
+  skin, skull, brain = inside(27), inside(25), inside(22)
+  image = np.where(skin, 1.0, 0.0)
+  image[skull], image[brain] = 0.03, 0.6
+  image += 0.02 * np.abs(rng.normal(size=shape))
+  return image.astype(np.float32), skin, brain, (x, y, z)
+
+
+def test_masks_that_fit_need_not_be_the_bright_voxels():
+  image, skin, brain, (x, y, z) = layered_head()
+  bright = default_mask(image)
+  wider = scipy.ndimage.binary_dilation(brain, np.ones((3, 3, 1)))
+  lesion = brain & (np.hypot(x - 36, y - 40) < 3) & (z > 3) & (z < 6)
+  masks = [skin, brain, wider, lesion, brain & (z == 4), brain & (x > 30)]
+  for mask in masks:
+    said = check_mask(mask.transpose(2, 1, 0), image, bright)
+    assert "moved" not in said and "mirrored" not in said
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("steps", [6, -6, 12])
+def test_masks_that_are_moved(axis, steps):
+  image, skin, brain, _ = layered_head()
+  bright = default_mask(image)
+  for mask in (skin, brain):
+    moved = np.roll(mask, steps, axis).transpose(2, 1, 0)
+    with pytest.raises(UserError, match="bright voxels"):
+      check_mask(moved, image, bright)

@@ -512,7 +512,7 @@ CASES: list[Case] = [
       "",
       _part(half_a_voxel_off, background=value),
     )
-    for name, value in (("0", 0.0), ("NaN", np.nan))
+    for name, value in (("0", 0), ("NaN", np.nan), ("-1", -1), ("1e-6", 1e-6))
   ],
   Case(
     "maps moved by 5 voxels in their data, --leave_out_invalid",
