@@ -26,7 +26,7 @@ _FEW = 20
 # not 0 is nearly full. In an atlas of a hundred labels it is 5 %.
 _NEARLY_FULL = 0.95
 _FULL_SHARE = 0.1
-# A blurred one may have fewer. It falls to 0 smoothly, so that the voxels next to
+# A blurred one may have fewer. It falls to 0 smoothly, so that voxels next to
 # 0 have less than this share; and of the voxels with more than that, this share
 # is more than half full. An image of a brain without its skull has an edge, and
 # one of a head is mostly darker than half its maximum.

@@ -43,6 +43,12 @@ _PRESENT = 1e-3
 _NEAR_TURN = 0.02
 _NEARER_TURN = 0.005
 
+# Real and imaginary parts lie about the same number if their medians differ by
+# this share of it, and most values by no more than the second share.
+_SAME_OFFSET = 0.02
+_ABOUT = 0.2
+_MOST = 0.5
+
 Signals = Float[np.ndarray, "voxel image"]
 
 
@@ -84,24 +90,39 @@ def looks_like_phase(magnitude: Signals, values: Signals) -> bool:
   return bool(in_one > _ONE_DIRECTION and of_multiple > _NO_MULTIPLE)
 
 
-def full_turn(path: str, values: Float[np.ndarray, "sample"]) -> float:
+def full_turn(
+  path: str,
+  values: Float[np.ndarray, "sample"],
+  *,
+  given: float | None = None,
+) -> float:
   """Value of a full turn in images of phases, from their range.
 
   Args:
     path: file of the phases, for messages.
     values: finite phases of many voxels and images, with the smallest and the
       largest of all.
+    given: the value that the user says.
 
   Raises:
-    UserError: the range does not tell it.
+    UserError: the range does not tell it, or tells another one.
   """
+  low, high = values.min(), values.max()
   present = values[values != 0]  # 0 is also what a mask leaves
   turn = _turn(present, _NEAR_TURN)
   if turn is not None:
     counts, _ = np.histogram(present, bins=round(1 / _EDGE))
-    if counts.min() >= _PRESENT * counts.sum():
-      return turn
-  low, high = values.min(), values.max()
+    is_filled = counts.min() >= _PRESENT * counts.sum()
+    turn = turn if is_filled else None
+  if given is not None:
+    if turn is not None and abs(turn - given) > _NEAR_TURN * turn:
+      raise UserError(
+        f"{path}: phases fill the range from {low:.4g} to {high:.4g}, a full "
+        f"turn of {turn:.6g}; --phase_turn says {given:g}"
+      )
+    return given
+  if turn is not None:
+    return turn
   raise UserError(
     f"{path}: phases from {low:.4g} to {high:.4g} do not tell what a full turn "
     "is; --phase_turn says it (6.2832 in radians, 360 in degrees, "
@@ -124,3 +145,24 @@ def _is_filled(values: np.ndarray) -> bool:
   margin = _EDGE * (high - low)
   shares = np.mean(values <= low + margin), np.mean(values >= high - margin)
   return bool(min(shares) >= _FILLED)
+
+
+def common_offset(real: Signals, imaginary: Signals) -> float | None:
+  """Number that both parts lie about instead of 0, if there is one.
+
+  Scanners export real and imaginary parts as unsigned numbers, 2048 for 0, and
+  the header's rescaling may be lost.
+
+  Args:
+    real: real parts of some voxels, none below 0.
+    imaginary: their imaginary parts, none below 0.
+  """
+  offsets = float(np.median(real)), float(np.median(imaginary))
+  middle = sum(offsets) / 2
+  if middle <= 0 or abs(offsets[0] - offsets[1]) > _SAME_OFFSET * middle:
+    return None
+  near = [
+    np.mean(np.abs(part - middle) < _ABOUT * middle)
+    for part in (real, imaginary)
+  ]
+  return middle if min(near) > _MOST else None

@@ -10,7 +10,11 @@ from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.importing.formats import Stored, open_stored
-from mrf_jax.importing.phases import full_turn, looks_like_phase
+from mrf_jax.importing.phases import (
+  common_offset,
+  full_turn,
+  looks_like_phase,
+)
 from mrf_jax.io.nifti import Place
 
 # Bytes of a series that are in memory at once.
@@ -127,6 +131,12 @@ class Series:
   ) -> None:
     """Raises `UserError` for magnitude and phase instead of the two parts."""
     names, parts = ("real", "imaginary"), (sample.real, sample.imag)
+    offset = common_offset(*parts) if min(least) >= 0 else None
+    if offset is not None:
+      raise UserError(
+        f"{self.path}: real and imaginary parts lie about {offset:.6g}, not 0: "
+        "are they unsigned numbers without their offset (scl_inter)?"
+      )
     for k in range(2):
       phase = parts[1 - k]
       if least[k] >= bound and looks_like_phase(parts[k], phase):
@@ -224,7 +234,8 @@ def open_series(
       raise UserError(f"{other.path}: holds complex numbers, no imaginary part")
   turn = None
   if phase_path is not None:
-    turn = phase_turn or full_turn(parts[1].path, _sample(parts[1]))
+    sample = _sample(parts[1])
+    turn = full_turn(parts[1].path, sample, given=phase_turn)
   sizes = dict(zip(axes, first.shape, strict=True))
   return Series(
     shape=(sizes["x"], sizes["y"], sizes.get("z", 1), sizes["t"]),
