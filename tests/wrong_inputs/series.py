@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from tests.wrong_inputs import map_units
 from tests.wrong_inputs.cases import Case
 from tests.wrong_inputs.series_files import (
   AFFINE,
@@ -11,6 +12,9 @@ from tests.wrong_inputs.series_files import (
   BRAIN,
   HEAD,
   MASK,
+  X,
+  Y,
+  Z,
   complex_above_zero,
   finer_soft_mask,
   from_numpy,
@@ -402,4 +406,5 @@ CASES: list[Case] = [
     "",
     _part(complex_above_zero, kind="aligned"),
   ),
+  *map_units.CASES,
 ]
