@@ -283,14 +283,6 @@ CASES: list[Case] = [
       },
     ),
   ),
-  Case(
-    "T1 and T2 exchanged",
-    "refused",
-    "exchanged",
-    _part(
-      with_maps, change=lambda m: {"pd": m["pd"], "t1": m["t2"], "t2": m["t1"]}
-    ),
-  ),
   Case("series stored [y, x, slice]", "refused", "x and y", transposed_series),
   # Magnitude and phase.
   *[
