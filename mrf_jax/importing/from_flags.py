@@ -20,6 +20,7 @@ from mrf_jax.importing.series import open_series
 from mrf_jax.io.nifti import Place, read_place
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import Schedule, read_schedule
+from mrf_jax.sequence.pulseq import ECHOES, is_pulseq, read_train
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.units import MAP_UNITS, check_sequence_time
 
@@ -40,6 +41,10 @@ _INPUTS = (
 _PHASE_TAKEN = (
   "the phase of the images is taken as it is (--align_phases turns every "
   "fingerprint so that its largest part is real)"
+)
+_DEMODULATED = (
+  "the pulses have different phases; the {data} are taken to have the phase of "
+  "each frame's pulse removed{remedy}"
 )
 # Times that a schedule may lack, and their names in a sentence.
 _TIMES = {"tr_ms": "TR", "te_ms": "TE", "inversion_time_ms": "inversion time"}
@@ -85,6 +90,7 @@ class ImportOptions:
   trajectory_unit: str | None = None
   frame: str | None = None
   subject: str | None = None
+  echo: str | None = None
   tr_ms: float | None = None
   te_ms: float | None = None
   field_strength_t: float | None = None
@@ -109,6 +115,8 @@ class ImportOptions:
         check_one_of(f"--{name}", unit, MAP_UNITS)
     if self.phase_turn is not None and not 0 < self.phase_turn < math.inf:
       raise UserError(f"--phase_turn: {self.phase_turn:g} is not above 0")
+    if self.echo is not None:
+      check_one_of("--echo", self.echo, ECHOES)
     self.voxel_sizes_mm()
     times = {"tr_ms": self.tr_ms, "te_ms": self.te_ms, **self.preparation()}
     for name, time_ms in times.items():
@@ -199,7 +207,7 @@ def read_scan(
       acquisition,
       trajectory_unit=options.trajectory_unit,
       frame=options.frame,
-      demodulate=bool(options.demodulate),
+      phases_deg=_phases_to_remove(options, acquisition, assumptions),
     )
     assumptions += images.assumptions
     field_t = field_t or images.field_strength_t
@@ -218,6 +226,8 @@ def read_scan(
       assumptions.append(
         f"{options.phase}: phases of which {images.turn:.6g} are a full turn"
       )
+    if not acquisition.sequence.has_constant_phase:
+      assumptions.append(_DEMODULATED.format(data="images", remedy=""))
   if field_t is None:
     raise UserError(
       f"{path}: the field strength is missing; --field_strength_t gives it"
@@ -245,6 +255,35 @@ def read_scan(
   )
 
 
+def _phases_to_remove(
+  options: ImportOptions, acquisition: Acquisition, assumptions: list[str]
+) -> np.ndarray | None:
+  """Phases that the receiver has left in raw data, [frame], degrees, or None.
+
+  A Pulseq file has them. Adds a sentence to the assumptions.
+  """
+  sequence = acquisition.sequence
+  if options.demodulate is False or sequence.has_constant_phase:
+    return None
+  if options.schedule and is_pulseq(options.schedule):
+    train = read_train(options.schedule, n_frames=options.n_frames)
+    if not train.receiver_follows:
+      assumptions.append(
+        "the phases that the receiver did not follow are removed from the raw "
+        "data"
+      )
+      return train.received_phases_deg
+    if options.demodulate:
+      assumptions.append(
+        f"the receiver of {options.schedule} follows the pulses, but "
+        "--demodulate removes their phases from the raw data all the same"
+      )
+  elif not options.demodulate:
+    remedy = "; if not, --demodulate removes it"
+    assumptions.append(_DEMODULATED.format(data="raw data", remedy=remedy))
+  return sequence.rf_phases_deg if options.demodulate else None
+
+
 def _not_none(**values) -> dict[str, Any]:
   return {name: value for name, value in values.items() if value is not None}
 
@@ -262,6 +301,8 @@ def _schedule(options: ImportOptions) -> tuple[Schedule, list[str]]:
   times |= options.preparation()
   path, tr_path = options.schedule, options.schedule_tr
   assert path is not None
+  if options.echo is not None and not is_pulseq(path):
+    raise UserError(f"{path}: --echo is for .seq files")
   schedule = read_schedule(
     path,
     tr_path=tr_path,
@@ -271,6 +312,7 @@ def _schedule(options: ImportOptions) -> tuple[Schedule, list[str]]:
       angle_unit=options.angle_unit,
       phase_unit=options.phase_unit,
       n_frames=options.n_frames,
+      echo=options.echo,
     ),
   )
   _check_times_apply(times, schedule, path)

@@ -60,7 +60,7 @@ class RawSeries:
     *,
     trajectory_unit: str | None = None,
     frame: str | None = None,
-    demodulate: bool = False,
+    phases_deg: Float64[np.ndarray, "frame"] | None = None,
   ):
     """Reads and checks a raw file.
 
@@ -71,8 +71,8 @@ class RawSeries:
       trajectory_unit: one of `TRAJECTORY_UNITS`; None is that which the file
         says, or else the only one in which the trajectory fills the band.
       frame: the counter that counts the frames, see `frames_of_slices`.
-      demodulate: remove the phases of the RF pulses from the signal, for a
-        receiver that did not follow them.
+      phases_deg: phases to remove from the frames, [frame], degrees: those of
+        the RF pulses, for a receiver that did not follow them.
 
     Raises:
       UserError: the file is damaged, lacks frames of the sequence or a
@@ -85,7 +85,7 @@ class RawSeries:
     self.field_strength_t = raw.field_strength_t
     self.simulated_by = raw.vendor if raw.vendor in _SIMULATORS else None
     self._acquisition, sequence = acquisition, acquisition.sequence
-    self._phases_deg = sequence.rf_phases_deg if demodulate else None
+    self._phases_deg = phases_deg
     self._raw = raw
     grid = self._grid()
     self._slices = self._readouts_of_slices(sequence.n_frames, frame)

@@ -12,27 +12,38 @@ from mrf_jax.maps import MAP_NAMES, Maps, bounded
 from mrf_jax.networks.outputs import split_deviations
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+# Lowest version of JAX that runs a file of one size: it was tried on files of
+# all networks that JAX 0.12.0 had written. The format promises four weeks.
+LOWEST_JAX = "0.9"
 # Number of voxels of a tile along y and x.
 _TILE = 16
 # Number of voxels that a network of single voxels processes at once.
 _BLOCK = 4096
 
 
-def export_model(model: Model) -> bytes:
-  """Serialises a model with its normalisation, for any volume.
+def export_model(
+  model: Model, *, shape: tuple[int, int, int] | None = None
+) -> bytes:
+  """Serialises a model with its normalisation.
 
   The function has the arguments `signals`, complex64 [slice, y, x, window], and
   `mask`, bool [slice, y, x]. It returns a dictionary of `pd`, `t1_ms` and
   `t2_ms`, float32 [slice, y, x], zero outside the mask, and of the standard
   deviations `pd_sd`, `t1_ms_sd` and `t2_ms_sd` if the network predicts them.
+  Its name is `maps_jax_` and the version of JAX: the format has no other place
+  for it, and an older JAX may not run it.
 
   Args:
     model: the trained model.
+    shape: number of slices and of voxels along y and x of all volumes; a
+      smaller one may be filled up with voxels outside the mask, which change
+      nothing.
+      None is any volume, which JAX versions before this one may not run.
 
   Returns:
     The content of a file, for `jax.export.deserialize`.
   """
-  slices, height, width = jax.export.symbolic_shape("slice, y, x")
+  sizes = shape or jax.export.symbolic_shape("slice, y, x")
   n_windows = model.acquisition.n_windows
 
   def maps(signals, mask):
@@ -40,9 +51,10 @@ def export_model(model: Model) -> bytes:
     with jax.default_matmul_precision("highest"):
       return maps_of_volume(model, signals, mask)
 
+  maps.__name__ = f"maps_jax_{jax.__version__}"
   exported = jax.export.export(jax.jit(maps), platforms=PLATFORMS)(
-    jax.ShapeDtypeStruct((slices, height, width, n_windows), jnp.complex64),
-    jax.ShapeDtypeStruct((slices, height, width), jnp.bool_),
+    jax.ShapeDtypeStruct((*sizes, n_windows), jnp.complex64),
+    jax.ShapeDtypeStruct(sizes, jnp.bool_),
   )
   return bytes(exported.serialize())
 

@@ -14,11 +14,14 @@ else of the package.
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 HDF5, MATLAB = "hdf5", "matlab"
@@ -34,6 +37,10 @@ _damaged: dict[tuple[str, int, int], str] = {}
 # Time limit for reading a file: more than any file needs on any disk.
 _SECONDS = 10.0
 _BYTES_PER_S = 5e6
+# Whether this process is a program of ours, which a time limit may end.
+_may_end = False
+# Shortest wait of the watcher of CPU time, s.
+_LEAST_WAIT_S = 0.01
 # Prints its argument if it gets any input, and nothing if it gets none.
 _PRINT = 'read line && echo "error: $0" >&2'
 
@@ -155,22 +162,33 @@ def _read_attributes(item: Any) -> None:
       item.attrs[name]
 
 
+def end_this_program() -> None:
+  """Allows `time_limit` to end this process, for a program of our own."""
+  global _may_end
+  _may_end = True
+
+
 @contextlib.contextmanager
 def time_limit(
   path: str | os.PathLike, *, seconds: float = _SECONDS
 ) -> Iterator:
-  """Time limit for reading a file: ends the program with one line after it.
+  """Time limit for reading a file in C: ends our program with one line.
 
   The program ends because nothing less helps: HDF5 does not return to Python
-  from some damaged files, and holds the interpreter's lock meanwhile. Only one
-  block at a time can have a limit.
+  from some damaged files, and holds the interpreter's lock meanwhile. A program
+  of someone else, who calls this package from Python, is never ended: there
+  the trial of `try_file` has to do. Only one block at a time can have a limit.
 
   Args:
     path: the file that the block reads; a larger one has more time.
     seconds: base time limit, s.
   """
+  if not _may_end:
+    yield
+    return
   size = os.path.getsize(path) if os.path.exists(path) else 0
-  limit = seconds + size / _BYTES_PER_S
+  # The timer is a clock on the wall, shared by all programs of a machine.
+  limit = (seconds + size / _BYTES_PER_S) * _programs_per_core()
   message = (
     f"{path}: reading it has not come to an end in {limit:.0f} s; it is "
     "damaged, or its disk too slow"
@@ -188,6 +206,75 @@ def time_limit(
       yield
     finally:
       faulthandler.cancel_dump_traceback_later()
+
+
+def _programs_per_core() -> float:
+  """How many programs share a core of this machine, at least 1."""
+  if not hasattr(os, "getloadavg"):
+    return 1.0
+  return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+class _TooLong(Exception):
+  """Raised in a thread whose block has used up its CPU time."""
+
+
+@contextlib.contextmanager
+def cpu_limit(seconds: float) -> Iterator:
+  """Limit for the CPU time of a block of Python code, in any thread.
+
+  Waiting for a disk or for other programs does not count. Code in C that holds
+  the interpreter's lock is not stopped (see `time_limit`).
+
+  Args:
+    seconds: longest CPU time of this thread, s.
+
+  Raises:
+    TimeoutError: the block has taken longer, and was stopped.
+  """
+  thread = threading.get_ident()
+  used = _cpu_clock(thread)
+  end = used() + seconds
+  finished, lock = threading.Event(), threading.Lock()
+
+  def watch():
+    # CPU time never runs ahead of the clock on the wall.
+    while (left := end - used()) > 0:
+      if finished.wait(max(left, _LEAST_WAIT_S)):
+        return
+    with lock:
+      if not finished.is_set():
+        _raise_in_thread(thread, _TooLong)
+
+  watcher = threading.Thread(target=watch, daemon=True)
+  watcher.start()
+  try:
+    try:
+      yield
+    finally:
+      with lock:
+        finished.set()
+      watcher.join()
+  except _TooLong:
+    raise TimeoutError(
+      f"reading it has not come to an end in {seconds:.0f} s of CPU time"
+    ) from None
+
+
+def _cpu_clock(thread: int) -> Callable[[], float]:
+  """Clock of a thread's CPU time, s, for any other thread to read."""
+  if hasattr(time, "pthread_getcpuclockid"):
+    number = time.pthread_getcpuclockid(thread)
+    return lambda: time.clock_gettime(number)
+  # That of the process runs faster if other threads are busy.
+  return time.process_time
+
+
+def _raise_in_thread(thread: int, error: type[Exception]) -> None:
+  """Raises an exception in a thread at its next step in Python."""
+  ctypes.pythonapi.PyThreadState_SetAsyncExc(
+    ctypes.c_ulong(thread), ctypes.py_object(error)
+  )
 
 
 if __name__ == "__main__":

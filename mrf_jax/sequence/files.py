@@ -18,7 +18,7 @@ from mrf_jax.sequence.columns import (
   read_column,
   read_text,
 )
-from mrf_jax.sequence.pulseq import load_pulseq
+from mrf_jax.sequence.pulseq import is_pulseq, read_train
 from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
   PREPARATION_FIELDS,
@@ -90,8 +90,8 @@ def load_sequence(
   often come as two single-column files: name the second as `tr_path`.
 
   `.mat`: MATLAB files of any version with the variables FA, TR, TE, PH and TI,
-  similar ones, or others that `variables` names. `.seq`: see `load_pulseq`,
-  which reads all times and angles from the file.
+  similar ones, or others that `variables` names. `.seq`: see `read_train`,
+  which reads all times and angles from the file, and whether it is balanced.
 
   Args:
     path: the file.
@@ -109,7 +109,7 @@ def load_sequence(
     phase_unit: of the phases, `deg`, `rad` or `cycles`; None is `angle_unit`,
       and phases that may be in another unit are an error.
     variables: field of `Sequence` to the variable of a MATLAB file.
-    echo: of a Pulseq file, see `load_pulseq`.
+    echo: of a Pulseq file, see `read_train`.
 
   Returns:
     The checked sequence.
@@ -120,7 +120,7 @@ def load_sequence(
       is not for this kind of file.
 
   Warns:
-    UserWarning: a part of the file is not read.
+    UserWarning: a part of the file is not read, or what it says is doubtful.
   """
   schedule = read_schedule(
     path,
@@ -169,7 +169,7 @@ def read_schedule(
   ):
     if units[kind] is not None:
       check_one_of(f"{kind}_unit", units[kind], known)
-  if path.suffix.lower() == ".seq":
+  if is_pulseq(path):
     for name, value in (
       ("tr_path", tr_path),
       *((f"{kind}_unit", unit) for kind, unit in units.items()),
@@ -177,7 +177,8 @@ def read_schedule(
     ):
       if value is not None:
         raise UserError(f"{path}: {name} is {value!r}, but not for .seq files")
-    return Schedule(load_pulseq(path, echo=echo, n_frames=n_frames))
+    train = read_train(path, echo=echo, n_frames=n_frames)
+    return Schedule(train.sequence, notes=train.remarks)
   defaults = {
     "tr_ms": tr_ms,
     "te_ms": te_ms,

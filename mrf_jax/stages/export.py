@@ -4,9 +4,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from mrf_jax.errors import UserError, reason
 from mrf_jax.inference.bundle import load_model
-from mrf_jax.inference.export import PLATFORMS, export_model
+from mrf_jax.inference.export import LOWEST_JAX, PLATFORMS, export_model
 from mrf_jax.io.atomic import replacing
 from mrf_jax.stages.flags import require, single_model
 
@@ -15,25 +17,51 @@ def export_files(options: Mapping[str, Any]) -> pathlib.Path:
   """Writes the bundle of --model as a StableHLO file, and returns its path.
 
   Raises:
-    UserError: the bundle is missing or damaged, or the file cannot be written.
+    UserError: the bundle is missing or damaged, a flag is not valid, or the
+      file cannot be written.
   """
   bundle = single_model(options)
   require(options, "output")
   output = pathlib.Path(options["output"])
   if output.suffix != ".stablehlo":
     raise UserError(f"--output: {output} does not end in .stablehlo")
+  shape = _shape(options["export_shape"])
   model = load_model(bundle)
-  content = export_model(model)
+  content = export_model(model, shape=shape)
   try:
     with replacing(output) as path:
       path.write_bytes(content)
   except OSError as error:
     raise UserError(f"{output}: cannot be written ({reason(error)})") from error
   n_windows = model.acquisition.n_windows
+  sizes = "slice, y, x" if shape is None else ", ".join(map(str, shape))
   print(
-    f"Takes        signals complex64 [slice, y, x, {n_windows}], mask bool "
-    "[slice, y, x]"
+    f"Takes        signals complex64 [{sizes}, {n_windows}], mask bool "
+    f"[{sizes}]"
   )
   print(f"Runs on      {', '.join(PLATFORMS)}, with jax and flatbuffers alone")
+  if shape is None:
+    print(
+      f"Needs        jax {jax.__version__} or newer; an older one, from "
+      f"{LOWEST_JAX} on, runs the file of --export_shape=SLICES,Y,X"
+    )
+  else:
+    print(f"Needs        jax {LOWEST_JAX} or newer")
   print(f"Exported     {output} ({len(content) / 2**20:.1f} MiB)")
   return output
+
+
+def _shape(text: str | None) -> tuple[int, int, int] | None:
+  """Slices, voxels along y and along x of --export_shape, or None."""
+  if text is None:
+    return None
+  try:
+    slices, height, width = (int(word) for word in text.split(","))
+  except ValueError:
+    slices = height = width = 0
+  if min(slices, height, width) < 1:
+    raise UserError(
+      f"--export_shape: {text!r} is not three numbers of voxels, of slices, "
+      "along y and along x, such as 6,96,96"
+    )
+  return slices, height, width

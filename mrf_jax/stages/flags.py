@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.ismrmrd_trajectory import TRAJECTORY_UNITS
+from mrf_jax.io.untrusted import end_this_program
 from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.workdir.lock import check_unlocked
 
@@ -101,6 +102,15 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     },
   ),
   (
+    ("export",),
+    flags.DEFINE_string,
+    {
+      "export_shape": "Number of slices and of voxels along y and x of the "
+      "largest volume, such as 6,96,96: such a file runs on older versions of "
+      "jax, too. Default: any volume.",
+    },
+  ),
+  (
     ("reconstruct",),
     flags.DEFINE_boolean,
     {"uncertainty": "Also writes standard deviations of the maps."},
@@ -183,14 +193,16 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "rate R2. Default: ms.",
       "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq). "
       "The sequence is taken to be gradient-spoiled (FISP), unless a text file "
-      "has the line # balanced, or a .mat file balanced = 1. Default in "
-      "reconstruct: the model's sequence.",
+      "has the line # balanced, a .mat file balanced = 1, or a Pulseq file "
+      "rewinds all gradients. Default in reconstruct: the model's sequence.",
       "schedule_tr": "Text file of the TRs, if --schedule has none: its only "
       "column, or the one named tr_ms.",
       "time_unit": "Unit of the schedule's times: ms, s or us. Default: ms.",
       "angle_unit": "Unit of the schedule's angles: deg or rad. Default: deg.",
       "phase_unit": "Unit of the phases of the schedule's pulses: deg, rad or "
       "cycles. Default: --angle_unit.",
+      "echo": "Time of the echo in a readout of a Pulseq file: adc_start, for "
+      "spirals, or adc_centre, for lines. Default: adc_start.",
       "inversion_time_ms": "Inversion time, ms, or none, if the schedule does "
       "not have it. Default: 20.",
     },
@@ -227,7 +239,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "the mask. Default: they are an error.",
       "align_phases": "Turns the phase of each fingerprint so that its largest "
       "part is real. Default: for raw data and with --phase only.",
-      "demodulate": "Removes the phases of the pulses from the raw data.",
+      "demodulate": "Removes the phases of the pulses from the raw data. "
+      "Default: only if the receiver of a Pulseq file does not follow them.",
     },
   ),
 )
@@ -253,6 +266,8 @@ def parse(argv: list[str]) -> list[str]:
   Returns:
     The first argument, and those that are no flags.
   """
+  # Only a program of ours has flags.
+  end_this_program()
   # Errors of a configuration are printed below, so that no log is needed.
   logging.set_verbosity(logging.FATAL)
   try:

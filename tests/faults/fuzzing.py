@@ -201,9 +201,9 @@ def _fuzz_here(
     import mrf_jax
     from mrf_jax.importing.series import open_series
     from mrf_jax.inference import bundle
-    from mrf_jax.io import hdf5, matlab
+    from mrf_jax.io import hdf5, matlab, untrusted
     from mrf_jax.io.nifti import read_volume
-    from mrf_jax.sequence import pulseq
+    from mrf_jax.sequence import pulseq_events
 
     def read_series(path):
       open_series(path).mean_magnitude()
@@ -217,14 +217,17 @@ def _fuzz_here(
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:
-    for module in (matlab, pulseq, hdf5):
+    for module in (matlab, hdf5):
       assert module.time_limit
       module.time_limit = lambda path, seconds=0: contextlib.nullcontext()
+    assert pulseq_events.cpu_limit
+    pulseq_events.cpu_limit = lambda seconds: contextlib.nullcontext()
     for module in (matlab, hdf5):
       assert module.try_file
       module.try_file = lambda path, kind: None
 
   if once:
+    untrusted.end_this_program()
     _lead_astray(sound)
     try:
       function(sound)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -36,32 +37,73 @@ def exported(request, smoke, tmp_path_factory):
   return request.param, load_model(bundle), file
 
 
-def test_the_script_gives_the_same_maps(exported, smoke, tmp_path):
-  method, model, file = exported
-  subject = load_subject(smoke / "data/subject-00.h5")
-  volume = volume_of(subject)
-  # Values outside the mask change nothing.
-  volume[~subject.mask] = 7 + 3j
-  np.save(tmp_path / "signals.npy", volume)
-  np.save(tmp_path / "mask.npy", subject.mask)
-  done = subprocess.run(
-    # Isolated: the script cannot import mrf_jax from this folder.
-    [sys.executable, "-I", SCRIPT, file, "signals.npy", "mask.npy"],
-    cwd=tmp_path,
+def run_script(folder, *arguments):
+  """Runs the script, isolated: it cannot import mrf_jax from this folder."""
+  return subprocess.run(
+    [sys.executable, "-I", SCRIPT, *arguments],
+    cwd=folder,
     capture_output=True,
     text=True,
     check=False,
   )
-  assert done.returncode == 0, done.stderr
+
+
+def save_volume(subject, folder):
+  """Writes the arrays that the script reads."""
+  volume = volume_of(subject)
+  # Values outside the mask change nothing.
+  volume[~subject.mask] = 7 + 3j
+  np.save(folder / "signals.npy", volume)
+  np.save(folder / "mask.npy", subject.mask)
+
+
+def check_maps(model, subject, folder) -> set[str]:
+  """Names of the script's maps, after comparison with those of the bundle."""
   maps, deviations = reconstruct_with_deviations(model, subject)
   expected = {name: getattr(maps, name) for name in MAP_NAMES}
   if deviations is not None:
     expected |= {f"{name}_sd": getattr(deviations, name) for name in MAP_NAMES}
   for name, values in expected.items():
-    volume = np.load(tmp_path / f"{name}.npy")
+    volume = np.load(folder / f"{name}.npy")
+    assert volume.shape == subject.mask.shape
     assert not volume[~subject.mask].any()
     assert_close(volume[subject.mask], values)
-  assert (method == "spatiotemporal_plus") == ("pd_sd" in expected)
+  return set(expected)
+
+
+def test_the_script_gives_the_same_maps(exported, smoke, tmp_path):
+  method, model, file = exported
+  subject = load_subject(smoke / "data/subject-00.h5")
+  save_volume(subject, tmp_path)
+  done = run_script(tmp_path, file, "signals.npy", "mask.npy")
+  assert done.returncode == 0, done.stderr
+  names = check_maps(model, subject, tmp_path)
+  assert (method == "spatiotemporal_plus") == ("pd_sd" in names)
+
+
+def test_a_file_of_one_size_takes_smaller_volumes(smoke, tmp_path, capsys):
+  bundle = smoke / "models/spatiotemporal_plus/fold-0"
+  subject = load_subject(smoke / "data/subject-00.h5")
+  save_volume(subject, tmp_path)
+  slices, height, width = subject.mask.shape
+  file, small = tmp_path / "model.stablehlo", tmp_path / "small.stablehlo"
+  for path, shape in (
+    (file, (slices + 1, height, width + 3)),
+    (small, (slices, height - 1, width)),
+  ):
+    text = ",".join(map(str, shape))
+    export_files(flags(model=str(bundle), output=str(path), export_shape=text))
+    function = jax.export.deserialize(bytearray(path.read_bytes()))
+    # No size stands open: with one, older versions of JAX do not run it.
+    assert function.in_avals[1].shape == shape
+    assert function.fun_name == f"maps_jax_{jax.__version__}"
+  assert "Needs        jax 0.9 or newer" in capsys.readouterr().out
+  done = run_script(tmp_path, file, "signals.npy", "mask.npy")
+  assert done.returncode == 0, done.stderr
+  check_maps(load_model(bundle), subject, tmp_path)
+  done = run_script(tmp_path, small, "signals.npy", "mask.npy")
+  assert done.returncode == 1
+  assert "is for at most" in done.stderr
 
 
 def test_one_file_fits_any_volume(exported, smoke):
@@ -97,6 +139,9 @@ def test_every_normalisation_is_exported(per, smoke):
     ({"model": "no"}, "no model bundle"),
     ({"output": "a.h5"}, "does not end in .stable"),
     ({"output": "no/m.stablehlo"}, "cannot be"),
+    ({"export_shape": "6,96"}, "'6,96' is not three numbers"),
+    ({"export_shape": "6,x,96"}, "'6,x,96' is not three numbers"),
+    ({"export_shape": "0,96,96"}, "'0,96,96' is not three numbers"),
   ],
 )
 def test_bad_flags_are_named(change, words, smoke, tmp_path, monkeypatch):
@@ -105,3 +150,44 @@ def test_bad_flags_are_named(change, words, smoke, tmp_path, monkeypatch):
   with pytest.raises(UserError, match=words):
     export_files(flags(**{"model": bundle, "output": "m.stablehlo", **change}))
   assert not list(tmp_path.iterdir())
+
+
+def scan_files(folder):
+  """Writes a mask, signals of another length, and what is no model."""
+  np.save(folder / "mask.npy", np.ones((1, 4, 4), bool))
+  np.save(folder / "signals.npy", np.ones((1, 4, 4, 5), np.complex64))
+  np.save(folder / "empty.npy", np.zeros((1, 4, 4), bool))
+  np.save(folder / "nan.npy", np.full((1, 4, 4, 7), np.nan, np.complex64))
+  (folder / "text.stablehlo").write_text("not a model\n")
+  add = jax.export.export(jax.jit(lambda x: x + 1))(np.ones(3, np.float32))
+  (folder / "add.stablehlo").write_bytes(bytes(add.serialize()))
+  # Like a file of a newer JAX: its module is one that this JAX cannot read.
+  maps = jax.export.export(jax.jit(lambda x, y: {"t1_ms": y * 1.0}))(
+    np.ones((1, 4, 4, 5), np.complex64), np.ones((1, 4, 4), bool)
+  )
+  unreadable = dataclasses.replace(
+    maps, mlir_module_serialized=b"vhlo", fun_name="maps_jax_99.0"
+  )
+  (folder / "newer.stablehlo").write_bytes(bytes(unreadable.serialize()))
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (("text.stablehlo", "signals.npy", "mask.npy"), "not an exported model"),
+    (("missing.stablehlo", "signals.npy", "mask.npy"), "missing.stablehlo is"),
+    (("add.stablehlo", "signals.npy", "mask.npy"), "not a model of mrf_jax"),
+    (("newer.stablehlo", "signals.npy", "mask.npy"), "jax 99.0 has written"),
+    (("newer.stablehlo", "nan.npy", "mask.npy"), "7 windows"),
+    (("newer.stablehlo", "signals.npy", "empty.npy"), "has no voxels"),
+    (("newer.stablehlo", "mask.npy", "signals.npy"), "of the same voxels"),
+    (("newer.stablehlo", "add.stablehlo", "mask.npy"), "readable .npy"),
+  ],
+)
+def test_the_script_ends_in_one_line(arguments, words, tmp_path):
+  scan_files(tmp_path)
+  done = run_script(tmp_path, *arguments)
+  assert done.returncode == 1
+  assert re.fullmatch(r"error: .*\n", done.stderr), done.stderr
+  assert words in done.stderr
+  assert not done.stdout

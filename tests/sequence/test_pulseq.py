@@ -1,5 +1,6 @@
 """Pulse sequences from Pulseq files, and damaged files."""
 
+import re
 import time
 
 import numpy as np
@@ -25,13 +26,22 @@ def excitation(flip_deg, phase_deg=0.0, *, duration=0.002, use="excitation"):
   )
 
 
+def phase_rad(pulse):
+  """Phase of a pulse at its centre."""
+  shift = 2 * np.pi * pulse.freq_offset * pulse.center
+  return np.angle(pulse.signal.sum()) + pulse.phase_offset + shift
+
+
 @pytest.fixture
 def path(tmp_path):
   return tmp_path / "schedule.seq"
 
 
 def write(path, *, before=(), pulses=None, adc=True, version=None):
-  """Writes a small sequence; each pulse of `before` comes 20 ms earlier."""
+  """Writes a small sequence; each pulse of `before` comes 20 ms earlier.
+
+  The receiver follows the pulses.
+  """
   file = pypulseq.Sequence(system=SYSTEM)
   for pulse in before:
     file.add_block(pulse, pypulseq.make_delay(0.020))
@@ -42,7 +52,11 @@ def write(path, *, before=(), pulses=None, adc=True, version=None):
     if pulse is not None:
       file.add_block(pulse)
     readout = pypulseq.make_adc(
-      num_samples=100, duration=0.004, delay=0.0005, system=SYSTEM
+      num_samples=100,
+      duration=0.004,
+      delay=0.0005,
+      phase_offset=0.0 if pulse is None else phase_rad(pulse),
+      system=SYSTEM,
     )
     used = pypulseq.calc_duration(pulse) if pulse is not None else 0.0
     rest = pypulseq.make_delay(round(tr - used, 6))
@@ -302,8 +316,71 @@ def test_many_long_shapes(path):
   path.write_text(
     f"{head}[BLOCKS]\n{blocks}\n[RF]\n{pulses}\n[SHAPES]\n\n{shapes}"
   )
-  with pytest.raises(UserError, match="pulses of more than 20,000,000 samples"):
+  # Each is decoded once, however often it is played.
+  with pytest.raises(UserError, match="another kind than pulse 0"):
     load_sequence(path)
+
+
+def test_too_many_long_shapes(path):
+  head = write(path).read_text().partition("[BLOCKS]\n")[0]
+  numbers = range(1, 23)
+  blocks = "".join(f"{k} 200000 {k} 0 0 0 0 0\n" for k in numbers)
+  pulses = "".join(f"{k} 100 {k} 1 0 1000 100 0 0 0 0 e\n" for k in numbers)
+  shapes = "".join(
+    f"shape_id {k}\nnum_samples 1000000\n0.{k}\n0\n0\n999997\n\n"
+    for k in numbers
+  )
+  path.write_text(
+    f"{head}[BLOCKS]\n{blocks}\n[RF]\n{pulses}\n[SHAPES]\n\n{shapes}"
+  )
+  with pytest.raises(UserError, match="shapes of more than 20,000,000 samples"):
+    load_sequence(path)
+
+
+def gradient_train(path, areas, *, axis="z"):
+  """Writes a train whose repetitions have gradients of some areas, cycles/m."""
+  file = pypulseq.Sequence(system=SYSTEM)
+  for flip, of_frame in zip(FLIPS, areas, strict=True):
+    file.add_block(excitation(flip))
+    readout = pypulseq.make_adc(100, duration=0.004, delay=5e-4, system=SYSTEM)
+    file.add_block(readout, pypulseq.make_delay(0.005))
+    for area in of_frame:
+      file.add_block(
+        pypulseq.make_trapezoid(axis, area=area, duration=2e-3, system=SYSTEM)
+      )
+  file.write(str(path))
+  return path
+
+
+def test_balanced_by_its_gradients(path):
+  areas = 4 * [(500.0, -500.0)]
+  assert load_sequence(gradient_train(path, areas)).balanced
+  assert not load_sequence(gradient_train(path, 4 * [(1000.0, 500.0)])).balanced
+  # What follows the last pulse changes no echo.
+  areas[-1] = (500.0,)
+  assert load_sequence(gradient_train(path, areas)).balanced
+  areas[1] = (500.0, -200.0)
+  with pytest.warns(UserWarning, match=r"by 0 \(frame 0\) to 0.3 cycles"):
+    assert not load_sequence(gradient_train(path, areas)).balanced
+
+
+@pytest.mark.parametrize("z", ["1 0 0 0", "0 0 0 1"])
+def test_turned_gradients(path, z):
+  """A turn by 180° about z (Pulseq 1.5.1) undoes what would rewind x."""
+  text = gradient_train(path, 4 * [(1000.0, -1000.0)], axis="x").read_text()
+  text = text.split("\n[SIGNATURE]")[0]
+  # Every fourth block has the second gradient of a frame.
+  text = re.sub(r"(?m)^( *(?:4|8|12|16) 200 .*) 0$", r"\1 1", text)
+  extension = f"[EXTENSIONS]\n1 1 1 0\n\nextension ROTATIONS 1\n1 {z}\n\n"
+  mark = "# Sequence Shapes"
+  path.write_text(text.replace(mark, extension + mark) + "\n")
+  assert load_sequence(path).balanced == (z == "1 0 0 0")
+
+
+def test_letters_of_another_encoding(path):
+  text = unsigned(path).replace("[DEFINITIONS]", "[DEFINITIONS]\nName Schädel")
+  path.write_bytes(text.encode("latin-1"))
+  np.testing.assert_allclose(load_sequence(path).flip_angles_deg, FLIPS, 1e-3)
 
 
 def test_many_sections_are_an_error(path):

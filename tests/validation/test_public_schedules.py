@@ -5,7 +5,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.sequence.files import load_sequence
-from mrf_jax.sequence.pulseq import read_events
+from mrf_jax.sequence.pulseq_events import read_events
 
 
 def test_jiang_fisp_schedule(validation_data):
@@ -26,7 +26,7 @@ def test_jiang_fisp_schedule(validation_data):
 
 def test_pulseq_file_plays_its_schedule(validation_data):
   folder = validation_data / "openmrf"
-  pulses, _ = read_events(folder / "test_mrf.seq")
+  pulses = read_events(folder / "test_mrf.seq").pulses
   assert len(pulses) == 1001
   assert pulses[0].use == "inversion"
   sequence = load_sequence(folder / "test_mrf.seq")

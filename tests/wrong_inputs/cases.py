@@ -14,7 +14,7 @@ from mrf_jax.errors import UserError
 # Modules with cases, in the order of the document, and their headings.
 MODULES = {
   "schedules": "Schedules",
-  "pulseq": "Pulseq files",
+  "pulseq": "Pulseq files and exported models",
   "series": "Image series, masks and maps",
   "raw": "Raw data",
   "relaxometry": "Relaxometry from Python",

@@ -1,0 +1,474 @@
+"""RF pulses, readouts and gradient moments of a Pulseq file, in their order.
+
+`pypulseq` decodes events and shapes, each only once however often it is played.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+import types
+import warnings
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from mrf_jax.errors import UserError, one_line
+from mrf_jax.io.untrusted import cpu_limit
+from mrf_jax.sequence.pulseq_text import (
+  ADC,
+  DURATION,
+  EXTENSION,
+  GX,
+  GZ,
+  RF,
+  PulseqText,
+  read_text,
+)
+
+# Samples of all pulses and gradients of different shapes.
+_MOST_SAMPLES = 20_000_000
+# CPU time for reading a file, s: a start, and a rate for its text. A file of
+# 62,000 blocks and 9 MB takes 2 s, a fiftieth of it.
+_CPU_S = 10.0
+_BYTES_PER_CPU_S = 1e5
+# Samples of a pulse's spectrum, and how much finer its steps are than its width
+# asks for: the width of a slice is then known to some per cent.
+_SPECTRUM_SAMPLES, _SPECTRUM_ZEROS = 512, 32
+# Uses of pulses in a file.
+_USES = {
+  "e": "excitation",
+  "r": "refocusing",
+  "i": "inversion",
+  "s": "saturation",
+  "p": "preparation",
+  "o": "other",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RfEvent:
+  """One RF pulse of a Pulseq file.
+
+  Attributes:
+    use: its use in the file, `excitation`, `inversion`, …, or `undefined`.
+    flip_angle_deg: 360° |∫ B1 dt|, degrees; not valid for adiabatic pulses.
+    phase_deg: phase at its centre, degrees within a turn.
+    centre_ms: time of its centre from the start of the file, ms.
+    shape: complex samples, the largest of which is one; empty for a pulse
+      without amplitude.
+    offset: frequency offset, Hz, and the offsets of frequency and phase, ppm.
+    block: its place in the table of blocks.
+    width_hz: full width of its spectrum at half of the maximum, Hz; 0 for a
+      pulse without amplitude.
+  """
+
+  use: str
+  flip_angle_deg: float
+  phase_deg: float
+  centre_ms: float
+  shape: np.ndarray
+  offset: tuple[float, float, float]
+  block: int
+  width_hz: float
+
+  def is_like(self, other: "RfEvent") -> bool:
+    """Whether both differ only by scale and phase, or one has no amplitude."""
+    if not (self.shape.size and other.shape.size):
+      return True
+    return (
+      self.shape is other.shape
+      or (
+        self.shape.shape == other.shape.shape
+        and np.allclose(self.shape, other.shape, atol=1e-3)
+      )
+    ) and np.allclose(self.offset, other.offset, rtol=0, atol=1e-3)
+
+  @property
+  def inverts(self) -> bool:
+    """Whether it rotates by 180° or has an adiabatic pulse's swept phase."""
+    is_swept = self.shape.size and np.abs(self.shape.imag).max() > 0.1
+    return bool(is_swept) or abs(self.flip_angle_deg - 180) <= 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Readouts:
+  """All readouts, in their order.
+
+  Attributes:
+    starts_ms: time of the first sample from the start of the file, ms.
+    centres_ms: time of the middle, ms.
+    phases_deg: phase of the receiver, degrees.
+    blocks: places in the table of blocks.
+  """
+
+  starts_ms: Float64[np.ndarray, "readout"]
+  centres_ms: Float64[np.ndarray, "readout"]
+  phases_deg: Float64[np.ndarray, "readout"]
+  blocks: Int64[np.ndarray, "readout"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Events:
+  """Events of a Pulseq file, as far as it was read.
+
+  Attributes:
+    text: the file's text.
+    pulses: all RF pulses.
+    readouts: all readouts.
+    gradients: moments of the gradients.
+  """
+
+  text: PulseqText
+  pulses: list[RfEvent]
+  readouts: Readouts
+  gradients: "Gradients"
+
+
+class Gradients:
+  """Moments ∫ G dt of the gradients from the start of a file.
+
+  Pulseq's gradients are in Hz/m, so that moments are cycles/m: that of a
+  readout is its place in k-space.
+
+  Attributes:
+    blocks: the table of blocks.
+    starts_s: start of each block, s.
+    exist: whether a block has a gradient.
+  """
+
+  def __init__(self, file: Any, text: PulseqText, blocks, starts_s):
+    """Decodes the gradients of some blocks of a `pypulseq` sequence."""
+    self.blocks, self.starts_s = blocks, starts_s
+    self._turns = _rotations(text, blocks)
+    numbers = np.unique(blocks[:, GX : GZ + 1])
+    # Of each gradient: its times from the start of the block, and its moment
+    # until then. Gradients of one shape share them but for delay and amplitude.
+    self._curves: dict[int, tuple[float, float, np.ndarray, np.ndarray]] = {}
+    known: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+    n_samples = 0
+    for number in numbers[numbers > 0].tolist():
+      amplitude, delay, key = _gradient(file, number)
+      if key not in known:
+        known[key] = _curve(file, *key)
+        n_samples = _checked_samples(n_samples + known[key][0].size)
+      self._curves[number] = (amplitude, delay, *known[key])
+    self.exist = bool(self._curves)
+    totals = {0: 0.0} | {
+      number: amplitude * moments[-1]
+      for number, (amplitude, _, _, moments) in self._curves.items()
+    }
+    of_block = np.array(
+      [[totals[n] for n in row] for row in blocks[:, GX : GZ + 1].tolist()]
+    ).reshape(-1, 3)
+    if not np.isfinite(of_block).all():
+      raise ValueError("a gradient is not finite")
+    for block, turn in self._turns.items():
+      of_block[block] = turn @ of_block[block]
+    self._at_starts = np.cumsum(of_block, 0) - of_block
+
+  def moments(
+    self, block: int, times_s: Float64[np.ndarray, "time"]
+  ) -> Float64[np.ndarray, "time 3"]:
+    """Moments along x, y and z at times from a block's start, cycles/m."""
+    within = np.zeros((len(times_s), 3))
+    for axis, number in enumerate(self.blocks[block, GX : GZ + 1].tolist()):
+      if number:
+        amplitude, delay, times, moments = self._curves[number]
+        within[:, axis] = amplitude * np.interp(times_s - delay, times, moments)
+    if block in self._turns:
+      within = within @ self._turns[block].T
+    return self._at_starts[block] + within
+
+
+def read_events(
+  path: pathlib.Path, *, n_excitations: int | None = None
+) -> Events:
+  """Reads RF pulses, readouts and gradients in their order.
+
+  Args:
+    path: the file.
+    n_excitations: blocks after the pulse behind so many excitations are not
+      looked at; None reads all.
+
+  Raises:
+    UserError: the file cannot be read.
+  """
+  # Imported here, because it imports a plotting library, which takes a second.
+  import pypulseq
+
+  text = read_text(pathlib.Path(path))
+  seconds = _CPU_S + path.stat().st_size / _BYTES_PER_CPU_S
+  with warnings.catch_warnings():
+    # It warns of a scanner's limits, which do not matter here, and leaves files
+    # open that it cannot read.
+    warnings.simplefilter("ignore")
+    try:
+      with cpu_limit(seconds):
+        file = pypulseq.Sequence(use_block_cache=False)
+        return _events(file, text, n_excitations)
+    # A damaged text may lead its parser to raise anything.
+    except Exception as error:
+      message = one_line(error)
+      if not isinstance(error, ValueError | TimeoutError):
+        message = f"{type(error).__name__}: {message}"
+  raise UserError(f"{path}: not a readable Pulseq file ({message})")
+
+
+def _events(file: Any, text: PulseqText, n_excitations: int | None) -> Events:
+  """The events of a text, decoded by an empty `pypulseq` sequence."""
+  with tempfile.TemporaryDirectory() as folder:
+    copy = pathlib.Path(folder) / "events.seq"
+    # `pypulseq` reads it in the encoding of the system.
+    copy.write_bytes(text.events().encode("ascii", errors="replace"))
+    file.read(str(copy), remove_duplicates=False)
+  blocks = text.blocks
+  if text.delays_s is None:
+    durations_s = blocks[:, DURATION] * float(file.block_duration_raster)
+  else:
+    durations_s = _durations_s(file, blocks, text.delays_s)
+  starts_s = np.concatenate([[0.0], np.cumsum(durations_s)[:-1]])
+  pulses, readouts = _pulses_and_readouts(file, blocks, starts_s, n_excitations)
+  if n_excitations is not None and pulses:
+    last = max(pulses[-1].block, *readouts.blocks[-1:], 0) + 1
+    blocks, starts_s = blocks[:last], starts_s[:last]
+  return Events(text, pulses, readouts, Gradients(file, text, blocks, starts_s))
+
+
+def _durations_s(
+  file: Any, blocks: Int64[np.ndarray, "block 8"], delays_s: dict[int, float]
+) -> Float64[np.ndarray, "block"]:
+  """Durations of blocks before Pulseq 1.4: as long as delay and events, s."""
+
+  def of_rf(number):
+    rf = file.rf_from_lib_data(_event(file.rf_library, number, "RF"))
+    return rf.delay + rf.shape_dur
+
+  def of_gradient(number):
+    _, delay, key = _gradient(file, number)
+    return delay + _curve(file, *key)[0][-1]
+
+  def of_adc(number):
+    n_samples, dwell, delay, *_ = _event(file.adc_library, number, "ADC")
+    return delay + n_samples * dwell
+
+  durations_s = np.zeros(len(blocks))
+  lengths = (lambda n: delays_s[n], of_rf, *3 * (of_gradient,), of_adc)
+  for column, length in enumerate(lengths, start=DURATION):
+    numbers, places = np.unique(blocks[:, column], return_inverse=True)
+    each = np.array([length(n) if n else 0.0 for n in numbers.tolist()])
+    durations_s = np.maximum(durations_s, each[places])
+  return durations_s
+
+
+def _pulses_and_readouts(
+  file: Any, blocks, starts_s, n_excitations: int | None
+) -> tuple[list[RfEvent], Readouts]:
+  """RF pulses and readouts until the pulse behind so many excitations."""
+  pulses: list[RfEvent] = []
+  rows: list[tuple[float, float, float, int]] = []
+  shapes: dict[tuple, _Shape] = {}
+  n_samples = 0
+  for place in np.flatnonzero(blocks[:, RF] | blocks[:, ADC]).tolist():
+    start = float(starts_s[place])
+    rf, adc = int(blocks[place, RF]), int(blocks[place, ADC])
+    if rf:
+      n_shapes = len(shapes)
+      pulses.append(_pulse(file, rf, start, place, shapes))
+      if len(shapes) > n_shapes:
+        n_samples = _checked_samples(n_samples + pulses[-1].shape.size)
+    if adc:
+      values = _event(file.adc_library, adc, "ADC")
+      n_samples, dwell, delay, phase_rad = *values[:3], values[6]
+      time = start + delay
+      centre = time + 0.5 * int(n_samples) * dwell
+      rows.append((1000 * time, 1000 * centre, np.rad2deg(phase_rad), place))
+    if rf and n_excitations is not None and len(pulses) > n_excitations:
+      times = np.array([row[0] for row in rows])
+      if len(pulses) - first_excitation(pulses, times) > n_excitations:
+        break
+  columns = [np.array(column) for column in zip(*rows, strict=True)]
+  starts, centres, phases, places = columns or np.empty((4, 0))
+  if not np.isfinite([starts, centres, phases]).all():
+    raise ValueError("a time or phase of a readout is not finite")
+  return pulses, Readouts(starts, centres, phases, places.astype(np.int64))
+
+
+def first_excitation(pulses: list[RfEvent], readouts_ms: np.ndarray) -> int:
+  """Number of the first excitation; the number of pulses if there is none."""
+  for number, pulse in enumerate(pulses):
+    if pulse.use == "excitation":
+      return number
+  # Older files have no uses: a first pulse without a readout may invert.
+  pulse = pulses[0]
+  end_ms = pulses[1].centre_ms if len(pulses) > 1 else np.inf
+  after = readouts_ms[readouts_ms > pulse.centre_ms]
+  has_readout = after.size > 0 and after[0] < end_ms
+  if pulse.use == "undefined":
+    return int(pulse.inverts and not has_readout)
+  uses = [pulse.use for pulse in pulses]
+  return uses.index("undefined") if "undefined" in uses else len(pulses)
+
+
+def _event(library: Any, number: int, kind: str) -> tuple:
+  """Values of an event; `ValueError` if it does not exist."""
+  if number not in library.data:
+    raise ValueError(f"there is no {kind} event {number}")
+  return library.data[number]
+
+
+def _checked_samples(n_samples: int) -> int:
+  """The number; `ValueError` if so many would take too much memory."""
+  if n_samples > _MOST_SAMPLES:
+    raise ValueError(f"shapes of more than {_MOST_SAMPLES:,} samples")
+  return n_samples
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+  """Shape of RF pulses: samples, the largest of which is one, and their sums.
+
+  Attributes:
+    samples: complex samples, or none.
+    area_s: ∫ B1 dt of a pulse of amplitude one, complex, s.
+    width_hz: full width of the spectrum at half of the maximum, Hz.
+  """
+
+  samples: np.ndarray
+  area_s: complex
+  width_hz: float
+
+
+def _shape(rf: Any) -> _Shape:
+  """The shape of an RF event of amplitude one."""
+  signal, time = np.asarray(rf.signal), np.asarray(rf.t)
+  if time.size > 1 and time[0] > 0:
+    # Samples in the middle of their raster steps.
+    area = signal.sum() * (time[1] - time[0])
+  else:
+    area = np.trapezoid(signal, time)
+  largest = signal[np.argmax(np.abs(signal))]
+  samples = signal / largest if largest else signal[:0]
+  return _Shape(samples, complex(area), _width_hz(signal, time))
+
+
+def _width_hz(signal: np.ndarray, time: np.ndarray) -> float:
+  """Full width of a pulse's spectrum at half of the maximum, Hz."""
+  if time.size < 2 or not np.any(signal):
+    return 0.0
+  # Evenly spaced; the zeros behind it make the steps of the spectrum finer.
+  even = np.linspace(time[0], time[-1], _SPECTRUM_SAMPLES)
+  values = np.interp(even, time, signal.real) + 1j * np.interp(
+    even, time, signal.imag
+  )
+  spectrum = np.abs(np.fft.fft(values, _SPECTRUM_ZEROS * _SPECTRUM_SAMPLES))
+  step_hz = 1 / (_SPECTRUM_ZEROS * _SPECTRUM_SAMPLES * (even[1] - even[0]))
+  return float(np.count_nonzero(spectrum >= spectrum.max() / 2) * step_hz)
+
+
+def _pulse(
+  file: Any, number: int, start: float, place: int, shapes: dict[tuple, _Shape]
+) -> RfEvent:
+  """The RF event of a number in the block at `place`, which starts at `start`.
+
+  Pulses of equal shapes differ by amplitude and phase, and share the samples.
+  """
+  values = _event(file.rf_library, number, "RF")
+  amplitude, ids = float(values[0]), tuple(values[1:4])
+  centre, delay, freq_ppm, phase_ppm, freq_hz, phase_rad = values[4:10]
+  if ids not in shapes:
+    shapes[ids] = _shape(file.rf_from_lib_data((1.0, *values[1:])))
+  shape = shapes[ids]
+  use = _USES.get(file.rf_library.type.get(number, ""), "undefined")
+  # Complex, so that a negative flip angle is a phase of 180°.
+  area = amplitude * shape.area_s
+  # The frequency of a shifted slice turns the phase until the centre.
+  phase_deg = np.rad2deg(np.angle(area) + phase_rad) + 360 * freq_hz * centre
+  return RfEvent(
+    use=use,
+    flip_angle_deg=float(360 * np.abs(area)),
+    # A file has six digits, which is 3e-4°: π is 179.9998°.
+    phase_deg=float(np.mod(np.round(phase_deg, 3), 360)),
+    centre_ms=float(1000 * (start + delay + centre)),
+    shape=shape.samples if amplitude else shape.samples[:0],
+    offset=(freq_hz, freq_ppm, phase_ppm),
+    block=place,
+    width_hz=shape.width_hz,
+  )
+
+
+def _gradient(file: Any, number: int) -> tuple[float, float, tuple]:
+  """Amplitude, Hz/m, delay, s, and what makes the shape of a gradient."""
+  values = _event(file.grad_library, number, "gradient")
+  if file.grad_library.type[number] == "t":
+    amplitude, *times_s, delay = values
+    return float(amplitude), float(delay), ("trapezoid", *times_s)
+  amplitude, _, _, shape, time_shape, delay = values
+  return float(amplitude), float(delay), ("shape", int(shape), int(time_shape))
+
+
+def _curve(file: Any, kind: str, *values) -> tuple[np.ndarray, np.ndarray]:
+  """Times, s, and the moment of a gradient of amplitude one until then.
+
+  Samples without times lie in the middle of steps of the gradient raster; at
+  time shape −1 every other one lies between two steps (Pulseq 1.5).
+  """
+  if kind == "trapezoid":
+    rise, flat, fall = values
+    times = np.cumsum([0.0, rise, flat, fall])
+    return times, np.cumsum([0.0, rise / 2, flat, fall / 2])
+  shape, time_shape = values
+  samples = _samples(file, shape)
+  if time_shape > 0:
+    times = _samples(file, time_shape) * float(file.grad_raster_time)
+    if times.size != samples.size:
+      raise ValueError(
+        f"a gradient of {samples.size} samples at {times.size} times"
+      )
+    steps = np.diff(times) * (samples[1:] + samples[:-1]) / 2
+    return times, np.concatenate([[0.0], np.cumsum(steps)])
+  if time_shape < 0:
+    samples = samples[::2]
+  raster_s = float(file.grad_raster_time)
+  moments = np.concatenate([[0.0], np.cumsum(samples)]) * raster_s
+  return np.arange(moments.size) * raster_s, moments
+
+
+def _samples(file: Any, number: int) -> np.ndarray:
+  """Samples of a shape."""
+  # Imported here for the reason in `read_events`.
+  from pypulseq.decompress_shape import decompress_shape
+
+  n_samples, *_ = data = _event(file.shape_library, number, "shape")
+  return decompress_shape(
+    types.SimpleNamespace(num_samples=n_samples, data=np.asarray(data)[1:])
+  )
+
+
+def _rotations(text: PulseqText, blocks) -> dict[int, np.ndarray]:
+  """Rotation matrix of each block that turns its gradients, by its place."""
+  found = {}
+  rows = text.rows.get("ROTATIONS", {})
+  for place in np.flatnonzero(blocks[:, EXTENSION]).tolist():
+    for name, row in text.extensions(blocks[place]):
+      if name == "ROTATIONS":
+        if row not in rows:
+          raise ValueError(f"there is no rotation {row}")
+        found[place] = _rotation([float(word) for word in rows[row]])
+  return found
+
+
+def _rotation(values: list[float]) -> np.ndarray:
+  """Matrix of a unit quaternion (Pulseq 1.5.1), or of nine numbers, by rows."""
+  if len(values) == 9:
+    return np.array(values).reshape(3, 3)
+  if len(values) != 4 or not 0.9 < np.linalg.norm(values) < 1.1:
+    raise ValueError(f"{values} is no rotation")
+  w, x, y, z = np.array(values) / np.linalg.norm(values)
+  return np.array(
+    [
+      [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+      [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+      [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+  )
