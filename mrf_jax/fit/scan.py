@@ -49,11 +49,14 @@ _UNTOLD = 0.95
 _SURE_GAIN, _DOUBTFUL_GAIN = 0.1, 0.02
 # Explained share below which noise and artefacts are named.
 _NOISY = 0.5
-# Phase of the scan, degrees, and concentration that a network can cope with.
-# All sound scans were within 2°, and above 0.94 but for the aliasing of a
-# matrix of 24 (0.80).
+# Phase of the scan, degrees, and concentration of phases that a network can
+# cope with. All sound scans were within 2° and above 0.94, but for the aliasing
+# of a matrix of 32 in windows that overlap by little (0.8; 0.5 aligned).
 _SURE_PHASE_DEG, _DOUBTFUL_PHASE_DEG = 45.0, 10.0
-_LEAST_CONCENTRATION, _DOUBTFUL_CONCENTRATION = 0.5, 0.9
+_LEAST_CONCENTRATION = 0.3
+# Variance of the phases, rad², that is doubtful, and the part of the ratio of
+# noise to signal that noise adds to it (sound scans: at most 0.1).
+_DOUBTFUL_VARIANCE, _VARIANCE_OF_NOISE = 0.1, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +180,10 @@ class ScanFit:
         f"the phase is turned by {abs(self.phase_deg):.0f}°, which networks "
         "were not trained for (--align_phases)"
       )
-    if self.concentration < _DOUBTFUL_CONCENTRATION:
+    # That of a normal distribution wrapped around the circle.
+    variance = -2 * np.log(self.concentration)
+    by_noise = _VARIANCE_OF_NOISE * (1 / self.explained - 1)
+    if variance > _DOUBTFUL_VARIANCE + by_noise:
       sentences.append(
         "the phases of the fingerprints differ over the scan, which networks "
         "were not trained for (--align_phases)"

@@ -101,6 +101,11 @@ def test_phases_of_the_voxels():
   fit = fit_of(scan().signals * turns[:, None])
   assert "voxel to voxel" in fit.phase_problem()
   assert fit_of(scan().signals * np.exp(0.5j)).phase_doubts()
+  x = np.nonzero(scan().mask)[2]
+  smooth = np.exp(1j * 2.0 * (x / 24 - 0.5))
+  assert "differ over the scan" in str(
+    fit_of(scan().signals * smooth[:, None]).phase_doubts()
+  )
 
 
 def test_scale_and_bright_voxels_change_nothing():

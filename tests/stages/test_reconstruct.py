@@ -98,7 +98,7 @@ def test_what_is_written_and_replaced(scan, bundle, tmp_path, capsys):
   assert record["flags"]["passes"] == 4
   assert record["provenance"].startswith("simulated")
   assert "left out: subject 0" in record["estimators"][0]
-  assert set(record["seconds"]) == {"read", "reconstruct", "write"}
+  assert set(record["seconds"]) == {"read", "check", "reconstruct", "write"}
   # As the tables have them.
   reference = clip_outliers(subject.maps, percentiles=(0.1, 99.9))
   error = maps_in(out, subject.mask)["t1"] - reference.t1_ms
