@@ -13,6 +13,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Complex64, Float32, Float64, Inexact
 
+from mrf_jax.dataset.normalise import usual_gain
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence.acquisition import Acquisition
@@ -76,8 +77,9 @@ class QuickMatch:
   Attributes:
     t1_ms: [voxel], ms.
     t2_ms: [voxel], ms.
-    components: signals in the basis of `interpolant`, [voxel, rank].
-    energies: squared norms of the whole signals, [voxel].
+    components: signals in the basis of `interpolant`, [voxel, rank], times a
+      gain if their scale is extreme.
+    energies: squared norms of the whole signals, [voxel], at the same scale.
     interpolant: of fingerprints in the basis.
   """
 
@@ -108,13 +110,14 @@ def quick_match(
   basis = basis.astype(np.result_type(atoms.dtype, np.float32))
   atoms = (atoms @ basis).astype(basis.dtype)
   atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+  gain = np.float32(usual_gain(signals))
   components = np.empty((len(signals), rank), np.complex64)
   energies = np.empty(len(signals), np.float32)
   best = np.empty(len(signals), int)
 
   def match_block(start: int) -> None:
     rows = slice(start, start + _BLOCK)
-    block = signals[rows]
+    block = signals[rows] if gain == 1 else signals[rows] * gain
     components[rows] = _product(block, basis)
     energies[rows] = np.einsum("vw,vw->v", block, block.conj()).real
     best[rows] = _squares(components[rows], atoms).argmax(1)
