@@ -11,7 +11,7 @@ import sys
 
 # From the ground up. A file imports from its own folder, and from those above.
 LAYERS = (
-  ("errors", "maps", "typing", "checks", "units"),
+  ("errors", "maps", "checks", "units"),
   ("runtime",),
   ("io",),
   ("sequence",),

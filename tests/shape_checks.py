@@ -14,7 +14,7 @@ import typing
 import beartype
 import jaxtyping
 
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 
 def check(function):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 
 @jax.tree_util.register_dataclass

@@ -23,7 +23,7 @@ from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.runtime.precision import PRECISIONS, check_precision
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 # Number of voxels that a network processes at once.
 _BLOCK = 4096

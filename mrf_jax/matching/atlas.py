@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
 from mrf_jax.matching.atlas_checks import check_arrays, check_parameters
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 # Voxels (slice, y, x) of one compiled call, whose arrays stay in the caches.
 _TILE = (16, 16, 48)

@@ -13,7 +13,7 @@ from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 
 @jax.tree_util.register_dataclass

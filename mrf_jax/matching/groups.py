@@ -30,7 +30,7 @@ from mrf_jax.matching.dot_product import (
   usual_scale,
 )
 from mrf_jax.runtime.threads import map_threads
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 # Atoms of a group: smaller groups have tighter bounds, larger ones need fewer
 # products.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, PRNGKeyArray, UInt32
 
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 
 def key_words(key: PRNGKeyArray) -> UInt32[Array, "2"]:

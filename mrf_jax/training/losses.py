@@ -11,7 +11,7 @@ from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 Loss = Callable[
   [Float32[Array, "*voxel output"], Float32[Array, "*voxel map"]],

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Float, Float32, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.patches import VoxelGrid, patch_shape
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 
 # The names of these fields are names of arrays in checkpoints.

@@ -16,7 +16,7 @@ from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.training.losses import LOSSES, weighted_mean
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold, TrainState, VoxelTable
-from mrf_jax.typing import AnyArray
+from mrf_jax.runtime.typing import AnyArray
 
 
 def train_step(
