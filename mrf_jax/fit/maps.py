@@ -32,6 +32,11 @@ MOST_DIFFERENCE = {"t1_ms": 0.4, "t2_ms": 1.0}
 # and estimates are doubtful beyond the smaller difference, 15 %.
 MOST_DOUBTFUL = 0.1
 _DIFFERENCE_THERE = 0.14
+# Local standard deviation of the logarithms of matched T1 and T2 above which a
+# match voxel by voxel says little: neighbours differ by a factor of 2.3. In the
+# heads of the demo it is at most 0.88 for T1, between CSF and brain, and 0.80
+# for T2; in spheres of T2 below 20 ms it is 0.9 to 1 for T2.
+_MOST_SCATTER = {"t1_ms": 1.0, "t2_ms": 0.85}
 # A fingerprint hardly tells T2 well above this: rates are compared after
 # 1 / this is added.
 _LONG_T2_MS = 300.0
@@ -55,8 +60,8 @@ class MapsFit:
     t1_difference: mean logarithm of estimated over matched T1 in the
       neighbourhood, [voxel].
     t2_difference: the same of T2, less sensitive above 300 ms, [voxel].
-    is_doubtful: whether a difference is larger than left-out heads have,
-      [voxel].
+    is_doubtful: whether a difference or scatter is larger than left-out heads
+      have, [voxel].
   """
 
   residual: Float32[np.ndarray, "voxel"]
@@ -137,6 +142,8 @@ def fit_maps(
   maps: Maps,
   mask: Bool[np.ndarray, "slice y x"],
   voxel_mm: Float64[np.ndarray, "3"],
+  *,
+  voxelwise: bool = False,
 ) -> MapsFit:
   """Holds estimated maps against the signals that they come from.
 
@@ -145,6 +152,8 @@ def fit_maps(
     maps: the estimates.
     mask: voxels of the scan.
     voxel_mm: size of a voxel along x, y and slice, mm.
+    voxelwise: whether the maps are a match of each voxel by itself, which is
+      doubtful, too, where neighbours scatter much.
   """
   t1_ms, t2_ms = (np.asarray(m, np.float64) for m in (maps.t1_ms, maps.t2_ms))
   widths = _NEIGHBOURHOOD_MM / voxel_mm[::-1]
@@ -159,6 +168,14 @@ def fit_maps(
   doubtful = (np.abs(by_t1) > most["t1_ms"]) | (np.abs(by_t2) > most["t2_ms"])
   if doubtful.mean() > MOST_DOUBTFUL:
     doubtful = np.maximum(np.abs(by_t1), np.abs(by_t2)) > _DIFFERENCE_THERE
+  if voxelwise:
+    for name, values in (
+      ("t1_ms", np.log(match.t1_ms)),
+      ("t2_ms", np.log(_rate(match.t2_ms))),
+    ):
+      mean = _local_mean(values, mask, widths) / shares
+      square = _local_mean(values**2, mask, widths) / shares
+      doubtful |= square - mean**2 > _MOST_SCATTER[name] ** 2
   return MapsFit(_residual(match, t1_ms, t2_ms), by_t1, by_t2, doubtful)
 
 

@@ -8,12 +8,12 @@ from jaxtyping import Complex64, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.memory import available_bytes, gib
+from mrf_jax.runtime.typing import AnyArray
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
-from mrf_jax.runtime.typing import AnyArray
 
 
 @jax.tree_util.register_dataclass

@@ -62,7 +62,7 @@ def simulate_subject(
     n_samples = spiral.trajectory.shape[1]
     shape = (grid.n_slices, n_frames, n_coils, n_samples)
     samples = np.zeros(shape, np.complex64)
-  signals, noise_sd = _scan(
+  signals, noise_sd = scan_phantom(
     head,
     scan_rng,
     acquisition,
@@ -103,7 +103,7 @@ def simulate_subject(
   )
 
 
-def _scan(
+def scan_phantom(
   head: Phantom,
   rng: np.random.Generator,
   acquisition: Acquisition,

@@ -115,7 +115,13 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   fit = None
   if match is not None:
     voxel_mm = np.linalg.norm(subject.affine[:3, :3], axis=0)
-    fit = fit_maps(match, maps, subject.mask, voxel_mm)
+    fit = fit_maps(
+      match,
+      maps,
+      subject.mask,
+      voxel_mm,
+      voxelwise=estimator.edges_ms is not None,
+    )
     if deviations is not None:
       deviations = enlarged(deviations, maps, fit)
   sentences += _limits(estimator, maps, fit)
@@ -252,16 +258,18 @@ def _limits(estimator: Estimator, maps: Maps, fit: MapsFit | None) -> list[str]:
   if fit is None:
     return sentences
   doubtful = int(fit.is_doubtful.sum())
+  differ = "differ from a quick match of the signals"
+  if estimator.edges_ms is not None:
+    differ += ", or scatter from voxel to voxel,"
   if not fit.holds:
     sentences.append(
-      f"{estimator.name} does not hold for this scan: its T1 or T2 differ from "
-      f"a quick match of the signals in {share(doubtful)}, more than in any "
-      f"left-out head ({_FIT[1]} shows where)"
+      f"{estimator.name} does not hold for this scan: its T1 or T2 {differ} in "
+      f"{share(doubtful)}, more than in any left-out head ({_FIT[1]} shows "
+      "where)"
     )
   elif doubtful:
     sentences.append(
-      f"T1 or T2 differ much from a quick match of the signals in "
-      f"{share(doubtful)}: {_FIT[1]}"
+      f"T1 or T2 {differ} much in {share(doubtful)}: {_FIT[1]} shows where"
     )
   return sentences
 

@@ -13,10 +13,10 @@ from mrf_jax.dataset.normalise import from_scale, to_scale
 from mrf_jax.dataset.patches import VoxelGrid
 from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.runtime.precision import PRECISIONS
+from mrf_jax.runtime.typing import AnyArray
 from mrf_jax.training.losses import LOSSES, weighted_mean
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold, TrainState, VoxelTable
-from mrf_jax.runtime.typing import AnyArray
 
 
 def train_step(
