@@ -7,6 +7,7 @@ import pandas as pd
 
 from mrf_jax.evaluation import calibration, differences
 from mrf_jax.evaluation.errors import RELATIVE_PD
+from mrf_jax.evaluation.fit import FIT_NOTE, format_fit
 from mrf_jax.evaluation.markdown import (
   ABSENT,
   column_headings,
@@ -65,6 +66,7 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     "## Predicted standard deviations",
     _calibration(record),
     notes.get("calibration", ""),
+    _fit(record),
     "## Maps and errors",
     "![Reference, estimates and difference](results/figure3.png)",
     "![Estimate minus reference of every method](results/errors.png)",
@@ -81,6 +83,16 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     else "",
   ]
   return paragraphs(*(section.strip() for section in sections))
+
+
+def _fit(record: dict) -> str:
+  """Section on goodness of fit; empty for a record without it."""
+  if not record.get("fit"):
+    return ""
+  rows = pd.DataFrame(record["fit"]).astype(
+    {"residual": float, "doubtful": float}
+  )
+  return paragraphs("## Goodness of fit", FIT_NOTE, format_fit(rows)).strip()
 
 
 def _data_source(record: dict) -> str:

@@ -95,6 +95,7 @@ def _tables(main: Workdir, config, environment: dict) -> dict:
     },
     "differences": csv_lines(main.root / "differences.csv"),
     "calibration": csv_lines(main.root / "calibration.csv"),
+    "fit": csv_lines(main.root / "fit.csv"),
     "times": _times(main.root),
     "steps": _steps(config, main.root),
     "n_folds": _n_folds(config),

@@ -17,6 +17,7 @@ from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, Study
+from mrf_jax.methods.fits import forget_fits
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime import processes
 from mrf_jax.stages.evaluate import evaluate
@@ -117,6 +118,7 @@ def _estimate(study: Study, method: str) -> None:
   if times.exists():
     remove(times)
   estimates = METHODS[method].estimate(study)
+  forget_fits(study, method)
   for all_maps, is_deviation in (
     (estimates.maps, False),
     (estimates.deviations or (), True),

@@ -15,6 +15,7 @@ from mrf_jax.evaluation.errors import (
   map_errors,
   on_scale_of,
 )
+from mrf_jax.evaluation.fit import FIT_NOTE, format_fit
 from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.markdown import paragraphs
 from mrf_jax.evaluation.tissues import tissue_masks
@@ -23,6 +24,7 @@ from mrf_jax.io.atomic import remove, write_text
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.methods import METHODS, Study
 from mrf_jax.methods.dictionary import has_relative_pd
+from mrf_jax.methods.fits import fit_table, write_fits
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.training.metrics import log_file, read_records
 from mrf_jax.workdir.commits import mixed_maps
@@ -72,6 +74,7 @@ def evaluate(study: Study) -> None:
     _write_truth_table(study, {**estimates, **means, **acquired}, truths, masks)
   _write_differences(study, {m: errors[m] for m in config.methods})
   _write_calibration(study, estimates, references, masks)
+  _write_fit(study)
   _draw_figures(study, estimates)
   trained = _draw_learning_curves(study)
   write_timing(root, config.methods)
@@ -279,6 +282,18 @@ def _write_calibration(
     calibration.format_calibration(rows),
   )
   write_text(text, markdown)
+
+
+def _write_fit(study: Study) -> None:
+  """Writes how well the maps of each method fit the signals."""
+  write_fits(study)
+  rows = fit_table(study)
+  root = study.workdir.root
+  table.write_rows(rows, root / "fit.csv")
+  text = paragraphs(
+    "# Goodness of fit", f"{_noise(study)} {FIT_NOTE}", format_fit(rows)
+  )
+  write_text(text, root / "fit.md")
 
 
 def _whose(study: Study) -> str:
