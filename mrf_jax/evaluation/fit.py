@@ -5,7 +5,7 @@ import pandas as pd
 from mrf_jax.evaluation.markdown import markdown_table
 
 FIT_NOTE = (
-  "Unexplained: norm of what the simulated echoes of the estimated T1 and T2 "
+  "Unexplained: norm of what the echoes of the estimated T1 and T2, by theory, "
   "leave of a fingerprint, relative to its norm, median over voxels, mean over "
   "subjects; noise leaves most of it. Doubtful: share of voxels whose T1 or T2 "
   "differ from a quick match of the signals, averaged over 5 mm, by more than "

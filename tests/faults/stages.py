@@ -51,6 +51,7 @@ def make_stages(smoke: pathlib.Path, sources: dict) -> dict[str, Stage]:
     "import": (
       (
         "--mode=import",
+        "--misfit=accept",
         "--field_strength_t=1.5",
         f"--scan={series}",
         f"--schedule={text}",
