@@ -18,8 +18,8 @@ RATES = {"1/s": 1e3, "1/ms": 1.0}
 # Units of maps that hold times, or rates R1 = 1/T1 and R2 = 1/T2.
 MAP_UNITS = (*TIMES_MS, *RATES)
 ANGLES_DEG = {"deg": 1.0, "rad": 180 / np.pi}
-# Some sequences count the phase of a pulse in turns.
-PHASES_DEG = {**ANGLES_DEG, "cycles": 360.0}
+# Some sequences count the phase of a pulse in turns, or in units of π.
+PHASES_DEG = {**ANGLES_DEG, "cycles": 360.0, "half_turns": 180.0}
 
 # What is wrong with times of a pulse sequence.
 SECONDS = "looks like seconds"
@@ -100,7 +100,12 @@ def check_sequence_time(where: str, name: str, time_ms: float) -> None:
 
 
 def short_inversion(time_ms: float | None) -> str | None:
-  """A sentence on an inversion time that may be in seconds, or None."""
+  """A sentence on an inversion time that may mean another one, or None."""
+  if time_ms == 0:
+    return (
+      "the inversion time is 0 ms: an inversion right before the first pulse; "
+      "if none is played, remove the 0 and give --inversion_time_ms=none"
+    )
   if time_ms is None or not 0 < time_ms < _SHORT_INVERSION_MS:
     return None
   return (
@@ -145,9 +150,10 @@ def is_counter(values: np.ndarray) -> bool:
 def phase_units(phases: np.ndarray) -> tuple[str, ...]:
   """Units that phases without a unit may have, of `PHASES_DEG`.
 
-  Phases in degrees are mostly whole, or go round the circle. Others are asked
-  about that stay within ±2π, or that are whole degrees when they are turned
-  from radians to degrees.
+  Phases in degrees are mostly whole, or go round the circle. Those that stay
+  within ±2π are asked about, and those that are whole degrees only when they
+  are turned from radians to degrees. The unit of one phase for all pulses does
+  not matter.
 
   Args:
     phases: phases of the pulses as they stand, [frame].
@@ -156,13 +162,17 @@ def phase_units(phases: np.ndarray) -> tuple[str, ...]:
     `("deg",)` if nothing is doubtful.
   """
   largest = float(np.max(np.abs(phases)))
-  if not largest or _are_whole(phases):
+  # 0 and 1 may count half turns.
+  is_whole = _are_whole(phases) and largest > 1
+  if np.ptp(phases) == 0 or is_whole:
     return ("deg",)
   units = ["deg"]
-  if largest <= 2 * _LARGEST_RADIAN or _are_whole(np.rad2deg(phases)):
+  if are_within_radians(phases) or _are_whole(np.rad2deg(phases)):
     units.append("rad")
   if largest <= 1:
     units.append("cycles")
+  if largest <= 2:
+    units.append("half_turns")
   return tuple(units)
 
 

@@ -1,6 +1,9 @@
 """Columns of a pulse sequence's fields in text files, and its comments."""
 
+import codecs
+import contextlib
 import dataclasses
+import io
 import pathlib
 import re
 from typing import Any
@@ -13,8 +16,11 @@ from mrf_jax.sequence.names import field_and_unit, split_names
 from mrf_jax.sequence.sequence import FRAME_FIELDS
 from mrf_jax.units import is_counter
 
-# A number whose comma is followed by what no number of a column begins with.
-_DECIMAL_COMMA = re.compile(r"\d,0\d")
+# A number whose comma is followed by what no number of a column begins with, or
+# which stands between semicolons.
+_DECIMAL_COMMA = re.compile(r"\d,0\d|;.*\d,\d|\d,\d.*;")
+# Lines that MATLAB and C take for comments begin so.
+_COMMENTS = ("%", "//")
 # TEs of published schedules are constant, or span less than this, greatest by
 # least; phases in radians span more.
 _WIDE_TE = 3.0
@@ -69,7 +75,9 @@ def read_text(path: pathlib.Path, *, time_unit: str | None = None) -> Table:
   for name, (field, _) in zip(lines.names, named, strict=True):
     if field not in FRAME_FIELDS:
       known = ", ".join(FRAME_FIELDS)
-      raise UserError(f"{path}: column {name!r} is unknown; known are {known}")
+      raise UserError(
+        f"{path}: column {name!r} is unknown; known are {known}; remove it"
+      )
     if field in fields:
       raise UserError(f"{path}: {field} has two columns, {name!r} again")
     fields.append(field)
@@ -79,7 +87,13 @@ def read_text(path: pathlib.Path, *, time_unit: str | None = None) -> Table:
   width = len(fields) if lines.names else len(lines.rows[0])
   if not lines.names and width > len(FRAME_FIELDS):
     raise UserError(
-      f"{path}: {width} columns; at most {len(FRAME_FIELDS)} are known"
+      f"{path}: {width} columns; at most {len(FRAME_FIELDS)} are known, and "
+      "each frame has a line of its own"
+    )
+  if len(lines.rows[0]) != width:
+    raise UserError(
+      f"{path}: row 0 has {len(lines.rows[0])} columns, not {width} as the "
+      f"names {', '.join(lines.names)}"
     )
   fields = fields or list(FRAME_FIELDS[:width])
   columns = _numbers(path, lines.rows, dict(enumerate(fields)), width)
@@ -136,28 +150,49 @@ def _units(named: list[tuple[str | None, str | None]]) -> dict[str, str]:
 
 def _read_rows(path: pathlib.Path) -> _Rows:
   """Splits a text file into names, rows and comments."""
+  lines = [_parted(line) for line in _read_lines(path)]
+  comments = [comment.strip(" #\t\r") for _, _, comment in lines]
+  stored = [line.strip() for line, _, _ in lines if line.strip()]
+  names: list[str] = []
+  title = ""
+  if stored and not _is_number(_words(stored[0])[0]):
+    title = stored.pop(0)
+    names = split_names(title)
+  _check_commas(path, stored)
+  rows = [_words(line) for line in stored]
+  if not rows:
+    why = f"nothing but {title[:40]!r}" if title else "it is empty"
+    raise UserError(f"{path}: not a table of numbers ({why})")
+  if not names:
+    names = _commented_names(path, lines, len(rows[0]))
+  return _Rows(names, rows, [comment for comment in comments if comment])
+
+
+def _read_lines(path: pathlib.Path) -> list[str]:
+  """The lines of a text in one of the encodings that spreadsheets write."""
   try:
-    # Spreadsheets put a byte order mark before their CSV.
-    text = path.read_text(encoding="utf-8-sig")
+    data = path.read_bytes()
   except FileNotFoundError as error:
     raise UserError(f"{path}: there is no such file") from error
   except OSError as error:
     raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-  except UnicodeDecodeError as error:
-    raise UserError(f"{path}: not a table of numbers ({error})") from error
-  lines = [line.partition("#") for line in text.split("\n")]
-  comments = [comment.strip(" #\t\r") for _, _, comment in lines]
-  stored = [line.strip() for line, _, _ in lines if line.strip()]
-  names: list[str] = []
-  if stored and not _is_number(_words(stored[0])[0]):
-    names = split_names(stored.pop(0))
-  _check_commas(path, stored)
-  rows = [_words(line) for line in stored]
-  if not rows:
-    raise UserError(f"{path}: not a table of numbers (it is empty)")
-  if not names:
-    names = _commented_names(path, lines, len(rows[0]))
-  return _Rows(names, rows, [comment for comment in comments if comment])
+  encodings = ["utf-8-sig", "cp1252"]
+  if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    encodings = ["utf-16"]
+  for encoding in encodings:
+    with contextlib.suppress(UnicodeDecodeError):
+      text = data.decode(encoding)
+      if "\0" not in text:
+        return io.StringIO(text, newline=None).read().split("\n")
+  raise UserError(f"{path}: not a table of numbers (it is no text)")
+
+
+def _parted(line: str) -> tuple[str, str, str]:
+  """What stands before a comment, its mark, and the comment."""
+  for mark in _COMMENTS:
+    if line.lstrip().startswith(mark):
+      return "", mark, line.lstrip().lstrip(mark)
+  return line.partition("#")
 
 
 def _check_commas(path: pathlib.Path, rows: list[str]) -> None:
@@ -165,6 +200,7 @@ def _check_commas(path: pathlib.Path, rows: list[str]) -> None:
   if any("." in row for row in rows):
     return
   for number, row in enumerate(rows):
+    row = row.rstrip(",; \t")
     # Commas beside a blank are between columns, and so are blanks.
     rest = re.sub(r"\s*,\s+|\s+,", ";", row)
     is_mixed = "," in rest and re.search(r"\s", rest)
@@ -197,7 +233,9 @@ def _numbers(
 
 def _words(line: str) -> list[str]:
   """The cells of a line, of which those between two commas may be empty."""
-  return re.split(r"\s*,\s*|\s+", line.strip())
+  line = line.strip()
+  # Spreadsheets end lines with the marks of cells that are empty.
+  return re.split(r"\s*[,;]\s*|\s+", line.rstrip(",; \t") or line)
 
 
 def _commented_names(

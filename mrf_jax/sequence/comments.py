@@ -14,7 +14,7 @@ from typing import Any
 from mrf_jax.errors import UserError
 from mrf_jax.sequence.names import UNIT_OF, field_and_unit
 from mrf_jax.sequence.sequence import PREPARATION_FIELDS
-from mrf_jax.units import check_sequence_time, to_ms
+from mrf_jax.units import PHASES_DEG, check_sequence_time, to_ms
 
 # Times of the whole sequence that a comment may give.
 _TIMES = (*PREPARATION_FIELDS, "tr_ms", "te_ms")
@@ -46,7 +46,7 @@ _NOT_BALANCED = re.compile(
   re.IGNORECASE,
 )
 # Words of a sentence that is about a setting.
-_OF_BALANCE = re.compile(rf"(?<![-a-z]){_BALANCED}\b", re.IGNORECASE)
+_OF_BALANCE = re.compile(rf"(?<![a-z]){_BALANCED}\b", re.IGNORECASE)
 _NO_SPOILING = re.compile(
   r"\b(?:un|not?\s+|without\s+)(?:gradient[\s-]*)?spoil\w*"
   r"|\bspoil\w*\s*[:=]?\s*(?:none|no|false|off|0)\b",
@@ -54,7 +54,8 @@ _NO_SPOILING = re.compile(
 )
 _OF_NO_BALANCE = re.compile(r"\b(?:not|non|no|un)[\s-]*balanced", re.IGNORECASE)
 _OF_PHASES = re.compile(
-  r"(?<!no )(?<!without )\brf[\s_-]*spoil\w*|\b(?:quadratic|alternating)\s+"
+  r"(?<!no )(?<!without )\brf[\s_-]*spoil\w*"
+  r"(?!\w*\s*[:=]?\s*(?:none|no|false|off|0)\b)|\b(?:quadratic|alternating)\s+"
   r"(?:rf\s+)?phases?|\bphases?\s+(?:increment|cycl|alternat)\w*",
   re.IGNORECASE,
 )
@@ -66,11 +67,19 @@ _OF_TIMES = {
     re.IGNORECASE,
   ),
   "saturation_time_ms": re.compile(
-    rf"\bsaturat\w*{_NEAR_NUMBER}", re.IGNORECASE
+    rf"(?<!fat )(?<!fat-)\bsaturat\w*{_NEAR_NUMBER}", re.IGNORECASE
   ),
   "t2_preparation_ms": re.compile(
     rf"\bt2[\s_-]*prep\w*{_NEAR_NUMBER}", re.IGNORECASE
   ),
+}
+# Sentences that may be about a setting, which is then assumed.
+_MAY_MEAN = {
+  "inversion_time_ms": re.compile(
+    r"\binver(?:sion|t)|\b(?-i:IR)\b", re.IGNORECASE
+  ),
+  "tr_ms": re.compile(rf"(?-i:\bTR\b){_NEAR_NUMBER}"),
+  "te_ms": re.compile(rf"(?-i:\bTE\b){_NEAR_NUMBER}"),
 }
 _SPELLING = {
   "inversion_time_ms": "# inversion_time_ms 20 (or none)",
@@ -146,12 +155,12 @@ def check_sentences(
         f"{path}: the comment {comment.strip()!r} is not read; "
         f"{_SPELLING[field]} says it (or remove the comment)"
       )
-    speaks = re.search(r"\binver(?:sion|t)", comment, re.IGNORECASE)
-    if speaks and "inversion_time_ms" not in known:
-      notes.append(
-        f"{path}: the comment {comment.strip()!r} is not read; "
-        f"{_SPELLING['inversion_time_ms']} sets the inversion"
-      )
+    notes += [
+      f"{path}: the comment {comment.strip()!r} is not read; "
+      f"{_SPELLING[field]} sets it"
+      for field, pattern in _MAY_MEAN.items()
+      if field not in known and pattern.search(comment)
+    ]
   return notes
 
 
@@ -190,7 +199,8 @@ def _setting(
     if text.lower() in (*_YES, *_NO):
       return "balanced", text.lower() in _YES
     raise _not_read(path, clause, "balanced")
-  if _INVERSION.fullmatch(key.strip()):
+  names_pulse = _INVERSION.fullmatch(key.strip())
+  if names_pulse:
     field, unit = "inversion_time_ms", None
   else:
     known, unit = field_and_unit(key)
@@ -202,7 +212,9 @@ def _setting(
     if known not in _TIMES or known in columns:
       return None
     field = known
-  if field in PREPARATION_FIELDS and text.lower() in _NO and text != "0":
+  # "inversion: 0" plays none, "TI: 0" one right before the first pulse.
+  is_none = text.lower() in _NO and (text != "0" or names_pulse)
+  if field in PREPARATION_FIELDS and is_none:
     return field, None
   value = _VALUE.fullmatch(text)
   if value is None or (value["unit"] and value["unit"] not in UNIT_OF):
@@ -211,7 +223,7 @@ def _setting(
       return None
     raise _not_read(path, clause, field)
   unit = UNIT_OF[value["unit"]] if value["unit"] else unit
-  if unit in ("deg", "rad", "cycles"):
+  if unit in PHASES_DEG:
     raise _not_read(path, clause, field)
   # A name that ends in _ms is not in the unit of the columns.
   stated = unit or ("ms" if key.lower().endswith("ms") else time_unit)

@@ -80,8 +80,8 @@ def load_sequence(
 ) -> Sequence:
   """Reads a schedule from a file; its suffix gives the format.
 
-  Text: one row a frame, with numbers split by blanks or commas. Lines that
-  start with # are comments, except for settings of the whole sequence, such as
+  Text: one row a frame, with numbers split by blanks, commas or semicolons.
+  Lines that start with #, % or // are comments, except for settings of the whole sequence, such as
   `# inversion_time_ms 20` (or another preparation of `Sequence`, or `none`),
   `# TI = 20 ms` and `# balanced`. The columns are flip angle and then, if there
   are more, TR, TE and RF phase; a first line of names
@@ -106,8 +106,8 @@ def load_sequence(
       like another unit are an error.
     angle_unit: of the file, `deg` or `rad`; None is deg, and flip angles that
       look like radians, or are above 180°, are an error.
-    phase_unit: of the phases, `deg`, `rad` or `cycles`; None is `angle_unit`,
-      and phases that may be in another unit are an error.
+    phase_unit: of the phases, `deg`, `rad`, `cycles` or `half_turns`; None is
+      `angle_unit`, and phases that may be in another unit are an error.
     variables: field of `Sequence` to the variable of a MATLAB file.
     echo: of a Pulseq file, see `read_train`.
 
@@ -344,12 +344,15 @@ def _convert_times(table: Table, path, time_unit: str | None) -> None:
     # Whoever says ms means ms; but no sequence repeats that fast.
     is_meant = time_unit is not None and name != "tr_ms"
     if problem == SECONDS and not is_meant:
+      short = name.removesuffix("_ms")
+      remedy = f"--time_unit=s if all times are, or the name {short}_s"
+      if name != "tr_ms":
+        remedy += "; --time_unit=ms if not"
+      if time_unit or stated:
+        remedy = _stated("time", time_unit, stated)
       raise UserError(
-        f"{path}: the median of {name} is {median:g}, which looks like "
-        "seconds; time_unit='s' (or 'ms') says what it is"
-        if not (time_unit or stated)
-        else f"{path}: the median of {name} is {median:g} ms, which looks like "
-        f"seconds; {_stated('time', time_unit, stated)}"
+        f"{path}: the median of {name} is {median:g} ms, which looks like "
+        f"seconds; {remedy}"
       )
     if problem == TOO_LONG:
       raise UserError(
@@ -377,7 +380,8 @@ def _convert_flips(table: Table, path, angle_unit: str | None) -> None:
     share = " or a share of the largest angle" if flips[largest] == 1 else ""
     raise UserError(
       f"{path}: {name}[{largest}] is the largest, {flips[largest]:g}, which "
-      f"looks like radians{share}; angle_unit='rad' (or 'deg') says what it is"
+      f"looks like radians{share}; --angle_unit=rad or --angle_unit=deg "
+      "says what it is"
     )
   flips = flips * ANGLES_DEG[unit or "deg"]
   problem = flip_problem(flips, unit)

@@ -2,6 +2,8 @@
 
 import re
 
+from mrf_jax.units import PHASES_DEG
+
 # Names that mean a field without doubt, in lower case.
 _EXACT = {
   "flip_angles_deg": (
@@ -36,10 +38,10 @@ _SIMILAR = {
   "rf_phases_deg": "phase ph phi rfphase rfph rfphi phirf phaserf pulsephase "
   "phaseangle rfphaseangle excitationphase txphase transmitphase",
   "inversion_time_ms": "ti inversiontime invtime tinv tinversion "
-  "inversiondelay delayafterinversion",
+  "inversiondelay invdelay tidelay delayinv delayinversion delayafterinversion",
   "saturation_time_ms": "ts tsat saturationtime sattime saturationdelay",
   "t2_preparation_ms": "t2preparation t2prep t2preptime t2preparationtime "
-  "t2prepduration teprep tet2prep",
+  "t2prepduration t2prepdur teprep tet2prep",
 }
 _SIMILAR_FIELDS = {
   word: field for field, words in _SIMILAR.items() for word in words.split()
@@ -56,6 +58,7 @@ _UNITS = {
   "deg": "deg degs degree degrees °",
   "rad": "rad rads radian radians",
   "cycles": "cycle cycles turn turns",
+  "half_turns": "pi π",
 }
 UNIT_OF = {
   word: unit for unit, words in _UNITS.items() for word in words.split()
@@ -77,6 +80,8 @@ _TWO_WORDS = re.compile(
   r"(angles?|phases?|times?)\b",
   re.IGNORECASE,
 )
+# The short name in brackets behind the long one: "Echo time (TE)".
+_SHORT_NAME = re.compile(r"(?P<name>.*\w)\s*[\[(](?P<short>T[REI]|FA|PH)[\])]")
 # A unit that follows a name after a blank.
 _BRACKETS = re.compile(r"\s+([\[(][^\])]*[\])])")
 
@@ -97,6 +102,13 @@ def field_and_unit(name: str) -> tuple[str | None, str | None]:
   if field is not None:
     return field, None
   name = name.strip()
+  both = _SHORT_NAME.match(name)
+  if both:
+    rest = name[both.end() :]
+    field, unit = field_and_unit(both["name"] + rest)
+    return (
+      (field, unit) if field == exact_field(both["short"]) else (None, None)
+    )
   match = _WITH_UNIT.fullmatch(name) or _ATTACHED_UNIT.fullmatch(name)
   unit = UNIT_OF.get(match["unit"].lower()) if match else None
   if match is None or unit is None:
@@ -106,7 +118,7 @@ def field_and_unit(name: str) -> tuple[str | None, str | None]:
   if field is None or field.endswith(f"_{unit}"):
     return field, None
   # Not "TR (deg)".
-  is_angle = unit in ("deg", "rad", "cycles")
+  is_angle = unit in PHASES_DEG
   return (field, unit) if field.endswith("_deg") == is_angle else (None, None)
 
 
@@ -140,5 +152,5 @@ def split_names(line: str) -> list[str]:
   line = line.strip().strip(",;")
   if re.search(r"[,;\t]", line):
     return [name.strip() for name in re.split(r"\s*[,;\t]\s*", line)]
-  line = _TWO_WORDS.sub(r"\1_\2", line)
+  line = _TWO_WORDS.sub(r"\1_\2", line).replace(" / ", " ")
   return _BRACKETS.sub(r"\1", line).split()

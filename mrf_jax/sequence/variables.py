@@ -16,8 +16,14 @@ from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
 _FIELDS = (*FRAME_FIELDS, *PREPARATION_FIELDS)
 # Names of complex pulses, flip angle times exp(i phase).
 _PULSES = re.compile(r"rf|rf_?pulses?|pulses?|b1", re.IGNORECASE)
-_BALANCED = ("balanced", "is_balanced", "isbalanced", "bssfp")
-_INVERSIONS = ("inversion", "inv", "invert", "inversion_pulse", "has_inversion")
+_BALANCED = re.compile(
+  r"(?:is|use)?_?(?:balanced|bssfp|true?fisp|trufi)(?:_?flag)?", re.IGNORECASE
+)
+_INVERSIONS = re.compile(
+  r"(?:is|has|do|use|with|play)?_?(?:inversion|invert|inv|ir)"
+  r"(?:_?(?:pulse|flag|on))?",
+  re.IGNORECASE,
+)
 # Rules from which phases follow, such as the increment of RF spoiling.
 _PHASE_RULES = re.compile(
   r"rf_?spoil|phase?_?(inc|cyc|step)|spoil\w*_?inc", re.IGNORECASE
@@ -63,11 +69,18 @@ def read_matlab(path: pathlib.Path, variables: Mapping[str, str]) -> Table:
   for name in unread:
     if _size(file, name) == n_frames > 1:
       _describe_unread(file, name, table)
+  others = []
   for name in unread:
     if 0 < _size(file, name) != n_frames:
       _check_length(file, name, table, n_frames)
-      _read_setting(file, name, table)
+      if not _read_setting(file, name, table) and _size(file, name) == 1:
+        others.append(f"{name} ({_values(file, name)[0]})")
+  if others:
+    table.notes.append(f"{path}: the numbers {', '.join(others)} are not read")
   texts = [name for name in unread if file.variables[name].kind == "char"]
+  for name in texts:
+    if _BALANCED.fullmatch(name):
+      raise UserError(f"{path}: {name} is a text, not 1 or 0")
   if texts:
     table.notes.append(f"{path}: the texts {', '.join(texts)} are not read")
   return table
@@ -89,22 +102,31 @@ def _read_flips(
     name = names[field]
     if name not in file.variables:
       raise _missing(file, name)
-    table.columns[field] = _read_vector(file, name)
     _state_unit(table, field, name)
+    if not _add_pulses(file, name, table):
+      table.columns[field] = _read_vector(file, name)
     return
   for name in file.variables:
-    if _PULSES.fullmatch(name) and _size(file, name) > 1:
-      pulses = _values(file, name)
-      if pulses.dtype.kind == "c":
-        names[field] = name
-        table.columns[field] = np.abs(pulses)
-        table.settings["rf_phases_deg"] = np.rad2deg(np.angle(pulses))
-        table.notes.append(
-          f"{file.path}: flip angles and phases are those of the complex {name}"
-        )
-        return
+    if _PULSES.fullmatch(name) and _add_pulses(file, name, table):
+      names[field] = name
+      return
   has = ", ".join(file.variables) or "none"
   raise UserError(f"{file.path}: no flip angles (FA); it has {has}")
+
+
+def _add_pulses(file: MatlabFile, name: str, table: Table) -> bool:
+  """Adds flip angles and phases of complex pulses, if a variable holds them."""
+  if _size(file, name) < 2:
+    return False
+  pulses = _values(file, name)
+  if pulses.dtype.kind != "c":
+    return False
+  table.columns["flip_angles_deg"] = np.abs(pulses)
+  table.settings["rf_phases_deg"] = np.rad2deg(np.angle(pulses))
+  table.notes.append(
+    f"{file.path}: flip angles and phases are those of the complex {name}"
+  )
+  return True
 
 
 def _add_similar(
@@ -195,31 +217,34 @@ def _check_length(
   )
 
 
-def _read_setting(file: MatlabFile, name: str, table: Table) -> None:
-  """Reads a number that describes the whole sequence, or asks for it.
+def _read_setting(file: MatlabFile, name: str, table: Table) -> bool:
+  """Whether a variable describes the whole sequence, which it is read for.
 
   Raises:
     UserError: it describes phases of the pulses, which are missing.
   """
   known = {*table.columns, *table.settings}
   is_one = _size(file, name) == 1
-  if is_one and name.lower() in _BALANCED:
+  has_inversion = "inversion_time_ms" in known
+  if is_one and _BALANCED.fullmatch(name):
     table.settings["balanced"] = bool(_values(file, name)[0])
-  elif (
-    is_one and name.lower() in _INVERSIONS and "inversion_time_ms" not in known
-  ):
+    return True
+  if is_one and _INVERSIONS.fullmatch(name) and not has_inversion:
     # 0 plays none, 1 plays one whose time is open, other numbers are times.
     value = float(_values(file, name)[0])
     if value == 0:
       table.settings["inversion_time_ms"] = None
     elif value != 1:
       table.columns["inversion_time_ms"] = np.array([value])
-  elif "rf_phases_deg" not in known and _PHASE_RULES.search(name):
+    return True
+  if "rf_phases_deg" not in known and _PHASE_RULES.search(name):
     if np.any(_values(file, name)):
       raise UserError(
         f"{file.path}: {name} may describe the phases of the pulses, which are "
         "missing; PH gives one a frame (or remove it)"
       )
+    return True
+  return False
 
 
 def _are_pulses(values: np.ndarray, flips: np.ndarray, name: str) -> bool:

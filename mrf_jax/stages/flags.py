@@ -199,8 +199,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "column, or the one named tr_ms.",
       "time_unit": "Unit of the schedule's times: ms, s or us. Default: ms.",
       "angle_unit": "Unit of the schedule's angles: deg or rad. Default: deg.",
-      "phase_unit": "Unit of the phases of the schedule's pulses: deg, rad or "
-      "cycles. Default: --angle_unit.",
+      "phase_unit": "Unit of the phases of the schedule's pulses: deg, rad, "
+      "cycles or half_turns. Default: --angle_unit.",
       "echo": "Time of the echo in a readout of a Pulseq file: adc_start, for "
       "spirals, or adc_centre, for lines. Default: adc_start.",
       "inversion_time_ms": "Inversion time, ms, or none, if the schedule does "

@@ -103,6 +103,24 @@ def _with_commas(path: pathlib.Path) -> Seen:
   return _seen(path, {"flip_angles_deg": FLIPS})
 
 
+def _encoded(case, first, columns, wanted, *, separator, encoding) -> Case:
+  """A case of a table as a spreadsheet writes it."""
+
+  def run(folder):
+    path = folder / "train.csv"
+    rows = [first, *zip(*columns, strict=True)]
+    lines = [separator.join(map(str, row)) for row in rows]
+    path.write_text("\r\n".join(lines) + "\r\n", encoding=encoding)
+    return _seen(path, wanted)
+
+  return Case(case, "right", "", run)
+
+
+def _in_one_line(path: pathlib.Path) -> Seen:
+  path.write_text(" ".join(f"{flip:.4g}" for flip in FLIPS) + "\n")
+  return _seen(path, {"flip_angles_deg": FLIPS})
+
+
 def _with_exchanged_files(folder: pathlib.Path) -> Seen:
   for name, values in (("fa.txt", FLIPS), ("tr.txt", TRS)):
     np.savetxt(folder / name, values)
@@ -207,6 +225,60 @@ _COLUMN_CASES = [
     "refused",
     "decimal commas",
     lambda folder: _with_commas(folder / "train.txt"),
+  ),
+  *(
+    _encoded(
+      f"text of a spreadsheet, {case}",
+      first,
+      (FLIPS, TRS * 1e3),
+      {"flip_angles_deg": FLIPS, "tr_ms": TRS},
+      separator=separator,
+      encoding=encoding,
+    )
+    for case, first, separator, encoding in (
+      ("semicolons", ("FA", "TR (µs)"), ";", "utf-8-sig"),
+      ("empty cells at the end", ("FA", "TR (µs)", ""), ",", "utf-8"),
+      ("Windows-1252", ("FA (°)", "TR (µs)"), ",", "cp1252"),
+      ("UTF-16", ("FA", "TR (µs)"), "\t", "utf-16"),
+    )
+  ),
+  _text(
+    "text with semicolons and decimal commas",
+    "refused",
+    "decimal commas",
+    "10,5;12\n",
+    (np.round(FLIPS),),
+    {"flip_angles_deg": FLIPS},
+  ),
+  _text(
+    "text, a comment of MATLAB, % TR FA",
+    "right",
+    "",
+    "% TR FA\n",
+    (TRS, FLIPS),
+    {"flip_angles_deg": FLIPS, "tr_ms": TRS},
+  ),
+  _text(
+    "text, a first line Echo Time (TE) [s] and more",
+    "right",
+    "",
+    "Flip angle (FA),Repetition time (TR) [s],Echo Time (TE) [s]\n",
+    (FLIPS, TRS / 1e3, TES / 1e3),
+    {"flip_angles_deg": FLIPS, "tr_ms": TRS, "te_ms": TES},
+  ),
+  _text(
+    "text, the number of the frame first, without a name",
+    "refused",
+    "row 0 has 3 columns, not 2 as the names FA, TR",
+    ",FA,TR\n",
+    (_FRAME, FLIPS, TRS),
+    {"flip_angles_deg": FLIPS},
+  ),
+  Case(
+    "text, all flip angles in one line",
+    "refused",
+    "each frame has a line of its own",
+    lambda folder: _in_one_line(folder / "train.txt"),
   ),
 ]
 
@@ -353,6 +425,28 @@ _PHASE_CASES = [
     angle_unit="rad",
   ),
   _matlab(
+    "MATLAB, phases of 0 and 1 half turns",
+    "refused",
+    "--phase_unit=half_turns",
+    _phases("PH", _FRAME % 2),
+    {"rf_phases_deg": 180.0 * (_FRAME % 2)},
+  ),
+  _matlab(
+    "MATLAB, the same, --phase_unit=half_turns",
+    "right",
+    "",
+    _phases("PH", _FRAME % 2),
+    {"rf_phases_deg": 180.0 * (_FRAME % 2)},
+    phase_unit="half_turns",
+  ),
+  _matlab(
+    "MATLAB, one phase of π/2 for all pulses",
+    "right",
+    "",
+    _phases("PH", np.full(N_FRAMES, np.pi / 2)),
+    {"flip_angles_deg": FLIPS},
+  ),
+  _matlab(
     "MATLAB, phases of 0 and 180°",
     "right",
     "",
@@ -433,6 +527,61 @@ _NAME_CASES = [
     {"FA": FLIPS, "TR": TRS, "TE": TES, "inversion": 0},
     {"inversion_time_ms": None},
   ),
+  *(
+    _matlab(
+      f"MATLAB, {name} = 0",
+      "right",
+      "",
+      {"FA": FLIPS, "TR": TRS, "TE": TES, name: 0},
+      {"inversion_time_ms": None},
+    )
+    for name in ("inversion_flag", "doInv", "IR")
+  ),
+  *(
+    _matlab(
+      f"MATLAB, {name} = 15",
+      "right",
+      "",
+      {"FA": FLIPS, "TR": TRS, "TE": TES, name: 15.0},
+      {"inversion_time_ms": 15.0},
+    )
+    for name in ("inv_delay", "TI_delay", "t_inv")
+  ),
+  _matlab(
+    "MATLAB, an inversion time of 0",
+    "named",
+    "if none is played",
+    {**_PLAIN, "TI": 0.0},
+    {"inversion_time_ms": None},
+  ),
+  _matlab(
+    "MATLAB, a number TE_eff without TE",
+    "named",
+    "the numbers TE_eff (2.5) are not read",
+    {"FA": FLIPS, "TR": TRS, "TI": 20.0, "TE_eff": 2.5},
+    {"te_ms": np.full(N_FRAMES, 2.5)},
+  ),
+  _matlab(
+    "MATLAB, isBSSFP = 1",
+    "right",
+    "",
+    {**_PLAIN, "isBSSFP": 1},
+    {"balanced": True},
+  ),
+  _matlab(
+    "MATLAB, balanced = 'yes'",
+    "refused",
+    "balanced is a text, not 1 or 0",
+    {**_PLAIN, "balanced": "yes"},
+    {"balanced": True},
+  ),
+  _matlab(
+    "MATLAB, flip angles and phases as a complex FA",
+    "named",
+    "flip angles and phases are those of the complex FA",
+    {"TR": TRS, "TE": TES, "FA": FLIPS * np.exp(1j * _RAD)},
+    SOUND,
+  ),
   _matlab(
     "MATLAB, a T2 preparation as T2prep, and balanced",
     "right",
@@ -469,7 +618,10 @@ _COMMENT_CASES = [
     for comment in ("Balanced", "balanced: true", "bSSFP")
   ),
   _comment("not balanced", "right", "", balanced=False),
-  _comment("for a bSSFP sequence, 2013", "refused", "# balanced (or"),
+  *(
+    _comment(comment, "refused", "# balanced (or")
+    for comment in ("for a bSSFP sequence, 2013", "IR-bSSFP")
+  ),
   *(
     _comment(comment, "right", "", inversion_time_ms=40.0)
     for comment in (
@@ -479,7 +631,10 @@ _COMMENT_CASES = [
       "Inversion Time: 0.04 s",
     )
   ),
-  _comment("no inversion", "right", "", inversion_time_ms=None),
+  *(
+    _comment(comment, "right", "", inversion_time_ms=None)
+    for comment in ("no inversion", "inversion: 0")
+  ),
   _comment("inversion_time_ms 0.02", "refused", _SECONDS),
   _comment(
     "TI: see the paper", "refused", "# inversion_time_ms 20 (or none) says it"
@@ -488,6 +643,8 @@ _COMMENT_CASES = [
   _comment("T2 preparation: 40 ms", "right", "", t2_preparation_ms=40.0),
   _comment("no gradient spoiling", "refused", "# balanced (or"),
   _comment("RF spoiling, 117°", "refused", "a column rf_phase_deg"),
+  _comment("RF spoiling: off", "right", "", rf_phases_deg=np.zeros(N_FRAMES)),
+  _comment("TE 2.5 / TR 13", "named", "# te_ms 2 sets it", te_ms=2.5),
   _comment(
     "TR = 12 ms, TE = 3 ms",
     "right",
