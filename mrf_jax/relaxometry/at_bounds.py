@@ -23,6 +23,9 @@ _FEWEST_VOXELS = 4
 # voxels are not the object. Half of the energy is then in voxels above a
 # certain one: those above half of it count alike, background noise counts less.
 _BRIGHTEST = 0.995
+# The fit as given, with the usual bounds, explains signals better than another
+# one that leaves more than this share of their energy in addition.
+_WORSE = 1e-6
 # Voxels on which other units are tried.
 _N_TRIED = 512
 
@@ -39,6 +42,7 @@ def check_not_at_bounds(
   *,
   bounds_ms: np.ndarray,
   usual_ms: tuple[float, float],
+  as_given: Fit,
   others: Mapping[str, Fit],
 ) -> None:
   """Raises `UserError` if the fit is at a bound in most of the signal.
@@ -53,8 +57,9 @@ def check_not_at_bounds(
     times_ms: the fitted times, [voxel], ms.
     bounds_ms: least and greatest time, ms.
     usual_ms: the default of the bounds.
+    as_given: the fit with the usual bounds.
     others: fits under other units, by what they assume in words; the one that
-      explains the signals best is named.
+      explains the signals best is named, if `as_given` does not.
   """
   # Without a copy of the signals.
   energies = np.einsum("ij,ij->i", signals, signals, dtype=np.float64)
@@ -73,8 +78,9 @@ def check_not_at_bounds(
   )
   step = max(1, len(bright) // _N_TRIED)
   tried = bright[::step]
+  own = np.inf
   explaining = []
-  for words, fit in others.items():
+  for words, fit in {"": as_given, **others}.items():
     # Under a wrong one, S0 may be beyond float32, and S0 times a decay NaN.
     some = signals[tried].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -82,7 +88,10 @@ def check_not_at_bounds(
       errors = np.sum((fitted - some) ** 2, 1) / energies[tried]
     error = float(np.median(np.nan_to_num(errors, nan=np.inf)))
     if sum(_at_bounds(found, weights[tried], np.asarray(usual_ms))) < _FEW:
-      explaining.append((error, words, float(np.median(found))))
+      if not words:
+        own = error
+      elif error <= own + _WORSE:
+        explaining.append((error, words, float(np.median(found))))
   if explaining:
     _, words, median = min(explaining)
     raise UserError(f"{message}, but {median:g} ms (median) if {words}")

@@ -134,6 +134,7 @@ def fit_vfa_t1(
     t1_ms,
     bounds_ms=bounds,
     usual_ms=T1_BOUNDS_MS,
+    as_given=under(),
     others=others,
   )
   return m0, t1_ms
@@ -198,6 +199,7 @@ def fit_t2(
     t2_ms,
     bounds_ms=bounds,
     usual_ms=T2_BOUNDS_MS,
+    as_given=under(),
     others={
       "te_ms is in seconds": under(te=1e3 * te),
       "te_ms is in µs": under(te=1e-3 * te),

@@ -81,10 +81,10 @@ def load_sequence(
   """Reads a schedule from a file; its suffix gives the format.
 
   Text: one row a frame, with numbers split by blanks, commas or semicolons.
-  Lines that start with #, % or // are comments, except for settings of the whole sequence, such as
-  `# inversion_time_ms 20` (or another preparation of `Sequence`, or `none`),
-  `# TI = 20 ms` and `# balanced`. The columns are flip angle and then, if there
-  are more, TR, TE and RF phase; a first line of names
+  Lines that start with #, % or // are comments, except for settings of the
+  whole sequence, such as `# inversion_time_ms 20` (or another preparation of
+  `Sequence`, or `none`), `# TI = 20 ms` and `# balanced`. The columns are flip
+  angle and then, if there are more, TR, TE and RF phase; a first line of names
   (`flip_angle_deg,tr_ms`, which may be a comment, and may state units as in
   `TR [s]`) gives another order. Public schedules, such as the Jiang-type one,
   often come as two single-column files: name the second as `tr_path`.

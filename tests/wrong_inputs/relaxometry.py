@@ -52,6 +52,15 @@ def _t1(case: str, expected: str, words: str, signals, **given) -> Case:
   return Case(f"fit_vfa_t1, {case}", expected, words, run)
 
 
+def _within_narrow_bounds(folder) -> Seen:
+  del folder
+  bounds_ms = (800.0, 900.0)
+  _, t1_ms = fit_vfa_t1(
+    _spoiled(), flip_angles_deg=FLIPS_DEG, tr_ms=TR_MS, bounds_ms=bounds_ms
+  )
+  return _seen(t1_ms, np.clip(T1_MS, *bounds_ms))
+
+
 def _t2(case: str, expected: str, words: str, signals, te_ms, t2_ms=T2_MS):
   """A fit of T2 by what differs from the sound one."""
 
@@ -164,6 +173,12 @@ CASES: list[Case] = [
     _spoiled(LARGE_FLIPS_DEG, SLOW_TR_MS)[:, ::-1],
     flip_angles_deg=LARGE_FLIPS_DEG,
     tr_ms=SLOW_TR_MS,
+  ),
+  Case(
+    "fit_vfa_t1, narrow bounds, which most of the signal is beyond",
+    "right",
+    "",
+    _within_narrow_bounds,
   ),
   _t2("as it should be", "right", "", _echoes(), TE_MS),
   _t2(
