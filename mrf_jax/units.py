@@ -59,6 +59,29 @@ _LAST_ECHO_MS = (0.5, 10_000.0)
 _B1_MEDIANS = (0.2, 5.0)
 
 
+# Fields of scanners for MR, from earth's field experiments to the largest, T.
+_FIELDS_T = (0.005, 25.0)
+# Resonance frequency of protons.
+PROTON_MHZ_PER_T = 42.577
+
+
+def check_field_strength(what: str, field_t: float) -> None:
+  """Raises `UserError` if a field strength, T, is that of no scanner."""
+  if _FIELDS_T[0] <= field_t <= _FIELDS_T[1]:
+    return
+  units = {"MHz": field_t / PROTON_MHZ_PER_T, "mT": 1e-3 * field_t}
+  units["gauss"] = 1e-4 * field_t
+  guesses = (
+    f"{t:.3g} T if it was in {unit}"
+    for unit, t in units.items()
+    if _FIELDS_T[0] <= t <= _FIELDS_T[1]
+  )
+  raise UserError(
+    f"{what} is {field_t:g} T, not between {_FIELDS_T[0]:g} and "
+    f"{_FIELDS_T[1]:g} T; {', '.join(guesses) or 'teslas are needed'}"
+  )
+
+
 def to_ms(values, unit: str):
   """Times in ms, from times or rates in a unit of `MAP_UNITS`.
 

@@ -27,6 +27,9 @@ _TURN = 0.9
 # Time stamps that turn at midnight reach 34,560,000 (units of 2.5 ms) at least.
 _SHORTEST_DAY = 3e7
 
+# More gaps than this share of the frames are not frames that were lost.
+_FEW_GAPS = 0.1
+
 Order = list[Int[np.ndarray, "frame"]]
 
 
@@ -72,15 +75,34 @@ def frames_of_slices(
   found, source = _found(counters, orders, file, path)
   if source is None:
     return found, _unsaid(found)
+  missing = _missing(counters[source], found) if source in _COUNTERS else ""
   others = [
     other
     for other in orders
     if other not in (_READOUTS, _STAMP) and not _same(orders[other], found)
   ]
   if _same(found, file):
-    return found, None
+    return found, missing or None
   text = f"the frames are in the order of {source}, not of the file"
-  return found, text + (f" or of {', '.join(others)}" if others else "")
+  text += f" or of {', '.join(others)}" if others else ""
+  return found, f"{text}; {missing}" if missing else text
+
+
+def _missing(values: np.ndarray, order: Order) -> str:
+  """A sentence if a counter of frames leaves out numbers; or nothing."""
+  for number, readouts in enumerate(order):
+    steps = np.diff(values[readouts])
+    if not len(steps):
+      continue
+    gaps = np.flatnonzero(steps > steps.min())
+    # Every second number, or one left out for each navigator, is a rule.
+    if 0 < len(gaps) <= _FEW_GAPS * len(steps):
+      before = int(values[readouts][gaps[0]])
+      return (
+        f"the counter of the frames of slice {number} jumps from {before} to "
+        f"{before + int(steps[gaps[0]])}: was a frame lost?"
+      )
+  return ""
 
 
 def _found(

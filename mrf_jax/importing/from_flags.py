@@ -22,7 +22,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import Schedule, read_schedule
 from mrf_jax.sequence.pulseq import ECHOES, is_pulseq, read_train
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.units import MAP_UNITS, check_sequence_time
+from mrf_jax.units import MAP_UNITS, check_field_strength, check_sequence_time
 
 _RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 # Flags that name files to read.
@@ -38,6 +38,8 @@ _INPUTS = (
   "t2",
   "affine_from",
 )
+# Field strengths that differ by less are one: scanners of "3 T" have 2.89 T.
+_SAME_FIELD = 0.06
 _PHASE_TAKEN = (
   "the phase of the images is taken as it is (--align_phases turns every "
   "fingerprint so that its largest part is real)"
@@ -118,6 +120,12 @@ class ImportOptions:
     if self.echo is not None:
       check_one_of("--echo", self.echo, ECHOES)
     self.voxel_sizes_mm()
+    if self.affine_from and self.voxel_mm:
+      raise UserError(
+        "--affine_from and --voxel_mm: only one of them is needed"
+      )
+    if self.field_strength_t is not None:
+      check_field_strength("--field_strength_t", self.field_strength_t)
     times = {"tr_ms": self.tr_ms, "te_ms": self.te_ms, **self.preparation()}
     for name, time_ms in times.items():
       if time_ms is not None:
@@ -210,7 +218,7 @@ def read_scan(
       phases_deg=_phases_to_remove(options, acquisition, assumptions),
     )
     assumptions += images.assumptions
-    field_t = field_t or images.field_strength_t
+    field_t = _field_strength(field_t, images, assumptions)
   else:
     _check_not_given(options, path, ("trajectory_unit", "frame", "demodulate"))
     images = open_series(
@@ -253,6 +261,24 @@ def read_scan(
     align=align,
     assumptions=assumptions,
   )
+
+
+def _field_strength(
+  stated_t: float | None, images: RawSeries, assumptions: list[str]
+) -> float | None:
+  """Field strength of a flag, or of a raw file; a sentence if both differ."""
+  own_t = images.field_strength_t
+  if stated_t is None and own_t is not None:
+    check_field_strength(
+      f"{images.path}: systemFieldStrength_T (--field_strength_t replaces it)",
+      own_t,
+    )
+  if stated_t is not None and own_t is not None:
+    if abs(stated_t - own_t) > _SAME_FIELD * own_t:
+      assumptions.append(
+        f"--field_strength_t={stated_t:g}, but {images.path} says {own_t:g} T"
+      )
+  return own_t if stated_t is None else stated_t
 
 
 def _phases_to_remove(

@@ -36,6 +36,16 @@ _MOST_VOXELS = 16
 _EXACT = 0.998
 # Units whose edges agree to this many digits are the same (1 mm: 1/mm).
 _EDGE_DIGITS = 6
+# A trajectory that reaches less of the band than this share of the largest one
+# is none.
+_NO_TRAJECTORY = 0.05
+# Share of the cells of k-space (1 / field of view) that all frames together
+# reach. Spirals and radial spokes with the spacing that the field of view needs
+# reach most of them; arms that are not turned, one in their number.
+_LEAST_CELLS = 0.3
+# Slices overlap by at most this share of their thickness, or their positions
+# are in another unit.
+_MOST_OVERLAP = 0.7
 # Positions along z below this share of the largest one are 0.
 _FLAT = 1e-3
 
@@ -90,6 +100,8 @@ class RawSeries:
     grid = self._grid()
     self._slices = self._readouts_of_slices(sequence.n_frames, frame)
     self._trajectory = self._cycles_per_voxel(grid, trajectory_unit)
+    self._check_samples()
+    self._check_cells(grid)
     matrix, n_slices = grid.matrix[0], len(self._slices)
     self.affine = self._affine(grid)
     self.shape = (matrix, matrix, n_slices, acquisition.n_windows)
@@ -99,13 +111,14 @@ class RawSeries:
     grid = self._raw.grid
     if grid is None:
       raise UserError(f"{self.path}: the header has no matrix size")
-    matrix = grid.matrix
-    if matrix[0] != matrix[1] or matrix[2] != 1:
+    matrix, n_slices = grid.matrix, 1 + int(self._raw.slices.max())
+    # Some converters count the slices of a plane as voxels along z.
+    if matrix[0] != matrix[1] or matrix[2] not in (1, n_slices):
       raise UserError(
         f"{self.path}: a matrix of {' × '.join(map(str, matrix))}; slices "
         "with as many voxels along x as along y are needed"
       )
-    n_samples = self._raw.samples.size // (1 + int(self._raw.slices.max()))
+    n_samples = self._raw.samples.size // n_slices
     if matrix[0] * matrix[1] > _MOST_VOXELS * n_samples:
       raise UserError(
         f"{self.path}: the header claims {matrix[0]:,} × {matrix[1]:,} "
@@ -122,7 +135,7 @@ class RawSeries:
       if n_readouts != n_frames:
         raise UserError(
           f"{self.path}: slice {k} has {n_readouts} acquisitions, but the "
-          f"sequence has {n_frames} frames (--n_frames keeps its first ones)"
+          f"sequence has {n_frames} frames{self._surplus(k, n_frames)}"
         )
     order, sentence = frames_of_slices(
       raw.counters, raw.slices, path=self.path, frame=frame
@@ -131,9 +144,65 @@ class RawSeries:
       self.assumptions.append(sentence)
     return order
 
+  def _surplus(self, number: int, n_frames: int) -> str:
+    """What may explain another number of acquisitions than of frames."""
+    chosen = self._raw.slices == number
+    n_readouts = int(np.count_nonzero(chosen))
+    if n_readouts < n_frames:
+      return f" (--n_frames={n_readouts} if the file ends earlier)"
+    counts = {
+      name: len(np.unique(values[chosen]))
+      for name, values in self._raw.counters.items()
+    }
+    parts = [
+      f"{name} has {n} values"
+      for name, n in counts.items()
+      if 1 < n == n_readouts / n_frames
+    ]
+    if not parts:
+      return ""
+    return (
+      f" ({' and '.join(parts)}: slices are numbered by slice, and repetitions "
+      "or averages need a file each)"
+    )
+
+  def _check_samples(self) -> None:
+    """Says how many acquisitions are empty; an error if all are."""
+    is_empty = ~self._raw.samples.any((1, 2))
+    if is_empty.all():
+      raise UserError(f"{self.path}: all samples are 0")
+    n_empty = np.count_nonzero(is_empty)
+    if n_empty:
+      self.assumptions.append(
+        f"{n_empty:,} of {len(is_empty):,} acquisitions hold nothing but zeros"
+      )
+
+  def _check_cells(self, grid: ImageGrid) -> None:
+    """Says whether all frames of a slice together leave k-space unsampled."""
+    n_cells = np.array(grid.encoded_matrix, float)
+    if grid.voxel_mm is not None and grid.encoded_voxel_mm is not None:
+      fov_mm = np.multiply(grid.matrix, grid.voxel_mm)[:2]
+      n_cells = fov_mm / grid.encoded_voxel_mm
+    places = self._trajectory[self._slices[0]].reshape(-1, 2) * n_cells
+    radius = float(np.linalg.norm(places, axis=1).max())
+    n_reached = len(np.unique(np.round(places), axis=0))
+    share = n_reached / (np.pi * radius**2)
+    if share < _LEAST_CELLS:
+      self.assumptions.append(
+        f"the trajectories of all frames together reach {share:.0%} of "
+        "k-space, so that the images are aliased: are the arms not turned?"
+      )
+
   def _affine(self, grid: ImageGrid) -> Float64[np.ndarray, "4 4"] | None:
     """Position of the voxels; None if it is not known."""
     raw, n_slices = self._raw, len(self._slices)
+    if raw.affine is not None and grid.voxel_mm is not None:
+      apart, thickness = np.linalg.norm(raw.affine[:3, 2]), grid.voxel_mm[2]
+      if apart < (1 - _MOST_OVERLAP) * thickness:
+        self.assumptions.append(
+          f"slices of {thickness:g} mm are {apart:.3g} mm apart: are their "
+          "positions in another unit than mm?"
+        )
     if raw.affine is not None or grid.voxel_mm is None:
       return raw.affine
     if n_slices > 1:
@@ -185,6 +254,13 @@ class RawSeries:
     # In cycles per voxel the edge is at one half.
     scaled = trajectory * (0.5 / edges[unit]).astype(np.float32)
     largest = float(np.abs(scaled).max())
+    reaches = np.abs(scaled).max((1, 2))
+    n_still = np.count_nonzero(reaches < _NO_TRAJECTORY * largest)
+    if n_still:
+      raise UserError(
+        f"{self.path}: the trajectory of {n_still:,} of {len(reaches):,} "
+        "acquisitions stays in the centre of k-space; each needs its own"
+      )
     if not _LEAST <= 2 * largest <= _EXTENTS[1]:
       raise UserError(
         f"{self.path}: the trajectory in {stated or unit} reaches "

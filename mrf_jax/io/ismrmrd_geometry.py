@@ -19,8 +19,9 @@ _GAP = 0.1
 # Two matrices of one resolution may differ by one voxel (KomaMRI rounds to an
 # even number), but not by more than 2 %.
 _ONE_RESOLUTION = 0.02
-# A field of view below this is in metres.
-_SMALLEST_FOV_MM = 5.0
+# A field of view below this is in metres; below the second one, it is that of a
+# mouse, or in centimetres.
+_SMALLEST_FOV_MM, _SMALL_FOV_MM = 5.0, 60.0
 # The patient coordinates of ISMRMRD (left, posterior, superior) to RAS.
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -115,12 +116,15 @@ def image_grid(encoding: Encoding) -> ImageGrid | None:
 
 def _in_mm(fov: Length) -> tuple[Length, tuple[str, ...]]:
   """A field of view in mm, and a sentence if the header has it in metres."""
-  if max(fov[:2]) >= _SMALLEST_FOV_MM:
+  shown = f"the field of view, {fov[0]:g} × {fov[1]:g}"
+  if max(fov[:2]) > _SMALL_FOV_MM:
     return fov, ()
+  if max(fov[:2]) >= _SMALLEST_FOV_MM:
+    return fov, (
+      f"{shown} mm, is small: is it in cm? (--voxel_mm gives the voxels)",
+    )
   # Not the thickness, which KomaMRI sets to 1.
-  return (1e3 * fov[0], 1e3 * fov[1], fov[2]), (
-    f"the field of view, {fov[0]:g} × {fov[1]:g}, is in metres",
-  )
+  return (1e3 * fov[0], 1e3 * fov[1], fov[2]), (f"{shown}, is in metres",)
 
 
 def _one_resolution(wanted: int, matrix: int) -> bool:

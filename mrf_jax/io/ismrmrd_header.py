@@ -4,6 +4,7 @@ The package `ismrmrd` reads it with xsdata, which refuses headers that lack what
 its schema requires; here only what is used must be sound.
 """
 
+import contextlib
 import dataclasses
 import math
 from xml.etree import ElementTree
@@ -14,7 +15,6 @@ import numpy as np
 from mrf_jax.errors import UserError
 from mrf_jax.io.hdf5 import check_dataset
 
-_NAMESPACE = "{http://www.ismrm.org/ISMRMRD}"
 # The name of a user parameter that says the unit of the trajectory. ISMRMRD
 # itself defines none; our files have it in their `trajectoryDescription`.
 UNIT_PARAMETER = "trajectory_unit"
@@ -74,8 +74,8 @@ class Header:
       fov_mm=_lengths(root, recon),
       matrix=_sizes(root, recon),
       trajectory_unit=_parameter(
-        (root.find(_tags("trajectoryDescription")), UNIT_PARAMETER),
-        (self._root.find(_tags("userParameters")), UNIT_PARAMETER),
+        (root.find("trajectoryDescription"), UNIT_PARAMETER),
+        (self._root.find("userParameters"), UNIT_PARAMETER),
       ),
     )
 
@@ -84,25 +84,25 @@ class Header:
     """Maker of the scanner, or the simulator."""
     if self._root is None:
       return None
-    vendor = self._root.findtext(
-      _tags("acquisitionSystemInformation/systemVendor")
-    )
+    vendor = self._root.findtext("acquisitionSystemInformation/systemVendor")
     return vendor.strip() if vendor else None
 
   @property
   def field_strength_t(self) -> float | None:
-    """Main magnetic field, tesla."""
+    """Main magnetic field, tesla; None also for what is none, such as 0."""
     if self._root is None:
       return None
-    system = "acquisitionSystemInformation"
-    field_t = _numbers(
-      self._root, system, ["systemFieldStrength_T"], float, system
+    text = self._root.findtext(
+      "acquisitionSystemInformation/systemFieldStrength_T"
     )
-    return field_t and field_t[0]
+    with contextlib.suppress(ValueError):
+      field_t = float(text or "")
+      return field_t if 0 < field_t < math.inf else None
+    return None
 
   def _encodings(self) -> list[ElementTree.Element]:
     assert self._root is not None
-    return self._root.findall(_tags("encoding"))
+    return self._root.findall("encoding")
 
 
 def _parse(dataset: h5py.Dataset | None) -> ElementTree.Element | None:
@@ -118,9 +118,13 @@ def _parse(dataset: h5py.Dataset | None) -> ElementTree.Element | None:
     # A DOCTYPE can define entities, which can grow without bound.
     if "<!DOCTYPE" in text.upper():
       raise UserError("dataset/xml has a DOCTYPE, which is not read")
-    return ElementTree.fromstring(text)
+    root = ElementTree.fromstring(text)
   except (UnicodeDecodeError, ElementTree.ParseError) as error:
     raise UserError(f"dataset/xml is not sound XML ({error})") from error
+  # Headers that were written by hand often lack the namespace.
+  for element in root.iter():
+    element.tag = element.tag.rpartition("}")[2]
+  return root
 
 
 def _parameter(*places) -> str | None:
@@ -128,27 +132,23 @@ def _parameter(*places) -> str | None:
   for parent, name in places:
     if parent is None:
       continue
-    for parameter in parent.iter(_tags("userParameterString")):
-      if (parameter.findtext(_tags("name")) or "").strip() == name:
-        return (parameter.findtext(_tags("value")) or "").strip()
+    for parameter in parent.iter("userParameterString"):
+      if (parameter.findtext("name") or "").strip() == name:
+        return (parameter.findtext("value") or "").strip()
   return None
 
 
 def _lengths(encoding: ElementTree.Element, space: str) -> Length | None:
-  path = f"{space}/fieldOfView_mm"
-  return _numbers(encoding, path, "xyz", float, f"encoding/{path}")
+  return _numbers(encoding, f"{space}/fieldOfView_mm", float)
 
 
 def _sizes(encoding: ElementTree.Element, space: str) -> Size | None:
-  path = f"{space}/matrixSize"
-  return _numbers(encoding, path, "xyz", int, f"encoding/{path}")
+  return _numbers(encoding, f"{space}/matrixSize", int)
 
 
-def _numbers(
-  root: ElementTree.Element, parent: str, names, kind: type, shown: str
-):
+def _numbers(root: ElementTree.Element, parent: str, kind: type):
   """Positive numbers below an element; None where one is absent."""
-  texts = [root.findtext(_tags(f"{parent}/{name}")) for name in names]
+  texts = [root.findtext(f"{parent}/{name}") for name in "xyz"]
   if any(text is None for text in texts):
     return None
   try:
@@ -157,10 +157,5 @@ def _numbers(
     numbers = ()
   if not numbers or not all(0 < number < math.inf for number in numbers):
     values = ", ".join(repr(text) for text in texts)
-    raise UserError(f"dataset/xml: {shown} is {values}")
+    raise UserError(f"dataset/xml: encoding/{parent} is {values}")
   return numbers
-
-
-def _tags(path: str) -> str:
-  """A path of the header's elements with their namespace."""
-  return "/".join(_NAMESPACE + tag for tag in path.split("/"))

@@ -435,10 +435,22 @@ def test_values_must_be_finite(path, field, name, bad):
     ("<ismrmrdHeader", "<!DOCTYPE a><ismrmrdHeader", "has a DOCTYPE"),
     ("<x>64</x>", "<x>64.5</x>", "encoding/reconSpace/matrixSize is '64.5'"),
     ("<x>230.5<", "<x>nan<", "encoding/reconSpace/fieldOfView_mm is 'nan'"),
-    (">1.494<", ">-1<", "acquisitionSystemInformation is '-1'"),
   ],
 )
 def test_damaged_xml_header_is_named(path, old, new, words):
   assert old in _XML
   write(path, acquisitions(), xml=_XML.replace(old, new))
   assert words in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5 T", "inf", ""])
+def test_field_strength_that_is_none_is_absent(path, text):
+  write(path, acquisitions(), xml=_XML.replace("1.494", text))
+  assert load_raw_data(path).field_strength_t is None
+
+
+def test_header_without_its_namespace(path):
+  xml = _XML.replace(' xmlns="http://www.ismrm.org/ISMRMRD"', "")
+  assert xml != _XML
+  write(path, acquisitions(), xml=xml)
+  assert load_raw_data(path).field_strength_t == 1.494

@@ -159,6 +159,16 @@ def with_density(one: Readout) -> Readout:
   return one
 
 
+def of_field(text: str) -> str:
+  """A header whose field strength is a text."""
+  return header().replace("_T>1.5</", f"_T>{text}</")
+
+
+def turned_back(positions: Callable[[Readout], np.ndarray]) -> list[Readout]:
+  """The frames with another trajectory."""
+  return mapped(lambda r: dataclasses.replace(r, positions=positions(r)))
+
+
 def mapped(change: Callable[[Readout], Readout], **fields) -> list[Readout]:
   """The frames, each changed."""
   return [change(one) for one in readouts(**fields)]
@@ -387,6 +397,38 @@ _ORDER = [
     frame="repetition",
   ),
   case(
+    "the number of one frame left out",
+    "named",
+    "slice 0 jumps from 4 to 6: was a frame lost?",
+    lambda: readouts(repetition=lambda r: r.frame + (r.frame > 4)),
+  ),
+  case(
+    "numbers of frames in steps of 2",
+    "right",
+    "",
+    lambda: readouts(repetition=lambda r: 2 * r.frame),
+  ),
+  case(
+    "two averages in one file",
+    "refused",
+    "average has 2 values",
+    lambda: [*readouts(), *readouts(average=1, acquisition_time_stamp=0)],
+  ),
+  case(
+    "slices that contrast counts, without positions",
+    "refused",
+    "contrast has 3 values: slices are numbered by slice",
+    lambda: readouts(slice=0, position=(0, 0, 0), contrast=lambda r: r.slice),
+  ),
+  case(
+    "acquisitions of zeros",
+    "named",
+    "3 of 72 acquisitions hold nothing but zeros",
+    lambda: mapped(
+      lambda r: dataclasses.replace(r, samples=r.samples * (r.frame != 7))
+    ),
+  ),
+  case(
     "neither counters nor time stamps",
     "named",
     "no counter or time stamp tells the frames apart",
@@ -584,6 +626,90 @@ _UNITS = [
     ),
   ),
   Case("raw data of this program", "right", "", of_this_program),
+  case(
+    "the trajectory of the first arm in all acquisitions",
+    "named",
+    "are the arms not turned?",
+    lambda: turned_back(lambda r: scan()[1][0]),
+  ),
+  case(
+    "a trajectory in the first turn of the arms only",
+    "refused",
+    "the trajectory of 54 of 72 acquisitions stays in the centre",
+    lambda: turned_back(lambda r: (r.frame < N_ARMS) * r.positions),
+  ),
+]
+_HEADERS = [
+  case(
+    "a field of view in cm",
+    "named",
+    "the field of view, 9.6 × 9.6 mm, is small: is it in cm?",
+    readouts,
+    xml=header(
+      encoding(
+        space("encodedSpace", fov=FOV_MM / 10),
+        space("reconSpace", fov=FOV_MM / 10),
+      )
+    ),
+  ),
+  case(
+    "a matrix with the slices along z",
+    "right",
+    "",
+    readouts,
+    xml=header().replace("<z>1</z>", f"<z>{N_SLICES}</z>"),
+  ),
+  case(
+    "a header without the namespace of ISMRMRD",
+    "right",
+    "",
+    readouts,
+    xml=header().replace(' xmlns="http://www.ismrm.org/ISMRMRD"', ""),
+  ),
+  case(
+    "a field strength in gauss",
+    "refused",
+    "1.5 T if it was in gauss",
+    readouts,
+    xml=of_field("15000"),
+  ),
+  case(
+    "a field strength in MHz",
+    "refused",
+    "1.5 T if it was in MHz",
+    readouts,
+    xml=of_field("63.87"),
+  ),
+  case(
+    "a field strength in MHz, --field_strength_t=1.5",
+    "named",
+    "--field_strength_t=1.5, but scan.mrd says 63.87 T",
+    readouts,
+    xml=of_field("63.87"),
+    field_strength_t=1.5,
+  ),
+  case(
+    "a field strength of 0, --field_strength_t=1.5",
+    "right",
+    "",
+    readouts,
+    xml=of_field("0"),
+    field_strength_t=1.5,
+  ),
+  case(
+    "a field strength of 0",
+    "refused",
+    "--field_strength_t gives it",
+    readouts,
+    xml=of_field("0"),
+  ),
+  case(
+    "--field_strength_t=3 for a file that says 1.5",
+    "named",
+    "--field_strength_t=3, but scan.mrd says 1.5 T",
+    readouts,
+    field_strength_t=3.0,
+  ),
 ]
 _SLICES = [
   case(
@@ -597,6 +723,12 @@ _SLICES = [
     "named",
     "told by their positions, not by their numbers",
     lambda: readouts(slice=0),
+  ),
+  case(
+    "positions in cm",
+    "named",
+    "slices of 5 mm are 0.6 mm apart",
+    lambda: readouts(position=lambda r: (0, 0, SLICE_MM / 10 * r.slice)),
   ),
   case(
     "slices numbered downwards",
@@ -624,4 +756,11 @@ _SLICES = [
     lambda: readouts(position=lambda r: (0.0, 0.0, (0.0, 6.0, 18.0)[r.slice])),
   ),
 ]
-CASES: list[Case] = [*_ORDER, *_FLAGS, *_ENCODINGS, *_UNITS, *_SLICES]
+CASES: list[Case] = [
+  *_ORDER,
+  *_FLAGS,
+  *_ENCODINGS,
+  *_UNITS,
+  *_HEADERS,
+  *_SLICES,
+]
