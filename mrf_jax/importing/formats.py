@@ -108,7 +108,7 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
   """A volume series with the format's axes: x, y, slice, frame."""
   del variable
   with open_nifti(path) as (header, _):
-    shape = tuple(map(int, header.get_data_shape()))
+    shape = _without_vectors(tuple(map(int, header.get_data_shape())))
     dtype = header.get_data_dtype()
     offset = header.get_data_offset()
   slope, intercept = header.get_slope_inter()
@@ -137,6 +137,16 @@ def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
     pieces=pieces,
     place=place_of(header),
   )
+
+
+def _without_vectors(shape: tuple[int, ...]) -> tuple[int, ...]:
+  """A shape without the axis of time of length one before that of vectors.
+
+  Programs that take the images of a series for vectors write x, y, z, 1, image.
+  Two vector components are real and imaginary part of one image.
+  """
+  has_vectors = len(shape) == 5 and shape[3] == 1 and shape[4] > 2
+  return (*shape[:3], shape[4]) if has_vectors else shape
 
 
 def _open_npy(path: pathlib.Path, variable: str | None) -> Stored:

@@ -62,7 +62,9 @@ def meaning_of(
       labels and shares.
   """
   if not np.isfinite(values).all():
-    raise UserError(f"{path}: the mask has values that are NaN or infinite")
+    raise UserError(
+      f"{path}: the mask has values that are NaN or infinite; 0 is outside"
+    )
   found = np.unique(values)
   whole = np.unique(np.round(found))
   is_whole = bool(np.all(np.abs(found - np.round(found)) <= _ROUNDED))
@@ -85,7 +87,7 @@ def meaning_of(
   full = _full(high / (1 + _OVERSHOOT))
   if full is None or (full != 1 and not _is_share(values, full)):
     raise _no_mask(path, found)
-  return _soft(values, full)
+  return _soft(path, values, full)
 
 
 def _of_whole_numbers(path, values: np.ndarray, inside: np.ndarray) -> Meaning:
@@ -108,7 +110,7 @@ def _of_whole_numbers(path, values: np.ndarray, inside: np.ndarray) -> Meaning:
     return labels
   full = _full(high)
   if full is not None and _is_share(values, full):
-    return _soft(values, full)
+    return _soft(path, values, full)
   if _equal_neighbours(values) >= _EQUAL_SHARE:
     return labels
   raise _no_mask(path, inside)
@@ -119,8 +121,13 @@ def _full(high: float) -> float | None:
   return next((full for full in _FULL if high <= full), None)
 
 
-def _soft(values: np.ndarray, full: float) -> Meaning:
+def _soft(path, values: np.ndarray, full: float) -> Meaning:
   n_inside = np.count_nonzero(values >= full / 2)
+  if not n_inside:
+    raise UserError(
+      f"{path}: values up to {values.max():.4g} are taken for shares of "
+      f"{full:g}, of which {full / 2:g} or more is inside: none is"
+    )
   n_above = np.count_nonzero(values > 0)
   kind = _WORDS.get(full, f"shares of {full:g}")
   return Meaning(

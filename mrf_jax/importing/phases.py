@@ -123,10 +123,10 @@ def full_turn(
     return given
   if turn is not None:
     return turn
+  fills = f", {high - low:.6g} if they fill it" if high > low else ""
   raise UserError(
     f"{path}: phases from {low:.4g} to {high:.4g} do not tell what a full turn "
-    "is; --phase_turn says it (6.2832 in radians, 360 in degrees, "
-    f"{high - low:.6g} if they fill it)"
+    f"is; --phase_turn says it (6.2832 in radians, 360 in degrees{fills})"
   )
 
 

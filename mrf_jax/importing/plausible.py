@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.units import RATES, explaining_units
+from mrf_jax.units import MAP_UNITS, RATES, explaining_units
 
 # Plausible medians: wide enough for any part of a body at 0.05 to 7 T, and for
 # phantoms, but not for an error by a factor of 1000.
@@ -117,6 +117,8 @@ def _check_median(
     )
     flags = " or ".join(f"--{short}_unit={unit}" for unit in others)
     message += f", but {', '.join(each)}: {flags}?"
+  else:
+    message += f"; none of {', '.join(MAP_UNITS)} explains it"
   raise UserError(message)
 
 

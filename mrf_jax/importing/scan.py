@@ -1,6 +1,7 @@
 """Import of a scan: its images, pulse sequence, maps and mask as a subject."""
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +23,10 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.units import to_ms
 
 Images = RawSeries | Series
+# Share of a mask without proton density that is more than noise.
+_MUCH_WITHOUT_PD = 0.01
+# Maps are one if they differ by less than this share.
+_SAME = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +141,12 @@ def _mask(
   assumptions: list[str],
 ) -> Bool[np.ndarray, "slice y x"]:
   """Mask of a file, or the default one; adds to the assumptions."""
-  bright = default_mask(magnitude)
+  if not magnitude.any():
+    raise UserError(f"{grid.path}: all images are 0")
+  try:
+    bright = default_mask(magnitude)
+  except UserError as error:
+    raise UserError(f"{grid.path}: {error}") from error
   if path is None:
     n_voxels = np.count_nonzero(bright)
     assumptions.append(
@@ -172,6 +182,7 @@ def _read_maps(
     if name in units:
       volume = to_ms(volume, units[name])
     volumes[name] = volume.transpose(2, 1, 0)
+  _check_different(paths, volumes)
   _check_maps_place(paths["t1_ms"], volumes["t1_ms"], magnitude)
   for name, volume in volumes.items():
     low = 0.0 if name != "pd" else -np.inf
@@ -190,7 +201,25 @@ def _read_maps(
     if not mask.any():
       raise UserError(f"{paths[name]}: {problem}")
     assumptions.append(f"{problem} and are left out")
+  empty = float(np.mean(volumes["pd"][mask] <= 0))
+  if empty > _MUCH_WITHOUT_PD:
+    assumptions.append(
+      f"{paths['pd']}: pd is not above 0 in {empty:.0%} of the mask"
+    )
   return mask, Maps(*(volumes[name][mask] for name in MAP_NAMES))
+
+
+def _check_different(
+  paths: Mapping[str, str | os.PathLike],
+  volumes: Mapping[str, Float32[np.ndarray, "slice y x"]],
+) -> None:
+  """Raises `UserError` if two of the maps are one."""
+  for one, other in itertools.combinations(volumes, 2):
+    a, b = volumes[one], volumes[other]
+    some = np.isfinite(a) & (a > 0)
+    varies = some.any() and np.ptp(a[some]) > 0
+    if varies and np.allclose(a[some], b[some], rtol=_SAME, atol=0):
+      raise UserError(f"{paths[other]}: has the values of {one}, {paths[one]}")
 
 
 def _check_maps_place(

@@ -38,6 +38,9 @@ _SURPLUS = 1 << 20
 # largest scan. A gzip file of a megabyte can unpack to a gigabyte of zeros.
 _MOST_VALUES = 512**3
 
+# Marks of headers whose values are in another file (nifti1.h, nifti2.h).
+_PAIRS = (b"ni1", b"ni2")
+
 Bytes = BinaryIO | gzip.GzipFile
 
 
@@ -226,6 +229,11 @@ def open_nifti(
         break
     else:
       raise UserError(f"{path}: damaged, or not a NIfTI file")
+    if bytes(header["magic"]).rstrip(b"\0") in _PAIRS:
+      raise UserError(
+        f"{path}: the header of a pair of files, .hdr and .img; one file .nii "
+        "of both is needed"
+      )
     offset = header.get_data_offset()
     # Values never begin before the header's end: a smaller vox_offset is
     # equivalent to it (nifti1.h). nibabel would read from 0, and raise an error

@@ -20,9 +20,11 @@ from tests.wrong_inputs.series_files import (
   from_numpy,
   half_a_voxel_off,
   images,
+  images_as_vectors,
   in_units,
   magnitude_and_phase,
   magnitude_and_phase_in_one,
+  mask_of_two_files,
   moved_maps,
   numpy_with_place_of,
   other_shape,
@@ -36,6 +38,7 @@ from tests.wrong_inputs.series_files import (
   unsigned_parts,
   with_maps,
   with_mask,
+  zeros,
 )
 
 NONE = (BARE, {"code": 0})
@@ -250,6 +253,24 @@ CASES: list[Case] = [
     "those of an image",
     lambda f: with_mask(f, BRAIN * np.abs(images())[..., -1] * 740),
   ),
+  Case(
+    "probabilities of at most 0.4",
+    "refused",
+    "none is",
+    lambda f: with_mask(f, 0.4 * soft()),
+  ),
+  Case(
+    "mask of 1 in NaN",
+    "refused",
+    "NaN or infinite; 0 is outside",
+    lambda f: with_mask(f, np.where(BRAIN, 1, np.nan).astype(np.float32)),
+  ),
+  Case(
+    "mask as a pair .hdr and .img",
+    "refused",
+    "the header of a pair of files",
+    mask_of_two_files,
+  ),
   # Reference maps.
   *[
     Case(
@@ -283,6 +304,47 @@ CASES: list[Case] = [
       },
     ),
   ),
+  Case(
+    "the map of T1 for T2, too",
+    "refused",
+    "t2.nii: has the values of t1_ms",
+    _part(with_maps, change=lambda m: {**m, "t2": m["t1"]}),
+  ),
+  Case(
+    "T2 that is a tenth of T1",
+    "right",
+    "",
+    _part(with_maps, change=lambda m: {**m, "t2": 0.1 * m["t1"]}),
+  ),
+  Case(
+    "a map of PD that is moved, --leave_out_invalid",
+    "named",
+    "pd is not above 0 in 36% of the mask",
+    _part(
+      with_maps,
+      change=lambda m: {**m, "pd": np.roll(m["pd"], 4, 1)},
+      leave_out_invalid=True,
+    ),
+  ),
+  Case(
+    "times in units of 0.1 ms",
+    "refused",
+    "none of s, ms, us, 1/s, 1/ms explains it",
+    _part(with_maps, change=lambda m: {**m, "t1": 10 * m["t1"]}),
+  ),
+  Case(
+    "--affine_from and --voxel_mm",
+    "refused",
+    "only one of them is needed",
+    _part(placed, affine_from="mask.nii", voxel_mm="3,3,5"),
+  ),
+  Case(
+    "series of five axes, the images as components of a vector",
+    "right",
+    "",
+    images_as_vectors,
+  ),
+  Case("series of zeros", "refused", "series.nii: all images are 0", zeros),
   Case("series stored [y, x, slice]", "refused", "x and y", transposed_series),
   # Magnitude and phase.
   *[

@@ -221,6 +221,24 @@ def moved_maps(maps):
   return {name: np.roll(volume, 5, 0) for name, volume in maps.items()}
 
 
+def mask_of_two_files(folder):
+  nibabel.save(nibabel.Nifti1Pair(MASK, AFFINE), folder / "mask.img")
+  given = {"scan": nifti(folder / "series.nii", images())}
+  return imported(folder, {**given, "mask": str(folder / "mask.hdr")})
+
+
+def images_as_vectors(folder):
+  scan = nifti(folder / "series.nii", images()[:, :, :, None])
+  given = {"scan": scan, "mask": nifti(folder / "mask.nii", MASK)}
+  return imported(folder, given, signals=images())
+
+
+def zeros(folder):
+  scan = nifti(folder / "series.nii", 0 * images())
+  mask = nifti(folder / "mask.nii", MASK)
+  return imported(folder, {"scan": scan, "mask": mask})
+
+
 def transposed_series(folder):
   """Stored [y, x, slice], with a square matrix, as MATLAB shows images."""
   square = np.zeros((28, 28, 4, N_IMAGES), np.complex64)
