@@ -36,6 +36,8 @@ _PREPARATIONS = {
 _HARMLESS = ("LABELSET", "LABELINC", "ROTATIONS", "TRIGGERS")
 # Type of a row of TRIGGERS that waits for a signal.
 _WAITS = "2"
+# Newest version of Pulseq 1 whose sections are known.
+_NEWEST_MINOR = 5
 # Phases that differ by less are equal; a file has six digits, which is 3e-4°.
 _PHASE_DEG = 1.0
 
@@ -135,6 +137,9 @@ def read_train(
     )
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
+  after = np.searchsorted(times_ms, centres_ms + sequence.tr_ms) - following
+  # Behind the last frame, others may follow, such as one of noise.
+  remarks += _doubts(events, int(after[:-1].max(initial=0)))
   balanced = False
   found = encoding(events, excitations)
   if found is not None:
@@ -148,6 +153,28 @@ def read_train(
     phases,
     (*remarks, *remark_on_phases),
   )
+
+
+def _doubts(events: Events, n_readouts: int) -> list[str]:
+  """Sentences on a version that is new, on gradients and on readouts."""
+  path, (major, minor, _) = events.text.path, events.text.version
+  doubts = []
+  if minor > _NEWEST_MINOR:
+    doubts.append(
+      f"{path} is of Pulseq {major}.{minor}; 1.{_NEWEST_MINOR} is the newest "
+      "version that is known"
+    )
+  if not events.gradients.exist:
+    doubts.append(
+      f"{path} has no gradients, which neither balance nor spoil; taken to be "
+      "gradient-spoiled"
+    )
+  if n_readouts > 1:
+    doubts.append(
+      f"{path} has up to {n_readouts} readouts after a pulse; the echo is "
+      "taken to be in the first"
+    )
+  return doubts
 
 
 def _received_phases(
@@ -177,13 +204,18 @@ def _preparation(
   """Field and delay (centre to centre) of a pulse before the excitations."""
   preparation = {}
   for number, pulse in enumerate(pulses[:first]):
-    # Older files have no uses.
-    use = "inversion" if pulse.use == "undefined" else pulse.use
+    # Older files have no uses, and some writers call all preparations so.
+    is_inversion = pulse.use == "preparation" and pulse.inverts
+    if pulse.use == "undefined" or is_inversion:
+      use = "inversion"
+    else:
+      use = pulse.use
     if use not in _PREPARATIONS or first > 1:
+      others = f", as {first - 1} others are" if first > 1 else ""
       raise UserError(
         f"{path}: RF pulse {number} of {pulse.flip_angle_deg:.1f}° "
-        f"({pulse.use}) is before the first excitation; only one inversion or "
-        "saturation may be there"
+        f"({pulse.use}) is before the first excitation{others}; only one "
+        "inversion or saturation may be there"
       )
     if use == "saturation" and any(pulse.offset):
       raise UserError(

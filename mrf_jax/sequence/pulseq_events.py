@@ -21,6 +21,7 @@ from mrf_jax.sequence.pulseq_text import (
   EXTENSION,
   GX,
   GZ,
+  NUMBER,
   RF,
   PulseqText,
   read_text,
@@ -32,6 +33,8 @@ _MOST_SAMPLES = 20_000_000
 # 62,000 blocks and 9 MB takes 2 s, a fiftieth of it.
 _CPU_S = 10.0
 _BYTES_PER_CPU_S = 1e5
+# Times in a file are rounded to less than this, s.
+_ROUNDED_S = 1e-6
 # Samples of a pulse's spectrum, and how much finer its steps are than its width
 # asks for: the width of a slice is then known to some per cent.
 _SPECTRUM_SAMPLES, _SPECTRUM_ZEROS = 512, 32
@@ -227,8 +230,11 @@ def _events(file: Any, text: PulseqText, n_excitations: int | None) -> Events:
     durations_s = blocks[:, DURATION] * float(file.block_duration_raster)
   else:
     durations_s = _durations_s(file, blocks, text.delays_s)
-  starts_s = np.concatenate([[0.0], np.cumsum(durations_s)[:-1]])
-  pulses, readouts = _pulses_and_readouts(file, blocks, starts_s, n_excitations)
+  ends_s = np.cumsum(durations_s)
+  starts_s = ends_s - durations_s
+  pulses, readouts = _pulses_and_readouts(
+    file, blocks, (starts_s, ends_s), n_excitations
+  )
   if n_excitations is not None and pulses:
     last = max(pulses[-1].block, *readouts.blocks[-1:], 0) + 1
     blocks, starts_s = blocks[:last], starts_s[:last]
@@ -262,15 +268,22 @@ def _durations_s(
 
 
 def _pulses_and_readouts(
-  file: Any, blocks, starts_s, n_excitations: int | None
+  file: Any, blocks, times_s, n_excitations: int | None
 ) -> tuple[list[RfEvent], Readouts]:
-  """RF pulses and readouts until the pulse behind so many excitations."""
+  """RF pulses and readouts until the pulse behind so many excitations.
+
+  Args:
+    file: the `pypulseq` sequence.
+    blocks: the table of blocks.
+    times_s: start and end of each block, s.
+    n_excitations: see `read_events`.
+  """
   pulses: list[RfEvent] = []
   rows: list[tuple[float, float, float, int]] = []
   shapes: dict[tuple, _Shape] = {}
   n_samples = 0
   for place in np.flatnonzero(blocks[:, RF] | blocks[:, ADC]).tolist():
-    start = float(starts_s[place])
+    start, end = float(times_s[0][place]), float(times_s[1][place])
     rf, adc = int(blocks[place, RF]), int(blocks[place, ADC])
     if rf:
       n_shapes = len(shapes)
@@ -282,6 +295,13 @@ def _pulses_and_readouts(
       n_samples, dwell, delay, phase_rad = *values[:3], values[6]
       time = start + delay
       centre = time + 0.5 * int(n_samples) * dwell
+      if 2 * centre - time > end + _ROUNDED_S:
+        raise ValueError(
+          f"the readout of block {blocks[place, NUMBER]} ends "
+          f"{1e3 * (2 * centre - time - start):g} ms after the block's start, "
+          f"which lasts {1e3 * (end - start):g} ms: is BlockDurationRaster "
+          "wrong?"
+        )
       rows.append((1000 * time, 1000 * centre, np.rad2deg(phase_rad), place))
     if rf and n_excitations is not None and len(pulses) > n_excitations:
       times = np.array([row[0] for row in rows])

@@ -10,6 +10,8 @@ import pytest
 from mrf_jax.errors import UserError
 from mrf_jax.sequence.files import load_sequence
 
+# The sequences of this file have pulses and readouts only.
+pytestmark = pytest.mark.filterwarnings("ignore:.* has no gradients")
 SYSTEM = pypulseq.Opts(rf_dead_time=100e-6, rf_ringdown_time=0, adc_dead_time=0)
 FLIPS = (10.0, 25.0, 40.0, 55.0)
 TRS = (0.012, 0.013, 0.014, 0.015)
@@ -212,8 +214,8 @@ def test_first_frames_only(path):
       r"RF pulse 0 of 180.0° \(inversion\) is before the first",
     ),
     (
-      {"before": [inversion("preparation")]},
-      r"RF pulse 0 of 180.0° \(preparation\) is before the first",
+      {"before": [inversion("preparation")] * 3},
+      r"\(preparation\) is before the first excitation, as 2 others are",
     ),
     ({"adc": False}, "no ADC follows RF pulse 0 of 10"),
     ({"pulses": [excitation(10)]}, "one excitation alone has no TR"),

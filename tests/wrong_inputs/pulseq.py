@@ -50,6 +50,9 @@ class _Train:
       spoiler of 2000 cycles/m.
     dummies: number of first pulses without readout.
     inversion: whether an inversion is before the train.
+    use: what the file calls it.
+    readouts: number of readouts after each pulse.
+    gradients: whether it has gradients.
     repeats: how often it is played.
     extra: further events of a readout's block.
   """
@@ -59,7 +62,10 @@ class _Train:
   moments: tuple[float, ...] | None = None
   dummies: int = 0
   inversion: bool = False
+  use: str = "inversion"
   repeats: int = 1
+  readouts: int = 1
+  gradients: bool = True
   extra: Callable = lambda: ()
 
   def write(self, path: pathlib.Path, *, old: bool = False) -> pathlib.Path:
@@ -75,7 +81,7 @@ class _Train:
   def _add(self, file: pypulseq.Sequence) -> None:
     if self.inversion:
       pulse = pypulseq.make_block_pulse(
-        np.pi, duration=1e-3, delay=1e-4, system=_SYSTEM, use="inversion"
+        np.pi, duration=1e-3, delay=1e-4, system=_SYSTEM, use=self.use
       )
       file.add_block(pulse, pypulseq.make_delay(20e-3))
     for k, flip in enumerate(_FLIPS):
@@ -104,9 +110,10 @@ class _Train:
         100, dwell=20e-6, delay=1e-3, phase_offset=followed, system=_SYSTEM
       )
       events = (readout, *self.extra()) if k >= self.dummies else ()
-      file.add_block(pulse, slice_gradient)
-      file.add_block(*events, pypulseq.make_delay(4e-3))
-      file.add_block(spoiler)
+      file.add_block(pulse, *([slice_gradient] * self.gradients))
+      for _ in range(self.readouts):
+        file.add_block(*events, pypulseq.make_delay(4e-3))
+      file.add_block(*([spoiler] * self.gradients), pypulseq.make_delay(3e-3))
 
 
 def _read(
@@ -216,6 +223,18 @@ def _many_blocks(n_blocks: int):
     lines = [f"{k} {' '.join(r)}" for k, r in enumerate(rows * repeats, 1)]
     path.write_text(f"{head}{chr(10).join(lines)}\n\n{tail}\n")
     return _read(path, repeats=repeats)
+
+  return run
+
+
+def _edited(old: str, new: str) -> Callable[[pathlib.Path], Seen]:
+  """Reads a train whose text was changed, without its signature."""
+
+  def run(folder: pathlib.Path) -> Seen:
+    path = _Train().write(folder / "train.seq")
+    text = path.read_text().partition("\n[SIGNATURE]")[0]
+    path.write_text(re.sub(old, new, text) + "\n")
+    return _read(path)
 
   return run
 
@@ -518,6 +537,36 @@ CASES: list[Case] = [
     "right",
     "",
     _train(inversion=True, repeats=2, n_frames=6),
+  ),
+  Case(
+    "an inversion that the file calls a preparation",
+    "right",
+    "",
+    _train(inversion=True, use="preparation"),
+  ),
+  Case(
+    "two readouts after each pulse",
+    "named",
+    "up to 2 readouts after a pulse",
+    _train(readouts=2),
+  ),
+  Case(
+    "a train without gradients",
+    "named",
+    "has no gradients, which neither balance nor spoil",
+    _train(gradients=False),
+  ),
+  Case(
+    "a raster of blocks that is ten times too short",
+    "refused",
+    "is BlockDurationRaster wrong?",
+    _edited(r"(BlockDurationRaster) .*", r"\1 1e-06"),
+  ),
+  Case(
+    "a version after those that are known (Pulseq 1.9)",
+    "named",
+    "is of Pulseq 1.9; 1.5 is the newest",
+    _edited(r"minor 5", "minor 9"),
   ),
   Case(
     "alternating phases, the receiver follows",
