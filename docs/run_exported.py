@@ -36,6 +36,11 @@ def main(model_path: str, signals_path: str, mask_path: str) -> None:
       f"error: {signals_path} has {signals.shape[-1]} windows, but "
       f"{model_path} was trained with {n_windows}"
     )
+  if signals.dtype.kind != "c":
+    raise SystemExit(
+      f"error: {signals_path} holds real numbers ({signals.dtype}); complex "
+      "signals are needed, with the phase of the images"
+    )
   if not mask.any():
     raise SystemExit(f"error: {mask_path} has no voxels")
   if not np.isfinite(signals[mask]).all():

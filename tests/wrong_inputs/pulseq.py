@@ -380,10 +380,10 @@ def _model_of_newer_jax() -> bytes:
   return bytes(newer.serialize())
 
 
-def _exported(folder: pathlib.Path) -> Seen:
-  """Runs the exported model of a newer JAX."""
+def _exported(folder: pathlib.Path, *, dtype=np.complex64) -> Seen:
+  """Runs the exported model of a newer JAX on signals of some type."""
   (folder / "model.stablehlo").write_bytes(_model_of_newer_jax())
-  np.save(folder / "signals.npy", np.ones((1, 4, 4, 5), np.complex64))
+  np.save(folder / "signals.npy", np.ones((1, 4, 4, 5), dtype))
   np.save(folder / "mask.npy", np.ones((1, 4, 4), bool))
   names = ("model.stablehlo", "signals.npy", "mask.npy")
   done = subprocess.run(
@@ -683,5 +683,11 @@ CASES: list[Case] = [
     "refused",
     "--export_shape=SLICES,Y,X writes one that it runs",
     _exported,
+  ),
+  Case(
+    "magnitudes for an exported model",
+    "refused",
+    "signals.npy holds real numbers (float32)",
+    functools.partial(_exported, dtype=np.float32),
   ),
 ]
