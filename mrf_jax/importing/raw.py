@@ -6,13 +6,12 @@ import os
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64, Int
 
-from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.importing.frames import frames_of_slices
 from mrf_jax.importing.places import plain_affine
+from mrf_jax.importing.trajectory import in_cycles_per_voxel, undersampling
 from mrf_jax.io.ismrmrd_geometry import ImageGrid
 from mrf_jax.io.ismrmrd_reader import load_raw_data
-from mrf_jax.io.ismrmrd_trajectory import SCALED_UNITS, trajectory_edges
 from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.kspace.coils import estimate_sensitivities
 from mrf_jax.kspace.density import density_weights
@@ -21,33 +20,12 @@ from mrf_jax.sequence.acquisition import Acquisition
 
 # Simulators, which write their name in the field of the scanner's vendor.
 _SIMULATORS = (VENDOR, "KomaMRI.jl")
-# Simulators whose files have one unit and do not say it: KomaMRI divides by
-# twice the largest position, and our files did not say it until they had
-# cycles per field of view.
-_UNIT_OF_SIMULATORS = "cycles_per_voxel"
-# Plausible extent of a trajectory, relative to the edge of the matrix's band.
-_EXTENTS = (0.7, 1.0 + 1e-3)
-# A trajectory of a known unit that fills less has a unit that is not right.
-_LEAST = 0.3
 # Most voxels of a slice for each of its samples, all frames and coils together.
 # A scan has far fewer (KomaMRI's example 0.2); a damaged header may claim more.
 _MOST_VOXELS = 16
-# Share of the band that a trajectory fills which was scaled to it.
-_EXACT = 0.998
-# Units whose edges agree to this many digits are the same (1 mm: 1/mm).
-_EDGE_DIGITS = 6
-# A trajectory that reaches less of the band than this share of the largest one
-# is none.
-_NO_TRAJECTORY = 0.05
-# Share of the cells of k-space (1 / field of view) that all frames together
-# reach. Spirals and radial spokes with the spacing that the field of view needs
-# reach most of them; arms that are not turned, one in their number.
-_LEAST_CELLS = 0.3
 # Slices overlap by at most this share of their thickness, or their positions
 # are in another unit.
 _MOST_OVERLAP = 0.7
-# Positions along z below this share of the largest one are 0.
-_FLAT = 1e-3
 
 
 class RawSeries:
@@ -99,9 +77,18 @@ class RawSeries:
     self._raw = raw
     grid = self._grid()
     self._slices = self._readouts_of_slices(sequence.n_frames, frame)
-    self._trajectory = self._cycles_per_voxel(grid, trajectory_unit)
+    self._trajectory = in_cycles_per_voxel(
+      raw,
+      grid,
+      self.assumptions,
+      path=self.path,
+      unit=trajectory_unit,
+      is_simulated=self.simulated_by is not None,
+    )
     self._check_samples()
-    self._check_cells(grid)
+    sentence = undersampling(self._trajectory[self._slices[0]], grid)
+    if sentence:
+      self.assumptions.append(sentence)
     matrix, n_slices = grid.matrix[0], len(self._slices)
     self.affine = self._affine(grid)
     self.shape = (matrix, matrix, n_slices, acquisition.n_windows)
@@ -168,29 +155,13 @@ class RawSeries:
 
   def _check_samples(self) -> None:
     """Says how many acquisitions are empty; an error if all are."""
-    is_empty = ~self._raw.samples.any((1, 2))
+    is_empty = np.asarray(~self._raw.samples.any((1, 2)))
     if is_empty.all():
       raise UserError(f"{self.path}: all samples are 0")
     n_empty = np.count_nonzero(is_empty)
     if n_empty:
       self.assumptions.append(
         f"{n_empty:,} of {len(is_empty):,} acquisitions hold nothing but zeros"
-      )
-
-  def _check_cells(self, grid: ImageGrid) -> None:
-    """Says whether all frames of a slice together leave k-space unsampled."""
-    n_cells = np.array(grid.encoded_matrix, float)
-    if grid.voxel_mm is not None and grid.encoded_voxel_mm is not None:
-      fov_mm = np.multiply(grid.matrix, grid.voxel_mm)[:2]
-      n_cells = fov_mm / grid.encoded_voxel_mm
-    places = self._trajectory[self._slices[0]].reshape(-1, 2) * n_cells
-    radius = float(np.linalg.norm(places, axis=1).max())
-    n_reached = len(np.unique(np.round(places), axis=0))
-    share = n_reached / (np.pi * radius**2)
-    if share < _LEAST_CELLS:
-      self.assumptions.append(
-        f"the trajectories of all frames together reach {share:.0%} of "
-        "k-space, so that the images are aliased: are the arms not turned?"
       )
 
   def _affine(self, grid: ImageGrid) -> Float64[np.ndarray, "4 4"] | None:
@@ -217,100 +188,6 @@ class RawSeries:
       "front, centred"
     )
     return plain_affine((*grid.matrix[:2], 1), np.array(grid.voxel_mm))
-
-  def _cycles_per_voxel(
-    self, grid: ImageGrid, unit: str | None
-  ) -> Float32[np.ndarray, "readout sample 2"]:
-    """Trajectory in cycles per voxel of the encoded space."""
-    trajectory = self._raw.trajectory
-    if trajectory is None:
-      raise UserError(f"{self.path}: the acquisitions hold no trajectory")
-    if trajectory.shape[2] == 3:
-      largest_kz = float(np.abs(trajectory[..., 2]).max())
-      if largest_kz > _FLAT * float(np.abs(trajectory[..., :2]).max()):
-        raise UserError(
-          f"{self.path}: the trajectory is three-dimensional, or its third "
-          "column is a density; slices with a trajectory of two columns are "
-          "needed"
-        )
-      trajectory = trajectory[..., :2]
-    edges = trajectory_edges(grid.encoded_matrix, grid.encoded_voxel_mm)
-    if unit is not None:
-      check_one_of("--trajectory_unit", unit, edges)
-    stated = self._raw.trajectory_unit
-    if stated is not None:
-      if unit not in (None, stated):
-        raise UserError(
-          f"{self.path}: the file says that its trajectory is in {stated}, "
-          f"--trajectory_unit that it is in {unit}"
-        )
-      self.assumptions.append(
-        f"the trajectory is in {stated}, as the file says"
-      )
-      unit = "cycles_per_voxel"  # as `load_raw_data` returns it
-    elif unit is None:
-      unit = self._unit_that_fits(trajectory, edges)
-      self.assumptions.append(f"the trajectory is in {unit}")
-    # In cycles per voxel the edge is at one half.
-    scaled = trajectory * (0.5 / edges[unit]).astype(np.float32)
-    largest = float(np.abs(scaled).max())
-    reaches = np.abs(scaled).max((1, 2))
-    n_still = np.count_nonzero(reaches < _NO_TRAJECTORY * largest)
-    if n_still:
-      raise UserError(
-        f"{self.path}: the trajectory of {n_still:,} of {len(reaches):,} "
-        "acquisitions stays in the centre of k-space; each needs its own"
-      )
-    if not _LEAST <= 2 * largest <= _EXTENTS[1]:
-      raise UserError(
-        f"{self.path}: the trajectory in {stated or unit} reaches "
-        f"{2 * largest:.3g} times the edge of the band; it is not in this unit "
-        "(--trajectory_unit), or the header has other voxels than the scan"
-      )
-    return np.clip(scaled, -0.5, 0.5).astype(np.float32)
-
-  def _unit_that_fits(
-    self,
-    trajectory: Float32[np.ndarray, "readout sample 2"],
-    edges: dict[str, Float64[np.ndarray, "2"]],
-  ) -> str:
-    """The only unit in which the trajectory fills the band."""
-    # The band is a square: a trajectory may reach into its corners.
-    radius = float(np.linalg.norm(trajectory, axis=-1).max())
-    largest = np.abs(trajectory).max((0, 1)).astype(float)
-    reach = {
-      name: radius / edge.min()
-      for name, edge in edges.items()
-      if np.all(largest <= _EXTENTS[1] * edge)
-    }
-    fitting = [name for name in reach if reach[name] >= _EXTENTS[0]]
-    if self.simulated_by and _UNIT_OF_SIMULATORS in fitting:
-      return _UNIT_OF_SIMULATORS
-    different = {
-      tuple(np.round(edges[name], _EDGE_DIGITS)): name
-      for name in reversed(fitting)
-    }
-    # Who scales a trajectory to its band does so to the very edge. A length in
-    # the unit of another's k-space is not so round by chance.
-    exact = [n for n in fitting if n in SCALED_UNITS and reach[n] >= _EXACT]
-    if exact and len(different) > 1:
-      others = [n for n in fitting if n != exact[0]]
-      self.assumptions.append(
-        f"the trajectory ends at the very edge of the band in {exact[0]}; it "
-        f"would fit {' and '.join(others)}, too (--trajectory_unit)"
-      )
-      return exact[0]
-    if len(different) != 1:
-      shown = ", ".join(
-        f"{name} (edge {edge.max():.4g})" for name, edge in edges.items()
-      )
-      choice = " or ".join(f"--trajectory_unit={n}" for n in fitting)
-      raise UserError(
-        f"{self.path}: the trajectory reaches {radius:.4g}, which fits "
-        f"{' and '.join(fitting) or 'none'} of {shown}; "
-        f"{choice or '--trajectory_unit'} sets the unit"
-      )
-    return fitting[0]
 
   @functools.cached_property
   def _weights(self) -> list[np.ndarray]:

@@ -349,7 +349,7 @@ def _convert_times(table: Table, path, time_unit: str | None) -> None:
       if name != "tr_ms":
         remedy += "; --time_unit=ms if not"
       if time_unit or stated:
-        remedy = _stated("time", time_unit, stated)
+        remedy = _stated(time_unit, stated)
       raise UserError(
         f"{path}: the median of {name} is {median:g} ms, which looks like "
         f"seconds; {remedy}"
@@ -357,17 +357,17 @@ def _convert_times(table: Table, path, time_unit: str | None) -> None:
     if problem == TOO_LONG:
       raise UserError(
         f"{path}: the median of {name} is {median:g} ms, a thousand times too "
-        f"long? {_stated('time', time_unit, stated)}"
+        f"long? {_stated(time_unit, stated)}"
         + ("" if time_unit or stated else "; --time_unit=us is for µs")
       )
     table.columns[name] = table.columns[name] * factor
 
 
-def _stated(kind: str, unit: str | None, named: str | None) -> str:
-  """Where a unit comes from, in words."""
+def _stated(unit: str | None, named: str | None) -> str:
+  """Where the unit of times comes from, in words."""
   if unit is None and named is not None:
     return f"its name says {named}"
-  return f"{kind}_unit is {unit or {'time': 'ms'}.get(kind, 'deg')}"
+  return f"time_unit is {unit or 'ms'}"
 
 
 def _convert_flips(table: Table, path, angle_unit: str | None) -> None:
