@@ -6,7 +6,6 @@
 import dataclasses
 import pathlib
 import tempfile
-import types
 import warnings
 from typing import Any
 
@@ -15,20 +14,22 @@ from jaxtyping import Float64, Int64
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.untrusted import cpu_limit
+from mrf_jax.sequence.pulseq_gradients import (
+  Gradients,
+  checked_samples,
+  curve,
+  event,
+  gradient,
+)
 from mrf_jax.sequence.pulseq_text import (
   ADC,
   DURATION,
-  EXTENSION,
-  GX,
-  GZ,
   NUMBER,
   RF,
   PulseqText,
   read_text,
 )
 
-# Samples of all pulses and gradients of different shapes.
-_MOST_SAMPLES = 20_000_000
 # CPU time for reading a file, s: a start, and a rate for its text. A file of
 # 62,000 blocks and 9 MB takes 2 s, a fiftieth of it.
 _CPU_S = 10.0
@@ -125,63 +126,7 @@ class Events:
   text: PulseqText
   pulses: list[RfEvent]
   readouts: Readouts
-  gradients: "Gradients"
-
-
-class Gradients:
-  """Moments ∫ G dt of the gradients from the start of a file.
-
-  Pulseq's gradients are in Hz/m, so that moments are cycles/m: that of a
-  readout is its place in k-space.
-
-  Attributes:
-    blocks: the table of blocks.
-    starts_s: start of each block, s.
-    exist: whether a block has a gradient.
-  """
-
-  def __init__(self, file: Any, text: PulseqText, blocks, starts_s):
-    """Decodes the gradients of some blocks of a `pypulseq` sequence."""
-    self.blocks, self.starts_s = blocks, starts_s
-    self._turns = _rotations(text, blocks)
-    numbers = np.unique(blocks[:, GX : GZ + 1])
-    # Of each gradient: its times from the start of the block, and its moment
-    # until then. Gradients of one shape share them but for delay and amplitude.
-    self._curves: dict[int, tuple[float, float, np.ndarray, np.ndarray]] = {}
-    known: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
-    n_samples = 0
-    for number in numbers[numbers > 0].tolist():
-      amplitude, delay, key = _gradient(file, number)
-      if key not in known:
-        known[key] = _curve(file, *key)
-        n_samples = _checked_samples(n_samples + known[key][0].size)
-      self._curves[number] = (amplitude, delay, *known[key])
-    self.exist = bool(self._curves)
-    totals = {0: 0.0} | {
-      number: amplitude * moments[-1]
-      for number, (amplitude, _, _, moments) in self._curves.items()
-    }
-    of_block = np.array(
-      [[totals[n] for n in row] for row in blocks[:, GX : GZ + 1].tolist()]
-    ).reshape(-1, 3)
-    if not np.isfinite(of_block).all():
-      raise ValueError("a gradient is not finite")
-    for block, turn in self._turns.items():
-      of_block[block] = turn @ of_block[block]
-    self._at_starts = np.cumsum(of_block, 0) - of_block
-
-  def moments(
-    self, block: int, times_s: Float64[np.ndarray, "time"]
-  ) -> Float64[np.ndarray, "time 3"]:
-    """Moments along x, y and z at times from a block's start, cycles/m."""
-    within = np.zeros((len(times_s), 3))
-    for axis, number in enumerate(self.blocks[block, GX : GZ + 1].tolist()):
-      if number:
-        amplitude, delay, times, moments = self._curves[number]
-        within[:, axis] = amplitude * np.interp(times_s - delay, times, moments)
-    if block in self._turns:
-      within = within @ self._turns[block].T
-    return self._at_starts[block] + within
+  gradients: Gradients
 
 
 def read_events(
@@ -247,15 +192,15 @@ def _durations_s(
   """Durations of blocks before Pulseq 1.4: as long as delay and events, s."""
 
   def of_rf(number):
-    rf = file.rf_from_lib_data(_event(file.rf_library, number, "RF"))
+    rf = file.rf_from_lib_data(event(file.rf_library, number, "RF"))
     return rf.delay + rf.shape_dur
 
   def of_gradient(number):
-    _, delay, key = _gradient(file, number)
-    return delay + _curve(file, *key)[0][-1]
+    _, delay, key = gradient(file, number)
+    return delay + curve(file, *key)[0][-1]
 
   def of_adc(number):
-    n_samples, dwell, delay, *_ = _event(file.adc_library, number, "ADC")
+    n_samples, dwell, delay, *_ = event(file.adc_library, number, "ADC")
     return delay + n_samples * dwell
 
   durations_s = np.zeros(len(blocks))
@@ -289,9 +234,9 @@ def _pulses_and_readouts(
       n_shapes = len(shapes)
       pulses.append(_pulse(file, rf, start, place, shapes))
       if len(shapes) > n_shapes:
-        n_samples = _checked_samples(n_samples + pulses[-1].shape.size)
+        n_samples = checked_samples(n_samples + pulses[-1].shape.size)
     if adc:
-      values = _event(file.adc_library, adc, "ADC")
+      values = event(file.adc_library, adc, "ADC")
       n_samples, dwell, delay, phase_rad = *values[:3], values[6]
       time = start + delay
       centre = time + 0.5 * int(n_samples) * dwell
@@ -328,20 +273,6 @@ def first_excitation(pulses: list[RfEvent], readouts_ms: np.ndarray) -> int:
     return int(pulse.inverts and not has_readout)
   uses = [pulse.use for pulse in pulses]
   return uses.index("undefined") if "undefined" in uses else len(pulses)
-
-
-def _event(library: Any, number: int, kind: str) -> tuple:
-  """Values of an event; `ValueError` if it does not exist."""
-  if number not in library.data:
-    raise ValueError(f"there is no {kind} event {number}")
-  return library.data[number]
-
-
-def _checked_samples(n_samples: int) -> int:
-  """The number; `ValueError` if so many would take too much memory."""
-  if n_samples > _MOST_SAMPLES:
-    raise ValueError(f"shapes of more than {_MOST_SAMPLES:,} samples")
-  return n_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,7 +324,7 @@ def _pulse(
 
   Pulses of equal shapes differ by amplitude and phase, and share the samples.
   """
-  values = _event(file.rf_library, number, "RF")
+  values = event(file.rf_library, number, "RF")
   amplitude, ids = float(values[0]), tuple(values[1:4])
   centre, delay, freq_ppm, phase_ppm, freq_hz, phase_rad = values[4:10]
   if ids not in shapes:
@@ -414,81 +345,4 @@ def _pulse(
     offset=(freq_hz, freq_ppm, phase_ppm),
     block=place,
     width_hz=shape.width_hz,
-  )
-
-
-def _gradient(file: Any, number: int) -> tuple[float, float, tuple]:
-  """Amplitude, Hz/m, delay, s, and what makes the shape of a gradient."""
-  values = _event(file.grad_library, number, "gradient")
-  if file.grad_library.type[number] == "t":
-    amplitude, *times_s, delay = values
-    return float(amplitude), float(delay), ("trapezoid", *times_s)
-  amplitude, _, _, shape, time_shape, delay = values
-  return float(amplitude), float(delay), ("shape", int(shape), int(time_shape))
-
-
-def _curve(file: Any, kind: str, *values) -> tuple[np.ndarray, np.ndarray]:
-  """Times, s, and the moment of a gradient of amplitude one until then.
-
-  Samples without times lie in the middle of steps of the gradient raster; at
-  time shape −1 every other one lies between two steps (Pulseq 1.5).
-  """
-  if kind == "trapezoid":
-    rise, flat, fall = values
-    times = np.cumsum([0.0, rise, flat, fall])
-    return times, np.cumsum([0.0, rise / 2, flat, fall / 2])
-  shape, time_shape = values
-  samples = _samples(file, shape)
-  if time_shape > 0:
-    times = _samples(file, time_shape) * float(file.grad_raster_time)
-    if times.size != samples.size:
-      raise ValueError(
-        f"a gradient of {samples.size} samples at {times.size} times"
-      )
-    steps = np.diff(times) * (samples[1:] + samples[:-1]) / 2
-    return times, np.concatenate([[0.0], np.cumsum(steps)])
-  if time_shape < 0:
-    samples = samples[::2]
-  raster_s = float(file.grad_raster_time)
-  moments = np.concatenate([[0.0], np.cumsum(samples)]) * raster_s
-  return np.arange(moments.size) * raster_s, moments
-
-
-def _samples(file: Any, number: int) -> np.ndarray:
-  """Samples of a shape."""
-  # Imported here for the reason in `read_events`.
-  from pypulseq.decompress_shape import decompress_shape
-
-  n_samples, *_ = data = _event(file.shape_library, number, "shape")
-  return decompress_shape(
-    types.SimpleNamespace(num_samples=n_samples, data=np.asarray(data)[1:])
-  )
-
-
-def _rotations(text: PulseqText, blocks) -> dict[int, np.ndarray]:
-  """Rotation matrix of each block that turns its gradients, by its place."""
-  found = {}
-  rows = text.rows.get("ROTATIONS", {})
-  for place in np.flatnonzero(blocks[:, EXTENSION]).tolist():
-    for name, row in text.extensions(blocks[place]):
-      if name == "ROTATIONS":
-        if row not in rows:
-          raise ValueError(f"there is no rotation {row}")
-        found[place] = _rotation([float(word) for word in rows[row]])
-  return found
-
-
-def _rotation(values: list[float]) -> np.ndarray:
-  """Matrix of a unit quaternion (Pulseq 1.5.1), or of nine numbers, by rows."""
-  if len(values) == 9:
-    return np.array(values).reshape(3, 3)
-  if len(values) != 4 or not 0.9 < np.linalg.norm(values) < 1.1:
-    raise ValueError(f"{values} is no rotation")
-  w, x, y, z = np.array(values) / np.linalg.norm(values)
-  return np.array(
-    [
-      [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-      [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-      [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
   )
