@@ -29,7 +29,7 @@ _NO_TRAJECTORY = 0.05
 # Share of the cells of k-space (1 / field of view) that all frames together
 # reach. Spirals and radial spokes with the spacing that the field of view needs
 # reach most of them; arms that are not turned, one in their number.
-_LEAST_CELLS = 0.3
+_LEAST_CELLS = 0.25
 
 Trajectory = Float32[np.ndarray, "readout sample 2"]
 
