@@ -104,7 +104,6 @@ def make_model(scan: Subject, rng) -> Model:
   return Model(
     method="spatiotemporal",
     network=network,
-    reach=REACH,
     variables=variables,
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per=_PER,
@@ -236,9 +235,7 @@ def main(argv):
   del scan
 
   def ours():
-    return estimate(
-      model.network, model.variables, jax.device_put(table), mask, reach=REACH
-    )
+    return estimate(model.network, model.variables, jax.device_put(table), mask)
 
   runs = {"mrf_jax": ours, "products": bare_products(model, n_voxels)}
   if torch is None or jax.default_backend() != "cpu":

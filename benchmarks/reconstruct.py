@@ -86,10 +86,12 @@ def make_scan(config, rng) -> Subject:
 
 def save_random_model(config, method: str, scan: Subject, path) -> None:
   """Writes a model bundle with random weights."""
-  network, reach = make_network(config, method)
+  network = make_network(config, method)
   rank = config[method].training.get("rank")
   n_channels = 2 * (rank or scan.n_windows)
-  patch = jnp.zeros((1, *patch_shape(reach, network.slices), n_channels))
+  patch = jnp.zeros(
+    (1, *patch_shape(network.reach, network.slices), n_channels)
+  )
   basis = None
   if rank:
     columns = np.random.default_rng(0).normal(size=(scan.n_windows, rank))
@@ -97,7 +99,6 @@ def save_random_model(config, method: str, scan: Subject, path) -> None:
   model = Model(
     method=method,
     network=network,
-    reach=reach,
     variables=jax.tree.map(
       np.asarray, network.init(jax.random.key(0), patch, train=False)
     ),

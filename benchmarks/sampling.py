@@ -36,8 +36,6 @@ from mrf_jax.training.fold_data import Signals, TrainingData
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.train import train_folds
 
-REACH = Spatiotemporal().reach
-
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir with subjects.")
 _VARIANTS = flags.DEFINE_list(
   "ways",
@@ -146,7 +144,6 @@ def _train(subjects, references, *, tile, epochs, basis):
   return seconds, Model(
     method="spatiotemporal",
     network=network,
-    reach=REACH,
     variables=fold.variables,
     map_range=fold.map_range,
     normalise_signals_per=per,

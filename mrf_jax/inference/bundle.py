@@ -255,12 +255,11 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
   n_channels = 2 * (n_windows if basis is None else basis.shape[1])
   _check_variables(
     variables,
-    variable_shapes(network, reach=network.reach, n_channels=n_channels),
+    variable_shapes(network, n_channels=n_channels),
   )
   return Model(
     method=method,
     network=network,
-    reach=network.reach,
     variables=variables,
     map_range=MapRange(
       limits[0], limits[1], powers=tuple(description["maps_powers"])

@@ -100,7 +100,7 @@ def _estimates(model: Model, signals, mask):
       values = _normalised_by_voxel(values)
     return jnp.where(inside[..., None], values, 0)
 
-  if not model.reach and model.network.slices == 1:
+  if not model.network.reach and model.network.slices == 1:
     return jax.lax.map(
       lambda slice_: _by_voxel(model, inputs(slice_)), (signals, mask)
     )
@@ -171,7 +171,7 @@ def _by_voxel(model: Model, image):
 def _by_tile(model: Model, features, outside):
   """Outputs [slice, y, x, output] from features of a volume and around it."""
   n_slices, height, width, n_features = features.shape
-  reach, n_around = model.reach, model.network.slices // 2
+  reach, n_around = model.network.reach, model.network.slices // 2
   rows, columns = -(-height // _TILE), -(-width // _TILE)
   shape = (
     n_slices + 2 * n_around,

@@ -26,7 +26,6 @@ class Model(Acquired):
   Attributes:
     method: name of the method.
     network: the Flax module.
-    reach: voxels on each side of a patch's centre.
     variables: parameters and batch statistics of the network.
     map_range: range of the maps that it was trained on.
     normalise_signals_per: what was standardised, see `normalise_signals`.
@@ -39,7 +38,6 @@ class Model(Acquired):
 
   method: str
   network: nn.Module
-  reach: int
   variables: Any
   map_range: MapRange
   normalise_signals_per: str
@@ -117,18 +115,19 @@ def reconstruct_with_deviations(
   # Moved to the device here, so that the copy on the host is freed.
   table = jax.device_put(signal_table(signals, per=model.normalise_signals_per))
   arguments = (model.network, model.variables, table, subject.mask)
-  options: dict[str, Any] = {"reach": model.reach, "precision": precision}
   variance = None
   if n_passes and model.has_dropout:
     keys = jax.random.split(jax.random.key(seed), n_passes)
-    scaled, between = estimate_passes(*arguments, keys=keys, **options)
+    scaled, between = estimate_passes(
+      *arguments, keys=keys, precision=precision
+    )
     variance = between[:, : len(MAP_NAMES)]
     # The variances that the network predicts follow the maps.
     if scaled.shape[-1] > len(MAP_NAMES):
       variance = variance + scaled[:, len(MAP_NAMES) :]
     scaled = scaled[:, : len(MAP_NAMES)]
   else:
-    scaled = estimate(*arguments, **options)
+    scaled = estimate(*arguments, precision=precision)
     if scaled.shape[-1] > len(MAP_NAMES):
       scaled, log_deviations = split_deviations(scaled)
       variance = np.exp(2 * log_deviations)

@@ -56,18 +56,17 @@ def estimate(
   table: Float32[AnyArray, "block row channel"],
   mask: Bool[np.ndarray, "slice y x"],
   *,
-  reach: int,
   precision: str = "float32",
 ) -> Float32[np.ndarray, "voxel output"]:
   """Outputs of a network for each masked voxel, on the scale of [0, 1].
 
-  A network that sees more than a voxel, `reach` voxels on each side, has the
+  A network that sees more than a voxel, its `reach` on each side, has the
   methods `temporal`, for a voxel's own features, and `spatial`.
 
   Raises:
     UserError: the precision is unknown.
   """
-  return _estimate(network, variables, table, mask, reach, precision, None)[0]
+  return _estimate(network, variables, table, mask, precision, None)[0]
 
 
 def estimate_passes(
@@ -76,7 +75,6 @@ def estimate_passes(
   table: Float32[AnyArray, "block row channel"],
   mask: Bool[np.ndarray, "slice y x"],
   *,
-  reach: int,
   keys: Key[Array, "pass"],
   precision: str = "float32",
 ) -> tuple[
@@ -98,10 +96,10 @@ def estimate_passes(
   """
   if len(keys) < 2:
     raise ValueError(f"{len(keys)} passes have no variance")
-  return _estimate(network, variables, table, mask, reach, precision, keys)
+  return _estimate(network, variables, table, mask, precision, keys)
 
 
-def _estimate(network, variables, table, mask, reach, precision, keys):
+def _estimate(network, variables, table, mask, precision, keys):
   """Outputs [voxel, output], and their variance over keys or None."""
   check_precision(precision)
   dtype, products = PRECISIONS[precision]
@@ -111,17 +109,17 @@ def _estimate(network, variables, table, mask, reach, precision, keys):
   n_blocks = -(-(1 + n_voxels) // _BLOCK)
   # Accelerators would otherwise round the factors of float32 products.
   with jax.default_matmul_precision(products):
-    if not reach and network.slices == 1:
+    if not network.reach and network.slices == 1:
       by_row = _by_voxel(network, variables, table, n_blocks, keys)
       return jax.tree.map(
         lambda x: np.asarray(x).reshape(-1, x.shape[-1])[1 : 1 + n_voxels],
         by_row,
       )
-    tiles, n_tile_blocks = _tiles(mask, reach, network.slices)
+    tiles, n_tile_blocks = _tiles(mask, network)
     by_tile = _by_tile(
       network, variables, table, n_blocks, tiles, n_tile_blocks, keys
     )
-  rows = _centres(tiles, reach, network.slices)
+  rows = _centres(tiles, network)
   masked = rows > 0
 
   def by_voxel(outputs):
@@ -232,7 +230,7 @@ def _map_blocks(
   return jax.lax.fori_loop(0, n_blocks, step, results)
 
 
-def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
+def _tiles(mask, network: nn.Module) -> tuple[np.ndarray, int]:
   """Rows of `signal_table` in each tile that has masked voxels.
 
   Returns:
@@ -240,6 +238,7 @@ def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
     that sees several slices, of the tile and of the voxels around it that its
     estimates see; and the number of blocks that are not empty.
   """
+  reach, slices = network.reach, network.slices
   # The padding leaves room to round slices up to whole tiles.
   grid = make_grid([mask], padding=reach + _TILE)
   height = int(grid.area) // int(grid.width)
@@ -262,11 +261,11 @@ def _tiles(mask, reach: int, slices: int) -> tuple[np.ndarray, int]:
   return (blocks if slices > 1 else blocks[:, :, 0]), n_blocks
 
 
-def _centres(tiles: np.ndarray, reach: int, slices: int) -> np.ndarray:
+def _centres(tiles: np.ndarray, network: nn.Module) -> np.ndarray:
   """Rows of the voxels that each tile estimates, [block, tile, y, x]."""
-  if slices > 1:
-    tiles = tiles[:, :, slices // 2]
-  inner = slice(reach, reach + _TILE)
+  if network.slices > 1:
+    tiles = tiles[:, :, network.slices // 2]
+  inner = slice(network.reach, network.reach + _TILE)
   return tiles[..., inner, inner]
 
 

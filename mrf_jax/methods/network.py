@@ -106,13 +106,12 @@ def _missing(study: Study, method: str) -> list[int]:
 def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
   """Trains folds and saves the model bundle of each."""
   config, scan = study.config, study.subjects[0]
-  module, reach = make_network(config, method)
+  module = make_network(config, method)
   trained, bases = _train(study, method, folds)
   for number, fold in zip(folds, trained, strict=True):
     model = Model(
       method=method,
       network=module,
-      reach=reach,
       variables=fold.variables,
       map_range=fold.map_range,
       normalise_signals_per=standardised(config, compressed=number in bases),
@@ -140,7 +139,7 @@ def _train(
   """Folds, trained from their checkpoints if any, and their temporal bases."""
   signals = _signals(study, method, folds)
   masks = [subject.mask for subject in study.subjects]
-  module, _ = make_network(study.config, method)
+  module = make_network(study.config, method)
   metrics = study.workdir.root / "metrics"
   with EpochLog(metrics, method, process=jax.process_index()) as log:
     trained = train_folds(
@@ -166,12 +165,9 @@ def _checkpoint_folder(study: Study, method: str) -> CheckpointFolder:
   )
 
 
-def make_network(
-  config: ml_collections.ConfigDict, method: str
-) -> tuple[nn.Module, int]:
-  """Flax module of a network, and its reach."""
-  module = NETWORKS[method](**config[method].network)
-  return module, module.reach
+def make_network(config: ml_collections.ConfigDict, method: str) -> nn.Module:
+  """Flax module of a network."""
+  return NETWORKS[method](**config[method].network)
 
 
 def check_network(
@@ -188,10 +184,10 @@ def check_network(
   rank = signal_rank(config, method)
   if rank is not None:
     check_rank(rank, n_frames=n_windows)
-  module, reach = make_network(config, method)
+  module = make_network(config, method)
   n_channels = 2 * (rank or n_windows)
   patch = jax.ShapeDtypeStruct(
-    (1, *patch_shape(reach, module.slices), n_channels), np.float32
+    (1, *patch_shape(module.reach, module.slices), n_channels), np.float32
   )
   outputs, _ = jax.eval_shape(
     lambda x: module.init_with_output(jax.random.key(0), x, train=False), patch

@@ -20,10 +20,10 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
   for method in config.methods:
     if method not in NETWORKS:
       continue
-    module, reach = make_network(config, method)
+    module = make_network(config, method)
     rank = signal_rank(config, method)
     n_channels = 2 * (rank or n_windows)
-    layers = variable_shapes(module, reach=reach, n_channels=n_channels)
+    layers = variable_shapes(module, n_channels=n_channels)
     # A convolution over time runs once for each of its samples.
     lengths = module.lengths(n_windows) if method == "hoppe" else []
     samples = {f"temporal_{i}": length for i, length in enumerate(lengths)}

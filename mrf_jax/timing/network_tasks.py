@@ -36,7 +36,7 @@ def network_tasks(
 ) -> Iterator[Task]:
   """Tasks of a network: reconstruction of the scan, and a training step."""
   scan = scene.subjects[0]
-  network, reach = make_network(config, method)
+  network = make_network(config, method)
   # A step takes as long at every learning rate and with every seed.
   options = dataclasses.replace(
     training_options(config, method),
@@ -60,7 +60,6 @@ def network_tasks(
   model = Model(
     method=method,
     network=network,
-    reach=reach,
     variables=variables,
     map_range=MapRange.of(scene.maps[:1], powers=options.map_powers),
     normalise_signals_per=per,
@@ -74,14 +73,14 @@ def network_tasks(
     stage="reconstruct",
     run=lambda: reconstruct(model, scan, precision=config.precision).stack(),
     voxels=scan.n_voxels,
-    flop=scan.n_voxels * flop_of_voxel(network, variables, reach, n_channels),
+    flop=scan.n_voxels * flop_of_voxel(network, variables, n_channels),
     n_bytes=scene.signals.nbytes + weights + 12 * scan.n_voxels,
   )
   table = signal_table(signals, per=per).reshape(-1, n_channels)
   yield _training_task(common, plan, state, table, scene)
 
 
-def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
+def flop_of_voxel(network, variables, n_channels: int) -> float:
   """Operations for the estimate of one voxel, as XLA counts them.
 
   Layers over time are counted once, since neighbouring patches share them.
@@ -97,10 +96,10 @@ def flop_of_voxel(network, variables, reach: int, n_channels: int) -> float:
     lowered = jax.jit(apply).lower(variables, x)
     return _flop(lowered), jax.eval_shape(apply, variables, x).shape[-1]
 
-  if not reach:
+  if not network.reach:
     return count(None, (1, 1), n_channels)[0]
   temporal, features = count("temporal", (1, 1), n_channels)
-  patch = patch_shape(reach, network.slices)
+  patch = patch_shape(network.reach, network.slices)
   return temporal + count("spatial", patch, features)[0]
 
 

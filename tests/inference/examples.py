@@ -41,7 +41,6 @@ def make_model(network):
   return Model(
     method="test",
     network=network,
-    reach=network.reach,
     variables=random_variables(network, n_channels=2 * N_FRAMES),
     map_range=MapRange(np.zeros(3), np.ones(3)),
     normalise_signals_per="frame",

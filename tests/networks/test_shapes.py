@@ -46,7 +46,7 @@ from mrf_jax.networks.spatiotemporal import Spatiotemporal
   ids=["cohen", "hoppe", "spatiotemporal"],
 )
 def test_kernels_have_the_papers_sizes(network, expected):
-  shapes = variable_shapes(network, reach=network.reach, n_channels=2 * 673)
+  shapes = variable_shapes(network, n_channels=2 * 673)
   kernels = {
     name: layer["kernel"].shape
     for name, layer in shapes["params"].items()

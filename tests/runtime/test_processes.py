@@ -150,7 +150,7 @@ def test_table_of_two_processes(smoke, tmp_path):
   for key, values in found.items():
     np.testing.assert_allclose(values, expected[key], rtol=1e-3)
   for fold in (0, 1):
-    assert load_model(run / f"models/cohen/fold-{fold}").reach == 0
+    assert load_model(run / f"models/cohen/fold-{fold}").network.reach == 0
   assert [*(run / "metrics").glob("*.jsonl")] == [run / "metrics/metrics.jsonl"]
   assert len((run / "metrics/metrics.jsonl").read_text().splitlines()) == 4
   assert not (run / "checkpoints").exists()

@@ -85,9 +85,7 @@ def test_network_in_float64(method):
   shape = patch_shape(network.reach, network.slices)
   patches = rng.standard_normal((16, *shape, 2 * n_frames))
   patches[:, ..., ::7] *= 10.0
-  shapes = variable_shapes(
-    network, reach=network.reach, n_channels=2 * n_frames
-  )
+  shapes = variable_shapes(network, n_channels=2 * n_frames)
   variables = jax.tree.map(lambda leaf: _value(rng, leaf.shape), shapes)
 
   def maps(dtype):

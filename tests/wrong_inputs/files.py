@@ -223,7 +223,6 @@ def _bundle(folder, name: str, scans, *, field_t=1.5, **training) -> str:
   model = Model(
     method="cohen",
     network=network,
-    reach=0,
     variables=random_variables(network, n_channels=2 * _ACQUISITION.n_windows),
     map_range=MapRange(np.array([0.2, 100, 10]), np.array([1.1, 4000, 900])),
     normalise_signals_per="frame",
