@@ -16,57 +16,6 @@ from mrf_jax.sequence.sliding_window import sliding_window
 _TOGETHER = 16
 
 
-def window_images(
-  samples: Complex64[np.ndarray, "frame coil sample"],
-  trajectory: Float32[np.ndarray, "frame sample 2"],
-  *,
-  matrix: int,
-  window: int,
-  stride: int = 1,
-  phases_deg: Float[np.ndarray, "frame"] | None = None,
-  weights: Float32[np.ndarray, "frame sample"] | None = None,
-) -> Complex64[np.ndarray, "window coil y x"]:
-  """Mean image of each window of neighbouring frames, coil by coil.
-
-  Density-compensated adjoint of every frame, then a running sum: the adjoint
-  is linear, so each frame is transformed only once. The density is that of all
-  frames together; a window reproduces a smooth object as far as its own frames
-  sample k-space like all frames do.
-
-  Args:
-    samples: k-space of each frame.
-    trajectory: k-space positions of the samples, cycles per voxel within ±0.5,
-      (x, y).
-    matrix: voxels along x and y; voxel (matrix // 2, matrix // 2) is the
-      centre.
-    window: frames of one window.
-    stride: frames from one window to the next.
-    phases_deg: phase of each RF pulse, degrees, which is removed from the
-      signal; None if the receiver followed it.
-    weights: density compensation; None for `density_weights`.
-
-  Returns:
-    (frames − window) // stride + 1 images of each coil.
-
-  Raises:
-    UserError: the parts do not fit together, or a value is not finite.
-  """
-  scan = _checked_scan(
-    samples, trajectory, matrix, window, stride, phases_deg, weights
-  )
-  n_frames, n_coils, _ = scan.samples.shape
-  frames = np.empty((n_coils * matrix * matrix, n_frames), np.complex64)
-
-  def transform(frame: int) -> None:
-    operator = nufft(scan.trajectory[frame], matrix, n_coils=n_coils)
-    images = operator.adj_op(scan.weighted(np.array([frame])))
-    frames[:, frame] = images[0].transpose(0, 2, 1).ravel()  # [coil, y, x]
-
-  map_threads(transform, range(n_frames))
-  windows = sliding_window(frames, window=window, stride=stride)
-  return np.ascontiguousarray(windows.T).reshape(-1, n_coils, matrix, matrix)
-
-
 def combined_windows(
   samples: Complex64[np.ndarray, "frame coil sample"],
   trajectory: Float32[np.ndarray, "frame sample 2"],
@@ -80,12 +29,31 @@ def combined_windows(
 ) -> Complex64[np.ndarray, "voxel window"]:
   """Sliding-window signals of masked voxels in C order, coils combined.
 
-  `window_images` combined over the coils of sensitivity s,
+  Density-compensated adjoint of every frame, combined over the coils of
+  sensitivity s,
 
     Σ conj(s) image / Σ |s|²,
 
-  frame by frame, so that images of single coils are not stored. Frames of one
-  trajectory are transformed together.
+  then a running mean: the adjoint is linear, so each frame is transformed only
+  once, together with others of its trajectory, and images of single coils are
+  not stored. The density is that of all frames together; a window reproduces a
+  smooth object as far as its own frames sample k-space like all frames do.
+
+  Args:
+    samples: k-space of each frame.
+    trajectory: k-space positions of the samples, cycles per voxel within ±0.5,
+      (x, y).
+    sensitivities: of each coil.
+    mask: voxels of the result, matrix × matrix; voxel (matrix // 2,
+      matrix // 2) is the centre.
+    window: frames of one window.
+    stride: frames from one window to the next.
+    phases_deg: phase of each RF pulse, degrees, which is removed from the
+      signal; None if the receiver followed it.
+    weights: density compensation; None for `density_weights`.
+
+  Returns:
+    (frames − window) // stride + 1 signals of each voxel.
 
   Raises:
     UserError: the parts do not fit together, or a value is not finite.
@@ -126,10 +94,10 @@ def separate_windows(
   phases_deg: Float[np.ndarray, "frame"] | None = None,
   weights: Float32[np.ndarray, "frame sample"] | None = None,
 ) -> Complex64[np.ndarray, "window coil y x"]:
-  """Images of frames // window windows, each transformed as a whole.
+  """Images of frames // window windows, coil by coil.
 
-  The images of `window_images` with the window as stride, at a fraction of the
-  time and memory.
+  Neighbouring windows share no frames, so each is transformed as a whole. The
+  arguments are those of `combined_windows`, with `matrix` voxels along x and y.
 
   Raises:
     UserError: the parts do not fit together, or a value is not finite.

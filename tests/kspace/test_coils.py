@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 
 from mrf_jax.kspace.coils import estimate_sensitivities
-from mrf_jax.kspace.gridding import (
-  combined_windows,
-  separate_windows,
-  window_images,
-)
+from mrf_jax.kspace.gridding import combined_windows, separate_windows
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.simulation.fields import coil_sensitivities
+from tests.kspace.examples import window_images
 from tests.laws import complex_noise
 
 MATRIX = 32

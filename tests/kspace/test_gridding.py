@@ -6,9 +6,9 @@ import scipy.special
 
 from mrf_jax.errors import UserError
 from mrf_jax.kspace.density import density_weights
-from mrf_jax.kspace.gridding import window_images
 from mrf_jax.kspace.nufft import nufft
 from mrf_jax.kspace.spiral import make_spiral
+from tests.kspace.examples import window_images
 from tests.laws import check_adjoint, check_linear, complex_noise
 
 MATRIX = 48

@@ -16,8 +16,8 @@ import scipy.ndimage
 from configs import smoke
 from mrf_jax import load_raw_data
 from mrf_jax.kspace.density import density_weights
-from mrf_jax.kspace.gridding import window_images
 from mrf_jax.stages.reconstruct import reconstruct_files
+from tests.kspace.examples import window_images
 from tests.stages.conftest import flags
 
 # The header of this file has 0.23, in m; the standard unit is mm.
