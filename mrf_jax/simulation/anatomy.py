@@ -163,24 +163,42 @@ def _random_affine(rng, rotation_deg, scaling) -> np.ndarray:
 
 
 @functools.cache
-def _atlas() -> tuple[np.ndarray, np.ndarray]:
-  """MNI152 tissue probabilities [tissue, x, y, z], and mm to voxel [4, 4]."""
+def _atlas() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Tissue probabilities of the MNI152 brain, cut out with a voxel around it.
+
+  Returns:
+    Probabilities [tissue, x, y, z]; mm to voxel of the whole template, [4, 4];
+    the voxel of the template at which the cut starts, [3].
+  """
   grey = datasets.load_mni152_gm_template(resolution=1)
   white = datasets.load_mni152_wm_template(resolution=1)
   brain = datasets.load_mni152_brain_mask(resolution=1)
+  # nilearn keeps the image that it made the mask from.
+  datasets.load_mni152_template.cache_clear()
   gm, wm, mask = (
     np.asarray(image.dataobj, np.float32) for image in (grey, white, brain)
   )
+  inside = np.argwhere(mask)
+  start = np.maximum(inside.min(0) - 1, 0)
+  cut = tuple(map(slice, start, inside.max(0) + 2))
+  gm, wm, mask = gm[cut], wm[cut], mask[cut]
   # There is no CSF template: what is left of the brain counts as CSF.
   csf = np.clip(mask - gm - wm, 0, 1)
-  return np.stack([wm * mask, gm * mask, csf]), np.linalg.inv(grey.affine)
+  return (
+    np.stack([wm * mask, gm * mask, csf]),
+    np.linalg.inv(grey.affine),
+    start,
+  )
 
 
 def _sample_atlas(points_mm, sharpness) -> np.ndarray:
   """Sharpened tissue fractions at MNI points, [tissue, point]."""
-  atlas, to_voxel = _atlas()
+  atlas, to_voxel, start = _atlas()
   coordinates = (points_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3]).T
-  coordinates = coordinates.astype(np.float32)
+  # Less an integer after rounding, which is exact within the brain.
+  coordinates = (
+    coordinates.astype(np.float32) - start.astype(np.float32)[:, None]
+  )
   values = np.stack(
     [
       ndimage.map_coordinates(tissue, coordinates, order=1, prefilter=False)
