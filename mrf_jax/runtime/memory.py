@@ -36,7 +36,7 @@ def gib(n_bytes: float) -> str:
 
 
 def release_free_memory() -> None:
-  """Returns freed memory to the system, so that its next use is measured."""
+  """Returns freed memory to the system."""
   gc.collect()
   # malloc_trim exists in the GNU C library only.
   with contextlib.suppress(OSError, AttributeError):

@@ -20,6 +20,7 @@ from mrf_jax.methods import METHODS, Study
 from mrf_jax.methods.fits import forget_fits
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime import processes
+from mrf_jax.runtime.memory import release_free_memory
 from mrf_jax.stages.evaluate import evaluate
 from mrf_jax.training.metrics import join_logs
 from mrf_jax.workdir.stage_times import save_times, times_file
@@ -63,6 +64,10 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
       processes.say(f"Estimating maps by {method} ...")
       borrowed_networks.record_models(study, method)
       _estimate(study, method)
+      if METHODS[method].train is not None:
+        # The next method has large programs of its own.
+        jax.clear_caches()
+        release_free_memory()
     evaluate(dataclasses.replace(study, subjects=subjects))
   processes.barrier("end")
 
