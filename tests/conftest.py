@@ -6,6 +6,7 @@ programs and the tiny experiment.
 """
 
 import atexit
+import contextlib
 import os
 import pathlib
 import shutil
@@ -35,21 +36,17 @@ if "MRF_JAX_TESTS" not in os.environ:
     # XLA reports an error for each program that it loads from there; see
     # findings/.
     TF_CPP_MIN_LOG_LEVEL="3",
+    JAX_NUMPY_RANK_PROMOTION="raise",
   )
 
-import jax
+# None of these imports JAX: the process that distributes the tests stays small.
 import jaxtyping
 import psutil
 
-import tests.shape_checks  # noqa: F401, named in the next line
+from tests.launcher import Launcher, serving
 
 # Before the package is imported.
-jaxtyping.install_import_hook("mrf_jax", "tests.shape_checks.check")
-
-from mrf_jax.runtime.memory import release_free_memory  # noqa: E402
-from tests.launcher import Launcher  # noqa: E402
-
-jax.config.update("jax_numpy_rank_promotion", "raise")
+jaxtyping.install_import_hook("mrf_jax", "shape_checks.check")
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -66,11 +63,18 @@ def run_launch(*arguments, **environment) -> subprocess.CompletedProcess:
   )
 
 
+def pytest_configure(config):
+  """Starts the server of commands, one for all processes of the tests."""
+  if "PYTEST_XDIST_WORKER" not in os.environ:
+    stack = contextlib.ExitStack()
+    stack.enter_context(serving(_shared_folder() / "launcher"))
+    config.add_cleanup(stack.close)
+
+
 @pytest.fixture(scope="session")
-def launch():
+def launch() -> Launcher:
   """The command as a function; without the imports of each start."""
-  with Launcher() as launcher:
-    yield launcher
+  return Launcher(_shared_folder() / "launcher")
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +132,10 @@ def smoke() -> pathlib.Path:
 @pytest.fixture(scope="module", autouse=True)
 def _memory():
   """A process that has grown large forgets its compiled programs."""
+  import jax
+
+  from mrf_jax.runtime.memory import release_free_memory
+
   yield
   if psutil.Process().memory_info().rss > 2**30:
     jax.clear_caches()

@@ -1,10 +1,13 @@
 """Server that runs `launch.py` many times, and imports its modules once.
 
-A process of its own imports what the stages need and forks for each command:
-flags, stages and exit codes are those of `launch.py`, memory and time those of
-a process that has just started.
+A process of its own imports what the stages need, when the first command comes,
+and forks for each command: flags, stages and exit codes are those of
+`launch.py`, memory and time those of a process that has just started. Several
+processes may send commands at the same time.
 """
 
+import contextlib
+import functools
 import importlib
 import json
 import os
@@ -12,11 +15,13 @@ import pathlib
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -63,29 +68,19 @@ def run_python(code: str, *arguments) -> subprocess.CompletedProcess[str]:
 
 
 class Launcher:
-  """A server of commands, for a `with` block."""
+  """Runs commands by the server that listens at a path."""
 
-  def __enter__(self) -> "Launcher":
-    self._server = subprocess.Popen(
-      [sys.executable, __file__],
-      cwd=ROOT,
-      env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    return self
-
-  def __exit__(self, *_):
-    # Closes its pipes, which ends it.
-    with self._server:
-      pass
+  def __init__(self, path: pathlib.Path):
+    self._path = str(path)
 
   def __call__(self, *arguments) -> Done:
     """Runs `launch.py` with these arguments."""
-    self._server.stdin.write(json.dumps(list(map(str, arguments))) + "\n")
-    self._server.stdin.flush()
-    return Done(*json.loads(self._server.stdout.readline()))
+    with socket.socket(socket.AF_UNIX) as server:
+      server.connect(self._path)
+      with server.makefile("rw") as file:
+        file.write(json.dumps(list(map(str, arguments))) + "\n")
+        file.flush()
+        return Done(*json.loads(file.readline()))
 
   def succeed(self, *arguments) -> Done:
     """Runs `launch.py` with these arguments, and asserts that it ends well."""
@@ -94,7 +89,83 @@ class Launcher:
     return done
 
 
-def _serve():
+@contextlib.contextmanager
+def serving(path: pathlib.Path) -> Iterator[Launcher]:
+  """A server that listens at a path, until the end of the block."""
+  server = subprocess.Popen(
+    [sys.executable, __file__, path],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  # Closes the server's standard input, which ends it.
+  with server:
+    assert server.stdout.readline() == "listening\n"
+    yield Launcher(path)
+
+
+def _serve(path: str):
+  listener = socket.socket(socket.AF_UNIX)
+  listener.bind(path)
+  listener.listen()
+  print("listening", flush=True)
+  running: dict[int, _Command] = {}
+  while True:
+    ready, _, _ = select.select([0, listener, *running], [], [], _LIMIT_S)
+    # Nobody writes to the standard input: it has been closed.
+    if 0 in ready or not ready:
+      for command in running.values():
+        os.kill(command.pid, signal.SIGKILL)
+    if 0 in ready:
+      return
+    if listener in ready:
+      connection, _ = listener.accept()
+      command = _Command(connection)
+      running[command.handle] = command
+    for handle in set(ready) & set(running):
+      running.pop(handle).finish()
+
+
+class _Command:
+  """A command that runs, and the connection that waits for its end."""
+
+  def __init__(self, connection: socket.socket):
+    launch = _imported()
+    self._file = connection.makefile("rw")
+    connection.close()
+    arguments = json.loads(self._file.readline())
+    self._texts = [tempfile.TemporaryFile() for _ in range(2)]
+    self.pid = os.fork()
+    if not self.pid:
+      os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+      for number, file in enumerate(self._texts, 1):
+        os.dup2(file.fileno(), number)
+      _become(launch, arguments)
+    # Ready when the command ends.
+    self.handle = os.pidfd_open(self.pid)
+
+  def finish(self) -> None:
+    """Answers, after the end of the command."""
+    _, status, usage = os.wait4(self.pid, 0)
+    os.close(self.handle)
+    texts = []
+    for file in self._texts:
+      with file:
+        file.seek(0)
+        texts.append(file.read().decode(errors="replace"))
+    code = os.waitstatus_to_exitcode(status)
+    seconds = usage.ru_utime + usage.ru_stime
+    done = Done(code, *texts, seconds, usage.ru_maxrss / 1024)
+    # Nobody reads it if the tests were stopped.
+    with contextlib.suppress(OSError), self._file as file:
+      file.write(json.dumps(done) + "\n")
+
+
+@functools.cache
+def _imported():
+  """The module `launch`, and in memory all that its stages import."""
   import launch
 
   # Some libraries turn all warnings on.
@@ -109,25 +180,7 @@ def _serve():
   ):
     importlib.import_module(module)
   warnings.filters[:] = filters
-  for line in sys.stdin:
-    print(json.dumps(_run(launch, json.loads(line))), flush=True)
-
-
-def _run(launch, arguments: list[str]) -> Done:
-  with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-    pid = os.fork()
-    if not pid:
-      os.dup2(out.fileno(), 1)
-      os.dup2(err.fileno(), 2)
-      _become(launch, arguments)
-    status, usage = _wait(pid)
-    seconds = usage.ru_utime + usage.ru_stime
-    texts = []
-    for file in (out, err):
-      file.seek(0)
-      texts.append(file.read().decode(errors="replace"))
-  code = os.waitstatus_to_exitcode(status)
-  return Done(code, *texts, seconds, usage.ru_maxrss / 1024)
+  return launch
 
 
 def _become(launch, arguments: list[str]):
@@ -154,18 +207,5 @@ def _become(launch, arguments: list[str]):
     os._exit(code)
 
 
-def _wait(pid: int):
-  """The end of a child, which is brought about if it does not come."""
-  handle = os.pidfd_open(pid)
-  try:
-    ended, _, _ = select.select([handle], [], [], _LIMIT_S)
-    if not ended:
-      os.kill(pid, signal.SIGKILL)
-    _, status, usage = os.wait4(pid, 0)
-  finally:
-    os.close(handle)
-  return status, usage
-
-
 if __name__ == "__main__":
-  _serve()
+  _serve(sys.argv[1])

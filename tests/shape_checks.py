@@ -12,9 +12,12 @@ import types
 import typing
 
 import beartype
+import jax
 import jaxtyping
+import numpy as np
 
-from mrf_jax.runtime.typing import AnyArray
+# Not that of the package, whose import needs this module.
+_AnyArray = jax.Array | np.ndarray
 
 
 def check(function):
@@ -32,7 +35,7 @@ def check(function):
 def _checked(hint):
   """The annotation for either kind of array, or None if it names no array."""
   if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
-    return hint.dtype[AnyArray, hint.dim_str]
+    return hint.dtype[_AnyArray, hint.dim_str]
   origin, parts = typing.get_origin(hint), typing.get_args(hint)
   checked = [_checked(part) for part in parts]
   if all(part is None for part in checked):

@@ -30,7 +30,7 @@ from sources import make_sources
 from stages import make_stages, start, whole_run
 
 from mrf_jax.workdir.environment import git_commit
-from tests.launcher import RAW, ROOT, SMOKE, Launcher
+from tests.launcher import RAW, ROOT, SMOKE, serving
 
 PARTS = ("kills", "disks", "files", "processes", "inputs", "fuzzing")
 # Of a hundred kills.
@@ -198,7 +198,7 @@ def _files(place: _Place) -> list[dict]:
   stage = place.stages["crossval"]
   expected = stage.content(place.copy("expected"))
   counts: dict[str, collections.Counter] = {}
-  with Launcher() as launch:
+  with serving(place.folder / "launcher") as launch:
     for name in disks.kinds_of_files(place.folder / "expected"):
       for damage in disks.DAMAGES:
         folder = place.copy("broken")
@@ -261,7 +261,7 @@ def _processes(place: _Place) -> list[dict]:
 
 def _inputs(place: _Place, seed: int) -> list[dict]:
   counts: dict[str, list] = {}
-  with Launcher() as launch:
+  with serving(place.folder / "launcher") as launch:
     cases = make_cases(place.sources, place.folder / "bad", seed)
     for answer in try_inputs(cases, place.sources, launch):
       counts.setdefault(answer.case.kind, []).append(answer)
