@@ -7,6 +7,7 @@ programs and the tiny experiment.
 
 import atexit
 import contextlib
+import gc
 import os
 import pathlib
 import shutil
@@ -37,6 +38,8 @@ if "MRF_JAX_TESTS" not in os.environ:
     # findings/.
     TF_CPP_MIN_LOG_LEVEL="3",
     JAX_NUMPY_RANK_PROMOTION="raise",
+    # Threads share what is freed.
+    MALLOC_ARENA_MAX="1",
   )
 
 # None of these imports JAX: the process that distributes the tests stays small.
@@ -48,6 +51,10 @@ from tests.launcher import Launcher, serving
 # Before the package is imported.
 jaxtyping.install_import_hook("mrf_jax", "shape_checks.check")
 
+# Bytes in memory when compiled programs were last forgotten, and how many more
+# there may be before they are again.
+_KEPT = pytest.StashKey[int]()
+_GROWTH = 256 << 20
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -91,6 +98,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_collection_finish(session):
   """Starts the tiny experiment, if tests need it, beside the first of them."""
+  # Modules stay, so that garbage is not looked for in them.
+  gc.freeze()
   is_first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
   needed = any("smoke" in item.fixturenames for item in session.items)
   if not (is_first and needed) or session.config.option.collectonly:
@@ -129,17 +138,20 @@ def smoke() -> pathlib.Path:
   return folder / "run"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _memory():
-  """A process that has grown large forgets its compiled programs."""
-  import jax
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+  """A process that has grown by much forgets its compiled programs."""
+  result = yield
+  used = psutil.Process().memory_info().rss
+  if used > item.config.stash.setdefault(_KEPT, used) + _GROWTH:
+    import jax
 
-  from mrf_jax.runtime.memory import release_free_memory
+    from mrf_jax.runtime.memory import release_free_memory
 
-  yield
-  if psutil.Process().memory_info().rss > 2**30:
     jax.clear_caches()
     release_free_memory()
+    item.config.stash[_KEPT] = psutil.Process().memory_info().rss
+  return result
 
 
 @pytest.fixture
