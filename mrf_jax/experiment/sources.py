@@ -150,11 +150,20 @@ def are_known(
     if different and not _made_from_scans(root):
       return False
     if different:
+      # The configuration names the files: with others it is another one.
+      named = [
+        (pathlib.Path(root) / str(e.get("file"))).resolve() for e in stored
+      ]
+      anew = (
+        f", or remove {_FOLDERS} there to make them anew"
+        if named == [path.resolve() for path in paths]
+        else ""
+      )
       raise UserError(
         f"{paths[number]}: is not the scan that the results in {root} were "
         f"made from, {stored[number].get('file')} as it was then (other "
-        f"{', '.join(different)}); put it back or choose another --workdir, "
-        f"or remove {_FOLDERS} there to make them anew"
+        f"{', '.join(different)}); put it back or choose another "
+        f"--workdir{anew}"
       )
   return True
 

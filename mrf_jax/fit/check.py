@@ -1,10 +1,9 @@
 """Holds a scan against its own physics before maps are made of it."""
 
-import numpy as np
-
 from mrf_jax.checks import check_one_of
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
+from mrf_jax.fit import parts
 from mrf_jax.fit.maps import QuickMatch, quick_match
 from mrf_jax.fit.reference import check_reference
 from mrf_jax.fit.scan import fit_scan
@@ -13,9 +12,6 @@ from mrf_jax.signal.interpolant import Interpolant, make_interpolant
 # What is done with a scan that does not fit: nothing is written; a sentence
 # says so; nothing is compared.
 MISFITS = ("refuse", "accept", "ignore")
-# A voxel this many times as bright as the median is no tissue: the brightest
-# voxel of a head of the demo has 2.4 times the median.
-_LARGEST_RATIO = 30.0
 
 
 def check_scan(
@@ -24,6 +20,7 @@ def check_scan(
   path,
   misfit: str = "refuse",
   needs_phase: bool = False,
+  align: str = "--align_phases",
   match: QuickMatch | None = None,
   echoes: Interpolant | None = None,
 ) -> list[str]:
@@ -34,6 +31,7 @@ def check_scan(
     path: its file, for messages.
     misfit: one of `MISFITS`.
     needs_phase: whether the scan is for a method that uses phases.
+    align: what turns its phases back, in words.
     match: quick match of the scan, if it is known.
     echoes: interpolant of the sequence, if it is known.
 
@@ -49,14 +47,29 @@ def check_scan(
   assert subject.signals is not None
   if echoes is None:
     echoes = make_interpolant(subject.sequence)
+  if match is None:
+    match = quick_match(subject.acquisition, subject.signals, echoes=echoes)
   fit = fit_scan(subject.acquisition, subject.signals, echoes=echoes)
-  sentences = fit.doubts() + (fit.phase_doubts() if needs_phase else [])
-  problems = [fit.problem(), _outliers(subject.signals)]
+  sentences = [
+    *fit.doubts(),
+    *parts.image_doubts(subject.signals, fit),
+    *parts.voxel_doubts(match),
+    *parts.order_doubts(match, subject.mask),
+  ]
+  problems = [
+    parts.image_problem(subject.signals),
+    fit.problem(),
+    parts.voxel_problem(match),
+  ]
+  if not any(problems):
+    problem, doubts = parts.slice_findings(subject, match, echoes=echoes)
+    problems.append(problem)
+    sentences += doubts
   if needs_phase:
-    problems.append(fit.phase_problem())
+    problem, doubts = parts.slice_phases(match, subject.mask, align)
+    problems += [fit.phase_problem(align), problem]
+    sentences += fit.phase_doubts(align) or doubts
   if subject.maps is not None:
-    if match is None:
-      match = quick_match(subject.acquisition, subject.signals, echoes=echoes)
     try:
       sentences += check_reference(match, subject.maps, subject.mask)
     except UserError as error:
@@ -67,17 +80,3 @@ def check_scan(
       f"{path}: {found[0]} (--misfit=accept makes maps of it all the same)"
     )
   return [*(f"{path}: {problem}" for problem in found), *sentences]
-
-
-def _outliers(signals: np.ndarray) -> str | None:
-  """Voxels that are far too bright, in words; None if there are none."""
-  brightness = np.abs(signals[:, :: max(1, signals.shape[1] // 64)]).max(1)
-  median = float(np.median(brightness))
-  count = np.count_nonzero(brightness > _LARGEST_RATIO * median)
-  if not count or not median:
-    return None
-  ratio = float(brightness.max()) / median
-  return (
-    f"{count:,} voxels are up to {ratio:.3g} times as bright as the median "
-    "voxel: leave them out of the mask"
-  )

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
 from mrf_jax.fit.maps import QuickMatch
+from mrf_jax.fit.neighbours import alike
 from mrf_jax.maps import Maps
 
 # Correlation of log T1 of the maps and of the match. Six heads of the demo have
@@ -17,6 +18,11 @@ _LEAST = 0.3
 _DOUBTFUL = 0.7
 # By how much another order of the voxels must correlate better.
 _GAIN = 0.1
+# Correlation of matched T1 with that of neighbours below which noise hides what
+# the maps should be like, and below which it may lower their correlation. Heads
+# of the demo have 0.65 to 0.78; those of the smoke test 0.3 to 0.4, and 0.1 and
+# less with noise, where their own maps correlate by 0.0 to 0.3.
+_TOLD, _TOLD_WELL = 0.3, 0.5
 # Maps of less contrast, the standard deviation of log T1, say nothing.
 _LEAST_CONTRAST = 0.05
 
@@ -32,15 +38,17 @@ def check_reference(
     mask: the voxels, in C order.
 
   Returns:
-    A sentence if they are doubtful, else none.
+    A sentence if they are doubtful, else none; nor if noise hides it.
 
   Raises:
     UserError: the maps fit much better in another order, or not at all.
   """
   reference = np.log(np.maximum(np.asarray(maps.t1_ms, np.float64), 1.0))
-  if reference.std() < _LEAST_CONTRAST:
+  log_t1 = np.log(match.t1_ms)
+  told = np.mean([*alike(log_t1, mask).values()] or [0.0])
+  if reference.std() < _LEAST_CONTRAST or told < _TOLD:
     return []
-  matched = _volume(mask, np.log(match.t1_ms))
+  matched = _volume(mask, log_t1)
   volume = _volume(mask, reference)
   own = _correlation(matched, volume)
   others = {
@@ -58,7 +66,7 @@ def check_reference(
     raise UserError(
       f"t1: {about} {own:.2f} only: are the maps those of another scan?"
     )
-  if own < _DOUBTFUL:
+  if own < _DOUBTFUL and told > _TOLD_WELL:
     return [
       f"{about} {own:.2f}, which is little (0.9 in simulated heads): are the "
       "maps those of this scan?"

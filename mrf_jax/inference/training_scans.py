@@ -122,13 +122,13 @@ def _turned(bundle: TrainingScans, scan: ScanIdentity) -> str | None:
     return (
       f"{learned}, and those of this scan differ from voxel to voxel "
       f"(coherence {scan.phase_coherence:.2f}, there {least:.2f} or more); "
-      "--align_phases turns them"
+      "--align_phases, where the scan is read, turns them"
     )
   if abs(nearest) < _LEAST_TURN_DEG:
     return None
   return (
     f"{learned}, and those of this scan are turned by {nearest:.0f}° against "
-    "them; --align_phases turns them back"
+    "them; --align_phases, where the scan is read, turns them back"
   )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import threadpoolctl
+
 from mrf_jax.runtime.progress import progress
 
 
@@ -39,3 +41,12 @@ def map_threads(
     if text is not None:
       results = progress(results, total=len(items), text=text)
     return list(results)
+
+
+def one_blas_thread() -> threadpoolctl.threadpool_limits:
+  """A context in which matrix products of NumPy use one thread.
+
+  Small ones lose more by waiting for each other's threads than they gain: on a
+  busy machine a match in `map_threads` took ten times as long.
+  """
+  return threadpoolctl.threadpool_limits(limits=1, user_api="blas")

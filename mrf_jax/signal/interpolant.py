@@ -24,7 +24,7 @@ _N_STATES = 64
 
 @dataclasses.dataclass(frozen=True)
 class Interpolant:
-  """Fingerprints, at nominal flip angles, as a polynomial of log T1 and log T2.
+  """Fingerprints, at one B1 and offset, as polynomials of log T1 and log T2.
 
   The polynomials are those of Chebyshev in x and y, both from -1 to 1. T1 rises
   with x from end to end. T2 rises with y, from its least value to T1: the
@@ -67,8 +67,15 @@ class Interpolant:
     return terms @ self.coefficients
 
 
-def make_interpolant(sequence: Sequence) -> Interpolant:
+def make_interpolant(
+  sequence: Sequence, *, b1: float = 1.0, off_resonance_hz: float = 0.0
+) -> Interpolant:
   """Simulates the fingerprints at the nodes and fits the polynomials.
+
+  Args:
+    sequence: the pulse sequence.
+    b1: factor on its flip angles.
+    off_resonance_hz: offset of the Larmor frequency, Hz.
 
   Returns:
     The interpolant of its echoes; `windowed` makes that of window images.
@@ -82,6 +89,8 @@ def make_interpolant(sequence: Sequence) -> Interpolant:
     t1_ms,
     # Rounding may lift it above T1.
     np.minimum(t2_ms, t1_ms),
+    b1=b1,
+    off_resonance_hz=off_resonance_hz,
     n_states=_N_STATES,
     keep_real=True,
   )

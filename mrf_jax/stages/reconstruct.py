@@ -230,6 +230,12 @@ def _check_scan(
     path=options["scan"],
     misfit=misfit,
     needs_phase=estimator.needs_phase,
+    # A subject file stays as it is.
+    align=(
+      "--align_phases in --mode=import"
+      if is_subject_file(options["scan"])
+      else "--align_phases"
+    ),
     match=match,
     echoes=echoes,
   )

@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
 
-from mrf_jax import Maps
+from mrf_jax import Acquisition, Maps, tailored
 from mrf_jax.fit.maps import enlarged, fit_maps, quick_match
-from tests.fit.examples import ACQUISITION, VOXEL_MM, make_scan, scan
+from tests.fit.examples import (
+  ACQUISITION,
+  VOXEL_MM,
+  make_scan,
+  scan,
+  with_signals,
+)
 
 
 def fit_of(maps, subject=None):
@@ -79,3 +85,36 @@ def test_deviations_reach_the_match():
   true = fit_of(scan().maps)
   kept = enlarged(own, scan().maps, true)
   np.testing.assert_array_equal(kept.t1_ms, own.t1_ms)
+
+
+def test_a_shift_of_the_whole_scan_is_doubtful():
+  maps = changed(t1_ms=1.2)
+  fit = fit_of(maps)
+  # Less than a voxel needs by itself.
+  assert not fit.holds and fit.is_doubtful.mean() > 0.9
+  assert fit_of(changed(t1_ms=1.1)).holds
+
+
+def test_voxels_of_noise_are_doubtful():
+  rng = np.random.default_rng(0)
+  signals = scan().signals.copy()
+  shape = (len(signals[::20]), signals.shape[1])
+  signals[::20] = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+  subject = with_signals(scan(), signals)
+  match = quick_match(ACQUISITION, subject.signals)
+  fit = fit_maps(match, scan().maps, subject.mask, VOXEL_MM)
+  assert match.is_noise[::20].mean() > 0.9
+  assert np.delete(match.is_noise, slice(None, None, 20)).sum() == 0
+  own = Maps(*(np.full(scan().n_voxels, 0.01, np.float32) for _ in range(3)))
+  larger = enlarged(own, scan().maps, fit)
+  noise = match.is_noise
+  assert np.all(larger.t1_ms[noise] >= 0.99 * scan().maps.t1_ms[noise])
+  assert np.all(fit.is_doubtful[noise])
+
+
+def test_a_few_images_do_not_tell_noise():
+  few = Acquisition(tailored(18), 6, 6)
+  rng = np.random.default_rng(0)
+  noise = rng.normal(size=(50, 3)) + 1j * rng.normal(size=(50, 3))
+  match = quick_match(few, noise.astype(np.complex64))
+  assert match.noise_share == 0 and not match.is_noise.any()

@@ -61,6 +61,7 @@ def test_noise_lowers_the_explained_share(noise):
     (lambda s: np.random.default_rng(1).normal(size=s.shape) + 0j, "noise"),
     (lambda s: np.hstack([s[:, :1]] * 3 + [s[:, :-3]]), "its first 3 images"),
     (lambda s: np.hstack([s[:, 3:]] + [s[:, -1:]] * 3), "another 3 images"),
+    (lambda s: np.hstack([s[:, 7:]] + [s[:, -1:]] * 7), "another 7 images"),
   ],
 )
 def test_wrong_order_is_named(change, words):
@@ -126,3 +127,16 @@ def test_few_voxels_or_images_are_no_problem():
   short = Acquisition(tailored(18), 6, 6)
   fit = fit_of(make_scan(short).signals, short)
   assert fit.problem() is None
+
+
+@pytest.mark.parametrize("factor", [0.7, 0.85, 1.15, 1.3])
+@pytest.mark.parametrize("window", [(24, 4), (1, 1)])
+def test_other_flip_angles_are_no_shift(factor, window):
+  train = tailored(N)
+  played = dataclasses.replace(
+    train, flip_angles_deg=factor * train.flip_angles_deg
+  )
+  acquisition = Acquisition(train, *window)
+  fit = fit_of(make_scan(acquisition, sequence=played).signals, acquisition)
+  assert fit.problem() is None
+  assert not any("fits its sequence" in text for text in fit.doubts())

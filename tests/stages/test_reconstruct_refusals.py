@@ -1,12 +1,13 @@
 """What does not fit is refused, and what is there is spared."""
 
+import dataclasses
 import shutil
 
 import h5py
 import nibabel
 import pytest
 
-from mrf_jax import UserError, load_subject
+from mrf_jax import UserError, load_subject, save_subject
 from mrf_jax.stages.reconstruct import reconstruct_files
 from tests.inference.examples import changed_bundle
 from tests.stages.conftest import flags
@@ -39,6 +40,15 @@ def test_inputs_are_not_overwritten(given, tmp_path):
   before = path.read_bytes()
   refused("is --t1 itself", given, t1=str(path))
   assert path.read_bytes() == before
+
+
+def test_phases_of_a_subject_file_are_aligned_by_import(given, scan, tmp_path):
+  turned = dataclasses.replace(scan[1], signals=-scan[1].signals)
+  path = tmp_path / "turned.h5"
+  save_subject(turned, path)
+  wanted = "turned by 180°: --align_phases in --mode=import"
+  refused(wanted, given, scan=str(path))
+  assert [path] == list(tmp_path.iterdir())
 
 
 def test_killed_move_can_be_repeated(given, tmp_path):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import nibabel
 import numpy as np
+import scipy.ndimage
 
 from configs import smoke
-from mrf_jax import Acquisition, Maps, Subject, save_subject
+from mrf_jax import Acquisition, Maps, Subject, save_subject, tailored
 from mrf_jax.fit.check import check_scan
 from mrf_jax.fit.maps import fit_maps, quick_match
 from mrf_jax.stages.reconstruct import reconstruct_files
@@ -101,6 +102,63 @@ def _spikes(signals: np.ndarray) -> np.ndarray:
   spiked = signals.copy()
   spiked[::90] *= 1e4
   return spiked
+
+
+def _in_slice(k: int, change: Callable[[np.ndarray], np.ndarray]):
+  """A change of the signals of one slice."""
+
+  def changed_there(signals: np.ndarray) -> np.ndarray:
+    own = np.nonzero(scan().mask)[0] == k
+    new = signals.copy()
+    new[own] = change(signals[own])
+    return new
+
+  return changed_there
+
+
+def _every(step: int, change: Callable[[np.ndarray], np.ndarray]):
+  """A change of the signals of every so many voxels."""
+
+  def changed_there(signals: np.ndarray) -> np.ndarray:
+    new = signals.copy()
+    new[::step] = change(signals[::step])
+    return new
+
+  return changed_there
+
+
+def _noise_like(signals: np.ndarray) -> np.ndarray:
+  return np.abs(signals).mean() * _random(signals.shape)
+
+
+def _fortran_order(signals: np.ndarray) -> np.ndarray:
+  """Signals of the voxels of the mask as MATLAB orders them."""
+  mask = scan().mask
+  volume = np.zeros((*mask.shape, signals.shape[1]), signals.dtype)
+  volume[mask] = signals
+  return volume.transpose(2, 1, 0, 3)[mask.transpose(2, 1, 0)]
+
+
+def _in_windows(window: int, stride: int):
+  """A case's function: images of other windows, as many of them."""
+  made = Acquisition(_TRAIN, window, stride)
+  assert made.n_windows == ACQUISITION.n_windows
+  return lambda folder: reconstructed(
+    dataclasses.replace(make_scan(made), acquisition=ACQUISITION), folder
+  )
+
+
+def _sound(acquisition: Acquisition = ACQUISITION, **more):
+  """A case's function: a scan that may look wrong; nothing may be said."""
+
+  def run(folder: pathlib.Path) -> Seen:
+    said = check_scan(
+      make_scan(acquisition, **more), path=folder / "scan.h5", needs_phase=True
+    )
+    # Each scan has a sentence on what is explained.
+    return Seen("accepted", len(said) == 1, tuple(said[1:]))
+
+  return run
 
 
 def _references(change: Callable[[np.ndarray], np.ndarray]):
@@ -213,6 +271,114 @@ CASES = [
     changed(lambda s: np.hstack([s[:, 3:]] + [s[:, -1:]] * 3)),
   ),
   Case(
+    "the first eight images lost",
+    "refused",
+    "another 8 images before the first",
+    changed(lambda s: np.hstack([s[:, 8:]] + [s[:, -1:]] * 8)),
+  ),
+  Case(
+    "images of windows of 76 frames, 3 apart, said to be of 24, 4 apart",
+    "refused",
+    "are --window and --stride",
+    _in_windows(76, 3),
+  ),
+  Case(
+    "images smoothed over nine neighbours",
+    "refused",
+    "are --window and --stride",
+    changed(lambda s: scipy.ndimage.uniform_filter1d(s, 9, axis=1)),
+  ),
+  Case(
+    "one image is the one before again",
+    "named",
+    "repeats the one before, image 31 first",
+    changed(lambda s: s[:, [*range(30), 29, *range(31, 55)]]),
+  ),
+  Case(
+    "the last ten images filled with zeros",
+    "refused",
+    "10 images of 55 are zero",
+    changed(lambda s: np.hstack([s[:, :-10], 0 * s[:, -10:]])),
+  ),
+  Case(
+    "one image filled with zeros",
+    "refused",
+    "1 image of 55 is zero",
+    changed(lambda s: s * (np.arange(55) != 30)),
+  ),
+  Case(
+    "one slice of three reversed in time",
+    "refused",
+    "slice 2 of 3: the series fits its sequence reversed",
+    changed(_in_slice(1, lambda s: s[:, ::-1])),
+  ),
+  Case(
+    "one slice of three is noise",
+    "refused",
+    "slice 3 of 3: the sequence explains",
+    changed(_in_slice(2, _noise_like)),
+  ),
+  Case(
+    "one slice of three without signal",
+    "refused",
+    "slice 1 of 3 has no signal",
+    changed(_in_slice(0, np.zeros_like)),
+  ),
+  Case(
+    "every eighth voxel is noise",
+    "named",
+    "are like noise",
+    changed(_every(8, _noise_like)),
+  ),
+  Case(
+    "every eighth voxel is zero",
+    "named",
+    "have no signal",
+    changed(_every(8, np.zeros_like)),
+  ),
+  Case(
+    "voxels in the order of MATLAB",
+    "named",
+    "in the order of the mask",
+    changed(_fortran_order),
+  ),
+  Case(
+    "flip angles × 1.3, as B1 makes them, without a window",
+    "right",
+    "",
+    _sound(
+      Acquisition(_TRAIN),
+      sequence=dataclasses.replace(
+        _TRAIN, flip_angles_deg=1.3 * _TRAIN.flip_angles_deg
+      ),
+    ),
+  ),
+  Case(
+    "seven images of flip angles that rise evenly",
+    "right",
+    "",
+    _sound(
+      Acquisition(
+        dataclasses.replace(
+          tailored(96), flip_angles_deg=np.linspace(5.0, 60.0, 96)
+        ),
+        48,
+        8,
+      ),
+      noise=0.05,
+    ),
+  ),
+  Case(
+    "noise three times the signal, with reference maps",
+    "named",
+    "estimates scatter",
+    lambda folder: Seen(
+      "accepted",
+      right=False,
+      said=tuple(check_scan(make_scan(noise=3.0), path=folder / "scan.h5")),
+    ),
+  ),
+  Case(
     "noise alone", "refused", "noise alone", changed(lambda s: _random(s.shape))
   ),
   Case(
@@ -309,6 +475,18 @@ CASES = [
         s * np.exp(2j * (np.nonzero(scan().mask)[2] / 24 - 0.5))[:, None]
       )
     ),
+  ),
+  Case(
+    "for a network: one slice of three turned by 180°",
+    "refused",
+    "the phase of slice 2 of 3 is turned by 180°",
+    for_network(_in_slice(1, lambda s: -s)),
+  ),
+  Case(
+    "for a network: one slice of three turned by 20°",
+    "named",
+    "the phase of slice 2 of 3 is turned by 20°",
+    for_network(_in_slice(1, lambda s: s * np.exp(1j * np.pi / 9))),
   ),
   Case("reference maps of the scan", "right", "", _references(np.array)),
   Case(
