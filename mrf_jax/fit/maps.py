@@ -209,13 +209,16 @@ def fit_maps(
   """
   t1_ms, t2_ms = (np.asarray(m, np.float64) for m in (maps.t1_ms, maps.t2_ms))
   widths = _NEIGHBOURHOOD_MM / voxel_mm[::-1]
-  shares = _local_mean(np.ones(len(t1_ms)), mask, widths)
   with np.errstate(invalid="ignore", divide="ignore"):
     ratios = (
       np.log(np.maximum(t1_ms, 1.0) / match.t1_ms),
       -np.log(_rate(t2_ms) / _rate(match.t2_ms)),
     )
-  by_t1, by_t2 = (_local_mean(r, mask, widths) / shares for r in ratios)
+  shares, *means = map_threads(
+    lambda values: _local_mean(values, mask, widths),
+    (np.ones(len(t1_ms)), *ratios),
+  )
+  by_t1, by_t2 = (mean / shares for mean in means)
   most = MOST_DIFFERENCE
   doubtful = (np.abs(by_t1) > most["t1_ms"]) | (np.abs(by_t2) > most["t2_ms"])
   if doubtful.mean() > MOST_DOUBTFUL or _is_shifted(by_t1, by_t2):

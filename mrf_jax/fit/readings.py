@@ -74,25 +74,24 @@ class Readings:
   echoes: Interpolant
 
   @functools.cached_property
-  def atoms(self) -> Inexact[np.ndarray, "atom window"]:
-    """Images of the atoms, as the acquisition says."""
-    return self._images(self._frames)
+  def matched(self) -> tuple[float, np.ndarray]:
+    """`match` of the images as the acquisition says."""
+    return match(self.sample, self._atoms)
 
   def shuffled(self, seed: int) -> float:
     """Share of energy that the atoms explain of a random order."""
     order = np.random.default_rng(seed).permutation(self.sample.shape[1])
-    return match(self.sample[:, order], self.atoms)[0]
+    return match(self.sample[:, order], self._atoms)[0]
 
   def other_orders(self) -> dict[str, float]:
     """Reading in words to the part of the unexplained energy it explains."""
     sample, sequence = self.sample, self.acquisition.sequence
-    own = _Reading(sample, self._images)
     readings = {"reversed in time": _Reading(sample[:, ::-1], self._images)}
     if not np.any(sample.imag) and np.all(sample.real >= 0):
       readings["as magnitudes: its phase is missing"] = _Reading(
         sample, lambda frames: np.abs(self._images(frames))
       )
-    if np.iscomplexobj(self.atoms):
+    if np.iscomplexobj(self._atoms):
       readings["as its complex conjugate"] = _Reading(
         sample.conj(), self._images
       )
@@ -101,7 +100,7 @@ class Readings:
       readings["with the phases of its pulses: --demodulate"] = _Reading(
         sample, lambda frames: self._images(frames * turns)
       )
-    return self._confirmed({w: (r, own) for w, r in readings.items()})
+    return self._confirmed({w: (r, self._own) for w, r in readings.items()})
 
   def shifts(self) -> dict[str, float]:
     """The same of images that are too many or too few at the start."""
@@ -120,10 +119,9 @@ class Readings:
 
   def windows(self) -> dict[str, float]:
     """The same of other windows that make as many images of the frames."""
-    own = _Reading(self.sample, self._images)
     return self._confirmed(
       {
-        words: (_Reading(self.sample, atoms_of), own)
+        words: (_Reading(self.sample, atoms_of), self._own)
         for words, atoms_of in self._other_windows()
       }
     )
@@ -173,6 +171,14 @@ class Readings:
   def _images(
     self, frames: Frames, *, width: int | None = None, stride: int | None = None
   ) -> Inexact[np.ndarray, "atom window"]:
+    """Images of atoms; those of the scan's own reading are made once."""
+    if frames is self._frames and width is None and stride is None:
+      return self._atoms
+    return self._made(frames, width=width, stride=stride)
+
+  def _made(
+    self, frames: Frames, *, width: int | None = None, stride: int | None = None
+  ) -> Inexact[np.ndarray, "atom window"]:
     """Images of atoms, of norm one before some are taken."""
     return _unit(
       sliding_window(
@@ -196,10 +202,12 @@ class Readings:
 
   def _gain(self, reading: _Reading, own: _Reading) -> float:
     """Part of what is left unexplained that another reading explains."""
-    share, own_share = (
-      match(r.images, r.atoms_of(self._frames))[0] for r in (reading, own)
-    )
-    return _part(share, own_share)
+
+    def share(r: _Reading) -> float:
+      return match(r.images, r.atoms_of(self._frames))[0]
+
+    own_share = self.matched[0] if own is self._own else share(own)
+    return _part(share(reading), own_share)
 
   def _confirmed(self, pairs: dict[str, _Pair]) -> dict[str, float]:
     """Gains, none larger than the best one is beside other physics."""
@@ -220,9 +228,19 @@ class Readings:
     return {words: min(gain, most) for words, gain in gains.items()}
 
   @functools.cached_property
+  def _own(self) -> _Reading:
+    """The images as the acquisition says."""
+    return _Reading(self.sample, self._images)
+
+  @functools.cached_property
   def _frames(self) -> Frames:
     """Echoes of the atoms."""
     return self.echoes(*grid_of_times(_SIDE))
+
+  @functools.cached_property
+  def _atoms(self) -> Inexact[np.ndarray, "atom window"]:
+    """Images of the atoms, as the acquisition says."""
+    return self._made(self._frames)
 
   @functools.cached_property
   def _frames_of_physics(self) -> list[Frames]:

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Complex64
 
-from mrf_jax.fit.readings import Readings, match, normalised
+from mrf_jax.fit.readings import Readings, normalised
 from mrf_jax.runtime.threads import one_blas_thread
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.signal.interpolant import Interpolant, make_interpolant
@@ -239,7 +239,7 @@ def fit_scan(
 def _fit(readings: Readings) -> ScanFit:
   """Compares the fingerprints with atoms, in all readings."""
   sample = readings.sample
-  explained, phases = match(sample, readings.atoms)
+  explained, phases = readings.matched
   mean_phase = np.mean(np.exp(1j * phases))
   energies = np.linalg.eigvalsh(sample.conj().T @ sample)[::-1]
   # Few voxels span what they have, whatever it is.
