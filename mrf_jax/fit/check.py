@@ -20,6 +20,8 @@ def check_scan(
   path,
   misfit: str = "refuse",
   needs_phase: bool = False,
+  phase_is_learned: bool = False,
+  turned: str | None = None,
   align: str = "--align_phases",
   match: QuickMatch | None = None,
   echoes: Interpolant | None = None,
@@ -31,6 +33,9 @@ def check_scan(
     path: its file, for messages.
     misfit: one of `MISFITS`.
     needs_phase: whether the scan is for a method that uses phases.
+    phase_is_learned: whether the method learned from scans of its phase, which
+      then need not be that of the sequence.
+    turned: why its phase is none that the method learned, in words.
     align: what turns its phases back, in words.
     match: quick match of the scan, if it is known.
     echoes: interpolant of the sequence, if it is known.
@@ -67,8 +72,13 @@ def check_scan(
     sentences += doubts
   if needs_phase:
     problem, doubts = parts.slice_phases(match, subject.mask, align)
-    problems += [fit.phase_problem(align), problem]
-    sentences += fit.phase_doubts(align) or doubts
+    if phase_is_learned:
+      problems.append(problem)
+      sentences += doubts
+    else:
+      problems += [fit.phase_problem(align), problem]
+      sentences += fit.phase_doubts(align) or doubts
+  problems.append(turned)
   if subject.maps is not None:
     try:
       sentences += check_reference(match, subject.maps, subject.mask)

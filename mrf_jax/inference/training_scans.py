@@ -14,6 +14,7 @@ from mrf_jax.inference.bundle import load_training
 # about 40 degrees of their mean (coherence exp(-sd^2 / 2)).
 _COHERENT = 0.8
 _LEAST_TURN_DEG = 45.0
+_ALIKE = "was trained on scans whose phases are alike"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,19 +68,43 @@ def scans_entry(
   }
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """A scan beside those that models were trained on.
+
+  Attributes:
+    seen: a sentence that names the models that were trained on this very scan;
+      None if none was.
+    doubts: sentences on what may keep them from a good estimate, or the errors
+      from being those of a new scan.
+    turned: why its phases are none that a model learned, in words; or None.
+    phase_is_learned: whether all models learned from scans of its phase.
+    any_phase_is_learned: whether all learned from scans of many phases.
+  """
+
+  seen: str | None
+  doubts: list[str]
+  turned: str | None
+  phase_is_learned: bool
+  any_phase_is_learned: bool
+
+
 def compare_with_training(
-  bundles: Sequence[TrainingScans], subject: Subject
-) -> tuple[str | None, list[str]]:
+  bundles: Sequence[TrainingScans], subject: Subject, *, align: str
+) -> Comparison:
   """Compares a scan with those that models were trained on.
 
-  Returns:
-    A sentence that names the models that were trained on this very scan, None
-    if none was; and sentences on what may keep them from a good estimate, or
-    the errors from being those of a new scan.
+  Args:
+    bundles: the scans of each model.
+    subject: the scan, with its signals.
+    align: what turns its phases back, in words.
   """
   scan = identify(subject)
   seen = [bundle.bundle for bundle in bundles if bundle.has(scan)]
-  doubts = [_turned(bundle, scan) for bundle in bundles]
+  turns = [_turned(bundle, scan, align) for bundle in bundles]
+  doubts = [_incoherent(bundle, scan, align) for bundle in bundles]
+  know_scans = bool(bundles) and all(bundle.scans for bundle in bundles)
+  is_learned = know_scans and not any([*turns, *doubts])
   # Names of simulated heads are numbers, which each study begins anew.
   if not subject.is_simulated:
     doubts += [_namesake(b, scan) for b in bundles if b.bundle not in seen]
@@ -93,8 +118,14 @@ def compare_with_training(
     f"seen in training: {', '.join(seen)} learned from this scan, so that its "
     "errors are smaller than those of a new scan"
   )
-  different = dict.fromkeys(doubt for doubt in doubts if doubt)
-  return sentence if seen else None, [*different]
+  return Comparison(
+    seen=sentence if seen else None,
+    doubts=[*dict.fromkeys(doubt for doubt in doubts if doubt)],
+    turned=next(filter(None, turns), None),
+    phase_is_learned=is_learned,
+    any_phase_is_learned=know_scans
+    and all(_least_coherence(bundle) < _COHERENT for bundle in bundles),
+  )
 
 
 def _namesake(bundle: TrainingScans, scan: ScanIdentity) -> str | None:
@@ -108,28 +139,39 @@ def _namesake(bundle: TrainingScans, scan: ScanIdentity) -> str | None:
   )
 
 
-def _turned(bundle: TrainingScans, scan: ScanIdentity) -> str | None:
-  """Sentence on phases that the network has not seen; None if it has."""
-  if not bundle.scans:
+def _incoherent(
+  bundle: TrainingScans, scan: ScanIdentity, align: str
+) -> str | None:
+  """Sentence on phases that differ where the network knows one; or None."""
+  least = _least_coherence(bundle)
+  if least < _COHERENT or scan.phase_coherence >= _COHERENT:
     return None
-  least = min(own.phase_coherence for own in bundle.scans)
+  return (
+    f"{bundle.bundle} {_ALIKE}, and those of this scan differ from voxel to "
+    f"voxel (coherence {scan.phase_coherence:.2f}, there {least:.2f} or more): "
+    f"{align}"
+  )
+
+
+def _turned(
+  bundle: TrainingScans, scan: ScanIdentity, align: str
+) -> str | None:
+  """Why the scan has another phase than the network has seen; or None."""
+  if min(_least_coherence(bundle), scan.phase_coherence) < _COHERENT:
+    return None
   turns = [_turn_deg(scan, own) for own in bundle.scans]
-  nearest = min(turns, key=abs)
-  learned = f"{bundle.bundle} was trained on scans whose phases are alike"
-  if least < _COHERENT:
-    return None
-  if scan.phase_coherence < _COHERENT:
-    return (
-      f"{learned}, and those of this scan differ from voxel to voxel "
-      f"(coherence {scan.phase_coherence:.2f}, there {least:.2f} or more); "
-      "--align_phases, where the scan is read, turns them"
-    )
+  nearest = min(turns, key=abs, default=0.0)
   if abs(nearest) < _LEAST_TURN_DEG:
     return None
   return (
-    f"{learned}, and those of this scan are turned by {nearest:.0f}° against "
-    "them; --align_phases, where the scan is read, turns them back"
+    f"{bundle.bundle} {_ALIKE}, and those of this scan are turned by "
+    f"{abs(nearest):.0f}° against them: both have to be alike ({align})"
   )
+
+
+def _least_coherence(bundle: TrainingScans) -> float:
+  """That of the phases of its scans; 0 if it names none."""
+  return min((own.phase_coherence for own in bundle.scans), default=0.0)
 
 
 def _turn_deg(scan: ScanIdentity, other: ScanIdentity) -> float:

@@ -33,7 +33,7 @@ from mrf_jax.importing.from_flags import (
   read_scan,
 )
 from mrf_jax.inference.model import check_field
-from mrf_jax.inference.training_scans import compare_with_training
+from mrf_jax.inference.training_scans import Comparison, compare_with_training
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing_files, write_text, writing_to
 from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
@@ -98,15 +98,16 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   start = time.perf_counter()
   subject, assumptions = _read_scan(given, estimator)
   check_field(given.scan, subject.field_strength_t, estimator.field_strength_t)
-  seen = None
-  if estimator.trained_on:
-    seen, doubts = compare_with_training(estimator.trained_on, subject)
-    # Without errors to mark it is said all the same.
-    alone = [seen] if seen and subject.maps is None else []
-    assumptions = (*assumptions, *doubts, *alone)
+  training = compare_with_training(
+    estimator.trained_on, subject, align=_align(given.scan)
+  )
+  seen = training.seen
+  # Without errors to mark it is said all the same.
+  alone = [seen] if seen and subject.maps is None else []
+  assumptions = (*assumptions, *training.doubts, *alone)
   seconds["read"] = time.perf_counter() - start
   start = time.perf_counter()
-  match, sentences = _check_scan(options, subject, estimator)
+  match, sentences = _check_scan(options, subject, estimator, training)
   seconds["check"] = time.perf_counter() - start
   start = time.perf_counter()
   maps, deviations = estimator.estimate(subject)
@@ -214,14 +215,25 @@ def _read_scan(
   return imported.subject, imported.assumptions
 
 
+def _align(path) -> str:
+  """What turns the phases of a scan back, in words."""
+  # A subject file stays as it is.
+  if is_subject_file(path):
+    return "--align_phases in --mode=import"
+  return "--align_phases"
+
+
 def _check_scan(
-  options: Mapping[str, Any], subject: Subject, estimator: Estimator
+  options: Mapping[str, Any],
+  subject: Subject,
+  estimator: Estimator,
+  training: Comparison,
 ) -> tuple[QuickMatch | None, list[str]]:
   """Quick match of a scan, and sentences on its fit to its sequence."""
   misfit = options["misfit"] or "refuse"
   check_one_of("--misfit", misfit, MISFITS)
   if misfit == "ignore":
-    return None, []
+    return None, [training.turned] if training.turned else []
   assert subject.signals is not None
   echoes = make_interpolant(subject.sequence)
   match = quick_match(subject.acquisition, subject.signals, echoes=echoes)
@@ -229,13 +241,10 @@ def _check_scan(
     subject,
     path=options["scan"],
     misfit=misfit,
-    needs_phase=estimator.needs_phase,
-    # A subject file stays as it is.
-    align=(
-      "--align_phases in --mode=import"
-      if is_subject_file(options["scan"])
-      else "--align_phases"
-    ),
+    needs_phase=estimator.needs_phase and not training.any_phase_is_learned,
+    phase_is_learned=training.phase_is_learned,
+    turned=training.turned,
+    align=_align(options["scan"]),
     match=match,
     echoes=echoes,
   )

@@ -37,6 +37,8 @@ from mrf_jax.workdir.lock import release
 from mrf_jax.workdir.manifest import record_files
 from mrf_jax.workdir.workdir import SOURCES, Workdir
 from tests.dataset.examples import make_subject, random_maps
+from tests.fit.examples import make_scan, with_signals
+from tests.fit.examples import scan as sound_scan
 from tests.networks.examples import random_variables
 from tests.wrong_inputs.cases import OUTPUT, Case, Seen
 
@@ -220,13 +222,14 @@ def _pd_times(factor: float):
 def _bundle(folder, name: str, scans, *, field_t=1.5, **training) -> str:
   """A small network with random weights, trained as it says."""
   network = Cohen(widths=(4,))
+  acquisition = scans[0].acquisition if scans else _ACQUISITION
   model = Model(
     method="cohen",
     network=network,
-    variables=random_variables(network, n_channels=2 * _ACQUISITION.n_windows),
+    variables=random_variables(network, n_channels=2 * acquisition.n_windows),
     map_range=MapRange(np.array([0.2, 100, 10]), np.array([1.1, 4000, 900])),
     normalise_signals_per="frame",
-    acquisition=_ACQUISITION,
+    acquisition=acquisition,
     field_strength_t=field_t,
   )
   names = scans_entry([identify(scan) for scan in scans]) if scans else {}
@@ -253,9 +256,8 @@ def _reconstruct(folder, bundles: list[str], scan: Subject, **given) -> Seen:
         model=bundles,
         scan=str(path),
         output=str(folder / OUTPUT),
-        # Of random signals, which fit no sequence.
-        misfit="ignore",
-        **given,
+        # Random signals fit no sequence.
+        **{"misfit": "ignore", **given},
       )
     )
   record = json.loads((folder / OUTPUT / "reconstruction.json").read_text())
@@ -286,6 +288,24 @@ def _of_phase(scan: Subject, turn: complex = 1.0) -> Subject:
   """The scan with all of its fingerprints turned to one phase."""
   signals = align_phases(scan.signals + np.complex64(10.0))
   return dataclasses.replace(scan, signals=signals * np.complex64(turn))
+
+
+def _learned(folder, phases: list[complex], own: complex) -> Seen:
+  """A sound scan of one phase, for a network that learned other ones."""
+  trained = [
+    dataclasses.replace(
+      with_signals(sound, phase * sound.signals),
+      subject=f"other {k}",
+      maps=None,
+    )
+    for k, phase in enumerate(phases)
+    for sound in [make_scan(noise=0.03 + 0.01 * k)]
+  ]
+  bundle = _bundle(folder, "fold-0", trained)
+  scan = with_signals(sound_scan(), own * sound_scan().signals)
+  seen = _reconstruct(folder, [bundle], scan, misfit="refuse")
+  said = [sentence for sentence in seen.said if "phase" in sentence]
+  return Seen(seen.result, not said, tuple(said))
 
 
 def _finetune(folder, bundle: str, *scans: Subject) -> Seen:
@@ -544,6 +564,30 @@ def _cases_of_models() -> list[Case]:
       "named",
       "are turned by 90°",
       lambda f: _seen(f, _of_phase(_scan(2), 1j), [_of_phase(_scan(0))]),
+    ),
+    Case(
+      "phases turned by 180° against those of the training, a scan that fits",
+      "refused",
+      "turned by 180°: --align_phases",
+      lambda f: _learned(f, [1], -1),
+    ),
+    Case(
+      "phases of the sequence, for a network trained on scans turned by 90°",
+      "refused",
+      "turned by 90° against them",
+      lambda f: _learned(f, [1j], 1),
+    ),
+    Case(
+      "phases turned by 90°, for a network trained on such scans",
+      "right",
+      "",
+      lambda f: _learned(f, [1j], 1j),
+    ),
+    Case(
+      "phases turned by 20° against those of the training",
+      "right",
+      "",
+      lambda f: _learned(f, [1j], 1j * np.exp(1j * np.pi / 9)),
     ),
     Case(
       "models_from: the model was trained on the left-out scan",
