@@ -69,6 +69,9 @@ class MapsFit:
     t1_difference: mean logarithm of estimated over matched T1 in the
       neighbourhood, [voxel].
     t2_difference: the same of T2, less sensitive above 300 ms, [voxel].
+    t1_scatter: standard deviation of the logarithms of T1 in the same
+      neighbourhood if the maps do not hold for the scan, else 0, [voxel].
+    t2_scatter: the same of T2, [voxel].
     is_doubtful: whether a difference or scatter is larger than left-out heads
       have, or the signal is like noise, [voxel].
     is_noise: whether it is, [voxel].
@@ -77,6 +80,8 @@ class MapsFit:
   residual: Float32[np.ndarray, "voxel"]
   t1_difference: Float64[np.ndarray, "voxel"]
   t2_difference: Float64[np.ndarray, "voxel"]
+  t1_scatter: Float64[np.ndarray, "voxel"]
+  t2_scatter: Float64[np.ndarray, "voxel"]
   is_doubtful: Bool[np.ndarray, "voxel"]
   is_noise: Bool[np.ndarray, "voxel"]
 
@@ -221,8 +226,13 @@ def fit_maps(
   by_t1, by_t2 = (mean / shares for mean in means)
   most = MOST_DIFFERENCE
   doubtful = (np.abs(by_t1) > most["t1_ms"]) | (np.abs(by_t2) > most["t2_ms"])
+  scatter = [np.zeros(len(t1_ms)) for _ in ratios]
   if doubtful.mean() > MOST_DOUBTFUL or _is_shifted(by_t1, by_t2):
     doubtful = np.maximum(np.abs(by_t1), np.abs(by_t2)) > _DIFFERENCE_THERE
+    scatter = [
+      np.sqrt(np.maximum(_local_mean(r**2, mask, widths) / shares - mean**2, 0))
+      for r, mean in zip(ratios, (by_t1, by_t2), strict=True)
+    ]
   if voxelwise:
     for name, values in (
       ("t1_ms", np.log(match.t1_ms)),
@@ -236,6 +246,8 @@ def fit_maps(
     residual=_residual(match, t1_ms, t2_ms),
     t1_difference=by_t1,
     t2_difference=by_t2,
+    t1_scatter=scatter[0],
+    t2_scatter=scatter[1],
     is_doubtful=doubtful,
     is_noise=match.is_noise,
   )
@@ -256,16 +268,18 @@ def enlarged(deviations: Maps, maps: Maps, fit: MapsFit) -> Maps:
   """Standard deviations that are no smaller than a difference in doubt.
 
   Those of T1 and T2 in doubtful voxels become at least the distance from the
-  estimate to the value that the match calls for, and that of noise as large as
-  the estimate; that of PD grows with that of T1, in the same proportion.
+  estimate to the value that the match calls for, with the scatter of matches in
+  a scan that the maps do not hold for, and that of noise as large as the
+  estimate; that of PD grows with that of T1, in the same proportion.
   """
   values = {}
-  for name, difference in (
-    ("t1_ms", fit.t1_difference),
-    ("t2_ms", fit.t2_difference),
+  for name, difference, scatter in (
+    ("t1_ms", fit.t1_difference, fit.t1_scatter),
+    ("t2_ms", fit.t2_difference, fit.t2_scatter),
   ):
     estimate = np.asarray(getattr(maps, name), np.float64)
     distance = np.abs(estimate * -np.expm1(-difference))
+    distance = np.hypot(distance, estimate * scatter)
     distance = np.where(fit.is_noise, np.maximum(distance, estimate), distance)
     least = np.where(fit.is_doubtful, distance, 0.0)
     own = np.asarray(getattr(deviations, name))

@@ -118,3 +118,22 @@ def test_a_few_images_do_not_tell_noise():
   noise = rng.normal(size=(50, 3)) + 1j * rng.normal(size=(50, 3))
   match = quick_match(few, noise.astype(np.complex64))
   assert match.noise_share == 0 and not match.is_noise.any()
+
+
+def test_deviations_in_noise_are_as_large_as_errors():
+  noisy = make_scan(noise=1.0)
+  match = quick_match(ACQUISITION, noisy.signals)
+  # The mean of the training, which a network makes of noise.
+  n_voxels = noisy.n_voxels
+  values = (np.full(n_voxels, v, np.float32) for v in (0.8, 1000.0, 80.0))
+  maps = Maps(*values)
+  fit = fit_maps(match, maps, noisy.mask, VOXEL_MM)
+  assert not fit.holds
+  own = Maps(*(np.full(n_voxels, 0.01, np.float32) for _ in range(3)))
+  larger = enlarged(own, maps, fit)
+  # Longer T2 are told less well.
+  brain = noisy.maps.t2_ms < 300
+  for name in ("t1_ms", "t2_ms"):
+    error = (getattr(maps, name) - getattr(noisy.maps, name))[brain]
+    deviation = getattr(larger, name)[brain]
+    assert np.sqrt(np.mean(deviation**2)) > np.sqrt(np.mean(error**2))
