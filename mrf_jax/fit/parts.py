@@ -5,7 +5,7 @@ from jaxtyping import Bool, Complex64
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.fit.maps import QuickMatch
-from mrf_jax.fit.neighbours import alike
+from mrf_jax.fit.orders import alike
 from mrf_jax.fit.scan import ScanFit, fit_scan
 from mrf_jax.signal.interpolant import Interpolant
 

@@ -1,14 +1,11 @@
 """Are reference maps those of the scan: T1 beside that of a quick match."""
 
-import itertools
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
 from mrf_jax.fit.maps import QuickMatch
-from mrf_jax.fit.neighbours import alike
+from mrf_jax.fit.orders import alike, correlation, mirrored
 from mrf_jax.maps import Maps
 
 # Correlation of log T1 of the maps and of the match. Six heads of the demo have
@@ -50,9 +47,9 @@ def check_reference(
     return []
   matched = _volume(mask, log_t1)
   volume = _volume(mask, reference)
-  own = _correlation(matched, volume)
+  own = correlation(matched, volume)
   others = {
-    change: _correlation(matched, changed)
+    change: correlation(matched, changed)
     for change, changed in mirrored(volume)
   }
   best = max(others, key=lambda change: others[change])
@@ -74,23 +71,6 @@ def check_reference(
   return []
 
 
-def mirrored(volume: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-  """A volume [slice, y, x] mirrored along any axes, also with x and y swapped.
-
-  Each comes with the words that follow "it fits better".
-  """
-  exchanged = [False, True] if volume.shape[1] == volume.shape[2] else [False]
-  for exchange, n_axes in itertools.product(exchanged, range(4)):
-    for axes in itertools.combinations(range(3), n_axes):
-      changes = ["if x and y are exchanged"] if exchange else []
-      if axes:
-        along = " and ".join("zyx"[axis] for axis in axes)
-        changes.append(f"mirrored along {along}")
-      changed = volume.transpose(0, 2, 1) if exchange else volume
-      if changes:
-        yield ", ".join(changes), np.flip(changed, axes)
-
-
 def _volume(
   mask: Bool[np.ndarray, "slice y x"], values: Float[np.ndarray, "voxel"]
 ) -> Float[np.ndarray, "slice y x"]:
@@ -98,13 +78,3 @@ def _volume(
   volume = np.full(mask.shape, np.nan)
   volume[mask] = values
   return volume
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-  """Correlation over the voxels that both have; 0 if they have too few."""
-  both = np.isfinite(a) & np.isfinite(b)
-  if np.count_nonzero(both) < 0.5 * np.count_nonzero(np.isfinite(a)):
-    return 0.0
-  a, b = a[both] - a[both].mean(), b[both] - b[both].mean()
-  norms = np.linalg.norm(a) * np.linalg.norm(b)
-  return float(a @ b / norms) if norms else 0.0

@@ -1,14 +1,12 @@
 """Whether a mask, or the voxels of a map, lie on the object of a scan."""
 
-import itertools
-from collections.abc import Iterator
-
 import numpy as np
 import scipy.signal
 from jaxtyping import Bool, Float32
 
 from mrf_jax.dataset.mask import otsu_threshold
 from mrf_jax.errors import UserError
+from mrf_jax.fit.orders import mirrored
 
 # A mask has this many voxels at least, and not more than this share of all.
 _LEAST_VOXELS = 10
@@ -129,13 +127,13 @@ def _compare_mirrored(mask: np.ndarray, bright: np.ndarray, name: str) -> str:
   overlap = _dice(mask, bright)
   said = f"{name} and the bright voxels overlap by {overlap:.2f} (Dice)"
   overlaps = {
-    change: _dice(changed, bright) for change, changed in _mirrored(mask)
+    change: _dice(changed, bright) for change, changed in mirrored(mask)
   }
-  best = max(overlaps.values())
+  change = max(overlaps, key=lambda words: overlaps[words])
+  best = overlaps[change]
   gain = best - overlap
   if gain <= _DOUBTFUL_MIRROR_GAIN:
     return said
-  change = next(words for words, found in overlaps.items() if found == best)
   said += f", by {best:.2f} {change}"
   if gain > _MIRROR_GAIN or 1 - best < _ERROR_LEFT * (1 - overlap):
     raise UserError(said)
@@ -189,19 +187,6 @@ def _coarser(values: np.ndarray, step: list[int]) -> np.ndarray:
     shape = (*coarse.shape[:axis], -1, s, *coarse.shape[axis + 1 :])
     coarse = coarse.reshape(shape).mean(axis + 1)
   return coarse
-
-
-def _mirrored(mask: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-  """A mask mirrored along any axes, also with x and y exchanged, in words."""
-  exchanged = [False, True] if mask.shape[1] == mask.shape[2] else [False]
-  for exchange, n_axes in itertools.product(exchanged, range(4)):
-    for axes in itertools.combinations(range(3), n_axes):
-      changes = ["if x and y are exchanged"] if exchange else []
-      if axes:
-        along = " and ".join("zyx"[axis] for axis in axes)
-        changes.append(f"mirrored along {along}")
-      changed = mask.transpose(0, 2, 1) if exchange else mask
-      yield ", ".join(changes), np.flip(changed, axes)
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

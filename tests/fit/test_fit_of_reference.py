@@ -3,7 +3,8 @@ import pytest
 
 from mrf_jax import Maps, UserError
 from mrf_jax.fit.maps import quick_match
-from mrf_jax.fit.reference import check_reference, mirrored
+from mrf_jax.fit.orders import mirrored
+from mrf_jax.fit.reference import check_reference
 from tests.fit.examples import scan
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mrf_jax.fit.neighbours import alike
+from mrf_jax.fit.orders import alike
 
 
 def test_neighbours_of_a_ramp_are_alike_along_both_axes():
