@@ -1,4 +1,4 @@
-"""Runs one stage of mrf_jax from the command line.
+"""Runs one stage of mrf_jax from the command line, as `mrf-jax` does.
 
 python launch.py --config=configs/demo.py --workdir=runs/demo
 """
@@ -6,75 +6,14 @@ python launch.py --config=configs/demo.py --workdir=runs/demo
 import signal
 
 if __name__ == "__main__":
-  # Ctrl-C ends the process without an exception until `stop_at_once` below: in
-  # the middle of an import, an exception would leave half a module behind.
+  # Ctrl-C ends the process without an exception until `stop_at_once` in `main`:
+  # in the middle of an import, an exception would leave half a module behind.
   signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import importlib
-import sys
-from types import ModuleType
-from typing import NoReturn
+from absl import app
 
-from absl import app, logging
-from absl.flags import FLAGS, adopt_module_key_flags
-
-from mrf_jax import errors
-from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
-from mrf_jax.stages import flags
-
-# For --help, which shows the flags of this file.
-adopt_module_key_flags(flags)
-
-
-def main(argv: list[str]) -> None:
-  """Runs the stage that --mode names."""
-  # No information messages of libraries.
-  logging.set_verbosity(logging.WARNING)
-  flags.check(argv)
-  try:
-    # Imported here, not above, because it takes seconds and flags may be wrong.
-    from mrf_jax.runtime import processes
-
-    name = "import_scan" if FLAGS.mode == "import" else FLAGS.mode
-    stage = importlib.import_module(f"mrf_jax.stages.{name}")
-    with stop_at_once():
-      if FLAGS.mode in flags.FILE_MODES:
-        processes.check_device()
-        getattr(stage, f"{FLAGS.mode}_files")(FLAGS.flag_values_dict())
-      else:
-        processes.start(**flags.process_options())
-        # Again, because JAX has replaced them.
-        set_handlers()
-        _run_experiment(stage)
-  except errors.UserError as error:
-    _leave(1, str(error))
-  except Stopped as stop:
-    message = f"stopped by {stop}; the same command goes on where it stopped"
-    _leave(128 + stop.number, message)
-  except Exception as error:
-    _leave(1, errors.report_unexpected(error, FLAGS.workdir))
-
-
-def _run_experiment(stage: ModuleType) -> None:
-  """Runs a stage on the configuration and the workdir."""
-  from mrf_jax.runtime.profiling import profiled
-
-  options = {}
-  if FLAGS.mode == "sweep":
-    options["questions"] = FLAGS.questions or ()
-  with profiled(FLAGS.workdir if FLAGS.profile else None):
-    getattr(stage, FLAGS.mode)(FLAGS.config, FLAGS.workdir, **options)
-
-
-def _leave(code: int, message: str) -> NoReturn:
-  """Prints an error and ends this process."""
-  flags.print_error(message)
-  # Not imported here: its import may be what has failed.
-  processes = sys.modules.get("mrf_jax.runtime.processes")
-  if processes is None:
-    sys.exit(code)
-  processes.leave(code)
-
+from mrf_jax.command_line import flags
+from mrf_jax.command_line.main import main
 
 if __name__ == "__main__":
   app.run(main, flags_parser=flags.parse)

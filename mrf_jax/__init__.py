@@ -6,4 +6,6 @@ that a command with a bad flag ends before JAX is awake.
 
 import lazy_loader
 
+__version__ = "0.1.0"
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

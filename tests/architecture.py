@@ -32,6 +32,7 @@ LAYERS = (
   ("experiment",),
   ("timing",),
   ("report",),
+  ("command_line",),
   ("stages",),
 )
 

@@ -3,15 +3,11 @@
 from mrf_jax.checks import check_one_of
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
-from mrf_jax.fit import parts
+from mrf_jax.fit import MISFITS, parts
 from mrf_jax.fit.maps import QuickMatch, quick_match
 from mrf_jax.fit.reference import check_reference
 from mrf_jax.fit.scan import fit_scan
 from mrf_jax.signal.interpolant import Interpolant, make_interpolant
-
-# What is done with a scan that does not fit: nothing is written; a sentence
-# says so; nothing is compared.
-MISFITS = ("refuse", "accept", "ignore")
 
 
 def check_scan(

@@ -1,18 +1,14 @@
-"""Import options of a command line, and the subject that they describe."""
+"""The acquisition and the subject that import options describe."""
 
-import dataclasses
-import math
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import nibabel
 import numpy as np
-from jaxtyping import Float64
 
-from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
+from mrf_jax.importing.options import ImportOptions
 from mrf_jax.importing.places import plain_affine
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Images, Imported, import_scan
@@ -20,24 +16,11 @@ from mrf_jax.importing.series import open_series
 from mrf_jax.io.nifti import Place, read_place
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import Schedule, read_schedule
-from mrf_jax.sequence.pulseq import ECHOES, is_pulseq, read_train
+from mrf_jax.sequence.pulseq import is_pulseq, read_train
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.units import MAP_UNITS, check_field_strength, check_sequence_time
+from mrf_jax.units import check_field_strength
 
 _RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
-# Flags that name files to read.
-_INPUTS = (
-  "scan",
-  "imaginary",
-  "phase",
-  "schedule",
-  "schedule_tr",
-  "mask",
-  "pd",
-  "t1",
-  "t2",
-  "affine_from",
-)
 # Field strengths that differ by less are one: scanners of "3 T" have 2.89 T.
 _SAME_FIELD = 0.06
 _PHASE_TAKEN = (
@@ -56,120 +39,6 @@ _COLUMNS = {
   "te_ms": "TE",
   "rf_phases_deg": "phase",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class ImportOptions:
-  """Flags that describe a scan to import; None for one that is not given.
-
-  Checks itself when it is made. `stages/flags.py` explains each flag.
-
-  Raises:
-    UserError: the value of a flag is not valid.
-  """
-
-  scan: str | None = None
-  imaginary: str | None = None
-  variable: str | None = None
-  imaginary_variable: str | None = None
-  phase: str | None = None
-  phase_turn: float | None = None
-  axes: str | None = None
-  affine_from: str | None = None
-  voxel_mm: str | None = None
-  mask: str | None = None
-  pd: str | None = None
-  t1: str | None = None
-  t2: str | None = None
-  t1_unit: str | None = None
-  t2_unit: str | None = None
-  schedule: str | None = None
-  schedule_tr: str | None = None
-  time_unit: str | None = None
-  angle_unit: str | None = None
-  phase_unit: str | None = None
-  inversion_time_ms: str | None = None
-  trajectory_unit: str | None = None
-  frame: str | None = None
-  subject: str | None = None
-  echo: str | None = None
-  tr_ms: float | None = None
-  te_ms: float | None = None
-  field_strength_t: float | None = None
-  n_frames: int | None = None
-  window: int | None = None
-  stride: int | None = None
-  voxel_by_voxel: bool | None = None
-  leave_out_invalid: bool | None = None
-  align_phases: bool | None = None
-  demodulate: bool | None = None
-
-  @classmethod
-  def from_flags(cls, values: Mapping[str, Any]) -> "ImportOptions":
-    """Import options among the values of all flags by name."""
-    return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls)})
-
-  def __post_init__(self):
-    """Checks the values that can be checked without a file."""
-    for name in ("t1_unit", "t2_unit"):
-      unit = getattr(self, name)
-      if unit is not None:
-        check_one_of(f"--{name}", unit, MAP_UNITS)
-    if self.phase_turn is not None and not 0 < self.phase_turn < math.inf:
-      raise UserError(f"--phase_turn: {self.phase_turn:g} is not above 0")
-    if self.echo is not None:
-      check_one_of("--echo", self.echo, ECHOES)
-    self.voxel_sizes_mm()
-    if self.affine_from and self.voxel_mm:
-      raise UserError(
-        "--affine_from and --voxel_mm: only one of them is needed"
-      )
-    if self.field_strength_t is not None:
-      check_field_strength("--field_strength_t", self.field_strength_t)
-    times = {"tr_ms": self.tr_ms, "te_ms": self.te_ms, **self.preparation()}
-    for name, time_ms in times.items():
-      if time_ms is not None:
-        check_sequence_time(f"--{name}", name, time_ms)
-
-  def given(self) -> tuple[str, ...]:
-    """Names of the flags that have a value."""
-    names = (field.name for field in dataclasses.fields(self))
-    return tuple(name for name in names if getattr(self, name))
-
-  def voxel_sizes_mm(self) -> Float64[np.ndarray, "3"] | None:
-    """Size of a voxel along x, y and slices, mm; None if it is not given."""
-    if not self.voxel_mm:
-      return None
-    try:
-      sizes = np.array([float(size) for size in self.voxel_mm.split(",")])
-    except ValueError:
-      sizes = np.empty(0)
-    if sizes.shape != (3,) or not np.all(sizes > 0):
-      raise UserError(
-        f"--voxel_mm: {self.voxel_mm!r} is not three sizes in mm, such as 1,1,5"
-      )
-    return sizes
-
-  def preparation(self) -> dict[str, float | None]:
-    """Inversion time, ms, or None for no inversion; empty if not given."""
-    text = self.inversion_time_ms
-    if text is None:
-      return {}
-    try:
-      return {"inversion_time_ms": None if text == "none" else float(text)}
-    except ValueError:
-      raise UserError(
-        f"--inversion_time_ms: {text!r} is neither a number nor none"
-      ) from None
-
-  def check_output(self, path: pathlib.Path) -> None:
-    """Raises `UserError` if an output file is one of the input files."""
-    if not path.exists():
-      return
-    for name in _INPUTS:
-      source = getattr(self, name)
-      if source and os.path.exists(source) and os.path.samefile(source, path):
-        raise UserError(f"--output: {path} is --{name} itself")
 
 
 def read_acquisition(options: ImportOptions) -> tuple[Acquisition, list[str]]:

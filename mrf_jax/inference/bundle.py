@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mrf_jax.dataset.normalise import MapRange, check_normalisation
 from mrf_jax.errors import UserError, one_line, reason
+from mrf_jax.inference.bundle_folder import no_bundle
 from mrf_jax.inference.model import Model
 from mrf_jax.io.arrays import (
   load_arrays,
@@ -201,11 +202,7 @@ def _read_description(path: pathlib.Path) -> dict:
     if checksum != description_checksum(description):
       raise ValueError("model.json was changed after it was written")
   except (FileNotFoundError, NotADirectoryError) as error:
-    folds = sorted(fold.name for fold in path.glob("fold-*"))
-    hint = f"; those in it are {', '.join(folds)}" if folds else ""
-    raise UserError(
-      f"{path}: no model bundle (a folder with model.json){hint}"
-    ) from error
+    raise UserError(f"{path}: {no_bundle(path)}") from error
   # Among them RecursionError, for JSON that is nested too deeply.
   except Exception as error:
     raise UserError(

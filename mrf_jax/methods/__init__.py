@@ -7,11 +7,8 @@ maps of this subject, and the times of the method's stages.
 
 import functools
 
-from mrf_jax.methods.dictionary import (
-  DICTIONARIES,
-  check_dictionary,
-  dictionary,
-)
+from mrf_jax.matching import DICTIONARIES
+from mrf_jax.methods.dictionary import check_dictionary, dictionary
 from mrf_jax.methods.gomez import check_gomez, gomez
 from mrf_jax.methods.network import (
   check_network,

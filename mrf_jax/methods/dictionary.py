@@ -9,6 +9,7 @@ import ml_collections
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.maps import Maps
+from mrf_jax.matching import DICTIONARIES
 from mrf_jax.matching.dictionary import build_dictionary, compress, grid_axis
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
@@ -17,8 +18,6 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.signal.subspace import check_rank
 from mrf_jax.workdir.stage_times import StageTime
 
-# Matching of all windows (Ma 2013), and of temporal components (McGivney 2014).
-DICTIONARIES = ("dictionary", "dictionary_svd")
 _SEARCHES = ("exhaustive", "groups")
 
 

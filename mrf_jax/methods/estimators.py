@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,11 +15,7 @@ from mrf_jax.inference.bundle import load_config, load_model, load_training
 from mrf_jax.inference.model import Model, check_field, reconstruct_ensemble
 from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
 from mrf_jax.maps import Maps
-from mrf_jax.methods.dictionary import (
-  DICTIONARIES,
-  check_dictionary,
-  make_matcher,
-)
+from mrf_jax.methods.dictionary import check_dictionary, make_matcher
 from mrf_jax.sequence.acquisition import Acquisition
 
 # Batch normalisation was fitted to activations some of which were dropped; see
@@ -197,13 +192,4 @@ def dictionary_estimator(
     settings={"dictionary": options.to_dict(), "precision": config.precision},
     edges_ms=(tuple(options.t1_ms), tuple(options.t2_ms)),
     relative_pd=True,
-  )
-
-
-def is_dictionary(names: Sequence[str]) -> bool:
-  """Whether --model names a dictionary, and not a folder of that name."""
-  return (
-    len(names) == 1
-    and names[0] in DICTIONARIES
-    and not pathlib.Path(names[0]).exists()
   )

@@ -6,7 +6,7 @@ import pandas as pd
 from mrf_jax.fit.maps import fit_maps, quick_match
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.methods.dictionary import DICTIONARIES
+from mrf_jax.matching import DICTIONARIES
 from mrf_jax.methods.study import Study
 from mrf_jax.runtime.progress import progress
 

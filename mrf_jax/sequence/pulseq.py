@@ -21,11 +21,9 @@ from mrf_jax.sequence.pulseq_moments import (
   encoding,
   spoiling,
 )
-from mrf_jax.sequence.pulseq_text import EXTENSION, NUMBER, RF
+from mrf_jax.sequence.pulseq_text import ECHOES, EXTENSION, NUMBER, RF
 from mrf_jax.sequence.sequence import Sequence, make_sequence
 
-# Echoes, and the share of a readout before them.
-ECHOES = {"adc_start": 0.0, "adc_centre": 0.5}
 # Uses of a pulse before the first excitation, and the field of its delay.
 _PREPARATIONS = {
   "inversion": "inversion_time_ms",

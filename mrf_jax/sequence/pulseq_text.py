@@ -25,6 +25,9 @@ from mrf_jax.errors import UserError, one_line
 # Columns of the table of blocks. Before Pulseq 1.4 DURATION is the number of a
 # delay.
 NUMBER, DURATION, RF, GX, GY, GZ, ADC, EXTENSION = range(8)
+# Echoes, and the share of a readout before them. Here, because flags are
+# checked before JAX starts.
+ECHOES = {"adc_start": 0.0, "adc_centre": 0.5}
 # From Pulseq 1.4 on the table of blocks has durations, and shapes have times.
 _WITH_DURATIONS = (1, 4, 0)
 # Samples of a shape: ten seconds of a gradient in steps of 10 µs, or one second

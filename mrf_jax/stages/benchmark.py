@@ -1,11 +1,9 @@
 """The benchmark stage: times each stage of each method on a simulated scan."""
 
-import shlex
-import sys
-
 import jax
 import ml_collections
 
+from mrf_jax.command_line.modes import this_command
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.settings import (
   check_methods,
@@ -52,7 +50,7 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
       workdir.root,
       acquisition,
       phantom=phantom_options(config.data),
-      command="python " + shlex.join(sys.argv),
+      command=this_command(),
     )
   print(text)
   processes.say(

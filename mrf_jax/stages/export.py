@@ -6,11 +6,15 @@ from typing import Any
 
 import jax
 
+from mrf_jax.command_line.inputs import (
+  check_inputs,
+  export_shape,
+  single_model,
+)
 from mrf_jax.errors import UserError, reason
 from mrf_jax.inference.bundle import load_model
 from mrf_jax.inference.export import LOWEST_JAX, PLATFORMS, export_model
 from mrf_jax.io.atomic import replacing
-from mrf_jax.stages.flags import require, single_model
 
 
 def export_files(options: Mapping[str, Any]) -> pathlib.Path:
@@ -20,13 +24,10 @@ def export_files(options: Mapping[str, Any]) -> pathlib.Path:
     UserError: the bundle is missing or damaged, a flag is not valid, or the
       file cannot be written.
   """
-  bundle = single_model(options)
-  require(options, "output")
+  check_inputs("export", options)
   output = pathlib.Path(options["output"])
-  if output.suffix != ".stablehlo":
-    raise UserError(f"--output: {output} does not end in .stablehlo")
-  shape = _shape(options["export_shape"])
-  model = load_model(bundle)
+  shape = export_shape(options["export_shape"])
+  model = load_model(single_model(options))
   content = export_model(model, shape=shape)
   try:
     with replacing(output) as path:
@@ -49,19 +50,3 @@ def export_files(options: Mapping[str, Any]) -> pathlib.Path:
     print(f"Needs        jax {LOWEST_JAX} or newer")
   print(f"Exported     {output} ({len(content) / 2**20:.1f} MiB)")
   return output
-
-
-def _shape(text: str | None) -> tuple[int, int, int] | None:
-  """Slices, voxels along y and along x of --export_shape, or None."""
-  if text is None:
-    return None
-  try:
-    slices, height, width = (int(word) for word in text.split(","))
-  except ValueError:
-    slices = height = width = 0
-  if min(slices, height, width) < 1:
-    raise UserError(
-      f"--export_shape: {text!r} is not three numbers of voxels, of slices, "
-      "along y and along x, such as 6,96,96"
-    )
-  return slices, height, width

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mrf_jax.command_line.inputs import check_inputs, single_model
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import (
   load_config,
@@ -27,7 +28,6 @@ from mrf_jax.methods.finetune import (
   other_field,
   train_further,
 )
-from mrf_jax.stages.flags import require, single_model
 from mrf_jax.training.checkpoint import CheckpointFolder, remove_finished
 from mrf_jax.training.fold_data import NO_SUBJECT
 from mrf_jax.workdir.lock import lock, release
@@ -49,7 +49,7 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
     UserError: something is missing, damaged or does not fit; nothing is
       written then.
   """
-  require(flags, "model", "subjects", "output")
+  check_inputs("finetune", flags)
   source = single_model(flags)
   output = pathlib.Path(flags["output"])
   _refuse_existing(output)

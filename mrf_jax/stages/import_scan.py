@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from mrf_jax.command_line.inputs import check_inputs
 from mrf_jax.dataset.subject import is_subject_file, save_subject
 from mrf_jax.dataset.summary import describe
 from mrf_jax.errors import UserError
@@ -13,7 +14,6 @@ from mrf_jax.importing.from_flags import (
   read_acquisition,
   read_scan,
 )
-from mrf_jax.stages.flags import require
 
 
 def import_files(options: Mapping[str, Any]) -> pathlib.Path:
@@ -23,7 +23,7 @@ def import_files(options: Mapping[str, Any]) -> pathlib.Path:
     UserError: a flag or file is missing, damaged, implausible, or does not fit
       the others; nothing is written.
   """
-  require(options, "scan", "output")
+  check_inputs("import", options)
   given = ImportOptions.from_flags(options)
   output = pathlib.Path(options["output"])
   _check_output(output, given)
@@ -42,10 +42,6 @@ def import_files(options: Mapping[str, Any]) -> pathlib.Path:
 
 def _check_output(output: pathlib.Path, given: ImportOptions) -> None:
   """Raises `UserError` unless a subject file may be written there."""
-  if output.suffix != ".h5":
-    raise UserError(f"--output: {output} does not end in .h5")
-  if not output.parent.is_dir():
-    raise UserError(f"--output: there is no folder {output.parent}")
   given.check_output(output)
   if output.exists() and not is_subject_file(output):
     raise UserError(f"--output: {output} exists and is not a subject file")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import time
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mrf_jax.checks import check_one_of
+from mrf_jax.command_line.inputs import check_inputs, is_dictionary
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.dataset.summary import describe, medians
@@ -18,7 +17,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluation.overview import overview
 from mrf_jax.evaluation.scan_errors import ScanErrors, compare_with_reference
 from mrf_jax.evaluation.tissues import tissue_masks
-from mrf_jax.fit.check import MISFITS, check_scan
+from mrf_jax.fit.check import check_scan
 from mrf_jax.fit.maps import (
   MOST_DIFFERENCE,
   MapsFit,
@@ -40,11 +39,9 @@ from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
 from mrf_jax.methods.estimators import (
   Estimator,
   dictionary_estimator,
-  is_dictionary,
   model_estimator,
 )
 from mrf_jax.signal.interpolant import make_interpolant
-from mrf_jax.stages.flags import require
 from mrf_jax.workdir.environment import environment
 
 _RECORD = "reconstruction.json"
@@ -89,7 +86,7 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
     UserError: a flag or file is missing, damaged, or does not fit the others;
       nothing is written.
   """
-  require(options, "model", "scan", "output")
+  check_inputs("reconstruct", options)
   folder = pathlib.Path(options["output"])
   given = ImportOptions.from_flags(options)
   _check_output(folder, given)
@@ -150,8 +147,6 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
 def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
   """Raises `UserError` unless this run may replace the files of the folder."""
   # It may if an earlier run wrote them, and this run reads none of them.
-  if folder.exists() and not folder.is_dir():
-    raise UserError(f"--output: {folder} is not a folder")
   # If a run is killed while its files are moved into place, its record is still
   # in the folder that they are moved from.
   records = (folder / _RECORD, *folder.glob(f".new-*/{_RECORD}"))
@@ -177,15 +172,7 @@ def _make_estimator(options: Mapping[str, Any]) -> Estimator:
       n_passes=16 if passes is None else passes,
       seed=options["passes_seed"] or 0,
     )
-  if uncertainty:
-    raise UserError("--uncertainty: a dictionary has no standard deviations")
-  config = options["config"]
-  if config is None:
-    raise UserError(
-      "--config is missing: its section dictionary has the T1 and T2 of the "
-      "atoms, such as --config=configs/paper.py"
-    )
-  return dictionary_estimator(config, names[0])
+  return dictionary_estimator(options["config"], names[0])
 
 
 def _read_scan(
@@ -194,10 +181,6 @@ def _read_scan(
   """The scan, and sentences on what was assumed about it."""
   path = given.scan
   assert path is not None
-  if not os.path.exists(path):
-    raise UserError(f"{path}: there is no such file")
-  if os.path.isdir(path):
-    raise UserError(f"{path}: is a folder; --scan is one file")
   if is_subject_file(path):
     for name in given.given():
       if name != "scan":
@@ -231,7 +214,6 @@ def _check_scan(
 ) -> tuple[QuickMatch | None, list[str]]:
   """Quick match of a scan, and sentences on its fit to its sequence."""
   misfit = options["misfit"] or "refuse"
-  check_one_of("--misfit", misfit, MISFITS)
   if misfit == "ignore":
     return None, [training.turned] if training.turned else []
   assert subject.signals is not None

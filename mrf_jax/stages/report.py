@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mrf_jax.errors import UserError
+from mrf_jax.command_line.inputs import check_inputs
 from mrf_jax.io.atomic import write_text, writing_to
 from mrf_jax.report.write import write_report
 from mrf_jax.runtime import processes
@@ -17,14 +17,11 @@ def report_files(options: Mapping[str, Any]) -> None:
   Raises:
     UserError: the results are missing, damaged, or do not belong together.
   """
+  check_inputs("report", options)
   workdir = options["workdir"]
   if options["compare"]:
     _compare(options["compare"], workdir)
     return
-  if workdir is None:
-    raise UserError(
-      "--workdir is missing: a study's, or --compare: benchmark.json files"
-    )
   folder = pathlib.Path(options["output"] or workdir)
   write_report(workdir, folder)
   processes.say(

@@ -5,16 +5,16 @@ import os
 import pathlib
 from typing import Any
 
+from mrf_jax.command_line.inputs import check_inputs
 from mrf_jax.dataset.identity import ScanIdentity
 from mrf_jax.errors import UserError
 from mrf_jax.experiment.sources import changed_scans
-from mrf_jax.stages.flags import require
 from mrf_jax.workdir.manifest import NAME, Manifest, is_recorded
 
 
 def verify_files(options: dict[str, Any]) -> None:
   """Prints the report of `verify`."""
-  require(options, "workdir")
+  check_inputs("verify", options)
   print(verify(options["workdir"]))
 
 

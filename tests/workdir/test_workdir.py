@@ -125,5 +125,7 @@ def test_configuration_without_an_entry(damaged):
 
 def test_flags_do_not_start_jax():
   """They import the lock, and `mrf_jax.workdir` with it."""
-  code = "import mrf_jax.stages.flags, sys; sys.exit('jax' in sys.modules)"
+  code = (
+    "import mrf_jax.command_line.flags, sys; sys.exit('jax' in sys.modules)"
+  )
   assert run_python(code).returncode == 0

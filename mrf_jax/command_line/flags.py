@@ -1,55 +1,56 @@
-"""Flags of `launch.py`, and checks that they fit its mode.
+"""Flags of the command line, and checks that they fit its mode.
 
-A new flag is a new line of `_TABLE`. Its help names the modes that use it, and
-to give it with another mode is an error.
+A new flag is a new line of `_TABLE`, which names the modes that use it: to give
+it with another mode is an error, and `MODE --help` shows it.
 """
 
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections.config_flags import config_flags
 
+import mrf_jax
+from mrf_jax.command_line import configurations
+from mrf_jax.command_line.help import help_text, mode_help, start_text
+from mrf_jax.command_line.inputs import check_inputs
+from mrf_jax.command_line.modes import EXPERIMENTS, MODES, program
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.ismrmrd_trajectory import TRAJECTORY_UNITS
 from mrf_jax.io.untrusted import end_this_program
 from mrf_jax.runtime.cluster import in_cluster
 from mrf_jax.workdir.lock import check_unlocked
 
-# Modes that run a configuration in its workdir.
-EXPERIMENT_MODES = ("crossval", "sweep", "simulate", "design", "benchmark")
-# Modes that read and write files without a configuration.
-FILE_MODES = ("report", "verify", "import", "reconstruct", "finetune", "export")
 # Modes whose work several processes can share.
 _SHARED_MODES = ("crossval", "sweep", "simulate")
 # Modes that read scans of other formats than our own.
 _SCAN_MODES = ("import", "reconstruct")
+_HELP = ("--help", "-help", "-h", "--helpshort")
+_VERSION = ("--version", "-version")
 
-flags.DEFINE_enum(
-  "mode", "crossval", (*EXPERIMENT_MODES, *FILE_MODES), "Stage to run."
-)
+flags.DEFINE_enum("mode", "crossval", tuple(MODES), "Stage to run.")
 # All other flags, in groups: the modes that use them, the function that defines
 # them, and the meaning of each with its unit and default. The value of a flag
 # that is not given is None.
 _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
   (
-    (*EXPERIMENT_MODES, "reconstruct"),
+    (*EXPERIMENTS, "reconstruct"),
     config_flags.DEFINE_config_file,
     {
-      "config": "Configuration file; --config.KEY=VALUE changes one of its "
-      "values. In reconstruct only with --model=dictionary or dictionary_svd.",
+      "config": "Name of a built-in configuration, or file; "
+      "--config.KEY=VALUE changes one of its values.",
     },
   ),
   (
-    (*EXPERIMENT_MODES, "report", "verify"),
+    (*EXPERIMENTS, "report", "verify"),
     flags.DEFINE_string,
     {"workdir": "Folder of all results of a configuration."},
   ),
   (
-    EXPERIMENT_MODES,
+    tuple(EXPERIMENTS),
     flags.DEFINE_boolean,
     {"profile": "Writes a trace of the devices to WORKDIR/profile."},
   ),
@@ -194,7 +195,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq). "
       "The sequence is taken to be gradient-spoiled (FISP), unless a text file "
       "has the line # balanced, a .mat file balanced = 1, or a Pulseq file "
-      "rewinds all gradients. Default in reconstruct: the model's sequence.",
+      "rewinds all gradients.",
       "schedule_tr": "Text file of the TRs, if --schedule has none: its only "
       "column, or the one named tr_ms.",
       "time_unit": "Unit of the schedule's times: ms, s or us. Default: ms.",
@@ -245,6 +246,35 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
   ),
 )
 _MODES_OF = {name: modes for modes, _, texts in _TABLE for name in texts}
+# What a flag means in one mode, where the table says it of several.
+_IN_MODE: dict[str, dict[str, str]] = {
+  "report": {"output": "Folder of the report. Default: --workdir."},
+  "import": {
+    "output": "Subject file to write (.h5).",
+    "scan": "File of the images (.nii, .nii.gz, .mat, .npy, .npz) or of the "
+    "raw data (.mrd, .h5, .ismrmrd).",
+  },
+  "reconstruct": {
+    "model": "Folder of a trained network (a model bundle), or several with "
+    "commas, whose maps are averaged; or dictionary or dictionary_svd, which "
+    "need --config and no training.",
+    "scan": "A subject file, images (.nii, .nii.gz, .mat, .npy, .npz) or raw "
+    "data (.mrd, .h5, .ismrmrd).",
+    "output": "Folder of the maps.",
+    "config": "Configuration of the dictionary, such as paper; for "
+    "--model=dictionary and dictionary_svd only.",
+    "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq), "
+    "as for import. Default: the model's sequence.",
+  },
+  "finetune": {
+    "model": "Folder of a trained network (a model bundle).",
+    "output": "Folder of the new model bundle.",
+  },
+  "export": {
+    "model": "Folder of a trained network (a model bundle).",
+    "output": "File to write (.stablehlo).",
+  },
+}
 # Flags that have no effect without another, and flags that exclude another.
 _NEEDS = {
   "passes": "uncertainty",
@@ -254,24 +284,44 @@ _NEEDS = {
 _EXCLUDES = {"output": "compare"}
 
 for _modes, _define, _texts in _TABLE:
-  *_others, _last = _modes
-  _users = f"{', '.join(_others)} and {_last}" if _others else _last
   for _name, _text in _texts.items():
-    _define(_name, None, f"Used by {_users}. {_text}")
+    _define(_name, None, _text)
+
+
+class _ConfigurationParser(config_flags.ConfigFileFlagParser):
+  """Reads a configuration file, or a built-in configuration by its name."""
+
+  def parse(self, path):
+    """The configuration; `UserError` if there is none."""
+    with configurations.opened(path) as file:
+      return super().parse(file)
+
+
+flags.FLAGS["config"].parser = _ConfigurationParser("config")
 
 
 def parse(argv: list[str]) -> list[str]:
   """Parses the flags; one that is not valid ends the program with one line.
 
+  The first argument after the program's name may be a mode. Without arguments,
+  and for --help and --version, it prints text and ends the program.
+
   Returns:
-    The first argument, and those that are no flags.
+    The program's name, and arguments that are no flags.
   """
   # Only a program of ours has flags.
   end_this_program()
   # Errors of a configuration are printed below, so that no log is needed.
   logging.set_verbosity(logging.FATAL)
+  if len(argv) == 1:
+    _show(start_text())
+    sys.exit(1)
   try:
+    argv = _with_mode(argv)
+    _print_help(argv)
     return flags.FLAGS(argv)
+  except UserError as error:
+    _fail(str(error))
   except (AttributeError, KeyError) as error:
     # ml_collections puts quotation marks within quotation marks.
     name = re.sub(r"[\"'\\]", "", str(error.args[0]).replace("\\n", " "))
@@ -286,10 +336,84 @@ def parse(argv: list[str]) -> list[str]:
     _fail(f"--config: {type(error).__name__}: {one_line(error)}")
 
 
+def _with_mode(argv: list[str]) -> list[str]:
+  """The arguments, with a mode that stands first as --mode."""
+  mode = argv[1]
+  if mode.startswith("-"):
+    return argv
+  if mode not in MODES:
+    hint = ""
+    if mode in configurations.built_in():
+      hint = f"; --config={mode} is a configuration"
+    raise UserError(f"unknown mode {mode!r}: {', '.join(MODES)}{hint}")
+  if _mode_flags(argv):
+    raise UserError(f"two modes: {mode} and --mode")
+  return [argv[0], f"--mode={mode}", *argv[2:]]
+
+
+def _mode_flags(argv: list[str]) -> list[str]:
+  """Values of --mode among the arguments."""
+  found = []
+  for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    match = re.fullmatch(r"--?mode(?:=(.*))?", word, re.DOTALL)
+    if match:
+      found.append(following if match[1] is None else match[1])
+  return found
+
+
+def _print_help(argv: list[str]) -> None:
+  """Prints help or version, and ends the program, if a flag asks for it."""
+  if any(word in _VERSION for word in argv):
+    _show(f"mrf_jax {mrf_jax.__version__}")
+    sys.exit()
+  if not any(word in _HELP for word in argv):
+    return
+  modes = _mode_flags(argv)
+  if not modes:
+    _show(help_text())
+  elif modes[-1] not in MODES:
+    raise UserError(f"unknown mode {modes[-1]!r}: {', '.join(MODES)}")
+  else:
+    _show(mode_help(modes[-1], _flags_of(modes[-1])))
+  sys.exit()
+
+
+def _show(text: str) -> None:
+  """Prints text, as far as it is read: `--help | head` is no error."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    # Python would flush what is left once more, at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flags_of(mode: str) -> tuple[dict[str, str], ...]:
+  """Flags of a mode and their meaning: needed, optional, and of a scan."""
+  optional, of_scan = {}, {}
+  for modes, _, texts in _TABLE:
+    if mode in modes:
+      (of_scan if modes == _SCAN_MODES else optional).update(texts)
+  for texts in (optional, of_scan):
+    own = _IN_MODE.get(mode, {})
+    texts.update({name: own[name] for name in own if name in texts})
+  every = {**optional, **of_scan}
+  needed = {name: every[name] for name in MODES[mode].needs}
+  for name in needed:
+    optional.pop(name, None)
+    of_scan.pop(name, None)
+  return needed, optional, of_scan
+
+
 def check(argv: list[str]) -> None:
-  """Ends the program with one line if the flags do not fit the mode."""
+  """Ends the program with one line if the flags do not fit the mode.
+
+  JAX has not started yet, which takes seconds.
+  """
   if len(argv) > 1:
-    _fail(f"unknown argument {argv[1]!r}")
+    hint = ""
+    if argv[1] in MODES:
+      hint = f"; the mode comes first: {program()} {argv[1]} …"
+    _fail(f"unknown argument {argv[1]!r}{hint}")
   values = flags.FLAGS
   given = [name for name in _MODES_OF if values[name].present]
   for name in given:
@@ -301,27 +425,16 @@ def check(argv: list[str]) -> None:
       _fail(f"--{name} is for --{_NEEDS[name]}, which is missing")
     if name in _EXCLUDES and values[_EXCLUDES[name]].value:
       _fail(f"--{name} is not for --{_EXCLUDES[name]}")
-  if values["config"].present:
-    path = config_flags.get_config_filename(values["config"])
-    if not os.path.isfile(path):
-      _fail(f"{path}: there is no such configuration file")
-  if values.mode in FILE_MODES:
-    return
-  if not values["config"].present:
-    _fail("--config is missing")
-  if not values.workdir:
-    _fail("--workdir is missing")
-  _check_unlocked(values)
-
-
-def _check_unlocked(values: flags.FlagValues) -> None:
-  """Ends the program if another run writes to the workdir."""
-  # `Workdir` locks the folder later; this check is before JAX starts, which
-  # takes seconds. Processes of one run share its workdir and lock.
-  if values.coordinator is not None or in_cluster():
-    return
   try:
-    check_unlocked(values.workdir)
+    check_inputs(values.mode, values.flag_values_dict())
+    # `Workdir` locks the folder later. Processes of one run share its workdir
+    # and lock.
+    if (
+      values.mode in EXPERIMENTS
+      and values.coordinator is None
+      and not in_cluster()
+    ):
+      check_unlocked(values.workdir)
   except UserError as error:
     _fail(str(error))
 
@@ -337,24 +450,6 @@ def process_options() -> dict[str, Any]:
     "timeout_s": 300 if timeout_s is None else timeout_s,
     "say_error": print_error,
   }
-
-
-def require(options: Mapping[str, Any], *names: str) -> None:
-  """Raises `UserError` if a flag that a mode needs is missing."""
-  for name in names:
-    if not options[name]:
-      raise UserError(f"--{name} is missing")
-
-
-def single_model(options: Mapping[str, Any]) -> str:
-  """The bundle of --model; raises `UserError` unless there is exactly one."""
-  require(options, "model")
-  bundle, *others = options["model"]
-  if others:
-    raise UserError(
-      f"--model: {1 + len(others)} bundles; only reconstruct accepts several"
-    )
-  return bundle
 
 
 def print_error(message: str) -> None:

@@ -1,0 +1,202 @@
+"""Checks of flags, files and folders that need neither JAX nor their content.
+
+The command makes them before JAX starts, and each stage that is called from
+Python once more.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mrf_jax.checks import check_one_of
+from mrf_jax.command_line.configurations import built_in
+from mrf_jax.command_line.modes import EXPERIMENTS, MODES, listed
+from mrf_jax.errors import UserError
+from mrf_jax.fit import MISFITS
+from mrf_jax.importing.options import INPUTS, ImportOptions
+from mrf_jax.inference.bundle_folder import check_bundle_folder
+from mrf_jax.matching import DICTIONARIES
+
+# Flags that name several files.
+_LISTS = ("subjects", "compare")
+# What the file of --output ends in.
+_SUFFIXES = {"import": ".h5", "export": ".stablehlo"}
+# Modes that write into the folder --output, or make it.
+_FOLDERS = ("report", "reconstruct")
+
+
+def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
+  """Checks what can be checked before JAX starts.
+
+  Args:
+    mode: name of the mode.
+    options: values of all flags by name; None for one that is not given.
+
+  Raises:
+    UserError: a flag that the mode needs is missing, a value is not valid, or a
+      file or folder that a flag or the configuration names is missing.
+  """
+  for name in MODES[mode].needs:
+    if not options.get(name):
+      hint = f": {', '.join(built_in())}, or a file" if name == "config" else ""
+      raise UserError(f"--{name} is missing{hint}")
+  if mode in ("import", "reconstruct"):
+    ImportOptions.from_flags(options)
+    check_one_of("--misfit", options.get("misfit") or "refuse", MISFITS)
+  if mode == "report" and not options.get("workdir"):
+    if not options.get("compare"):
+      raise UserError(
+        "--workdir is missing: a study's, or --compare: benchmark.json files"
+      )
+  if mode == "export":
+    export_shape(options.get("export_shape"))
+  for name in INPUTS:
+    if options.get(name):
+      _check_file(f"--{name}", options.get(name))
+  for name in _LISTS:
+    for path in options.get(name) or ():
+      _check_file(f"--{name}", path)
+  if options.get("model"):
+    _check_model(mode, options)
+  if mode in EXPERIMENTS:
+    _check_configuration(mode, options.get("config"))
+    _check_writable("--workdir", options.get("workdir"))
+  elif options.get("workdir") and not options.get("compare"):
+    _check_folder("--workdir", options.get("workdir"))
+  if options.get("output"):
+    _check_output(mode, pathlib.Path(options.get("output")))
+
+
+def single_model(options: Mapping[str, Any]) -> str:
+  """The bundle of --model; raises `UserError` unless there is exactly one."""
+  bundle, *others = options["model"]
+  if others:
+    raise UserError(
+      f"--model: {1 + len(others)} bundles; only reconstruct accepts several"
+    )
+  return bundle
+
+
+def is_dictionary(names: Sequence[str]) -> bool:
+  """Whether --model names a dictionary, and not a folder of that name."""
+  return (
+    len(names) == 1
+    and names[0] in DICTIONARIES
+    and not pathlib.Path(names[0]).exists()
+  )
+
+
+def export_shape(text: str | None) -> tuple[int, int, int] | None:
+  """Slices, voxels along y and along x of --export_shape, or None."""
+  if text is None:
+    return None
+  try:
+    slices, height, width = (int(word) for word in text.split(","))
+  except ValueError:
+    slices = height = width = 0
+  if min(slices, height, width) < 1:
+    raise UserError(
+      f"--export_shape: {text!r} is not three numbers of voxels, of slices, "
+      "along y and along x, such as 6,96,96"
+    )
+  return slices, height, width
+
+
+def _check_model(mode: str, options: Mapping[str, Any]) -> None:
+  """Raises `UserError` unless --model names bundles, or a dictionary."""
+  names, uncertainty = options["model"], options.get("uncertainty")
+  if mode != "reconstruct":
+    check_bundle_folder(single_model(options))
+  elif not is_dictionary(names):
+    for path in names:
+      check_bundle_folder(path)
+  elif uncertainty:
+    raise UserError("--uncertainty: a dictionary has no standard deviations")
+  elif options.get("config") is None:
+    raise UserError(
+      "--config is missing: its section dictionary has the T1 and T2 of the "
+      "atoms, such as --config=paper"
+    )
+
+
+def _check_configuration(mode: str, config: Any) -> None:
+  """Raises `UserError` if a file or folder of a configuration is missing."""
+  if mode in ("crossval", "sweep"):
+    files = _value(config, "data", "files")
+    if isinstance(files, (tuple, list)) and files:
+      for path in files:
+        _check_file("--config.data.files", path)
+      # These files bring their own sequence.
+      return
+  for name in ("path", "tr_path"):
+    path = _value(config, "sequence", name)
+    if isinstance(path, str):
+      _check_file(f"--config.sequence.{name}", path)
+
+
+def _value(config: Any, section: str, name: str) -> Any:
+  """A value of a configuration that may not have it, or be none at all."""
+  try:
+    return config[section][name]
+  except (AttributeError, KeyError, TypeError):
+    return None
+
+
+def _check_file(name: str, path: str | os.PathLike) -> None:
+  """Raises `UserError` unless a file exists; names those that do."""
+  if os.path.isdir(path):
+    raise UserError(f"{name}: {path} is a folder, not a file")
+  if not os.path.exists(path):
+    raise UserError(f"{name}: {path}: there is no such file{_others(path)}")
+
+
+def _check_folder(name: str, path: str | os.PathLike) -> None:
+  """Raises `UserError` unless a folder exists; names those that do."""
+  if os.path.isdir(path):
+    return
+  if os.path.exists(path):
+    raise UserError(f"{name}: {path} is a file, not a folder")
+  raise UserError(f"{name}: {path}: there is no such folder{_others(path)}")
+
+
+def _others(path: str | os.PathLike) -> str:
+  """What is where a missing file or folder was looked for."""
+  folder, name = os.path.split(os.path.abspath(path))
+  shown = os.path.dirname(path) or "this folder"
+  try:
+    names = [n for n in os.listdir(folder) if not n.startswith(".")]
+  except OSError:
+    return f"; there is no folder {shown}"
+  if not names:
+    return f"; {shown} is empty"
+  return f"; {shown} has {listed(names, like=name)}"
+
+
+def _check_output(mode: str, output: pathlib.Path) -> None:
+  """Raises `UserError` if a mode cannot write its output there."""
+  suffix = _SUFFIXES.get(mode)
+  if suffix is not None and output.suffix != suffix:
+    raise UserError(f"--output: {output} does not end in {suffix}")
+  if suffix is not None and not output.parent.is_dir():
+    raise UserError(
+      f"--output: {output}: cannot be written (there is no folder "
+      f"{output.parent})"
+    )
+  if mode in _FOLDERS and output.exists() and not output.is_dir():
+    raise UserError(f"--output: {output} is not a folder")
+  _check_writable("--output", output if mode in _FOLDERS else output.parent)
+
+
+def _check_writable(name: str, folder: str | os.PathLike) -> None:
+  """Raises `UserError` if a folder cannot be written or made."""
+  nearest = pathlib.Path(os.path.abspath(folder))
+  while not nearest.exists() and nearest != nearest.parent:
+    nearest = nearest.parent
+  reason = None
+  if not nearest.is_dir():
+    reason = f"{nearest} is not a folder"
+  elif not os.access(nearest, os.W_OK | os.X_OK):
+    reason = f"{nearest}: permission denied"
+  if reason is not None:
+    raise UserError(f"{name}: {folder}: cannot be written ({reason})")

@@ -1,0 +1,64 @@
+"""The program: runs the stage that the flags name, and reports errors."""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import NoReturn
+
+from absl import logging
+from absl.flags import FLAGS
+
+from mrf_jax import errors
+from mrf_jax.command_line import flags
+from mrf_jax.command_line.modes import FILES
+from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
+
+
+def main(argv: list[str]) -> None:
+  """Runs the stage that --mode names."""
+  # No information messages of libraries.
+  logging.set_verbosity(logging.WARNING)
+  flags.check(argv)
+  try:
+    # Imported here, not above, because it takes seconds and flags may be wrong.
+    from mrf_jax.runtime import processes
+
+    name = "import_scan" if FLAGS.mode == "import" else FLAGS.mode
+    stage = importlib.import_module(f"mrf_jax.stages.{name}")
+    with stop_at_once():
+      if FLAGS.mode in FILES:
+        processes.check_device()
+        getattr(stage, f"{FLAGS.mode}_files")(FLAGS.flag_values_dict())
+      else:
+        processes.start(**flags.process_options())
+        # Again, because JAX has replaced them.
+        set_handlers()
+        _run_experiment(stage)
+  except errors.UserError as error:
+    _leave(1, str(error))
+  except Stopped as stop:
+    message = f"stopped by {stop}; the same command goes on where it stopped"
+    _leave(128 + stop.number, message)
+  except Exception as error:
+    _leave(1, errors.report_unexpected(error, FLAGS.workdir))
+
+
+def _run_experiment(stage: ModuleType) -> None:
+  """Runs a stage on the configuration and the workdir."""
+  from mrf_jax.runtime.profiling import profiled
+
+  options = {}
+  if FLAGS.mode == "sweep":
+    options["questions"] = FLAGS.questions or ()
+  with profiled(FLAGS.workdir if FLAGS.profile else None):
+    getattr(stage, FLAGS.mode)(FLAGS.config, FLAGS.workdir, **options)
+
+
+def _leave(code: int, message: str) -> NoReturn:
+  """Prints an error and ends this process."""
+  flags.print_error(message)
+  # Not imported here: its import may be what has failed.
+  processes = sys.modules.get("mrf_jax.runtime.processes")
+  if processes is None:
+    sys.exit(code)
+  processes.leave(code)
