@@ -27,6 +27,7 @@ from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.checkpoint import CheckpointFolder
+from mrf_jax.training.epochs import OnPace
 from mrf_jax.training.fold_data import NO_SUBJECT, Signals, TrainingData
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.train import TrainedFold, train_folds
@@ -207,8 +208,12 @@ def train_further(
   scans: LabelledScans,
   options: TrainingOptions,
   checkpoints: CheckpointFolder,
+  *,
+  on_pace: OnPace,
 ) -> tuple[TrainedFold, dict[int, np.ndarray]]:
   """Trains a network on all of the scans, from its own weights.
+
+  `on_pace` is that of `train_folds`.
 
   Returns:
     The trained network, and by epoch the mean absolute errors of the maps in
@@ -229,6 +234,7 @@ def train_further(
     start=TrainedFold(model.variables, model.map_range, 0.0),
     checkpoint_folder=checkpoints,
     on_epoch=note_errors,
+    on_pace=on_pace,
   )
   return trained, errors
 

@@ -28,6 +28,7 @@ from mrf_jax.methods.finetune import (
   other_field,
   train_further,
 )
+from mrf_jax.runtime.progress import in_words
 from mrf_jax.training.checkpoint import CheckpointFolder, remove_finished
 from mrf_jax.training.fold_data import NO_SUBJECT
 from mrf_jax.workdir.lock import lock, release
@@ -74,6 +75,12 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
     epochs=flags["epochs"],
     learning_rate=flags["learning_rate"],
   )
+  per_epoch = options.steps_per_epoch(scans.n_voxels)
+  print(
+    f"Training     {model.method}, {scans.n_voxels:,} voxels: {options.epochs} "
+    f"epochs of {per_epoch:,} steps, {options.epochs * per_epoch:,} in all",
+    flush=True,
+  )
   unfinished = _unfinished(output)
   with writing_to(unfinished):
     lock(unfinished)
@@ -83,7 +90,9 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
     unfinished / model.method, options, source, scans
   )
   try:
-    fold, errors = train_further(model, scans, options, checkpoints)
+    fold, errors = train_further(
+      model, scans, options, checkpoints, on_pace=_print_expected
+    )
   except BaseException:
     if not checkpoints.steps(NO_SUBJECT):
       _remove(unfinished, checkpoints)
@@ -112,6 +121,15 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   _print_errors(errors)
   print(f"Model        {output}")
   return output
+
+
+def _print_expected(steps_left: int, seconds_each: float) -> None:
+  """Prints how long a training is going to take."""
+  print(
+    f"Expected     about {in_words(steps_left * seconds_each)}, as a step took "
+    f"{seconds_each:.2g} s",
+    flush=True,
+  )
 
 
 def _check_writable(folder: pathlib.Path) -> None:

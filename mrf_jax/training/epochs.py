@@ -13,7 +13,7 @@ import optax
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.interrupts import Stopped, stop_later
 from mrf_jax.runtime.precision import PRECISIONS
-from mrf_jax.runtime.progress import LiveLine
+from mrf_jax.runtime.progress import TrainingProgress
 from mrf_jax.training.checkpoint import (
   Checkpoint,
   CheckpointFolder,
@@ -32,6 +32,8 @@ _CALL_SECONDS = 5.0
 
 # Called with an epoch and its metrics; see `train_folds`.
 OnEpoch = Callable[[int, dict], None]
+# Called with the steps that are left and the seconds of one.
+OnPace = Callable[[int, float], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +131,7 @@ def advance_folds(
   until: int,
   checkpoint_folder: CheckpointFolder | None,
   on_epoch: OnEpoch,
+  on_pace: OnPace,
 ) -> list[Checkpoint]:
   """Trains folds that are at the same step up to another step.
 
@@ -142,7 +145,7 @@ def advance_folds(
   with (
     jax.default_matmul_precision(PRECISIONS[options.precision].products),
     stop_later() as stop,
-    LiveLine(
+    TrainingProgress(
       f"training {len(group.numbers)} folds",
       total=plan.n_steps,
       done=group.step,
@@ -150,7 +153,7 @@ def advance_folds(
       estimates=len(group.numbers) * options.estimates_per_step,
     ) as line,
   ):
-    count, is_stopping = 1, False
+    count, n_calls, is_stopping = 1, 0, False
     while group.step < until and not is_stopping:
       left_of_epoch = per_epoch - group.step % per_epoch
       count = min(count, left_of_epoch, until - group.step)
@@ -159,6 +162,10 @@ def advance_folds(
       seconds = time.perf_counter() - start
       _check_finite(losses, group)
       line.update(count, seconds, losses)
+      n_calls += 1
+      if n_calls == 2:
+        # The first call has compiled the program.
+        on_pace(until - group.step, seconds / count)
       count = max(1, round(count * _CALL_SECONDS / seconds))
       if group.step % per_epoch == 0:
         metrics = {"fold": np.array(group.numbers), "loss": losses}

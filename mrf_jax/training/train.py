@@ -10,7 +10,13 @@ import numpy as np
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.errors import UserError
 from mrf_jax.training.checkpoint import Checkpoint, CheckpointFolder
-from mrf_jax.training.epochs import FoldGroup, OnEpoch, Plan, advance_folds
+from mrf_jax.training.epochs import (
+  FoldGroup,
+  OnEpoch,
+  OnPace,
+  Plan,
+  advance_folds,
+)
 from mrf_jax.training.fold_data import NO_SUBJECT, TrainingData, make_folds
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import TrainState, init_state
@@ -41,6 +47,7 @@ def train_folds(
   start: TrainedFold | None = None,
   checkpoint_folder: CheckpointFolder | None = None,
   on_epoch: OnEpoch = lambda epoch, metrics: None,
+  on_pace: OnPace = lambda steps_left, seconds_each: None,
 ) -> list[TrainedFold]:
   """Trains a network in several folds, each without one of the subjects.
 
@@ -61,6 +68,8 @@ def train_folds(
       fold, [fold, …], `fold`, the number of the left-out subject, `loss`, the
       mean loss of the epoch, and, if voxels are watched, `watched_mae`, see
       `watched_errors`.
+    on_pace: called soon after the start with the steps that are left and the
+      seconds of one.
 
   Returns:
     One trained network for each fold.
@@ -110,6 +119,7 @@ def train_folds(
       until=min(later, default=plan.n_steps),
       checkpoint_folder=checkpoint_folder,
       on_epoch=on_epoch,
+      on_pace=on_pace,
     )
     for k, checkpoint in zip(behind, advanced, strict=True):
       checkpoints[k] = checkpoint
