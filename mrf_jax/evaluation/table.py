@@ -10,6 +10,7 @@ A table has one row for each method, tissue and map:
 
 import itertools
 import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.evaluation.errors import SubjectErrors
 from mrf_jax.evaluation.markdown import (
+  ABSENT,
   DECIMALS,
   column_headings,
   markdown_table,
@@ -34,6 +36,8 @@ from mrf_jax.maps import MAP_NAMES
 _REFERENCE_ROWS = ("training_mean", "truth", "acquired", "bound")
 
 ERRORS = ("mae", "rmse")
+# Columns of a terminal.
+_WIDTH = 80
 _KEY = ["method", "tissue", "map"]
 # Type of each column.
 COLUMNS = {
@@ -147,21 +151,50 @@ def format_markdown(rows: pd.DataFrame, *, title: str, note: str = "") -> str:
 
 
 def format_text(rows: pd.DataFrame) -> str:
-  """Formats the paper's Table 1 in aligned columns for the screen."""
-  head, body = _grid(rows, bold=str)
-  widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-  lines = []
-  for cells in [head, *body]:
-    left = [c.ljust(w) for c, w in zip(cells[:2], widths[:2], strict=True)]
-    right = [c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True)]
-    lines.append("  ".join(left + right).rstrip())
-  return "\n".join([*lines, _subjects(rows)]) + "\n"
+  """Formats the paper's Table 1 for a terminal, within its 80 columns.
+
+  MAE and RMSE are two tables. The best means have a star.
+  """
+  # Without a star there is a space, so that the digits stay aligned.
+  head, body = _grid(rows, bold="{}*".format, plain="{} ".format)
+  parts = []
+  for k, error in enumerate(ERRORS):
+    columns = [0, 1, *range(2 + k, len(head), len(ERRORS))]
+    cells = [[line[c] for c in columns] for line in (head, *body)]
+    cells[0][2:] = [
+      name.replace(f" {error.upper()}", "") + " " for name in cells[0][2:]
+    ]
+    parts.append(f"{error.upper()}\n{_aligned(cells)}")
+  note = f"* is the best of the methods. {_subjects(rows)}"
+  return "\n\n".join([*parts, textwrap.fill(note, _WIDTH)]) + "\n"
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> str:
+  """Lines of a table, each tissue set off, the first two columns to the left.
+
+  A tissue is named in its first line only.
+  """
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  lines, before = [], cells[0][0]
+  for tissue, method, *numbers in cells:
+    is_new = tissue != before
+    if is_new:
+      lines.append("")
+    name = tissue if is_new or not lines else ""
+    before = tissue
+    numbers = [f"{n} " if n == ABSENT else n for n in numbers]
+    left = f"{name:<{widths[0]}}  {method:<{widths[1]}}"
+    right = (f"{n:>{w}}" for n, w in zip(numbers, widths[2:], strict=True))
+    lines.append("  ".join([left, *right]).rstrip())
+  return "\n".join(lines)
 
 
 def _grid(
-  rows: pd.DataFrame, bold: Callable[[str], str]
+  rows: pd.DataFrame,
+  bold: Callable[[str], str],
+  plain: Callable[[str], str] = str,
 ) -> tuple[list[str], list[list[str]]]:
-  """Headings and lines of the printed table, the best cells through `bold`."""
+  """Headings and lines: the best cells by `bold`, the others by `plain`."""
   rows = rows.sort_values(
     "method", key=lambda m: m.isin(_REFERENCE_ROWS), kind="stable"
   )
@@ -174,10 +207,13 @@ def _grid(
     for error in ERRORS:
       mean, std = getattr(row, f"{error}_mean"), getattr(row, f"{error}_std")
       cell = f"{mean:.{decimals}f} ± {std:.{decimals}f}"
-      if row.method not in _REFERENCE_ROWS:
-        is_best = mean == best.at[(row.tissue, row.map), f"{error}_mean"]
-        cell = bold(cell) if is_best else cell
-      cells[row.tissue, row.method, (row.map, error)] = cell
+      is_best = (
+        row.method not in _REFERENCE_ROWS
+        and mean == best.at[(row.tissue, row.map), f"{error}_mean"]
+      )
+      cells[row.tissue, row.method, (row.map, error)] = (
+        bold(cell) if is_best else plain(cell)
+      )
   names = [name for name in MAP_NAMES if name in set(rows["map"])]
   body = table_body(
     zip(rows["tissue"], rows["method"], strict=True),

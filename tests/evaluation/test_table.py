@@ -182,8 +182,24 @@ def test_numbers_of_subjects_by_tissue():
   assert "n = 6 (wm), 5 (csf)." in format_text(rows)
 
 
-def test_text_columns_are_aligned():
-  rows = _rows("spatiotemporal", "wm", 1.0) + _rows("b", "brain", 1000.0)
-  head, *body, _ = format_text(_table(*rows)).splitlines()
-  assert len({len(line) for line in [head, *body]}) == 1
-  assert "**" not in "".join(body)
+def test_text_fits_a_terminal():
+  """In 80 columns, MAE above RMSE, aligned; a star marks the best method."""
+  rows = _rows("spatiotemporal_plus", "wm", 2.0) + _rows("b", "wm", 1000.0)
+  rows += [("b", "csf", m, NAN, NAN, NAN, NAN, 0) for m in MAP_NAMES]
+  rows += _rows("truth", "wm", 1.0)
+  text = format_text(_table(*rows))
+  lines = text.splitlines()
+  assert max(map(len, lines)) <= 80
+  mae, rmse = lines.index("MAE"), lines.index("RMSE")
+  for first, best in ((mae, "2.000 ± 0.500*"), (rmse, "3.000 ± 0.250*")):
+    heading, _, one, other, truth, _, empty = lines[first + 1 : first + 8]
+    assert heading.split() == [
+      *("tissue", "method", "PD", "(a.u.)", "T1", "(ms)", "T2", "(ms)")
+    ]
+    assert one.split()[:2] == ["WM", "spatiotemporal_plus"] and best in one
+    assert other.split()[0] == "b" and truth.split()[0] == "truth"
+    assert empty.split() == ["CSF", "b", "–", "–", "–"]
+    # The last digits stand below each other.
+    ends = {len(line.rstrip("*")) for line in (heading, one, other, truth)}
+    assert len(ends) == 1
+  assert text.count("*") == 2 * len(MAP_NAMES) + 1
