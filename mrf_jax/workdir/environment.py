@@ -8,6 +8,8 @@ from importlib import metadata
 
 import jax
 
+from mrf_jax import __version__
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mri-nufft", "finufft")
 
 
@@ -18,7 +20,8 @@ def environment(config: dict) -> dict:
     `python`, `versions` of packages (None: not installed), `devices`, `cores`,
     `git_commit`, and the configuration's `seed`.
   """
-  versions: dict[str, str | None] = {}
+  # Of this program itself, whose commit is not known where it is installed.
+  versions: dict[str, str | None] = {"mrf_jax": __version__}
   for package in _PACKAGES:
     try:
       versions[package] = metadata.version(package)
