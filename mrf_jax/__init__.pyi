@@ -28,6 +28,8 @@ from .signal.fingerprints import (
 )
 from .signal.slice_profile import SliceProfile, sinc_slice_profile
 
+__version__: str
+
 __all__ = [
   "Acquisition",
   "AtlasScan",

@@ -1,12 +1,9 @@
 """The installed package: built as a wheel, used in an empty folder."""
 
 import os
-import pathlib
-import re
 import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
 
 import pytest
@@ -97,9 +94,7 @@ def test_the_command_says_how_to_begin(command):
   assert "\n  mrf-jax reconstruct --model=" in done.stdout
   assert "demo   The whole" in succeed(command, "--help")
   text = succeed(command, "reconstruct", "--help")
-  assert (
-    "  mrf-jax reconstruct \\\n" in text or "mrf-jax reconstruct --m" in text
-  )
+  assert "\n  mrf-jax reconstruct --model=" in text
   assert succeed(command, "--version") == f"mrf_jax {mrf_jax.__version__}\n"
 
 
@@ -129,12 +124,9 @@ def test_a_report_has_its_page(command, smoke):
 @pytest.mark.long
 def test_from_a_name_to_maps(command):
   """The whole way in an empty folder: run, report, reconstruction, export."""
-  table = succeed(command, "--config=smoke", "--workdir=run")
-  assert "spatiotemporal_plus" in table
-  assert (
-    max(map(len, table.split("MAE\n")[1].split("\n\nTable 1")[0].split("\n")))
-    <= 80
-  )
+  done = command("--config=smoke", "--workdir=run")
+  assert done.returncode == 0, done.stderr
+  assert "spatiotemporal_plus" in done.stdout and "\r" not in done.stderr
   succeed(command, "report", "--workdir=run")
   assert (command.folder / "run/report.html").exists()
   model = "--model=run/models/spatiotemporal_plus/fold-0"
@@ -149,12 +141,6 @@ def test_from_a_name_to_maps(command):
 
 
 def test_version_is_the_same_everywhere():
-  """In the changes, the citation and the package."""
   version = mrf_jax.__version__
-  first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
-  assert first and first[1] in (version, "Unreleased")
-  citation = (ROOT / "CITATION.cff").read_text()
-  assert f"\nversion: {version}\n" in citation
-  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-  assert "version" in project["dynamic"]
-  assert pathlib.Path(mrf_jax.__file__).parent == ROOT / "mrf_jax"
+  assert f"\n## {version} (" in (ROOT / "CHANGELOG.md").read_text()
+  assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()

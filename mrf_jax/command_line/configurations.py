@@ -111,11 +111,13 @@ class _Finder(importlib.abc.MetaPathFinder):
       # An installed command does not look into the current folder by itself.
       places = [*sys.path, os.getcwd()]
       own = importlib.machinery.PathFinder.find_spec(name, places)
-    if own is None or own.loader is None:
+    if own is not None and own.submodule_search_locations is None:
+      # A file configs.py, which holds no others.
+      return own
+    theirs = own.submodule_search_locations or () if own else ()
+    found = own
+    if found is None or found.loader is None:
+      # A folder without __init__.py.
       found = importlib.machinery.ModuleSpec(name, None, is_package=True)
-    else:
-      found = own
-    if own is None or own.submodule_search_locations is not None:
-      theirs = own.submodule_search_locations if own else []
-      found.submodule_search_locations = [*theirs, str(built_in_folder())]
+    found.submodule_search_locations = [*theirs, str(built_in_folder())]
     return found

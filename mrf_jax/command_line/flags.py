@@ -294,7 +294,10 @@ class _ConfigurationParser(config_flags.ConfigFileFlagParser):
   def parse(self, path):
     """The configuration; `UserError` if there is none."""
     with configurations.opened(path) as file:
-      return super().parse(file)
+      config = super().parse(file)
+    if config is None:
+      raise UserError(f"--config: {path}: its get_config returns nothing")
+    return config
 
 
 flags.FLAGS["config"].parser = _ConfigurationParser("config")
@@ -389,7 +392,8 @@ def _show(text: str) -> None:
 
 def _flags_of(mode: str) -> tuple[dict[str, str], ...]:
   """Flags of a mode and their meaning: needed, optional, and of a scan."""
-  optional, of_scan = {}, {}
+  optional: dict[str, str] = {}
+  of_scan: dict[str, str] = {}
   for modes, _, texts in _TABLE:
     if mode in modes:
       (of_scan if modes == _SCAN_MODES else optional).update(texts)

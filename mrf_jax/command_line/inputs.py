@@ -38,7 +38,8 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
       file or folder that a flag or the configuration names is missing.
   """
   for name in MODES[mode].needs:
-    if not options.get(name):
+    value = options.get(name)
+    if value is None or (isinstance(value, (str, list)) and not value):
       hint = f": {', '.join(built_in())}, or a file" if name == "config" else ""
       raise UserError(f"--{name} is missing{hint}")
   if mode in ("import", "reconstruct"):
@@ -52,20 +53,22 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
   if mode == "export":
     export_shape(options.get("export_shape"))
   for name in INPUTS:
-    if options.get(name):
-      _check_file(f"--{name}", options.get(name))
+    path = options.get(name)
+    if path:
+      _check_file(f"--{name}", path)
   for name in _LISTS:
     for path in options.get(name) or ():
       _check_file(f"--{name}", path)
   if options.get("model"):
     _check_model(mode, options)
+  workdir, output = options.get("workdir"), options.get("output")
   if mode in EXPERIMENTS:
-    _check_configuration(mode, options.get("config"))
-    _check_writable("--workdir", options.get("workdir"))
-  elif options.get("workdir") and not options.get("compare"):
-    _check_folder("--workdir", options.get("workdir"))
-  if options.get("output"):
-    _check_output(mode, pathlib.Path(options.get("output")))
+    _check_configuration(mode, options["config"])
+    _check_writable("--workdir", options["workdir"])
+  elif workdir and not options.get("compare"):
+    _check_folder("--workdir", workdir)
+  if output:
+    _check_output(mode, pathlib.Path(output))
 
 
 def single_model(options: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import importlib
 import sys
 from types import ModuleType
-from typing import NoReturn
 
 from absl import logging
 from absl.flags import FLAGS
@@ -54,7 +53,7 @@ def _run_experiment(stage: ModuleType) -> None:
     getattr(stage, FLAGS.mode)(FLAGS.config, FLAGS.workdir, **options)
 
 
-def _leave(code: int, message: str) -> NoReturn:
+def _leave(code: int, message: str) -> None:
   """Prints an error and ends this process."""
   flags.print_error(message)
   # Not imported here: its import may be what has failed.
