@@ -10,6 +10,7 @@ from mrf_jax.command_line.modes import (
   MODES,
   WIDTH,
   command,
+  is_script,
   program,
 )
 
@@ -32,7 +33,7 @@ Makes the maps of a scan with such a network (seconds):
 
 def help_text() -> str:
   """Help of the program: its modes and built-in configurations."""
-  first = "MODE" if program() == "mrf-jax" else "--mode=MODE"
+  first = "--mode=MODE" if is_script() else "MODE"
   modes = {name: mode.summary for name, mode in MODES.items()}
   return f"""{_TITLE}
 

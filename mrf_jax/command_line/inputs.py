@@ -42,8 +42,9 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
     if value is None or (isinstance(value, (str, list)) and not value):
       hint = f": {', '.join(built_in())}, or a file" if name == "config" else ""
       raise UserError(f"--{name} is missing{hint}")
+  given = None
   if mode in ("import", "reconstruct"):
-    ImportOptions.from_flags(options)
+    given = ImportOptions.from_flags(options)
     check_one_of("--misfit", options.get("misfit") or "refuse", MISFITS)
   if mode == "report" and not options.get("workdir"):
     if not options.get("compare"):
@@ -69,6 +70,8 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
     _check_folder("--workdir", workdir)
   if output:
     _check_output(mode, pathlib.Path(output))
+    if mode == "import" and given is not None:
+      given.check_output(pathlib.Path(output))
 
 
 def single_model(options: Mapping[str, Any]) -> str:
@@ -86,8 +89,13 @@ def is_dictionary(names: Sequence[str]) -> bool:
   return (
     len(names) == 1
     and names[0] in DICTIONARIES
-    and not pathlib.Path(names[0]).exists()
+    and not os.path.exists(names[0])
   )
+
+
+def unfinished_folder(output: pathlib.Path) -> pathlib.Path:
+  """Folder of checkpoints next to a new bundle, until the bundle exists."""
+  return output.with_name(f"{output.name}.training")
 
 
 def export_shape(text: str | None) -> tuple[int, int, int] | None:
@@ -169,7 +177,7 @@ def _others(path: str | os.PathLike) -> str:
   shown = os.path.dirname(path) or "this folder"
   try:
     names = [n for n in os.listdir(folder) if not n.startswith(".")]
-  except OSError:
+  except (OSError, ValueError):
     return f"; there is no folder {shown}"
   if not names:
     return f"; {shown} is empty"
@@ -181,23 +189,27 @@ def _check_output(mode: str, output: pathlib.Path) -> None:
   suffix = _SUFFIXES.get(mode)
   if suffix is not None and output.suffix != suffix:
     raise UserError(f"--output: {output} does not end in {suffix}")
-  if suffix is not None and not output.parent.is_dir():
+  if suffix is not None and not os.path.isdir(output.parent):
     raise UserError(
       f"--output: {output}: cannot be written (there is no folder "
       f"{output.parent})"
     )
-  if mode in _FOLDERS and output.exists() and not output.is_dir():
+  if mode in _FOLDERS and os.path.exists(output) and not os.path.isdir(output):
     raise UserError(f"--output: {output} is not a folder")
+  if mode == "finetune" and os.path.exists(output):
+    # With checkpoints next to it, it may be of a run that was killed.
+    if not (output.name and os.path.exists(unfinished_folder(output))):
+      raise UserError(f"--output: {output} is there already")
   _check_writable("--output", output if mode in _FOLDERS else output.parent)
 
 
 def _check_writable(name: str, folder: str | os.PathLike) -> None:
   """Raises `UserError` if a folder cannot be written or made."""
   nearest = pathlib.Path(os.path.abspath(folder))
-  while not nearest.exists() and nearest != nearest.parent:
+  while not os.path.exists(nearest) and nearest != nearest.parent:
     nearest = nearest.parent
   reason = None
-  if not nearest.is_dir():
+  if not os.path.isdir(nearest):
     reason = f"{nearest} is not a folder"
   elif not os.access(nearest, os.W_OK | os.X_OK):
     reason = f"{nearest}: permission denied"

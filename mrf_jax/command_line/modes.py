@@ -108,17 +108,20 @@ FILES = {
 MODES = {**EXPERIMENTS, **FILES}
 
 
+def is_script() -> bool:
+  """Whether the program is `launch.py`, rather than the installed command."""
+  return sys.argv[0].endswith(".py")
+
+
 def program() -> str:
   """How this program is called: `mrf-jax` or `python launch.py`."""
   called = sys.argv[0]
-  if called.endswith(".py"):
-    return f"python {called}"
-  return pathlib.Path(called).name
+  return f"python {called}" if is_script() else pathlib.Path(called).name
 
 
 def command(mode: str, flags: Sequence[str]) -> str:
   """A command in lines of at most 80 columns, indented by two."""
-  first = mode if program() == "mrf-jax" else f"--mode={mode}"
+  first = f"--mode={mode}" if is_script() else mode
   lines = [f"  {program()}"]
   # Two columns stay for the backslash.
   for word in (first, *map(shlex.quote, flags)):

@@ -1,5 +1,6 @@
 """Folders of model bundles, looked at before JAX starts."""
 
+import os
 import pathlib
 
 from mrf_jax.errors import UserError
@@ -13,14 +14,14 @@ _MOST = 4
 def check_bundle_folder(path) -> None:
   """Raises `UserError` unless a folder has the description of a bundle."""
   path = pathlib.Path(path)
-  if not (path / "model.json").is_file():
+  if not os.path.isfile(path / "model.json"):
     raise UserError(f"{path}: {no_bundle(path)}")
 
 
 def no_bundle(path: pathlib.Path) -> str:
   """Says that a folder is no bundle, and which bundles are in it."""
   text = "no model bundle (a folder with model.json)"
-  if not path.exists():
+  if not os.path.exists(path):
     return f"{text}; there is no such folder"
   for pattern in _INSIDE:
     found = sorted(

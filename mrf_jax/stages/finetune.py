@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mrf_jax.command_line.inputs import check_inputs, single_model
+from mrf_jax.command_line.inputs import (
+  check_inputs,
+  single_model,
+  unfinished_folder,
+)
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import (
   load_config,
@@ -81,7 +85,7 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
     f"epochs of {per_epoch:,} steps, {options.epochs * per_epoch:,} in all",
     flush=True,
   )
-  unfinished = _unfinished(output)
+  unfinished = unfinished_folder(output)
   with writing_to(unfinished):
     lock(unfinished)
   # Another run, which has ended since, may have made it.
@@ -139,17 +143,12 @@ def _check_writable(folder: pathlib.Path) -> None:
       raise UserError(f"--output: {folder} cannot be written")
 
 
-def _unfinished(output: pathlib.Path) -> pathlib.Path:
-  """Folder of checkpoints next to a new bundle, until the bundle exists."""
-  return output.with_name(f"{output.name}.training")
-
-
 def _refuse_existing(output: pathlib.Path) -> None:
   """Raises `UserError` if the output exists: nothing is written over."""
   if not output.exists():
     return
   # A run that was killed after it had written its bundle left checkpoints.
-  unfinished = _unfinished(output)
+  unfinished = unfinished_folder(output)
   if unfinished.is_dir():
     # The lock may be another run's, and the output may be no bundle.
     with contextlib.suppress(OSError, UserError):

@@ -26,7 +26,8 @@ def import_files(options: Mapping[str, Any]) -> pathlib.Path:
   check_inputs("import", options)
   given = ImportOptions.from_flags(options)
   output = pathlib.Path(options["output"])
-  _check_output(output, given)
+  if output.exists() and not is_subject_file(output):
+    raise UserError(f"--output: {output} exists and is not a subject file")
   acquisition, assumptions = read_acquisition(given)
   imported = read_scan(given, acquisition, assumptions=assumptions)
   sentences = check_scan(
@@ -38,10 +39,3 @@ def import_files(options: Mapping[str, Any]) -> pathlib.Path:
   print(describe(imported.subject))
   print(f"Subject      {output}")
   return output
-
-
-def _check_output(output: pathlib.Path, given: ImportOptions) -> None:
-  """Raises `UserError` unless a subject file may be written there."""
-  given.check_output(output)
-  if output.exists() and not is_subject_file(output):
-    raise UserError(f"--output: {output} exists and is not a subject file")

@@ -74,6 +74,15 @@ def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   assert training["left_out"] is None
   assert training["voxels"] == subject.n_voxels
   said = capsys.readouterr().out
+  # Steps first, then how long they take.
+  order = [
+    f"Training     {method}, {subject.n_voxels:,} voxels: 20 epochs of ",
+    "Expected     about ",
+    f"Trained      {method}, 20 epochs",
+  ]
+  assert sorted(order, key=said.index) == order
+  per_epoch, steps = re.findall(r"of ([\d,]+) steps, ([\d,]+) in all", said)[0]
+  assert int(steps.replace(",", "")) == 20 * int(per_epoch.replace(",", ""))
   first, last = re.findall(r"T1 (\d+) ms", said)
   assert int(last) < int(first)
 
