@@ -12,8 +12,16 @@ from jaxtyping import Float64
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
+from mrf_jax.io.ismrmrd_trajectory import TRAJECTORY_UNITS
 from mrf_jax.sequence.pulseq_text import ECHOES
-from mrf_jax.units import MAP_UNITS, check_field_strength, check_sequence_time
+from mrf_jax.units import (
+  ANGLES_DEG,
+  MAP_UNITS,
+  PHASES_DEG,
+  TIMES_MS,
+  check_field_strength,
+  check_sequence_time,
+)
 
 # Flags that name files to read.
 INPUTS = (
@@ -28,6 +36,18 @@ INPUTS = (
   "t2",
   "affine_from",
 )
+
+
+# Flags to the words that they may have.
+_CHOICES = {
+  "t1_unit": MAP_UNITS,
+  "t2_unit": MAP_UNITS,
+  "time_unit": TIMES_MS,
+  "angle_unit": ANGLES_DEG,
+  "phase_unit": PHASES_DEG,
+  "trajectory_unit": TRAJECTORY_UNITS,
+  "echo": ECHOES,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +103,12 @@ class ImportOptions:
 
   def __post_init__(self):
     """Checks the values that can be checked without a file."""
-    for name in ("t1_unit", "t2_unit"):
-      unit = getattr(self, name)
-      if unit is not None:
-        check_one_of(f"--{name}", unit, MAP_UNITS)
+    for name, known in _CHOICES.items():
+      value = getattr(self, name)
+      if value is not None:
+        check_one_of(f"--{name}", value, known)
     if self.phase_turn is not None and not 0 < self.phase_turn < math.inf:
       raise UserError(f"--phase_turn: {self.phase_turn:g} is not above 0")
-    if self.echo is not None:
-      check_one_of("--echo", self.echo, ECHOES)
     self.voxel_sizes_mm()
     if self.affine_from and self.voxel_mm:
       raise UserError(

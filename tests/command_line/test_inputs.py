@@ -74,6 +74,7 @@ def test_what_is_needed_is_named(folder, mode):
     ("import", {"output": "a/b.h5"}, "cannot be written .there is no folder a"),
     ("import", {"t1_unit": "h"}, "--t1_unit: 'h' is not one of s, ms"),
     ("import", {"echo": "late"}, "--echo: 'late' is not one of adc_start"),
+    ("import", {"time_unit": "h"}, "--time_unit: 'h' is not one of s, ms, us"),
     ("import", {"misfit": "x"}, "--misfit: 'x' is not one of refuse, accept"),
     (
       "reconstruct",
