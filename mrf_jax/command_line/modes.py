@@ -34,7 +34,7 @@ _DEMO = ("--config=demo", "--workdir=runs/demo")
 # Modes that run a configuration in its workdir.
 EXPERIMENTS = {
   "crossval": Mode(
-    "Cross-validation: simulates, trains, and prints a table of errors.",
+    "Trains and estimates with each subject left out; prints a table of errors.",
     _EXPERIMENT,
     _DEMO,
   ),
