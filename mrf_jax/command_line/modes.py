@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 _NETWORK = "--model=runs/demo/models/spatiotemporal_plus/fold-0"
 # Columns of the terminal that text is made for.
 WIDTH = 80
+# Names that are this much alike are near; so many names are compared.
+_NEAR = 0.5
+_MOST_COMPARED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ _DEMO = ("--config=demo", "--workdir=runs/demo")
 # Modes that run a configuration in its workdir.
 EXPERIMENTS = {
   "crossval": Mode(
-    "Trains and estimates with each subject left out; prints a table of errors.",
+    "Leaves each subject out once, trains, and prints a table of errors.",
     _EXPERIMENT,
     _DEMO,
   ),
@@ -145,11 +148,17 @@ def listed(names: Iterable[str], *, like: str, most: int = 4) -> str:
     like: the name that was asked for.
     most: names that are shown.
   """
-  known = sorted(names)
-  near = difflib.get_close_matches(like, known, n=most, cutoff=0.5)
   suffix = pathlib.Path(like).suffix
-  alike = [name for name in known if suffix and name.endswith(suffix)]
-  ordered = list(dict.fromkeys([*near, *alike, *known]))
+
+  def distance(name: str) -> tuple:
+    alike = difflib.SequenceMatcher(None, like, name).ratio()
+    is_near = alike >= _NEAR
+    has_suffix = bool(suffix) and name.endswith(suffix)
+    return -round(alike, 2) * is_near, not has_suffix, name
+
+  known = sorted(names)
+  # A folder may have a hundred thousand files.
+  ordered = sorted(known[:_MOST_COMPARED], key=distance)
   shown = ", ".join(" ".join(name.split()) for name in ordered[:most])
-  left = len(ordered) - most
+  left = len(known) - most
   return f"{shown} and {left} more" if left > 0 else shown
