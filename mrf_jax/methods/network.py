@@ -25,7 +25,7 @@ from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank
 from mrf_jax.training.checkpoint import CheckpointFolder
 from mrf_jax.training.fold_data import Signals, TrainingData
-from mrf_jax.training.losses import LOSSES
+from mrf_jax.training.losses import LOSSES, reported_loss
 from mrf_jax.training.metrics import EpochLog
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.train import TrainedFold, train_folds
@@ -141,11 +141,17 @@ def _train(
   masks = [subject.mask for subject in study.subjects]
   module = make_network(study.config, method)
   metrics = study.workdir.root / "metrics"
-  with EpochLog(metrics, method, process=jax.process_index()) as log:
+  options = training_options(study.config, method)
+  with EpochLog(
+    metrics,
+    method,
+    loss=reported_loss(options.loss),
+    process=jax.process_index(),
+  ) as log:
     trained = train_folds(
       module,
       TrainingData(signals, masks, study.references),
-      training_options(study.config, method),
+      options,
       left_out=folds,
       checkpoint_folder=_checkpoint_folder(study, method),
       on_epoch=log,

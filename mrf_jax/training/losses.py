@@ -74,6 +74,15 @@ LOSSES: dict[str, tuple[Loss, int]] = {
   "likelihood": (negative_log_likelihood, 2),
   "weighted_likelihood": (weighted_likelihood, 2),
 }
+# Losses whose values do not fall in a training that goes well, to the one that
+# is reported instead. The weight s² makes the weighted likelihood rise to zero
+# as the deviations s become smaller.
+_REPORTED = {"weighted_likelihood": "likelihood"}
+
+
+def reported_loss(name: str) -> str:
+  """Name of the loss that is printed and drawn for a loss that is minimised."""
+  return _REPORTED.get(name, name)
 
 
 def weighted_mean(

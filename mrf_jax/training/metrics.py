@@ -21,9 +21,18 @@ class EpochLog:
   epoch that is in the log already is not written again.
   """
 
-  def __init__(self, folder: pathlib.Path, method: str, *, process: int = 0):
-    """Opens the log of a method, one for each process until `join_logs`."""
-    self._method = method
+  def __init__(
+    self, folder: pathlib.Path, method: str, *, loss: str, process: int = 0
+  ):
+    """Opens the log of a method, one for each process until `join_logs`.
+
+    Args:
+      folder: folder of all logs.
+      method: the method that is trained.
+      loss: name of the loss that is reported, one of `LOSSES`.
+      process: number of this process.
+    """
+    self._method, self._loss = method, loss
     path = log_file(folder, process)
     # A killed process may have left an incomplete last line.
     records = read_records(path)
@@ -61,6 +70,7 @@ class EpochLog:
         for name, error in zip(MAP_NAMES, errors, strict=True):
           values[f"{whose}_mae_{name}"] = float(error)
       record = {"method": self._method, "fold": fold, "epoch": epoch, **values}
+      record["loss"] = self._loss
       self._lines.write(json.dumps(record) + "\n")
       for name, value in values.items():
         self._events.add_scalar(f"{name}/fold-{fold}", value, epoch)

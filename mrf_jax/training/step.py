@@ -14,7 +14,7 @@ from mrf_jax.dataset.patches import VoxelGrid
 from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.runtime.typing import AnyArray
-from mrf_jax.training.losses import LOSSES, weighted_mean
+from mrf_jax.training.losses import LOSSES, reported_loss, weighted_mean
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold, TrainState, VoxelTable
 
@@ -39,6 +39,10 @@ def train_step(
   tile overlap, so that the network's 1 × 1 layers run once for each voxel of
   it. Tiles of one voxel are the paper's: one patch for each estimate. `centres`
   are rows of the table.
+
+  Returns:
+    The state after the step, and the loss that is reported, see
+    `reported_loss`, before it.
   """
   dropout_key, sampling_key = jax.random.split(
     jax.random.fold_in(fold.key, state.step)
@@ -50,7 +54,13 @@ def train_step(
   inputs = _inputs(fold, table, patches, sampling_key, options=options)
   targets = _targets(fold, table, tiles, powers=options.map_powers)
   inside = (tiles > 0)[..., None]  # [tile, y, x, 1]
-  loss_of_maps, _ = LOSSES[options.loss]
+
+  def mean_of(name, outputs):
+    loss_of_maps, _ = LOSSES[name]
+    losses = loss_of_maps(outputs.astype(jnp.float32), targets)
+    if fold.weights is not None:
+      losses *= jnp.asarray(fold.weights)[tiles][..., None]
+    return weighted_mean(losses, inside, options.map_weights)
 
   def mean_loss(params):
     outputs, updated = network.apply(
@@ -64,13 +74,12 @@ def train_step(
       rngs={"dropout": dropout_key},
       mutable=["batch_stats"],
     )
-    losses = loss_of_maps(outputs.astype(jnp.float32), targets)
-    if fold.weights is not None:
-      losses *= jnp.asarray(fold.weights)[tiles][..., None]
-    mean = weighted_mean(losses, inside, options.map_weights)
-    return mean, updated.get("batch_stats", {})
+    mean = mean_of(options.loss, outputs)
+    shown = reported_loss(options.loss)
+    reported = mean if shown == options.loss else mean_of(shown, outputs)
+    return mean, (reported, updated.get("batch_stats", {}))
 
-  (loss, batch_stats), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
+  gradients, (reported, batch_stats) = jax.grad(mean_loss, has_aux=True)(
     state.params
   )
   updates, opt_state = optimizer.update(
@@ -81,9 +90,9 @@ def train_step(
     batch_stats=batch_stats,
     opt_state=opt_state,
     step=state.step + 1,
-    loss_sum=state.loss_sum + loss,
+    loss_sum=state.loss_sum + reported,
   )
-  return after, loss
+  return after, reported
 
 
 def _patch_rows(

@@ -15,7 +15,7 @@ def write_epoch(folder, method, *losses, **options):
     "loss": np.array(losses),
     "watched_mae": np.stack([errors] * len(losses)),
   }
-  with EpochLog(folder, method, **options) as log:
+  with EpochLog(folder, method, loss="squared_error", **options) as log:
     log(1, metrics)
 
 
@@ -24,6 +24,7 @@ def test_names_of_losses_and_errors(tmp_path):
   (first, second) = read_records(tmp_path / "metrics.jsonl")
   assert (first["fold"], first["epoch"], first["training_loss"]) == (0, 1, 0.5)
   assert second["training_loss"] == 0.25
+  assert second["loss"] == "squared_error"
   assert second["training_mae_t2_ms"] == 3
   assert second["left_out_mae_pd"] == 4
   assert list((tmp_path / "cohen").glob("events*"))

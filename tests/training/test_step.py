@@ -134,6 +134,25 @@ def test_table_in_half_precision(study, stored):
   assert float(half_loss) == pytest.approx(float(full_loss), rel=1e-2)
 
 
+def test_weighted_likelihood_reports_the_likelihood(study):
+  """Its own value rises to zero in a training that goes well."""
+  table, fold = study
+  network = NETWORKS["spatiotemporal_plus"](widths=(32, 16), depth=1)
+  reported, after = {}, {}
+  for loss in ("likelihood", "weighted_likelihood"):
+    state, step = small_step(fold, network, loss=loss)
+    after[loss], reported[loss] = step(state, fold, table, centres_of(1))
+  assert float(reported["weighted_likelihood"]) == pytest.approx(
+    float(reported["likelihood"]), rel=1e-6
+  )
+  # It is the weighted one that is minimised.
+  changes = [
+    jax.tree.leaves(after[loss].params)[0] - jax.tree.leaves(state.params)[0]
+    for loss in after
+  ]
+  assert not np.allclose(*changes, rtol=0.1)
+
+
 def test_dropout_differs_from_step_to_step(study):
   table, fold = study
   state, step = small_step(fold, tile=1)
