@@ -8,9 +8,9 @@ from cmcrameri import cm
 from jaxtyping import Float
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mrf_jax.evaluation.panels import save
+from mrf_jax.evaluation.ticks import set_plain_ticks
 
 
 def bound_figure(
@@ -57,7 +57,5 @@ def bound_figure(
     axis.set_title(f"least relative standard deviation of {name}", fontsize=10)
     bar = figure.colorbar(image, ax=axis, label="%", extend="both")
     for ticks in (axis.xaxis, axis.yaxis, bar.ax.yaxis):
-      ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
-      ticks.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-      ticks.set_minor_formatter(NullFormatter())
+      set_plain_ticks(ticks)
   save(figure, path)

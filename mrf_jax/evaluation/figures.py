@@ -15,6 +15,7 @@ from mrf_jax.evaluation.panels import (
   PAPER,
   bounding_box,
   colour_bar,
+  mark_sides,
   panel_grid,
   percentile,
   save,
@@ -37,7 +38,8 @@ def figure3(
   mask: Bool[np.ndarray, "y x"],
   difference_of: str,
   title: str,
-  limits: Mapping[str, float] | None = None,
+  sides: tuple[str, str],
+  windows: Mapping[str, tuple[float, float]] | None = None,
   difference_limits: Mapping[str, float] | None = None,
 ) -> None:
   """Draws Figure 3 of the paper: reference, methods and a difference.
@@ -51,9 +53,11 @@ def figure3(
     estimates: method to its maps, [y, x]; columns in this order.
     mask: voxels that are shown, [y, x].
     difference_of: the method of the last column.
-    title: title of the figure, for example "simulated subject 3".
-    limits: map name to the upper end of its colours, in the map's unit.
-      Default: `default_limits`. The lower end is 0.
+    title: title of the figure, for example "simulated subject 3, slice 2 of 6".
+    sides: letters of the left and the right side of a panel, such as
+      ("L", "R").
+    windows: map name to the ends of its colours, in the map's unit. Default:
+      `map_windows`.
     difference_limits: map name to the end of the difference's symmetric
       colours. Default: four times the median of |difference|, which is 2.7
       standard deviations of normal errors and robust against fluid.
@@ -68,7 +72,7 @@ def figure3(
     )
   mask = np.asarray(mask, bool)
   columns = _cropped({"reference": reference, **estimates}, mask)
-  limits = {**default_limits(reference, mask), **(limits or {})}
+  windows = {**map_windows(reference, mask), **(windows or {})}
   difference_limits = difference_limits or {}
 
   last = len(columns)
@@ -81,8 +85,8 @@ def figure3(
   )
   for row, name in enumerate(MAP_NAMES):
     for axis, maps in zip(axes[row][:last], columns.values(), strict=True):
-      image = show(axis, maps[name], COLOURS[name], 0, limits[name])
-    colour_bar(figure, image, bars[row][0], LABELS[name], extend="max")
+      image = show(axis, maps[name], COLOURS[name], *windows[name])
+    colour_bar(figure, image, bars[row][0], LABELS[name])
     _show_differences(
       figure,
       axes[row][last:],
@@ -92,8 +96,7 @@ def figure3(
       end=difference_limits.get(name),
     )
   names = [*columns, f"{difference_of}\n− reference"]
-  for axis, text in zip(axes[0], names, strict=True):
-    write_heading(axis, text)
+  _write_around(axes, names, sides)
   save(figure, path)
 
 
@@ -104,6 +107,7 @@ def error_figure(
   estimates: Mapping[str, Maps],
   mask: Bool[np.ndarray, "y x"],
   title: str,
+  sides: tuple[str, str],
   difference_limits: Mapping[str, float] | None = None,
 ) -> None:
   """Draws estimate − reference of every method in one axial slice.
@@ -141,30 +145,47 @@ def error_figure(
       label=LABELS[name],
       end=difference_limits.get(name),
     )
-  for axis, text in zip(axes[0], columns, strict=True):
-    write_heading(axis, text)
+  _write_around(axes, columns, sides)
   save(figure, path)
 
 
-def default_limits(
+def map_windows(
   reference: Maps, mask: Bool[np.ndarray, "*voxel"]
-) -> dict[str, float]:
-  """Upper ends of the colours, from the reference inside the mask.
+) -> dict[str, tuple[float, float]]:
+  """Ends of the colours of each map, from the reference inside the mask.
 
-  PD and T1 end at their 99th percentile. T2 ends at three times its median,
-  which is about the T2 of grey and white matter: the 99th percentile is the T2
-  of fluid, ten times as long, and the brain would be dark.
+  White and grey matter are most of a brain, between the 5th and the 75th
+  percentile; fluid is beyond, with a T2 ten times as long. The colours reach
+  beyond these percentiles by their distance below, and one and a half times as
+  far above: white and grey matter differ by about a fifth of the colours,
+  noise and lesions are visible, and fluid saturates.
   """
-  inside = {n: np.asarray(getattr(reference, n))[mask] for n in MAP_NAMES}
   return {
-    "pd": percentile(inside["pd"], 99),
-    "t1_ms": percentile(inside["t1_ms"], 99),
-    "t2_ms": 3 * percentile(inside["t2_ms"], 50),
+    name: _window(np.asarray(getattr(reference, name))[mask])
+    for name in MAP_NAMES
   }
 
 
+def _window(values: np.ndarray) -> tuple[float, float]:
+  """Ends of the colours of a map, as round numbers that are not negative."""
+  values = values[np.isfinite(values)]
+  low, high = np.percentile(values, (5, 75)) if values.size else (0.0, 0.0)
+  if high <= 0:
+    return 0.0, 1.0
+  # Maps that are nearly constant are not all noise.
+  reach = max(high - low, 0.2 * high)
+  low, high = low - reach, high + 1.5 * reach
+  step = 10.0 ** np.floor(np.log10(high - low)) / 10
+  low, high = (float(np.round(x / step) * step) for x in (low, high))
+  return max(low, 0.0), high
+
+
 def signal_figure(
-  path: str | os.PathLike, image: Complex[np.ndarray, "y x"], *, title: str
+  path: str | os.PathLike,
+  image: Complex[np.ndarray, "y x"],
+  *,
+  title: str,
+  sides: tuple[str, str],
 ) -> None:
   """Draws the magnitude of a slice in grey, y increasing to anterior."""
   magnitude = np.ma.masked_invalid(np.abs(np.asarray(image)))
@@ -176,7 +197,8 @@ def signal_figure(
   drawn = show(
     axis, magnitude, colormaps["gray"], 0, percentile(magnitude, 99.5)
   )
-  colour_bar(figure, drawn, bar, "magnitude (a.u.)", extend="max")
+  mark_sides(axis, sides)
+  colour_bar(figure, drawn, bar, "magnitude (a.u.)")
   save(figure, path)
 
 
@@ -207,4 +229,13 @@ def _show_differences(figure, axes, bar, differences, *, label, end):
   end = end or 4 * percentile(np.abs(np.ma.stack(differences)), 50)
   for axis, difference in zip(axes, differences, strict=True):
     image = show(axis, difference, DIFFERENCES, -end, end)
-  colour_bar(figure, image, bar, "Δ " + label, extend="both")
+  colour_bar(figure, image, bar, "Δ " + label)
+
+
+def _write_around(axes, names, sides):
+  """Writes names above the columns, and marks the sides of all panels."""
+  for axis, text in zip(axes[0], names, strict=True):
+    write_heading(axis, text)
+  for row in axes:
+    for axis in row:
+      mark_sides(axis, sides)

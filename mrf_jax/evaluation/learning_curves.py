@@ -9,12 +9,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mrf_jax.evaluation.panels import save
+from mrf_jax.evaluation.ticks import set_plain_ticks
 
 _COLUMNS = {
   "loss": "training loss",
   "mae_pd": "PD, MAE (a.u.)",
   "mae_t1_ms": "T1, MAE (ms)",
   "mae_t2_ms": "T2, MAE (ms)",
+}
+# Names of the losses that records have; those of older versions have none.
+_LOSSES = {
+  "squared_error": "mean squared error",
+  "likelihood": "negative log-likelihood",
 }
 _COLOURS = {"training": "tab:blue", "left_out": "tab:red"}
 _LABELS = {"training": "training subjects", "left_out": "left-out subject"}
@@ -25,7 +31,8 @@ def learning_curves(
 ) -> None:
   """Draws loss and errors in the watched voxels from lines of `metrics.jsonl`.
 
-  A row is a network, thin lines are folds, thick lines their mean.
+  A row is a network, thin lines are folds, thick lines their mean. The panel of
+  a loss names it: a likelihood falls below zero.
   """
   methods = list(dict.fromkeys(record["method"] for record in records))
   figure = Figure(
@@ -42,6 +49,7 @@ def learning_curves(
       # The loss of a likelihood may be negative.
       if all(np.min(line.get_ydata()) > 0 for line in axis.lines):
         axis.set(yscale="log")
+        set_plain_ticks(axis.yaxis)
       axis.tick_params(which="both", labelsize=8)
       axis.xaxis.set_major_locator(MaxNLocator(integer=True))
       axis.grid(which="both", alpha=0.2)
@@ -50,6 +58,17 @@ def learning_curves(
       if axis in panels[-1]:
         axis.set_xlabel("epoch", fontsize=9)
     row[0].set_ylabel(method, fontsize=10)
+    loss = _LOSSES.get(of_method[-1].get("loss", ""), "")
+    # Curves that fall leave this corner free.
+    row[0].text(
+      0.97,
+      0.96,
+      loss,
+      transform=row[0].transAxes,
+      fontsize=8,
+      ha="right",
+      va="top",
+    )
   figure.legend(
     [Line2D([], [], color=colour) for colour in _COLOURS.values()],
     list(_LABELS.values()),

@@ -22,9 +22,16 @@ def mae_rmse(errors: Iterable[float], name: str) -> str:
   return " / ".join(f"{error:.{DECIMALS[name]}f}" for error in errors)
 
 
-def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-  """Markdown table, the first two columns aligned to the left."""
-  align = [":--", ":--"] + ["--:"] * (len(head) - 2)
+def picture(path: str, *, alt: str, caption: str) -> str:
+  """A picture and its caption in Markdown; `alt` says what is seen in it."""
+  return f"![{alt}]({path})\n\n*{caption}*"
+
+
+def markdown_table(
+  head: Sequence[str], body: Sequence[Sequence[str]], *, n_left: int = 2
+) -> str:
+  """Markdown table, the first columns aligned to the left."""
+  align = [":--"] * n_left + ["--:"] * (len(head) - n_left)
   return "\n".join(
     "| " + " | ".join(row) + " |" for row in [head, align, *body]
   )

@@ -116,10 +116,28 @@ def show(
   )
 
 
+def mark_sides(axis: Axes, sides: tuple[str, str]) -> None:
+  """Writes the letters of both sides into the lower corners of a panel."""
+  left, right = sides
+  for letter, x, align in ((left, 0.02, "left"), (right, 0.98, "right")):
+    axis.text(
+      x,
+      0.01,
+      letter,
+      transform=axis.transAxes,
+      color=INK,
+      fontsize=7,
+      ha=align,
+      va="bottom",
+    )
+
+
 def colour_bar(
-  figure: Figure, image: AxesImage, axis: Axes, label: str, *, extend: str
+  figure: Figure, image: AxesImage, axis: Axes, label: str
 ) -> None:
-  """Draws the colour bar of an image, pointed where values saturate."""
+  """Draws the colour bar of an image, pointed where values may saturate."""
+  starts_at_zero = image.norm.vmin == 0
+  extend = "max" if starts_at_zero else "both"
   bar = figure.colorbar(image, cax=axis, extend=extend, extendfrac=0.03)
   bar.locator = MaxNLocator(5)
   bar.set_label(label, color=INK, fontsize=8)

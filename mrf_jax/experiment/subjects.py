@@ -6,6 +6,7 @@ import numpy as np
 from mrf_jax.dataset.subject import load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation import figures
+from mrf_jax.evaluation.orientation import upright
 from mrf_jax.experiment.settings import (
   acquisition_of,
   phantom_options,
@@ -99,8 +100,12 @@ def _draw_signals(config, workdir: Workdir, k: int) -> None:
   assert subject.signals is not None
   volume = np.zeros(subject.mask.shape, np.complex64)
   volume[subject.mask] = subject.signals[:, number]
+  middle = len(volume) // 2
+  turned = upright(subject.affine)
   figures.signal_figure(
     path,
-    volume[len(volume) // 2],
-    title=f"simulated subject {k}, window from frame {frame}",
+    turned(volume[middle]),
+    title=f"simulated subject {k}, window from frame {frame}, "
+    f"slice {middle + 1} of {len(volume)}",
+    sides=turned.sides,
   )

@@ -13,6 +13,7 @@ from mrf_jax.evaluation.markdown import (
   HEADINGS,
   mae_rmse,
   markdown_table,
+  picture,
   tissue_heading,
 )
 from mrf_jax.evaluation.tissues import TISSUES
@@ -50,9 +51,13 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
       parts.append(_seed_table(variants))
     if question in CURVES:
       parts.append(
-        f"![MAE of each method over the {CURVES[question]}: columns are white "
-        "matter, grey matter and CSF, rows PD, T1 and T2]"
-        f"(results/{question}.png)"
+        picture(
+          f"results/{question}.png",
+          alt=f"Curves of the MAE over the {CURVES[question]}, a line for each "
+          "method: columns are white matter, grey matter and CSF, rows PD, T1 "
+          "and T2",
+          caption=f"MAE over the {CURVES[question]}, logarithmic axes.",
+        )
       )
     parts.append(notes.get(question, ""))
   return parts

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import markdown
 
+from mrf_jax.evaluation.markdown import tissue_heading
+from mrf_jax.evaluation.tissues import PAPER_TISSUES
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report.agreement import agreement_figure
 from mrf_jax.report.record import csv_lines
@@ -17,22 +19,37 @@ from mrf_jax.report.viewer import data_uri, viewer_data
 
 _HERE = pathlib.Path(__file__).parent
 _VIEWER = """
+<figure>
 <div id="viewer">
 <div class="controls">
 <label>subject <select name="subject"></select></label>
 <label>slice <input type="range" name="slice" min="0" max="0" value="0">
 <output name="slice_number"></output></label>
-<label>difference of <select name="method"></select></label>
+<label>method <select name="method"></select></label>
 $limits
 </div>
-<table></table>
-<output name="value">Point at a voxel to read its value.</output>
+<output name="value">Point at a voxel, or focus the maps and press an arrow key,
+to read values.</output>
+<div class="maps" tabindex="0" role="application" aria-label="Maps: arrow keys
+move the cross by one voxel, with Shift by ten"></div>
+<noscript>The maps need JavaScript.</noscript>
 </div>
+<figcaption>$caption</figcaption>
+</figure>
 """
 _LIMIT = (
-  '<label>{short} up to <input type="range" name="limit_{name}" min="10" '
-  'max="300" value="100"> %</label>'
+  '<label>colours of {short} <input type="range" name="limit_{name}" min="10" '
+  'max="300" value="100"> <output name="limit_{name}_value"></output></label>'
 )
+_VIEWER_CAPTION = (
+  "PD, T1 and T2 of a left-out subject, with the method chosen above in the "
+  "difference. The letters at the edges are the sides of the body, such as L "
+  "and R for left and right. Fluid is beyond the ends of the colour bars, "
+  "so that white and grey matter can be told apart."
+)
+# What surrounds content that may be wider than the page; the keyboard scrolls
+# it when it has the focus.
+_SCROLL = '<div class="scroll" tabindex="0" role="group" aria-label="{}">'
 
 
 def report_html(
@@ -56,9 +73,7 @@ def report_html(
       "<h2 id='slices'>Slice by slice</h2>",
       _viewer(),
       "<h2 id='agreement'>Estimates and references</h2>",
-      "<p>All left-out subjects; the darker, the more voxels. Scatter plots "
-      "with the line of identity; Bland–Altman plots with bias and the limits "
-      "of 95 % of normal differences.</p>",
+      "<p>All left-out subjects. Bias and spread are in a table above.</p>",
       *(_agreement(results, method) for method in results[0].estimates),
     ]
   sections += [
@@ -83,10 +98,36 @@ def report_html(
 
 
 def _markdown(text: str) -> str:
-  """HTML of Markdown, with tables that scroll if wider than the page."""
+  """HTML of Markdown, with tables that scroll if wider than the page.
+
+  An image and the line in italics after it become a figure and its caption.
+  """
   body = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
-  body = body.replace("<table>", '<div class="table"><table>')
+  body = re.sub(
+    r'<p><img alt="([^"]*)" src="([^"]*)" /></p>\s*<p><em>(.*?)</em></p>',
+    lambda found: _figure(*found.groups()),
+    body,
+  )
+  heading = ""
+
+  def scrolling(found):
+    nonlocal heading
+    if found[1]:
+      heading = re.sub("<[^>]*>", "", found[1])
+      return found[0]
+    return _SCROLL.format(f"Table of {html.escape(heading)}") + "<table>"
+
+  body = re.sub(r"<h[1-3][^>]*>(.*?)</h[1-3]>|<table>", scrolling, body)
   return body.replace("</table>", "</table></div>")
+
+
+def _figure(alt: str, source: str, caption: str) -> str:
+  """A picture that scrolls on narrow screens, and its caption, in HTML."""
+  return (
+    f'<figure class="wide">{_SCROLL.format("Picture, which may scroll")}'
+    f'<img alt="{alt}" src="{source}"></div>'
+    f"<figcaption>{caption}</figcaption></figure>"
+  )
 
 
 def _embedded(page: str, folder: pathlib.Path) -> str:
@@ -106,7 +147,9 @@ def _with_contents(body: str, *, simulated: bool) -> str:
   links = re.findall(r"<h2 id=['\"]([^'\"]+)['\"]>(.*?)</h2>", body)
   contents = "".join(f'<a href="#{name}">{text}</a>' for name, text in links)
   label = '<p class="simulated">Simulated data</p>' if simulated else ""
-  return body.replace("</h1>", f"</h1>{label}<nav>{contents}</nav>", 1)
+  return body.replace(
+    "</h1>", f'</h1>{label}<nav aria-label="Contents">{contents}</nav>', 1
+  )
 
 
 def _viewer() -> str:
@@ -115,13 +158,26 @@ def _viewer() -> str:
     _LIMIT.format(name=name, short=name.removesuffix("_ms").upper())
     for name in MAP_NAMES
   )
-  return string.Template(_VIEWER).substitute(limits=limits)
+  return string.Template(_VIEWER).substitute(
+    limits=limits, caption=_VIEWER_CAPTION
+  )
 
 
 def _agreement(results: Sequence[LeftOut], method: str) -> str:
   """Scatter and Bland–Altman plots of a method."""
   png = agreement_figure(results, method, title=method)
-  return f'<img alt="Agreement of {method}" src="{data_uri(png)}">'
+  tissues = ", ".join(map(tissue_heading, PAPER_TISSUES))
+  alt = (
+    f"{method}, a row of plots for each of {tissues}, columns PD, T1 and T2: "
+    "estimates over references around the line of identity, and differences "
+    "over means around their bias"
+  )
+  caption = (
+    f"{method}: the darker, the more voxels. Red are the line of identity, and "
+    "in the Bland–Altman plots (Δ) the bias and, dashed, the limits that "
+    "include 95 % of normal differences."
+  )
+  return _figure(alt, data_uri(png), caption)
 
 
 def _timing(path: pathlib.Path) -> str:
@@ -132,7 +188,8 @@ def _timing(path: pathlib.Path) -> str:
   columns = [name for name in rows[0] if any(row[name] for row in rows)]
   lines = [[_number(row[name]) for name in columns] for row in rows]
   return (
-    '<div class="table"><table><thead><tr>'
+    _SCROLL.format("Table of Timing")
+    + "<table><thead><tr>"
     + "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     + "</tr></thead><tbody>"
     + "".join(
@@ -155,4 +212,7 @@ def _number(text: str) -> str:
 def _details(title: str, content: dict) -> str:
   """JSON in a part of the page that opens at a click."""
   text = html.escape(json.dumps(content, indent=1, sort_keys=True))
-  return f"<details><summary>{title}</summary><pre>{text}</pre></details>"
+  return (
+    f"<details><summary>{title}</summary>"
+    f'<pre tabindex="0">{text}</pre></details>'
+  )

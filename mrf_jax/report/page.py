@@ -1,7 +1,7 @@
 """Results of a study as a Markdown page, written from its record."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from mrf_jax.evaluation.markdown import (
   mae_rmse,
   markdown_table,
   paragraphs,
+  picture,
   tissue_heading,
 )
 from mrf_jax.evaluation.table import format_markdown
@@ -68,11 +69,16 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     notes.get("calibration", ""),
     _fit(record),
     "## Maps and errors",
-    "![Reference, estimates and difference](results/figure3.png)",
-    "![Estimate minus reference of every method](results/errors.png)",
+    *_maps(record["config"]["methods"]),
     notes.get("maps", ""),
     "## Learning curves",
-    "![Loss and errors in watched voxels](results/learning_curves.png)",
+    picture(
+      "results/learning_curves.png",
+      alt="Curves over the epochs, a row for each network: training loss, and "
+      "MAE of PD, T1 and T2 in the training subjects and in the left-out one",
+      caption="Loss, and errors in watched voxels. Thin lines are folds, thick "
+      "lines their mean; blue are training subjects, red the left-out one.",
+    ),
     notes.get("learning", ""),
     "## Thresholds of the tissues",
     _thresholds(record),
@@ -83,6 +89,28 @@ def results_page(record: dict, notes: Mapping[str, str]) -> str:
     else "",
   ]
   return paragraphs(*(section.strip() for section in sections))
+
+
+def _maps(methods: Sequence[str]) -> tuple[str, str]:
+  """Figure 3 of a study, and the figure of all differences."""
+  where = "PD, T1 and T2 in the middle slice of the first left-out subject"
+  names = ", ".join(methods)
+  return (
+    picture(
+      "results/figure3.png",
+      alt=f"Maps in a grid, rows PD, T1 and T2, columns reference, {names}, "
+      f"and the difference of {methods[0]} from the reference",
+      caption=f"{where}: reference, estimates, and {methods[0]} − reference. "
+      "Values beyond the ends of a colour bar have its last colour.",
+    ),
+    picture(
+      "results/errors.png",
+      alt="Differences from the reference in a grid, rows PD, T1 and T2, "
+      f"columns {names}: red where an estimate is too high, blue where it is "
+      "too low",
+      caption=f"Estimate − reference of {where}. A row has one colour bar.",
+    ),
+  )
 
 
 def _fit(record: dict) -> str:
@@ -199,7 +227,7 @@ def _our_network(errors: _Errors, true_errors: _Errors, record: dict) -> str:
       body.append(cells)
   return paragraphs(
     f"## {OURS} compared with {PROPOSED}",
-    markdown_table(["tissue", "", *column_headings(MAP_NAMES)], body),
+    markdown_table(["tissue", "quantity", *column_headings(MAP_NAMES)], body),
     _cost(record),
   )
 
@@ -207,17 +235,16 @@ def _our_network(errors: _Errors, true_errors: _Errors, record: dict) -> str:
 def _cost(record: dict) -> str:
   """Arithmetic and training time of our network and the paper's."""
   adds, times = record["multiply_adds"], record["times"]
-  head = ["network", "", "multiply-adds per voxel", "training, all folds (s)"]
+  head = ["network", "multiply-adds per voxel", "training, all folds (s)"]
   body = [
     [
       method,
-      "",
       f"{adds[method]:,}" if method in adds else ABSENT,
       f"{times.get(method, {}).get('train', 0):,.0f}",
     ]
     for method in (PROPOSED, OURS)
   ]
-  return markdown_table(head, body)
+  return markdown_table(head, body, n_left=1)
 
 
 def _against_truth(truth: pd.DataFrame) -> str:

@@ -5,51 +5,70 @@
   const data = JSON.parse(document.getElementById("viewer-data").textContent);
   const chosen = (name) => element.querySelector(`[name=${name}]`);
   const methods = Object.keys(data.subjects[0].images).filter((m) => m !== "reference");
+  // Width of a panel, in px, below which only one method is shown.
+  const leastWidth = 85;
   fill(chosen("subject"), data.subjects.map((s) => s.name));
   fill(chosen("method"), methods);
-  const state = { volumes: {}, subject: null };
-  const canvases = build();
+  // `cross` is the voxel whose values are shown: column and row from the top left.
+  const state = { volumes: {}, subject: null, cross: null };
+  const panels = element.querySelector(".maps");
+  const canvases = {};
+  const bars = {};
+  build();
+  new ResizeObserver(fit).observe(element);
   for (const name of ["subject", "slice", "method"])
     chosen(name).addEventListener("input", () => (name === "subject" ? load() : draw()));
   for (const map of data.maps) chosen(`limit_${map}`).addEventListener("input", draw);
+  panels.addEventListener("keydown", moveCross);
+  fit();
   await load();
 
   function fill(select, names) {
     names.forEach((name, i) => select.add(new Option(name, i)));
   }
 
-  // Makes a row for each map, with reference, methods and difference as columns.
+  function add(parent, tag, className, text = "") {
+    const child = document.createElement(tag);
+    child.className = className;
+    child.textContent = text;
+    parent.append(child);
+    return child;
+  }
+
+  // Makes a row for each map: reference, methods and difference.
   function build() {
-    const table = element.querySelector("table");
-    const head = table.createTHead().insertRow();
-    const columns = ["reference", ...methods, "bar", "difference", "difference_bar"];
-    for (const column of columns) {
-      const cell = document.createElement("th");
-      if (column.endsWith("bar")) cell.className = "bar";
-      cell.textContent = { bar: "", difference: "estimate − reference", difference_bar: "" }[column] ?? column;
-      head.append(cell);
-    }
-    const cells = {};
-    const body = table.createTBody();
     for (const map of data.maps) {
-      const row = body.insertRow();
-      cells[map] = {};
-      for (const column of columns) {
-        const cell = row.insertCell();
-        if (column.endsWith("bar")) {
-          cell.className = "bar";
-          cells[map][column] = cell;
-          continue;
-        }
-        const canvas = document.createElement("canvas");
-        canvas.dataset.map = map;
-        canvas.dataset.column = column;
-        canvas.addEventListener("mousemove", (event) => showValue(canvas, event));
-        cell.append(canvas);
-        cells[map][column] = canvas;
-      }
+      const row = add(panels, "div", "map");
+      canvases[map] = {};
+      addPanel(row, map, "reference", "reference");
+      for (const method of methods) addPanel(row, map, method, method).classList.add("method");
+      bars[map] = [add(row, "div", "bar")];
+      addPanel(row, map, "difference", "difference");
+      bars[map].push(add(row, "div", "bar of_difference"));
     }
-    return cells;
+  }
+
+  function addPanel(row, map, column, name) {
+    const panel = add(row, "div", "panel");
+    panel.dataset.column = column;
+    // Long names may break after an underscore.
+    add(panel, "div", "name", name.replaceAll("_", "_\u200b"));
+    const picture = add(panel, "div", "picture");
+    const canvas = add(picture, "canvas", "");
+    Object.assign(canvas.dataset, { map, column });
+    canvas.setAttribute("role", "img");
+    for (const event of ["pointermove", "pointerdown"])
+      canvas.addEventListener(event, (e) => pointAt(canvas, e));
+    for (const i of [0, 1]) add(picture, "span", "side");
+    add(picture, "div", "cross").hidden = true;
+    add(panel, "div", "value");
+    canvases[map][column] = canvas;
+    return panel;
+  }
+
+  function fit() {
+    const narrow = element.clientWidth / (methods.length + 3) < leastWidth;
+    element.classList.toggle("narrow", narrow);
   }
 
   async function load() {
@@ -61,10 +80,12 @@
       for (const map of data.maps)
         volumes[column][map] = await decode(images[map], subject.scales[column][map]);
     }
-    Object.assign(state, { subject, volumes });
+    Object.assign(state, { subject, volumes, cross: null });
     const slider = chosen("slice");
     slider.max = subject.n_slices - 1;
     slider.value = Math.floor(subject.n_slices / 2);
+    for (const picture of panels.querySelectorAll(".picture"))
+      picture.querySelectorAll(".side").forEach((side, i) => (side.textContent = subject.sides[i]));
     draw();
     element.dataset.ready = "yes";
   }
@@ -93,24 +114,64 @@
     const part = (name) => volumes[name][map].subarray(start, start + size);
     if (column !== "difference") return part(column);
     const reference = part("reference");
-    return part(methods[chosen("method").value]).map((value, i) => value - reference[i]);
+    return part(method()).map((value, i) => value - reference[i]);
+  }
+
+  function method() {
+    return methods[chosen("method").value];
+  }
+
+  // Ends of the colours of a map, and of its difference.
+  function ends(map) {
+    const share = chosen(`limit_${map}`).value / 100;
+    const [low, high] = state.subject.windows[map];
+    const far = state.subject.difference_limits[map] * share;
+    return { map: [low, low + (high - low) * share], difference: [-far, far] };
   }
 
   function draw() {
     if (!state.subject) return;
-    const number = Number(chosen("slice").value);
-    element.querySelector("[name=slice_number]").value = `${number + 1} of ${state.subject.n_slices}`;
-    for (const map of data.maps) {
-      const share = chosen(`limit_${map}`).value / 100;
-      const end = state.subject.limits[map] * share;
-      const far = state.subject.difference_limits[map] * share;
-      for (const [column, canvas] of Object.entries(canvases[map])) {
-        if (column === "bar") drawBar(canvas, data.colours[map], 0, end, data.labels[map]);
-        else if (column === "difference_bar") drawBar(canvas, data.colours.difference, -far, far, "");
-        else if (column === "difference") paint(canvas, values(map, column), data.colours.difference, -far, far);
-        else paint(canvas, values(map, column), data.colours[map], 0, end);
-      }
+    const slice = `${Number(chosen("slice").value) + 1} of ${state.subject.n_slices}`;
+    say("slice", "slice_number", slice);
+    for (const panel of panels.querySelectorAll(".panel")) {
+      const { column } = panel.dataset;
+      panel.classList.toggle("chosen", column === method());
+      if (column === "difference") panel.querySelector(".name").textContent = `${method().replaceAll("_", "_\u200b")} − reference`;
     }
+    for (const map of data.maps) {
+      const limits = ends(map);
+      const range = `${limits.map.map(short).join(" to ")} ${unit(map)}`;
+      say(`limit_${map}`, `limit_${map}_value`, range);
+      for (const [column, canvas] of Object.entries(canvases[map])) {
+        const isDifference = column === "difference";
+        const colours = data.colours[isDifference ? "difference" : map];
+        paint(canvas, values(map, column), colours, ...limits[isDifference ? "difference" : "map"]);
+        const what = isDifference ? `${method()} minus reference` : column;
+        canvas.setAttribute("aria-label", `${data.labels[map]} of slice ${slice}, ${what}`);
+      }
+      drawBar(bars[map][0], data.colours[map], limits.map, data.labels[map]);
+      drawBar(bars[map][1], data.colours.difference, limits.difference, `Δ ${data.labels[map]}`);
+    }
+    showCross();
+  }
+
+  // Writes the value of a slider beside it, and for a screen reader.
+  function say(slider, output, text) {
+    chosen(output).value = text;
+    chosen(slider).setAttribute("aria-valuetext", text);
+  }
+
+  function unit(map) {
+    return data.labels[map].split(/[()]/)[1];
+  }
+
+  // An end of colours, with three digits at most.
+  function short(value) {
+    return String(Number(value.toPrecision(3))).replace("-", "−");
+  }
+
+  function format(map, value) {
+    return value.toFixed(data.decimals[map]).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
   }
 
   function paint(canvas, voxels, colours, low, high) {
@@ -126,18 +187,64 @@
     context.putImageData(image, 0, 0);
   }
 
-  function drawBar(cell, colours, low, high, label) {
-    const digits = high < 10 ? 2 : 0;
-    const stops = [255, 191, 127, 63, 0].map((i) => `rgb(${colours[i]})`).join(",");
-    cell.innerHTML = `${high.toFixed(digits)}<div style="width:12px;height:90px;background:linear-gradient(${stops})"></div>${low.toFixed(digits)}<br>${label}`;
+  function drawBar(bar, colours, [low, high], label) {
+    bar.textContent = "";
+    add(bar, "span", "high", short(high));
+    const stops = [0, 63, 127, 191, 255].map((i) => `rgb(${colours[i]})`);
+    add(bar, "div", "").style.setProperty("--stops", stops.join(","));
+    add(bar, "span", "low", short(low));
+    add(bar, "span", "label", label);
   }
 
-  function showValue(canvas, event) {
+  function pointAt(canvas, event) {
+    if (!state.subject) return;
     const box = canvas.getBoundingClientRect();
-    const x = Math.floor(((event.clientX - box.left) / box.width) * canvas.width);
-    const y = Math.floor(((event.clientY - box.top) / box.height) * canvas.height);
-    const value = values(canvas.dataset.map, canvas.dataset.column)[y * canvas.width + x];
-    const text = value === undefined || Number.isNaN(value) ? "–" : value.toPrecision(4);
-    element.querySelector("[name=value]").value = `${canvas.dataset.column}, ${data.labels[canvas.dataset.map]}: ${text}`;
+    const inside = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
+    state.cross = [
+      inside((event.clientX - box.left) / box.width, canvas.width),
+      inside((event.clientY - box.top) / box.height, canvas.height),
+    ];
+    showCross(canvas.dataset.column);
+  }
+
+  // Arrow keys move the cross, with Shift by ten voxels.
+  function moveCross(event) {
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const step = steps[event.key];
+    if (!step || !state.subject) return;
+    event.preventDefault();
+    const size = [state.subject.width, state.subject.height];
+    const start = state.cross ?? size.map((n) => Math.floor(n / 2));
+    const far = event.shiftKey ? 10 : 1;
+    state.cross = state.cross ? start.map((x, i) => Math.min(size[i] - 1, Math.max(0, x + far * step[i]))) : start;
+    showCross();
+  }
+
+  // Marks the voxel of the cross in all panels and writes its values below them.
+  function showCross(column = "") {
+    const { cross, subject } = state;
+    for (const panel of panels.querySelectorAll(".panel")) {
+      const mark = panel.querySelector(".cross");
+      mark.hidden = !cross;
+      const { map } = panel.querySelector("canvas").dataset;
+      panel.querySelector(".value").textContent = cross ? valueAt(map, panel.dataset.column) : "";
+      if (!cross) continue;
+      mark.style.left = `${(100 * (cross[0] + 0.5)) / subject.width}%`;
+      mark.style.top = `${(100 * (cross[1] + 0.5)) / subject.height}%`;
+    }
+    if (!cross) return;
+    const shown = methods.includes(column) ? column : method();
+    const parts = data.maps.map((map) => {
+      const name = data.labels[map].split(" ")[0];
+      return `${name} ${valueAt(map, shown)} ${unit(map)} (reference ${valueAt(map, "reference")})`;
+    });
+    const place = `column ${cross[0] + 1} of ${subject.width}, row ${cross[1] + 1} of ${subject.height}`;
+    chosen("value").value = `${shown}, ${place}: ${parts.join(", ")}`;
+  }
+
+  function valueAt(map, column) {
+    const [x, y] = state.cross;
+    const value = values(map, column)[y * state.subject.width + x];
+    return Number.isNaN(value) ? "–" : format(map, value);
   }
 })();

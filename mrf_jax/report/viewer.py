@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from mrf_jax.evaluation.figures import COLOURS, DIFFERENCES, default_limits
-from mrf_jax.evaluation.markdown import LABELS
+from mrf_jax.evaluation.figures import COLOURS, DIFFERENCES, map_windows
+from mrf_jax.evaluation.markdown import DECIMALS, LABELS
+from mrf_jax.evaluation.orientation import Upright, upright
 from mrf_jax.evaluation.panels import bounding_box, percentile
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.report.results import LeftOut
@@ -45,6 +46,7 @@ def viewer_data(results: Sequence[LeftOut]) -> dict:
   return {
     "maps": list(MAP_NAMES),
     "labels": LABELS,
+    "decimals": DECIMALS,
     "colours": {
       name: (255 * colours(np.arange(256))[:, :3]).astype(int).tolist()
       for name, colours in maps.items()
@@ -56,17 +58,19 @@ def viewer_data(results: Sequence[LeftOut]) -> dict:
 def _subject(left_out: LeftOut) -> dict:
   """Images of a subject's maps, cut to its mask, and their colour limits."""
   mask = left_out.subject.mask
-  box = bounding_box(np.any(mask, axis=0))
+  turned = upright(left_out.subject.affine)
+  box = bounding_box(np.any(turned(mask), axis=0))
   images: dict[str, dict[str, str]] = {}
   scales: dict[str, dict[str, list[float]]] = {}
   columns = {"reference": left_out.reference, **left_out.estimates}
   for column, maps in columns.items():
     images[column], scales[column] = {}, {}
     for name in MAP_NAMES:
-      uri, scale = _image(np.asarray(getattr(maps, name)), mask, box)
+      values = np.asarray(getattr(maps, name))
+      uri, scale = _image(values, mask, turned, box)
       images[column][name], scales[column][name] = uri, scale
   everywhere = np.ones(len(left_out.reference.pd), bool)
-  shape = mask[:, *box].shape
+  shape = turned(mask)[:, *box].shape
   return {
     "name": f"subject {left_out.number}",
     "n_slices": shape[0],
@@ -74,7 +78,8 @@ def _subject(left_out: LeftOut) -> dict:
     "width": shape[2],
     "images": images,
     "scales": scales,
-    "limits": default_limits(left_out.reference, everywhere),
+    "sides": turned.sides,
+    "windows": map_windows(left_out.reference, everywhere),
     "difference_limits": _difference_limits(left_out),
   }
 
@@ -92,14 +97,16 @@ def _difference_limits(left_out: LeftOut) -> dict[str, float]:
   return limits
 
 
-def _image(values, mask, box) -> tuple[str, list[float]]:
+def _image(
+  values: np.ndarray, mask: np.ndarray, turned: Upright, box: tuple[slice, ...]
+) -> tuple[str, list[float]]:
   """Masked values as a data URI, and its scale: value of level 0, and step."""
   low, high = float(values.min()), float(values.max())
   step = (high - low) / _LEVELS or 1.0
-  levels = np.zeros(mask.shape, np.uint16)
+  levels: np.ndarray = np.zeros(mask.shape, np.uint16)
   levels[mask] = np.round((values.astype(np.float64) - low) / step)
   # Lines of an image go down, and y goes up.
-  levels, inside = (a[:, *box][:, ::-1] for a in (levels, mask))
+  levels, inside = (turned(a)[:, *box][:, ::-1] for a in (levels, mask))
   levels, inside = (a.reshape(-1, a.shape[-1]) for a in (levels, inside))
   pixels = np.stack([levels >> 8, levels & 255, 255 * inside], -1)
   buffer = io.BytesIO()

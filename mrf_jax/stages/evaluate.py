@@ -18,6 +18,7 @@ from mrf_jax.evaluation.errors import (
 from mrf_jax.evaluation.fit import FIT_NOTE, format_fit
 from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.markdown import paragraphs
+from mrf_jax.evaluation.orientation import upright
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove, write_text
@@ -351,15 +352,20 @@ def _draw_figures(study: Study, estimates: Estimates) -> None:
   subject = study.subjects[number]
   middle = len(subject.mask) // 2
 
+  turned = upright(subject.affine)
+
   def middle_slice(maps: Maps) -> Maps:
     volumes = np.zeros((3, *subject.mask.shape), np.float32)
     volumes[:, subject.mask] = maps.stack().T
-    return Maps(*volumes[:, middle])
+    return Maps(*turned(volumes[:, middle]))
 
   reference = middle_slice(study.references[number])
   shown = {m: middle_slice(maps[0]) for m, maps in estimates.items()}
-  mask = subject.mask[middle]
-  title = f"{_whose(study)[:-1]} {number}, left out of training"
+  mask = turned(subject.mask[middle])
+  title = (
+    f"{_whose(study)[:-1]} {number}, left out of training, "
+    f"slice {middle + 1} of {len(subject.mask)}"
+  )
   figures.figure3(
     study.workdir.root / "figure3.png",
     reference=reference,
@@ -367,6 +373,7 @@ def _draw_figures(study: Study, estimates: Estimates) -> None:
     mask=mask,
     difference_of=study.config.methods[0],
     title=title,
+    sides=turned.sides,
   )
   figures.error_figure(
     study.workdir.root / "errors.png",
@@ -374,4 +381,5 @@ def _draw_figures(study: Study, estimates: Estimates) -> None:
     estimates=shown,
     mask=mask,
     title=f"estimate − reference, {title}",
+    sides=turned.sides,
   )

@@ -8,12 +8,13 @@ from matplotlib.image import imread
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.figures import (
-  default_limits,
   error_figure,
   figure3,
+  map_windows,
   signal_figure,
 )
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.report.results import load_results
 
 _Y, _X = np.mgrid[:40, :32]
 
@@ -41,6 +42,7 @@ def _drawn(draw, path, **changes):
     "estimates": {"cohen": _head(1.1), "spatiotemporal": _head(0.95)},
     "mask": MASK,
     "title": "simulated subject 1",
+    "sides": ("L", "R"),
   }
   draw(path, **(arguments | changes))
   return imread(path)[..., :3]
@@ -172,7 +174,7 @@ def test_anterior_is_up(tmp_path):
   path = tmp_path / "s.png"
   image = np.zeros((20, 20), complex)
   image[15:] = 1j  # the anterior quarter is bright
-  signal_figure(path, image, title="first frame")
+  signal_figure(path, image, title="first frame", sides=("L", "R"))
   drawn = imread(path)[:, :400, :3].mean(-1)
   rows = np.flatnonzero(drawn[:, 300] > 0.9)
   assert rows.size > 50
@@ -181,20 +183,62 @@ def test_anterior_is_up(tmp_path):
 
 def test_signal_figure_file(tmp_path):
   path = tmp_path / "signal.png"
-  signal_figure(path, np.exp(1j * _X) * _Y, title="first frame")
+  signal_figure(
+    path, np.exp(1j * _X) * _Y, title="first frame", sides=("L", "R")
+  )
   assert path.stat().st_size > 3_000
   assert imread(path).std() > 0.1
   assert [p.name for p in tmp_path.iterdir()] == ["signal.png"]
 
 
-def test_t2_limit_keeps_tissue_visible():
-  limits = default_limits(_head(), MASK)
-  assert limits == pytest.approx({"pd": 1.0, "t1_ms": 4500, "t2_ms": 195})
+def test_windows_tell_white_from_grey_matter(smoke):
+  for left_out in load_results(smoke):
+    everywhere = np.ones(left_out.subject.n_voxels, bool)
+    windows = map_windows(left_out.reference, everywhere)
+    for name in MAP_NAMES:
+      low, high = windows[name]
+      values = np.asarray(getattr(left_out.reference, name))
+      white, grey = (
+        np.median(values[left_out.tissues[tissue]]) for tissue in ("wm", "gm")
+      )
+      assert 0 <= low < white < grey < high
+      assert grey - white > 0.1 * (high - low)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0, 1e5])
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0])
+def test_windows_have_round_ends(scale, spread):
+  values = scale * (1 + spread * np.linspace(-1, 1, 200))
+  (low, high), *_ = map_windows(
+    Maps(*[values] * 3), np.ones(200, bool)
+  ).values()
+  assert 0 <= low <= scale < high
+  for end in (low, high):
+    assert float(f"{end:.3g}") == pytest.approx(end, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan])
+def test_windows_of_maps_without_values(value):
+  maps = Maps(*np.full((3, 5), value))
+  assert set(map_windows(maps, np.ones(5, bool)).values()) == {(0.0, 1.0)}
+
+
+def test_sides_are_marked_in_the_corners(tmp_path):
+  """Other letters change the lower corners of panels, and nothing else."""
+  usual, other = (
+    _errors(tmp_path / "f.png", sides=sides)
+    for sides in (("L", "R"), ("R", "L"))
+  )
+  rows, columns = np.nonzero(np.any(usual != other, -1))
+  assert rows.size
+  panel = 1.76 * 150
+  within = (columns - 0.1 * 150) % panel / panel
+  assert np.all((within < 0.1) | (within > 0.85))
 
 
 def test_limits_change_the_colours(tmp_path):
   usual = _figure(tmp_path / "a.png")
-  wide = _figure(tmp_path / "b.png", limits={"t2_ms": 2000.0})
+  wide = _figure(tmp_path / "b.png", windows={"t2_ms": (0.0, 2000.0)})
   third = usual.shape[0] // 3
   # Only the row of T2 may differ.
   np.testing.assert_array_equal(usual[:third], wide[:third])

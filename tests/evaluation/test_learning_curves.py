@@ -51,3 +51,12 @@ def test_negative_loss_is_drawn(tmp_path):
   empty = draw(tmp_path / "none.png", training_loss=np.nan)
   below = draw(tmp_path / "below.png", training_loss=-2.0)
   assert coloured(below, 2) > coloured(empty, 2) + 100
+
+
+def test_panel_names_the_loss(tmp_path):
+  """Records of older versions do not name their loss."""
+  before = draw(tmp_path / "a.png")
+  named = draw(tmp_path / "b.png", loss="likelihood")
+  changed = np.argwhere(np.any(before != named, -1))
+  # In the panels of the loss, the first column of four.
+  assert len(changed) and changed[:, 1].max() < 0.27 * before.shape[1]

@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import os
+import pathlib
 import re
 import shutil
 import time
@@ -52,6 +53,20 @@ def test_page_is_self_contained(page):
       assert re.search(rf"id=['\"]{re.escape(value[1:])}['\"]", text), value
   assert not re.search(r"url\(|@import|https?://", text.split("<body>")[0])
   assert "Simulated data" in text
+
+
+def test_pictures_have_captions_and_descriptions(page):
+  text = page.read_text()
+  pictures = re.findall(
+    r'<figure class="wide">.*?<img alt="([^"]*)".*?'
+    r"<figcaption>(.*?)</figcaption></figure>",
+    text,
+    re.DOTALL,
+  )
+  assert len(pictures) == text.count("<img ") > 3
+  for description, caption in pictures:
+    assert len(description) > 60 and len(caption) > 30
+  assert "columns reference, spatiotemporal" in pictures[0][0]
 
 
 def test_images_encode_the_maps(results):
@@ -122,7 +137,7 @@ def browser():
     pytest.skip("no Chromium with chromedriver is installed")
   options = selenium.ChromeOptions()
   options.binary_location = binary
-  for argument in ("--headless=new", "--disable-gpu", "--window-size=1250,900"):
+  for argument in ("--headless=new", "--disable-gpu"):
     options.add_argument(argument)
   if os.geteuid() == 0:
     options.add_argument("--no-sandbox")
@@ -133,7 +148,13 @@ def browser():
   opened.quit()
 
 
-def opened_page(browser, page):
+def opened_page(browser, page, *, width=1250, scheme="light"):
+  browser.execute_cdp_cmd(
+    "Emulation.setDeviceMetricsOverride",
+    {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+  )
+  feature = {"name": "prefers-color-scheme", "value": scheme}
+  browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
   browser.get(page.as_uri())
   viewer = browser.find_element("id", "viewer")
   until = time.monotonic() + 60
@@ -187,6 +208,88 @@ def test_controls_change_the_panels(browser, page):
   assert not browser.get_log("browser")
 
 
+@pytest.mark.parametrize("width", [390, 1366])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_has_no_serious_barriers(browser, page, width, scheme):
+  """By the rules of axe, on a telephone and a desk, by day and night."""
+  axe = pytest.importorskip("axe_core_python")
+  opened_page(browser, page, width=width, scheme=scheme)
+  path = pathlib.Path(axe.__file__).with_name("axe.min.js")
+  browser.execute_script(path.read_text())
+  report = browser.execute_async_script("axe.run().then(arguments[0])")
+  assert len(report["passes"]) > 20
+  found = [
+    (rule["id"], rule["nodes"][0]["html"][:200])
+    for rule in report["violations"]
+    if rule["impact"] in ("serious", "critical")
+  ]
+  assert not found
+  light = browser.execute_script(
+    "return getComputedStyle(document.body).backgroundColor"
+  )
+  assert (light == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def shown_columns(browser):
+  """Columns of the first row of maps that are visible."""
+  return browser.execute_script(
+    "return [...document.querySelectorAll('.map:first-child .panel')]"
+    ".filter((x) => x.offsetWidth).map((x) => x.dataset.column)"
+  )
+
+
+def test_narrow_page_shows_one_method(browser, page):
+  viewer = opened_page(browser, page, width=390)
+  wide = "return document.documentElement.scrollWidth"
+  assert browser.execute_script(wide) <= 390
+  first, second, *_ = [
+    option.text
+    for option in viewer.find_elements("css selector", "option")
+    if not option.text.startswith("subject")
+  ]
+  assert shown_columns(browser) == ["reference", first, "difference"]
+  viewer.find_element("name", "method").send_keys(second)
+  assert shown_columns(browser) == ["reference", second, "difference"]
+  assert len(shown_columns(browser)) < 5
+  opened_page(browser, page, width=1250)
+  assert len(shown_columns(browser)) > 5
+
+
+def test_sides_of_the_body_are_marked(browser, page):
+  opened_page(browser, page)
+  sides = browser.execute_script(
+    "return [...document.querySelectorAll('.side')].map((x) => x.textContent)"
+  )
+  assert sides == ["L", "R"] * (len(sides) // 2) and sides
+
+
+def test_arrow_keys_show_values(browser, page, results):
+  viewer = opened_page(browser, page)
+  maps = viewer.find_element("class name", "maps")
+  subject = viewer_data(results)["subjects"][0]
+  maps.send_keys("\ue014")  # puts the cross into the middle
+  value = viewer.find_element("name", "value")
+  x, y = (subject[size] // 2 for size in ("width", "height"))
+  assert f"column {x + 1} of {subject['width']}, row {y + 1}" in value.text
+  maps.send_keys("\ue014\ue013\ue013")  # right, up, up
+  assert f"column {x + 2} of {subject['width']}, row {y - 1}" in value.text
+  for _ in range(subject["width"]):
+    maps.send_keys("\ue008\ue012\ue000")  # shift and left
+  assert f"column 1 of {subject['width']}" in value.text
+  assert "reference –" in value.text
+  assert not browser.get_log("browser")
+
+
+def test_colours_are_said_in_units(browser, page, results):
+  viewer = opened_page(browser, page)
+  low, high = viewer_data(results)["subjects"][0]["windows"]["t1_ms"]
+  slider = viewer.find_element("name", "limit_t1_ms")
+  assert slider.get_attribute("aria-valuetext") == f"{low:g} to {high:g} ms"
+  slider.send_keys("\ue014")
+  end = float(f"{low + 1.01 * (high - low):.3g}")
+  assert slider.get_attribute("aria-valuetext") == f"{low:g} to {end:g} ms"
+
+
 def test_pointer_shows_the_value(browser, page, results):
   opened_page(browser, page)
   left_out, subject = results[0], viewer_data(results)["subjects"][0]
@@ -203,7 +306,7 @@ def test_pointer_shows_the_value(browser, page, results):
     const canvas = document.querySelector(
       'canvas[data-map=t1_ms][data-column=cohen]');
     const box = canvas.getBoundingClientRect();
-    canvas.dispatchEvent(new MouseEvent('mousemove', {
+    canvas.dispatchEvent(new PointerEvent('pointermove', {
       clientX: box.left + box.width * (arguments[0] + 0.5) / canvas.width,
       clientY: box.top + box.height * (arguments[1] + 0.5) / canvas.height}));
     """,
@@ -211,5 +314,11 @@ def test_pointer_shows_the_value(browser, page, results):
     int(down),
   )
   text = browser.find_element("name", "value").get_attribute("value")
-  assert text.startswith("cohen, T1 (ms): ")
-  assert float(text.split(": ")[1]) == pytest.approx(volume[1, y, x], rel=2e-3)
+  assert text.startswith(f"cohen, column {across + 1} of")
+  shown = re.search(r"T1 ([\d.]+) ms", text)
+  assert float(shown[1]) == pytest.approx(volume[1, y, x], abs=0.1)
+  below = browser.execute_script(
+    "return document.querySelectorAll('.map')[1]"
+    ".querySelector('[data-column=cohen] .value').textContent"
+  )
+  assert below == shown[1]
