@@ -113,6 +113,15 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
   ),
   (
     ("reconstruct",),
+    flags.DEFINE_string,
+    {
+      "bids": "Folder of a subject or a session in a BIDS derivative data set, "
+      "such as derivatives/mrf_jax/sub-01: the maps are also written there, "
+      "as sub-01_T1map.nii.gz and T2map in s, and PDmap.",
+    },
+  ),
+  (
+    ("reconstruct",),
     flags.DEFINE_boolean,
     {"uncertainty": "Also writes standard deviations of the maps."},
   ),

@@ -16,6 +16,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.fit import MISFITS
 from mrf_jax.importing.options import INPUTS, ImportOptions
 from mrf_jax.inference.bundle_folder import check_bundle_folder
+from mrf_jax.io.bids_folder import BidsFolder, check_dataset
 from mrf_jax.matching import DICTIONARIES
 
 # Flags that name several files.
@@ -72,6 +73,8 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
     _check_output(mode, pathlib.Path(output))
     if mode == "import" and given is not None:
       given.check_output(pathlib.Path(output))
+  if options.get("bids") and given is not None:
+    _check_bids(options["bids"], pathlib.Path(options["output"]), given)
 
 
 def single_model(options: Mapping[str, Any]) -> str:
@@ -201,6 +204,26 @@ def _check_output(mode: str, output: pathlib.Path) -> None:
     if not (output.name and os.path.exists(unfinished_folder(output))):
       raise UserError(f"--output: {output} is there already")
   _check_writable("--output", output if mode in _FOLDERS else output.parent)
+
+
+def _check_bids(
+  path: str | os.PathLike, output: pathlib.Path, given: ImportOptions
+) -> None:
+  """Raises `UserError` unless maps may be written to the folder of --bids."""
+  try:
+    folder = BidsFolder.from_path(path)
+    check_dataset(folder)
+  except UserError as error:
+    raise UserError(f"--bids: {error}") from error
+  # Files of other names than those of the specification make it invalid.
+  if output.resolve().is_relative_to(folder.dataset.resolve()):
+    raise UserError(
+      f"--output: {output} is inside the data set of --bids, {folder.dataset}, "
+      "which may have files of BIDS only; choose another folder"
+    )
+  for file in folder.files():
+    given.check_output(file, flag="bids")
+  _check_writable("--bids", folder.anat)
 
 
 def _check_writable(name: str, folder: str | os.PathLike) -> None:

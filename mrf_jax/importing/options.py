@@ -152,11 +152,11 @@ class ImportOptions:
         f"--inversion_time_ms: {text!r} is neither a number nor none"
       ) from None
 
-  def check_output(self, path: pathlib.Path) -> None:
+  def check_output(self, path: pathlib.Path, *, flag: str = "output") -> None:
     """Raises `UserError` if an output file is one of the input files."""
     if not path.exists():
       return
     for name in INPUTS:
       source = getattr(self, name)
       if source and os.path.exists(source) and os.path.samefile(source, path):
-        raise UserError(f"--output: {path} is --{name} itself")
+        raise UserError(f"--{flag}: {path} is --{name} itself")

@@ -35,14 +35,17 @@ from mrf_jax.inference.model import check_field
 from mrf_jax.inference.training_scans import Comparison, compare_with_training
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import replacing_files, write_text, writing_to
+from mrf_jax.io.bids import write_bids
+from mrf_jax.io.bids_folder import BidsFolder
 from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
+from mrf_jax.methods.bids_metadata import bids_metadata
 from mrf_jax.methods.estimators import (
   Estimator,
   dictionary_estimator,
   model_estimator,
 )
 from mrf_jax.signal.interpolant import make_interpolant
-from mrf_jax.workdir.environment import environment
+from mrf_jax.workdir.environment import code_version, environment
 
 _RECORD = "reconstruction.json"
 # Files that each run writes.
@@ -62,7 +65,7 @@ _OPTIONAL = (
   "calibration.md",
 )
 # Flags of the record, besides those that describe the scan.
-_RECORDED = ("model", "uncertainty", "passes", "passes_seed", "misfit")
+_RECORDED = ("model", "bids", "uncertainty", "passes", "passes_seed", "misfit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +93,7 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   folder = pathlib.Path(options["output"])
   given = ImportOptions.from_flags(options)
   _check_output(folder, given)
+  bids = BidsFolder.from_path(options["bids"]) if options["bids"] else None
   estimator = _make_estimator(options)
   seconds = {}
   start = time.perf_counter()
@@ -138,9 +142,13 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
     _write_maps(new, result)
     if errors is not None:
       errors.write(new)
+    if bids is not None:
+      _write_bids(bids, result, given)
     seconds["write"] = time.perf_counter() - start
     _write_record(new, result, flags, seconds)
   _print_summary(folder, result, seconds)
+  if bids is not None:
+    print(f"BIDS         {bids.anat} (PDmap, T1map and T2map in s)")
   return folder
 
 
@@ -159,6 +167,27 @@ def _check_output(folder: pathlib.Path, given: ImportOptions) -> None:
         f"--output: {path} exists already, and {folder} has no {_RECORD}, "
         "which would show that it may be replaced; choose another folder"
       )
+
+
+def _write_bids(
+  bids: BidsFolder, result: _Reconstruction, given: ImportOptions
+) -> None:
+  """Writes the maps as BIDS derivatives, too."""
+  subject = result.subject
+  assert given.scan is not None
+  write_bids(
+    bids,
+    result.maps,
+    subject.mask,
+    subject.affine,
+    metadata=bids_metadata(
+      subject,
+      result.estimator,
+      scan=given.scan,
+      version=code_version(),
+      remarks=result.assumptions,
+    ),
+  )
 
 
 def _make_estimator(options: Mapping[str, Any]) -> Estimator:

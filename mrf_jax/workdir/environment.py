@@ -37,6 +37,12 @@ def environment(config: dict) -> dict:
   }
 
 
+def code_version() -> str:
+  """Version of this program, with the commit of the code if it is known."""
+  commit = git_commit()
+  return f"{__version__} ({commit})" if commit else __version__
+
+
 def git_commit() -> str | None:
   """Commit of the code that runs, with `-dirty` if files were changed since.
 

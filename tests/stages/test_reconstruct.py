@@ -118,6 +118,33 @@ def test_what_is_written_and_replaced(scan, bundle, tmp_path, capsys):
   assert {"t1.nii.gz", "errors.md", "mine.txt"} <= names
 
 
+def test_maps_as_bids_derivatives(scan, bundle, tmp_path, capsys):
+  folder, subject, _ = scan
+  bids = tmp_path / "derivatives/mrf_jax/sub-01"
+  out = reconstruct_files(
+    flags(
+      model=bundle,
+      scan=str(folder / "subject.h5"),
+      output=str(tmp_path / "out"),
+      bids=str(bids),
+    )
+  )
+  assert str(bids / "anat") in capsys.readouterr().out
+  maps = maps_in(out, subject.mask)
+  for name, factor in (("pd", 1), ("t1", 1000), ("t2", 1000)):
+    path = bids / f"anat/sub-01_{name.upper()}map.nii.gz"
+    image = nibabel.load(path)
+    values = factor * image.get_fdata().T[subject.mask]
+    np.testing.assert_allclose(values, maps[name], rtol=1e-6)
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-4)
+  sidecar = json.loads((bids / "anat/sub-01_T1map.json").read_text())
+  assert sidecar["Simulated"] is True
+  assert sidecar["BasedOn"] == ["subject.h5"]
+  assert "Balsiger" in sidecar["EstimationReference"]
+  record = json.loads((out / "reconstruction.json").read_text())
+  assert record["flags"]["bids"] == str(bids)
+
+
 @pytest.mark.parametrize("name", ["dictionary", "dictionary_svd"])
 def test_dictionary_of_the_scans_sequence(name, tmp_path):
   # Another train than the configuration's, fingerprints that lie on its grid.

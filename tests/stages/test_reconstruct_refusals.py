@@ -34,6 +34,32 @@ def test_files_of_another_hand_are_spared(name, given, tmp_path):
   assert [path] == list(tmp_path.iterdir()) and path.read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+  ("bids", "words"),
+  [
+    ("data", "--bids: .*data: is not the folder of a subject"),
+    ("sub-01", "--bids: .*has files, such as notes.txt"),
+    ("data/sub-01", "--output: .* is inside the data set of --bids"),
+  ],
+)
+def test_data_sets_that_are_not_for_the_maps(bids, words, given, tmp_path):
+  (tmp_path / "notes.txt").write_text("mine")
+  output = str(tmp_path / "data" / "out")
+  refused(words, given, bids=str(tmp_path / bids), output=output)
+  assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_maps_of_a_data_set_are_not_their_own_reference(given, tmp_path):
+  given = {**given, "output": str(tmp_path / "out")}
+  bids = tmp_path / "data/sub-01"
+  reconstruct_files(flags(**given, bids=str(bids)))
+  path = bids / "anat/sub-01_T1map.nii.gz"
+  before = path.read_bytes()
+  words = "--bids: .*sub-01_T1map.nii.gz is --t1 itself"
+  refused(words, given, bids=str(bids), t1=str(path))
+  assert path.read_bytes() == before
+
+
 def test_inputs_are_not_overwritten(given, tmp_path):
   reconstruct_files(flags(**given))
   path = tmp_path / "t1.nii.gz"
