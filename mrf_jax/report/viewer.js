@@ -5,8 +5,10 @@
   const data = JSON.parse(document.getElementById("viewer-data").textContent);
   const chosen = (name) => element.querySelector(`[name=${name}]`);
   const methods = Object.keys(data.subjects[0].images).filter((m) => m !== "reference");
-  // Width of a panel, in px, below which only one method is shown.
-  const leastWidth = 85;
+  // Width of a panel, in px, below which only one method is shown, and of the
+  // viewer, below which its difference is shown in a line of its own.
+  const leastPanel = 85;
+  const leastRow = 560;
   fill(chosen("subject"), data.subjects.map((s) => s.name));
   fill(chosen("method"), methods);
   // `cross` is the voxel whose values are shown: column and row from the top left.
@@ -67,8 +69,10 @@
   }
 
   function fit() {
-    const narrow = element.clientWidth / (methods.length + 3) < leastWidth;
-    element.classList.toggle("narrow", narrow);
+    const width = element.clientWidth;
+    const one = width / (methods.length + 3) < leastPanel;
+    element.classList.toggle("one", one);
+    element.classList.toggle("narrow", one && width < leastRow);
   }
 
   async function load() {
