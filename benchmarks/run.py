@@ -5,10 +5,11 @@
   python benchmarks/run.py --scripts=match  # one script, keeping the others
   python benchmarks/run.py --scripts= --timing=WORKDIR  # of --mode=benchmark
 
-Writes `docs/benchmarks.md` and the table of speeds in README.md. The output of
-each script is kept in `docs/benchmarks.json` with its commit and versions, so
-that each script can be run again alone. `--timing` adds table and figure of a
-workdir of `--mode=benchmark`.
+Writes `docs/benchmarks.md`, the table of speeds in `docs/speed.md` and some of
+its rows in README.md. The output of each script is kept in
+`docs/benchmarks.json` with its commit and versions, so that each script can be
+run again alone. `--timing` adds table and figure of a workdir of
+`--mode=benchmark`.
 """
 
 import json
@@ -17,6 +18,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 
 from absl import app, flags
@@ -35,6 +37,14 @@ _TIMING = flags.DEFINE_string("timing", None, "Workdir of --mode=benchmark.")
 
 _RECORD = _ROOT / "docs" / "benchmarks.json"
 _PACKAGES = ("jax", "numpy", "torch", "mrpro", "blochsim", "torchsim")
+# Begin and end of the questions in README.md, those of equal work.
+_README_ROWS = (
+  ("full matching", "beside mrpro"),
+  ("spatiotemporal network", "beside PyTorch"),
+  ("training step, patches", "beside torch eager, linear, T = 673"),
+  ("EPG of 500 frames, dictionary to 0.0001", "beside torchsim"),
+  ("16 x 256 x 256 from file", "by spatiotemporal, beside SVD 25 matching"),
+)
 _BEGIN, _END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -84,17 +94,30 @@ def _versions() -> dict[str, str]:
   return versions
 
 
-def ratio_table(record: dict) -> list[str]:
-  """Table of the last lines of all scripts."""
+def ratio_table(
+  record: dict, rows: Sequence[tuple[str, str]] = (("", ""),)
+) -> list[str]:
+  """Table of the last lines of all scripts.
+
+  Args:
+    record: content of `docs/benchmarks.json`.
+    rows: begin and end of the questions to show; the default shows all.
+  """
   lines = [
     "| question | ours | peer | unit | ratio |",
     "| :-- | --: | --: | :-- | --: |",
   ]
   for name in _ALL:
     for line in record.get(name, {}).get("ratios", []):
+      question = line["question"]
+      if not any(
+        question.startswith(begin) and question.endswith(end)
+        for begin, end in rows
+      ):
+        continue
       peer, ratio = line["peer"], line["ratio"]
       lines.append(
-        f"| {line['question']} | {line['ours']:,.6g} "
+        f"| {question} | {line['ours']:,.6g} "
         f"| {'' if peer is None else f'{peer:,.6g}'} | {line['unit']} "
         f"| {'' if ratio is None else f'**{ratio}**'} |"
       )
@@ -140,45 +163,68 @@ def benchmarks_page(record: dict) -> str:
 
 
 def readme_with_speeds(readme: str, record: dict) -> str:
-  """Text of README.md with the table of speeds between its two marks.
+  """Text of README.md with some rows of the table of speeds and their origin.
 
   Args:
     readme: text of README.md.
     record: content of `docs/benchmarks.json`.
   """
-  before, rest = readme.split(_BEGIN)
+  parts = [ratio_table(record, rows=_README_ROWS), [f"({_origins(record)})"]]
+  return _between_marks(readme, parts)
+
+
+def page_with_speeds(page: str, record: dict) -> str:
+  """Text of `docs/speed.md` with the table of speeds between its two marks.
+
+  Args:
+    page: text of `docs/speed.md`.
+    record: content of `docs/benchmarks.json`.
+  """
+  parts = [ratio_table(record), [f"({_origins(record)})"]]
+  # The paper's network and ours alone; benchmarks.md has all.
+  sentences = [
+    line
+    for line in record.get("timing", {}).get("says", [])
+    if line.startswith("- spatiotemporal")
+  ]
+  if sentences:
+    parts += [["A whole simulated scan, warm (`--mode=benchmark`):"], sentences]
+    parts += [not_timed(record)]
+  return _between_marks(page, parts)
+
+
+def _between_marks(text: str, parts: list[list[str]]) -> str:
+  """Text with paragraphs, each of some lines, between its two marks."""
+  before, rest = text.split(_BEGIN)
   _, after = rest.split(_END)
+  body = "\n\n".join("\n".join(lines).strip() for lines in parts if lines)
+  return f"{before}{_BEGIN}\n{body}\n{_END}{after}"
+
+
+def _origins(record: dict) -> str:
+  """Commits, machines and Pythons of the table of speeds."""
   origins = {
     (output["commit"], output["python"], line["device"])
     for output in record.values()
     for line in output.get("ratios", [])
   }
-  origin = "; ".join(
+  return "; ".join(
     f"commit {commit[:12]}, {device}, Python {python}"
     for commit, python, device in sorted(origins)
   )
-  # README shows the paper's network and ours alone.
-  lines = [
-    line
-    for line in record.get("timing", {}).get("says", [])
-    if line.startswith("- spatiotemporal")
-  ]
-  if lines:
-    lines = ["A whole simulated scan, warm (`--mode=benchmark`):", "", *lines]
-    lines += ["", *not_timed(record)]
-  table, sentences = "\n".join(ratio_table(record)), "\n".join(lines).strip()
-  parts = [table, f"({origin})", sentences]
-  text = "\n\n".join(part for part in parts if part)
-  return f"{before}{_BEGIN}\n{text}\n{_END}{after}"
 
 
 def write_documents(record: dict) -> None:
-  """Writes both documents."""
-  readme = _ROOT / "README.md"
+  """Writes all documents."""
   with replacing(_ROOT / "docs" / "benchmarks.md") as path:
     path.write_text(benchmarks_page(record))
-  with replacing(readme) as path:
-    path.write_text(readme_with_speeds(readme.read_text(), record))
+  for name, with_speeds in (
+    ("README.md", readme_with_speeds),
+    ("docs/speed.md", page_with_speeds),
+  ):
+    text = with_speeds((_ROOT / name).read_text(), record)
+    with replacing(_ROOT / name) as path:
+      path.write_text(text)
 
 
 def _origin(name: str, output: dict) -> str:

@@ -1,9 +1,9 @@
-"""Runs the README's demo and writes its tables and pictures.
+"""Runs the demo and writes its tables and pictures into the documents.
 
 python docs/run_demo.py
 
-The tables of `runs/demo` go between the README's marks `demo`, and are kept in
-docs/demo.json.
+The tables of `runs/demo` are kept in docs/demo.json. They go between the marks
+`demo` of README.md, which has the whole brain, and of docs/demo.md.
 """
 
 import json
@@ -29,6 +29,8 @@ _TABLES = {
   "true errors": "truth_table.md",
   "differences": "differences.md",
 }
+_DOCUMENTS = ("README.md", "docs/demo.md")
+_BRAIN = "| brain "
 _PICTURES = ("figure3.png", "learning_curves.png")
 
 
@@ -45,22 +47,32 @@ def run() -> dict:
   }
 
 
-def readme_with_demo(readme: str, record: dict) -> str:
-  """Text of README.md with the demo's tables between their marks.
+def with_demo(text: str, record: dict) -> str:
+  """Text of a document with the demo's tables between the marks that it has.
 
   Args:
-    readme: text of README.md.
+    text: text of README.md or docs/demo.md.
     record: content of `docs/demo.json`.
   """
-  parts = {"origin": _origin(record)}
-  for name in _TABLES:
-    parts[name] = "\n".join(record["tables"][name])
-  for name, text in parts.items():
+  tables = record["tables"]
+  parts = {name: "\n".join(tables[name]) for name in _TABLES}
+  parts["origin"] = _origin(record)
+  parts["brain"] = "\n".join(_without_tissue(tables["errors"]))
+  for name, part in parts.items():
     begin, end = (mark.format(name) for mark in _MARKS)
-    before, rest = readme.split(begin)
+    if begin not in text:
+      continue
+    before, rest = text.split(begin)
     _, after = rest.split(end)
-    readme = f"{before}{begin}\n{text}\n{end}{after}"
-  return readme
+    text = f"{before}{begin}\n{part}\n{end}{after}"
+  return text
+
+
+def _without_tissue(table: list[str]) -> list[str]:
+  """Rows of the whole brain, without the column that says so."""
+  head, rule, *rows = table
+  rows = [row for row in rows if row.startswith(_BRAIN)]
+  return ["|" + row.split("|", 2)[2] for row in (head, rule, *rows)]
 
 
 def _origin(record: dict) -> str:
@@ -79,12 +91,12 @@ def _table(name: str) -> list[str]:
   lines = (_ROOT / _WORKDIR / _TABLES[name]).read_text().splitlines()
   head, rule, *rows = (line for line in lines if line.startswith("|"))
   if name != "errors":
-    rows = [row for row in rows if row.startswith("| brain ")]
+    rows = [row for row in rows if row.startswith(_BRAIN)]
   return [head, rule, *rows]
 
 
 def main() -> None:
-  """Runs the demo and writes record, README and pictures."""
+  """Runs the demo and writes record, documents and pictures."""
   if (_ROOT / _WORKDIR).exists():
     sys.exit(
       f"error: {_WORKDIR} exists already; remove it to time the whole demo"
@@ -93,12 +105,15 @@ def main() -> None:
   environment = (_ROOT / _WORKDIR / "environment.json").read_text()
   record["environment"] = json.loads(environment)
   record["tables"] = {name: _table(name) for name in _TABLES}
-  readme = _ROOT / "README.md"
-  text = readme_with_demo(readme.read_text(), record)
+  texts = {
+    _ROOT / name: with_demo((_ROOT / name).read_text(), record)
+    for name in _DOCUMENTS
+  }
   with replacing(_RECORD) as path:
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-  with replacing(readme) as path:
-    path.write_text(text)
+  for document, text in texts.items():
+    with replacing(document) as path:
+      path.write_text(text)
   for name in _PICTURES:
     with replacing(_ROOT / "docs" / name) as path:
       shutil.copyfile(_ROOT / _WORKDIR / name, path)
