@@ -112,7 +112,7 @@ def _scan() -> dict:
     # window of 48 frames samples k-space fully. 1092 samples an arm are those
     # of a public reconstruction with the same window.
     spiral=dict(n_arms=48, samples_per_arm=1092, density_power=1.25),
-    noise_level=0.3,  # see README, Noise
+    noise_level=0.3,  # see docs/simulation.md, Noise level
     subspace_tolerance=1e-4,
   )
 

@@ -25,14 +25,16 @@ def density_weights(
   matrix: int,
   n_iterations: int = 10,
 ) -> Float32[np.ndarray, "frame sample"]:
-  """Density compensation of any trajectory, by fixed-point iteration.
+  r"""Density compensation of any trajectory, by fixed-point iteration.
 
-    w ← w / |G G* w|
+  .. math::
+
+    w \leftarrow \frac{w}{|G G^* w|}
 
   with the gridding kernel G (Pipe & Menon 1999, by mri-nufft), scaled so that
   the adjoint over all frames gives a smooth image back unchanged. If the frames
   of a window are too few for the rim of k-space, damp its weights against
-  streaks (Hann: times cos² π|k|).
+  streaks (Hann: times :math:`\cos^2 \pi |k|`).
 
   Args:
     trajectory: k-space positions, cycles per voxel within ±0.5, (x, y).

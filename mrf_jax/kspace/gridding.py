@@ -27,12 +27,14 @@ def combined_windows(
   phases_deg: Float[np.ndarray, "frame"] | None = None,
   weights: Float32[np.ndarray, "frame sample"] | None = None,
 ) -> Complex64[np.ndarray, "voxel window"]:
-  """Sliding-window signals of masked voxels in C order, coils combined.
+  r"""Sliding-window signals of masked voxels in C order, coils combined.
 
-  Density-compensated adjoint of every frame, combined over the coils of
-  sensitivity s,
+  Density-compensated adjoint of every frame, where the images x of the coils
+  are combined with their sensitivities s,
 
-    Σ conj(s) image / Σ |s|²,
+  .. math::
+
+    \sum s^* x \, \Big/ \sum |s|^2
 
   then a running mean: the adjoint is linear, so each frame is transformed only
   once, together with others of its trajectory, and images of single coils are

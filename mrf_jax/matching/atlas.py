@@ -53,16 +53,19 @@ def match_atlas(
   n_iterations: int = 2,
   text: str | None = None,
 ) -> Float32[np.ndarray, "map slice y x"]:
-  """Maps of the atlas patches that match best (Gómez 2016).
+  r"""Maps of the atlas patches that match best (Gómez 2016).
 
   An atom is the patch around a masked atlas voxel. Candidates of a voxel are
   the atoms of all scans in a window around its position. The score of a
-  candidate in the first iteration is |⟨atom, patch⟩|, and in each further one
+  candidate d with the maps m, for the patch s of the signals, is
 
-    (1 − α) |⟨atom, patch⟩| + α ⟨map patch, q̂ patch⟩
+  .. math::
 
-  with all patches of norm one. The estimate q̂ is the mean of the maps of the
-  best candidates, with their scores as weights. Of equal scores the first
+    (1 - \alpha) \, |\langle d, s \rangle| + \alpha \, \langle m, \hat q \rangle
+
+  with all patches of norm one, and α = 0 in the first iteration. The estimate
+  :math:`\hat q` is the mean of the maps of the best candidates, with their
+  scores as weights. Of equal scores the first
   candidate is taken, in the order scan, slice, y, x. A voxel without candidates
   gets the mean of the atlas.
 

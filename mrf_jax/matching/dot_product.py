@@ -28,13 +28,16 @@ _ACCELERATOR_CHUNK_BYTES = 2**30
 def match(
   dictionary: Dictionary, signals, *, precision: str = "float32"
 ) -> Maps:
-  """Maps of the atoms that match best, arg max |⟨atom, signal⟩|.
+  r"""Maps of the atoms that match best.
 
-  Proton density is the factor between atom and signal,
+  The best atom d of a signal s, and its proton density, are
 
-    PD = |⟨atom, signal⟩| / norm,
+  .. math::
 
-  with the norm of the atom before its normalisation; a signal of zeros has PD
+    \hat d = \arg\max_d |\langle d, s \rangle|, \quad
+    \mathrm{PD} = \frac{|\langle \hat d, s \rangle|}{n},
+
+  with the norm n of the atom before its normalisation; a signal of zeros has PD
   zero.
 
   Args:

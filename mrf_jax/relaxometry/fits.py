@@ -42,9 +42,12 @@ def fit_vfa_t1(
   bounds_ms: tuple[float, float] = T1_BOUNDS_MS,
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
-  """Fits T1 and M0 to spoiled gradient echoes of several flip angles.
+  r"""Fits T1 and M0 to spoiled gradient echoes of several flip angles.
 
-    S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
+  .. math::
+
+    S = M_0 \sin a \, \frac{1 - E_1}{1 - E_1 \cos a}, \quad
+    E_1 = e^{-\mathrm{TR} / T_1}
 
   Linear: S / sin(a) is a straight line of S / tan(a) with the slope E1 and the
   intercept M0 (1 - E1) (Gupta 1977). Non-linear: from there by
@@ -147,9 +150,11 @@ def fit_t2(
   bounds_ms: tuple[float, float] = T2_BOUNDS_MS,
   n_iterations: int = 20,
 ) -> tuple[Float32[np.ndarray, "voxel"], Float32[np.ndarray, "voxel"]]:
-  """Fits T2 and the signal at TE = 0 to echoes of several echo times.
+  r"""Fits T2 and the signal at TE = 0 to echoes of several echo times.
 
-    S = S0 exp(-TE / T2)
+  .. math::
+
+    S = S_0 e^{-\mathrm{TE} / T_2}
 
   It starts from the slope of log S against TE, with the weights S², which
   correct for the effect of the logarithm on the noise. Then

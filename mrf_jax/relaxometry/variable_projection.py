@@ -26,12 +26,16 @@ def minimise(
   bounds: Float[Array, "2"],
   n_iterations: int,
 ) -> tuple[Float[Array, "voxel"], Float[Array, "voxel"]]:
-  """Minimises |S − a g(p)|² over a and p, separately in each voxel.
+  r"""Minimises the squares of S − a g(p) over a and p, in each voxel alone.
 
   For any p the best a has a closed form, so only p is searched, by
   Levenberg-Marquardt on the projected residual r with the Jacobian J:
 
-    a = ⟨g, S⟩ / ⟨g, g⟩,  r = S − a g,  J = a (g' − g ⟨g, g'⟩ / ⟨g, g⟩)
+  .. math::
+
+    a = \frac{\langle g, S \rangle}{\langle g, g \rangle}, \quad r = S - a g,
+    \quad J = a \left( g' - g \,
+    \frac{\langle g, g' \rangle}{\langle g, g \rangle} \right)
 
   (variable projection: Golub and Pereyra 1973, as simplified by Kaufman 1975).
   A step ⟨J, r⟩ / (⟨J, J⟩ (1 + damping)) is taken only if it lowers the cost;

@@ -60,11 +60,14 @@ def tailored(n_frames: int = 720) -> Sequence:
   design in its manner: each block is for one contrast, and flip angles change
   slowly enough for a 48-frame window.
 
-    block      share  flip angles           contrast
-    T1         5/18   two lobes to 35, 45°  recovery from the inversion
-    T2         6/18   lobe to 75°           stimulated echoes of many pulses
-    PD         2/18   constant 6°           magnetisation close to equilibrium
-    mixed      5/18   lobe to 75°           T1 and T2 again, mostly of CSF
+  =====  =====  ====================  ==================================
+  block  share  flip angles           contrast
+  =====  =====  ====================  ==================================
+  T1     5/18   two lobes to 35, 45°  recovery from the inversion
+  T2     6/18   lobe to 75°           stimulated echoes of many pulses
+  PD     2/18   constant 6°           magnetisation close to equilibrium
+  mixed  5/18   lobe to 75°           T1 and T2 again, mostly of CSF
+  =====  =====  ====================  ==================================
 
   Its Cramér–Rao bounds of T1 and T2 are lower in all three tissues of the brain
   than those of the first 720 frames of the public Jiang-type schedule.

@@ -7,9 +7,12 @@ from jaxtyping import Array, Float
 def spgr_signal(
   m0, t1_ms, *, flip_angle_deg, tr_ms, b1=1.0
 ) -> Float[Array, "..."]:
-  """Steady-state spoiled gradient-echo signal, without T2* decay.
+  r"""Steady-state spoiled gradient-echo signal, without T2* decay.
 
-    S = M0 sin(a) (1 - E1) / (1 - E1 cos(a)),  E1 = exp(-TR / T1)
+  .. math::
+
+    S = M_0 \sin a \, \frac{1 - E_1}{1 - E_1 \cos a}, \quad
+    E_1 = e^{-\mathrm{TR} / T_1}
 
   with a = B1 · flip angle. Spoiling is ideal: no transverse magnetisation
   is left after a repetition (Ernst 1966).

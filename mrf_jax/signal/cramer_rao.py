@@ -26,9 +26,13 @@ def cramer_rao_bounds(
   stride: int = 1,
   b1_known: bool = True,
 ) -> Maps:
-  """Least standard deviations of unbiased estimates from one fingerprint.
+  r"""Least standard deviations of unbiased estimates from one fingerprint.
 
-    cov ≥ F⁻¹,  F_ij = Re ⟨∂s/∂θ_i, C⁻¹ ∂s/∂θ_j⟩
+  .. math::
+
+    \mathrm{cov} \ge F^{-1}, \quad F_{ij} = \mathrm{Re} \left\langle
+    \frac{\partial s}{\partial \theta_i},
+    C^{-1} \frac{\partial s}{\partial \theta_j} \right\rangle
 
   for the signal s with the parameters θ = (PD, phase, T1, T2), where F is the
   Fisher information and C the covariance of the sliding window's images: frames

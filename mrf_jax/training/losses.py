@@ -26,9 +26,9 @@ _SMOOTHING = 0.1
 def squared_error(
   outputs: Float32[Array, "*voxel map"], maps: Float32[Array, "*voxel map"]
 ) -> Float32[Array, "*voxel map"]:
-  """Squared error of each map, the paper's loss.
+  r"""Squared error of each map, the paper's loss.
 
-  (q^ - q)²
+  .. math:: (\hat q - q)^2
   """
   return jnp.square(outputs - maps)
 
@@ -36,14 +36,15 @@ def squared_error(
 def negative_log_likelihood(
   outputs: Float32[Array, "*voxel output"], maps: Float32[Array, "*voxel map"]
 ) -> Float32[Array, "*voxel map"]:
-  """Negative log-likelihood of a normal distribution, without its constant.
+  r"""Negative log-likelihood of a normal distribution, without its constant.
 
-  log s + (q^ - q)² / 2 s²   (Nix and Weigend 1994)
+  .. math:: \log s + \frac{(\hat q - q)^2}{2 s^2}
 
-  The network predicts the estimate q^, then log s of its standard deviation s.
-  A voxel has the weight of its inverse variance, so that errors of a few
-  milliseconds in the T2 of white matter count next to errors of hundreds in
-  cerebrospinal fluid. The best estimate is the mean, as for the squared error.
+  (Nix and Weigend 1994). The network predicts the estimate :math:`\hat q`, then
+  log s of its standard deviation s. A voxel has the weight of its inverse
+  variance, so that errors of a few milliseconds in the T2 of white matter count
+  next to errors of hundreds in cerebrospinal fluid. The best estimate is the
+  mean, as for the squared error.
   """
   estimates, log_deviations = split_deviations(outputs)
   standardised = (estimates - maps) * jnp.exp(-log_deviations)
@@ -53,14 +54,14 @@ def negative_log_likelihood(
 def weighted_likelihood(
   outputs: Float32[Array, "*voxel output"], maps: Float32[Array, "*voxel map"]
 ) -> Float32[Array, "*voxel map"]:
-  """Negative log-likelihood, each voxel weighted by its predicted variance.
+  r"""Negative log-likelihood, each voxel weighted by its predicted variance.
 
-  s² (log s + (q^ - q)² / 2 s²)   (Seitzer 2022, β = 1)
+  .. math:: s^2 \left( \log s + \frac{(\hat q - q)^2}{2 s^2} \right)
 
-  The first s² is a constant for the gradient. The maps then have the gradient
-  of the squared error, and the standard deviations that of the likelihood.
-  Under the likelihood alone, voxels that are uncertain, or not learned yet,
-  have almost no weight.
+  (Seitzer 2022, β = 1). The first s² is a constant for the gradient. The maps
+  then have the gradient of the squared error, and the standard deviations that
+  of the likelihood. Under the likelihood alone, voxels that are uncertain, or
+  not learned yet, have almost no weight.
   """
   _, log_deviations = split_deviations(outputs)
   variances = jax.lax.stop_gradient(jnp.exp(2 * log_deviations))
@@ -112,12 +113,12 @@ def check_loss(name: str, weights: tuple[float, ...]) -> None:
 def balancing_weights(
   t1_ms: Float[np.ndarray, "voxel"], *, exponent: float
 ) -> Float[np.ndarray, "voxel"]:
-  """Loss weights that balance rare and frequent T1 values, of mean one.
+  r"""Loss weights that balance rare and frequent T1 values, of mean one.
 
-  w = p(log T1)^(−exponent), with the smoothed density p (Yang 2021)
+  .. math:: w \propto p(\log T_1)^{-e}
 
-  With an exponent of one all T1 values have the same weight in total, with zero
-  all voxels have.
+  with the smoothed density p and the exponent e (Yang 2021). With an exponent
+  of one all T1 values have the same weight in total, with zero all voxels have.
   """
   log_t1 = np.log(np.maximum(t1_ms.astype(float), 1))
   bins = np.rint((log_t1 - log_t1.min()) / _BIN).astype(int)

@@ -12,6 +12,11 @@ from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
 
 ROOT = pathlib.Path(__file__).parents[2]
+DOCUMENTS = [
+  path.relative_to(ROOT)
+  for folder in (ROOT, ROOT / "docs")
+  for path in sorted(folder.glob("*.md"))
+]
 
 
 def script(name):
@@ -40,19 +45,63 @@ def test_benchmarks_page_equals_its_record(run, record):
     assert record[name]["text"] in page
 
 
-def test_readme_has_the_speeds(run, record):
+def test_documents_have_the_speeds(run, record):
   readme = (ROOT / "README.md").read_text()
   assert readme == run.readme_with_speeds(readme, record)
-  assert "beside mrpro" in readme
+  page = (ROOT / "docs" / "speed.md").read_text()
+  assert page == run.page_with_speeds(page, record)
+  rows = set(run.ratio_table(record))
+  assert rows <= set(page.splitlines())
+  # Two lines are the head of the table.
+  assert len(rows & set(readme.splitlines())) == 2 + len(run._README_ROWS)
 
 
-def test_readme_has_the_demo_tables():
+def test_documents_have_the_demo_tables():
   demo = script("docs/run_demo.py")
-  readme = (ROOT / "README.md").read_text()
   record = json.loads((ROOT / "docs" / "demo.json").read_text())
-  assert readme == demo.readme_with_demo(readme, record)
+  texts = {name: (ROOT / name).read_text() for name in demo._DOCUMENTS}
+  for text in texts.values():
+    assert text == demo.with_demo(text, record)
+    assert "<!-- demo: origin -->" in text
   for method in demo_config().methods:
-    assert f"| wm | {method} |" in readme.lower()
+    assert f"| wm | {method} |" in texts["docs/demo.md"].lower()
+    # The whole brain alone, without the column that says so.
+    assert f"\n| {method} |" in texts["README.md"]
+
+
+def test_readme_is_a_screen_and_a_half():
+  assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_pipeline_names_folders_of_the_package():
+  steps = script("docs/draw_pipeline.py").STEPS
+  for _, _, folders in steps:
+    for folder in folders:
+      assert (ROOT / "mrf_jax" / folder).is_dir(), folder
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_links_lead_somewhere(path):
+  """Files exist, and headings have the names that links ask for."""
+  text = _without_code((ROOT / path).read_text())
+  for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    if re.match(r"[a-z]+:", target):
+      continue
+    name, _, heading = target.partition("#")
+    file = (ROOT / path).parent / name if name else ROOT / path
+    assert file.exists(), target
+    assert not heading or heading in _anchors(file.read_text()), target
+
+
+def _anchors(text):
+  """Names that GitHub and the site give to headings."""
+  headings = re.findall(r"^#+ (.*)$", _without_code(text), re.MULTILINE)
+  words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+  return {word.replace(" ", "-") for word in words}
+
+
+def _without_code(text):
+  return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_results_page_equals_its_record():

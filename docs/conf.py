@@ -1,0 +1,126 @@
+"""Configuration of the site: pages, examples and API reference by Sphinx.
+
+python -m sphinx -W --keep-going -c docs . runs/site
+
+The source folder is the root of the repository, so that README.md and the pages
+are read as they are and their links are the same as on GitHub.
+"""
+
+import pathlib
+import re
+import sys
+import tomllib
+
+_ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(_ROOT))
+
+_PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+project = _PROJECT["name"]
+release = _PROJECT["version"]
+copyright = "the authors of mrf_jax, Apache-2.0"
+
+extensions = [
+  "myst_parser",
+  "sphinx.ext.autodoc",
+  "sphinx.ext.autosummary",
+  "sphinx.ext.mathjax",
+  "sphinx.ext.napoleon",
+  "sphinx_copybutton",
+]
+root_doc = "README"
+include_patterns = ["*.md", "docs/*.md", "docs/api/*.md", "docs/gallery/*.rst"]
+# Folders that hold no page, so that they are not searched; and texts that
+# commands put into results.md and reliability.md.
+exclude_patterns = [
+  "v", ".venv*", "runs", "tests", "mrf_jax", "findings", ".*",
+  "docs/results_notes.md", "docs/reliability_notes.md",
+  "docs/gallery/*_execution_times.rst", "**/sg_execution_times.rst",
+]  # fmt: skip
+
+# Names of headings as on GitHub.
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_title = f"{project} {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+# README.html is the first page; this leads there.
+html_extra_path = ["static/index.html"]
+html_copy_source = False
+
+autosummary_generate = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+copybutton_prompt_text = "$ "
+# `python docs/run_commands.py` writes output below commands; it is not copied.
+copybutton_line_continuation_character = "\\"
+
+# Hosts that answer people and not programs.
+linkcheck_ignore = [r"https://doi\.org/.*"]
+
+if list((_ROOT / "examples").glob("*.py")):
+  extensions.append("sphinx_gallery.gen_gallery")
+  sphinx_gallery_conf = {
+    "examples_dirs": str(_ROOT / "examples"),
+    "gallery_dirs": "docs/gallery",
+    "filename_pattern": r"\.py$",
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "abort_on_example_error": True,
+  }
+
+# What a reader needs first, in the order of the side bar.
+_CONTENTS = {
+  "Start": [
+    "docs/your-own-data", "docs/demo", "docs/pipeline", "docs/commands",
+  ],
+  "How it works": [
+    "docs/simulation", "docs/methods", "docs/training", "docs/physics",
+  ],
+  "Python": ["docs/python", "docs/examples", "docs/api/index"],
+  "Results": ["docs/study", "docs/results", "docs/speed", "docs/benchmarks"],
+  "Trust": [
+    "docs/reliability", "docs/fit", "docs/wrong_inputs", "SECURITY",
+  ],
+  "Project": ["CONTRIBUTING", "CHANGELOG"],
+}  # fmt: skip
+
+
+def _add_contents(app, docname: str, source: list[str]) -> None:
+  """Appends the side bar to README.md, where GitHub would show its text."""
+  if docname == root_doc:
+    for caption, names in _CONTENTS.items():
+      pages = "\n".join(f"/{name}.md" for name in names)
+      source[0] += (
+        f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n"
+      )
+  # GitHub shows the folder of the scripts, the site shows their pictures.
+  if docname == "docs/examples" and "sphinx_gallery.gen_gallery" in extensions:
+    source[0] += "\n```{toctree}\n:maxdepth: 2\n\n/docs/gallery/index\n```\n"
+
+
+def _mark_code(app, what, name, obj, options, lines: list[str]) -> None:
+  """Makes links of public names in `backquotes` and code of all others."""
+  import mrf_jax
+
+  def role(match: re.Match) -> str:
+    text = match[1]
+    if text in mrf_jax.__all__:
+      return f":py:obj:`~mrf_jax.{text}`"
+    return f"``{text}``"
+
+  text = "\n".join(lines)
+  lines[:] = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)", role, text).split("\n")
+
+
+def setup(app) -> None:
+  """Connects the functions above."""
+  app.connect("source-read", _add_contents)
+  # Before napoleon, which makes fields of the sections.
+  app.connect("autodoc-process-docstring", _mark_code, priority=400)
