@@ -26,6 +26,7 @@ extensions = [
   "sphinx.ext.mathjax",
   "sphinx.ext.napoleon",
   "sphinx_copybutton",
+  "sphinx_gallery.gen_gallery",
 ]
 root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/api/*.md", "docs/gallery/*.rst"]
@@ -34,9 +35,10 @@ include_patterns = ["*.md", "docs/*.md", "docs/api/*.md", "docs/gallery/*.rst"]
 exclude_patterns = [
   "v", ".venv*", "runs", "tests", "mrf_jax", "findings", ".*",
   "docs/results_notes.md", "docs/reliability_notes.md",
-  "docs/gallery/*_execution_times.rst", "**/sg_execution_times.rst",
 ]  # fmt: skip
 
+# Most blocks are commands or what they print.
+highlight_language = "none"
 # Names of headings as on GitHub.
 myst_heading_anchors = 4
 
@@ -50,6 +52,7 @@ html_copy_source = False
 
 autosummary_generate = False
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
@@ -60,20 +63,16 @@ copybutton_prompt_text = "$ "
 # `python docs/run_commands.py` writes output below commands; it is not copied.
 copybutton_line_continuation_character = "\\"
 
-# Hosts that answer people and not programs.
-linkcheck_ignore = [r"https://doi\.org/.*"]
-
-if list((_ROOT / "examples").glob("*.py")):
-  extensions.append("sphinx_gallery.gen_gallery")
-  sphinx_gallery_conf = {
-    "examples_dirs": str(_ROOT / "examples"),
-    "gallery_dirs": "docs/gallery",
-    "filename_pattern": r"\.py$",
-    "remove_config_comments": True,
-    "download_all_examples": False,
-    "show_memory": False,
-    "abort_on_example_error": True,
-  }
+# Runs examples/*.py that have changed since the last build.
+sphinx_gallery_conf = {
+  "examples_dirs": str(_ROOT / "examples"),
+  "gallery_dirs": "docs/gallery",
+  "filename_pattern": r"\.py$",
+  "within_subsection_order": "FileNameSortKey",
+  "ignore_repr_types": r"matplotlib",
+  "abort_on_example_error": True,
+  "write_computation_times": False,
+}
 
 # What a reader needs first, in the order of the side bar.
 _CONTENTS = {
@@ -83,26 +82,26 @@ _CONTENTS = {
   "How it works": [
     "docs/simulation", "docs/methods", "docs/training", "docs/physics",
   ],
-  "Python": ["docs/python", "docs/examples", "docs/api/index"],
+  "Python": ["docs/python", "docs/gallery/index", "docs/api/index"],
   "Results": ["docs/study", "docs/results", "docs/speed", "docs/benchmarks"],
   "Trust": [
     "docs/reliability", "docs/fit", "docs/wrong_inputs", "SECURITY",
   ],
   "Project": ["CONTRIBUTING", "CHANGELOG"],
 }  # fmt: skip
+_SCRIPTS = "../examples/GALLERY_HEADER.rst"
 
 
-def _add_contents(app, docname: str, source: list[str]) -> None:
-  """Appends the side bar to README.md, where GitHub would show its text."""
+def _change_source(app, docname: str, source: list[str]) -> None:
+  """Adds the side bar, whose text GitHub would show, and leads to pictures."""
   if docname == root_doc:
     for caption, names in _CONTENTS.items():
-      pages = "\n".join(f"/{name}.md" for name in names)
+      pages = "\n".join(f"/{name}" for name in names)
       source[0] += (
         f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n"
       )
-  # GitHub shows the folder of the scripts, the site shows their pictures.
-  if docname == "docs/examples" and "sphinx_gallery.gen_gallery" in extensions:
-    source[0] += "\n```{toctree}\n:maxdepth: 2\n\n/docs/gallery/index\n```\n"
+  # The scripts are on GitHub, and on the site with what they show.
+  source[0] = source[0].replace(_SCRIPTS, "gallery/index.rst")
 
 
 def _mark_code(app, what, name, obj, options, lines: list[str]) -> None:
@@ -121,6 +120,6 @@ def _mark_code(app, what, name, obj, options, lines: list[str]) -> None:
 
 def setup(app) -> None:
   """Connects the functions above."""
-  app.connect("source-read", _add_contents)
+  app.connect("source-read", _change_source)
   # Before napoleon, which makes fields of the sections.
   app.connect("autodoc-process-docstring", _mark_code, priority=400)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+import mrf_jax
 from configs.demo import get_config as demo_config
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
@@ -14,7 +15,7 @@ from mrf_jax.report.write import read_notes
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = [
   path.relative_to(ROOT)
-  for folder in (ROOT, ROOT / "docs")
+  for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "api")
   for path in sorted(folder.glob("*.md"))
 ]
 
@@ -91,6 +92,17 @@ def test_links_lead_somewhere(path):
     file = (ROOT / path).parent / name if name else ROOT / path
     assert file.exists(), target
     assert not heading or heading in _anchors(file.read_text()), target
+
+
+def test_api_reference_has_every_public_name():
+  pages = (ROOT / "docs" / "api").glob("*.md")
+  documented = re.findall(
+    r"^\.\. auto\w+:: (\w+)$",
+    "\n".join(path.read_text() for path in pages),
+    re.MULTILINE,
+  )
+  missing = set(mrf_jax.__all__) - set(documented)
+  assert not missing, f"docs/api lacks {', '.join(sorted(missing))}"
 
 
 def _anchors(text):
