@@ -5,12 +5,18 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 import mrf_jax
 from configs.demo import get_config as demo_config
+from mrf_jax.maps import Maps
+from mrf_jax.methods.study import Study
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
+from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.sequence.schedules import tailored
+from tests.dataset.examples import make_subject
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = [
@@ -92,6 +98,34 @@ def test_links_lead_somewhere(path):
     file = (ROOT / path).parent / name if name else ROOT / path
     assert file.exists(), target
     assert not heading or heading in _anchors(file.read_text()), target
+
+
+def test_method_of_the_methods_page_runs():
+  """Maps that are linear in the signals are estimated without error."""
+  page = (ROOT / "docs" / "methods.md").read_text()
+  (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+  names = {}
+  exec(code, names)
+  acquisition = Acquisition(tailored(20), window=10, stride=2)
+  mask = np.ones((2, 6, 5), bool)
+  subjects = [make_subject(mask, acquisition, seed) for seed in range(3)]
+  truth = [
+    Maps.unstack(5 + s.signals.real[:, :3] - s.signals.imag[:, 3:])
+    for s in subjects
+  ]
+  study = Study(
+    config=None,
+    workdir=None,
+    subjects=subjects,
+    load=lambda k: subjects[k],
+    references=truth,
+    folds=(0, 2),
+    models=None,
+  )
+  names["check_linear"](None, n_windows=acquisition.n_windows)
+  estimates = names["linear"](study)
+  for fold, maps in zip(study.folds, estimates.maps, strict=True):
+    np.testing.assert_allclose(maps.stack(), truth[fold].stack(), atol=1e-4)
 
 
 def test_api_reference_has_every_public_name():
