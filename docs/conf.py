@@ -74,32 +74,44 @@ sphinx_gallery_conf = {
   "write_computation_times": False,
 }
 
-# What a reader needs first, in the order of the side bar.
+# The side bar: what a reader needs first, and short titles of long ones.
 _CONTENTS = {
-  "Start": [
-    "docs/your-own-data", "docs/demo", "docs/pipeline", "docs/commands",
-  ],
-  "How it works": [
-    "docs/simulation", "docs/methods", "docs/training", "docs/physics",
-  ],
-  "Python": ["docs/python", "docs/gallery/index", "docs/api/index"],
-  "Results": ["docs/study", "docs/results", "docs/speed", "docs/benchmarks"],
-  "Trust": [
-    "docs/reliability", "docs/fit", "docs/wrong_inputs", "SECURITY",
-  ],
-  "Project": ["CONTRIBUTING", "CHANGELOG"],
-}  # fmt: skip
+  "Start": (
+    "A scan of your own </docs/your-own-data>",
+    "/docs/demo",
+    "/docs/pipeline",
+    "/docs/commands",
+  ),
+  "How it works": (
+    "/docs/simulation",
+    "/docs/methods",
+    "Training </docs/training>",
+    "/docs/physics",
+  ),
+  "Python": ("/docs/python", "/docs/gallery/index", "/docs/api/index"),
+  "Results": (
+    "Studies </docs/study>",
+    "Results of the study </docs/results>",
+    "/docs/speed",
+    "/docs/benchmarks",
+  ),
+  "Trust": (
+    "Reliability </docs/reliability>",
+    "Goodness of fit </docs/fit>",
+    "Doubtful inputs </docs/wrong_inputs>",
+    "Files from others </SECURITY>",
+  ),
+  "Project": ("Contributing </CONTRIBUTING>", "/CHANGELOG"),
+}
 _SCRIPTS = "../examples/GALLERY_HEADER.rst"
 
 
 def _change_source(app, docname: str, source: list[str]) -> None:
   """Adds the side bar, whose text GitHub would show, and leads to pictures."""
   if docname == root_doc:
-    for caption, names in _CONTENTS.items():
-      pages = "\n".join(f"/{name}" for name in names)
-      source[0] += (
-        f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n"
-      )
+    for caption, pages in _CONTENTS.items():
+      lines = ["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages]
+      source[0] += "\n" + "\n".join([*lines, "```", ""])
   # The scripts are on GitHub, and on the site with what they show.
   source[0] = source[0].replace(_SCRIPTS, "gallery/index.rst")
 
