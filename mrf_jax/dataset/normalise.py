@@ -118,9 +118,9 @@ def check_powers(powers: Sequence[float]) -> None:
 
 
 def to_scale(maps, *, powers: Sequence[float]):
-  """Maps [..., 3] on the scale on which a network learns them.
+  r"""Maps [..., 3] on the scale on which a network learns them.
 
-    q^p, or log q where p is zero
+  .. math:: q^p, \text{ or } \log q \text{ where } p = 0
 
   With power one the network learns absolute errors, with power zero relative
   ones; in between, errors of long T1 and T2 count the less, the smaller the

@@ -1,9 +1,9 @@
-"""Exact matching in large dictionaries, by groups of similar atoms.
+r"""Exact matching in large dictionaries, by groups of similar atoms.
 
 All atoms of a group are within an angle α of its centre. For an angle θ between
-a signal and a centre, the score of an atom of the group is at most
+a signal s and a centre, the score of an atom of the group is at most
 
-  ‖signal‖ cos(max(0, θ − α)),
+.. math:: \lVert s \rVert \cos(\max(0, \theta - \alpha)),
 
 so groups whose bound is below the best score so far are skipped. Unlike Cauley
 2015, which keeps the groups whose means correlate best, this misses no atom.
@@ -137,7 +137,7 @@ def match_groups(groups: Groups, signals) -> Maps:
 def best_atoms_of_groups(
   groups: Groups, signals
 ) -> tuple[np.ndarray, np.ndarray, float]:
-  """Index and score |⟨atom, signal⟩| of each voxel's best atom.
+  r"""Index and score :math:`|\langle d, s \rangle|` of each voxel's best atom.
 
   The atoms of `best_atoms`, unless two scores are equal in float32.
 

@@ -21,17 +21,18 @@ def convolve(
   x: Float[Array, "batch y x channel"],
   kernel: Float[Array, "size size channel feature"],
 ) -> Float[Array, "batch y_out x_out feature"]:
-  """A convolution with valid padding, in tiles of 2 × 2 outputs.
+  r"""A convolution with valid padding, in tiles of 2 × 2 outputs.
 
   Inputs d and taps g are read as polynomials along y and along x. The values of
   a product of polynomials are products of their values, and its values at
   size + 1 points determine it: the 4 outputs of a tile take 36 matrix products
   instead of 100 for 5 × 5 taps, and 16 instead of 36 for 3 × 3.
 
-    Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A   (Lavin & Gray 2016, eq. 8)
+  .. math:: Y = A^T \left[ (G g G^T) \odot (B^T d B) \right] A
 
-  G and B evaluate the polynomials, A returns to coefficients. The rounding
-  error is up to twenty times that of the sum over the taps, of up to 5 × 5.
+  (Lavin & Gray 2016, eq. 8). G and B evaluate the polynomials, A returns to
+  coefficients. The rounding error is up to twenty times that of the sum over
+  the taps, of up to 5 × 5.
   """
   size, _, _, n_features = kernel.shape
   height, width = x.shape[1] - size + 1, x.shape[2] - size + 1

@@ -21,13 +21,16 @@ def balanced_echoes(
   *,
   block: int,
 ) -> Complex[Array, "atom frame"]:
-  """Echoes of a sequence whose gradients are rewound in each repetition.
+  r"""Echoes of a sequence whose gradients are rewound in each repetition.
 
   Without dephasing by gradients a voxel is one magnetisation vector M = (x, y,
   z). Bloch's equations are solved exactly: the pulse of a frame rotates M about
   the y axis by its flip angle a, and until the next pulse
 
-    x + iy ← E2 exp(i φ) (x + iy),  z ← E1 z + 1 − E1,
+  .. math::
+
+    x + i y \leftarrow E_2 e^{i \varphi} (x + i y), \quad
+    z \leftarrow E_1 z + 1 - E_1,
 
   where φ is the phase from off-resonance and from the step of the pulse phases.
   Arguments are as in `epg.gradient_spoiled_echoes`.

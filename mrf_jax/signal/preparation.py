@@ -9,13 +9,15 @@ from mrf_jax.sequence.sequence import Sequence
 def prepared_magnetisation(
   sequence: Sequence, t1_ms: Float[Array, "atom"], t2_ms: Float[Array, "atom"]
 ) -> Float[Array, "atom"]:
-  """Longitudinal magnetisation right before the first excitation.
+  r"""Longitudinal magnetisation right before the first excitation.
 
-    M = 1 − 2 exp(−TI / T1)  after an inversion,
-    M = 1 − exp(−TS / T1)    after a saturation,
+  .. math::
 
-  and M exp(−TE / T2) after a T2 preparation, from equilibrium M = 1. The pulses
-  of a preparation are ideal and do not depend on B1.
+    M &= 1 - 2 e^{-\mathrm{TI} / T_1} && \text{after an inversion,} \\
+    M &= 1 - e^{-\mathrm{TS} / T_1} && \text{after a saturation,}
+
+  and :math:`M e^{-\mathrm{TE} / T_2}` after a T2 preparation, from equilibrium
+  M = 1. The pulses of a preparation are ideal and do not depend on B1.
   """
   magnetisation = jnp.ones_like(t1_ms)
   if sequence.inversion_time_ms is not None:

@@ -14,11 +14,14 @@ def smooth_noise(
   *,
   correlation_mm: float,
 ) -> Float[np.ndarray, "point"]:
-  """Random field with zero mean, unit variance and Gaussian covariance.
+  r"""Random field with zero mean, unit variance and Gaussian covariance.
 
-    f(r) = sqrt(2 / n) Σ cos(k · r + φ),  k normal, φ uniform
+  .. math::
 
-  These are random Fourier features of the covariance exp(-d² / (2 l²)) of
+    f(r) = \sqrt{2 / n} \, \sum_{j=1}^{n} \cos(k_j \cdot r + \varphi_j), \quad
+    k_j \text{ normal}, \; \varphi_j \text{ uniform}
+
+  These are random Fourier features of the covariance exp(−d² / 2 l²) of
   points at distance d, with the correlation length l. The field can be
   evaluated at any point.
   """

@@ -50,9 +50,15 @@ def tissue_maps(
 def mix(
   fractions: Float[np.ndarray, "tissue voxel"], maps: dict[str, Maps]
 ) -> Maps:
-  """True maps of voxels that contain several tissues, of volume share f each.
+  r"""True maps of voxels that contain several tissues, of volume share f each.
 
-    PD = Σ f PD_i,  1/T1 = Σ (f PD_i / PD) / T1_i,  and 1/T2 likewise
+  .. math::
+
+    \mathrm{PD} = \sum_i f_i \mathrm{PD}_i, \quad
+    \frac{1}{T_1} = \sum_i \frac{f_i \mathrm{PD}_i}{\mathrm{PD}}
+    \frac{1}{T_{1,i}}
+
+  and 1 / T2 likewise.
 
   Relaxation rates are averaged with the tissues' shares of the protons.
   """
