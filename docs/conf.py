@@ -122,12 +122,15 @@ def _mark_code(app, what, name, obj, options, lines: list[str]) -> None:
 
   def role(match: re.Match) -> str:
     text = match[1]
+    if text is None:
+      return match[0]
     if text in mrf_jax.__all__:
       return f":py:obj:`~mrf_jax.{text}`"
     return f"``{text}``"
 
-  text = "\n".join(lines)
-  lines[:] = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)", role, text).split("\n")
+  # Roles, such as :math:`x`, and ``code`` stay.
+  pattern = r":\w+:`[^`]+`|``.+?``|`([^`]+)`"
+  lines[:] = re.sub(pattern, role, "\n".join(lines)).split("\n")
 
 
 def setup(app) -> None:
