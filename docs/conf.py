@@ -9,14 +9,14 @@ are read as they are and their links are the same as on GitHub.
 import pathlib
 import re
 import sys
-import tomllib
 
 _ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(_ROOT))
 
-_PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
-project = _PROJECT["name"]
-release = _PROJECT["version"]
+import mrf_jax  # noqa: E402
+
+project = "mrf_jax"
+release = mrf_jax.__version__
 copyright = "the authors of mrf_jax, Apache-2.0"
 
 extensions = [
@@ -70,6 +70,9 @@ sphinx_gallery_conf = {
   "filename_pattern": r"\.py$",
   "within_subsection_order": "FileNameSortKey",
   "ignore_repr_types": r"matplotlib",
+  # Names in the scripts lead to the API reference.
+  "doc_module": ("mrf_jax",),
+  "reference_url": {"mrf_jax": None},
   "abort_on_example_error": True,
   "write_computation_times": False,
 }
@@ -118,7 +121,6 @@ def _change_source(app, docname: str, source: list[str]) -> None:
 
 def _mark_code(app, what, name, obj, options, lines: list[str]) -> None:
   """Makes links of public names in `backquotes` and code of all others."""
-  import mrf_jax
 
   def role(match: re.Match) -> str:
     text = match[1]
