@@ -106,7 +106,7 @@ _CONTENTS = {
   ),
   "Project": ("Contributing </CONTRIBUTING>", "/CHANGELOG"),
 }
-_SCRIPTS = "../examples/GALLERY_HEADER.rst"
+_SCRIPTS = "../examples/GALLERY_HEADER.txt"
 
 
 def _change_source(app, docname: str, source: list[str]) -> None:
