@@ -31,7 +31,13 @@ from mrf_jax import (  # noqa: E402
   reconstruct,
 )
 from mrf_jax.experiment.settings import simulated_acquisition  # noqa: E402
-from mrf_jax.fit.maps import MapsFit, enlarged, fit_maps, quick_match  # noqa: E402
+from mrf_jax.fit.maps import (  # noqa: E402
+  MOST_DOUBTFUL,
+  MapsFit,
+  enlarged,
+  fit_maps,
+  quick_match,
+)
 from mrf_jax.fit.scan import ScanFit, fit_scan  # noqa: E402
 from mrf_jax.inference.model import reconstruct_with_deviations  # noqa: E402
 from mrf_jax.io import nifti  # noqa: E402
@@ -367,8 +373,10 @@ def main(workdir: pathlib.Path) -> None:
     f"Python {current['python']}, jax {current['versions']['jax']}, "
     f"{device_name()}.",
     "\n## Doubtful voxels of left-out heads\n",
-    "T1 or T2 differ from a quick match of the signals, averaged over 5 mm, by "
-    "more than 49 % or a factor of e. No scan may be flagged.\n",
+    "Share of a head's voxels whose T1 differs from a quick match of the "
+    "signals by more than 49 %, or whose T2 by more than a factor of e, "
+    f"averaged over 5 mm. A scan is flagged if more than {MOST_DOUBTFUL:.0%} "
+    "are, or if all differ by less, but alike.\n",
     f"| method | {' | '.join(f'head {k}' for k in numbers)} |",
     f"| :-- {'| --: ' * n_subjects}|",
     *left_out_heads(workdir, n_subjects),
@@ -413,7 +421,8 @@ def main(workdir: pathlib.Path) -> None:
     "Networks that were trained on heads make tissue of them. A sphere errs if "
     "its median T1 or T2 is wrong by more than 15 %; it is missed if that is "
     "not flagged in most of its voxels. What the dictionary misses is 16 % of "
-    "T2 by the B1 field, which no fingerprint tells.\n",
+    "T2: it is matched at nominal flip angles, as the quick match is, and B1 "
+    "changes both alike.\n",
     "| network | spheres that err | missed | largest error | verdict |",
     "| :-- | --: | --: | --: | :-- |",
     *spheres(workdir),
