@@ -186,6 +186,7 @@ class TrainingProgress:
     self._per_epoch = per_epoch
     self._n_epochs = total // per_epoch
     self._estimates = estimates
+    self._is_first = True
 
   def __enter__(self) -> "TrainingProgress":
     self._bar.__enter__()
@@ -198,10 +199,11 @@ class TrainingProgress:
     """Shows `steps` more, and the mean loss of each fold in this epoch."""
     done = self._bar.pace.done + steps
     epoch = -(-done // self._per_epoch)  # rounded up
-    self._bar.set_postfix_str(
-      f"epoch {epoch}/{self._n_epochs}, "
-      f"{steps * self._estimates / seconds:,.0f} patches/s, loss "
-      + " ".join(f"{loss:.4f}" for loss in losses),
-      refresh=False,
-    )
+    parts = [f"epoch {epoch}/{self._n_epochs}"]
+    if not self._is_first:
+      # The first steps compile the program.
+      parts.append(f"{steps * self._estimates / seconds:,.0f} patches/s")
+    self._is_first = False
+    parts.append("loss " + " ".join(f"{loss:.4f}" for loss in losses))
+    self._bar.set_postfix_str(", ".join(parts), refresh=False)
     self._bar.update(steps)

@@ -112,7 +112,7 @@ def test_training_says_epoch_and_loss(clock, capsys):
       clock.now += 20
       shown.update(5, 20.0, np.array([0.25, 0.5]))
   first, second, _ = capsys.readouterr().err.splitlines()
-  assert "left" not in first
+  assert "left" not in first and "patches/s" not in first
   assert second == (
     "training 2 folds 50%, 20/40, 80 s left, epoch 2/4, 2 patches/s, "
     "loss 0.2500 0.5000"
