@@ -1,7 +1,9 @@
 """MR fingerprinting reconstruction in JAX."""
 
+from .dataset.map_files import save_maps
 from .dataset.subject import Subject, load_subject, save_subject
 from .errors import UserError
+from .importing.load_scan import load_scan
 from .inference.bundle import load_model, save_model
 from .inference.model import (
   Model,
@@ -14,12 +16,14 @@ from .maps import Maps
 from .matching.atlas import AtlasScan, match_atlas
 from .matching.dictionary import Dictionary, build_dictionary
 from .matching.dot_product import match
+from .methods.train import train
 from .relaxometry.fits import fit_t2, fit_vfa_t1
 from .relaxometry.nifti_series import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from .sequence.acquisition import Acquisition
 from .sequence.files import load_sequence, save_sequence
 from .sequence.schedules import jiang_type, rf_spoiling_phases_deg, tailored
 from .sequence.sequence import Sequence, make_sequence
+from .sequence.sliding_window import sliding_window
 from .signal.cramer_rao import cramer_rao_bounds
 from .signal.fingerprints import (
   FingerprintDerivatives,
@@ -27,6 +31,7 @@ from .signal.fingerprints import (
   simulate_fingerprints,
 )
 from .signal.slice_profile import SliceProfile, sinc_slice_profile
+from .simulation.head import simulate_head
 
 __version__: str
 
@@ -52,6 +57,7 @@ __all__ = [
   "jiang_type",
   "load_model",
   "load_raw_data",
+  "load_scan",
   "load_sequence",
   "load_subject",
   "make_sequence",
@@ -61,12 +67,16 @@ __all__ = [
   "reconstruct_ensemble",
   "reconstruct_with_deviations",
   "rf_spoiling_phases_deg",
+  "save_maps",
   "save_model",
   "save_sequence",
   "save_subject",
   "simulate_fingerprints",
+  "simulate_head",
   "sinc_slice_profile",
+  "sliding_window",
   "t2_maps",
   "tailored",
+  "train",
   "vfa_t1_maps",
 ]

@@ -11,7 +11,7 @@ from mrf_jax.sequence.sliding_window import sliding_window
 
 def test_other_shapes_are_errors():
   with pytest.raises(jaxtyping.TypeCheckError, match="frames"):
-    sliding_window(np.zeros(3), window=1)
+    sliding_window(np.zeros(()), window=1)
   with pytest.raises(jaxtyping.TypeCheckError, match="kernel"):
     product(jnp.zeros((2, 3)), jnp.zeros((4, 5)))
 

@@ -31,7 +31,7 @@ from mrf_jax.sequence.sequence import make_sequence
 _OTHER_BYTES = 1 << 15
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Subject(Acquired):
   """The masked voxels of one scan, and everything that is known about them.
 
@@ -82,6 +82,18 @@ class Subject(Acquired):
     """Number of masked voxels."""
     return int(np.count_nonzero(self.mask))
 
+  def __repr__(self) -> str:
+    """Name, size and origin in three lines, without arrays."""
+    shape = " × ".join(map(str, np.shape(self.mask)[::-1]))
+    signals = "" if self.signals is not None else ", not loaded"
+    maps = "reference maps" if self.maps is not None else "no reference maps"
+    return (
+      f"Subject {self.subject}: {self.n_voxels:,} voxels of {shape}, {maps}, "
+      f"{self.field_strength_t:g} T\n"
+      f"  {self.acquisition.images_in_words()}{signals}\n"
+      f"  {self.provenance}"
+    )
+
 
 def save_subject(subject: Subject, path: str | os.PathLike) -> None:
   """Writes a subject file, completely or not at all.
@@ -98,12 +110,7 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
   """
   path = pathlib.Path(path)
   try:
-    if subject.signals is None:
-      raise UserError(f"subject {subject.subject} has no signals to save")
-    signals = np.asarray(subject.signals, np.complex64)
-    subject = _as_stored(subject, signals)
-    _check(subject, signals.shape)
-    check_finite("signals", signals)
+    subject = checked(subject)
   except UserError as error:
     raise UserError(f"{path}: {error}") from error
   try:
@@ -118,6 +125,21 @@ def save_subject(subject: Subject, path: str | os.PathLike) -> None:
   # HDF5 raises the last two for some failed writes, and for invalid strings.
   except (OSError, RuntimeError, ValueError) as error:
     raise UserError(f"{path}: cannot be written ({reason(error)})") from error
+
+
+def checked(subject: Subject) -> Subject:
+  """The subject with array types of its file, whose fields fit together.
+
+  Raises:
+    UserError: it has no signals, or its fields do not fit together.
+  """
+  if subject.signals is None:
+    raise UserError(f"subject {subject.subject} has no signals")
+  signals = np.asarray(subject.signals, np.complex64)
+  subject = _as_stored(subject, signals)
+  _check(subject, signals.shape)
+  check_finite("signals", signals)
+  return subject
 
 
 def is_subject_file(path: str | os.PathLike) -> bool:

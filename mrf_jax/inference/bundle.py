@@ -56,7 +56,11 @@ _MAX_LAYERS = 128
 
 
 def save_model(
-  model: Model, path, *, config: dict, training: dict | None = None
+  model: Model,
+  path,
+  *,
+  config: dict | None = None,
+  training: dict | None = None,
 ) -> None:
   """Writes a model bundle, whole or not at all.
 
@@ -66,13 +70,23 @@ def save_model(
   Args:
     model: the trained network.
     path: the folder; an existing one is replaced.
-    config: the configuration of the experiment, for `load_config`.
-    training: seconds, subjects and more of the training, for `load_training`.
+    config: the configuration of the experiment, for `load_config`; None is
+      that of the model.
+    training: seconds, subjects and more of the training, for `load_training`;
+      None is what the model has.
 
   Raises:
-    UserError: the folder cannot be written.
+    UserError: the network is not one of `NETWORKS`, as only they can be read
+      again, or the folder cannot be written.
   """
   path = pathlib.Path(path)
+  if type(model.network) is not NETWORKS.get(model.method):
+    raise UserError(
+      f"{path}: a bundle stores networks of mrf_jax ({', '.join(NETWORKS)}), "
+      f"not {type(model.network).__name__} as {model.method!r}"
+    )
+  config = model.config if config is None else config
+  training = model.training if training is None else training
   field_t = {_FIELD: model.field_strength_t} if model.field_strength_t else {}
   description = {
     "format": _FORMAT,
@@ -94,7 +108,7 @@ def save_model(
     "window": model.window,
     "stride": model.stride,
     "config": config,
-    "training": {**(training or {}), **field_t},
+    "training": {**training, **field_t},
   }
   arrays = dict(model.variables)
   if model.basis is not None:
@@ -265,6 +279,12 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     acquisition=acquisition,
     basis=basis,
     field_strength_t=_field_strength_t(description),
+    config=description["config"],
+    training={
+      name: value
+      for name, value in description["training"].items()
+      if name != _FIELD
+    },
   )
 
 

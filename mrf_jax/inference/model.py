@@ -17,9 +17,10 @@ from mrf_jax.inference.network import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps, bounded
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
+from mrf_jax.sequence.sliding_window import how_to_make_windows
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Model(Acquired):
   """A trained network and all that a reconstruction with it needs.
 
@@ -34,6 +35,9 @@ class Model(Acquired):
       tesla; None if unknown.
     basis: temporal components on which its input signals are projected,
       [window, rank], or None.
+    config: configuration of its training, for `save_model`.
+    training: record of its training (seconds, scans and more), for
+      `save_model`.
   """
 
   method: str
@@ -44,6 +48,25 @@ class Model(Acquired):
   acquisition: Acquisition
   basis: Complex64[np.ndarray, "frame rank"] | None = None
   field_strength_t: float | None = None
+  config: dict = dataclasses.field(default_factory=dict)
+  training: dict = dataclasses.field(default_factory=dict)
+
+  def __repr__(self) -> str:
+    """Network and scans in three lines, without its variables."""
+    n_values = sum(np.size(x) for x in jax.tree.leaves(self.variables))
+    field_t = self.field_strength_t
+    field = "" if field_t is None else f", {field_t:g} T"
+    options = ", ".join(
+      f"{field.name}={getattr(self.network, field.name)}"
+      for field in dataclasses.fields(self.network)
+      if field.name not in ("parent", "name")
+    )
+    return (
+      f"Model {self.method}: {n_values:,} trained values\n"
+      f"  {type(self.network).__name__}({options})\n"
+      f"  scans of {self.sequence.n_frames} frames, "
+      f"{self.acquisition.images_in_words()}{field}"
+    )
 
   @property
   def has_dropout(self) -> bool:
@@ -205,5 +228,11 @@ def _check_scan(model: Model, subject: Subject) -> None:
   difference = subject.acquisition.difference(model.acquisition)
   if difference:
     own, expected = difference
-    raise UserError(f"{subject.subject}: {own}, the model needs {expected}")
+    message = f"{subject.subject}: {own}, the model needs {expected}"
+    if (subject.window, subject.stride) == (1, 1) != (
+      model.window,
+      model.stride,
+    ):
+      message += f"; {how_to_make_windows(model.window, model.stride)}"
+    raise UserError(message)
   check_field(subject.subject, subject.field_strength_t, model.field_strength_t)

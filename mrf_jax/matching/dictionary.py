@@ -30,6 +30,8 @@ class Dictionary:
     b1: factors on the flip angles, [atom].
     basis: temporal basis on which signals are projected, [frame, rank], or
       None.
+    window: frames of the sliding window that the atoms were averaged by.
+    stride: frames from one window to the next.
   """
 
   atoms: Float32[AnyArray, "atom frame"] | Complex64[AnyArray, "atom frame"]
@@ -38,6 +40,8 @@ class Dictionary:
   t2_ms: Float32[AnyArray, "atom"]
   b1: Float32[AnyArray, "atom"]
   basis: AnyArray | None = None
+  window: int = dataclasses.field(default=1, metadata={"static": True})
+  stride: int = dataclasses.field(default=1, metadata={"static": True})
 
   @property
   def n_atoms(self) -> int:
@@ -104,7 +108,9 @@ def build_dictionary(
   # By einsum, so that no array of squares is made.
   norms = np.sqrt(np.einsum("ij,ij->i", atoms, atoms.conj()).real)
   atoms /= norms[:, None]
-  dictionary = Dictionary(atoms, norms, t1, t2, factor)
+  dictionary = Dictionary(
+    atoms, norms, t1, t2, factor, window=window, stride=stride
+  )
   return dictionary if rank is None else compress(dictionary, rank=rank)
 
 

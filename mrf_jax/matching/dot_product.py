@@ -15,6 +15,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary
 from mrf_jax.runtime.precision import PRECISIONS, check_precision
+from mrf_jax.sequence.sliding_window import how_to_make_windows
 
 # Voxels and atoms of a tile of the similarity matrix, of which only tiles are
 # in memory. On a CPU a tile stays in the caches from its product to its maxima.
@@ -137,10 +138,14 @@ def check_signals(dictionary: Dictionary, signals) -> np.ndarray:
   basis = dictionary.basis
   frames = dictionary.atoms.shape[1] if basis is None else len(basis)
   if signals.ndim != 2 or signals.shape[1] != frames:
-    raise UserError(
+    message = (
       f"match: signals have shape {signals.shape}, the dictionary needs "
       f"[voxel, {frames}]"
     )
+    if (dictionary.window, dictionary.stride) != (1, 1):
+      how = how_to_make_windows(dictionary.window, dictionary.stride)
+      message += f"; {how}"
+    raise UserError(message)
   return signals
 
 

@@ -190,19 +190,29 @@ def check_network(
   rank = signal_rank(config, method)
   if rank is not None:
     check_rank(rank, n_frames=n_windows)
-  module = make_network(config, method)
-  n_channels = 2 * (rank or n_windows)
+  check_outputs(
+    make_network(config, method),
+    method,
+    n_channels=2 * (rank or n_windows),
+    loss=options.loss,
+  )
+
+
+def check_outputs(
+  module: nn.Module, method: str, *, n_channels: int, loss: str
+) -> None:
+  """Raises `UserError` unless a network has the outputs that its loss needs."""
   patch = jax.ShapeDtypeStruct(
     (1, *patch_shape(module.reach, module.slices), n_channels), np.float32
   )
   outputs, _ = jax.eval_shape(
     lambda x: module.init_with_output(jax.random.key(0), x, train=False), patch
   )
-  n_needed = len(MAP_NAMES) * LOSSES[options.loss][1]
+  n_needed = len(MAP_NAMES) * LOSSES[loss][1]
   if outputs.shape[-1] != n_needed:
     raise UserError(
       f"{method}: the network has {outputs.shape[-1]} outputs, the loss "
-      f"{options.loss} needs {n_needed}"
+      f"{loss} needs {n_needed}"
     )
 
 

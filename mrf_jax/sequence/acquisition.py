@@ -10,12 +10,13 @@ from mrf_jax.sequence.sequence import (
   PREPARATION_FIELDS,
   Sequence,
 )
+from mrf_jax.sequence.sliding_window import check_window, how_to_make_windows
 
 # Degrees and ms by which two sequences may differ and still be the same.
 _TOLERANCE = 1e-3
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Acquisition:
   """A pulse sequence and the sliding window that makes images of its frames.
 
@@ -36,12 +37,20 @@ class Acquisition:
 
   def __post_init__(self):
     """Checks the window."""
-    n_frames = self.sequence.n_frames
-    if not 1 <= self.window <= n_frames or self.stride < 1:
-      raise UserError(
-        f"window {self.window} and stride {self.stride} do not fit "
-        f"{n_frames} frames"
-      )
+    check_window(self.sequence.n_frames, self.window, self.stride)
+
+  def __repr__(self) -> str:
+    """The windows in one line, then the sequence in three."""
+    return f"Acquisition: {self.images_in_words()}\n{self.sequence!r}"
+
+  def images_in_words(self) -> str:
+    """Number of images and their windows, such as `85 images of 48 frames`."""
+    if self.window == 1 and self.stride == 1:
+      return f"{self.n_windows} images of single frames"
+    return (
+      f"{self.n_windows} images, windows of {self.window} frames with stride "
+      f"{self.stride}"
+    )
 
   @property
   def n_windows(self) -> int:
@@ -53,11 +62,15 @@ class Acquisition:
 
     The message begins with `what`, the images in words.
     """
-    if n_images != self.n_windows:
-      raise UserError(
-        f"{what}, but {self.sequence.n_frames} frames in windows of "
-        f"{self.window} with stride {self.stride} make {self.n_windows}"
-      )
+    if n_images == self.n_windows:
+      return
+    message = (
+      f"{what}, but {self.sequence.n_frames} frames in windows of "
+      f"{self.window} with stride {self.stride} make {self.n_windows}"
+    )
+    if n_images == self.sequence.n_frames:
+      message += f"; {how_to_make_windows(self.window, self.stride)}"
+    raise UserError(message)
 
   def difference(self, other: "Acquisition") -> tuple[str, str] | None:
     """The first difference from another acquisition, in words.

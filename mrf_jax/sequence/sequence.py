@@ -22,7 +22,7 @@ _LONGEST_MS = 3.6e6
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Sequence:
   """An MRF pulse sequence: a preparation, then one excitation a frame.
 
@@ -69,6 +69,32 @@ class Sequence:
   def has_real_echoes(self) -> bool:
     """Whether fingerprints on resonance are real numbers."""
     return self.has_constant_phase and not self.balanced
+
+  def __repr__(self) -> str:
+    """The sequence in three lines; all fields where JAX holds others there."""
+    values = [getattr(self, name) for name in FRAME_FIELDS]
+    if not all(isinstance(v, np.ndarray) and v.size for v in values):
+      names = (field.name for field in dataclasses.fields(self))
+      fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+      return f"Sequence({fields})"
+    spoiling = "balanced (bSSFP)"
+    if not self.balanced:
+      spoiling = "gradient-spoiled (FISP)"
+      if not self.has_constant_phase:
+        spoiling = "gradient-spoiled, pulses of different phases"
+    flips, tr, te, phases = map(_span, values)
+    played = [
+      f"{name.removesuffix('_ms').replace('_time', '').replace('t2_', 'T2 ')} "
+      f"{getattr(self, name):g} ms"
+      for name in PREPARATION_FIELDS
+      if getattr(self, name) is not None
+    ]
+    seconds = float(np.sum(self.tr_ms)) / 1000
+    return (
+      f"Sequence: {self.n_frames} frames in {seconds:.3g} s, {spoiling}\n"
+      f"  before the first pulse: {', '.join(played) or 'nothing'}\n"
+      f"  flip angles {flips}°, TR {tr} ms, TE {te} ms, phases {phases}°"
+    )
 
 
 def make_sequence(
@@ -143,6 +169,12 @@ def make_sequence(
       "of them"
     )
   return Sequence(**fields, balanced=bool(balanced))
+
+
+def _span(values: np.ndarray) -> str:
+  """Least and largest value, or the value that all have."""
+  low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+  return low if low == high else f"{low} to {high}"
 
 
 def _check_frames(name: str, values, bad, why: str) -> None:

@@ -293,7 +293,7 @@ def _not_saved(path, message, error=UserError):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"signals": None}, "no signals to save"),
+    ({"signals": None}, "has no signals"),
     ({"mask": np.zeros((2, 5, 6), bool)}, "no voxels"),
     ({"signals": np.full((37, 8), np.nan, np.complex64)}, "296 values"),
     ({"maps": Maps(*np.ones((3, 36), np.float32))}, "maps/pd has shape"),
