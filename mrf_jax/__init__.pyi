@@ -17,6 +17,10 @@ from .matching.atlas import AtlasScan, match_atlas
 from .matching.dictionary import Dictionary, build_dictionary
 from .matching.dot_product import match
 from .methods.train import train
+from .networks.cohen import Cohen
+from .networks.hoppe import Hoppe
+from .networks.spatiotemporal import Spatiotemporal
+from .networks.spatiotemporal_plus import SpatiotemporalPlus
 from .relaxometry.fits import fit_t2, fit_vfa_t1
 from .relaxometry.nifti_series import T1Maps, T2Maps, t2_maps, vfa_t1_maps
 from .sequence.acquisition import Acquisition
@@ -32,22 +36,28 @@ from .signal.fingerprints import (
 )
 from .signal.slice_profile import SliceProfile, sinc_slice_profile
 from .simulation.head import simulate_head
+from .training.options import TrainingOptions
 
 __version__: str
 
 __all__ = [
   "Acquisition",
   "AtlasScan",
+  "Cohen",
   "Dictionary",
   "FingerprintDerivatives",
+  "Hoppe",
   "Maps",
   "Model",
   "RawData",
   "Sequence",
   "SliceProfile",
+  "Spatiotemporal",
+  "SpatiotemporalPlus",
   "Subject",
   "T1Maps",
   "T2Maps",
+  "TrainingOptions",
   "UserError",
   "build_dictionary",
   "cramer_rao_bounds",

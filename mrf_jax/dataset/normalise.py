@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Complex64, Float32, Float64
+from jaxtyping import Complex64, Float32, Float64, Inexact
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
@@ -69,7 +69,7 @@ def normalise_signals(
   return values
 
 
-def usual_gain(signals: Complex64[np.ndarray, "voxel frame"]) -> float:
+def usual_gain(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
   """Factor that brings signals of an extreme scale near one; 1 for others.
 
   It is a power of two, which leaves the digits as they are: scans in units of

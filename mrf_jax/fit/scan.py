@@ -44,6 +44,8 @@ _MISSED_WORTH_WINDOWS, _RATIO_WORTH_WINDOWS = 0.015, 0.25
 # above. A shift or a window that is right leaves 0.001 to 0.007, those for
 # scans of another sequence 0.07 and 0.008, or more.
 _LEFT_SHIFTED, _LEFT_IN_WINDOWS = 0.02, 0.0075
+# Begins the sentence of `doubts` that is no doubt, but a number.
+EXPLAINS = "the sequence explains"
 # If a random order of the images explains this share, nothing can be told.
 _UNTOLD = 0.95
 # Part of the unexplained energy that another reading explains; of sound scans
@@ -168,7 +170,7 @@ class ScanFit:
   def doubts(self) -> list[str]:
     """Sentences on what is doubtful, and one on what the sequence explains."""
     sentences = [
-      f"the sequence explains {self.explained:.0%} of the signals' energy"
+      f"{EXPLAINS} {self.explained:.0%} of the signals' energy"
       + (
         ": noise or undersampling is stronger, estimates scatter"
         if self.explained < _NOISY

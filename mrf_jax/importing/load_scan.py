@@ -8,6 +8,7 @@ from typing import Any
 from mrf_jax.checks import check_one_of
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.fit.check import check_scan
+from mrf_jax.fit.scan import EXPLAINS
 from mrf_jax.importing.from_flags import (
   ImportOptions,
   read_acquisition,
@@ -66,6 +67,10 @@ def load_scan(
   )
   acquisition, assumptions = read_acquisition(described)
   subject = read_scan(described, acquisition, assumptions=assumptions).subject
-  for sentence in check_scan(subject, path=scan, misfit=misfit):
-    warnings.warn(sentence, stacklevel=2)
-  return subject
+  sentences = check_scan(subject, path=scan, misfit=misfit)
+  for sentence in sentences:
+    if not sentence.startswith(EXPLAINS):
+      warnings.warn(sentence, stacklevel=2)
+  return dataclasses.replace(
+    subject, provenance="; ".join([subject.provenance, *sentences])
+  )

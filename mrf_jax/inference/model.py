@@ -229,9 +229,13 @@ def _check_scan(model: Model, subject: Subject) -> None:
   if difference:
     own, expected = difference
     message = f"{subject.subject}: {own}, the model needs {expected}"
-    if (subject.window, subject.stride) == (1, 1) != (
-      model.window,
-      model.stride,
+    if (
+      (subject.window, subject.stride)
+      == (1, 1)
+      != (
+        model.window,
+        model.stride,
+      )
     ):
       message += f"; {how_to_make_windows(model.window, model.stride)}"
     raise UserError(message)
