@@ -22,7 +22,7 @@ SMALL = {
   "train_network": {
     "MATRIX": 24,
     "SLICES": 1,
-    "HEADS": 3,
+    "HEADS": 2,
     "WIDTHS": (8, 8),
     "EPOCHS": 2,
     "FRAMES": 96,
