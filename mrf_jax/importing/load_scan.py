@@ -52,7 +52,7 @@ def load_scan(
   known = {field.name for field in dataclasses.fields(ImportOptions)}
   for name in options:
     check_one_of("load_scan: the option", name, sorted(known))
-  given = {
+  given: dict[str, Any] = {
     name: os.fspath(value) if isinstance(value, _PATHS) else value
     for name, value in options.items()
   }

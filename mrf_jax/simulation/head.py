@@ -5,6 +5,7 @@ for examples and tests of one's own.
 """
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ REFERENCE = {
   "refocusing_deg": 180.0,
   "noise_level": 0.01,
 }
-SPIRAL = {"n_arms": 48, "density_power": 1.25}
+SPIRAL: dict[str, Any] = {"n_arms": 48, "density_power": 1.25}
 FOV_MM = 256.0
 SUBSPACE_TOLERANCE = 1e-4
 

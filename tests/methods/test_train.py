@@ -164,7 +164,7 @@ def frames_of(subject):
       NETWORK,
       [scan(0)],
       {"epoch": 3},
-      "option: 'epoch' is not one of .*epochs",
+      "option: 'epoch' .*epochs",
     ),
     (NETWORK, [scan(0)], {"folds_at_once": 1}, "option: 'folds_at_once'"),
     (NETWORK, [scan(0)], {"epochs": 0}, "training.epochs: 0 is not at least 1"),
