@@ -50,9 +50,7 @@ subject = mrf_jax.load_scan(
   window=WINDOW,
   stride=STRIDE,
 )
-print(subject.acquisition)
-print(f"{subject.n_voxels:,} voxels, {subject.field_strength_t:g} T")
-print(*subject.provenance.split("; "), sep="\n")
+print(subject)
 
 # %%
 # Maps
@@ -83,7 +81,8 @@ print(*sorted(path.name for path in (FOLDER / "maps").iterdir()))
 #     --config=configs/demo.py --scan=scan.h5 --output=maps
 
 # %%
-# Left is left in these pictures, and the front of the head is up.
+# Left is left in these pictures, and the front of the head is up. Proton
+# density is in the unit of the signals, and still as bright as the coils are.
 z = SLICES // 2
 rows = np.flatnonzero(subject.mask[z].any(1))
 columns = np.flatnonzero(subject.mask[z].any(0))

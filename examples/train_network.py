@@ -24,7 +24,7 @@ import mrf_jax
 FOLDER = pathlib.Path("runs/examples")
 FRAMES, WINDOW, STRIDE = 720, 48, 8
 HEADS, MATRIX, SLICES = 4, 64, 3
-WIDTHS, EPOCHS = (128, 64), 20
+WIDTHS, RANK, EPOCHS = (96, 48), 16, 20
 FOLDER.mkdir(parents=True, exist_ok=True)
 
 sequence = mrf_jax.tailored(FRAMES)
@@ -74,19 +74,17 @@ print(subjects[0])
 # %%
 # Training
 # --------
-# The spatiotemporal network (Balsiger et al. 2018) sees 5 × 5 voxels, here with
-# a quarter of its features. The last head is left out. ``train`` takes any
-# Flax module that has ``reach`` and ``slices``, and all fields of
-# ``TrainingOptions``.
-network = mrf_jax.Spatiotemporal(
-  widths=WIDTHS, branch_width=WIDTHS[-1], dropout=0.0
-)
+# ``SpatiotemporalPlus`` sees temporal components of each voxel and of its
+# neighbours, here with half of its features and half of its depth. The last
+# head is left out. ``train`` takes any Flax module that has ``reach`` and
+# ``slices``, and all fields of ``TrainingOptions``.
+network = mrf_jax.SpatiotemporalPlus(widths=WIDTHS, depth=2)
 curve = []
 model = mrf_jax.train(
   network,
   subjects[:-1],
   epochs=EPOCHS,
-  learning_rate=5e-3,
+  rank=RANK,
   on_epoch=lambda epoch, values: curve.append(values["mae_t1_ms"]),
 )
 print(model)
@@ -96,6 +94,7 @@ print(model)
 # -----------------
 # The model keeps what a reconstruction needs: how signals are normalised, the
 # range of the maps, and the sequence, so that it refuses other scans.
+# ``reconstruct_with_deviations`` also returns predicted standard deviations.
 mrf_jax.save_model(model, FOLDER / "model")
 model = mrf_jax.load_model(FOLDER / "model")
 left_out = subjects[-1]

@@ -24,6 +24,7 @@ SMALL = {
     "SLICES": 1,
     "HEADS": 2,
     "WIDTHS": (8, 8),
+    "RANK": 4,
     "EPOCHS": 2,
     "FRAMES": 96,
   },
