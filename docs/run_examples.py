@@ -9,6 +9,7 @@ machine are written into `examples/README.md`.
 import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -40,8 +41,10 @@ def origin(seconds: dict[str, float]) -> str:
 
   current = environment({})
   times = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items())
+  used = resource.getrusage(resource.RUSAGE_CHILDREN)
   return (
-    f"Last run: {times}, together {sum(seconds.values()):.0f} s; commit "
+    f"Last run: {times}, together {sum(seconds.values()):.0f} s and "
+    f"{used.ru_utime + used.ru_stime:.0f} s of CPU, beside other work; commit "
     f"{current['git_commit'][:7]}, Python {current['python']}, jax "
     f"{current['versions']['jax']}, {current['cores']} cores."
   )
