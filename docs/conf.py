@@ -106,7 +106,7 @@ _CONTENTS = {
   ),
   "Project": ("Contributing </CONTRIBUTING>", "/CHANGELOG"),
 }
-_SCRIPTS = "../examples/GALLERY_HEADER.txt"
+_SCRIPTS = re.compile(r"\((\.\./)?examples/README\.md\)")
 
 
 def _change_source(app, docname: str, source: list[str]) -> None:
@@ -116,7 +116,7 @@ def _change_source(app, docname: str, source: list[str]) -> None:
       lines = ["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages]
       source[0] += "\n" + "\n".join([*lines, "```", ""])
   # The scripts are on GitHub, and on the site with what they show.
-  source[0] = source[0].replace(_SCRIPTS, "gallery/index.rst")
+  source[0] = _SCRIPTS.sub("(/docs/gallery/index.rst)", source[0])
 
 
 def _mark_code(app, what, name, obj, options, lines: list[str]) -> None:

@@ -21,7 +21,7 @@ from tests.dataset.examples import make_subject
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = [
   path.relative_to(ROOT)
-  for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "api")
+  for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "api", ROOT / "examples")
   for path in sorted(folder.glob("*.md"))
 ]
 
