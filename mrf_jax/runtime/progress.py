@@ -17,9 +17,8 @@ from tqdm import tqdm
 # time after another, and after the longer time in any case, s.
 _SHARE = 0.1
 _SHORTEST_S, _LONGEST_S = 10.0, 600.0
-# Time after which the time left is known, s: the first steps, which compile,
-# are not like those that follow.
-_KNOWN_S = 1.0
+# The time left is known after so long, or if it is less than the other, s.
+_KNOWN_S, _SOON_S = 1.0, 5.0
 
 
 class Pace:
@@ -49,9 +48,11 @@ class Pace:
       return None
     done, start = self._start
     parts, seconds = self.done - done, self._last - start
-    if not parts or seconds < _KNOWN_S:
+    if not parts:
       return None
-    return seconds / parts
+    each = seconds / parts
+    is_soon = each * (self.total - self.done) < _SOON_S
+    return each if seconds >= _KNOWN_S or is_soon else None
 
   @property
   def seconds_left(self) -> float | None:
@@ -187,6 +188,11 @@ class TrainingProgress:
     self._n_epochs = total // per_epoch
     self._estimates = estimates
     self._is_first = True
+
+  @property
+  def pace(self) -> Pace:
+    """Speed of the steps so far."""
+    return self._bar.pace
 
   def __enter__(self) -> "TrainingProgress":
     self._bar.__enter__()

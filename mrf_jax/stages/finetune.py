@@ -130,8 +130,8 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
 def _print_expected(steps_left: int, seconds_each: float) -> None:
   """Prints how long a training is going to take."""
   print(
-    f"Expected     about {in_words(steps_left * seconds_each)}, as a step took "
-    f"{seconds_each:.2g} s",
+    f"Expected     about {in_words(steps_left * seconds_each)} for "
+    f"{steps_left:,} steps of {seconds_each:.2g} s",
     flush=True,
   )
 

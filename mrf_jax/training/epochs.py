@@ -153,7 +153,7 @@ def advance_folds(
       estimates=len(group.numbers) * options.estimates_per_step,
     ) as line,
   ):
-    count, n_calls, is_stopping = 1, 0, False
+    count, is_stopping, is_pace_known = 1, False, False
     while group.step < until and not is_stopping:
       left_of_epoch = per_epoch - group.step % per_epoch
       count = min(count, left_of_epoch, until - group.step)
@@ -162,10 +162,10 @@ def advance_folds(
       seconds = time.perf_counter() - start
       _check_finite(losses, group)
       line.update(count, seconds, losses)
-      n_calls += 1
-      if n_calls == 2:
-        # The first call has compiled the program.
-        on_pace(until - group.step, seconds / count)
+      each = line.pace.seconds_each
+      if each is not None and not is_pace_known and group.step < until:
+        is_pace_known = True
+        on_pace(until - group.step, each)
       count = max(1, round(count * _CALL_SECONDS / seconds))
       if group.step % per_epoch == 0:
         metrics = {"fold": np.array(group.numbers), "loss": losses}

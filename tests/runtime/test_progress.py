@@ -56,6 +56,16 @@ def test_time_left_is_known_after_the_first_part(clock):
   assert pace.seconds_left == 0
 
 
+def test_time_left_is_known_soon_if_it_is_short(clock):
+  pace = Pace(100)
+  pace.update(1)
+  clock.now += 0.5
+  pace.update(1)
+  assert pace.seconds_each is None  # 49 s
+  pace.update(90)
+  assert pace.seconds_left == pytest.approx(8 * 0.5 / 91)
+
+
 def test_resumed_work_has_less_left(clock):
   pace = Pace(100, done=90)
   pace.update(1)
