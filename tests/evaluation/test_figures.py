@@ -202,7 +202,9 @@ def test_windows_tell_white_from_grey_matter(smoke):
         np.median(values[left_out.tissues[tissue]]) for tissue in ("wm", "gm")
       )
       assert 0 <= low < white < grey < high
-      assert grey - white > 0.1 * (high - low)
+      # Their proton densities differ by a tenth only.
+      share = 0.05 if name == "pd" else 0.1
+      assert grey - white > share * (high - low)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0, 1e5])

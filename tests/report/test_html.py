@@ -1,6 +1,7 @@
 """HTML report: its content, and its behaviour in a browser."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mrf_jax.maps import Maps
 from mrf_jax.report.agreement import agreements, format_agreements
 from mrf_jax.report.results import load_results
 from mrf_jax.report.viewer import viewer_data
@@ -87,6 +89,34 @@ def test_images_encode_the_maps(results):
     np.testing.assert_allclose(
       low + step * levels[inside], maps.t1_ms, atol=step
     )
+
+
+def test_stored_order_of_voxels_does_not_matter(results):
+  """A scan stored from right to left, back to front, looks the same."""
+  left_out = results[0]
+  mask = left_out.subject.mask
+
+  def turned(maps):
+    volumes = np.zeros((*mask.shape, 3), np.float32)
+    volumes[mask] = maps.stack()
+    return Maps.unstack(volumes[:, ::-1, ::-1][mask[:, ::-1, ::-1]])
+
+  flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+  flip[:2, 3] = mask.shape[2] - 1, mask.shape[1] - 1
+  other = dataclasses.replace(
+    left_out,
+    subject=dataclasses.replace(
+      left_out.subject,
+      mask=mask[:, ::-1, ::-1],
+      affine=left_out.subject.affine @ flip,
+    ),
+    reference=turned(left_out.reference),
+    estimates={m: turned(maps) for m, maps in left_out.estimates.items()},
+  )
+  expected, found = viewer_data([left_out]), viewer_data([other])
+  assert found["subjects"][0]["sides"] == ("L", "R")
+  for key in ("images", "scales", "windows"):
+    assert found["subjects"][0][key] == expected["subjects"][0][key]
 
 
 def test_page_size_is_limited(results, monkeypatch):
