@@ -58,7 +58,8 @@ def check_dictionary(
   for ends in (options.t1_ms, options.t2_ms):
     grid_axis(*ends, step_percent=options.step_percent)
   if method == "dictionary_svd":
-    check_rank(options.svd_rank, n_frames=n_windows)
+    name = "--config.dictionary.svd_rank"
+    check_rank(name, options.svd_rank, n_frames=n_windows)
 
 
 def make_matcher(

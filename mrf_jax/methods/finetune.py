@@ -25,7 +25,7 @@ from mrf_jax.maps import Maps
 from mrf_jax.methods.network import training_options
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime.progress import notice
-from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
 from mrf_jax.training.checkpoint import CheckpointFolder
 from mrf_jax.training.epochs import OnPace
 from mrf_jax.training.fold_data import NO_SUBJECT, Signals, TrainingData
@@ -131,6 +131,8 @@ def adapted_model(
   basis = model.basis
   if basis is not None:
     rank = basis.shape[1]
+    name = f"{scans.paths[0]}: the model's number of temporal components"
+    check_rank(name, rank, n_frames=scan.n_windows)
     basis = temporal_basis(
       sum(gram_matrix(_signals_of(path)) for path in scans.paths), rank=rank
     ).astype(np.complex64)

@@ -61,7 +61,7 @@ def check_gomez(config: ml_collections.ConfigDict, *, n_windows: int) -> None:
   options = config.gomez
   check_parameters(**search_options(config))
   if options.rank is not None:
-    check_rank(options.rank, n_frames=n_windows)
+    check_rank("--config.gomez.rank", options.rank, n_frames=n_windows)
 
 
 def search_options(config: ml_collections.ConfigDict) -> dict:

@@ -189,7 +189,9 @@ def check_network(
   check_normalisation(config.preprocessing.normalise_signals_per)
   rank = signal_rank(config, method)
   if rank is not None:
-    check_rank(rank, n_frames=n_windows)
+    # A network's own value takes precedence over that of all.
+    own = f"{method}." if "rank" in config[method].training else ""
+    check_rank(f"--config.{own}training.rank", rank, n_frames=n_windows)
   check_outputs(
     make_network(config, method),
     method,

@@ -33,18 +33,24 @@ def temporal_basis(gram, *, rank: int) -> np.ndarray:
   Raises:
     UserError: the rank is not between 1 and the number of frames.
   """
-  check_rank(rank, n_frames=len(gram))
+  check_rank("compression: rank", rank, n_frames=len(gram))
   _, vectors = np.linalg.eigh(gram)
   basis = vectors[:, ::-1][:, :rank]
   largest = basis[np.abs(basis).argmax(0), np.arange(rank)]
   return basis * (np.abs(largest) / largest)
 
 
-def check_rank(rank: int, *, n_frames: int) -> None:
-  """Raises `UserError` for a rank that is not between 1 and the frames."""
+def check_rank(name: str, rank: int, *, n_frames: int) -> None:
+  """Raises `UserError` for a rank that is not between 1 and the frames.
+
+  Args:
+    name: what sets the rank, such as a flag, for the error.
+    rank: number of temporal components.
+    n_frames: number of frames, or of window images, of a fingerprint.
+  """
   if not 1 <= rank <= n_frames:
     raise UserError(
-      f"compression: rank {rank} is not within 1 and {n_frames} frames"
+      f"{name} is {rank}, not between 1 and {n_frames}, the number of images"
     )
 
 

@@ -162,7 +162,7 @@ def test_basis_equals_singular_vectors():
   # The same subspace, whatever the phase of its vectors.
   overlap = np.linalg.svd(vectors[:4] @ basis, compute_uv=False)
   np.testing.assert_allclose(overlap, 1, atol=1e-9)
-  with pytest.raises(UserError, match="rank 13"):
+  with pytest.raises(UserError, match="rank is 13"):
     temporal_basis(gram_matrix(signals), rank=13)
 
 
@@ -186,7 +186,7 @@ def test_dictionaries_that_are_not_possible(dictionary):
     build_dictionary(SEQUENCE, [100.0], [200.0])
   with pytest.raises(UserError, match="do not fit"):
     build_dictionary(SEQUENCE, [500.0], [50.0], window=97)
-  with pytest.raises(UserError, match="rank 50"):
+  with pytest.raises(UserError, match="rank is 50"):
     compress(dictionary, rank=50)
 
 

@@ -10,6 +10,7 @@ import scipy.io
 
 from configs import smoke as smoke_config
 from mrf_jax import (
+  UserError,
   load_model,
   load_subject,
   reconstruct,
@@ -173,6 +174,24 @@ def test_dictionary_of_the_scans_sequence(name, tmp_path):
   np.testing.assert_allclose(found["pd"][right], 2, rtol=1e-3)
   record = json.loads((out / "reconstruction.json").read_text())
   assert record["dictionary"]["svd_rank"] == options.svd_rank
+
+
+def test_rank_above_the_number_of_images_is_named(scan, tmp_path):
+  config = smoke_config.get_config()
+  n_images = scan[1].n_windows
+  config.dictionary.svd_rank = n_images + 1
+  out = tmp_path / "out"
+  words = f"--config.dictionary.svd_rank is {n_images + 1}, .* 1 and {n_images}"
+  with pytest.raises(UserError, match=words):
+    reconstruct_files(
+      flags(
+        model="dictionary_svd",
+        config=config,
+        scan=str(scan[0] / "subject.h5"),
+        output=str(out),
+      )
+    )
+  assert not out.exists()
 
 
 def test_errors_are_those_of_table_1(smoke, tmp_path):
