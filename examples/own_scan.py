@@ -14,6 +14,7 @@ The scan of this example is simulated, and written to files as a scanner would.
 # series of images (NIfTI, MATLAB, NumPy), and the schedule of the pulse
 # sequence (text, MATLAB, Pulseq).
 import pathlib
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,6 +52,7 @@ subject = mrf_jax.load_scan(
   stride=STRIDE,
 )
 print(subject)
+print(textwrap.fill(subject.provenance, 80))
 
 # %%
 # Maps

@@ -23,7 +23,7 @@ import mrf_jax
 
 FOLDER = pathlib.Path("runs/examples")
 FRAMES, WINDOW, STRIDE = 720, 48, 8
-HEADS, MATRIX, SLICES = 4, 64, 3
+HEADS, MATRIX, SLICES, COILS = 3, 64, 3, 2
 WIDTHS, RANK, EPOCHS = (96, 48), 16, 20
 FOLDER.mkdir(parents=True, exist_ok=True)
 
@@ -31,7 +31,7 @@ sequence = mrf_jax.tailored(FRAMES)
 acquisition = mrf_jax.Acquisition(sequence, window=WINDOW, stride=STRIDE)
 for number in range(HEADS):
   head = mrf_jax.simulate_head(
-    acquisition, seed=number, matrix=MATRIX, n_slices=SLICES
+    acquisition, seed=number, matrix=MATRIX, n_slices=SLICES, n_coils=COILS
   )
   np.savez(
     FOLDER / f"head-{number}.npz",
@@ -105,8 +105,8 @@ maps = mrf_jax.reconstruct(model, left_out)
 # method must beat.
 dictionary = mrf_jax.build_dictionary(
   sequence,
-  np.geomspace(100, 5400, 80),
-  np.geomspace(10, 2460, 80),
+  np.geomspace(100, 5400, 60),
+  np.geomspace(10, 2460, 60),
   window=WINDOW,
   stride=STRIDE,
   rank=min(25, acquisition.n_windows),
@@ -177,5 +177,6 @@ figure, panel = plt.subplots(figsize=(5, 3), layout="constrained")
 panel.plot(range(1, EPOCHS + 1), curve, "o-", markersize=3)
 panel.set(xlabel="epoch", ylabel="mean absolute error of T1 (ms)")
 panel.set_ylim(bottom=0)
+panel.xaxis.get_major_locator().set_params(integer=True)
 panel.set_title("Training voxels (simulated)", fontsize=10)
 figure.savefig(FOLDER / "train_network_curve.png", dpi=100)

@@ -87,11 +87,15 @@ class Subject(Acquired):
     shape = " × ".join(map(str, np.shape(self.mask)[::-1]))
     signals = "" if self.signals is not None else ", not loaded"
     maps = "reference maps" if self.maps is not None else "no reference maps"
+    # Sentences on what was assumed follow where the data come from.
+    origin, *more = self.provenance.split("; ")
+    if more:
+      origin += " (provenance says what was assumed)"
     return (
       f"Subject {self.subject}: {self.n_voxels:,} voxels of {shape}, {maps}, "
       f"{self.field_strength_t:g} T\n"
       f"  {self.acquisition.images_in_words()}{signals}\n"
-      f"  {self.provenance}"
+      f"  {origin}"
     )
 
 

@@ -83,6 +83,10 @@ def test_acquisition_and_subject():
     "  8 images, windows of 4 frames with stride 2",
     "  simulated",
   ]
+  imported = dataclasses.replace(subject, provenance="imported from a; no mask")
+  assert repr(imported).splitlines()[-1] == (
+    "  imported from a (provenance says what was assumed)"
+  )
   without = dataclasses.replace(subject, signals=None, maps=None)
   assert "no reference maps" in repr(without)
   assert "not loaded" in repr(without)
