@@ -41,6 +41,13 @@ class Pace:
     if self._start is None:
       self._start = self.done, self._last
 
+  def skip(self) -> None:
+    """Leaves the time since the last part out: something was done but once."""
+    now = time.monotonic()
+    if self._start is not None:
+      self._start = self._start[0], self._start[1] + now - self._last
+    self._last = now
+
   @property
   def seconds_each(self) -> float | None:
     """Seconds of one part; None as long as they are not known."""

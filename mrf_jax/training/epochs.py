@@ -142,15 +142,16 @@ def advance_folds(
   plan = group.plan
   options, per_epoch = plan.options, plan.steps_per_epoch
   policy = CheckpointPolicy(options, steps_per_epoch=per_epoch, step=group.step)
+  first_step, n_folds = group.step, len(group.numbers)
   with (
     jax.default_matmul_precision(PRECISIONS[options.precision].products),
     stop_later() as stop,
     TrainingProgress(
-      f"training {len(group.numbers)} folds",
+      f"training {n_folds} fold{'s' * (n_folds > 1)}",
       total=plan.n_steps,
       done=group.step,
       per_epoch=per_epoch,
-      estimates=len(group.numbers) * options.estimates_per_step,
+      estimates=n_folds * options.estimates_per_step,
     ) as line,
   ):
     count, is_stopping, is_pace_known = 1, False, False
@@ -181,6 +182,9 @@ def advance_folds(
         ):
           checkpoint_folder.save(fold, checkpoint)
         policy.note_written(group.step)
+      if group.step - first_step <= per_epoch:
+        # What follows the first epoch is compiled, too, and so does not count.
+        line.pace.skip()
     if stop.number is not None:
       raise Stopped(stop.number)
   return group.checkpoints()

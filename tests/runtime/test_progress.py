@@ -66,6 +66,17 @@ def test_time_left_is_known_soon_if_it_is_short(clock):
   assert pace.seconds_left == pytest.approx(8 * 0.5 / 91)
 
 
+def test_what_is_done_once_does_not_count(clock):
+  pace = Pace(100)
+  pace.update(1)
+  clock.now += 60
+  pace.skip()
+  for _ in range(4):
+    clock.now += 0.5
+    pace.update(1)
+  assert pace.seconds_each == pytest.approx(0.5)
+
+
 def test_resumed_work_has_less_left(clock):
   pace = Pace(100, done=90)
   pace.update(1)
