@@ -21,6 +21,7 @@ _COLUMNS = {
 _LOSSES = {
   "squared_error": "mean squared error",
   "likelihood": "negative log-likelihood",
+  "weighted_likelihood": "weighted likelihood: rises to 0",
 }
 _COLOURS = {"training": "tab:blue", "left_out": "tab:red"}
 _LABELS = {"training": "training subjects", "left_out": "left-out subject"}
@@ -32,7 +33,8 @@ def learning_curves(
   """Draws loss and errors in the watched voxels from lines of `metrics.jsonl`.
 
   A row is a network, thin lines are folds, thick lines their mean. The panel of
-  a loss names it: a likelihood falls below zero.
+  a loss names it. A likelihood, which falls below zero, is that of the watched
+  voxels where the loss that is minimised rises.
   """
   methods = list(dict.fromkeys(record["method"] for record in records))
   figure = Figure(
@@ -43,7 +45,13 @@ def learning_curves(
   panels = figure.subplots(len(methods), len(_COLUMNS), squeeze=False)
   for method, row in zip(methods, panels, strict=True):
     of_method = [record for record in records if record["method"] == method]
+    loss = of_method[-1].get("loss", "")
+    has_likelihood = any("training_likelihood" in r for r in of_method)
+    if has_likelihood:
+      loss = "likelihood"
     for (quantity, label), axis in zip(_COLUMNS.items(), row, strict=True):
+      if quantity == "loss" and has_likelihood:
+        quantity = "likelihood"
       for subjects, colour in _COLOURS.items():
         _draw_folds(axis, of_method, f"{subjects}_{quantity}", colour)
       # The loss of a likelihood may be negative.
@@ -58,12 +66,11 @@ def learning_curves(
       if axis in panels[-1]:
         axis.set_xlabel("epoch", fontsize=9)
     row[0].set_ylabel(method, fontsize=10)
-    loss = _LOSSES.get(of_method[-1].get("loss", ""), "")
     # Curves that fall leave this corner free.
     row[0].text(
       0.97,
       0.96,
-      loss,
+      _LOSSES.get(loss, ""),
       transform=row[0].transAxes,
       fontsize=8,
       ha="right",

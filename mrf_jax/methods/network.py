@@ -25,7 +25,7 @@ from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank
 from mrf_jax.training.checkpoint import CheckpointFolder
 from mrf_jax.training.fold_data import Signals, TrainingData
-from mrf_jax.training.losses import LOSSES, reported_loss
+from mrf_jax.training.losses import LOSSES
 from mrf_jax.training.metrics import EpochLog
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.train import TrainedFold, train_folds
@@ -145,7 +145,7 @@ def _train(
   with EpochLog(
     metrics,
     method,
-    loss=reported_loss(options.loss),
+    loss=options.loss,
     process=jax.process_index(),
   ) as log:
     trained = train_folds(

@@ -79,8 +79,10 @@ def train(
       `normalise_signals`; None is `frame`, or `subject` for components.
     clip_percentiles: percentiles to which reference maps are clipped.
     on_epoch: called after each epoch with its number, from 1, and a dictionary
-      of its mean `loss`, and of the mean absolute errors `mae_pd`, `mae_t1_ms`
-      and `mae_t2_ms` in some of the training voxels.
+      of its mean `loss` (for the weighted likelihood, which rises, the
+      likelihood in some of the training voxels), and of the mean absolute
+      errors `mae_pd`, `mae_t1_ms` and `mae_t2_ms` in some of the training
+      voxels.
     **options: further fields of `TrainingOptions`. Other defaults than there
       are `map_powers=(1, 0, 0.5)` (the network learns the logarithm of T1 and
       the root of T2, so that the long times of fluid do not dominate), `batch`
@@ -226,6 +228,8 @@ def _train(
     if on_epoch is None:
       return
     values = {"loss": float(metrics["loss"][0])}
+    if "watched_loss" in metrics:
+      values["loss"] = float(metrics["watched_loss"][0, 0])
     if "watched_mae" in metrics:
       errors = metrics["watched_mae"][0, 0]
       values |= {

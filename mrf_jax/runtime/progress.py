@@ -179,7 +179,14 @@ class TrainingProgress:
   """Progress of training: epoch, losses, estimates per second, time left."""
 
   def __init__(
-    self, text: str, *, total: int, done: int, per_epoch: int, estimates: int
+    self,
+    text: str,
+    *,
+    total: int,
+    done: int,
+    per_epoch: int,
+    estimates: int,
+    note: str = "",
   ):
     """Starts the line, which appears after a second.
 
@@ -189,7 +196,9 @@ class TrainingProgress:
       done: steps of an earlier run that is resumed.
       per_epoch: steps in an epoch.
       estimates: voxels estimated in one step, all folds together.
+      note: words on the losses, shown behind them.
     """
+    self._note = f" ({note})" if note else ""
     self._bar = bar(total=total, done=done, text=text)
     self._per_epoch = per_epoch
     self._n_epochs = total // per_epoch
@@ -217,6 +226,7 @@ class TrainingProgress:
       # The first steps compile the program.
       parts.append(f"{steps * self._estimates / seconds:,.0f} patches/s")
     self._is_first = False
-    parts.append("loss " + " ".join(f"{loss:.4f}" for loss in losses))
+    shown = " ".join(f"{loss:.4f}" for loss in losses)
+    parts.append(f"loss {shown}{self._note}")
     self._bar.set_postfix_str(", ".join(parts), refresh=False)
     self._bar.update(steps)

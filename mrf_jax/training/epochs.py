@@ -21,10 +21,16 @@ from mrf_jax.training.checkpoint import (
 )
 from mrf_jax.training.devices import FoldRunner
 from mrf_jax.training.fold_data import TrainingData, put_on_devices
+from mrf_jax.training.losses import LOSS_NOTES, watched_loss
 from mrf_jax.training.optimizer import learning_rates, make_optimizer
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold
-from mrf_jax.training.step import shuffle, train_steps, watched_errors
+from mrf_jax.training.step import (
+  shuffle,
+  train_steps,
+  watched_errors,
+  watched_losses,
+)
 
 # Duration of one call of the devices, s. Signals, progress and checkpoints wait
 # for its end.
@@ -88,9 +94,8 @@ class FoldGroup:
       padding=plan.network.reach + options.tile,
     )
     self._ordered: Fold | None = None
-    self._shuffle, self._train, self._watched_errors = _compile(
-      self._runner, plan
-    )
+    self._shuffle, self._train, *watched = _compile(self._runner, plan)
+    self._watched_errors, self._watched_losses = watched
     self._states = self._runner.spread([c.state for c in checkpoints])
     self._seconds_before = max(c.seconds for c in checkpoints)
     self._start = time.perf_counter()
@@ -114,6 +119,11 @@ class FoldGroup:
     """Errors in the watched voxels of all folds, [fold, 2, map]."""
     errors = self._watched_errors(self._states, self._folds, self._table)
     return self._runner.flatten(errors)
+
+  def watched_losses(self) -> np.ndarray:
+    """Means of `watched_loss` in the watched voxels of all folds, [fold, 2]."""
+    losses = self._watched_losses(self._states, self._folds, self._table)
+    return self._runner.flatten(losses)
 
   def checkpoints(self) -> list[Checkpoint]:
     """Copies the state of each fold to the host."""
@@ -152,6 +162,7 @@ def advance_folds(
       done=group.step,
       per_epoch=per_epoch,
       estimates=n_folds * options.estimates_per_step,
+      note=LOSS_NOTES.get(options.loss, ""),
     ) as line,
   ):
     count, is_stopping, is_pace_known = 1, False, False
@@ -172,6 +183,8 @@ def advance_folds(
         metrics = {"fold": np.array(group.numbers), "loss": losses}
         if options.watched_voxels:
           metrics["watched_mae"] = group.watched_errors()
+          if watched_loss(options.loss) is not None:
+            metrics["watched_loss"] = group.watched_losses()
         on_epoch(group.step // per_epoch, metrics)
       is_stopping = stop.number is not None
       if checkpoint_folder is not None and (
@@ -191,7 +204,7 @@ def advance_folds(
 
 
 def _compile(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
-  """Functions of all folds: order of an epoch, steps, and watched errors."""
+  """Functions of all folds: order of an epoch, steps, what is watched."""
   options, network = plan.options, plan.network
   order = functools.partial(
     shuffle, steps_per_epoch=plan.steps_per_epoch, batch=options.batch
@@ -202,10 +215,12 @@ def _compile(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
   errors = functools.partial(
     watched_errors, network=network, powers=options.map_powers
   )
+  losses = functools.partial(watched_losses, network=network, options=options)
   return (
     runner.compile(lambda state, fold, _: order(state, fold), donate=False),
     runner.compile(steps, donate=True),
     runner.compile(errors, donate=False),
+    runner.compile(losses, donate=False),
   )
 
 

@@ -76,14 +76,16 @@ LOSSES: dict[str, tuple[Loss, int]] = {
   "weighted_likelihood": (weighted_likelihood, 2),
 }
 # Losses whose values do not fall in a training that goes well, to the one that
-# is reported instead. The weight s² makes the weighted likelihood rise to zero
-# as the deviations s become smaller.
-_REPORTED = {"weighted_likelihood": "likelihood"}
+# is watched and drawn besides, and to words on the values that are printed. The
+# weight s² makes the weighted likelihood rise to zero as the deviations s
+# become smaller.
+_WATCHED = {"weighted_likelihood": "likelihood"}
+LOSS_NOTES = {"weighted_likelihood": "weighted: rises to 0"}
 
 
-def reported_loss(name: str) -> str:
-  """Name of the loss that is printed and drawn for a loss that is minimised."""
-  return _REPORTED.get(name, name)
+def watched_loss(name: str) -> str | None:
+  """Name of the loss that falls where one that is minimised rises, or None."""
+  return _WATCHED.get(name)
 
 
 def weighted_mean(

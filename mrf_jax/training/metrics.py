@@ -9,9 +9,12 @@ from tensorboardX import SummaryWriter
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import MAP_NAMES
+from mrf_jax.training.losses import watched_loss
 
 # Identify a record.
 _KEY = ("method", "fold", "epoch")
+# Subjects in whose voxels errors are watched, in their order.
+_WATCHED = ("training", "left_out")
 
 
 class EpochLog:
@@ -29,7 +32,7 @@ class EpochLog:
     Args:
       folder: folder of all logs.
       method: the method that is trained.
-      loss: name of the loss that is reported, one of `LOSSES`.
+      loss: name of the loss that is minimised, one of `LOSSES`.
       process: number of this process.
     """
     self._method, self._loss = method, loss
@@ -62,8 +65,12 @@ class EpochLog:
       if (self._method, fold, epoch) in self._written:
         continue
       values = {"training_loss": float(metrics["loss"][index])}
+      if "watched_loss" in metrics:
+        losses = metrics["watched_loss"][index]
+        for whose, loss in zip(_WATCHED, losses, strict=True):
+          values[f"{whose}_{watched_loss(self._loss)}"] = float(loss)
       for whose, errors in zip(
-        ("training", "left_out"),
+        _WATCHED,
         metrics["watched_mae"][index] if "watched_mae" in metrics else (),
         strict=False,
       ):

@@ -24,7 +24,7 @@ class TrainState:
     batch_stats: running statistics of its batch normalisation.
     opt_state: state of the optimiser.
     step: steps done; with the fold's key it determines what is sampled next.
-    loss_sum: sum of the reported losses since the epoch began.
+    loss_sum: sum of the losses since the epoch began.
   """
 
   params: Any

@@ -14,7 +14,7 @@ from mrf_jax.dataset.patches import VoxelGrid
 from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.runtime.typing import AnyArray
-from mrf_jax.training.losses import LOSSES, reported_loss, weighted_mean
+from mrf_jax.training.losses import LOSSES, watched_loss, weighted_mean
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold, TrainState, VoxelTable
 
@@ -39,10 +39,6 @@ def train_step(
   tile overlap, so that the network's 1 × 1 layers run once for each voxel of
   it. Tiles of one voxel are the paper's: one patch for each estimate. `centres`
   are rows of the table.
-
-  Returns:
-    The state after the step, and the loss that is reported, see
-    `reported_loss`, before it.
   """
   dropout_key, sampling_key = jax.random.split(
     jax.random.fold_in(fold.key, state.step)
@@ -54,13 +50,7 @@ def train_step(
   inputs = _inputs(fold, table, patches, sampling_key, options=options)
   targets = _targets(fold, table, tiles, powers=options.map_powers)
   inside = (tiles > 0)[..., None]  # [tile, y, x, 1]
-
-  def mean_of(name, outputs):
-    loss_of_maps, _ = LOSSES[name]
-    losses = loss_of_maps(outputs.astype(jnp.float32), targets)
-    if fold.weights is not None:
-      losses *= jnp.asarray(fold.weights)[tiles][..., None]
-    return weighted_mean(losses, inside, options.map_weights)
+  loss_of_maps, _ = LOSSES[options.loss]
 
   def mean_loss(params):
     outputs, updated = network.apply(
@@ -74,12 +64,13 @@ def train_step(
       rngs={"dropout": dropout_key},
       mutable=["batch_stats"],
     )
-    mean = mean_of(options.loss, outputs)
-    shown = reported_loss(options.loss)
-    reported = mean if shown == options.loss else mean_of(shown, outputs)
-    return mean, (reported, updated.get("batch_stats", {}))
+    losses = loss_of_maps(outputs.astype(jnp.float32), targets)
+    if fold.weights is not None:
+      losses *= jnp.asarray(fold.weights)[tiles][..., None]
+    mean = weighted_mean(losses, inside, options.map_weights)
+    return mean, updated.get("batch_stats", {})
 
-  gradients, (reported, batch_stats) = jax.grad(mean_loss, has_aux=True)(
+  (loss, batch_stats), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
     state.params
   )
   updates, opt_state = optimizer.update(
@@ -90,9 +81,9 @@ def train_step(
     batch_stats=batch_stats,
     opt_state=opt_state,
     step=state.step + 1,
-    loss_sum=state.loss_sum + reported,
+    loss_sum=state.loss_sum + loss,
   )
-  return after, reported
+  return after, loss
 
 
 def _patch_rows(
@@ -243,17 +234,59 @@ def _mean_absolute_error(
   powers: tuple[float, ...],
 ) -> Float32[Array, "3"]:
   """Mean absolute error of some voxels, estimated as in reconstruction."""
+  outputs = _watched_outputs(state, fold, table, rows, network=network)
+  # Outputs beyond the maps are logarithms of their standard deviations.
+  scaled = outputs[:, : table.maps.shape[-1]]
+  estimates = scaled * (fold.high - fold.low)[None] + fold.low[None]
+  estimates = from_scale(estimates, powers=powers)
+  return jnp.abs(estimates - table.maps[rows]).mean(0)
+
+
+def watched_losses(
+  state: TrainState,
+  fold: Fold,
+  table: VoxelTable,
+  *,
+  network: nn.Module,
+  options: TrainingOptions,
+) -> Float32[Array, "2"]:
+  """Mean `watched_loss` of the options' loss in the watched voxels.
+
+  First in the training subjects, then in the left-out one. It is computed here
+  and not in `train_step`, since one more result of a compiled program changes
+  the rounding of the others.
+  """
+  name = watched_loss(options.loss)
+  assert name is not None
+  loss_of_maps, _ = LOSSES[name]
+
+  def mean_loss(rows):
+    outputs = _watched_outputs(state, fold, table, rows, network=network)
+    tiles = rows[:, None, None]
+    targets = _targets(fold, table, tiles, powers=options.map_powers)
+    losses = loss_of_maps(outputs[:, None, None], targets)
+    inside = jnp.ones_like(tiles, bool)[..., None]
+    return weighted_mean(losses, inside, options.map_weights)
+
+  return jnp.stack([mean_loss(rows) for rows in fold.watched])
+
+
+def _watched_outputs(
+  state: TrainState,
+  fold: Fold,
+  table: VoxelTable,
+  rows: Int32[Array, "voxel"],
+  *,
+  network: nn.Module,
+) -> Float32[Array, "voxel output"]:
+  """Outputs of the network for some voxels, as in reconstruction."""
   patches = table.grid.neighbours(
     rows, before=network.reach, after=network.reach, slices=network.slices
   )
   signals = _signals(fold, table)[patches].astype(jnp.float32)
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   outputs: Any = network.apply(variables, signals, train=False)
-  # Outputs beyond the maps are logarithms of their standard deviations.
-  scaled = outputs[:, 0, 0, : table.maps.shape[-1]]
-  estimates = scaled * (fold.high - fold.low)[None] + fold.low[None]
-  estimates = from_scale(estimates, powers=powers)
-  return jnp.abs(estimates - table.maps[rows]).mean(0)
+  return outputs[:, 0, 0]
 
 
 def _signals(fold: Fold, table: VoxelTable) -> Float[Array, "row channel"]:

@@ -67,7 +67,8 @@ def train_folds(
     on_epoch: called after each epoch with its number (from 1) and, of each
       fold, [fold, …], `fold`, the number of the left-out subject, `loss`, the
       mean loss of the epoch, and, if voxels are watched, `watched_mae`, see
-      `watched_errors`.
+      `watched_errors`, and for some losses `watched_loss`, see
+      `watched_losses`.
     on_pace: called soon after the start with the steps that are left and the
       seconds of one.
 

@@ -53,6 +53,16 @@ def test_negative_loss_is_drawn(tmp_path):
   assert coloured(below, 2) > coloured(empty, 2) + 100
 
 
+def test_likelihood_is_drawn_instead_of_what_rises(tmp_path):
+  rising = {"training_loss": -0.01, "loss": "weighted_likelihood"}
+  before = draw(tmp_path / "a.png", **rising)
+  both = {"training_likelihood": -2.0, "left_out_likelihood": -1.0}
+  after = draw(tmp_path / "b.png", **rising, **both)
+  panel = np.s_[:, : before.shape[1] // 4]
+  assert coloured(before[panel], 0) < 20  # the left-out subject's
+  assert coloured(after[panel], 0) > 100
+
+
 def test_panel_names_the_loss(tmp_path):
   """Records of older versions do not name their loss."""
   before = draw(tmp_path / "a.png")

@@ -127,7 +127,12 @@ def test_slow_work_writes_a_line_now_and_then(clock, capsys):
 
 def test_training_says_epoch_and_loss(clock, capsys):
   with TrainingProgress(
-    "training 2 folds", total=40, done=10, per_epoch=10, estimates=6
+    "training 2 folds",
+    total=40,
+    done=10,
+    per_epoch=10,
+    estimates=6,
+    note="weighted: rises to 0",
   ) as shown:
     for _ in range(3):
       clock.now += 20
@@ -136,7 +141,7 @@ def test_training_says_epoch_and_loss(clock, capsys):
   assert "left" not in first and "patches/s" not in first
   assert second == (
     "training 2 folds 50%, 20/40, 80 s left, epoch 2/4, 2 patches/s, "
-    "loss 0.2500 0.5000"
+    "loss 0.2500 0.5000 (weighted: rises to 0)"
   )
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from mrf_jax.training.metrics import EpochLog, join_logs, read_records
 
 
-def write_epoch(folder, method, *losses, **options):
+def write_epoch(
+  folder, method, *losses, loss="squared_error", watched=None, **options
+):
   """The log of an epoch of folds with these losses."""
   errors = np.arange(1.0, 7.0).reshape(2, 3)
   metrics = {
@@ -15,7 +17,9 @@ def write_epoch(folder, method, *losses, **options):
     "loss": np.array(losses),
     "watched_mae": np.stack([errors] * len(losses)),
   }
-  with EpochLog(folder, method, loss="squared_error", **options) as log:
+  if watched is not None:
+    metrics["watched_loss"] = np.array(watched)
+  with EpochLog(folder, method, loss=loss, **options) as log:
     log(1, metrics)
 
 
@@ -28,6 +32,21 @@ def test_names_of_losses_and_errors(tmp_path):
   assert second["training_mae_t2_ms"] == 3
   assert second["left_out_mae_pd"] == 4
   assert list((tmp_path / "cohen").glob("events*"))
+
+
+def test_watched_likelihood_is_next_to_the_weighted_one(tmp_path):
+  write_epoch(
+    tmp_path,
+    "spatiotemporal_plus",
+    -0.01,
+    loss="weighted_likelihood",
+    watched=[[-2.5, -2.25]],
+  )
+  (record,) = read_records(tmp_path / "metrics.jsonl")
+  assert record["training_loss"] == -0.01
+  assert record["loss"] == "weighted_likelihood"
+  assert record["training_likelihood"] == -2.5
+  assert record["left_out_likelihood"] == -2.25
 
 
 def test_epoch_is_written_once(tmp_path):

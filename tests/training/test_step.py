@@ -134,38 +134,6 @@ def test_table_in_half_precision(study, stored):
   assert float(half_loss) == pytest.approx(float(full_loss), rel=1e-2)
 
 
-def test_weighted_likelihood_reports_the_likelihood(study):
-  """Its own value rises to zero in a training that goes well."""
-  table, fold = study
-  network = NETWORKS["spatiotemporal_plus"](widths=(32, 16), depth=1)
-  reported, after = {}, {}
-  for loss in ("likelihood", "weighted_likelihood"):
-    state, step = small_step(fold, network, loss=loss)
-    # Deviations of e⁻² instead of one, the weight of a fresh network.
-    params = jax.tree.map(
-      lambda x: x.at[3:].set(-2.0) if x.shape == (6,) else x, state.params
-    )
-    state = dataclasses.replace(state, params=params)
-    after[loss], reported[loss] = step(state, fold, table, centres_of(1))
-  assert float(reported["weighted_likelihood"]) == pytest.approx(
-    float(reported["likelihood"]), rel=1e-6
-  )
-  # It is the weighted one that is minimised.
-  likelihood, weighted = (
-    np.concatenate(
-      [
-        np.ravel(x - y)
-        for x, y in zip(
-          *map(jax.tree.leaves, (after[loss].params, state.params)), strict=True
-        )
-      ]
-    )
-    for loss in after
-  )
-  length = np.linalg.norm(likelihood)
-  assert np.linalg.norm(weighted - likelihood) > 0.1 * length > 0
-
-
 def test_dropout_differs_from_step_to_step(study):
   table, fold = study
   state, step = small_step(fold, tile=1)

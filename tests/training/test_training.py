@@ -12,7 +12,9 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.layers import ValidConv
+from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
+from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.training.devices import FoldRunner
 from mrf_jax.training.fold_data import Signals, TrainingData
 from mrf_jax.training.state import VoxelTable
@@ -131,6 +133,37 @@ def test_watched_errors_are_map_errors(watched):
   error -= data.maps[0].stack()[rows]
   expected = np.abs(error).mean(0)
   np.testing.assert_allclose(errors[-1][0, 1], expected, rtol=1e-3)
+
+
+def test_watched_loss_is_the_likelihood():
+  """Where the weighted one is minimised, which rises."""
+  data, reported = tiny_study(), []
+  network = SpatiotemporalPlus(widths=(8, 8), depth=1, slices=1)
+  folds = train_folds(
+    network,
+    data,
+    dataclasses.replace(
+      OPTIONS, watched_voxels=7, loss="weighted_likelihood", epochs=1
+    ),
+    left_out=[0],
+    on_epoch=lambda epoch, metrics: reported.append(metrics),
+  )
+  (metrics,) = reported
+  assert metrics["watched_loss"].shape == (1, 2)
+  rows = np.linspace(0, data.masks[0].sum() - 1, 7).astype(int)
+  grid = make_grid(data.masks, padding=network.reach)
+  patches = table_of(data.signals)[
+    grid.neighbours(1 + rows, before=network.reach, after=network.reach)
+  ]
+  outputs = network.apply(folds[0].variables, patches, train=False)[:, 0, 0]
+  estimates, log_deviations = split_deviations(np.asarray(outputs))
+  maps = folds[0].map_range.scale(data.maps[0].stack()[rows])
+  likelihood = (
+    log_deviations + ((estimates - maps) / np.exp(log_deviations)) ** 2 / 2
+  )
+  assert metrics["watched_loss"][0, 1] == pytest.approx(
+    likelihood.mean(), rel=1e-3
+  )
 
 
 def test_runner_returns_folds_in_order():
