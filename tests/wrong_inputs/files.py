@@ -290,7 +290,9 @@ def _of_phase(scan: Subject, turn: complex = 1.0) -> Subject:
   return dataclasses.replace(scan, signals=signals * np.complex64(turn))
 
 
-def _learned(folder, phases: list[complex], own: complex) -> Seen:
+def _learned(
+  folder, phases: list[complex], own: complex, *, noise: float = 0.03
+) -> Seen:
   """A sound scan of one phase, for a network that learned other ones."""
   trained = [
     dataclasses.replace(
@@ -299,7 +301,7 @@ def _learned(folder, phases: list[complex], own: complex) -> Seen:
       maps=None,
     )
     for k, phase in enumerate(phases)
-    for sound in [make_scan(noise=0.03 + 0.01 * k)]
+    for sound in [make_scan(noise=noise + 0.01 * k)]
   ]
   bundle = _bundle(folder, "fold-0", trained)
   scan = with_signals(sound_scan(), own * sound_scan().signals)
@@ -582,6 +584,12 @@ def _cases_of_models() -> list[Case]:
       "right",
       "",
       lambda f: _learned(f, [1j], 1j),
+    ),
+    Case(
+      "phases turned by 180°, for a network trained on scans full of noise",
+      "refused",
+      "turned by 180°: --align_phases",
+      lambda f: _learned(f, [1], -1, noise=1.0),
     ),
     Case(
       "phases turned by 20° against those of the training",
