@@ -32,6 +32,12 @@ def test_functions_are_short():
   assert count_lines([ROOT / "launch.py"]) <= 80
 
 
+def test_test_files_have_names_of_their_own():
+  """Pytest collects only one file of a name: the folders are no packages."""
+  names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+  assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize(
   ("folder", "name"),
   [
