@@ -85,11 +85,11 @@ class Comparison:
     any_phase_is_learned: whether all learned from scans of many phases.
   """
 
-  seen: str | None
-  doubts: list[str]
-  turned: str | None
-  phase_is_learned: bool
-  any_phase_is_learned: bool
+  seen: str | None = None
+  doubts: Sequence[str] = ()
+  turned: str | None = None
+  phase_is_learned: bool = False
+  any_phase_is_learned: bool = False
 
 
 def compare_with_training(
@@ -102,11 +102,14 @@ def compare_with_training(
     subject: the scan, with its signals.
     align: what turns its phases back, in words.
   """
+  if not bundles:
+    # A dictionary: the identity would hash all signals for nothing.
+    return Comparison()
   scan = identify(subject)
   seen = [bundle.bundle for bundle in bundles if bundle.has(scan)]
   turns = [_turned(bundle, scan, align) for bundle in bundles]
   doubts = [_incoherent(bundle, scan, align) for bundle in bundles]
-  know_scans = bool(bundles) and all(bundle.scans for bundle in bundles)
+  know_scans = all(bundle.scans for bundle in bundles)
   coherences = [_least_coherence(bundle) for bundle in bundles]
   are_coherent = min([*coherences, scan.phase_coherence]) >= _COHERENT
   # Names of simulated heads are numbers, which each study begins anew.
