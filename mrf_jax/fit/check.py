@@ -68,12 +68,11 @@ def check_scan(
     sentences += doubts
   if needs_phase:
     problem, doubts = parts.slice_phases(match, subject.mask, align)
-    if phase_is_learned:
-      problems.append(problem)
-      sentences += doubts
-    else:
-      problems += [fit.phase_problem(align), problem]
-      sentences += fit.phase_doubts(align) or doubts
+    if not phase_is_learned:
+      problems.append(fit.phase_problem(align))
+      doubts = fit.phase_doubts(align) or doubts
+    problems.append(problem)
+    sentences += doubts
   problems.append(turned)
   if subject.maps is not None:
     try:

@@ -224,14 +224,19 @@ def fit_maps(
     (np.ones(len(t1_ms)), *ratios),
   )
   by_t1, by_t2 = (mean / shares for mean in means)
+
+  def variance(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Of some values in the neighbourhood, beside their mean there."""
+    return _local_mean(values**2, mask, widths) / shares - mean**2
+
   most = MOST_DIFFERENCE
   doubtful = (np.abs(by_t1) > most["t1_ms"]) | (np.abs(by_t2) > most["t2_ms"])
   scatter = [np.zeros(len(t1_ms)) for _ in ratios]
   if doubtful.mean() > MOST_DOUBTFUL or _is_shifted(by_t1, by_t2):
     doubtful = np.maximum(np.abs(by_t1), np.abs(by_t2)) > _DIFFERENCE_THERE
     scatter = [
-      np.sqrt(np.maximum(_local_mean(r**2, mask, widths) / shares - mean**2, 0))
-      for r, mean in zip(ratios, (by_t1, by_t2), strict=True)
+      np.sqrt(np.maximum(variance(ratio, mean), 0))
+      for ratio, mean in zip(ratios, (by_t1, by_t2), strict=True)
     ]
   if voxelwise:
     for name, values in (
@@ -239,8 +244,7 @@ def fit_maps(
       ("t2_ms", np.log(_rate(match.t2_ms))),
     ):
       mean = _local_mean(values, mask, widths) / shares
-      square = _local_mean(values**2, mask, widths) / shares
-      doubtful |= square - mean**2 > _MOST_SCATTER[name] ** 2
+      doubtful |= variance(values, mean) > _MOST_SCATTER[name] ** 2
   doubtful |= match.is_noise
   return MapsFit(
     residual=_residual(match, t1_ms, t2_ms),
