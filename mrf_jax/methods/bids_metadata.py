@@ -28,6 +28,7 @@ def bids_metadata(
   scan: str | os.PathLike,
   version: str,
   remarks: Sequence[str],
+  files: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Metadata of all maps of a scan, by the names of the specification.
 
@@ -37,6 +38,9 @@ def bids_metadata(
     scan: file of the scan, whose name is given without its folder.
     version: version of the program.
     remarks: sentences on what was assumed, and on what is in doubt.
+    files: files and folders of the run, which remarks name without the folders
+      that they lie in: maps are passed on, and the folders of a computer are
+      nobody else's business.
 
   Returns:
     Names to values that JSON can store. Not of the specification: `Simulated`,
@@ -61,5 +65,13 @@ def bids_metadata(
   if subject.is_simulated:
     metadata["Simulated"] = True
   if remarks:
-    metadata["Remarks"] = list(remarks)
+    metadata["Remarks"] = [_without_folders(text, files) for text in remarks]
   return metadata
+
+
+def _without_folders(text: str, files: Sequence[str]) -> str:
+  """A sentence that names files by their last part alone."""
+  # The longest first: one may lie in another.
+  for file in sorted(map(str, files), key=len, reverse=True):
+    text = text.replace(file, os.path.basename(os.path.normpath(file)))
+  return text

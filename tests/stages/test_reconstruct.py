@@ -1,6 +1,7 @@
 """From files to files: every format, and what is written."""
 
 import json
+import os
 
 import nibabel
 import numpy as np
@@ -142,6 +143,10 @@ def test_maps_as_bids_derivatives(scan, bundle, tmp_path, capsys):
   assert sidecar["Simulated"] is True
   assert sidecar["BasedOn"] == ["subject.h5"]
   assert "Balsiger" in sidecar["EstimationReference"]
+  # Passed on with the maps: folders of the computer are not.
+  remarks = " ".join(sidecar["Remarks"])
+  assert os.path.basename(bundle[0]) in remarks
+  assert str(tmp_path.parent) not in json.dumps(sidecar)
   record = json.loads((out / "reconstruction.json").read_text())
   assert record["flags"]["bids"] == str(bids)
 
