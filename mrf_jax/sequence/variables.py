@@ -115,12 +115,24 @@ def _read_flips(
 
 
 def _add_pulses(file: MatlabFile, name: str, table: Table) -> bool:
-  """Adds flip angles and phases of complex pulses, if a variable holds them."""
+  """Adds flip angles and phases of complex pulses, if a variable holds them.
+
+  Raises:
+    UserError: a few values alone are complex, and the name is not of pulses.
+  """
   if _size(file, name) < 2:
     return False
   pulses = _values(file, name)
   if pulses.dtype.kind != "c":
     return False
+  n_complex = int(np.count_nonzero(pulses.imag))
+  if 0 < n_complex < pulses.size / 2 and not _PULSES.fullmatch(name):
+    # Such as an arcsine of more than one.
+    raise UserError(
+      f"{file.path}: {name}, {n_complex} of {pulses.size} values are complex; "
+      "flip angles are real (if these are pulses, flip angle times exp(i "
+      "phase), name them rf)"
+    )
   table.columns["flip_angles_deg"] = np.abs(pulses)
   table.settings["rf_phases_deg"] = np.rad2deg(np.angle(pulses))
   table.notes.append(

@@ -86,7 +86,7 @@ def of_train() -> dict[str, Damage]:
     "no angles": values(FA=lambda x: None),
     "angles of text": values(FA=lambda x: "sixty"),
     "a matrix": values(FA=lambda x: np.ones((3, 4))),
-    "complex angles": values(FA=lambda x: x + 1j),
+    "a complex angle": values(FA=lambda x: with_one(x + 0j, 1.6 - 0.4j)),
     "angles of none": values(FA=lambda x: np.zeros((1, 0))),
     "TRs of none": values(TR=lambda x: np.zeros((1, 0))),
     "one angle": values(FA=lambda x: 30.0),

@@ -520,6 +520,18 @@ def test_complex_pulses(tmp_path, save, others):
   np.testing.assert_allclose(sequence.rf_phases_deg, SPOILING_DEG, atol=1e-9)
 
 
+def test_a_few_complex_angles_are_refused(tmp_path):
+  path = tmp_path / "schedule.mat"
+  sines = np.array([0.2, 0.4, 0.6, 0.8, 1.1, 0.8])
+  angles = np.emath.arcsin(sines) * (180 / np.pi)
+  save_v5(path, {**FRAMES, "FA": angles})
+  with pytest.raises(UserError, match="FA, 1 of 6 values are complex"):
+    load_sequence(path)
+  # Pulses with phases: some of them may well have none.
+  save_v5(path, {"TR": FRAMES["TR"], "rf": angles})
+  assert read_schedule(path).sequence.n_frames == 6
+
+
 @pytest.mark.parametrize(
   ("name", "values", "message"),
   [
