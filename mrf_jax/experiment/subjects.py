@@ -15,6 +15,7 @@ from mrf_jax.experiment.settings import (
 )
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.runtime import processes
+from mrf_jax.runtime.progress import counted
 from mrf_jax.sequence.files import save_sequence
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.subject import simulate_subject
@@ -66,7 +67,7 @@ def simulate_missing(
 def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   """Simulates subjects, each from the seed and its own number alone."""
   data = config.data
-  processes.say(f"Simulating {len(missing)} subjects ...")
+  processes.say(f"Simulating {counted(len(missing), 'subject')} ...")
   grid = SliceGrid(**data.grid)
   acquisition = simulated_acquisition(config)
   scan = config.scan

@@ -72,6 +72,11 @@ class Pace:
     return max(0.0, each * (self.total - self.done) - waited)
 
 
+def counted(count: int, noun: str) -> str:
+  """A number of things, such as "1 fold" and "6 folds"."""
+  return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def in_words(seconds: float) -> str:
   """A duration such as `40 s`, `12 min` or `3.5 h`."""
   if seconds < 99.5:

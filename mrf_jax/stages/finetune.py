@@ -32,7 +32,7 @@ from mrf_jax.methods.finetune import (
   other_field,
   train_further,
 )
-from mrf_jax.runtime.progress import in_words
+from mrf_jax.runtime.progress import counted, in_words
 from mrf_jax.training.checkpoint import CheckpointFolder, remove_finished
 from mrf_jax.training.fold_data import NO_SUBJECT
 from mrf_jax.workdir.lock import lock, release
@@ -81,8 +81,9 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   )
   per_epoch = options.steps_per_epoch(scans.n_voxels)
   print(
-    f"Training     {model.method}, {scans.n_voxels:,} voxels: {options.epochs} "
-    f"epochs of {per_epoch:,} steps, {options.epochs * per_epoch:,} in all",
+    f"Training     {model.method}, {scans.n_voxels:,} voxels: "
+    f"{counted(options.epochs, 'epoch')} of {counted(per_epoch, 'step')}, "
+    f"{options.epochs * per_epoch:,} in all",
     flush=True,
   )
   unfinished = unfinished_folder(output)
@@ -118,8 +119,8 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   )
   _remove(unfinished, checkpoints)
   print(
-    f"Trained      {model.method}, {options.epochs} epochs on "
-    f"{len(scans.paths)} subjects, {scans.n_voxels:,} voxels, "
+    f"Trained      {model.method}, {counted(options.epochs, 'epoch')} on "
+    f"{counted(len(scans.paths), 'subject')}, {scans.n_voxels:,} voxels, "
     f"{fold.seconds:.0f} s"
   )
   _print_errors(errors)

@@ -13,7 +13,7 @@ import optax
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.interrupts import Stopped, stop_later
 from mrf_jax.runtime.precision import PRECISIONS
-from mrf_jax.runtime.progress import TrainingProgress
+from mrf_jax.runtime.progress import TrainingProgress, counted
 from mrf_jax.training.checkpoint import (
   Checkpoint,
   CheckpointFolder,
@@ -157,7 +157,7 @@ def advance_folds(
     jax.default_matmul_precision(PRECISIONS[options.precision].products),
     stop_later() as stop,
     TrainingProgress(
-      f"training {n_folds} fold{'s' * (n_folds > 1)}",
+      f"training {counted(n_folds, 'fold')}",
       total=plan.n_steps,
       done=group.step,
       per_epoch=per_epoch,
