@@ -7,6 +7,10 @@ import numpy as np
 from jaxtyping import Complex64, Float32
 
 from mrf_jax.errors import UserError
+from mrf_jax.matching.atom_interpolant import (
+  InterpolationError,
+  make_atom_interpolant,
+)
 from mrf_jax.runtime.memory import available_bytes, gib
 from mrf_jax.runtime.typing import AnyArray
 from mrf_jax.sequence.acquisition import Acquisition
@@ -14,6 +18,10 @@ from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+
+# Compressed dictionaries of more atoms than these are interpolated, if nothing
+# is said: fewer are simulated in the time of the nodes.
+MOST_SIMULATED = 50_000
 
 
 @jax.tree_util.register_dataclass
@@ -32,6 +40,9 @@ class Dictionary:
       None.
     window: frames of the sliding window that the atoms were averaged by.
     stride: frames from one window to the next.
+    interpolation_error: bound on the error of the atoms, relative to their
+      norms, if they are interpolated: that of the worst of a thousand which
+      were simulated. 0 if all were simulated.
   """
 
   atoms: Float32[AnyArray, "atom frame"] | Complex64[AnyArray, "atom frame"]
@@ -42,6 +53,9 @@ class Dictionary:
   basis: AnyArray | None = None
   window: int = dataclasses.field(default=1, metadata={"static": True})
   stride: int = dataclasses.field(default=1, metadata={"static": True})
+  interpolation_error: float = dataclasses.field(
+    default=0.0, metadata={"static": True}
+  )
 
   @property
   def n_atoms(self) -> int:
@@ -59,11 +73,15 @@ def build_dictionary(
   stride: int = 1,
   rank: int | None = None,
   n_states: int | None = None,
+  interpolate: bool | None = None,
+  largest_error: float = 1e-4,
   text: str | None = None,
 ) -> Dictionary:
-  """Simulates the fingerprints of every pair of T1 and T2 with T2 ≤ T1.
+  """Fingerprints of every pair of T1 and T2 with T2 ≤ T1.
 
-  Atoms are averaged by the same sliding window as the scan.
+  Atoms are averaged by the same sliding window as the scan. Large compressed
+  dictionaries are interpolated from a few thousand atoms, see
+  `atom_interpolant.py`: a million take seconds.
 
   Args:
     sequence: the pulse sequence.
@@ -75,27 +93,85 @@ def build_dictionary(
     rank: temporal components kept by an SVD (McGivney 2014); None keeps all
       frames.
     n_states: configuration orders of the simulation; None chooses them by T2.
-    text: label of the progress bar; None shows none.
+    interpolate: whether to interpolate atoms, which needs a rank; False
+      simulates each. None interpolates more than `MOST_SIMULATED`, and
+      simulates them if the error would be larger than asked for.
+    largest_error: of interpolated atoms, relative to their norms.
+    text: label of the progress bar of a simulation; None shows none.
 
   Returns:
     The dictionary, atoms ordered by B1, then T1, then T2.
 
   Raises:
     UserError: an axis is empty, no pair has T2 ≤ T1, the sequence is shorter
-      than the window, or memory is too small.
+      than the window, memory is too small, or interpolation is asked for and
+      its error is larger than it may be.
   """
   acquisition = Acquisition(sequence, window, stride)
+  axes = [np.asarray(v, np.float32).reshape(-1) for v in (b1, t1_ms, t2_ms)]
   factor, t1, t2 = (
-    axis.reshape(-1).astype(np.float32)
-    for axis in np.meshgrid(b1, t1_ms, t2_ms, indexing="ij")
+    grid.reshape(-1) for grid in np.meshgrid(*axes, indexing="ij")
   )
   physical = t2 <= t1
   if not physical.any():
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
-  t1, t2, factor = t1[physical], t2[physical], factor[physical]
+  columns = t1[physical], t2[physical], factor[physical]
+  if interpolate and (rank is None or n_states is not None):
+    raise UserError("dictionary: interpolation needs a rank, and no n_states")
+  if interpolate is None and rank is not None and n_states is None:
+    may_interpolate = is_interpolated(len(columns[0]))
+  else:
+    may_interpolate = bool(interpolate)
+  if may_interpolate:
+    assert rank is not None
+    try:
+      return _interpolated(acquisition, axes, columns, rank, largest_error)
+    except InterpolationError:
+      if interpolate:
+        raise
+  return _simulated(acquisition, columns, rank, n_states, text)
+
+
+def _interpolated(
+  acquisition: Acquisition,
+  axes: list[np.ndarray],
+  columns: tuple[np.ndarray, np.ndarray, np.ndarray],
+  rank: int,
+  largest_error: float,
+) -> Dictionary:
+  """The compressed dictionary of B1, T1 and T2, by interpolation."""
+  b1, t1, t2 = axes
+  n_bytes = 4 if acquisition.sequence.has_real_echoes else 8
+  _check_bytes(len(columns[0]), acquisition, 2 * rank * n_bytes)
+  interpolant = make_atom_interpolant(
+    acquisition, t1, t2, b1, rank=rank, largest_error=largest_error
+  )
+  atoms = interpolant.on_grid(t1, t2, b1)
+  norms = _normalise(atoms)
+  return Dictionary(
+    atoms,
+    norms,
+    *columns,
+    basis=interpolant.basis,
+    window=acquisition.window,
+    stride=acquisition.stride,
+    interpolation_error=interpolant.error,
+  )
+
+
+def _simulated(
+  acquisition: Acquisition,
+  columns: tuple[np.ndarray, np.ndarray, np.ndarray],
+  rank: int | None,
+  n_states: int | None,
+  text: str | None,
+) -> Dictionary:
+  """The dictionary of some T1, T2 and B1, each simulated."""
+  t1, t2, factor = columns
   check_memory(len(t1), acquisition)
+  window, stride = acquisition.window, acquisition.stride
   echoes = simulate_fingerprints(
-    sequence,
+    acquisition.sequence,
     t1,
     t2,
     b1=factor,
@@ -105,13 +181,24 @@ def build_dictionary(
   )
   atoms = sliding_window(echoes, window=window, stride=stride)
   del echoes
-  # By einsum, so that no array of squares is made.
-  norms = np.sqrt(np.einsum("ij,ij->i", atoms, atoms.conj()).real)
-  atoms /= norms[:, None]
+  norms = _normalise(atoms)
   dictionary = Dictionary(
     atoms, norms, t1, t2, factor, window=window, stride=stride
   )
   return dictionary if rank is None else compress(dictionary, rank=rank)
+
+
+def _normalise(atoms: np.ndarray) -> np.ndarray:
+  """Scales atoms to norm one, in place, and returns their norms."""
+  # By einsum, so that no array of squares is made.
+  norms = np.sqrt(np.einsum("ij,ij->i", atoms, atoms.conj()).real)
+  atoms /= norms[:, None]
+  return norms
+
+
+def is_interpolated(n_atoms: int) -> bool:
+  """Whether a compressed dictionary of this size is, if nothing is said."""
+  return n_atoms > MOST_SIMULATED
 
 
 def check_memory(n_atoms: int, acquisition: Acquisition) -> None:
@@ -123,10 +210,16 @@ def check_memory(n_atoms: int, acquisition: Acquisition) -> None:
   # Echoes and windows are in memory at the same time.
   n_bytes = 4 if sequence.has_real_echoes else 8
   per_atom = (sequence.n_frames + acquisition.n_windows) * n_bytes
+  _check_bytes(n_atoms, acquisition, per_atom)
+
+
+def _check_bytes(n_atoms: int, acquisition: Acquisition, per_atom: int) -> None:
+  """Raises `UserError` if memory cannot hold so many bytes for each atom."""
   free = available_bytes()
   if n_atoms * per_atom > free:
     raise UserError(
-      f"dictionary: {n_atoms:,} atoms of {sequence.n_frames} frames need "
+      f"dictionary: {n_atoms:,} atoms of "
+      f"{acquisition.sequence.n_frames} frames need "
       f"{gib(n_atoms * per_atom)} of memory, {gib(free)} are free; "
       f"{int(0.9 * free) // per_atom:,} atoms would fit"
     )

@@ -10,7 +10,13 @@ import ml_collections
 from mrf_jax.checks import check_one_of
 from mrf_jax.maps import Maps
 from mrf_jax.matching import DICTIONARIES
-from mrf_jax.matching.dictionary import build_dictionary, compress, grid_axis
+from mrf_jax.matching.dictionary import (
+  build_dictionary,
+  compress,
+  count_atoms,
+  grid_axis,
+  is_interpolated,
+)
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
@@ -80,20 +86,28 @@ def make_matcher(
     seconds[stage] = time.perf_counter() - start
     return result
 
-  table = timed(
-    "simulate",
+  axes = [
+    grid_axis(*ends, step_percent=options.step_percent)
+    for ends in (options.t1_ms, options.t2_ms)
+  ]
+  build = functools.partial(
     build_dictionary,
     acquisition.sequence,
-    grid_axis(*options.t1_ms, step_percent=options.step_percent),
-    grid_axis(*options.t2_ms, step_percent=options.step_percent),
+    *axes,
     b1=options.b1,
     window=acquisition.window,
     stride=acquisition.stride,
     text="simulating the dictionary",
   )
-  n_atoms = table.n_atoms
-  if method == "dictionary_svd":
-    table = timed("compress", compress, table, rank=options.svd_rank)
+  is_compressed = method == "dictionary_svd"
+  n_atoms = len(options.b1) * count_atoms(*axes)
+  if is_compressed and is_interpolated(n_atoms):
+    # Interpolated, without all of its frames in memory.
+    table = timed("build", build, rank=options.svd_rank)
+  else:
+    table = timed("simulate", build)
+    if is_compressed:
+      table = timed("compress", compress, table, rank=options.svd_rank)
   if options.search == "groups":
     groups = jax.device_put(timed("group", group_atoms, table))
     match_signals = functools.partial(match_groups, groups)

@@ -50,6 +50,7 @@ def simulate_fingerprints(
   tolerance: float = TOLERANCE,
   dtype=np.float32,
   keep_real: bool = False,
+  is_tissue: bool = True,
   text: str | None = None,
 ) -> Inexact[np.ndarray, "voxel frame"]:
   """Signal evolution of each voxel, from equilibrium magnetisation one.
@@ -73,6 +74,8 @@ def simulate_fingerprints(
     dtype: of the arithmetic, float32 or float64.
     keep_real: whether to return real numbers if all pulses share one phase and
       no voxel is off resonance.
+    is_tissue: whether T2 > T1, which no tissue has, is an error; nodes of an
+      interpolation may have it.
     text: label of the progress bar; None shows none.
 
   Returns:
@@ -83,7 +86,15 @@ def simulate_fingerprints(
     UserError: a relaxation time is not positive and finite, or T2 > T1; the
       error names field, voxel and value.
   """
-  atoms = _checked_atoms(t1_ms, t2_ms, b1, off_resonance_hz, n_states, dtype)
+  atoms = _checked_atoms(
+    t1_ms,
+    t2_ms,
+    b1,
+    off_resonance_hz,
+    n_states,
+    dtype,
+    is_tissue=is_tissue,
+  )
   simulate = functools.partial(
     _run,
     _echoes_of_call,
@@ -196,7 +207,7 @@ def _derivatives_of_call(sequence, t1, t2, b1, offset, **options):
 
 
 def _checked_atoms(
-  t1_ms, t2_ms, b1, off_resonance_hz, n_states, dtype
+  t1_ms, t2_ms, b1, off_resonance_hz, n_states, dtype, *, is_tissue=True
 ) -> _Atoms:
   """The parameters of every atom, of one type and shape."""
   where = "simulate_fingerprints"
@@ -221,7 +232,7 @@ def _checked_atoms(
   for name, values, bad, why in (
     ("t1_ms", t1, ~(np.isfinite(t1) & (t1 > 0)), "not positive and finite"),
     ("t2_ms", t2, ~(np.isfinite(t2) & (t2 > 0)), "not positive and finite"),
-    ("t2_ms", t2, t2 > t1, "longer than its t1_ms"),
+    ("t2_ms", t2, is_tissue & (t2 > t1), "longer than its t1_ms"),
     ("b1", factor, ~np.isfinite(factor), "not finite"),
     ("off_resonance_hz", offset, ~np.isfinite(offset), "not finite"),
   ):

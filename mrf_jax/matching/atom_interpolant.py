@@ -1,0 +1,422 @@
+"""Atoms of any T1, T2 and B1 by interpolation of a few thousand.
+
+A fingerprint is a smooth function of log T1, log T2 and B1. It is simulated at
+the Chebyshev nodes of a few ranges of T2, compressed, and interpolated; atoms
+that are simulated for this alone tell the error. A further parameter is one
+more axis.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Inexact, Int
+
+from mrf_jax.errors import UserError
+from mrf_jax.runtime.threads import map_threads, one_blas_thread
+from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.sequence.sliding_window import sliding_window
+from mrf_jax.signal.chebyshev import Axis, to_polynomials
+from mrf_jax.signal.fingerprints import simulate_fingerprints
+from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+
+# Ratio of the ends of a range of T2, at most: the longer T2 lasts, the more
+# pulses B1 multiplies, and the more nodes it needs.
+_T2_RATIO = 4.0
+# Nodes of the lines along which the nodes of T1, T2 and of any other axis are
+# counted, and more than which none gets.
+_MOST_NODES = (24, 24, 128)
+# Part of the error asked for that the polynomials left out may have, along one
+# axis.
+_SHARE = 0.5
+# Truncation of the extended phase graphs, relative to the largest echo: of the
+# nodes, and of the atoms that tell the error.
+_NODE_TOLERANCE, _CHECK_TOLERANCE = 1e-5, 1e-6
+# Norm of the fingerprints, relative to all, that the space of the nodes may
+# lose.
+_SPACE_TOLERANCE = 1e-6
+# Values of each axis of the atoms whose strongest components are kept.
+_SAMPLED = 24
+
+_ADVICE = "ask for a larger one, or for atoms that are simulated"
+
+# Fingerprints [point, frame] from T1, T2 (ms) and the values of other axes.
+Simulator = Callable[..., Inexact[np.ndarray, "point frame"]]
+
+
+class InterpolationError(UserError):
+  """Interpolated atoms err by more than they may."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+  """Fingerprints of one range of T2.
+
+  Attributes:
+    axes: of T1, T2 (ms) and further parameters.
+    values: compressed fingerprints at the nodes, [*node, rank].
+  """
+
+  axes: tuple[Axis, ...]
+  values: Inexact[np.ndarray, "*node rank"]
+
+  def on_grid(
+    self, t1_ms, t2_ms, *others: float
+  ) -> Inexact[np.ndarray, "t1 t2 rank"]:
+    """Compressed fingerprints of all pairs of T1 and T2."""
+    values = self.values
+    rank = values.shape[-1]
+    # The last axis first: it has most nodes, and one value.
+    for k in reversed(range(2, len(self.axes))):
+      (weights,) = self._weights(k, others[k - 2 : k - 1])
+      values = np.tensordot(weights, values, (0, k))
+    of_t2 = np.matmul(self._weights(1, t2_ms), values)
+    of_both = self._weights(0, t1_ms) @ of_t2.reshape(len(values), -1)
+    return of_both.reshape(len(t1_ms), len(t2_ms), rank)
+
+  def at(self, *columns) -> Inexact[np.ndarray, "point rank"]:
+    """Compressed fingerprints at points, one column for each axis."""
+    values = np.tensordot(self._weights(0, columns[0]), self.values, (1, 0))
+    for k, column in enumerate(columns[1:], 1):
+      weights = self._weights(k, column)[:, None]
+      flat = values.reshape(*values.shape[:2], -1)
+      values = (weights @ flat)[:, 0].reshape(len(flat), *values.shape[2:])
+    return values
+
+  def _weights(self, k: int, values) -> Float[np.ndarray, "point node"]:
+    weights = self.axes[k].weights(values, self.values.shape[k])
+    return weights.astype(self.values.real.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class AtomInterpolant:
+  """Compressed fingerprints of an acquisition as a function of T1, T2 and B1.
+
+  Attributes:
+    panels: ranges of T2, ascending.
+    basis: temporal components, [frame, rank].
+    error: of interpolation, of the worst of the atoms that were simulated for
+      this; relative to the norm of the atom.
+    left_out: norm that the components do not hold, of the worst of the same
+      atoms and relative to their norms.
+    n_simulated: fingerprints that were simulated.
+  """
+
+  panels: tuple[Panel, ...]
+  basis: Inexact[np.ndarray, "frame rank"]
+  error: float
+  left_out: float
+  n_simulated: int
+
+  def panel_of(self, t2_ms) -> np.ndarray:
+    """Number of the range that each T2 is in."""
+    edges = [panel.axes[1].low for panel in self.panels[1:]]
+    return np.searchsorted(edges, t2_ms, side="right")
+
+  def on_grid(self, t1_ms, t2_ms, *others) -> Inexact[np.ndarray, "atom rank"]:
+    """Compressed fingerprints of all pairs with T2 ≤ T1, at all other values.
+
+    Args:
+      t1_ms: values of T1, ms.
+      t2_ms: values of T2, ascending, ms.
+      *others: values of the other axes, each.
+
+    Returns:
+      Ordered by the other axes, then T1, then T2.
+    """
+    t1, t2 = np.asarray(t1_ms), np.asarray(t2_ms)
+    physical = t2[None] <= t1[:, None]
+    number = np.cumsum(physical).reshape(physical.shape) - 1
+    n_pairs = int(physical.sum())
+    points = list(itertools.product(*others))
+    shape = (len(points), n_pairs, self.basis.shape[1])
+    atoms = np.empty(shape, self.basis.dtype)
+    of_panel = self.panel_of(t2)
+
+    def fill(task: tuple[int, int]) -> None:
+      place, k = task
+      own = np.flatnonzero(of_panel == k)
+      long = np.flatnonzero(physical[:, own].any(1))
+      if not long.size:
+        return
+      values = self.panels[k].on_grid(t1[long], t2[own], *points[place])
+      block = np.ix_(long, own)
+      atoms[place, number[block][physical[block]]] = values[physical[block]]
+
+    with one_blas_thread():
+      map_threads(
+        fill, itertools.product(range(len(points)), range(len(self.panels)))
+      )
+    return atoms.reshape(-1, shape[-1])
+
+  def at(self, *columns) -> Inexact[np.ndarray, "point rank"]:
+    """Compressed fingerprints at points, one column for each axis.
+
+    Args:
+      *columns: T1 and T2 (ms), and values of the other axes, [point] each.
+    """
+    points = np.stack([np.asarray(column, float) for column in columns])
+    values = np.empty((points.shape[1], self.basis.shape[1]), self.basis.dtype)
+    of_panel = self.panel_of(points[1])
+
+    def fill(rows: np.ndarray) -> None:
+      panel = self.panels[of_panel[rows[0]]]
+      values[rows] = panel.at(*points[:, rows])
+
+    pieces = []
+    for k in range(len(self.panels)):
+      rows = np.flatnonzero(of_panel == k)
+      pieces += np.array_split(rows, -(-len(rows) // 64)) if len(rows) else []
+    with one_blas_thread():
+      map_threads(fill, pieces)
+    return values
+
+
+def make_atom_interpolant(
+  acquisition: Acquisition,
+  t1_ms,
+  t2_ms,
+  b1=(1.0,),
+  *,
+  rank: int,
+  largest_error: float = 1e-4,
+  n_checks: int = 1024,
+  seed: int = 0,
+) -> AtomInterpolant:
+  """Simulates as many fingerprints as an interpolation needs.
+
+  Args:
+    acquisition: the pulse sequence and its sliding window.
+    t1_ms: values of T1 that will be asked for, ascending, ms.
+    t2_ms: values of T2, ascending, ms.
+    b1: factors on the flip angles, ascending.
+    rank: temporal components kept; they are those of the pairs of T1 and T2
+      with T2 ≤ T1 at each B1.
+    largest_error: of interpolation, relative to the norm of the atom.
+    n_checks: atoms between the ends of the axes, drawn at random, that are
+      simulated to tell the error.
+    seed: of their choice.
+
+  Returns:
+    The interpolant; its `error` is at most the one asked for.
+
+  Raises:
+    InterpolationError: the error is larger.
+    UserError: the rank is not between 1 and the number of windows.
+  """
+  columns = [np.unique(np.asarray(v, float)) for v in (t1_ms, t2_ms, b1)]
+  simulate = functools.partial(_simulate, acquisition)
+  panels = _panel_axes(columns)
+  counts, n_probes = _count_nodes(panels, simulate, largest_error)
+  space, at_nodes = _in_their_space(panels, counts, simulate)
+  wide = AtomInterpolant(at_nodes, space, 0.0, 0.0, 0)
+  basis = temporal_basis(_gram_of_sample(wide, columns), rank=rank)
+  basis = basis.astype(space.dtype)
+  narrow = tuple(Panel(p.axes, p.values @ basis) for p in at_nodes)
+  result = AtomInterpolant(narrow, space @ basis, 0.0, 0.0, 0)
+  checks = _random_atoms(columns, n_checks, np.random.default_rng(seed))
+  error, left_out = _errors(result, checks, simulate)
+  if not error <= largest_error:
+    raise InterpolationError(
+      f"dictionary: interpolated atoms err by up to {error:.1e} of their norm, "
+      f"above the largest error of {largest_error:g}; {_ADVICE}"
+    )
+  n_nodes = int(counts.prod(1).sum())
+  return dataclasses.replace(
+    result,
+    error=error,
+    left_out=left_out,
+    n_simulated=n_probes + n_nodes + n_checks,
+  )
+
+
+def _simulate(
+  acquisition: Acquisition, t1_ms, t2_ms, b1, *, tolerance: float
+) -> Inexact[np.ndarray, "point frame"]:
+  """Sliding-window fingerprints, of T2 > T1 too."""
+  echoes = simulate_fingerprints(
+    acquisition.sequence,
+    t1_ms,
+    t2_ms,
+    b1=b1,
+    tolerance=tolerance,
+    keep_real=True,
+    is_tissue=False,
+  )
+  return sliding_window(
+    echoes, window=acquisition.window, stride=acquisition.stride
+  )
+
+
+def _panel_axes(
+  columns: Sequence[np.ndarray],
+) -> list[tuple[Axis, ...]]:
+  """Axes of each range of T2."""
+  t1, t2, *others = columns
+  low, high = t2[0], min(t2[-1], t1[-1])
+  n_panels = max(1, int(np.ceil(np.log(high / low) / np.log(_T2_RATIO))))
+  edges = np.geomspace(low, high, n_panels + 1)
+  rest = [Axis(float(v[0]), float(v[-1])) for v in others]
+  return [
+    (
+      Axis(float(max(t1[0], first)), float(t1[-1]), is_logarithmic=True),
+      Axis(float(first), float(last), is_logarithmic=True),
+      *rest,
+    )
+    for first, last in itertools.pairwise(edges)
+  ]
+
+
+def _count_nodes(
+  panels: Sequence[tuple[Axis, ...]], simulate: Simulator, largest_error: float
+) -> tuple[Int[np.ndarray, "panel axis"], int]:
+  """Nodes of each axis of each panel, and fingerprints simulated for it.
+
+  Along lines through the middle and the corners of a panel, as many as there
+  are polynomials above the error.
+
+  Raises:
+    InterpolationError: there are too many.
+  """
+  lines = [
+    (number, k, _line(panel, k, start))
+    for number, panel in enumerate(panels)
+    for k, axis in enumerate(panel)
+    if not axis.is_single
+    for start in _starts(panel, k)
+  ]
+  counts = np.ones((len(panels), len(panels[0])), int)
+  if not lines:
+    return counts, 0
+  points = np.concatenate([points for _, _, points in lines])
+  signals = simulate(*points.T, tolerance=_NODE_TOLERANCE)
+  ends = np.cumsum([len(points) for _, _, points in lines])
+  for (number, k, _), of_line in zip(
+    lines, np.split(signals, ends[:-1]), strict=True
+  ):
+    count = _n_polynomials(of_line, _SHARE * largest_error)
+    if count == len(of_line):
+      raise InterpolationError(
+        f"dictionary: {count} polynomials along one axis do not interpolate "
+        f"atoms to the largest error of {largest_error:g}; {_ADVICE}"
+      )
+    counts[number, k] = max(counts[number, k], count)
+  return counts, len(points)
+
+
+def _starts(panel: tuple[Axis, ...], k: int) -> list[tuple[float, ...]]:
+  """Coordinates of a line's points along the other axes."""
+  others = [
+    (0.0,) if axis.is_single or j == k else (-1.0, 1.0)
+    for j, axis in enumerate(panel)
+  ]
+  middle = (0.0,) * len(panel)
+  return list(dict.fromkeys([middle, *itertools.product(*others)]))
+
+
+def _line(
+  panel: tuple[Axis, ...], k: int, start: tuple[float, ...]
+) -> Float[np.ndarray, "point axis"]:
+  """Values of all axes at the nodes of a line along axis `k`."""
+  n_nodes = _most_nodes(k)
+  columns = [
+    axis.nodes(n_nodes) if j == k else axis.values([start[j]] * n_nodes)
+    for j, axis in enumerate(panel)
+  ]
+  return np.stack(columns, 1)
+
+
+def _most_nodes(k: int) -> int:
+  return _MOST_NODES[min(k, len(_MOST_NODES) - 1)]
+
+
+def _n_polynomials(signals: np.ndarray, tolerance: float) -> int:
+  """Polynomials without which more than the tolerance of a line is lost."""
+  coefficients = to_polynomials(len(signals)) @ signals
+  energies = np.sum(np.abs(coefficients) ** 2, 1)
+  # Of the polynomial and those after it.
+  rest = np.sqrt(np.cumsum(energies[::-1])[::-1])
+  least = np.linalg.norm(signals, axis=1).min()
+  return max(1, int(np.count_nonzero(rest > tolerance * least)))
+
+
+def _in_their_space(
+  panels: Sequence[tuple[Axis, ...]],
+  counts: Int[np.ndarray, "panel axis"],
+  simulate: Simulator,
+) -> tuple[np.ndarray, tuple[Panel, ...]]:
+  """Fingerprints at all nodes, in the space that they span.
+
+  Returns:
+    Its orthonormal basis, [frame, rank], and the panels.
+  """
+  grids = []
+  for panel, count in zip(panels, counts, strict=True):
+    nodes = [axis.nodes(n) for axis, n in zip(panel, count, strict=True)]
+    mesh = np.meshgrid(*nodes, indexing="ij")
+    grids.append(np.stack([m.reshape(-1) for m in mesh], 1))
+  signals = simulate(*np.concatenate(grids).T, tolerance=_NODE_TOLERANCE)
+  norms = np.linalg.norm(signals, axis=1)
+  gram = gram_matrix(signals / norms[:, None])
+  energy = np.linalg.eigvalsh(gram)[::-1].clip(0)
+  rest = np.cumsum(energy[::-1])[::-1]
+  rank = int(np.count_nonzero(rest > _SPACE_TOLERANCE**2 * energy.sum()))
+  space = temporal_basis(gram, rank=max(1, rank)).astype(signals.dtype)
+  pieces = np.split(
+    signals @ space, np.cumsum([len(grid) for grid in grids])[:-1]
+  )
+  return space, tuple(
+    Panel(panel, piece.reshape(*count, -1))
+    for panel, count, piece in zip(panels, counts, pieces, strict=True)
+  )
+
+
+def _gram_of_sample(
+  wide: AtomInterpolant, columns: Sequence[np.ndarray]
+) -> np.ndarray:
+  """Gram matrix of normalised atoms, spread over the values of all axes."""
+  some = [
+    v[np.unique(np.linspace(0, len(v) - 1, _SAMPLED).round().astype(int))]
+    for v in columns
+  ]
+  atoms = wide.on_grid(*some)
+  norms = np.linalg.norm(atoms, axis=1)
+  return gram_matrix(atoms / norms[:, None])
+
+
+def _random_atoms(
+  columns: Sequence[np.ndarray], count: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+  """Points with T2 ≤ T1, uniform in log T1, log T2 and the other axes."""
+  t1, t2, *others = columns
+  kept = [np.empty(0), np.empty(0)]
+  while len(kept[0]) < count:
+    log_t1, log_t2 = (
+      rng.uniform(np.log(v[0]), np.log(v[-1]), 2 * count) for v in (t1, t2)
+    )
+    physical = log_t2 <= log_t1
+    kept = [
+      np.concatenate([old, np.exp(new[physical])])
+      for old, new in zip(kept, (log_t1, log_t2), strict=True)
+    ]
+  return [
+    *(column[:count] for column in kept),
+    *(rng.uniform(v[0], v[-1], count) for v in others),
+  ]
+
+
+def _errors(
+  interpolant: AtomInterpolant,
+  atoms: Sequence[np.ndarray],
+  simulate: Simulator,
+) -> tuple[float, float]:
+  """Largest error of interpolation, and largest norm that is left out."""
+  exact = simulate(*atoms, tolerance=_CHECK_TOLERANCE)
+  norms = np.linalg.norm(exact, axis=1)
+  projected = exact @ interpolant.basis
+  found = interpolant.at(*atoms)
+  error = np.linalg.norm(found - projected, axis=1) / norms
+  rest = np.linalg.norm(exact - projected @ interpolant.basis.conj().T, axis=1)
+  return float(error.max()), float((rest / norms).max())
