@@ -2,8 +2,9 @@
 
 The libraries for HDF5 and MATLAB files crash on some damaged files, never
 return from others, and allocate any memory that a file claims. The trial finds
-this if the structure of the file causes it, before a value is read. It costs
-the start of a Python process, a quarter of a second, once for each file.
+this if the structure of the file causes it, before a value is read. The first
+file costs the start of a Python process, a quarter of a second; that process
+imports the libraries and forks for each file.
 
 The standard library was looked at: neither a signal handler nor a thread stops
 C code that holds the interpreter's lock, `multiprocessing` imports the main
@@ -13,10 +14,15 @@ This file is also the program of that process, which must not import anything
 else of the package.
 """
 
+import atexit
 import contextlib
 import ctypes
 import faulthandler
+import functools
+import importlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -61,24 +67,15 @@ def try_file(path: str | os.PathLike, kind: str) -> None:
     return
   if identity in _damaged:
     raise ValueError(_damaged[identity])
-  done = subprocess.run(
-    [sys.executable, "-P", __file__, kind, os.fspath(path)],
-    env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    stdin=subprocess.DEVNULL,
-    capture_output=True,
-    text=True,
-    errors="replace",
-    check=False,
-  )
-  if done.returncode == _REFUSED:
-    _damaged[identity] = done.stdout.strip()
-  elif done.returncode < 0:
+  code, text = _server_of(os.getpid()).try_file(kind, os.fspath(path))
+  if code == _REFUSED:
+    _damaged[identity] = text
+  elif code < 0:
     _damaged[identity] = "damaged: its reader crashes, or never returns"
   if identity in _damaged:
     raise ValueError(_damaged[identity])
-  if done.returncode:
-    last = done.stderr.splitlines()[-1:] or ["no message"]
-    raise ValueError(f"could not be tried: {last[0][:300]}")
+  if code:
+    raise ValueError(f"could not be tried: {text}")
   _sound.add(identity)
 
 
@@ -98,22 +95,103 @@ def _identity(path) -> tuple[str, int, int] | None:
   return os.path.realpath(path), status.st_size, status.st_mtime_ns
 
 
-def _main(kind: str, path: str) -> int:
-  """Runs the trial, in a process of its own, and returns its exit code."""
-  if kind == HDF5:
-    import h5py as library
-  else:
-    import scipy.io as library
+class _Server:
+  """The process that tries files, started when the first one comes."""
+
+  def __init__(self):
+    self._lock = threading.Lock()
+    self._owner = os.getpid()
+    self._process: subprocess.Popen[str] | None = None
+    atexit.register(self._end)
+
+  def try_file(self, kind: str, path: str) -> tuple[int, str]:
+    """Exit code of a trial, negative for a signal, and its message."""
+    with self._lock:
+      try:
+        if self._process is None:
+          self._process = self._start()
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps([kind, path]) + "\n")
+        self._process.stdin.flush()
+        code, text = json.loads(self._process.stdout.readline())
+      except (OSError, ValueError):
+        # It is gone; the next file gets another one.
+        last = self._end().splitlines()[-1:] or ["no message"]
+        return 1, last[0][:300]
+      except BaseException:
+        # Its answer would be taken for that of the next file.
+        self._end()
+        raise
+      return code, text
+
+  def _start(self) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+      [sys.executable, "-P", __file__],
+      env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      errors="replace",
+    )
+
+  def _end(self) -> str:
+    """Ends the process, and returns its standard error."""
+    process, self._process = self._process, None
+    # A fork that ends like a program leaves it to its parent.
+    if process is None or self._owner != os.getpid():
+      return ""
+    process.kill()
+    return process.communicate()[1]
+
+
+@functools.cache
+def _server_of(pid: int) -> _Server:
+  """The server of a process; a fork must not share that of its parent."""
+  del pid
+  return _Server()
+
+
+def _serve() -> None:
+  """Tries the files that the standard input names, until it is closed."""
+  # A keyboard's interrupt ends a trial; its server ends with the program.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  for line in sys.stdin:
+    answer = _try_in_fork(*json.loads(line))
+    print(json.dumps(answer), flush=True)
+
+
+def _try_in_fork(kind: str, path: str) -> tuple[int, str]:
+  """Exit code and message of a trial in a process of its own."""
+  library = importlib.import_module("h5py" if kind == HDF5 else "scipy.io")
+  reading, writing = os.pipe()
+  pid = os.fork()
+  if not pid:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    code, text = _try(kind, library, path)
+    os.write(writing, text.encode(errors="replace"))
+    os._exit(code)
+  os.close(writing)
+  _, status = os.waitpid(pid, 0)
+  with open(reading, errors="replace") as file:
+    text = file.read()
+  return os.waitstatus_to_exitcode(status), text
+
+
+def _try(kind: str, library: Any, path: str) -> tuple[int, str]:
+  """Opens a file within limits; exit code and message."""
   # Only values of MATLAB files are read here; they may be packed.
-  n_bytes = _BYTES + (64 * os.path.getsize(path) if kind == MATLAB else 0)
-  _limit("RLIMIT_AS", n_bytes)
-  _limit("RLIMIT_CPU", _CPU_S + os.path.getsize(path) // (20 << 20))
   try:
+    size = os.path.getsize(path)
+    _limit("RLIMIT_AS", _BYTES + (64 * size if kind == MATLAB else 0))
+    _limit("RLIMIT_CPU", _CPU_S + size // (20 << 20))
     _open(kind, library, path)
   except Exception as error:
-    print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    return _REFUSED
-  return 0
+    return _REFUSED, f"{type(error).__name__}: {' '.join(str(error).split())}"[
+      :300
+    ]
+  return 0, ""
 
 
 def _limit(name: str, value: int) -> None:
@@ -278,4 +356,4 @@ def _raise_in_thread(thread: int, error: type[Exception]) -> None:
 
 
 if __name__ == "__main__":
-  sys.exit(_main(*sys.argv[1:]))
+  _serve()

@@ -1,5 +1,8 @@
 """Files that crash their reader, or never end, are an error before reading."""
 
+import os
+import pathlib
+
 import h5py
 import numpy as np
 import pytest
@@ -53,28 +56,92 @@ def test_claim_of_memory_is_an_error(tmp_path):
     try_file(path, HDF5)
 
 
-def test_crashing_reader_spares_the_caller(tmp_path, monkeypatch):
-  crash = tmp_path / "crash.py"
-  crash.write_text("import os\nos.abort()\n")
+@pytest.fixture
+def new_server(tmp_path, monkeypatch):
+  """Lets files be tried by another program from now on."""
+
+  def start(code):
+    program = tmp_path / "program.py"
+    program.write_text(code)
+    server = untrusted._Server()
+    monkeypatch.setattr(untrusted, "__file__", str(program))
+    monkeypatch.setattr(untrusted, "_server_of", lambda pid: server)
+    return server
+
+  return start
+
+
+# The server itself, with a reader that crashes on one file.
+CRASHING = f"""
+import importlib.util, os
+spec = importlib.util.spec_from_file_location("own", {untrusted.__file__!r})
+own = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(own)
+read = own._open
+own._open = lambda kind, library, path: (
+  os.abort() if path.endswith("a.mat") else read(kind, library, path)
+)
+own._serve()
+"""
+
+
+def test_crashing_reader_spares_the_caller(tmp_path, new_server):
   path = tmp_path / "a.mat"
   scipy.io.savemat(path, {"FA": np.full(9, 30.0), "TR": np.full(9, 12.0)})
   assert load_sequence(path).n_frames == 9
   # Each sound file has one trial.
-  monkeypatch.setattr(untrusted, "__file__", str(crash))
+  new_server(CRASHING)
   assert load_sequence(path).n_frames == 9
   scipy.io.savemat(path, {"FA": np.full(10, 30.0), "TR": np.full(10, 12.0)})
   with pytest.raises(UserError, match=r"a\.mat: not a MATLAB file.*crashes"):
     load_sequence(path)
   trust(path)
   assert load_sequence(path).n_frames == 10
+  # The same process tries the next one.
+  scipy.io.savemat(tmp_path / "b.mat", {"FA": np.full(9, 30.0)})
+  try_file(tmp_path / "b.mat", MATLAB)
 
 
-def test_failed_trial_is_an_error(tmp_path, monkeypatch):
-  broken = tmp_path / "broken.py"
-  broken.write_text("import nothing_of_this_name\n")
+def test_one_process_tries_all_files(tmp_path):
+  path = tmp_path / "a.h5"
+  numbers = set()
+  for size in range(3):
+    with h5py.File(path, "w") as file:
+      file["values"] = np.ones(1000 * size)
+    try_file(path, HDF5)
+    numbers.add(untrusted._server_of(os.getpid())._process.pid)
+  assert len(numbers) == 1
+
+
+def test_a_server_that_is_gone_is_started_again(tmp_path, new_server):
+  server = new_server(pathlib.Path(untrusted.__file__).read_text())
+  paths = [tmp_path / name for name in ("a.h5", "b.h5")]
+  for path in paths:
+    write(path)
+  try_file(paths[0], HDF5)
+  server._process.kill()
+  server._process.wait()
+  with pytest.raises(ValueError, match="could not be tried: no message"):
+    try_file(paths[1], HDF5)
+  try_file(paths[1], HDF5)
+
+
+def test_a_fork_has_a_server_of_its_own(tmp_path):
   path = tmp_path / "a.h5"
   write(path)
-  monkeypatch.setattr(untrusted, "__file__", str(broken))
+  try_file(path, HDF5)
+  ours = untrusted._server_of(os.getpid())
+  process = ours._process
+  ours._owner = 0  # As if this process had forked from another one.
+  ours._end()
+  assert process.poll() is None
+  ours._owner, ours._process = os.getpid(), process
+
+
+def test_failed_trial_is_an_error(tmp_path, new_server):
+  path = tmp_path / "a.h5"
+  write(path)
+  new_server("import nothing_of_this_name")
   with pytest.raises(ValueError, match=r"could not be tried: .*of_this_name"):
     try_file(path, HDF5)
 
