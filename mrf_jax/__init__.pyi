@@ -16,6 +16,12 @@ from .maps import Maps
 from .matching.atlas import AtlasScan, match_atlas
 from .matching.dictionary import Dictionary, build_dictionary
 from .matching.dot_product import match
+from .matching.off_grid import (
+  OffGridMatch,
+  OffGridMatcher,
+  make_off_grid_matcher,
+  match_off_grid,
+)
 from .methods.train import train
 from .networks.cohen import Cohen
 from .networks.hoppe import Hoppe
@@ -49,6 +55,8 @@ __all__ = [
   "Hoppe",
   "Maps",
   "Model",
+  "OffGridMatch",
+  "OffGridMatcher",
   "RawData",
   "Sequence",
   "SliceProfile",
@@ -70,9 +78,11 @@ __all__ = [
   "load_scan",
   "load_sequence",
   "load_subject",
+  "make_off_grid_matcher",
   "make_sequence",
   "match",
   "match_atlas",
+  "match_off_grid",
   "reconstruct",
   "reconstruct_ensemble",
   "reconstruct_with_deviations",

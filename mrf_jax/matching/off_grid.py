@@ -1,0 +1,570 @@
+"""Matching off the grid: a coarse match, then Gauss–Newton on the interpolant.
+
+Proton density and phase are linear in the signal, so that they are eliminated
+(variable projection, Golub & Pereyra 1973, in the form of Kaufman 1975).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex64, Float, Float32, Float64, Inexact
+
+from mrf_jax.errors import UserError
+from mrf_jax.maps import Maps
+from mrf_jax.matching.atom_interpolant import (
+  AtomInterpolant,
+  Panel,
+  make_atom_interpolant,
+)
+from mrf_jax.matching.dictionary import Dictionary, grid_axis
+from mrf_jax.matching.dot_product import (
+  best_of_tile,
+  not_finite,
+  real_atoms,
+  real_signals,
+  usual_scale,
+)
+from mrf_jax.runtime.typing import AnyArray
+from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.signal.chebyshev import Axis, to_polynomials
+
+# Step of the coarse grid in T1 and T2, %, and in B1.
+_STEP_PERCENT, _B1_STEP = 15.0, 0.06
+# Gauss–Newton steps in one range of T2, ranges that a voxel may pass, and steps
+# from each start where there are several.
+_N_STEPS, _N_ROUNDS, _N_TRIAL_STEPS = 5, 3, 3
+# Levenberg's factor on the diagonal at the start, and its changes by a step
+# that is taken or not.
+_DAMPING, _LESS, _MORE = 1e-3, 0.2, 10.0
+# Longest step, in coordinates from -1 to 1; coordinates so near are at an end.
+_LONGEST, _NEAR = 0.3, 1e-4
+# Voxels of one compiled call.
+_CPU_BLOCK, _ACCELERATOR_BLOCK = 2048, 65536
+
+
+@dataclasses.dataclass(frozen=True)
+class OffGridMatcher:
+  """What matching off the grid needs of an acquisition.
+
+  Attributes:
+    acquisition: pulse sequence and sliding window.
+    interpolant: its atoms.
+    coarse: dictionary at which the search begins, of compressed signals,
+      ordered by B1.
+    b1: values of B1 in it.
+  """
+
+  acquisition: Acquisition
+  interpolant: AtomInterpolant
+  coarse: Dictionary
+  b1: Float32[np.ndarray, "b1"]
+
+
+def make_off_grid_matcher(
+  acquisition: Acquisition,
+  t1_ms: tuple[float, float],
+  t2_ms: tuple[float, float],
+  b1: tuple[float, float] = (1.0, 1.0),
+  *,
+  rank: int,
+  largest_error: float = 1e-4,
+) -> OffGridMatcher:
+  """Simulates what `match_off_grid` needs.
+
+  Args:
+    acquisition: pulse sequence and sliding window of the scans.
+    t1_ms: least and largest T1, ms.
+    t2_ms: least and largest T2, ms.
+    b1: least and largest factor on the flip angles.
+    rank: temporal components.
+    largest_error: of interpolated fingerprints, relative to their norms.
+
+  Raises:
+    UserError: see `make_atom_interpolant`.
+  """
+  t1, t2 = (
+    grid_axis(*ends, step_percent=_STEP_PERCENT) for ends in (t1_ms, t2_ms)
+  )
+  n_b1 = 1 + int(np.ceil((b1[1] - b1[0]) / _B1_STEP))
+  factors = np.linspace(*b1, n_b1).astype(np.float32)
+  interpolant = make_atom_interpolant(
+    acquisition, t1, t2, factors, rank=rank, largest_error=largest_error
+  )
+  atoms = interpolant.on_grid(t1, t2, factors)
+  norms = np.linalg.norm(atoms, axis=1)
+  grid = np.stack(np.meshgrid(factors, t1, t2, indexing="ij"), -1)
+  factor, long, short = grid.reshape(-1, 3).T
+  physical = short <= long
+  coarse = Dictionary(
+    atoms / norms[:, None],
+    norms,
+    long[physical],
+    short[physical],
+    factor[physical],
+  )
+  return OffGridMatcher(acquisition, interpolant, coarse, factors)
+
+
+class OffGridMatch(NamedTuple):
+  """Result of `match_off_grid`.
+
+  Attributes:
+    maps: proton density, T1 and T2.
+    deviations: their standard deviations by the noise that the signals show,
+      to first order (the Cramér–Rao bound of this fit).
+    b1: factors on the flip angles, [voxel].
+  """
+
+  maps: Maps
+  deviations: Maps
+  b1: Float32[np.ndarray, "voxel"]
+
+
+def match_off_grid(
+  matcher: OffGridMatcher, signals, *, b1=None
+) -> OffGridMatch:
+  r"""T1, T2 and PD that fit best, between the points of any grid.
+
+  Minimises, over the parameters θ = (T1, T2) or (T1, T2, B1) and a complex
+  factor c,
+
+  .. math::
+
+    \| s - c \, a(\theta) \|^2, \quad \mathrm{PD} = |c|,
+
+  with the compressed signal s and the interpolated fingerprint a. Levenberg's
+  damping keeps each step from making the fit worse.
+
+  Args:
+    matcher: of the acquisition of the signals.
+    signals: sliding-window signals, complex [voxel, window].
+    b1: factors on the flip angles, [voxel] or scalar; None fits them where the
+      matcher has a range of B1.
+
+  Returns:
+    Maps, [voxel] each; a signal of zeros has PD zero.
+
+  Raises:
+    UserError: the number of windows differs, signals are not finite, or B1 is
+      outside the range of the matcher.
+  """
+  signals = np.asarray(signals)
+  if signals.ndim != 2:
+    raise UserError(
+      f"match: signals have shape {signals.shape}, not [voxel, image]"
+    )
+  matcher.acquisition.check_images(
+    signals.shape[1], f"match: signals of {signals.shape[1]} images"
+  )
+  signals, gain = usual_scale(signals)
+  voxels = _Voxels(*_compress(signals, matcher.interpolant.basis))
+  factors = _checked_b1(matcher, b1, len(signals))
+  if factors is not None:
+    found = _refined(matcher, voxels, _coarse_match(matcher, voxels, factors))
+  else:
+    # A fit of B1 has many minima, some 0.1 apart: a start at each coarse B1.
+    trials = [
+      _refined(
+        matcher,
+        voxels,
+        _coarse_match(matcher, voxels, np.full(len(signals), factor)),
+        is_b1_free=True,
+        n_steps=_N_TRIAL_STEPS,
+      )
+      for factor in matcher.b1
+    ]
+    best = np.argmax([trial.explained for trial in trials], 0)
+    starts = np.stack([trial.at for trial in trials])
+    start = starts[best, np.arange(len(signals))]
+    found = _refined(
+      matcher, voxels, start, is_b1_free=True, n_steps=2 * _N_STEPS
+    )
+  pd = found.factor / gain
+  t1_ms, t2_ms, found_b1 = found.at.T.astype(np.float32)
+  sd_factor, sd_t1_ms, sd_t2_ms = found.deviations.T
+  return OffGridMatch(
+    Maps(pd, t1_ms, t2_ms),
+    Maps(sd_factor / gain, sd_t1_ms, sd_t2_ms),
+    found_b1,
+  )
+
+
+class _Voxels(NamedTuple):
+  """Compressed signals, and the energies of the whole ones."""
+
+  signals: Complex64[np.ndarray, "voxel rank"]
+  energy: Float32[np.ndarray, "voxel"]
+
+
+class _Found(NamedTuple):
+  """Where the search of some voxels has ended.
+
+  Attributes:
+    at: T1, T2 (ms) and B1; while it runs, coordinates from -1 to 1.
+    factor: |c|.
+    deviations: standard deviations of |c|, T1 and T2 (ms); while it runs, of
+      |c|, log T1 and log T2.
+    explained: energy of the signal that the fingerprint explains.
+  """
+
+  at: Float[AnyArray, "voxel 3"]
+  factor: Float32[AnyArray, "voxel"]
+  deviations: Float32[AnyArray, "voxel 3"]
+  explained: Float32[AnyArray, "voxel"]
+
+
+def _compress(
+  signals: Complex64[np.ndarray, "voxel window"],
+  basis: Inexact[np.ndarray, "window rank"],
+) -> tuple[Complex64[np.ndarray, "voxel rank"], Float32[np.ndarray, "voxel"]]:
+  """Compressed signals, and the energy of the whole ones.
+
+  Raises:
+    UserError: signals are not finite.
+  """
+  energy = np.einsum("vw,vw->v", signals, signals.conj()).real
+  if not np.isfinite(energy).all():
+    raise not_finite(signals)
+  if np.iscomplexobj(basis):
+    return signals @ basis, energy
+  # Real and imaginary part by one real product.
+  parts = np.ascontiguousarray(signals).view(np.float32)
+  parts = parts.reshape(*signals.shape, 2).transpose(0, 2, 1)
+  projected = np.ascontiguousarray((parts @ basis).transpose(0, 2, 1))
+  return projected.view(np.complex64)[..., 0], energy
+
+
+def _checked_b1(matcher: OffGridMatcher, b1, n_voxels: int):
+  """B1 of each voxel; None if it is to be fitted."""
+  low, high = matcher.b1[0], matcher.b1[-1]
+  if b1 is None:
+    return np.full(n_voxels, low) if low == high else None
+  b1 = np.asarray(b1, np.float32)
+  if b1.shape not in ((), (n_voxels,)):
+    raise UserError(f"match: b1 has shape {b1.shape}, not [{n_voxels}]")
+  b1 = np.broadcast_to(b1, n_voxels)
+  outside = ~((b1 >= low - 1e-6) & (b1 <= high + 1e-6))
+  if outside.any():
+    raise UserError(
+      f"match: b1 of {np.count_nonzero(outside):,} of {n_voxels:,} voxels is "
+      f"not between {low:g} and {high:g}"
+    )
+  return b1
+
+
+def _coarse_match(
+  matcher: OffGridMatcher, voxels: _Voxels, b1: Float[np.ndarray, "voxel"]
+) -> Float64[np.ndarray, "voxel 3"]:
+  """T1 and T2 (ms) of the atoms that match best, of the nearest B1; and B1."""
+  coarse = matcher.coarse
+  nearest = np.abs(b1[:, None] - matcher.b1).argmin(1)
+  n_pairs = coarse.n_atoms // len(matcher.b1)
+  at = np.stack([b1, b1, b1], 1).astype(np.float64)
+  for k in np.unique(nearest):
+    atoms = slice(k * n_pairs, (k + 1) * n_pairs)
+    own = jnp.asarray(coarse.atoms[atoms])
+    times = np.stack([coarse.t1_ms[atoms], coarse.t2_ms[atoms]], 1)
+    for rows in _blocks(np.flatnonzero(nearest == k)):
+      best = np.asarray(_best_atom(own, _padded(voxels.signals[rows])))
+      at[rows, :2] = times[best[: len(rows)]]
+  return at
+
+
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+  """Rows of each compiled call."""
+  size = _block_size()
+  return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _block_size() -> int:
+  on_cpu = jax.default_backend() == "cpu"
+  return _CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK
+
+
+def _padded(rows: np.ndarray) -> np.ndarray:
+  """Rows, and the last one again, up to the size of a compiled call."""
+  missing = _block_size() - len(rows)
+  return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), "edge")
+
+
+@jax.jit
+def _best_atom(atoms, signals):
+  """Number of the atom of the largest |⟨atom, signal⟩|, [voxel]."""
+  is_complex = jnp.iscomplexobj(atoms)
+  rows = real_signals(signals, None, is_complex=is_complex, precision="float32")
+  return best_of_tile(rows, real_atoms(atoms), precision="float32")[1]
+
+
+def _refined(
+  matcher: OffGridMatcher,
+  voxels: _Voxels,
+  start: Float64[np.ndarray, "voxel 3"],
+  *,
+  is_b1_free: bool = False,
+  n_steps: int = _N_STEPS,
+) -> _Found:
+  """Gauss–Newton from T1, T2 (ms) and B1, through the ranges of T2."""
+  panels = matcher.interpolant.panels
+  polynomials = _polynomials(panels)
+  noise = _noise_covariance(matcher.acquisition, matcher.interpolant.basis)
+  found = _Found(
+    start.copy(),
+    np.empty(len(start), np.float32),
+    np.empty((len(start), 3), np.float32),
+    np.empty(len(start), np.float32),
+  )
+  panel_of = matcher.interpolant.panel_of(start[:, 1])
+  moving = np.arange(len(start))
+  for _ in range(_N_ROUNDS):
+    moved = panel_of.copy()
+    for k in np.unique(panel_of[moving]):
+      axes = panels[k].axes
+      for rows in _blocks(moving[panel_of[moving] == k]):
+        there = [
+          axis.coordinates(values)
+          for axis, values in zip(axes, found.at[rows].T, strict=True)
+        ]
+        result = _refine(
+          polynomials[k],
+          noise,
+          np.array([_log_range(axis) for axis in axes[:2]], np.float32),
+          _padded(voxels.signals[rows]),
+          _padded(voxels.energy[rows]),
+          _padded(np.stack(there, 1).astype(np.float32)),
+          n_windows=matcher.acquisition.n_windows,
+          is_b1_free=is_b1_free,
+          n_steps=n_steps,
+        )
+        at, *others = (np.asarray(x)[: len(rows)] for x in result)
+        moved[rows] += at[:, 1] > 1 - _NEAR
+        moved[rows] -= at[:, 1] < _NEAR - 1
+        values = [axis.values(v) for axis, v in zip(axes, at.T, strict=True)]
+        found.at[rows] = np.stack(values, 1)
+        for of_all, of_rows in zip(found[1:], others, strict=True):
+          of_all[rows] = of_rows
+        found.deviations[rows, 1:] *= found.at[rows, :2]
+    moved = np.clip(moved, 0, len(panels) - 1)
+    moving, panel_of = np.flatnonzero(moved != panel_of), moved
+    if not moving.size:
+      break
+  return found
+
+
+def _log_range(axis: Axis) -> tuple[float, float]:
+  """Middle and half of the length of a logarithmic axis."""
+  low, high = np.log(axis.low), np.log(axis.high)
+  return (low + high) / 2, (high - low) / 2
+
+
+def _polynomials(panels: Sequence[Panel]) -> list[np.ndarray]:
+  """Coefficients of the panels' polynomials, padded to one shape."""
+  shape = np.max([panel.values.shape for panel in panels], 0)
+  padded = []
+  for panel in panels:
+    values = panel.values
+    for k in range(values.ndim - 1):
+      matrix = to_polynomials(values.shape[k]).astype(values.real.dtype)
+      values = np.moveaxis(np.tensordot(matrix, values, (1, k)), 0, k)
+    missing = shape - values.shape
+    padded.append(np.pad(values, [(0, n) for n in missing]))
+  return padded
+
+
+def _noise_covariance(
+  acquisition: Acquisition, basis: np.ndarray
+) -> np.ndarray:
+  """Covariance of compressed noise of variance one in each window."""
+  n_windows = acquisition.n_windows
+  apart = acquisition.stride * np.abs(
+    np.subtract.outer(np.arange(n_windows), np.arange(n_windows))
+  )
+  # Windows share frames, whose noise is independent.
+  of_windows = np.clip(1 - apart / acquisition.window, 0, None)
+  return (basis.T @ of_windows @ basis.conj()).astype(basis.dtype)
+
+
+@functools.partial(
+  jax.jit, static_argnames=("n_windows", "is_b1_free", "n_steps")
+)
+def _refine(
+  polynomials: Inexact[Array, "n1 n2 n3 rank"],
+  noise: Inexact[Array, "rank rank"],
+  log_ranges: Float32[Array, "2 2"],
+  signals: Complex64[Array, "voxel rank"],
+  energy: Float32[Array, "voxel"],
+  start: Float32[Array, "voxel 3"],
+  *,
+  n_windows: int,
+  is_b1_free: bool,
+  n_steps: int,
+) -> _Found:
+  """Gauss–Newton steps of some voxels within one range of T2."""
+  free = (0, 1, 2) if is_b1_free else (0, 1)
+
+  def fit(at):
+    atoms, *slopes = _atoms_and_slopes(polynomials, at, free)
+    norms = jnp.sum(jnp.abs(atoms) ** 2, 1)
+    factor = jnp.sum(jnp.conj(atoms) * signals, 1) / norms
+    return atoms, slopes, factor, norms
+
+  def step(_, state):
+    at, damping, (atoms, slopes, factor, norms) = state
+    rest = signals - factor[:, None] * atoms
+    columns = [
+      factor[:, None]
+      * (slope - (jnp.sum(jnp.conj(atoms) * slope, 1) / norms)[:, None] * atoms)
+      for slope in slopes
+    ]
+    hessian = _products(columns, columns)
+    gradient = [_product(column, rest) for column in columns]
+    for k in range(len(free)):
+      hessian[k][k] = hessian[k][k] * (1 + damping) + 1e-30
+    moves = _solve(hessian, gradient)
+    longest = functools.reduce(jnp.maximum, map(jnp.abs, moves))
+    shorter = _LONGEST / jnp.maximum(longest, _LONGEST)
+    moved = at
+    for axis, move in zip(free, moves, strict=True):
+      moved = moved.at[:, axis].add(shorter * move)
+    moved = _with_t2_below_t1(jnp.clip(moved, -1, 1), log_ranges)
+    there = fit(moved)
+    is_better = _score(there) >= _score((atoms, slopes, factor, norms))
+
+    def choose(new, old):
+      return jnp.where(is_better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    damping = jnp.where(is_better, _LESS * damping, _MORE * damping)
+    here = (atoms, slopes, factor, norms)
+    return choose(moved, at), damping, jax.tree.map(choose, there, here)
+
+  damping = jnp.full(len(signals), _DAMPING, start.dtype)
+  at, _, (atoms, slopes, factor, norms) = jax.lax.fori_loop(
+    0, n_steps, step, (start, damping, fit(start))
+  )
+  explained = _score((atoms, slopes, factor, norms))
+  columns = [factor[:, None] * x for x in (atoms, 1j * atoms, *slopes)]
+  sd = _deviations(columns, noise, energy - explained, n_windows)
+  size = jnp.abs(factor)
+  # Without that of the phase.
+  of_size = jnp.where(size > 0, size * sd[:, 0], jnp.inf)
+  of_logs = [sd[:, 2 + k] * log_ranges[k, 1] for k in (0, 1)]
+  sd = jnp.stack([of_size, *of_logs], 1)
+  return _Found(at, size, sd, explained)
+
+
+def _deviations(columns, noise, left, n_windows: int):
+  """Standard deviations of a fit's parameters, [voxel, parameter].
+
+  With the Jacobian J of the parameters and noise of covariance σ² N, estimates
+  have the covariance H⁻¹ M H⁻¹ σ², where H = Re JᴴJ and M = Re JᴴNJ; σ² is what
+  is left of the signal's energy, by the degrees of freedom of all windows less
+  those that the fit takes.
+  """
+  spread = [column @ noise for column in columns]
+  hessian, noisy = (
+    jnp.stack([jnp.stack(row, 1) for row in _products(columns, right)], 1)
+    for right in (columns, spread)
+  )
+  # Of relative changes, so that the matrix is well scaled.
+  length = jnp.sqrt(jnp.diagonal(hessian, axis1=1, axis2=2))
+  length = jnp.where(length > 0, length, 1.0)
+  scale = length[:, :, None] * length[:, None]
+  ridge = 1e-6 * jnp.eye(len(columns))[None]
+  inverse = jnp.linalg.inv(hessian / scale + ridge) / scale
+  freedom = 2 * n_windows - jnp.einsum("vij,vji->v", inverse, noisy)
+  variance = jnp.maximum(left, 0) / jnp.maximum(freedom, 1)
+  covariance = jnp.diagonal(inverse @ noisy @ inverse, axis1=1, axis2=2)
+  sd = jnp.sqrt(jnp.maximum(covariance, 0) * variance[:, None])
+  # Nothing is known of a signal of zeros.
+  return jnp.where(hessian[:, :1, 0] > 0, sd, jnp.inf)
+
+
+def _atoms_and_slopes(polynomials, at, free):
+  """Fingerprints, and their derivatives along the free axes, [voxel, rank]."""
+  n1, n2, n3, rank = polynomials.shape
+  (t1, t1_slope), (t2, t2_slope), (b1, b1_slope) = (
+    _chebyshev(at[:, k], n) for k, n in enumerate((n1, n2, n3))
+  )
+  of_b1 = polynomials.transpose(2, 0, 1, 3).reshape(n3, n1 * n2 * rank)
+
+  def along_t1(weights, values):
+    if n3 == 1:
+      values = jnp.matmul(weights, values.reshape(n1, -1), precision="highest")
+    else:
+      values = jnp.einsum(
+        "vi,vij->vj",
+        weights,
+        values.reshape(-1, n1, n2 * rank),
+        precision="highest",
+      )
+    return values.reshape(-1, n2, rank)
+
+  def along_t2(weights, values):
+    return jnp.einsum("vj,vjr->vr", weights, values, precision="highest")
+
+  here = of_b1 if n3 == 1 else jnp.matmul(b1, of_b1, precision="highest")
+  middle = along_t1(t1, here)
+  results = [
+    along_t2(t2, middle),
+    along_t2(t2, along_t1(t1_slope, here)),
+    along_t2(t2_slope, middle),
+  ]
+  if 2 in free:
+    beside = jnp.matmul(b1_slope, of_b1, precision="highest")
+    results.append(along_t2(t2, along_t1(t1, beside)))
+  return results
+
+
+def _chebyshev(x, count: int):
+  """Chebyshev polynomials and their derivatives, [voxel, polynomial]."""
+  values, slopes = [jnp.ones_like(x), x], [jnp.zeros_like(x), jnp.ones_like(x)]
+  for _ in range(2, count):
+    slopes.append(2 * values[-1] + 2 * x * slopes[-1] - slopes[-2])
+    values.append(2 * x * values[-1] - values[-2])
+  return jnp.stack(values[:count], 1), jnp.stack(slopes[:count], 1)
+
+
+def _with_t2_below_t1(at, log_ranges):
+  """Coordinates with T2 reduced to T1 where it would be longer."""
+  log_t1 = log_ranges[0, 0] + log_ranges[0, 1] * at[:, 0]
+  most = (log_t1 - log_ranges[1, 0]) / jnp.maximum(log_ranges[1, 1], 1e-9)
+  return at.at[:, 1].set(jnp.minimum(at[:, 1], jnp.maximum(most, -1)))
+
+
+def _score(fit):
+  """Energy of the signal that the fingerprint explains, [voxel]."""
+  _, _, factor, norms = fit
+  return jnp.abs(factor) ** 2 * norms
+
+
+def _product(left, right):
+  """Re ⟨left, right⟩, [voxel]."""
+  return jnp.sum((jnp.conj(left) * right).real, 1)
+
+
+def _products(left, right):
+  """Re ⟨left, right⟩ of all pairs, as rows of columns, [voxel] each."""
+  return [[_product(a, b) for b in right] for a in left]
+
+
+def _solve(matrix, right):
+  """Solves small positive definite systems, [voxel] each, by elimination."""
+  count = len(right)
+  matrix, right = [list(row) for row in matrix], list(right)
+  for k in range(count):
+    for i in range(k + 1, count):
+      ratio = matrix[i][k] / matrix[k][k]
+      right[i] = right[i] - ratio * right[k]
+      for j in range(k, count):
+        matrix[i][j] = matrix[i][j] - ratio * matrix[k][j]
+  solution = [None] * count
+  for k in reversed(range(count)):
+    rest = right[k]
+    for j in range(k + 1, count):
+      rest = rest - matrix[k][j] * solution[j]
+    solution[k] = rest / matrix[k][k]
+  return solution
