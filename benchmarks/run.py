@@ -1,7 +1,7 @@
 """Runs the benchmarks and writes their results into the documents.
 
   pip install -r benchmarks/requirements.txt
-  python benchmarks/run.py  # a quarter of an hour on two idle cores
+  python benchmarks/run.py  # half an hour on two idle cores
   python benchmarks/run.py --scripts=match  # one script, keeping the others
   python benchmarks/run.py --scripts= --timing=WORKDIR  # of --mode=benchmark
 
@@ -31,7 +31,15 @@ from mrf_jax.timing.tables import conclusions, format_benchmark, load_benchmark
 from mrf_jax.workdir.environment import git_commit
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_ALL = ("match", "infer", "train", "simulate", "reconstruct")
+_ALL = (
+  "match",
+  "off_grid",
+  "infer",
+  "train",
+  "simulate",
+  "dictionary",
+  "reconstruct",
+)
 _SCRIPTS = flags.DEFINE_list("scripts", list(_ALL), "Scripts to run.")
 _TIMING = flags.DEFINE_string("timing", None, "Workdir of --mode=benchmark.")
 
@@ -43,6 +51,7 @@ _README_ROWS = (
   ("spatiotemporal network", "beside PyTorch"),
   ("training step, patches", "beside torch eager, linear, T = 673"),
   ("EPG of 500 frames, dictionary to 0.0001", "beside torchsim"),
+  ("dictionary of ", "interpolated, beside before, cd40de9"),
   ("16 x 256 x 256 from file", "by spatiotemporal, beside SVD 25 matching"),
 )
 _BEGIN, _END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"

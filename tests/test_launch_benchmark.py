@@ -9,7 +9,7 @@ import pytest
 from test_launch import SMOKE, TIMING_COLUMNS, fails_in_one_line, read_rows
 
 # Each network takes seconds to compile; the long part has all of them.
-NETWORKS = ("spatiotemporal_plus", "cohen")
+NETWORKS = ("cohen",)
 ALL_NETWORKS = ("spatiotemporal", "spatiotemporal_plus", "cohen", "hoppe")
 
 

@@ -204,9 +204,12 @@ def make_atom_interpolant(
 
   Raises:
     InterpolationError: the error is larger.
-    UserError: the rank is not between 1 and the number of windows.
+    UserError: no pair has T2 ≤ T1, or the rank is not between 1 and the number
+      of windows.
   """
   columns = [np.unique(np.asarray(v, float)) for v in (t1_ms, t2_ms, b1)]
+  if not columns[1][0] <= columns[0][-1]:
+    raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
   simulate = functools.partial(_simulate, acquisition)
   panels = _panel_axes(columns)
   counts, n_probes = _count_nodes(panels, simulate, largest_error)
@@ -389,20 +392,14 @@ def _gram_of_sample(
 def _random_atoms(
   columns: Sequence[np.ndarray], count: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-  """Points with T2 ≤ T1, uniform in log T1, log T2 and the other axes."""
+  """Points with T2 ≤ T1, spread over log T1, log T2 and the other axes."""
   t1, t2, *others = columns
-  kept = [np.empty(0), np.empty(0)]
-  while len(kept[0]) < count:
-    log_t1, log_t2 = (
-      rng.uniform(np.log(v[0]), np.log(v[-1]), 2 * count) for v in (t1, t2)
-    )
-    physical = log_t2 <= log_t1
-    kept = [
-      np.concatenate([old, np.exp(new[physical])])
-      for old, new in zip(kept, (log_t1, log_t2), strict=True)
-    ]
+  log_t1 = rng.uniform(np.log(max(t1[0], t2[0])), np.log(t1[-1]), count)
+  most = np.minimum(log_t1, np.log(t2[-1]))
+  log_t2 = np.log(t2[0]) + rng.random(count) * (most - np.log(t2[0]))
   return [
-    *(column[:count] for column in kept),
+    np.exp(log_t1),
+    np.exp(log_t2),
     *(rng.uniform(v[0], v[-1], count) for v in others),
   ]
 

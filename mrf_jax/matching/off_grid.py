@@ -85,8 +85,10 @@ def make_off_grid_matcher(
     largest_error: of interpolated fingerprints, relative to their norms.
 
   Raises:
-    UserError: see `make_atom_interpolant`.
+    UserError: a range is not possible; see also `make_atom_interpolant`.
   """
+  if not 0 < b1[0] <= b1[1] < np.inf:
+    raise UserError(f"match: no B1 lies between {b1[0]:g} and {b1[1]:g}")
   t1, t2 = (
     grid_axis(*ends, step_percent=_STEP_PERCENT) for ends in (t1_ms, t2_ms)
   )
@@ -385,7 +387,7 @@ def _noise_covariance(
   )
   # Windows share frames, whose noise is independent.
   of_windows = np.clip(1 - apart / acquisition.window, 0, None)
-  return (basis.T @ of_windows @ basis.conj()).astype(basis.dtype)
+  return (basis.conj().T @ of_windows @ basis).astype(basis.dtype)
 
 
 @functools.partial(

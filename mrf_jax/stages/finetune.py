@@ -129,9 +129,9 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
 
 
 def _print_expected(steps_left: int, seconds_each: float) -> None:
-  """Prints how long a training is going to take."""
+  """Prints how long a training takes, without the checks after each epoch."""
   print(
-    f"Expected     about {in_words(steps_left * seconds_each)} for "
+    f"Expected     {in_words(steps_left * seconds_each)} or more, "
     f"{steps_left:,} steps of {seconds_each:.2g} s",
     flush=True,
   )

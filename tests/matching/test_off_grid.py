@@ -143,6 +143,32 @@ def test_values_stay_in_their_ranges(matcher):
   assert np.all(maps.t2_ms <= maps.t1_ms * 1.0001)
 
 
+def test_deviations_of_complex_atoms():
+  """As those of real atoms: a constant phase of all pulses changes nothing."""
+  phases = np.append(np.full(FRAMES - 1, 1e-3), 0)
+  turned = dataclasses.replace(TRAIN, rf_phases_deg=phases)
+  assert TRAIN.has_real_echoes and not turned.has_real_echoes
+  t1, t2, _ = draw(20)
+  signals = scan(t1, t2, noise_sd=0.003)
+  found = [match_off_grid(make(train), signals) for train in (TRAIN, turned)]
+  for name in ("pd", "t1_ms", "t2_ms"):
+    values = [getattr(result.deviations, name) for result in found]
+    np.testing.assert_allclose(*values, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+  ("ranges", "message"),
+  [
+    (((200, 4000), (20, 800), (1.2, 0.8)), "no B1 lies between 1.2 and 0.8"),
+    (((200, 4000), (800, 20), (1, 1)), "no axis goes from 800 to 20"),
+    (((20, 40), (50, 80), (1, 1)), "no pair of T1 and T2 with T2 ≤ T1"),
+  ],
+)
+def test_impossible_ranges_are_named(ranges, message):
+  with pytest.raises(UserError, match=message):
+    make_off_grid_matcher(Acquisition(TRAIN, WINDOW), *ranges, rank=RANK)
+
+
 def test_no_voxels(matcher):
   signals = np.empty((0, matcher.acquisition.n_windows), np.complex64)
   assert match_off_grid(matcher, signals).maps.pd.shape == (0,)
