@@ -25,15 +25,17 @@ from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 # Ratio of the ends of a range of T2, at most: the longer T2 lasts, the more
 # pulses B1 multiplies, and the more nodes it needs.
 _T2_RATIO = 4.0
-# Nodes of the lines along which the nodes of T1, T2 and of any other axis are
-# counted, and more than which none gets.
-_MOST_NODES = (24, 24, 128)
-# Part of the error asked for that the polynomials left out may have, along one
-# axis.
-_SHARE = 0.5
+# Nodes of the lines along which the nodes of an axis are counted: as many as
+# the polynomials of the lines before did not suffice for. None gets more.
+_LINE_NODES = (16, 40, 144)
+# A line whose polynomials are needed up to this part of its nodes is too short.
+_MOST_FILLED = 0.95
+# Parts of the error asked for that the polynomials left out may have, along one
+# axis; the next is tried if the error is too large.
+_SHARES = (0.7, 0.35)
 # Truncation of the extended phase graphs, relative to the largest echo: of the
 # nodes, and of the atoms that tell the error.
-_NODE_TOLERANCE, _CHECK_TOLERANCE = 1e-5, 1e-6
+_NODE_TOLERANCE, _CHECK_TOLERANCE = 2e-5, 1e-6
 # Norm of the fingerprints, relative to all, that the space of the nodes may
 # lose.
 _SPACE_TOLERANCE = 1e-6
@@ -212,26 +214,24 @@ def make_atom_interpolant(
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
   simulate = functools.partial(_simulate, acquisition)
   panels = _panel_axes(columns)
-  counts, n_probes = _count_nodes(panels, simulate, largest_error)
-  space, at_nodes = _in_their_space(panels, counts, simulate)
-  wide = AtomInterpolant(at_nodes, space, 0.0, 0.0, 0)
-  basis = temporal_basis(_gram_of_sample(wide, columns), rank=rank)
-  basis = basis.astype(space.dtype)
-  narrow = tuple(Panel(p.axes, p.values @ basis) for p in at_nodes)
-  result = AtomInterpolant(narrow, space @ basis, 0.0, 0.0, 0)
   checks = _random_atoms(columns, n_checks, np.random.default_rng(seed))
-  error, left_out = _errors(result, checks, simulate)
-  if not error <= largest_error:
-    raise InterpolationError(
-      f"dictionary: interpolated atoms err by up to {error:.1e} of their norm, "
-      f"above the largest error of {largest_error:g}; {_ADVICE}"
-    )
-  n_nodes = int(counts.prod(1).sum())
-  return dataclasses.replace(
-    result,
-    error=error,
-    left_out=left_out,
-    n_simulated=n_probes + n_nodes + n_checks,
+  exact = simulate(*checks, tolerance=_CHECK_TOLERANCE)
+  n_simulated = n_checks
+  for share in _SHARES:
+    counts, n_probes = _count_nodes(panels, simulate, share * largest_error)
+    space, at_nodes = _in_their_space(panels, counts, simulate)
+    n_simulated += n_probes + int(counts.prod(1).sum())
+    wide = AtomInterpolant(at_nodes, space, 0.0, 0.0, 0)
+    basis = temporal_basis(_gram_of_sample(wide, columns), rank=rank)
+    basis = basis.astype(space.dtype)
+    narrow = tuple(Panel(p.axes, p.values @ basis) for p in at_nodes)
+    result = AtomInterpolant(narrow, space @ basis, 0.0, 0.0, n_simulated)
+    error, left_out = _errors(result, checks, exact)
+    if error <= largest_error:
+      return dataclasses.replace(result, error=error, left_out=left_out)
+  raise InterpolationError(
+    f"dictionary: interpolated atoms err by up to {error:.1e} of their norm, "
+    f"above the largest error of {largest_error:g}; {_ADVICE}"
   )
 
 
@@ -273,40 +273,50 @@ def _panel_axes(
 
 
 def _count_nodes(
-  panels: Sequence[tuple[Axis, ...]], simulate: Simulator, largest_error: float
+  panels: Sequence[tuple[Axis, ...]], simulate: Simulator, tolerance: float
 ) -> tuple[Int[np.ndarray, "panel axis"], int]:
   """Nodes of each axis of each panel, and fingerprints simulated for it.
 
   Along lines through the middle and the corners of a panel, as many as there
-  are polynomials above the error.
+  are polynomials above the tolerance.
 
   Raises:
     InterpolationError: there are too many.
   """
-  lines = [
-    (number, k, _line(panel, k, start))
+  counts = np.ones((len(panels), len(panels[0])), int)
+  n_simulated = 0
+  open_axes = [
+    (number, k)
     for number, panel in enumerate(panels)
     for k, axis in enumerate(panel)
     if not axis.is_single
-    for start in _starts(panel, k)
   ]
-  counts = np.ones((len(panels), len(panels[0])), int)
-  if not lines:
-    return counts, 0
-  points = np.concatenate([points for _, _, points in lines])
-  signals = simulate(*points.T, tolerance=_NODE_TOLERANCE)
-  ends = np.cumsum([len(points) for _, _, points in lines])
-  for (number, k, _), of_line in zip(
-    lines, np.split(signals, ends[:-1]), strict=True
-  ):
-    count = _n_polynomials(of_line, _SHARE * largest_error)
-    if count == len(of_line):
-      raise InterpolationError(
-        f"dictionary: {count} polynomials along one axis do not interpolate "
-        f"atoms to the largest error of {largest_error:g}; {_ADVICE}"
-      )
-    counts[number, k] = max(counts[number, k], count)
-  return counts, len(points)
+  for n_nodes in _LINE_NODES:
+    lines = [
+      (number, k, _line(panels[number], k, start, n_nodes))
+      for number, k in open_axes
+      for start in _starts(panels[number], k)
+    ]
+    if not lines:
+      break
+    points = np.concatenate([points for _, _, points in lines])
+    signals = simulate(*points.T, tolerance=_NODE_TOLERANCE)
+    n_simulated += len(points)
+    for (number, k, _), of_line in zip(
+      lines, np.split(signals, len(lines)), strict=True
+    ):
+      count = _n_polynomials(of_line, tolerance)
+      counts[number, k] = max(counts[number, k], count)
+    # Where the last polynomials are small, those beyond are, too.
+    open_axes = [
+      key for key in open_axes if counts[key] > _MOST_FILLED * n_nodes
+    ]
+  if open_axes:
+    raise InterpolationError(
+      f"dictionary: {_LINE_NODES[-1]} polynomials along one axis are too few "
+      f"for so small an error of interpolated atoms; {_ADVICE}"
+    )
+  return counts, n_simulated
 
 
 def _starts(panel: tuple[Axis, ...], k: int) -> list[tuple[float, ...]]:
@@ -320,19 +330,14 @@ def _starts(panel: tuple[Axis, ...], k: int) -> list[tuple[float, ...]]:
 
 
 def _line(
-  panel: tuple[Axis, ...], k: int, start: tuple[float, ...]
+  panel: tuple[Axis, ...], k: int, start: tuple[float, ...], n_nodes: int
 ) -> Float[np.ndarray, "point axis"]:
   """Values of all axes at the nodes of a line along axis `k`."""
-  n_nodes = _most_nodes(k)
   columns = [
     axis.nodes(n_nodes) if j == k else axis.values([start[j]] * n_nodes)
     for j, axis in enumerate(panel)
   ]
   return np.stack(columns, 1)
-
-
-def _most_nodes(k: int) -> int:
-  return _MOST_NODES[min(k, len(_MOST_NODES) - 1)]
 
 
 def _n_polynomials(signals: np.ndarray, tolerance: float) -> int:
@@ -407,10 +412,9 @@ def _random_atoms(
 def _errors(
   interpolant: AtomInterpolant,
   atoms: Sequence[np.ndarray],
-  simulate: Simulator,
+  exact: Inexact[np.ndarray, "atom frame"],
 ) -> tuple[float, float]:
   """Largest error of interpolation, and largest norm that is left out."""
-  exact = simulate(*atoms, tolerance=_CHECK_TOLERANCE)
   norms = np.linalg.norm(exact, axis=1)
   projected = exact @ interpolant.basis
   found = interpolant.at(*atoms)

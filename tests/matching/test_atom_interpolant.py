@@ -87,10 +87,10 @@ def test_points_and_grid_agree():
 
 
 def test_an_error_that_cannot_be_met_is_refused(monkeypatch):
-  with pytest.raises(InterpolationError, match="24 polynomials along one axis"):
+  with pytest.raises(InterpolationError, match="144 polynomials along one"):
     build(rank=RANK, interpolate=True, largest_error=1e-9)
   # Too few nodes, as if the lines had missed something.
-  monkeypatch.setattr(atom_interpolant, "_SHARE", 100.0)
+  monkeypatch.setattr(atom_interpolant, "_SHARES", (100.0,))
   with pytest.raises(InterpolationError, match=r"err by up to .* above"):
     build(rank=RANK, interpolate=True)
   # By default they are simulated then.
