@@ -1,6 +1,7 @@
 """Extended phase graphs of gradient-spoiled sequences, compiled."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,9 @@ from jaxtyping import Array, Complex, Float
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.blocks import map_blocks
 from mrf_jax.signal.preparation import prepared_magnetisation
+
+# Parts of a sequence with a state count of their own, of atoms of many states.
+_N_PARTS, _LEAST_STATES = 6, 96
 
 
 @functools.partial(jax.jit, static_argnames=("n_states", "real", "block"))
@@ -87,13 +91,14 @@ def _echoes_of_block(
     # Phase in the frame of the next pulse; the last frame needs none.
     turned = (phases - jnp.roll(phases, -1))[:, None] + 2 * jnp.pi * cycles
     turns = jnp.exp(1j * turned)
-  middle = slice(n_states - 1, n_states)  # F_0 in the array
-  order_zero = jnp.zeros((n_states, 1), dtype).at[0].set(1)
 
   def excite_and_relax(states, frame):
+    f, z = states
+    n_states = len(z)
+    middle = slice(n_states - 1, n_states)  # F_0 in the array
+    order_zero = jnp.zeros((n_states, 1), dtype).at[0].set(1)
     per_atom, turn = frame
     cos2, sin2, c, s, e1, e2, recovery = (x[None] for x in per_atom)
-    f, z = states
     mirrored = f[::-1] if real else jnp.conj(f[::-1])
     z_mirrored = z[:0:-1] if real else jnp.conj(z[:0:-1])
     z_line = jnp.concatenate([z_mirrored, z])
@@ -108,12 +113,49 @@ def _echoes_of_block(
     return (f, z), echo[0]
 
   states_type = dtype if real else jnp.result_type(dtype, jnp.complex64)
-  f = jnp.zeros((2 * n_states - 1, *t1_ms.shape), states_type)
-  start = prepared_magnetisation(sequence, t1_ms, t2_ms)
-  z = jnp.zeros((n_states, *t1_ms.shape), states_type).at[0].set(start)
-  _, echoes = jax.lax.scan(excite_and_relax, (f, z), (per_frame, turns))
+  f = jnp.zeros((1, *t1_ms.shape), states_type)
+  z = prepared_magnetisation(sequence, t1_ms, t2_ms).astype(states_type)[None]
+  parts = []
+  for start, stop, count in _parts(sequence.n_frames, n_states):
+    own = operator.itemgetter(slice(start, stop))
+    frames = jax.tree.map(own, (per_frame, turns))
+    states = _of_orders(f, 2 * count - 1), _of_orders(z, count, is_signed=False)
+    (f, z), part = jax.lax.scan(excite_and_relax, states, frames)
+    parts.append(part)
+  echoes = jnp.concatenate(parts)
   decay = jnp.exp(-te_ms / t2_ms[None])
   if real:
     return echoes * decay
   phase = 2 * jnp.pi * off_resonance_hz[None] * te_ms / 1000
   return echoes * decay * jnp.exp(1j * phase)
+
+
+def _parts(n_frames: int, n_states: int) -> list[tuple[int, int, int]]:
+  """First frame, end, and state count of parts of a sequence.
+
+  Order k is reached after k pulses, and needs k more to return to an echo: at
+  the start and the end of a sequence a part of the states is enough.
+  """
+  # Each part is one more loop to compile.
+  size = n_frames if n_states < _LEAST_STATES else -(-n_frames // _N_PARTS)
+  parts: list[tuple[int, int, int]] = []
+  for start in range(0, n_frames, size):
+    stop = min(start + size, n_frames)
+    count = max(2, min(n_states, stop + 1, n_frames - start))
+    if parts and parts[-1][2] == count:
+      parts[-1] = (parts[-1][0], stop, count)
+    else:
+      parts.append((start, stop, count))
+  return parts
+
+
+def _of_orders(states, size: int, *, is_signed: bool = True):
+  """States of more orders, which are zero, or of fewer.
+
+  Those of both signs have order zero in the middle, others at the start.
+  """
+  missing = size - len(states)
+  before = missing // 2 if is_signed else 0
+  if missing < 0:
+    return states[-before : size - before]
+  return jnp.pad(states, ((before, missing - before), (0, 0)))
