@@ -280,13 +280,22 @@ def _run(
       target = slice(first, last + 1) if is_slice else rows
       results[:, target] = np.asarray(values)[:, : rows.size]
 
-  counts = _state_counts(sequence, atoms.t2_ms, n_states, tolerance)
+  counts = state_counts(sequence, atoms.t2_ms, n_states, tolerance)
   map_threads(simulate, list(_calls(counts, size)), text=text)
   return results
 
 
-def _state_counts(sequence, t2_ms, n_states, tolerance) -> np.ndarray:
-  """Configuration orders of each atom, [atom]."""
+def state_counts(
+  sequence: Sequence, t2_ms, n_states: int | None, tolerance: float
+) -> np.ndarray:
+  """Configuration orders that each atom is simulated with, [atom].
+
+  Args:
+    sequence: the pulse sequence.
+    t2_ms: transverse relaxation times, [atom], ms.
+    n_states: of all atoms; None chooses them by T2.
+    tolerance: see `simulate_fingerprints`.
+  """
   if sequence.balanced:
     return np.zeros(t2_ms.size, int)
   if n_states is not None:
