@@ -29,6 +29,7 @@ from mrf_jax.matching.dot_product import (
   real_signals,
   usual_scale,
 )
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.runtime.typing import AnyArray
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.signal.chebyshev import Axis, to_polynomials
@@ -44,7 +45,7 @@ _DAMPING, _LESS, _MORE = 1e-3, 0.2, 10.0
 # Longest step, in coordinates from -1 to 1; coordinates so near are at an end.
 _LONGEST, _NEAR = 0.3, 1e-4
 # Voxels of one compiled call.
-_CPU_BLOCK, _ACCELERATOR_BLOCK = 2048, 65536
+_CPU_BLOCK, _ACCELERATOR_BLOCK = 1024, 65536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +165,7 @@ def match_off_grid(
     signals.shape[1], f"match: signals of {signals.shape[1]} images"
   )
   signals, gain = usual_scale(signals)
-  voxels = _Voxels(*_compress(signals, matcher.interpolant.basis))
+  voxels = _compress(signals, matcher.interpolant.basis)
   factors = _checked_b1(matcher, b1, len(signals))
   if factors is not None:
     found = _refined(matcher, voxels, _coarse_match(matcher, voxels, factors))
@@ -199,8 +200,8 @@ def match_off_grid(
 class _Voxels(NamedTuple):
   """Compressed signals, and the energies of the whole ones."""
 
-  signals: Complex64[np.ndarray, "voxel rank"]
-  energy: Float32[np.ndarray, "voxel"]
+  signals: Complex64[AnyArray, "voxel rank"]
+  energy: Float32[AnyArray, "voxel"]
 
 
 class _Found(NamedTuple):
@@ -223,22 +224,44 @@ class _Found(NamedTuple):
 def _compress(
   signals: Complex64[np.ndarray, "voxel window"],
   basis: Inexact[np.ndarray, "window rank"],
-) -> tuple[Complex64[np.ndarray, "voxel rank"], Float32[np.ndarray, "voxel"]]:
-  """Compressed signals, and the energy of the whole ones.
+) -> _Voxels:
+  """Compressed signals, and the energies of the whole ones.
 
   Raises:
     UserError: signals are not finite.
   """
-  energy = np.einsum("vw,vw->v", signals, signals.conj()).real
-  if not np.isfinite(energy).all():
+  rank = basis.shape[1]
+  voxels = _Voxels(
+    np.empty((len(signals), rank), np.complex64),
+    np.empty(len(signals), np.float32),
+  )
+
+  def fill(rows: np.ndarray) -> None:
+    found = _project(_padded(signals[rows]), basis)
+    for of_all, of_rows in zip(voxels, found, strict=True):
+      of_all[rows] = np.asarray(of_rows)[: len(rows)]
+
+  map_threads(fill, _blocks(np.arange(len(signals))))
+  if not np.isfinite(voxels.energy).all():
     raise not_finite(signals)
-  if np.iscomplexobj(basis):
-    return signals @ basis, energy
-  # Real and imaginary part by one real product.
-  parts = np.ascontiguousarray(signals).view(np.float32)
-  parts = parts.reshape(*signals.shape, 2).transpose(0, 2, 1)
-  projected = np.ascontiguousarray((parts @ basis).transpose(0, 2, 1))
-  return projected.view(np.complex64)[..., 0], energy
+  return voxels
+
+
+@jax.jit
+def _project(
+  signals: Complex64[Array, "voxel window"],
+  basis: Inexact[Array, "window rank"],
+) -> _Voxels:
+  """Compressed signals and the energies of the whole ones, of some voxels."""
+  if jnp.iscomplexobj(basis):
+    compressed = jnp.matmul(signals, basis, precision="highest")
+  else:
+    parts = [
+      jnp.matmul(part, basis, precision="highest")
+      for part in (signals.real, signals.imag)
+    ]
+    compressed = jax.lax.complex(*parts)
+  return _Voxels(compressed, jnp.sum(signals.real**2 + signals.imag**2, 1))
 
 
 def _checked_b1(matcher: OffGridMatcher, b1, n_voxels: int):
@@ -271,9 +294,12 @@ def _coarse_match(
     atoms = slice(k * n_pairs, (k + 1) * n_pairs)
     own = jnp.asarray(coarse.atoms[atoms])
     times = np.stack([coarse.t1_ms[atoms], coarse.t2_ms[atoms]], 1)
-    for rows in _blocks(np.flatnonzero(nearest == k)):
+
+    def fill(rows: np.ndarray, own=own, times=times) -> None:
       best = np.asarray(_best_atom(own, _padded(voxels.signals[rows])))
       at[rows, :2] = times[best[: len(rows)]]
+
+    map_threads(fill, _blocks(np.flatnonzero(nearest == k)))
   return at
 
 
@@ -288,7 +314,7 @@ def _block_size() -> int:
   return _CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK
 
 
-def _padded(rows: np.ndarray) -> np.ndarray:
+def _padded(rows: AnyArray) -> np.ndarray:
   """Rows, and the last one again, up to the size of a compiled call."""
   missing = _block_size() - len(rows)
   return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), "edge")
@@ -321,37 +347,48 @@ def _refined(
     np.empty(len(start), np.float32),
   )
   panel_of = matcher.interpolant.panel_of(start[:, 1])
+  moved = panel_of.copy()
+
+  def search(rows: np.ndarray) -> None:
+    k = panel_of[rows[0]]
+    axes = panels[k].axes
+    there = [
+      axis.coordinates(values)
+      for axis, values in zip(axes, found.at[rows].T, strict=True)
+    ]
+    result = _refine(
+      polynomials[k],
+      noise,
+      np.array([_log_range(axis) for axis in axes[:2]], np.float32),
+      _padded(voxels.signals[rows]),
+      _padded(voxels.energy[rows]),
+      _padded(np.stack(there, 1).astype(np.float32)),
+      n_windows=matcher.acquisition.n_windows,
+      is_b1_free=is_b1_free,
+      n_steps=n_steps,
+    )
+    at, *others = (np.asarray(x)[: len(rows)] for x in result)
+    moved[rows] += at[:, 1] > 1 - _NEAR
+    moved[rows] -= at[:, 1] < _NEAR - 1
+    values = [axis.values(v) for axis, v in zip(axes, at.T, strict=True)]
+    found.at[rows] = np.stack(values, 1)
+    for of_all, of_rows in zip(found[1:], others, strict=True):
+      of_all[rows] = of_rows
+    found.deviations[rows, 1:] *= found.at[rows, :2]
+
   moving = np.arange(len(start))
   for _ in range(_N_ROUNDS):
-    moved = panel_of.copy()
-    for k in np.unique(panel_of[moving]):
-      axes = panels[k].axes
-      for rows in _blocks(moving[panel_of[moving] == k]):
-        there = [
-          axis.coordinates(values)
-          for axis, values in zip(axes, found.at[rows].T, strict=True)
-        ]
-        result = _refine(
-          polynomials[k],
-          noise,
-          np.array([_log_range(axis) for axis in axes[:2]], np.float32),
-          _padded(voxels.signals[rows]),
-          _padded(voxels.energy[rows]),
-          _padded(np.stack(there, 1).astype(np.float32)),
-          n_windows=matcher.acquisition.n_windows,
-          is_b1_free=is_b1_free,
-          n_steps=n_steps,
-        )
-        at, *others = (np.asarray(x)[: len(rows)] for x in result)
-        moved[rows] += at[:, 1] > 1 - _NEAR
-        moved[rows] -= at[:, 1] < _NEAR - 1
-        values = [axis.values(v) for axis, v in zip(axes, at.T, strict=True)]
-        found.at[rows] = np.stack(values, 1)
-        for of_all, of_rows in zip(found[1:], others, strict=True):
-          of_all[rows] = of_rows
-        found.deviations[rows, 1:] *= found.at[rows, :2]
-    moved = np.clip(moved, 0, len(panels) - 1)
-    moving, panel_of = np.flatnonzero(moved != panel_of), moved
+    map_threads(
+      search,
+      [
+        rows
+        for k in np.unique(panel_of[moving])
+        for rows in _blocks(moving[panel_of[moving] == k])
+      ],
+    )
+    np.clip(moved, 0, len(panels) - 1, out=moved)
+    moving = np.flatnonzero(moved != panel_of)
+    panel_of[:] = moved
     if not moving.size:
       break
   return found
