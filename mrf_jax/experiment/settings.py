@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from mrf_jax.checks import check_at_least, check_one_of
 from mrf_jax.dataset.subject import load_subject
@@ -12,7 +13,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.methods import METHODS
 from mrf_jax.runtime.precision import check_precision
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.sequence.files import load_sequence
+from mrf_jax.sequence.files import load_sequence, read_schedule
 from mrf_jax.sequence.schedules import SEQUENCES
 from mrf_jax.sequence.sequence import Sequence
 
@@ -227,8 +228,32 @@ def sequence_of(options: ml_collections.ConfigDict) -> Sequence:
   if options.path is None:
     check_one_of("sequence.kind", options.kind, SEQUENCES)
     return SEQUENCES[options.kind](options.n_frames)
-  return load_sequence(
-    options.path,
+  return load_sequence(options.path, **_of_file(options))
+
+
+def schedule_in_words(options: ml_collections.ConfigDict) -> list[str]:
+  """Sentences on a schedule from a file, and on what the file leaves open."""
+  if options.path is None:
+    return []
+  schedule = read_schedule(options.path, **_of_file(options))
+  sequence = schedule.sequence
+  lines = repr(sequence).removeprefix("Sequence: ").splitlines()
+  said = [f"schedule {options.path}: " + "; ".join(map(str.strip, lines))]
+  if schedule.open_times:
+    times = [
+      f"{name} {float(np.ravel(getattr(sequence, name))[0]):g}"
+      for name in schedule.open_times
+      if getattr(sequence, name) is not None
+    ]
+    said.append(
+      f"{options.path} does not say all of it; assumed: {', '.join(times)}"
+    )
+  return [*said, *schedule.notes]
+
+
+def _of_file(options: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Arguments of the readers of schedules."""
+  return dict(
     tr_path=options.tr_path,
     te_ms=options.te_ms,
     inversion_time_ms=options.inversion_time_ms,

@@ -10,6 +10,7 @@ from mrf_jax.evaluation.orientation import upright
 from mrf_jax.experiment.settings import (
   acquisition_of,
   phantom_options,
+  schedule_in_words,
   sequence_of,
   simulated_acquisition,
 )
@@ -68,6 +69,8 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   """Simulates subjects, each from the seed and its own number alone."""
   data = config.data
   processes.say(f"Simulating {counted(len(missing), 'subject')} ...")
+  for sentence in schedule_in_words(config.sequence):
+    processes.say(f"- {sentence}")
   grid = SliceGrid(**data.grid)
   acquisition = simulated_acquisition(config)
   scan = config.scan
