@@ -188,7 +188,7 @@ def match_off_grid(
       matcher, voxels, start, is_b1_free=True, n_steps=2 * _N_STEPS
     )
   pd = found.factor / gain
-  t1_ms, t2_ms, found_b1 = found.at.T.astype(np.float32)
+  t1_ms, t2_ms, found_b1 = np.asarray(found.at, np.float32).T
   sd_factor, sd_t1_ms, sd_t2_ms = found.deviations.T
   return OffGridMatch(
     Maps(pd, t1_ms, t2_ms),
@@ -409,8 +409,10 @@ def _polynomials(panels: Sequence[Panel]) -> list[np.ndarray]:
     for k in range(values.ndim - 1):
       matrix = to_polynomials(values.shape[k]).astype(values.real.dtype)
       values = np.moveaxis(np.tensordot(matrix, values, (1, k)), 0, k)
-    missing = shape - values.shape
-    padded.append(np.pad(values, [(0, n) for n in missing]))
+    missing = [
+      (0, most - n) for most, n in zip(shape, values.shape, strict=True)
+    ]
+    padded.append(np.pad(values, missing))
   return padded
 
 
