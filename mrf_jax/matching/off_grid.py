@@ -44,6 +44,8 @@ _N_STEPS, _N_ROUNDS, _N_TRIAL_STEPS = 5, 3, 3
 _DAMPING, _LESS, _MORE = 1e-3, 0.2, 10.0
 # Longest step, in coordinates from -1 to 1; coordinates so near are at an end.
 _LONGEST, _NEAR = 0.3, 1e-4
+# Rounding error of a score in float32.
+_ROUNDING = 1e-6
 # Voxels of one compiled call.
 _CPU_BLOCK, _ACCELERATOR_BLOCK = 1024, 65536
 
@@ -473,7 +475,9 @@ def _refine(
       moved = moved.at[:, axis].add(shorter * move)
     moved = _with_t2_below_t1(jnp.clip(moved, -1, 1), log_ranges)
     there = fit(moved)
-    is_better = _score(there) >= _score((atoms, slopes, factor, norms))
+    # Near the best, scores are equal but for rounding, and steps still right.
+    least = (1 - _ROUNDING) * _score((atoms, slopes, factor, norms))
+    is_better = _score(there) >= least
 
     def choose(new, old):
       return jnp.where(is_better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
