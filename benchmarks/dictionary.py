@@ -49,7 +49,7 @@ _T1_MS, _T2_MS, _B1_RANGE = (100.0, 5400.0), (10.0, 2460.0), (0.7, 1.3)
 # Builds twice, and tells times, memory and number of atoms. Old commits do not
 # have all that this one has.
 _BUILD = """
-import json, resource, sys, threading, time
+import json, sys, threading, time
 import numpy as np, psutil
 import mrf_jax
 try:
@@ -57,9 +57,9 @@ try:
   from mrf_jax.sequence.schedules import tailored
 except ImportError:
   from mrf_jax.sequence import tailored
-t1, t2, b1, options = json.loads(sys.argv[1])
+t1, t2, b1, n_frames, options = json.loads(sys.argv[1])
 t1, t2, b1 = (np.asarray(x, np.float32) for x in (t1, t2, b1))
-sequence = tailored(720)
+sequence = tailored(n_frames)
 seconds = []
 for _ in range(2):
   before = psutil.Process().memory_info().rss
@@ -69,9 +69,7 @@ for _ in range(2):
       peak[0] = max(peak[0], psutil.Process().memory_info().rss)
   thread = threading.Thread(target=watch); thread.start()
   start, cpu = time.perf_counter(), time.process_time()
-  table = build_dictionary(
-    sequence, t1, t2, b1=b1, window=48, rank=25, **options
-  )
+  table = build_dictionary(sequence, t1, t2, b1=b1, **options)
   seconds.append([time.perf_counter() - start, time.process_time() - cpu])
   done.set(); thread.join()
   atoms = len(table.norms); del table
@@ -91,8 +89,10 @@ def axes(n_b1: int) -> list[list[float]]:
 
 def build(folder: pathlib.Path, n_b1: int, options: dict) -> dict:
   """Builds twice with the code of a folder, in a process of its own."""
+  options = {"window": _WINDOW, "rank": _RANK, **options}
+  arguments = [*axes(n_b1), _FRAMES, options]
   done = subprocess.run(
-    [sys.executable, "-c", _BUILD, json.dumps([*axes(n_b1), options])],
+    [sys.executable, "-c", _BUILD, json.dumps(arguments)],
     cwd=folder,
     stdout=subprocess.PIPE,
     text=True,

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import ml_collections
-import numpy as np
 
 from mrf_jax.checks import check_at_least, check_one_of
 from mrf_jax.dataset.subject import load_subject
@@ -236,15 +235,10 @@ def schedule_in_words(options: ml_collections.ConfigDict) -> list[str]:
   if options.path is None:
     return []
   schedule = read_schedule(options.path, **_of_file(options))
-  sequence = schedule.sequence
-  lines = repr(sequence).removeprefix("Sequence: ").splitlines()
+  lines = repr(schedule.sequence).removeprefix("Sequence: ").splitlines()
   said = [f"schedule {options.path}: " + "; ".join(map(str.strip, lines))]
   if schedule.open_times:
-    times = [
-      f"{name} {float(np.ravel(getattr(sequence, name))[0]):g}"
-      for name in schedule.open_times
-      if getattr(sequence, name) is not None
-    ]
+    times = [f"{k} {time:g}" for k, time in schedule.open_values().items()]
     said.append(
       f"{options.path} does not say all of it; assumed: {', '.join(times)}"
     )

@@ -211,12 +211,11 @@ def _schedule(options: ImportOptions) -> tuple[Schedule, list[str]]:
     ),
   )
   _check_times_apply(times, schedule, path)
-  firsts = {
-    name: float(np.ravel(getattr(schedule.sequence, name))[0])
-    for name in schedule.open_times
+  assumed = [
+    f"{_TIMES[name]} {time:g} ms"
+    for name, time in schedule.open_values().items()
     if name not in times
-  }
-  assumed = [f"{_TIMES[name]} {time:g} ms" for name, time in firsts.items()]
+  ]
   notes = list(schedule.notes)
   if not assumed:
     return schedule, notes

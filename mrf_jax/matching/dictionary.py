@@ -8,6 +8,7 @@ from jaxtyping import Complex64, Float32
 
 from mrf_jax.errors import UserError
 from mrf_jax.matching.atom_interpolant import (
+  AtomInterpolant,
   InterpolationError,
   make_atom_interpolant,
 )
@@ -109,13 +110,7 @@ def build_dictionary(
   """
   acquisition = Acquisition(sequence, window, stride)
   axes = [np.asarray(v, np.float32).reshape(-1) for v in (b1, t1_ms, t2_ms)]
-  factor, t1, t2 = (
-    grid.reshape(-1) for grid in np.meshgrid(*axes, indexing="ij")
-  )
-  physical = t2 <= t1
-  if not physical.any():
-    raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
-  columns = t1[physical], t2[physical], factor[physical]
+  columns = atoms_of_axes(*axes)
   if interpolate and (rank is None or n_states is not None):
     raise UserError("dictionary: interpolation needs a rank, and no n_states")
   if interpolate is None and rank is not None and n_states is None:
@@ -146,6 +141,24 @@ def _interpolated(
   interpolant = make_atom_interpolant(
     acquisition, t1, t2, b1, rank=rank, largest_error=largest_error
   )
+  return dictionary_of(interpolant, acquisition, axes, columns)
+
+
+def dictionary_of(
+  interpolant: AtomInterpolant,
+  acquisition: Acquisition,
+  axes: list[np.ndarray],
+  columns: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> Dictionary:
+  """The compressed dictionary of an interpolant.
+
+  Args:
+    interpolant: of the acquisition.
+    acquisition: pulse sequence and sliding window.
+    axes: values of B1, of T1 (ms) and of T2 (ms).
+    columns: T1, T2 and B1 of each atom, as `atoms_of_axes` orders them.
+  """
+  b1, t1, t2 = axes
   atoms = interpolant.on_grid(t1, t2, b1)
   norms = _normalise(atoms)
   return Dictionary(
@@ -157,6 +170,23 @@ def _interpolated(
     stride=acquisition.stride,
     interpolation_error=interpolant.error,
   )
+
+
+def atoms_of_axes(
+  b1, t1_ms, t2_ms
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """T1, T2 and B1 of all atoms with T2 ≤ T1, ordered by B1, T1 and T2.
+
+  Raises:
+    UserError: there are none.
+  """
+  factor, t1, t2 = (
+    grid.reshape(-1) for grid in np.meshgrid(b1, t1_ms, t2_ms, indexing="ij")
+  )
+  physical = t2 <= t1
+  if not physical.any():
+    raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
+  return t1[physical], t2[physical], factor[physical]
 
 
 def _simulated(

@@ -21,7 +21,12 @@ from mrf_jax.matching.atom_interpolant import (
   Panel,
   make_atom_interpolant,
 )
-from mrf_jax.matching.dictionary import Dictionary, grid_axis
+from mrf_jax.matching.dictionary import (
+  Dictionary,
+  atoms_of_axes,
+  dictionary_of,
+  grid_axis,
+)
 from mrf_jax.matching.dot_product import (
   best_of_tile,
   not_finite,
@@ -57,8 +62,7 @@ class OffGridMatcher:
   Attributes:
     acquisition: pulse sequence and sliding window.
     interpolant: its atoms.
-    coarse: dictionary at which the search begins, of compressed signals,
-      ordered by B1.
+    coarse: dictionary at which the search begins.
     b1: values of B1 in it.
   """
 
@@ -66,6 +70,16 @@ class OffGridMatcher:
   interpolant: AtomInterpolant
   coarse: Dictionary
   b1: Float32[np.ndarray, "b1"]
+
+  @functools.cached_property
+  def polynomials(self) -> list[np.ndarray]:
+    """Coefficients of the ranges of T2, [T1, T2, B1, rank] of one shape."""
+    return _polynomials(self.interpolant.panels)
+
+  @functools.cached_property
+  def noise(self) -> Inexact[np.ndarray, "rank rank"]:
+    """Covariance of compressed noise of variance one in each window."""
+    return _noise_covariance(self.acquisition, self.interpolant.basis)
 
 
 def make_off_grid_matcher(
@@ -100,18 +114,8 @@ def make_off_grid_matcher(
   interpolant = make_atom_interpolant(
     acquisition, t1, t2, factors, rank=rank, largest_error=largest_error
   )
-  atoms = interpolant.on_grid(t1, t2, factors)
-  norms = np.linalg.norm(atoms, axis=1)
-  grid = np.stack(np.meshgrid(factors, t1, t2, indexing="ij"), -1)
-  factor, long, short = grid.reshape(-1, 3).T
-  physical = short <= long
-  coarse = Dictionary(
-    atoms / norms[:, None],
-    norms,
-    long[physical],
-    short[physical],
-    factor[physical],
-  )
+  axes = [factors, t1, t2]
+  coarse = dictionary_of(interpolant, acquisition, axes, atoms_of_axes(*axes))
   return OffGridMatcher(acquisition, interpolant, coarse, factors)
 
 
@@ -340,8 +344,8 @@ def _refined(
 ) -> _Found:
   """Gauss–Newton from T1, T2 (ms) and B1, through the ranges of T2."""
   panels = matcher.interpolant.panels
-  polynomials = _polynomials(panels)
-  noise = _noise_covariance(matcher.acquisition, matcher.interpolant.basis)
+  # Before there are threads that ask for them.
+  polynomials, noise = matcher.polynomials, matcher.noise
   found = _Found(
     start.copy(),
     np.empty(len(start), np.float32),

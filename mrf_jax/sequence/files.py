@@ -63,6 +63,15 @@ class Schedule:
   by_position: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
 
+  def open_values(self) -> dict[str, float]:
+    """What the open times were taken to be, of the first frame, ms."""
+    values = {name: getattr(self.sequence, name) for name in self.open_times}
+    return {
+      name: float(np.ravel(value)[0])
+      for name, value in values.items()
+      if value is not None
+    }
+
 
 def load_sequence(
   path: str | os.PathLike,
