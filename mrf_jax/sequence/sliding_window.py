@@ -7,8 +7,8 @@ from jaxtyping import Inexact, Num
 
 from mrf_jax.errors import UserError
 
-# Rows whose sums are in double precision at once.
-_ROWS = 4096
+# Rows whose sums are in double precision at once; they stay in the cache.
+_ROWS = 256
 
 
 def sliding_window(
