@@ -182,10 +182,11 @@ def make_atom_interpolant(
   t2_ms,
   b1=(1.0,),
   *,
-  rank: int,
+  rank: int | None,
   largest_error: float = 1e-4,
   n_checks: int = 1024,
   seed: int = 0,
+  n_states: int | None = None,
 ) -> AtomInterpolant:
   """Simulates as many fingerprints as an interpolation needs.
 
@@ -195,11 +196,13 @@ def make_atom_interpolant(
     t2_ms: values of T2, ascending, ms.
     b1: factors on the flip angles, ascending.
     rank: temporal components kept; they are those of the pairs of T1 and T2
-      with T2 ≤ T1 at each B1.
+      with T2 ≤ T1 at each B1. None keeps all, but for 1e-6 of the norm.
     largest_error: of interpolation, relative to the norm of the atom.
     n_checks: atoms between the ends of the axes, drawn at random, that are
       simulated to tell the error.
     seed: of their choice.
+    n_states: configuration orders that are simulated, counting order 0; None
+      chooses them by T2.
 
   Returns:
     The interpolant; its `error` is at most the one asked for.
@@ -212,7 +215,7 @@ def make_atom_interpolant(
   columns = [np.unique(np.asarray(v, float)) for v in (t1_ms, t2_ms, b1)]
   if not columns[1][0] <= columns[0][-1]:
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
-  simulate = functools.partial(_simulate, acquisition)
+  simulate = functools.partial(_simulate, acquisition, n_states=n_states)
   panels = _panel_axes(columns)
   checks = _random_atoms(columns, n_checks, np.random.default_rng(seed))
   exact = simulate(*checks, tolerance=_CHECK_TOLERANCE)
@@ -221,11 +224,12 @@ def make_atom_interpolant(
     counts, n_probes = _count_nodes(panels, simulate, share * largest_error)
     space, at_nodes = _in_their_space(panels, counts, simulate)
     n_simulated += n_probes + int(counts.prod(1).sum())
-    wide = AtomInterpolant(at_nodes, space, 0.0, 0.0, 0)
-    basis = temporal_basis(_gram_of_sample(wide, columns), rank=rank)
-    basis = basis.astype(space.dtype)
-    narrow = tuple(Panel(p.axes, p.values @ basis) for p in at_nodes)
-    result = AtomInterpolant(narrow, space @ basis, 0.0, 0.0, n_simulated)
+    result = AtomInterpolant(at_nodes, space, 0.0, 0.0, n_simulated)
+    if rank is not None:
+      basis = temporal_basis(_gram_of_sample(result, columns), rank=rank)
+      basis = basis.astype(space.dtype)
+      narrow = tuple(Panel(p.axes, p.values @ basis) for p in at_nodes)
+      result = AtomInterpolant(narrow, space @ basis, 0.0, 0.0, n_simulated)
     error, left_out = _errors(result, checks, exact)
     if error <= largest_error:
       return dataclasses.replace(result, error=error, left_out=left_out)
@@ -236,7 +240,13 @@ def make_atom_interpolant(
 
 
 def _simulate(
-  acquisition: Acquisition, t1_ms, t2_ms, b1, *, tolerance: float
+  acquisition: Acquisition,
+  t1_ms,
+  t2_ms,
+  b1,
+  *,
+  n_states: int | None,
+  tolerance: float = _NODE_TOLERANCE,
 ) -> Inexact[np.ndarray, "point frame"]:
   """Sliding-window fingerprints, of T2 > T1 too."""
   echoes = simulate_fingerprints(
@@ -244,6 +254,7 @@ def _simulate(
     t1_ms,
     t2_ms,
     b1=b1,
+    n_states=n_states,
     tolerance=tolerance,
     keep_real=True,
     is_tissue=False,
@@ -300,7 +311,7 @@ def _count_nodes(
     if not lines:
       break
     points = np.concatenate([points for _, _, points in lines])
-    signals = simulate(*points.T, tolerance=_NODE_TOLERANCE)
+    signals = simulate(*points.T)
     n_simulated += len(points)
     for (number, k, _), of_line in zip(
       lines, np.split(signals, len(lines)), strict=True
@@ -365,7 +376,7 @@ def _in_their_space(
     nodes = [axis.nodes(n) for axis, n in zip(panel, count, strict=True)]
     mesh = np.meshgrid(*nodes, indexing="ij")
     grids.append(np.stack([m.reshape(-1) for m in mesh], 1))
-  signals = simulate(*np.concatenate(grids).T, tolerance=_NODE_TOLERANCE)
+  signals = simulate(*np.concatenate(grids).T)
   norms = np.linalg.norm(signals, axis=1)
   gram = gram_matrix(signals / norms[:, None])
   energy = np.linalg.eigvalsh(gram)[::-1].clip(0)

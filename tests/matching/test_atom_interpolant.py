@@ -86,6 +86,20 @@ def test_points_and_grid_agree():
   np.testing.assert_allclose(at_points, on_grid, atol=1e-5)
 
 
+def test_all_components_are_kept_without_a_rank():
+  acquisition = Acquisition(TRAIN, WINDOW)
+  every, some = (
+    make_atom_interpolant(acquisition, T1_MS, T2_MS, B1, rank=rank)
+    for rank in (None, RANK)
+  )
+  n_windows, rank = every.basis.shape
+  assert RANK < rank <= n_windows
+  np.testing.assert_allclose(
+    every.basis.T @ every.basis, np.eye(rank), atol=1e-5
+  )
+  assert every.left_out < 1e-5 < some.left_out
+
+
 def test_an_error_that_cannot_be_met_is_refused(monkeypatch):
   with pytest.raises(InterpolationError, match="144 polynomials along one"):
     build(rank=RANK, interpolate=True, largest_error=1e-9)
