@@ -113,6 +113,7 @@ def _scan() -> dict:
     # of a public reconstruction with the same window.
     spiral=dict(n_arms=48, samples_per_arm=1092, density_power=1.25),
     noise_level=0.3,  # see docs/simulation.md, Noise level
+    # Error of true signals, which are interpolated in a temporal subspace.
     subspace_tolerance=1e-4,
   )
 

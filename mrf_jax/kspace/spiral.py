@@ -1,12 +1,11 @@
-"""Spiral readout: trajectory, density compensation, forward and adjoint."""
+"""Spiral readout: trajectory and density compensation."""
 
 import dataclasses
-import os
 
 import numpy as np
-from jaxtyping import Complex64, Float32
+from jaxtyping import Float32
 
-from mrf_jax.kspace.nufft import norm_factor, nufft
+from mrf_jax.kspace.nufft import norm_factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,19 +28,6 @@ class Spiral:
   def n_arms(self) -> int:
     """Number of arms, each rotated by 360° / n_arms from the last."""
     return len(self.trajectory)
-
-  def operator(
-    self, arms, sensitivities, *, n_batches: int, n_threads: int = 1
-  ):
-    """`nufft` of some arms, of an index or a slice, with coils combined."""
-    return nufft(
-      self.trajectory[arms].reshape(-1, 2),
-      self.matrix,
-      n_coils=len(sensitivities),
-      n_batches=n_batches,
-      n_threads=n_threads,
-      sensitivities=sensitivities,
-    )
 
   def noise_gain(self) -> float:
     """Standard deviation of the image for unit noise on every sample.
@@ -96,33 +82,3 @@ def make_spiral(
   area = np.pi * np.diff(rims**2) / n_arms
   weights = area * norm_factor(matrix) ** 2
   return Spiral(trajectory, weights.astype(np.float32), matrix)
-
-
-def forward(
-  spiral: Spiral,
-  images: Complex64[np.ndarray, "image y x"],
-  sensitivities: Complex64[np.ndarray, "coil y x"],
-) -> Complex64[np.ndarray, "image coil arm sample"]:
-  """K-space of each image in every arm and coil."""
-  operator = spiral.operator(
-    slice(None),
-    sensitivities,
-    n_batches=len(images),
-    n_threads=os.cpu_count() or 1,
-  )
-  swapped = np.ascontiguousarray(images.transpose(0, 2, 1))[:, None]
-  k_space = operator.op(swapped)
-  shape = (len(images), len(sensitivities), spiral.n_arms, -1)
-  return k_space.reshape(shape)
-
-
-def adjoint_of_arm(
-  spiral: Spiral,
-  arm: int,
-  k_space: Complex64[np.ndarray, "image coil sample"],
-  sensitivities: Complex64[np.ndarray, "coil y x"],
-) -> Complex64[np.ndarray, "image y x"]:
-  """Density-compensated adjoint of one arm, coils combined by conj(S)."""
-  operator = spiral.operator(arm, sensitivities, n_batches=len(k_space))
-  weighted = np.ascontiguousarray(k_space * spiral.weights)
-  return operator.adj_op(weighted)[:, 0].transpose(0, 2, 1)

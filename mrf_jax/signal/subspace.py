@@ -1,7 +1,6 @@
 """Temporal subspaces of fingerprints, by singular vectors."""
 
 import numpy as np
-from jaxtyping import Inexact
 
 from mrf_jax.errors import UserError
 
@@ -52,27 +51,3 @@ def check_rank(name: str, rank: int, *, n_frames: int) -> None:
     raise UserError(
       f"{name} is {rank}, not between 1 and {n_frames}, the number of images"
     )
-
-
-def temporal_subspace(
-  signals: Inexact[np.ndarray, "voxel frame"], *, tolerance: float
-) -> tuple[
-  Inexact[np.ndarray, "voxel rank"], Inexact[np.ndarray, "frame rank"]
-]:
-  """The smallest temporal subspace that holds signals up to a tolerance.
-
-  The tolerance bounds the norm of the rest, relative to the norm of all signals
-  together.
-
-  Returns:
-    Coefficients and the orthonormal basis: signals ≈ coefficients @ basis.T.
-  """
-  wide = signals.astype(np.result_type(signals.dtype, np.float64))
-  gram = wide.T @ wide.conj()
-  energy, vectors = np.linalg.eigh(gram)
-  energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
-  # Energy of the rest at each rank, from one component to all of them (zero).
-  rest = np.append(np.cumsum(energy[::-1])[::-1][1:], 0.0)
-  rank = 1 + int(np.argmax(rest <= tolerance**2 * energy.sum()))
-  basis = vectors[:, :rank].astype(signals.dtype)
-  return signals @ basis.conj(), basis

@@ -10,12 +10,13 @@ from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.progress import progress
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.simulation import scan
 from mrf_jax.simulation import tissue as tissues
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.fields import coil_sensitivities
 from mrf_jax.simulation.phantom import Phantom, make_phantom
 from mrf_jax.simulation.reference import acquire_reference
+from mrf_jax.simulation.scan import scan_slice
+from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
 
 
 def simulate_subject(
@@ -46,8 +47,8 @@ def simulate_subject(
     noise_level: standard deviation of the noise on the real and on the
       imaginary part of the window images (with sensitivity one, without
       undersampling), relative to `mean_magnitude`.
-    subspace_tolerance: relative error of the temporal subspace, see
-      `scan_slice`.
+    subspace_tolerance: relative error of true signals, which are interpolated
+      in a temporal subspace, see `make_true_signals`.
     reference: arguments of `acquire_reference`.
     raw_path: ISMRMRD file for the k-space, or None.
 
@@ -121,16 +122,19 @@ def scan_phantom(
   noise_sd = np.empty(len(signals), np.float32)
   noise_rngs = rng.spawn(len(mask))
   order = head.by_distance_from_the_middle()
+  signals_of = make_true_signals(
+    head, acquisition.sequence, tolerance=tolerance
+  )
   unit_sd = None  # of an image with sensitivity one
   for z in progress(order, total=len(order), text=text):
     rows = head.rows(z)
-    true = scan.true_signals(head, acquisition.sequence, z)
+    true = signals_of.of_slice(z)
     if unit_sd is None:
-      unit_sd = noise_level * scan.mean_magnitude(true)
+      unit_sd = noise_level * mean_magnitude(true)
     sensitivities = coil_sensitivities(
       head.positions_mm[z].reshape(-1, 3), n_coils=n_coils
     ).reshape(n_coils, matrix, matrix)
-    signals[rows] = scan.scan_slice(
+    signals[rows] = scan_slice(
       noise_rngs[z],
       true,
       mask[z],
@@ -139,7 +143,6 @@ def scan_phantom(
       noise_sd=unit_sd / spiral.noise_gain(),
       window=acquisition.window,
       stride=acquisition.stride,
-      tolerance=tolerance,
       samples=None if samples is None else samples[z],
     )
     # The combination Σ conj(s) image / Σ |s|² has this noise.

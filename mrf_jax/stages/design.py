@@ -27,8 +27,8 @@ from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.phantom import make_phantom
-from mrf_jax.simulation.scan import mean_magnitude, true_signals
 from mrf_jax.simulation.tissue import BRAIN_AT_1_5T
+from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
 from mrf_jax.workdir.workdir import Workdir
 
 _HEAD = (
@@ -197,4 +197,4 @@ def _mean_signal(
     **phantom_options(config.data),
   )
   middle = phantom.by_distance_from_the_middle()[0]
-  return mean_magnitude(true_signals(phantom, sequence, middle))
+  return mean_magnitude(make_true_signals(phantom, sequence).of_slice(middle))

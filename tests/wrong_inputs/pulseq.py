@@ -22,7 +22,8 @@ from mrf_jax.importing.from_flags import (
   read_scan,
 )
 from mrf_jax.io.ismrmrd_writer import write_raw_data
-from mrf_jax.kspace import spiral as spirals
+from mrf_jax.kspace.encoding import NufftEncoding
+from mrf_jax.kspace.spiral import make_spiral
 from tests.wrong_inputs.cases import Case, Seen
 
 _SYSTEM = pypulseq.Opts(
@@ -287,19 +288,16 @@ def _raw(
   path = _Train(phases=_ALTERNATING, receiver=receiver).write(
     folder / "train.seq"
   )
-  spiral = spirals.make_spiral(
+  spiral = make_spiral(
     matrix=matrix, n_arms=1, samples_per_arm=1200, density_power=1.0
   )
   axis = np.arange(matrix) - matrix // 2
   disc = np.hypot(axis, axis[:, None]) < 5
-  images = strengths[:, None, None] * disc.astype(np.complex64)
   turns = np.exp(1j * np.deg2rad(np.subtract(_ALTERNATING, receiver)))
-  samples = spirals.forward(
-    spiral,
-    images.astype(np.complex64),
-    np.ones((1, matrix, matrix), np.complex64),
-  )
-  samples = (samples[:, :, 0] * turns[:, None, None]).astype(np.complex64)
+  encoding = NufftEncoding(disc, np.ones((1, matrix, matrix), np.complex64))
+  images = np.repeat(strengths[None], np.count_nonzero(disc), 0)
+  samples = encoding.of_samples(spiral.trajectory[0]).forward(images)
+  samples = (samples * turns[:, None, None]).astype(np.complex64)
   write_raw_data(
     folder / "scan.mrd",
     samples[None],

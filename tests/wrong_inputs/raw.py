@@ -22,7 +22,8 @@ from mrf_jax.importing.from_flags import (
 from mrf_jax.importing.scan import Imported
 from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.io.untrusted import trust
-from mrf_jax.kspace.spiral import Spiral, forward, make_spiral
+from mrf_jax.kspace.encoding import NufftEncoding
+from mrf_jax.kspace.spiral import Spiral, make_spiral
 from tests.wrong_inputs.cases import Case, Seen
 
 MATRIX, VOXEL_MM, SLICE_MM = 32, 3.0, 6.0
@@ -53,9 +54,13 @@ def scan() -> tuple[np.ndarray, np.ndarray]:
   coils = np.broadcast_to(
     np.stack([1 + x, 1 - x])[:, None], (N_COILS, MATRIX, MATRIX)
   ).astype(np.complex64)
-  arms = forward(spiral, ellipse()[None].astype(np.complex64), coils)[0]
+  encoding = NufftEncoding(ellipse(), coils)
+  ones = np.ones((np.count_nonzero(ellipse()), 1), np.float32)
+  arms = np.concatenate(
+    [encoding.of_samples(arm).forward(ones) for arm in spiral.trajectory]
+  )
   order = np.arange(N_FRAMES) % N_ARMS
-  one = arms[:, order].swapaxes(0, 1) * SIGNAL[:, None, None]
+  one = arms[order] * SIGNAL[:, None, None]
   samples = one * BRIGHTNESS[:, None, None, None]
   rng = np.random.default_rng(0)
   noise = rng.normal(size=(*samples.shape, 2)).view(complex)[..., 0]
