@@ -37,6 +37,7 @@ _ALL = (
   "infer",
   "train",
   "simulate",
+  "scan",
   "dictionary",
   "reconstruct",
 )
