@@ -496,7 +496,9 @@ def _refine(
   )
   explained = _score((atoms, slopes, factor, norms))
   columns = [factor[:, None] * x for x in (atoms, 1j * atoms, *slopes)]
-  sd = _deviations(columns, noise, energy - explained, n_windows)
+  # Accelerators would otherwise round the factors.
+  with jax.default_matmul_precision("highest"):
+    sd = _deviations(columns, noise, energy - explained, n_windows)
   size = jnp.abs(factor)
   # Without that of the phase.
   of_size = jnp.where(size > 0, size * sd[:, 0], jnp.inf)

@@ -6,12 +6,81 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
-# Name of the axis of `pmap`. JAX would name it by an address in memory, and no
-# process would find a program of another in the persistent compilation cache.
+# Name of the axis of devices. `pmap` would name it by an address in memory, and
+# no process would find a program of another in the persistent compilation
+# cache.
 _AXIS = "device"
 # Most rows that are copied into a table at once.
 _BLOCK_ROWS = 1 << 16
+
+
+def by_pmap(
+  function: Callable,
+  devices: Sequence[jax.Device],
+  *,
+  in_axes: tuple[int | None, ...],
+  donate_argnums: tuple[int, ...] = (),
+) -> jax.stages.Wrapped:
+  """A function of one device as a function of all, by `pmap`.
+
+  Args:
+    function: pure; returns the results of one device.
+    devices: where it runs.
+    in_axes: of each argument 0, if every device has its own part,
+      [device, …], or None, if all have the same.
+    donate_argnums: arguments whose memory is reused.
+
+  Returns:
+    The function of the arguments of all devices, compiled at its first call.
+    Its results are [device, …].
+  """
+  return jax.pmap(
+    function,
+    axis_name=_AXIS,
+    in_axes=in_axes,
+    devices=devices,
+    donate_argnums=donate_argnums,
+  )
+
+
+def by_shard_map(
+  function: Callable,
+  devices: Sequence[jax.Device],
+  *,
+  in_axes: tuple[int | None, ...],
+  donate_argnums: tuple[int, ...] = (),
+) -> jax.stages.Wrapped:
+  """The twin of `by_pmap`, which `trace` can lower for devices that are absent.
+
+  Arguments, results and values are those of `by_pmap`.
+  """
+
+  def of_one_device(*arguments):
+    own = [
+      argument if axis is None else jax.tree.map(lambda x: x[0], argument)
+      for argument, axis in zip(arguments, in_axes, strict=True)
+    ]
+    return jax.tree.map(lambda x: x[None], function(*own))
+
+  mapped = jax.shard_map(
+    of_one_device,
+    mesh=Mesh(np.array(devices), (_AXIS,)),
+    in_specs=tuple(
+      PartitionSpec() if axis is None else PartitionSpec(_AXIS)
+      for axis in in_axes
+    ),
+    out_specs=PartitionSpec(_AXIS),
+    # Devices exchange nothing, and loops may start from constants.
+    check_vma=False,
+  )
+  return jax.jit(mapped, donate_argnums=donate_argnums)
+
+
+# How a function goes to the devices. JAX only maintains `pmap`; its twin
+# `by_shard_map` gives the same results, bit for bit.
+MAP_DEVICES = by_pmap
 
 
 class FoldRunner:
@@ -40,9 +109,9 @@ class FoldRunner:
       on_cpu = devices[0].platform == "cpu"
       at_once = 1 if on_cpu else self._per_device
     self._at_once = min(at_once, self._per_device)
-    # Layout of the results of `pmap`: arrays in this layout enter it without a
-    # copy.
-    example = jax.pmap(lambda x: x, axis_name=_AXIS, devices=self._devices)
+    self._map_devices = MAP_DEVICES
+    # Layout of the results: arrays in this layout enter without a copy.
+    example = self._map_devices(lambda x: x, self._devices, in_axes=(0,))
     self._sharding = example(np.zeros(self._n_devices)).sharding
 
   def compile(self, function: Callable, *, donate: bool) -> Callable:
@@ -58,6 +127,24 @@ class FoldRunner:
       of all folds, on their devices; the numbers may change from call to call.
       It is compiled at its first call.
     """
+    compiled: list[Callable] = []
+
+    def call(states, folds, shared, *integers):
+      numbers = [np.asarray(integer, np.int32) for integer in integers]
+      if not compiled:
+        # Ahead of time: jax 0.10 would compile a second time when the states
+        # come from a step instead of from `spread`.
+        mapped = self.mapped(function, n_numbers=len(numbers), donate=donate)
+        lowered = mapped.lower(states, folds, shared, *numbers)
+        compiled.append(lowered.compile())
+      return compiled[0](states, folds, shared, *numbers)
+
+    return call
+
+  def mapped(
+    self, function: Callable, *, n_numbers: int, donate: bool
+  ) -> jax.stages.Wrapped:
+    """The function that `compile` compiles, for so many numbers."""
 
     def all_on_device(states, folds, shared, *numbers):
       return jax.lax.map(
@@ -66,25 +153,12 @@ class FoldRunner:
         batch_size=self._at_once,
       )
 
-    compiled: list[Callable] = []
-
-    def call(states, folds, shared, *integers):
-      numbers = [np.asarray(integer, np.int32) for integer in integers]
-      if not compiled:
-        # Ahead of time: jax 0.10 would compile a second time when the states
-        # come from a step instead of from `spread`.
-        mapped = jax.pmap(
-          all_on_device,
-          axis_name=_AXIS,
-          in_axes=(0, 0, 0) + (None,) * len(numbers),
-          devices=self._devices,
-          donate_argnums=0 if donate else (),
-        )
-        lowered = mapped.lower(states, folds, shared, *numbers)
-        compiled.append(lowered.compile())
-      return compiled[0](states, folds, shared, *numbers)
-
-    return call
+    return self._map_devices(
+      all_on_device,
+      self._devices,
+      in_axes=(0, 0, 0) + (None,) * n_numbers,
+      donate_argnums=(0,) if donate else (),
+    )
 
   def spread(self, trees: Sequence) -> Any:
     """Copies a pytree of each fold to the devices: [device, fold on it, …]."""

@@ -25,9 +25,11 @@ TRAIN = textwrap.dedent("""
   import sys
   import dataclasses, jax, numpy as np
   from mrf_jax.runtime import processes
+  from mrf_jax.training import devices
   from mrf_jax.training.train import train_folds
   from tests.training.examples import DROPOUT_NETWORK, OPTIONS, tiny_study
-  target, at_once, *address = sys.argv[1:]
+  target, way, at_once, *address = sys.argv[1:]
+  devices.MAP_DEVICES = getattr(devices, way)
   if address:
     processes.start(
       address[0], 2, int(address[1]), timeout_s=3600, say_error=print)
@@ -90,13 +92,16 @@ def test_folds_are_independent_of_devices(tmp_path):
   """Tolerance 1e-3: float32 rounding, and what 8 steps of Adam make of it."""
   trained = {}
   # Before this process grows by its own training.
-  layouts = {"six devices": (6, 1), "two processes": (3, 2)}
-  for name, (devices, count) in layouts.items():
+  layouts = {
+    "six devices": (6, 1, "by_pmap"),
+    "two processes": (3, 2, "by_shard_map"),
+  }
+  for name, (devices, count, way) in layouts.items():
     paths = [tmp_path / f"{name}-{k}.npz" for k in range(count)]
     address = f"127.0.0.1:{free_port()}"
     started = [
       start(
-        ["-c", TRAIN, path, 0, *([address, k] if count > 1 else [])],
+        ["-c", TRAIN, path, way, 0, *([address, k] if count > 1 else [])],
         devices=devices,
       )
       for k, path in enumerate(paths)
