@@ -25,6 +25,7 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+from mrf_jax.evaluation.markdown import between_marks
 from mrf_jax.io.atomic import replacing
 from mrf_jax.methods import METHODS
 from mrf_jax.timing.tables import conclusions, format_benchmark, load_benchmark
@@ -55,7 +56,6 @@ _README_ROWS = (
   ("dictionary of ", "interpolated, beside before, cd40de9"),
   ("16 x 256 x 256 from file", "by spatiotemporal, beside SVD 25 matching"),
 )
-_BEGIN, _END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 def run_script(name: str, commit: str | None) -> dict:
@@ -180,7 +180,7 @@ def readme_with_speeds(readme: str, record: dict) -> str:
     record: content of `docs/benchmarks.json`.
   """
   parts = [ratio_table(record, rows=_README_ROWS), [f"({_origins(record)})"]]
-  return _between_marks(readme, parts)
+  return _with_paragraphs(readme, parts)
 
 
 def page_with_speeds(page: str, record: dict) -> str:
@@ -200,15 +200,13 @@ def page_with_speeds(page: str, record: dict) -> str:
   if sentences:
     parts += [["A whole simulated scan, warm (`--mode=benchmark`):"], sentences]
     parts += [not_timed(record)]
-  return _between_marks(page, parts)
+  return _with_paragraphs(page, parts)
 
 
-def _between_marks(text: str, parts: list[list[str]]) -> str:
+def _with_paragraphs(text: str, parts: list[list[str]]) -> str:
   """Text with paragraphs, each of some lines, between its two marks."""
-  before, rest = text.split(_BEGIN)
-  _, after = rest.split(_END)
   body = "\n\n".join("\n".join(lines).strip() for lines in parts if lines)
-  return f"{before}{_BEGIN}\n{body}\n{_END}{after}"
+  return between_marks(text, "benchmarks", body)
 
 
 def _origins(record: dict) -> str:

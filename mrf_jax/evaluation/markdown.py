@@ -102,3 +102,11 @@ def subject_counts(counts: Iterable[tuple[str, int]]) -> str:
 def paragraphs(*parts: str) -> str:
   """Text of paragraphs, headings and tables, without those that are empty."""
   return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def between_marks(text: str, name: str, part: str) -> str:
+  """A page with a part between `<!-- NAME: begin -->` and its end."""
+  begin, end = (f"<!-- {name}: {place} -->" for place in ("begin", "end"))
+  before, rest = text.split(begin)
+  _, after = rest.split(end)
+  return f"{before}{begin}\n{part}\n{end}{after}"

@@ -27,12 +27,20 @@ class Rates:
 
 
 def measure_rates(precision: str) -> Rates:
-  """Measures the peak rates of the device that JAX computes on."""
-  on_cpu = jax.default_backend() == "cpu"
-  side = 2048 if on_cpu else 16384
+  """Measures the peak rates of the device that JAX computes on.
+
+  On accelerators the operands take a sixteenth of the memory each, but no more
+  than a matrix of 16,384 × 16,384 or a vector of 2 GiB.
+  """
+  side, length = 2048, 2**26
+  if jax.default_backend() != "cpu":
+    stats = jax.devices()[0].memory_stats() or {}
+    numbers = stats.get("bytes_limit", 2**36) // 16 // 4
+    side = min(16384, int(numbers**0.5) // 1024 * 1024)
+    length = min(2**29, numbers)
   dtype, products = PRECISIONS[precision]
   matrix = jnp.ones((side, side), dtype)
-  vector = jnp.ones(2**26 if on_cpu else 2**29, jnp.float32)
+  vector = jnp.ones(length, jnp.float32)
   multiply = jax.jit(
     lambda a: jnp.matmul(
       a, a, precision=products, preferred_element_type=jnp.float32

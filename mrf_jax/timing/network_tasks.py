@@ -24,7 +24,12 @@ from mrf_jax.timing.measure import Task
 from mrf_jax.timing.scan import Scene
 from mrf_jax.training.epochs import Plan
 from mrf_jax.training.fold_data import NO_SUBJECT, make_folds
-from mrf_jax.training.state import TrainState, VoxelTable, init_state
+from mrf_jax.training.state import (
+  Fold,
+  TrainState,
+  VoxelTable,
+  init_state,
+)
 from mrf_jax.training.step import train_step
 
 # Voxels for the temporal components, on which the time does not depend.
@@ -110,6 +115,37 @@ def _flop(lowered: jax.stages.Lowered) -> float:
   return cost["flops"]
 
 
+def flop_of_step(
+  plan: Plan, state: TrainState, fold: Fold, table: VoxelTable, centres
+) -> float:
+  """Operations of a training step of one fold, as XLA counts them.
+
+  Shapes are enough (`jax.ShapeDtypeStruct`), instead of arrays.
+  """
+  return _flop(_compiled_step(plan).lower(state, fold, table, centres))
+
+
+def _compiled_step(plan: Plan) -> jax.stages.Wrapped:
+  """The step of one fold, a function of state, fold, table and centres."""
+  optimizer = plan.optimizer
+
+  def step(state, fold, table, centres):
+    with jax.default_matmul_precision(
+      PRECISIONS[plan.options.precision].products
+    ):
+      return train_step(
+        state,
+        fold,
+        table,
+        centres,
+        network=plan.network,
+        optimizer=optimizer,
+        options=plan.options,
+      )
+
+  return jax.jit(step, donate_argnums=0)
+
+
 def _training_task(
   common: dict,
   plan: Plan,
@@ -130,22 +166,7 @@ def _training_task(
     jax.device_put(make_grid([scan.mask], padding=padding)),
   )
   centres = np.random.default_rng(0).choice(folds[0].rows, options.batch)
-  products = PRECISIONS[options.precision].products
-  optimizer = plan.optimizer
-
-  def step(state, fold, table, centres):
-    with jax.default_matmul_precision(products):
-      return train_step(
-        state,
-        fold,
-        table,
-        centres,
-        network=plan.network,
-        optimizer=optimizer,
-        options=options,
-      )
-
-  compiled = jax.jit(step, donate_argnums=0)
+  compiled = _compiled_step(plan)
   arguments = jax.device_put(folds[0]), voxels, jax.device_put(centres)
   states = [state]
 
@@ -160,7 +181,7 @@ def _training_task(
     stage="train_step",
     run=run,
     voxels=options.estimates_per_step,
-    flop=_flop(compiled.lower(state, *arguments)),
+    flop=flop_of_step(plan, state, *arguments),
     n_bytes=options.batch * patch * table.shape[1] * stored.itemsize
     + 6 * sum(x.nbytes for x in jax.tree.leaves(state.params)),
   )
