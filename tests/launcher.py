@@ -172,11 +172,24 @@ def _imported():
   filters = list(warnings.filters)
   for module in (
     "mrf_jax.stages.crossval",
+    "mrf_jax.stages.evaluate",
     "mrf_jax.inference.export",
     "mrf_jax.stages.finetune",
     "mrf_jax.importing.from_flags",
     "mrf_jax.stages.reconstruct",
+    # What they import when they use it.
+    "mrf_jax.evaluation.overview",
+    "mrf_jax.evaluation.scan_errors",
+    "mrf_jax.io.array_folder",
+    "ismrmrd",
+    "mrinufft",
+    "nibabel.processing",
+    "nilearn.datasets",
+    "optax",
     "pypulseq",
+    "scipy.io",
+    "scipy.signal",
+    "tensorboardX",
   ):
     importlib.import_module(module)
   warnings.filters[:] = filters

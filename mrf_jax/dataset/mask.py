@@ -1,7 +1,6 @@
 """Masks of the head from the brightness of images."""
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Bool, Float32
 
 from mrf_jax.errors import UserError
@@ -46,6 +45,8 @@ def default_mask(
   Raises:
     UserError: the image shows no object.
   """
+  from scipy import ndimage
+
   low, high = float(magnitude.min()), float(magnitude.max())
   if not 0 <= low < high:
     raise UserError(
@@ -53,11 +54,11 @@ def default_mask(
       "a mask is needed"
     )
   bright = (magnitude >= otsu_threshold(magnitude)).transpose(2, 1, 0)
-  cross = scipy.ndimage.generate_binary_structure(2, 1)[None]
-  opened = scipy.ndimage.binary_opening(bright, cross, iterations=_OPENING)
-  labels, n_parts = scipy.ndimage.label(opened if opened.any() else bright)
+  cross = ndimage.generate_binary_structure(2, 1)[None]
+  opened = ndimage.binary_opening(bright, cross, iterations=_OPENING)
+  labels, n_parts = ndimage.label(opened if opened.any() else bright)
   sizes = np.bincount(labels.ravel(), minlength=n_parts + 1)[1:]
   mask = labels == 1 + np.argmax(sizes)
   for plane in mask:
-    scipy.ndimage.binary_fill_holes(plane, output=plane)
+    ndimage.binary_fill_holes(plane, output=plane)
   return mask

@@ -5,7 +5,6 @@ import numpy as np
 
 from mrf_jax.dataset.subject import load_subject, save_subject
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation import figures
 from mrf_jax.evaluation.orientation import upright
 from mrf_jax.experiment.settings import (
   acquisition_of,
@@ -100,13 +99,15 @@ def _draw_signals(config, workdir: Workdir, k: int) -> None:
   path = workdir.figure(f"subject-{k:02d}_frame-{frame}.png")
   if path.exists():
     return
+  from mrf_jax.evaluation.figures import signal_figure
+
   subject = load_subject(workdir.subject(k))
   assert subject.signals is not None
   volume = np.zeros(subject.mask.shape, np.complex64)
   volume[subject.mask] = subject.signals[:, number]
   middle = len(volume) // 2
   turned = upright(subject.affine)
-  figures.signal_figure(
+  signal_figure(
     path,
     turned(volume[middle]),
     title=f"simulated subject {k}, window from frame {frame}, "

@@ -10,7 +10,6 @@ the sequence.
 import dataclasses
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Bool, Complex64, Float32, Float64, Inexact
 
 from mrf_jax.dataset.normalise import usual_gain
@@ -326,7 +325,9 @@ def _local_mean(
   """Gaussian mean over all voxels, of which those outside the mask are zero."""
   volume = np.zeros(mask.shape, np.float32)
   volume[mask] = values
-  smooth = scipy.ndimage.gaussian_filter(volume, widths, mode="constant")
+  from scipy import ndimage
+
+  smooth = ndimage.gaussian_filter(volume, widths, mode="constant")
   return smooth[mask].astype(np.float64)
 
 

@@ -1,7 +1,6 @@
 """Whether a mask, or the voxels of a map, lie on the object of a scan."""
 
 import numpy as np
-import scipy.signal
 from jaxtyping import Bool, Float32
 
 from mrf_jax.dataset.mask import otsu_threshold
@@ -156,6 +155,8 @@ def _best_move(
     The gain, as a share of the smaller mask, and the move along slices, y and
     x, voxels.
   """
+  from scipy import signal
+
   slices = np.any(mask, (1, 2))
   lit_slices = np.any(lit, (1, 2))
   # A mask of few slices may be that of any: it is moved in its plane only.
@@ -166,7 +167,7 @@ def _best_move(
     return 0.0, (0, 0, 0)
   step = [-(-n // _COARSE) for n in mask.shape]
   coarse, coarse_lit = (_coarser(values, step) for values in (mask, lit))
-  common = scipy.signal.correlate(coarse_lit, coarse, "full", "fft")
+  common = signal.correlate(coarse_lit, coarse, "full", "fft")
   middle = tuple(n - 1 for n in coarse.shape)
   if is_flat:
     common = common[middle[0] : middle[0] + 1]

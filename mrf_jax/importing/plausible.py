@@ -4,7 +4,6 @@ import os
 from collections.abc import Collection, Mapping
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float64
 
 from mrf_jax.errors import UserError
@@ -212,6 +211,8 @@ def _rate_notes(
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
   """Spearman's rank correlation; 0 where one of the two is constant."""
+  from scipy import stats
+
   if np.ptp(a) == 0 or np.ptp(b) == 0:
     return 0.0
-  return float(scipy.stats.spearmanr(a, b).statistic)
+  return float(stats.spearmanr(a, b).statistic)

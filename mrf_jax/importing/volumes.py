@@ -5,7 +5,6 @@ import os
 import nibabel
 import numpy as np
 from jaxtyping import Bool, Float32
-from nibabel.processing import resample_from_to
 
 from mrf_jax.errors import UserError
 from mrf_jax.importing.mask_values import meaning_of
@@ -134,6 +133,8 @@ def _resample(
   volume: Volume, volume_affine: np.ndarray, grid: Grid, *, order: int
 ) -> Float32[np.ndarray, "x y slice"]:
   """Values at the voxels of a scan; NaN outside the volume."""
+  from nibabel.processing import resample_from_to
+
   # Repeats the border, so that interpolation reaches the outer half voxel.
   padded = np.pad(volume, 1, mode="edge")
   affine = volume_affine.copy()

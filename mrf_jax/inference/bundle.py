@@ -19,7 +19,6 @@ from mrf_jax.inference.model import Model
 from mrf_jax.io.arrays import (
   load_arrays,
   named_leaves,
-  save_arrays,
   text_checksum,
 )
 from mrf_jax.io.atomic import replacing_folder
@@ -110,6 +109,8 @@ def save_model(
     "config": config,
     "training": {**training, **field_t},
   }
+  from mrf_jax.io.array_folder import save_arrays
+
   arrays = dict(model.variables)
   if model.basis is not None:
     arrays["basis"] = model.basis

@@ -9,7 +9,6 @@ repetition (set, contrast, …), and one frame is too little for an image.
 import os
 import pathlib
 
-import ismrmrd
 import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
@@ -93,6 +92,8 @@ def write_raw_data(
   Raises:
     UserError: the file cannot be written.
   """
+  import ismrmrd
+
   steps = affine[:3, :3].T  # [axis, RAS]
   sizes_mm = np.linalg.norm(steps, axis=1)
   directions = steps / sizes_mm[:, None] * _FROM_RAS
@@ -150,6 +151,8 @@ def write_raw_data(
 
 def _flags(readout: int, n_slices: int, n_frames: int) -> list[int]:
   """Flags of a readout at the beginning or end of a slice or of the scan."""
+  import ismrmrd
+
   frame = readout % n_frames
   flags = []
   if frame == 0:

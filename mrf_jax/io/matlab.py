@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import h5py
 import numpy as np
-import scipy.io
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.claims import COMPRESSION, check_claim
@@ -69,10 +68,12 @@ class MatlabFile:
     Raises:
       UserError: it is damaged, or claims more than the file can hold.
     """
+    from scipy import io
+
     self.check(name)
     with _naming(self.path):
       if not self.is_hdf5:
-        return scipy.io.loadmat(self.path, variable_names=[name])[name]
+        return io.loadmat(self.path, variable_names=[name])[name]
       variable = self.variables[name]
       # What is stored of an empty variable is its shape.
       if 0 in variable.shape:
@@ -126,9 +127,11 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
 
 def _scipy_variables(path: pathlib.Path) -> dict[str, MatlabVariable]:
   """The variables of a file before version 7.3."""
+  from scipy import io
+
   return {
     name: MatlabVariable(tuple(shape), _number_type(kind), kind)
-    for name, shape, kind in scipy.io.whosmat(path)
+    for name, shape, kind in io.whosmat(path)
     if not name.startswith("__")
   }
 

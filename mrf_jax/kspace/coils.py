@@ -1,7 +1,6 @@
 """Coil sensitivities estimated from images (Walsh 2000)."""
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Complex64
 
 # Steps of the power iteration. They are enough because the two largest
@@ -27,15 +26,17 @@ def estimate_sensitivities(
   Returns:
     The sensitivities.
   """
+  from scipy import ndimage
+
   n_coils = images.shape[1]
   shape = images.shape[2:]
   covariance = np.empty((n_coils, n_coils, *shape), np.complex64)
   for a in range(n_coils):
     for b in range(a, n_coils):
       product = np.einsum("iyx,iyx->yx", images[:, a], images[:, b].conj())
-      smooth = scipy.ndimage.uniform_filter(
+      smooth = ndimage.uniform_filter(
         product.real, block
-      ) + 1j * scipy.ndimage.uniform_filter(product.imag, block)
+      ) + 1j * ndimage.uniform_filter(product.imag, block)
       covariance[a, b] = smooth
       covariance[b, a] = smooth.conj()
   matrices = covariance.transpose(2, 3, 0, 1)  # [y, x, coil, coil]

@@ -1,6 +1,5 @@
 """Density compensation of two-dimensional trajectories (Pipe & Menon 1999)."""
 
-import mrinufft
 import numpy as np
 from jaxtyping import Float32
 
@@ -48,6 +47,8 @@ def density_weights(
     UserError: a position is not finite, or the units are not cycles per
       voxel.
   """
+  import mrinufft
+
   trajectory = np.asarray(trajectory, np.float32)
   if trajectory.ndim != 3 or trajectory.shape[2] != 2:
     raise UserError(

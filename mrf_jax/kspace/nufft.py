@@ -1,6 +1,5 @@
 """Non-uniform fast Fourier transforms by mri-nufft and finufft."""
 
-import mrinufft
 import numpy as np
 from jaxtyping import Complex64, Float32
 
@@ -32,6 +31,8 @@ def nufft(
     The operator; images are [batch, 1 or coil, x, y] for its sample order
     (x, y), k-space is [batch, coil, sample].
   """
+  import mrinufft
+
   smaps = None
   if sensitivities is not None:
     smaps = np.ascontiguousarray(sensitivities.transpose(0, 2, 1))

@@ -1,7 +1,8 @@
 """Fit of every method's maps of the left-out scans to their signals."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from mrf_jax.fit.maps import fit_maps, quick_match
 from mrf_jax.io import nifti
@@ -9,6 +10,9 @@ from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.matching import DICTIONARIES
 from mrf_jax.methods.study import Study
 from mrf_jax.runtime.progress import progress
+
+if TYPE_CHECKING:
+  import pandas as pd
 
 # Maps beside those of a method: the unexplained part of each fingerprint, and 1
 # for an estimate that is doubtful.
@@ -53,13 +57,15 @@ def forget_fits(study: Study, method: str) -> None:
       study.workdir.map_file(method, k, name).unlink(missing_ok=True)
 
 
-def fit_table(study: Study) -> pd.DataFrame:
+def fit_table(study: Study) -> "pd.DataFrame":
   """Fit by method and left-out subject, from the maps that `write_fits` wrote.
 
   Returns:
     Columns method, subject, residual (median of the unexplained part), and
     doubtful (share of voxels).
   """
+  import pandas as pd
+
   rows = []
   for method in study.config.methods:
     for k in study.folds:

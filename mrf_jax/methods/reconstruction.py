@@ -3,20 +3,21 @@
 import dataclasses
 import json
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.dataset.summary import describe, medians
-from mrf_jax.evaluation.overview import overview
-from mrf_jax.evaluation.scan_errors import ScanErrors
 from mrf_jax.fit.maps import MOST_DIFFERENCE, MapsFit
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
 from mrf_jax.methods.estimators import Estimator
 from mrf_jax.workdir.environment import environment
+
+if TYPE_CHECKING:
+  from mrf_jax.evaluation.scan_errors import ScanErrors
 
 RECORD = "reconstruction.json"
 # Files that each run writes.
@@ -46,7 +47,7 @@ class Reconstruction:
   estimator: Estimator
   maps: Maps
   deviations: Maps | None
-  errors: ScanErrors | None
+  errors: "ScanErrors | None"
   fit: MapsFit | None
   seen: str | None
 
@@ -100,6 +101,8 @@ def scan_name(subject: Subject) -> str:
 
 def write_maps(folder: pathlib.Path, result: Reconstruction) -> None:
   """Writes maps and standard deviations, and a picture of them."""
+  from mrf_jax.evaluation.overview import overview
+
   subject = result.subject
   for maps, suffix in ((result.maps, ""), (result.deviations, "_sd")):
     if maps is None:

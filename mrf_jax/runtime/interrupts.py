@@ -5,9 +5,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _RESEND_S = 0.01
+# Where the code of the import statement is.
+_IMPORT_FILE = "<frozen importlib._bootstrap>"
 
 
 class Stopped(BaseException):
@@ -39,8 +42,8 @@ def stop_at_once() -> Iterator[None]:
   """Within the block SIGTERM and Ctrl-C raise `Stopped`; after it they kill.
 
   Python drops an exception that is raised in a callback of the garbage
-  collector or of a weak reference. A signal that arrives there is sent again
-  a moment later.
+  collector or of a weak reference, and a library may catch any exception of an
+  import. A signal that arrives there is sent again a moment later.
   """
   default_hook = sys.unraisablehook
 
@@ -48,9 +51,7 @@ def stop_at_once() -> Iterator[None]:
     if not isinstance(unraisable.exc_value, Stopped):
       default_hook(unraisable)
       return
-    main, number = threading.main_thread().ident, unraisable.exc_value.number
-    # By a timer: an exception that is raised here would be dropped, too.
-    threading.Timer(_RESEND_S, signal.pthread_kill, (main, number)).start()
+    _send_again(unraisable.exc_value.number)
 
   set_handlers()
   sys.unraisablehook = send_again
@@ -66,11 +67,26 @@ def set_handlers() -> None:
   """Sets the handlers of `stop_at_once`, which a library may have replaced."""
 
   def stop(number, frame):
-    del frame
-    raise Stopped(number)
+    if _is_importing(frame):
+      _send_again(number)
+    else:
+      raise Stopped(number)
 
   for number in _SIGNALS:
     signal.signal(number, stop)
+
+
+def _send_again(number: int) -> None:
+  """Sends a signal to the main thread once more, after what runs there now."""
+  main = threading.main_thread().ident
+  threading.Timer(_RESEND_S, signal.pthread_kill, (main, number)).start()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+  """Whether a module is being imported in a frame, or in what called it."""
+  while frame is not None and frame.f_code.co_filename != _IMPORT_FILE:
+    frame = frame.f_back
+  return frame is not None
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import jax
-from orbax.checkpoint import multihost
 
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.runtime.cluster import in_cluster
@@ -138,6 +137,8 @@ def barrier(name: str) -> None:
   """
   if jax.process_count() == 1:
     return
+  from orbax.checkpoint import multihost
+
   errors = []
 
   def wait_for_others():

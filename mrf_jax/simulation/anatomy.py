@@ -5,8 +5,6 @@ import functools
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
-from nilearn import datasets
-from scipy import ndimage
 
 from mrf_jax.errors import UserError
 from mrf_jax.simulation.fields import smooth_noise
@@ -170,6 +168,8 @@ def _atlas() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Probabilities [tissue, x, y, z]; mm to voxel of the whole template, [4, 4];
     the voxel of the template at which the cut starts, [3].
   """
+  from nilearn import datasets
+
   grey = datasets.load_mni152_gm_template(resolution=1)
   white = datasets.load_mni152_wm_template(resolution=1)
   brain = datasets.load_mni152_brain_mask(resolution=1)
@@ -193,6 +193,8 @@ def _atlas() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _sample_atlas(points_mm, sharpness) -> np.ndarray:
   """Sharpened tissue fractions at MNI points, [tissue, point]."""
+  from scipy import ndimage
+
   atlas, to_voxel, start = _atlas()
   coordinates = (points_mm @ to_voxel[:3, :3].T + to_voxel[:3, 3]).T
   # Less an integer after rounding, which is exact within the brain.

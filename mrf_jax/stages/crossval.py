@@ -21,7 +21,6 @@ from mrf_jax.methods.fits import forget_fits
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.memory import release_free_memory
-from mrf_jax.stages.evaluate import evaluate
 from mrf_jax.training.metrics import join_logs
 from mrf_jax.workdir.stage_times import save_times, times_file
 from mrf_jax.workdir.workdir import Workdir
@@ -46,6 +45,9 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     )
   borrowed = borrowed_models(config)
   workdir = open_workdir(config, root, lender=borrowed)
+  # Now and not after hours of training, in which files of the code may change.
+  from mrf_jax.stages.evaluate import evaluate
+
   simulate_missing(config, workdir)
   study, subjects = _make_study(config, workdir, borrowed or workdir)
   missing = [m for m in config.methods if not _has_results(study, m)]

@@ -6,13 +6,10 @@ import pathlib
 
 import ml_collections
 import numpy as np
-import pandas
 from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.bound_figure import bound_figure
 from mrf_jax.evaluation.markdown import markdown_table, paragraphs
-from mrf_jax.evaluation.table import write_rows
 from mrf_jax.experiment.settings import (
   check_values,
   phantom_options,
@@ -102,11 +99,15 @@ def write_design(
   design: Design, stem: pathlib.Path, *, title: str, note: str
 ) -> str:
   """Writes the grid as CSV and the tissues as Markdown, which it returns."""
+  import pandas as pd
+
+  from mrf_jax.evaluation.table import write_rows
+
   t1, t2, physical = _points(design.t1_ms, design.t2_ms)
   columns = {"t1_ms": t1, "t2_ms": t2}
   for name in MAP_NAMES:
     columns[f"sd_{name}"] = getattr(design.grid, name)[physical]
-  write_rows(pandas.DataFrame(columns), stem.with_suffix(".csv"), "%.6g")
+  write_rows(pd.DataFrame(columns), stem.with_suffix(".csv"), "%.6g")
   table = markdown_table(_HEAD, _tissue_rows(design))
   text = paragraphs(f"# {title}", note, table)
   write_text(text, stem.with_suffix(".md"))
@@ -148,6 +149,8 @@ def design(config: ml_collections.ConfigDict, root) -> None:
     UserError: a value of the configuration is not valid, or the scan has no
       noise.
   """
+  from mrf_jax.evaluation.bound_figure import bound_figure
+
   check_values(config)
   scan, options = config.scan, config.design
   acquisition = simulated_acquisition(config)

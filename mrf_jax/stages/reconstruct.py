@@ -3,7 +3,7 @@
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from mrf_jax.command_line.inputs import check_inputs, is_dictionary
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.dataset.subject import Subject, is_subject_file, load_subject
 from mrf_jax.errors import UserError
-from mrf_jax.evaluation.scan_errors import ScanErrors, compare_with_reference
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.fit.check import check_scan
 from mrf_jax.fit.maps import (
@@ -47,6 +46,9 @@ from mrf_jax.methods.reconstruction import (
 )
 from mrf_jax.signal.interpolant import make_interpolant
 from mrf_jax.workdir.environment import code_version
+
+if TYPE_CHECKING:
+  from mrf_jax.evaluation.scan_errors import ScanErrors
 
 # Flags of the record, besides those that describe the scan.
 _RECORDED = ("model", "bids", "uncertainty", "passes", "passes_seed", "misfit")
@@ -242,10 +244,12 @@ def _errors(
   maps: Maps,
   deviations: Maps | None,
   seen: str | None,
-) -> ScanErrors | None:
+) -> "ScanErrors | None":
   """Errors against the scan's own reference maps; None if it has none."""
   if subject.maps is None:
     return None
+  from mrf_jax.evaluation.scan_errors import compare_with_reference
+
   reference = subject.maps
   if estimator.clip_percentiles is not None:
     reference = clip_outliers(reference, percentiles=estimator.clip_percentiles)

@@ -6,7 +6,6 @@ from typing import Any
 
 from mrf_jax.command_line.inputs import check_inputs
 from mrf_jax.io.atomic import write_text, writing_to
-from mrf_jax.report.write import write_report
 from mrf_jax.runtime import processes
 from mrf_jax.timing.tables import compare_benchmarks
 
@@ -22,6 +21,8 @@ def report_files(options: Mapping[str, Any]) -> None:
   if options["compare"]:
     _compare(options["compare"], workdir)
     return
+  from mrf_jax.report.write import write_report
+
   folder = pathlib.Path(options["output"] or workdir)
   write_report(workdir, folder)
   processes.say(

@@ -18,7 +18,6 @@ from mrf_jax.matching.dictionary import (
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.progress import bar, notice
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.timing.figure import timing_figure
 from mrf_jax.timing.machine import Rates, device_name, measure_rates
 from mrf_jax.timing.matching_tasks import dictionary_tasks, gomez_tasks
 from mrf_jax.timing.measure import Task, Timing, measure
@@ -96,6 +95,8 @@ def write_files(root: pathlib.Path, content: dict, methods) -> str:
   Returns:
     The table in Markdown.
   """
+  from mrf_jax.timing.figure import timing_figure
+
   write_timing(root, methods)
   text = format_benchmark(content)
   write_text(text, root / "timing.md")

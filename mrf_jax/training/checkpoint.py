@@ -19,7 +19,6 @@ from mrf_jax.io.arrays import (
   checksum,
   load_arrays,
   named_leaves,
-  save_arrays,
   text_checksum,
 )
 from mrf_jax.io.atomic import replacing_folder
@@ -74,6 +73,10 @@ class CheckpointFolder:
     `differences` lists in words how two configurations differ; `warn` is called
     with each error that does not end the training.
     """
+    # Now and not after hours of training, in which packages may change.
+    from mrf_jax.io import array_folder
+
+    self._save_arrays = array_folder.save_arrays
     self._folder = folder
     self._config = config
     self._differences = differences
@@ -98,7 +101,7 @@ class CheckpointFolder:
     description[_TEXT_CHECKSUM] = text_checksum(description)
     try:
       with replacing_folder(path) as folder:
-        save_arrays(folder / "arrays", leaves)
+        self._save_arrays(folder / "arrays", leaves)
         text = json.dumps(description, indent=1)
         (folder / "checkpoint.json").write_text(text + "\n")
     # Storage has errors of many types.

@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 
 from mrf_jax.errors import UserError
 from mrf_jax.runtime.interrupts import Stopped, stop_later
@@ -31,6 +31,9 @@ from mrf_jax.training.step import (
   watched_errors,
   watched_losses,
 )
+
+if TYPE_CHECKING:
+  import optax
 
 # Duration of one call of the devices, s. Signals, progress and checkpoints wait
 # for its end.
@@ -56,7 +59,7 @@ class Plan:
     return self.steps_per_epoch * self.options.epochs
 
   @property
-  def optimizer(self) -> optax.GradientTransformation:
+  def optimizer(self) -> "optax.GradientTransformation":
     """The optimiser, with its learning rate at each step."""
     return make_optimizer(self.options, n_steps=self.n_steps)
 

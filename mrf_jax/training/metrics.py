@@ -4,7 +4,6 @@ import json
 import pathlib
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import write_text
@@ -35,6 +34,8 @@ class EpochLog:
       loss: name of the loss that is minimised, one of `LOSSES`.
       process: number of this process.
     """
+    from tensorboardX import SummaryWriter
+
     self._method, self._loss = method, loss
     path = log_file(folder, process)
     # A killed process may have left an incomplete last line.

@@ -1,16 +1,18 @@
 """State and data of the training of one fold, as pytrees."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Float, Float32, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.patches import VoxelGrid, patch_shape
 from mrf_jax.runtime.typing import AnyArray
+
+if TYPE_CHECKING:
+  import optax
 
 
 # The names of these fields are names of arrays in checkpoints.
@@ -83,7 +85,7 @@ class VoxelTable:
 
 def init_state(
   network: nn.Module,
-  optimizer: optax.GradientTransformation,
+  optimizer: "optax.GradientTransformation",
   key: PRNGKeyArray,
   *,
   n_channels: int,

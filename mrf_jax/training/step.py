@@ -1,12 +1,11 @@
 """Training steps of one fold, as pure functions."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.normalise import from_scale, to_scale
@@ -18,6 +17,9 @@ from mrf_jax.training.losses import LOSSES, watched_loss, weighted_mean
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold, TrainState, VoxelTable
 
+if TYPE_CHECKING:
+  import optax
+
 
 def train_step(
   state: TrainState,
@@ -26,7 +28,7 @@ def train_step(
   centres: Int[AnyArray, "tile"],
   *,
   network: nn.Module,
-  optimizer: optax.GradientTransformation,
+  optimizer: "optax.GradientTransformation",
   options: TrainingOptions,
 ) -> tuple[TrainState, Float32[Array, ""]]:
   """One step of the optimiser on the mean loss of a batch of tiles.
@@ -40,6 +42,8 @@ def train_step(
   it. Tiles of one voxel are the paper's: one patch for each estimate. `centres`
   are rows of the table.
   """
+  import optax
+
   dropout_key, sampling_key = jax.random.split(
     jax.random.fold_in(fold.key, state.step)
   )
@@ -178,7 +182,7 @@ def train_steps(
   count: Int32[Array, ""],
   *,
   network: nn.Module,
-  optimizer: optax.GradientTransformation,
+  optimizer: "optax.GradientTransformation",
   options: TrainingOptions,
 ) -> TrainState:
   """Several steps, which end within the epoch, in one loop on the device."""

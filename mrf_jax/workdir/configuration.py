@@ -3,8 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from flax.traverse_util import flatten_dict
-
 # Keys that may change while results stay valid: each method has results of its
 # own, and so have `design` and `benchmark`; the others say where something is
 # read from, what else is kept, or how training is spread over a machine.
@@ -63,6 +61,8 @@ def config_differences(
 
 def _flat(config: dict, parts: Sequence[str] | None) -> dict:
   """Values by their dotted keys, as JSON stores them."""
+  from flax.traverse_util import flatten_dict
+
   if parts is not None:
     config = {key: value for key, value in config.items() if key in parts}
   # As in a stored configuration: JSON has no tuples, and all its keys are text.

@@ -30,6 +30,34 @@ except Stopped as stop:
 """
 
 
+# The signal arrives while a module is imported that survives any error.
+_SIGNAL_IN_IMPORT = """
+import pathlib, sys, time
+from mrf_jax.runtime.interrupts import Stopped, stop_at_once
+
+pathlib.Path(sys.argv[1], "careless.py").write_text('''
+import signal
+try:
+  signal.raise_signal(signal.SIGTERM)
+except BaseException:
+  print("caught")
+print("whole")
+''')
+sys.path.insert(0, sys.argv[1])
+try:
+  with stop_at_once():
+    import careless
+    time.sleep(3600)
+except Stopped as stop:
+  print(stop)
+"""
+
+
+def test_signal_in_import_waits_for_its_end(tmp_path):
+  done = run_python(_SIGNAL_IN_IMPORT, tmp_path)
+  assert (done.stdout, done.stderr) == ("whole\nSIGTERM\n", "")
+
+
 def test_signal_in_callback_is_kept():
   done = run_python(_SIGNAL_IN_CALLBACK)
   assert (done.stdout, done.stderr) == ("SIGTERM\n", "")
