@@ -26,6 +26,9 @@ from mrf_jax.workdir.lock import check_unlocked
 
 # Modes whose work several processes can share.
 _SHARED_MODES = ("crossval", "sweep", "simulate")
+# Modes that may find programs of earlier commands. `benchmark` times how long
+# they are compiled.
+_COMPILING_MODES = tuple(mode for mode in MODES if mode != "benchmark")
 # Modes that read scans of other formats than our own.
 _SCAN_MODES = ("import", "reconstruct")
 _HELP = ("--help", "-help", "-h", "--helpshort")
@@ -65,6 +68,15 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     {
       "compare": "Files benchmark.json whose times are compared. Default: the "
       "report is on the study in --workdir.",
+    },
+  ),
+  (
+    _COMPILING_MODES,
+    flags.DEFINE_string,
+    {
+      "compilation_cache": "Folder of compiled programs, which later commands "
+      "find again, or none. Default: mrf_jax in the user's cache folder, such "
+      "as ~/.cache.",
     },
   ),
   (

@@ -1,6 +1,7 @@
 """The program: runs the stage that the flags name, and reports errors."""
 
 import importlib
+import os
 import sys
 from types import ModuleType
 
@@ -19,7 +20,9 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   flags.check(argv)
   try:
-    # Imported here, not above, because it takes seconds and flags may be wrong.
+    # JAX is imported here, not above, because that takes seconds and flags may
+    # be wrong.
+    _start_cache()
     from mrf_jax.runtime import processes
 
     name = "import_scan" if FLAGS.mode == "import" else FLAGS.mode
@@ -40,6 +43,21 @@ def main(argv: list[str]) -> None:
     _leave(128 + stop.number, message)
   except Exception as error:
     _leave(1, errors.report_unexpected(error, FLAGS.workdir))
+
+
+def _start_cache() -> None:
+  """Lets JAX find the programs that earlier commands compiled."""
+  from mrf_jax.runtime import compilation_cache
+
+  def warn(text: str) -> None:
+    from mrf_jax.runtime.progress import notice
+
+    notice(f"warning: {text}")
+
+  if FLAGS.mode != "benchmark":
+    compilation_cache.start(FLAGS.compilation_cache, warn=warn)
+  elif os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    warn("JAX_COMPILATION_CACHE_DIR is set: cold times are without compilation")
 
 
 def _run_experiment(stage: ModuleType) -> None:
