@@ -62,14 +62,14 @@ def start(choice: str | None, *, warn: Callable[[str], Any]) -> None:
     warn: called with one line if nothing can be kept, once at most; the
       programs are compiled then, as without a cache.
   """
-  folder = None
+  folder = root = None
   if choice != NONE and not (choice is None and _is_set_up()):
     try:
       root = _default() if choice is None else pathlib.Path(choice).absolute()
       folder = _prepared(root)
     # A system without home folders has no cache folder: RuntimeError.
     except (OSError, RuntimeError, ValueError) as error:
-      warn(_sentence(reason(error)))
+      warn(_sentence(error, root))
   if folder is not None:
     # XLA calls preferences of its own compiler missing features of the
     # processor, in some lines for each program that it loads.
@@ -90,7 +90,11 @@ def _is_set_up() -> bool:
   )
 
 
-def _sentence(why: str) -> str:
+def _sentence(error: Exception, folder: pathlib.Path | None) -> str:
+  """Words for the user on why a folder keeps nothing."""
+  why = reason(error)
+  if folder is not None and str(folder) not in why:
+    why = f"{folder}: {why}"
   return (
     f"compiled programs are not kept for the next command ({why}); "
     f"--compilation_cache is a folder for them, or {NONE}"
@@ -115,14 +119,11 @@ def _prepared(root: pathlib.Path) -> pathlib.Path:
   """
   folder = root / _machine()
   for path in (*reversed(root.parents), root, folder):
-    if path.exists() and not path.is_dir():
-      raise NotADirectoryError(f"{path} is not a folder")
-    try:
+    if not path.exists():
       # Folders for caches belong to their user alone (XDG).
-      if not path.exists():
-        path.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-      raise OSError(f"{path}: {error.strerror}") from None
+      path.mkdir(mode=0o700, exist_ok=True)
+    elif not path.is_dir():
+      raise NotADirectoryError(f"{path} is not a folder")
   for path in (root, folder):
     _check_owner(path.stat(), path)
   return folder
@@ -229,7 +230,7 @@ class ProgramCache:
         _replace(self._file(key), _head(key, value) + value)
       except OSError as error:
         self._writes = False
-        self._warn(_sentence(f"{self._path}: {reason(error)}"))
+        self._warn(_sentence(error, self._path.parent))
 
   def _file(self, key: str) -> pathlib.Path:
     return self._path / hashlib.sha256(key.encode()).hexdigest()
