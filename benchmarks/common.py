@@ -1,7 +1,9 @@
-"""Helpers of the benchmarks: devices, runs in turns, and the last line."""
+"""Helpers of the benchmarks: devices, earlier commits, turns, the last line."""
 
 import json
 import os
+import pathlib
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 
@@ -15,6 +17,15 @@ def torch_device() -> str:
 
   torch.set_num_threads(os.cpu_count() or 1)
   return "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+
+def check_out(commit: str, folder: pathlib.Path) -> None:
+  """Makes a folder with the code of a commit of this repository."""
+  root = pathlib.Path(__file__).parent.parent
+  clone = ["git", "clone", "-q", "--no-checkout", str(root), str(folder)]
+  subprocess.run(clone, check=True)
+  checkout = ["git", "-C", str(folder), "checkout", "-q", commit]
+  subprocess.run(checkout, check=True)
 
 
 def take_turns(

@@ -22,7 +22,6 @@ The error is that of the worst of `--checks` random atoms that were not used in
 any other way, relative to its norm.
 """
 
-import functools
 import json
 import pathlib
 import subprocess
@@ -164,14 +163,12 @@ def print_error() -> None:
 def main(argv):
   """Prints errors, then a table of builds in turns, then the ratios."""
   del argv
-  from common import print_ratio
+  from common import check_out, print_ratio
 
   sys.path.insert(0, str(_ROOT))
   with tempfile.TemporaryDirectory() as folder:
     before = pathlib.Path(folder, "before")
-    git = functools.partial(subprocess.run, cwd=_ROOT, check=True)
-    git(["git", "clone", "-q", "--no-checkout", str(_ROOT), str(before)])
-    git(["git", "-C", str(before), "checkout", "-q", _BEFORE])
+    check_out(_BEFORE, before)
     runs = {
       "interpolated": (_ROOT, _B1.value, {"interpolate": True}),
       "simulated": (_ROOT, _PART.value, {"interpolate": False}),

@@ -1,17 +1,21 @@
 """How much time and memory does a scan need from file to files?
 
   pip install -r benchmarks/requirements.txt
-  python benchmarks/reconstruct.py  # six minutes on two idle cores
+  python benchmarks/reconstruct.py  # a quarter of an hour on two idle cores
   python benchmarks/reconstruct.py --slices=4 --matrix=128  # quick test
 
 Reconstructs a subject file of 16 x 256 x 256 voxels, T = 673, with simulated
 fingerprints and noise, by networks with random weights. Each runs as a user
 runs it, `python launch.py --mode=reconstruct` in its own process: start,
-compilation, reading, estimation, NIfTI files and the overview. The peer is
-dictionary matching of 25 temporal components by the same command, which
-simulates its dictionary too. Each also runs without goodness of fit
-(--misfit=ignore), which tells what that costs. All run in turns. The peak
-memory is that of the process.
+compilation, reading, estimation, NIfTI files and the overview. It runs twice:
+the first command compiles its programs, the second one finds them
+(--compilation_cache, a new folder for each pair). The peer is dictionary
+matching of 25 temporal components by the same command, which simulates its
+dictionary too. Each also runs without goodness of fit (--misfit=ignore), which
+tells what that costs. The networks also run in commit cd40de9, which compiles
+every time, and has no goodness of fit. All run in turns. Stages, processor time
+and peak memory are those of the second command; ratios are between second
+commands, too.
 """
 
 import json
@@ -26,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
-from common import print_ratio
+from common import check_out, print_ratio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -51,6 +55,8 @@ _NETWORKS = ("spatiotemporal", "spatiotemporal_plus")
 _PEER = "dictionary_svd"
 _STAGES = ("read", "check", "reconstruct", "write")
 _NO_FIT = ", no fit"
+_BEFORE = "cd40de9"
+_OF_BEFORE = f", before, {_BEFORE}"
 
 
 def make_scan(config, rng) -> Subject:
@@ -111,26 +117,44 @@ def save_random_model(config, method: str, scan: Subject, path) -> None:
   save_model(model, path, config=config.to_dict(), training=training)
 
 
-def run(folder: pathlib.Path, method: str) -> dict[str, float]:
-  """Runs one reconstruction.
+def run_twice(folder: pathlib.Path, name: str) -> dict[str, float]:
+  """Runs a reconstruction as the first command, and again as the second.
 
   Returns:
-    Seconds of its stages and of the process, and the process's peak, GiB.
+    Seconds of the first process, and what `run` returns of the second.
   """
-  method, _, no_fit = method.partition(_NO_FIT[0])
+  method, _, way = name.partition(",")
   model = folder / method
   options = [f"--model={model if model.exists() else method}"]
-  if no_fit:
-    options.append("--misfit=ignore")
   if method == _PEER:
     options.append("--config=configs/paper.py")
+  if name.endswith(_OF_BEFORE):
+    second = run(folder, folder / "before", options)
+    return {"first": second["process"], **second}
+  if way:
+    options.append("--misfit=ignore")
+  with tempfile.TemporaryDirectory() as cache:
+    options.append(f"--compilation_cache={cache}")
+    first = run(folder, _ROOT, options)["process"]
+    return {"first": first, **run(folder, _ROOT, options)}
+
+
+def run(
+  folder: pathlib.Path, code: pathlib.Path, options: list[str]
+) -> dict[str, float]:
+  """Runs one reconstruction with the code of a folder.
+
+  Returns:
+    Seconds of its stages, of the process and of the processor, and the
+    process's peak, GiB.
+  """
   out = folder / "maps"
   command = [sys.executable, "launch.py", "--mode=reconstruct", *options]
   command += [f"--scan={folder / 'scan.h5'}", f"--output={out}"]
   start = time.perf_counter()
   process = subprocess.Popen(
     command,
-    cwd=_ROOT,
+    cwd=code,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
@@ -142,6 +166,7 @@ def run(folder: pathlib.Path, method: str) -> dict[str, float]:
   return {
     **record["seconds"],
     "process": seconds,
+    "cpu": usage.ru_utime + usage.ru_stime,
     "peak": usage.ru_maxrss / 2**20,
   }
 
@@ -152,6 +177,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   config = paper.get_config()
   methods = [m + end for m in (*_NETWORKS, _PEER) for end in ("", _NO_FIT)]
+  methods += [method + _OF_BEFORE for method in _NETWORKS]
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     scan = make_scan(config, np.random.default_rng(0))
@@ -164,11 +190,13 @@ def main(argv: list[str]) -> None:
       f"{scan.n_voxels:,} voxels, T = {scan.n_windows}, {size:.1f} GiB\n"
     )
     del scan
+    check_out(_BEFORE, folder / "before")
     runs: dict[str, list[dict]] = {method: [] for method in methods}
     for _ in range(_REPEATS.value):
       for method in methods:
-        runs[method].append(run(folder, method))
-  head = ["method", *(f"{s} (s)" for s in _STAGES), "process (s)", "peak (GiB)"]
+        runs[method].append(run_twice(folder, method))
+  head = ["method", *(f"{s} (s)" for s in _STAGES)]
+  head += ["first command (s)", "second (s)", "its CPU (s)", "peak (GiB)"]
   print("| " + " | ".join(head) + " |")
   print("| :-- " + "| --: " * (len(head) - 1) + "|")
   medians = {
@@ -178,7 +206,7 @@ def main(argv: list[str]) -> None:
     for method, repeats in runs.items()
   }
   for method, values in medians.items():
-    keys = (*_STAGES, "process", "peak")
+    keys = (*_STAGES, "first", "process", "cpu", "peak")
     cells = [f"{values.get(key, 0.0):.1f}" for key in keys]
     print("| " + " | ".join([method, *cells]) + " |")
   print()
@@ -188,6 +216,14 @@ def main(argv: list[str]) -> None:
       f"by {method}, beside SVD 25 matching",
       medians[method]["process"],
       medians[_PEER]["process"],
+      "s",
+    )
+  for method in _NETWORKS:
+    print_ratio(
+      f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value} from file to files "
+      f"by {method}, second command beside before, {_BEFORE}",
+      medians[method]["process"],
+      medians[method + _OF_BEFORE]["process"],
       "s",
     )
   for method in (*_NETWORKS, _PEER):
