@@ -1,7 +1,6 @@
 """The program: runs the stage that the flags name, and reports errors."""
 
 import importlib
-import os
 import sys
 from types import ModuleType
 
@@ -47,6 +46,8 @@ def main(argv: list[str]) -> None:
 
 def _start_cache() -> None:
   """Lets JAX find the programs that earlier commands compiled."""
+  if FLAGS.mode == "benchmark":
+    return
   from mrf_jax.runtime import compilation_cache
 
   def warn(text: str) -> None:
@@ -54,10 +55,7 @@ def _start_cache() -> None:
 
     notice(f"warning: {text}")
 
-  if FLAGS.mode != "benchmark":
-    compilation_cache.start(FLAGS.compilation_cache, warn=warn)
-  elif os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    warn("JAX_COMPILATION_CACHE_DIR is set: cold times are without compilation")
+  compilation_cache.start(FLAGS.compilation_cache, warn=warn)
 
 
 def _run_experiment(stage: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -70,6 +71,11 @@ def run_benchmark(
     phantom=phantom,
     noise_level=config.scan.noise_level,
   )
+  if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    notice(
+      "warning: JAX_COMPILATION_CACHE_DIR is set: cold times may be those of "
+      "programs that it has"
+    )
   before = measure_rates(config.precision)
   timings = []
   with bar(total=_count_tasks(config), text="timing") as progress_bar:
