@@ -3,6 +3,7 @@
 import importlib
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from absl import logging
 from absl.flags import FLAGS
@@ -11,6 +12,9 @@ from mrf_jax import errors
 from mrf_jax.command_line import flags
 from mrf_jax.command_line.modes import FILES
 from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
+
+if TYPE_CHECKING:
+  import ml_collections
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +35,9 @@ def main(argv: list[str]) -> None:
         processes.check_device()
         getattr(stage, f"{FLAGS.mode}_files")(FLAGS.flag_values_dict())
       else:
-        processes.start(**flags.process_options())
+        processes.start(
+          **flags.process_options(), cpu_devices=_cpu_devices(FLAGS.config)
+        )
         # Again, because JAX has replaced them.
         set_handlers()
         _run_experiment(stage)
@@ -67,6 +73,17 @@ def _run_experiment(stage: ModuleType) -> None:
     options["questions"] = FLAGS.questions or ()
   with profiled(FLAGS.workdir if FLAGS.profile else None):
     getattr(stage, FLAGS.mode)(FLAGS.config, FLAGS.workdir, **options)
+
+
+def _cpu_devices(config: "ml_collections.ConfigDict") -> int:
+  """Devices that the cores of a CPU are divided into."""
+  if FLAGS.mode not in ("crossval", "sweep"):
+    return 1
+  from mrf_jax.experiment.settings import find_folds, with_files
+  from mrf_jax.runtime.processes import devices_for_folds
+
+  n_folds = len(find_folds(with_files(config)))
+  return devices_for_folds(-(-n_folds // (FLAGS.num_processes or 1)))
 
 
 def _leave(code: int, message: str) -> None:

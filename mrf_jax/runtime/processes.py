@@ -30,6 +30,7 @@ def start(
   num_processes: int | None,
   process_id: int | None,
   *,
+  cpu_devices: int = 1,
   timeout_s: int,
   say_error: Callable[[str], Any],
 ) -> None:
@@ -41,6 +42,9 @@ def start(
       and outside of a cluster this process is the only one.
     num_processes: number of processes, or None.
     process_id: number of this process, from 0, or None.
+    cpu_devices: devices that JAX makes of the cores of this process, unless the
+      environment says how many; see `devices_for_folds`. Accelerators are not
+      divided.
     timeout_s: longest time to wait for the others, s.
     say_error: prints one line for the user; the program ends after it.
 
@@ -53,6 +57,7 @@ def start(
     "--num_processes": num_processes,
     "--process_id": process_id,
   }
+  _divide_cores(cpu_devices)
   missing = [name for name, value in given.items() if value is None]
   if len(missing) == len(given):
     if not in_cluster():
@@ -95,6 +100,26 @@ def start(
   finally:
     timer.cancel()
   check_device()
+
+
+def devices_for_folds(n_folds: int) -> int:
+  """Devices that the cores of a CPU are divided into, to train so many folds.
+
+  A step of a small network keeps one core busy, so that folds are trained
+  beside each other. No device waits longer than if there were one a core.
+  """
+  rounds = -(-n_folds // max(1, min(n_folds, os.cpu_count() or 1)))
+  return -(-n_folds // rounds)
+
+
+def _divide_cores(cpu_devices: int) -> None:
+  """Makes several devices of the cores, unless the environment does."""
+  environment = os.environ
+  by_flag = "xla_force_host_platform_device_count"
+  said = "JAX_NUM_CPU_DEVICES" in environment
+  said |= by_flag in environment.get("XLA_FLAGS", "")
+  if cpu_devices > 1 and not said:
+    jax.config.update("jax_num_cpu_devices", cpu_devices)
 
 
 def leave(code: int) -> NoReturn:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from mrf_jax.runtime.memory import available_bytes
+
 # Name of the axis of devices. `pmap` would name it by an address in memory, and
 # no process would find a program of another in the persistent compilation
 # cache.
@@ -91,22 +93,36 @@ class FoldRunner:
   the copies are dropped.
   """
 
-  def __init__(self, n_folds: int, *, at_once: int | None = None):
+  def __init__(
+    self,
+    n_folds: int,
+    *,
+    at_once: int | None = None,
+    table_bytes: int = 0,
+  ):
     """Divides folds among the devices of this process.
 
     Args:
       n_folds: number of folds.
+      table_bytes: size of what every device has a copy of. Devices that are
+        parts of one CPU share its memory: some are left out if their copies
+        would fill more than half of what is free.
       at_once: folds that one device vectorises over (`vmap`); its other folds
         follow one after another. None is all on an accelerator and one on a
         CPU, where batched small products take longer than single ones.
     """
     devices = jax.local_devices()
     self.n_folds = n_folds
+    on_cpu = devices[0].platform == "cpu"
     self._n_devices = min(len(devices), n_folds)
+    if on_cpu and table_bytes:
+      most = available_bytes() // (2 * table_bytes)
+      self._n_devices = max(1, min(self._n_devices, most))
     self._per_device = -(-n_folds // self._n_devices)
+    # No device without a fold of its own.
+    self._n_devices = -(-n_folds // self._per_device)
     self._devices = devices[: self._n_devices]
     if at_once is None:
-      on_cpu = devices[0].platform == "cpu"
       at_once = 1 if on_cpu else self._per_device
     self._at_once = min(at_once, self._per_device)
     self._map_devices = MAP_DEVICES

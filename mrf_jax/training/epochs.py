@@ -87,7 +87,11 @@ class FoldGroup:
     self.plan = plan
     self.step = checkpoints[0].step
     self._checkpoints = checkpoints
-    self._runner = FoldRunner(len(folds), at_once=options.folds_at_once)
+    self._runner = FoldRunner(
+      len(folds),
+      at_once=options.folds_at_once,
+      table_bytes=data.table_bytes(options.storage),
+    )
     self._folds, self._table = put_on_devices(
       self._runner,
       folds,

@@ -54,6 +54,13 @@ class TrainingData:
   masks: Sequence[np.ndarray]
   maps: Sequence[Maps]
 
+  def table_bytes(self, storage: str) -> int:
+    """Size of the signals that all folds share, stored as a type."""
+    if self.signals.per_fold:
+      return 0
+    n_voxels = sum(int(mask.sum()) for mask in self.masks)
+    return n_voxels * self.signals.n_channels * jnp.dtype(storage).itemsize
+
 
 def make_folds(
   masks: Sequence[np.ndarray],

@@ -1,9 +1,11 @@
 """Training of folds: what it depends on, and what it reports."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from mrf_jax.networks.layers import ValidConv
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
+from mrf_jax.runtime import processes
+from mrf_jax.training import devices
 from mrf_jax.training.devices import FoldRunner
 from mrf_jax.training.fold_data import Signals, TrainingData
 from mrf_jax.training.state import VoxelTable
@@ -202,3 +206,31 @@ def test_infinite_loss_ends_the_training():
 def test_single_subject_is_refused():
   with pytest.raises(UserError, match="at least two"):
     train_folds(LINEAR, tiny_study(1), OPTIONS)
+
+
+def test_devices_of_one_cpu_are_left_out_where_memory_is_short(monkeypatch):
+  cpu = SimpleNamespace(platform="cpu")
+  monkeypatch.setattr(devices.jax, "local_devices", lambda: [cpu] * 6)
+  monkeypatch.setattr(devices, "available_bytes", lambda: 1000)
+  used = []
+
+  def map_devices(function, chosen, *, in_axes):
+    del function, in_axes
+    used.append(len(chosen))
+    return jnp.asarray
+
+  monkeypatch.setattr(devices, "MAP_DEVICES", map_devices)
+  # Copies of the table in half of the memory: all, four, one and none. Of four,
+  # two folds each, one would have none of its own.
+  for table_bytes in (0, 120, 400, 600):
+    FoldRunner(6, table_bytes=table_bytes)
+  assert used == [6, 3, 1, 1]
+
+
+@pytest.mark.parametrize(
+  ("n_folds", "n_cores", "expected"),
+  [(6, 2, 2), (6, 4, 3), (6, 64, 6), (5, 3, 3), (1, 8, 1), (3, None, 1)],
+)
+def test_cores_are_divided_among_folds(monkeypatch, n_folds, n_cores, expected):
+  monkeypatch.setattr(processes.os, "cpu_count", lambda: n_cores)
+  assert processes.devices_for_folds(n_folds) == expected
