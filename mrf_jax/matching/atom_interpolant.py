@@ -9,30 +9,33 @@ more axis.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Inexact, Int
+from jaxtyping import Float, Inexact
 
 from mrf_jax.errors import UserError
+from mrf_jax.matching.interpolation_nodes import (
+  ADVICE,
+  InterpolationError,
+  Simulator,
+  combined,
+  decays_of,
+  grid_points,
+  grids_of,
+  panel_axes,
+)
 from mrf_jax.runtime.threads import map_threads, one_blas_thread
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sliding_window import sliding_window
-from mrf_jax.signal.chebyshev import Axis, to_polynomials
+from mrf_jax.signal.chebyshev import Axis
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 
-# Ratio of the ends of a range of T2, at most: the longer T2 lasts, the more
-# pulses B1 multiplies, and the more nodes it needs.
-_T2_RATIO = 4.0
-# Nodes of the lines along which the nodes of an axis are counted: as many as
-# the polynomials of the lines before did not suffice for. None gets more.
-_LINE_NODES = (16, 40, 144)
-# A line whose polynomials are needed up to this part of its nodes is too short.
-_MOST_FILLED = 0.95
 # Parts of the error asked for that the polynomials left out may have, along one
-# axis; the next is tried if the error is too large.
-_SHARES = (0.7, 0.35)
+# axis, and whether polynomials of high degree along several axes at once are
+# left out; the next is tried if the error is too large.
+_ATTEMPTS = ((0.55, True), (0.7, False), (0.35, False))
 # Truncation of the extended phase graphs, relative to the largest echo: of the
 # nodes, and of the atoms that tell the error.
 _NODE_TOLERANCE, _CHECK_TOLERANCE = 2e-5, 1e-6
@@ -40,16 +43,7 @@ _NODE_TOLERANCE, _CHECK_TOLERANCE = 2e-5, 1e-6
 # lose.
 _SPACE_TOLERANCE = 1e-6
 # Values of each axis of the atoms whose strongest components are kept.
-_SAMPLED = 24
-
-_ADVICE = "ask for a larger one, or for atoms that are simulated"
-
-# Fingerprints [point, frame] from T1, T2 (ms) and the values of other axes.
-Simulator = Callable[..., Inexact[np.ndarray, "point frame"]]
-
-
-class InterpolationError(UserError):
-  """Interpolated atoms err by more than they may."""
+_SAMPLED = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,16 +130,21 @@ class AtomInterpolant:
     shape = (len(points), n_pairs, self.basis.shape[1])
     atoms = np.empty(shape, self.basis.dtype)
     of_panel = self.panel_of(t2)
+    # Of each panel, its T1, its T2, and which of their pairs are which atoms.
+    pieces = []
+    for k in range(len(self.panels)):
+      own = np.flatnonzero(of_panel == k)
+      long = np.flatnonzero(physical[:, own].any(1))
+      block = np.ix_(long, own)
+      pairs = np.flatnonzero(physical[block])
+      pieces.append((t1[long], t2[own], pairs, number[block].flat[pairs]))
 
     def fill(task: tuple[int, int]) -> None:
       place, k = task
-      own = np.flatnonzero(of_panel == k)
-      long = np.flatnonzero(physical[:, own].any(1))
-      if not long.size:
-        return
-      values = self.panels[k].on_grid(t1[long], t2[own], *points[place])
-      block = np.ix_(long, own)
-      atoms[place, number[block][physical[block]]] = values[physical[block]]
+      of_t1, of_t2, pairs, rows = pieces[k]
+      if pairs.size:
+        values = self.panels[k].on_grid(of_t1, of_t2, *points[place])
+        atoms[place, rows] = values.reshape(-1, shape[-1])[pairs]
 
     with one_blas_thread():
       map_threads(
@@ -216,14 +215,21 @@ def make_atom_interpolant(
   if not columns[1][0] <= columns[0][-1]:
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
   simulate = functools.partial(_simulate, acquisition, n_states=n_states)
-  panels = _panel_axes(columns)
+  panels = panel_axes(columns)
   checks = _random_atoms(columns, n_checks, np.random.default_rng(seed))
   exact = simulate(*checks, tolerance=_CHECK_TOLERANCE)
   n_simulated = n_checks
-  for share in _SHARES:
-    counts, n_probes = _count_nodes(panels, simulate, share * largest_error)
-    space, at_nodes = _in_their_space(panels, counts, simulate)
-    n_simulated += n_probes + int(counts.prod(1).sum())
+  for number, (share, is_sparse) in enumerate(_ATTEMPTS, 1):
+    tolerance = share * largest_error
+    try:
+      decays, n_probes = decays_of(panels, simulate, tolerance)
+    except InterpolationError:
+      if number == len(_ATTEMPTS):
+        raise
+      continue
+    grids = [grids_of(of_panel, tolerance, is_sparse) for of_panel in decays]
+    space, at_nodes, n_nodes = _in_their_space(panels, grids, simulate)
+    n_simulated += n_probes + n_nodes
     result = AtomInterpolant(at_nodes, space, 0.0, 0.0, n_simulated)
     if rank is not None:
       basis = temporal_basis(_gram_of_sample(result, columns), rank=rank)
@@ -235,7 +241,7 @@ def make_atom_interpolant(
       return dataclasses.replace(result, error=error, left_out=left_out)
   raise InterpolationError(
     f"dictionary: interpolated atoms err by up to {error:.1e} of their norm, "
-    f"above the largest error of {largest_error:g}; {_ADVICE}"
+    f"above the largest error of {largest_error:g}; {ADVICE}"
   )
 
 
@@ -264,131 +270,39 @@ def _simulate(
   )
 
 
-def _panel_axes(
-  columns: Sequence[np.ndarray],
-) -> list[tuple[Axis, ...]]:
-  """Axes of each range of T2."""
-  t1, t2, *others = columns
-  low, high = t2[0], min(t2[-1], t1[-1])
-  n_panels = max(1, int(np.ceil(np.log(high / low) / np.log(_T2_RATIO))))
-  edges = np.geomspace(low, high, n_panels + 1)
-  rest = [Axis(float(v[0]), float(v[-1])) for v in others]
-  return [
-    (
-      Axis(float(max(t1[0], first)), float(t1[-1]), is_logarithmic=True),
-      Axis(float(first), float(last), is_logarithmic=True),
-      *rest,
-    )
-    for first, last in itertools.pairwise(edges)
-  ]
-
-
-def _count_nodes(
-  panels: Sequence[tuple[Axis, ...]], simulate: Simulator, tolerance: float
-) -> tuple[Int[np.ndarray, "panel axis"], int]:
-  """Nodes of each axis of each panel, and fingerprints simulated for it.
-
-  Along lines through the middle and the corners of a panel, as many as there
-  are polynomials above the tolerance.
-
-  Raises:
-    InterpolationError: there are too many.
-  """
-  counts = np.ones((len(panels), len(panels[0])), int)
-  n_simulated = 0
-  open_axes = [
-    (number, k)
-    for number, panel in enumerate(panels)
-    for k, axis in enumerate(panel)
-    if not axis.is_single
-  ]
-  for n_nodes in _LINE_NODES:
-    lines = [
-      (number, k, _line(panels[number], k, start, n_nodes))
-      for number, k in open_axes
-      for start in _starts(panels[number], k)
-    ]
-    if not lines:
-      break
-    points = np.concatenate([points for _, _, points in lines])
-    signals = simulate(*points.T)
-    n_simulated += len(points)
-    for (number, k, _), of_line in zip(
-      lines, np.split(signals, len(lines)), strict=True
-    ):
-      count = _n_polynomials(of_line, tolerance)
-      counts[number, k] = max(counts[number, k], count)
-    # Where the last polynomials are small, those beyond are, too.
-    open_axes = [
-      key for key in open_axes if counts[key] > _MOST_FILLED * n_nodes
-    ]
-  if open_axes:
-    raise InterpolationError(
-      f"dictionary: {_LINE_NODES[-1]} polynomials along one axis are too few "
-      f"for so small an error of interpolated atoms; {_ADVICE}"
-    )
-  return counts, n_simulated
-
-
-def _starts(panel: tuple[Axis, ...], k: int) -> list[tuple[float, ...]]:
-  """Coordinates of a line's points along the other axes."""
-  others = [
-    (0.0,) if axis.is_single or j == k else (-1.0, 1.0)
-    for j, axis in enumerate(panel)
-  ]
-  middle = (0.0,) * len(panel)
-  return list(dict.fromkeys([middle, *itertools.product(*others)]))
-
-
-def _line(
-  panel: tuple[Axis, ...], k: int, start: tuple[float, ...], n_nodes: int
-) -> Float[np.ndarray, "point axis"]:
-  """Values of all axes at the nodes of a line along axis `k`."""
-  columns = [
-    axis.nodes(n_nodes) if j == k else axis.values([start[j]] * n_nodes)
-    for j, axis in enumerate(panel)
-  ]
-  return np.stack(columns, 1)
-
-
-def _n_polynomials(signals: np.ndarray, tolerance: float) -> int:
-  """Polynomials without which more than the tolerance of a line is lost."""
-  coefficients = to_polynomials(len(signals)) @ signals
-  energies = np.sum(np.abs(coefficients) ** 2, 1)
-  # Of the polynomial and those after it.
-  rest = np.sqrt(np.cumsum(energies[::-1])[::-1])
-  least = np.linalg.norm(signals, axis=1).min()
-  return max(1, int(np.count_nonzero(rest > tolerance * least)))
-
-
 def _in_their_space(
   panels: Sequence[tuple[Axis, ...]],
-  counts: Int[np.ndarray, "panel axis"],
+  grids: Sequence[tuple[tuple[int, ...], ...]],
   simulate: Simulator,
-) -> tuple[np.ndarray, tuple[Panel, ...]]:
+) -> tuple[np.ndarray, tuple[Panel, ...], int]:
   """Fingerprints at all nodes, in the space that they span.
 
   Returns:
-    Its orthonormal basis, [frame, rank], and the panels.
+    Its orthonormal basis, [frame, rank], the panels, and the number of nodes.
   """
-  grids = []
-  for panel, count in zip(panels, counts, strict=True):
-    nodes = [axis.nodes(n) for axis, n in zip(panel, count, strict=True)]
-    mesh = np.meshgrid(*nodes, indexing="ij")
-    grids.append(np.stack([m.reshape(-1) for m in mesh], 1))
-  signals = simulate(*np.concatenate(grids).T)
+  points = [
+    grid_points(panel, counts)
+    for panel, of_panel in zip(panels, grids, strict=True)
+    for counts in of_panel
+  ]
+  signals = simulate(*np.concatenate(points).T)
   norms = np.linalg.norm(signals, axis=1)
   gram = gram_matrix(signals / norms[:, None])
-  energy = np.linalg.eigvalsh(gram)[::-1].clip(0)
-  rest = np.cumsum(energy[::-1])[::-1]
-  rank = int(np.count_nonzero(rest > _SPACE_TOLERANCE**2 * energy.sum()))
-  space = temporal_basis(gram, rank=max(1, rank)).astype(signals.dtype)
-  pieces = np.split(
-    signals @ space, np.cumsum([len(grid) for grid in grids])[:-1]
-  )
-  return space, tuple(
-    Panel(panel, piece.reshape(*count, -1))
-    for panel, count, piece in zip(panels, counts, pieces, strict=True)
+  energy, space = np.linalg.eigh(gram)
+  rest = np.cumsum(energy.clip(0))
+  space = space[:, rest > _SPACE_TOLERANCE**2 * rest[-1]].astype(signals.dtype)
+  ends = np.cumsum([len(grid) for grid in points])[:-1]
+  pieces = iter(np.split(signals @ space, ends))
+  return (
+    space,
+    tuple(
+      Panel(
+        panel,
+        combined([next(pieces).reshape(*counts, -1) for counts in of_panel]),
+      )
+      for panel, of_panel in zip(panels, grids, strict=True)
+    ),
+    len(signals),
   )
 
 

@@ -104,7 +104,7 @@ def test_an_error_that_cannot_be_met_is_refused(monkeypatch):
   with pytest.raises(InterpolationError, match="144 polynomials along one"):
     build(rank=RANK, interpolate=True, largest_error=1e-9)
   # Too few nodes, as if the lines had missed something.
-  monkeypatch.setattr(atom_interpolant, "_SHARES", (100.0,))
+  monkeypatch.setattr(atom_interpolant, "_ATTEMPTS", ((100.0, False),))
   with pytest.raises(InterpolationError, match=r"err by up to .* above"):
     build(rank=RANK, interpolate=True)
   # By default they are simulated then.
