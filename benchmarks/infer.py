@@ -8,17 +8,18 @@ The spatiotemporal network with random weights reconstructs one simulated head
 of 16 x 256 x 256 voxels, T = 673, with noise as signals. Three run in turns, so
 that other work on the machine slows all of them alike:
 
-  mrf_jax   `reconstruct` after normalisation, from the table of signals on the
-            host to scaled maps on the host. Its convolutions need fewer
-            multiplications (`mrf_jax/networks/winograd.py`).
+  mrf_jax   `reconstruct` after the statistics of the signals, from the table
+            of signals on the host, which it standardises, to scaled maps on the
+            host. Its convolutions need fewer multiplications
+            (`mrf_jax/networks/winograd.py`).
   products  the bare float32 matrix products of the masked voxels, block by
             block: 2T x 512 and 512 x 256, then 25 x 256 x 128 (the 5 x 5
             convolution), 9 x 256 x 128 (3 x 3) and 256 x 3. Empty voxels are
             left out, nothing is computed twice, and the operands are in memory.
   PyTorch   the same weights as `conv2d` in `channels_last`, evaluation mode,
-            `inference_mode`, all cores. Each slice is cropped to its brain and
-            in memory before timing starts; batch normalisation is folded into
-            the weights. The crops have more voxels than the mask.
+            `inference_mode`, all cores. Each slice is standardised, cropped to
+            its brain and in memory before timing starts; batch normalisation is
+            folded into the weights. The crops have more voxels than the mask.
 
 All GFLOP are those of the bare products, so that rates compare useful work; a
 share is relative to the products' rate. The peak memory is that of the process
@@ -43,7 +44,7 @@ try:
 except ImportError:
   torch = None
 
-from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.normalise import MapRange, normalise_signals
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.inference.network import estimate, signal_table
@@ -167,12 +168,14 @@ def peer_network(model: Model):
   return apply
 
 
-def peer(model: Model, table, mask):
+def peer(model: Model, signals, mask):
   """Function that reconstructs [voxel, 3] with PyTorch, and its voxels."""
+  # Row 0 is for voxels outside of the mask.
+  table = np.zeros((1 + len(signals), 2 * signals.shape[1]), np.float32)
+  normalise_signals(signals, per=_PER, out=table[1:])
   rows = np.zeros(mask.shape, np.int32)
   rows[mask] = 1 + np.arange(mask.sum())
   rows = np.pad(rows, ((0, 0), (REACH, REACH), (REACH, REACH)))
-  table = table.reshape(-1, table.shape[-1])
   network = peer_network(model)
   images, crop_masks = [], []
   for plane in rows:
@@ -231,8 +234,7 @@ def main(argv):
   )
   start = time.perf_counter()
   table = signal_table(scan.signals, per=_PER)
-  print(f"normalisation: {time.perf_counter() - start:.1f} s")
-  del scan
+  print(f"table and statistics: {time.perf_counter() - start:.1f} s")
 
   def ours():
     return estimate(model.network, model.variables, jax.device_put(table), mask)
@@ -241,7 +243,7 @@ def main(argv):
   if torch is None or jax.default_backend() != "cpu":
     print("PyTorch is not installed, or JAX does not use a CPU: no peer")
   else:
-    run, n_cropped = peer(model, table, mask)
+    run, n_cropped = peer(model, scan.signals, mask)
     runs[f"PyTorch {torch.__version__}"] = run
     difference = np.abs(run() - ours()).max()
     print(

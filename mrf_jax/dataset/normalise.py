@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Complex64, Float32, Float64, Inexact
@@ -9,9 +10,11 @@ from jaxtyping import Complex64, Float32, Float64, Inexact
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.runtime.threads import map_threads
 
-# Rows whose squares are in memory at once.
-_ROWS = 1024
+# Voxels that a cache holds, so that several passes read memory once; and those
+# that a thread takes at once.
+_ROWS, _ROWS_OF_A_THREAD = 128, 4096
 
 # Least PD, T1 and T2 before a power or a logarithm, whose slope is infinite at
 # zero.
@@ -32,6 +35,70 @@ def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
   values = maps.stack()
   low, high = np.percentile(values, percentiles, axis=0)
   return Maps.unstack(np.clip(values, low, high).astype(np.float32))
+
+
+class Standardisation(NamedTuple):
+  """What gives the signals of a scan zero mean and unit variance.
+
+  A real number x, the real or the imaginary part of a frame, becomes
+  (gain x - mean - rest) factor. Channels are these parts in turn, as complex64
+  has them; an axis on which nothing depends has length one.
+
+  Attributes:
+    gain: `usual_gain`, [1, 1].
+    mean: of a group, [voxel, channel].
+    rest: what float32 leaves of the mean, [voxel, channel].
+    factor: one over the standard deviation, or one where a group is constant,
+      [voxel, channel].
+  """
+
+  gain: Float32[np.ndarray, "1 1"]
+  mean: Float32[np.ndarray, "voxel channel"]
+  rest: Float32[np.ndarray, "voxel channel"]
+  factor: Float32[np.ndarray, "voxel channel"]
+
+  def of_rows(self, rows: slice) -> "Standardisation":
+    """That of some voxels alone."""
+    return Standardisation(*(x[rows] if len(x) > 1 else x for x in self))
+
+  def __call__(self, values):
+    """Real numbers [voxel, channel], a NumPy or JAX array, standardised."""
+    return (self.gain * values - self.mean - self.rest) * self.factor
+
+
+def standardisation(
+  signals: Complex64[np.ndarray, "voxel frame"], *, per: str
+) -> Standardisation:
+  """What gives signals zero mean and unit variance, from one pass over them.
+
+  Sums within a block of voxels are in float32, those of the blocks in float64.
+
+  Args:
+    signals: sliding-window images of one subject's masked voxels.
+    per: see `normalise_signals`.
+
+  Raises:
+    UserError: `per` is not one of `SIGNAL_NORMALISATIONS`.
+  """
+  check_normalisation(per)
+  values = _real(signals)
+  gain = np.float32(usual_gain(signals))
+
+  def moments(start: int) -> list[np.ndarray]:
+    blocks = (values[rows] for rows in _blocks(start, len(values)))
+    scaled = (block if gain == 1 else block * gain for block in blocks)
+    return _together([_moments(block, per) for block in scaled], per)
+
+  starts = range(0, len(values), _ROWS_OF_A_THREAD)
+  _, mean, variance = _together(map_threads(moments, starts), per)
+  if per == "subject":
+    counts = np.ones_like(mean)
+    _, mean, variance = _pooled(*(x.T for x in (counts, mean, variance)))
+  scale = np.sqrt(variance)
+  factor = 1 / np.where(scale > 0, scale, 1)  # constant: 1
+  rounded = mean.astype(np.float32)
+  numbers = np.full((1, 1), gain), rounded, mean - rounded, factor
+  return Standardisation(*(x.astype(np.float32) for x in numbers))
 
 
 def normalise_signals(
@@ -56,17 +123,20 @@ def normalise_signals(
   Raises:
     UserError: `per` is not one of these.
   """
-  check_normalisation(per)
-  values = np.concatenate([signals.real, signals.imag], axis=1, out=out)
-  gain = usual_gain(signals)
-  if gain != 1.0:
-    values *= np.float32(gain)
-  axis = {"frame": 0, "subject": None, "voxel": 1}[per]
-  mean = values.mean(axis, keepdims=True, dtype=np.float64)
-  values -= mean.astype(np.float32)
-  scale = np.sqrt(_mean_square(values, per))
-  values /= np.where(scale > 0, scale, 1).astype(np.float32)  # constant: 0
-  return values
+  standardised = standardisation(signals, per=per)
+  values = _real(signals)
+  n_voxels, n_frames = signals.shape
+  if out is None:
+    out = np.empty((n_voxels, 2 * n_frames), np.float32)
+
+  def write(start: int) -> None:
+    for rows in _blocks(start, n_voxels):
+      block = standardised.of_rows(rows)(values[rows])
+      out[rows, :n_frames] = block[:, ::2]
+      out[rows, n_frames:] = block[:, 1::2]
+
+  map_threads(write, range(0, n_voxels, _ROWS_OF_A_THREAD))
+  return out
 
 
 def usual_gain(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
@@ -92,20 +162,54 @@ def check_normalisation(per: str) -> None:
   check_one_of(name, per, SIGNAL_NORMALISATIONS)
 
 
-def _mean_square(values: np.ndarray, per: str) -> np.ndarray:
-  """Mean square of each group of `normalise_signals`.
+def _real(
+  signals: Complex64[np.ndarray, "voxel frame"],
+) -> Float32[np.ndarray, "voxel channel"]:
+  """Real and imaginary part of each frame in turn."""
+  return np.ascontiguousarray(signals).view(np.float32)
 
-  Blocks of rows are summed in float32 and their sums in float64: all squares
-  at once would take as much memory as the signals.
+
+def _blocks(start: int, n_voxels: int) -> list[slice]:
+  """Blocks of the rows that a thread takes at once."""
+  stop = min(start + _ROWS_OF_A_THREAD, n_voxels)
+  return [slice(k, min(k + _ROWS, stop)) for k in range(start, stop, _ROWS)]
+
+
+def _moments(
+  block: Float32[np.ndarray, "voxel channel"], per: str
+) -> list[np.ndarray]:
+  """Count, mean and variance of the groups of a block, [voxel, channel] each.
+
+  Of differences, first from the first value of a group and then from their
+  mean, so that a mean far from zero costs no digits, and a constant group has
+  no variance at all.
   """
-  n_voxels, n_columns = values.shape
-  if per == "voxel":
-    return np.einsum("vc,vc->v", values, values)[:, None] / n_columns
-  sums = np.zeros(n_columns)
-  for start in range(0, n_voxels, _ROWS):
-    block = values[start : start + _ROWS]
-    sums += np.einsum("vc,vc->c", block, block)
-  return sums / n_voxels if per == "frame" else sums.mean() / n_voxels
+  axis, sums = (1, "vc,vc->v") if per == "voxel" else (0, "vc,vc->c")
+  count = block.shape[axis]
+  first = block.take([0], axis)
+  block = block - first
+  mean = block.mean(axis, keepdims=True)
+  block -= mean
+  rest = block.mean(axis, keepdims=True).astype(np.float64)
+  square = np.einsum(sums, block, block).astype(np.float64) / count
+  variance = np.maximum(square.reshape(mean.shape) - rest**2, 0)
+  return [np.full(mean.shape, count), (rest + mean) + first, variance]
+
+
+def _together(parts: Sequence[list[np.ndarray]], per: str) -> list[np.ndarray]:
+  """Count, mean and variance of the groups of several blocks of voxels."""
+  joined = [np.concatenate(values) for values in zip(*parts, strict=True)]
+  return joined if per == "voxel" else _pooled(*joined)
+
+
+def _pooled(counts, means, variances) -> list[np.ndarray]:
+  """Count, mean and variance of the parts along the first axis together."""
+  total = counts.sum(0, keepdims=True)
+  shares = counts / total
+  # Differences: equal means have exactly their mean.
+  mean = means[:1] + np.sum(shares * (means - means[:1]), 0, keepdims=True)
+  variances = variances + (means - mean) ** 2
+  return [total, mean, np.sum(shares * variances, 0, keepdims=True)]
 
 
 def check_powers(powers: Sequence[float]) -> None:

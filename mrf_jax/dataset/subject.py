@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.checks import check_finite, check_shape
+from mrf_jax.dataset.signal_rows import empty_signals
 from mrf_jax.dataset.subject_file import (
   FORMAT,
   TRUE_FIELDS,
@@ -21,7 +22,7 @@ from mrf_jax.dataset.subject_file import (
 )
 from mrf_jax.errors import UserError, reason
 from mrf_jax.io.atomic import check_room, replacing
-from mrf_jax.io.hdf5 import check_links, check_unchanged, open_hdf5
+from mrf_jax.io.hdf5 import check_links, open_hdf5, read_checked
 from mrf_jax.io.untrusted import trust
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
@@ -181,9 +182,8 @@ def load_subject(
     _check(subject, signals.shape)
     if not with_signals:
       return subject
-    values = signals[()]
-    check_finite("signals", values)
-    check_unchanged(signals, values)
+    values = empty_signals(*signals.shape)
+    read_checked(signals, values, name="signals")
     return dataclasses.replace(subject, signals=values)
 
 

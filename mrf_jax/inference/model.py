@@ -135,7 +135,6 @@ def reconstruct_with_deviations(
   signals = subject.signals
   if model.basis is not None:
     signals = signals @ model.basis
-  # Moved to the device here, so that the copy on the host is freed.
   table = jax.device_put(signal_table(signals, per=model.normalise_signals_per))
   arguments = (model.network, model.variables, table, subject.mask)
   variance = None

@@ -1,9 +1,8 @@
 """Network inference on all voxels of a scan in one compiled call."""
 
 import functools
-import mmap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,42 +17,60 @@ from jaxtyping import (
   Key,
 )
 
-from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset import signal_rows
+from mrf_jax.dataset.normalise import Standardisation, standardisation
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.runtime.precision import PRECISIONS, check_precision
 from mrf_jax.runtime.typing import AnyArray
 
-# Number of voxels that a network processes at once.
-_BLOCK = 4096
 # Number of voxels of a tile along y and x. Slices are cut to tiles, and those
 # without masked voxels are left out. Smaller tiles waste less on the rim of the
 # brain; larger ones share more features of neighbouring voxels.
 _TILE = 8
 
 
+class SignalTable(NamedTuple):
+  """Signals of a scan in blocks of rows, and what standardises them.
+
+  Attributes:
+    rows: signals as they are, the real and the imaginary part of each frame in
+      turn: row i of all is voxel i - 1. Row 0 stands for voxels outside of the
+      mask, and others fill the last blocks.
+    standardisation: with the axes of `rows`, of which those that nothing
+      depends on have length one.
+  """
+
+  rows: Float32[AnyArray, "block row channel"]
+  standardisation: Standardisation
+
+
 def signal_table(
   signals: Complex64[np.ndarray, "voxel frame"], *, per: str
-) -> Float32[np.ndarray, "block row channel"]:
-  """Normalised signals in blocks of rows, of which row 0 is zero.
+) -> SignalTable:
+  """Signals for `estimate`, which standardises them block by block.
 
-  Row 0 stands for voxels outside of the mask, row i for voxel i - 1 within it;
-  rows of zeros fill the last block.
+  Signals of `load_subject` are not copied: the table has their memory.
   """
-  n_voxels, n_frames = signals.shape
-  n_blocks = _rounded(-(-(1 + n_voxels) // _BLOCK))
-  # Memory that starts on a page, which a CPU backend uses without a copy.
-  memory = mmap.mmap(-1, n_blocks * _BLOCK * 2 * n_frames * 4)
-  rows = np.frombuffer(memory, np.float32).reshape(-1, 2 * n_frames)
-  normalise_signals(signals, per=per, out=rows[1 : 1 + n_voxels])
-  return rows.reshape(n_blocks, _BLOCK, -1)
+  rows = signal_rows.signal_rows(signals)
+  scale = standardisation(signals, per=per)
+
+  def in_blocks(values):
+    if len(values) == 1:
+      return values[None]
+    padded = np.zeros((len(rows), values.shape[1]), np.float32)
+    padded[1 : 1 + len(values)] = values
+    return padded.reshape(-1, signal_rows.BLOCK, values.shape[1])
+
+  blocks = rows.reshape(-1, signal_rows.BLOCK, rows.shape[1])
+  return SignalTable(blocks, Standardisation(*map(in_blocks, scale)))
 
 
 def estimate(
   network: nn.Module,
   variables: Any,
-  table: Float32[AnyArray, "block row channel"],
+  table: SignalTable,
   mask: Bool[np.ndarray, "slice y x"],
   *,
   precision: str = "float32",
@@ -72,7 +89,7 @@ def estimate(
 def estimate_passes(
   network: nn.Module,
   variables: Any,
-  table: Float32[AnyArray, "block row channel"],
+  table: SignalTable,
   mask: Bool[np.ndarray, "slice y x"],
   *,
   keys: Key[Array, "pass"],
@@ -106,7 +123,8 @@ def _estimate(network, variables, table, mask, precision, keys):
   params = jax.tree.map(lambda x: x.astype(dtype), variables["params"])
   variables = {**variables, "params": params}
   n_voxels = int(np.count_nonzero(mask))
-  n_blocks = -(-(1 + n_voxels) // _BLOCK)
+  block = table.rows.shape[1]
+  n_blocks = -(-(1 + n_voxels) // block)
   # Accelerators would otherwise round the factors of float32 products.
   with jax.default_matmul_precision(products):
     if not network.reach and network.slices == 1:
@@ -115,7 +133,7 @@ def _estimate(network, variables, table, mask, precision, keys):
         lambda x: np.asarray(x).reshape(-1, x.shape[-1])[1 : 1 + n_voxels],
         by_row,
       )
-    tiles, n_tile_blocks = _tiles(mask, network)
+    tiles, n_tile_blocks = _tiles(mask, network, block)
     by_tile = _by_tile(
       network, variables, table, n_blocks, tiles, n_tile_blocks, keys
     )
@@ -136,12 +154,12 @@ def _by_voxel(network, variables, table, n_blocks, keys):
   dtype = _dtype_of(variables)
 
   def once(key):
-    def voxels(block, i):
-      x = block[:, None, None].astype(dtype)
+    def voxels(i):
+      x = _inputs(table, i).astype(dtype)
       outputs = network.apply(variables, x, train=False, rngs=_rngs(key, i))
       return outputs[:, 0, 0].astype(jnp.float32)
 
-    return _map_blocks(voxels, table, n_blocks)
+    return _map_blocks(voxels, len(table.rows), n_blocks)
 
   return _moments(once, keys)
 
@@ -157,21 +175,41 @@ def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
     )
 
   def once(key):
-    def temporal(block, i):
-      x = block[:, None, None].astype(dtype)
+    def temporal(i):
+      x = _inputs(table, i).astype(dtype)
       return apply("temporal", x, key, i)[:, 0, 0]
 
-    features = _map_blocks(temporal, table, n_blocks)
+    features = _map_blocks(temporal, len(table.rows), n_blocks)
     features = features.reshape(-1, features.shape[-1])
 
-    def spatial(block, i):
+    def spatial(i):
       # Other random numbers than those of the blocks of voxels.
-      outputs = apply("spatial", features[block], key, len(table) + i)
+      number = len(table.rows) + i
+      outputs = apply("spatial", features[tiles[i]], key, number)
       return outputs.astype(jnp.float32)
 
-    return _map_blocks(spatial, tiles, n_tile_blocks)
+    return _map_blocks(spatial, len(tiles), n_tile_blocks)
 
   return _moments(once, keys)
+
+
+def _inputs(
+  table: SignalTable, i: Int32[Array, ""]
+) -> Float32[Array, "row 1 1 channel"]:
+  """Standardised signals of a block, real parts and then imaginary parts.
+
+  Row 0 of the table, of the voxels outside of the mask, is zero. All this is
+  fused with the copy of the block that the first layer reads, in float32, so
+  that no precision of the products loses a mean that is large.
+  """
+  scale = Standardisation(
+    *(x[i if len(x) > 1 else 0] for x in table.standardisation)
+  )
+  block = scale(table.rows[i])
+  is_outside = (jnp.arange(len(block)) == 0) & (i == 0)
+  block = jnp.where(is_outside[:, None], 0, block)
+  parts = block.reshape(len(block), -1, 2).swapaxes(1, 2)
+  return parts.reshape(len(block), 1, 1, -1)
 
 
 def _rngs(key, number):
@@ -213,25 +251,30 @@ def _dtype_of(variables):
 
 
 def _map_blocks(
-  function: Callable, blocks: Array, n_blocks: Int32[Array, ""]
+  function: Callable, total: int, n_blocks: Int32[Array, ""]
 ) -> Array:
-  """Applies `function` to each of the first blocks and its number.
+  """Results of `function` of the numbers of the first of all blocks.
 
   The results of the other blocks are zero. `n_blocks` is an argument of the
   compiled program, not a constant: scans of similar heads share a program, and
   none computes the blocks that only fill up its table.
   """
-  result = jax.eval_shape(function, blocks[0], 0)
+  result = jax.eval_shape(function, 0)
 
   def step(i, results):
-    return results.at[i].set(function(blocks[i], i))
+    return results.at[i].set(function(i))
 
-  results = jnp.zeros((len(blocks), *result.shape), result.dtype)
+  results = jnp.zeros((total, *result.shape), result.dtype)
   return jax.lax.fori_loop(0, n_blocks, step, results)
 
 
-def _tiles(mask, network: nn.Module) -> tuple[np.ndarray, int]:
+def _tiles(mask, network: nn.Module, block: int) -> tuple[np.ndarray, int]:
   """Rows of `signal_table` in each tile that has masked voxels.
+
+  Args:
+    mask: the voxels.
+    network: the network.
+    block: voxels that it processes at once.
 
   Returns:
     Row numbers [block, tile, y, x], or [block, tile, slice, y, x] for a network
@@ -253,9 +296,11 @@ def _tiles(mask, network: nn.Module) -> tuple[np.ndarray, int]:
   tiles = tiles[:, ::_TILE, ::_TILE].reshape(-1, *shape)
   inner = slice(reach, reach + _TILE)
   tiles = tiles[tiles[:, n_around, inner, inner].any((1, 2))]
-  per_block = _BLOCK // _TILE**2
+  per_block = block // _TILE**2
   n_blocks = -(-len(tiles) // per_block)
-  blocks = np.zeros((_rounded(n_blocks) * per_block, *shape), np.int32)
+  blocks = np.zeros(
+    (signal_rows.rounded(n_blocks) * per_block, *shape), np.int32
+  )
   blocks[: len(tiles)] = tiles
   blocks = blocks.reshape(-1, per_block, *shape)
   return (blocks if slices > 1 else blocks[:, :, 0]), n_blocks
@@ -267,12 +312,3 @@ def _centres(tiles: np.ndarray, network: nn.Module) -> np.ndarray:
     tiles = tiles[:, :, network.slices // 2]
   inner = slice(network.reach, network.reach + _TILE)
   return tiles[..., inner, inner]
-
-
-def _rounded(count: int) -> int:
-  """Rounds a count up to three binary digits followed by zeros.
-
-  Arrays then have few different shapes, each of which is compiled once.
-  """
-  step = 1 << max(0, count.bit_length() - 3)
-  return -(-count // step) * step

@@ -105,7 +105,8 @@ def compare_with_training(
   if not bundles:
     # A dictionary: the identity would hash all signals for nothing.
     return Comparison()
-  scan = identify(subject)
+  known = [scan for bundle in bundles for scan in bundle.scans]
+  scan = identify(subject, beside=known)
   seen = [bundle.bundle for bundle in bundles if bundle.has(scan)]
   turns = [_turned(bundle, scan, align) for bundle in bundles]
   doubts = [_incoherent(bundle, scan, align) for bundle in bundles]

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
+from mrf_jax.checks import check_finite
 from mrf_jax.errors import UserError, one_line
 from mrf_jax.io.claims import COMPRESSION, check_claim
 from mrf_jax.io.untrusted import HDF5, groups, time_limit, try_file
 
 _CHECKSUM = "crc32"
+# Bytes that are read, then checked, at once.
+_BLOCK_BYTES = 1 << 20
 # How a file refers to a list of variable length: its length and its place.
 _LIST = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
@@ -180,17 +183,50 @@ def write_checked(group: h5py.Group, name: str, values: np.ndarray) -> None:
   dataset.attrs[_CHECKSUM] = np.uint32(_checksum(values))
 
 
+def read_checked(dataset: h5py.Dataset, out: np.ndarray, *, name: str) -> None:
+  """Reads an array of real or complex numbers, and compares its checksum.
+
+  Blocks of rows are checked while a cache holds them, so that memory is written
+  and read once.
+
+  Args:
+    dataset: the dataset.
+    out: array of its shape and type, in C order, for the values.
+    name: what messages call them.
+
+  Raises:
+    UserError: a value is not finite, or was changed after it was written.
+  """
+  n_rows = len(out)
+  if dataset.chunks is None:
+    n_rows = max(1, _BLOCK_BYTES // max(1, out[:1].nbytes))
+  checksum, are_finite = 0, True
+  for start in range(0, len(out), n_rows):
+    rows = np.s_[start : min(start + n_rows, len(out))]
+    dataset.read_direct(out, rows, rows)
+    checksum = _checksum(out[rows], checksum)
+    are_finite = are_finite and bool(np.isfinite(out[rows]).all())
+  if not are_finite:
+    check_finite(name, out)
+  _check_checksum(dataset, checksum)
+
+
 def check_unchanged(dataset: h5py.Dataset, values: np.ndarray) -> None:
   """Raises `UserError` if a dataset has a checksum that its values have not."""
+  _check_checksum(dataset, _checksum(values))
+
+
+def _check_checksum(dataset: h5py.Dataset, checksum: int) -> None:
+  """Raises `UserError` if a dataset has another checksum than this."""
   stored = dataset.attrs.get(_CHECKSUM)
-  if stored is not None and not np.array_equal(stored, _checksum(values)):
+  if stored is not None and not np.array_equal(stored, checksum):
     raise UserError(
       f"{dataset.name} was changed after it was written; if on purpose, delete "
       f"its attribute {_CHECKSUM}"
     )
 
 
-def _checksum(values: np.ndarray) -> int:
-  """CRC-32 of an array's bytes."""
+def _checksum(values: np.ndarray, before: int = 0) -> int:
+  """CRC-32 of an array's bytes, after those that have the checksum `before`."""
   data = np.ascontiguousarray(values).reshape(-1)
-  return zlib.crc32(data.view(np.uint8).data)
+  return zlib.crc32(data.view(np.uint8).data, before)

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.normalise import MapRange, normalise_signals
 from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.inference.model import Model, reconstruct
-from mrf_jax.inference.network import signal_table
 from mrf_jax.methods.network import (
   make_network,
   signal_rank,
@@ -81,7 +80,9 @@ def network_tasks(
     flop=scan.n_voxels * flop_of_voxel(network, variables, n_channels),
     n_bytes=scene.signals.nbytes + weights + 12 * scan.n_voxels,
   )
-  table = signal_table(signals, per=per).reshape(-1, n_channels)
+  # Row 0 is for voxels outside of the mask.
+  table = np.zeros((1 + scan.n_voxels, n_channels), np.float32)
+  normalise_signals(signals, per=per, out=table[1:])
   yield _training_task(common, plan, state, table, scene)
 
 

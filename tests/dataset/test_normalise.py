@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 
 from mrf_jax.dataset.normalise import (
+  SIGNAL_NORMALISATIONS,
   MapRange,
   clip_outliers,
   normalise_signals,
 )
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
+from tests.laws import complex_noise
 
 
 def signals():
@@ -41,6 +43,65 @@ def test_constant_frames_become_zero():
   values = normalise_signals(flat, per="frame")
   assert np.all(np.isfinite(values))
   np.testing.assert_array_equal(values[:, [2, 8]], 0)
+
+
+def in_float64(signals, per):
+  """What `normalise_signals` should return, by its definition."""
+  values = np.concatenate([signals.real, signals.imag], 1).astype(np.float64)
+  axis = {"frame": 0, "subject": None, "voxel": 1}[per]
+  values -= values.mean(axis, keepdims=True)
+  scale = values.std(axis, keepdims=True)
+  return values / np.where(scale > 0, scale, 1)
+
+
+def many(n_voxels, n_frames=5):
+  """Signals of more voxels than a thread takes at once."""
+  noise = complex_noise(n_voxels, n_frames)
+  return noise * np.arange(1, 1 + n_frames, dtype=np.float32) + np.complex64(3)
+
+
+@pytest.mark.parametrize("n_voxels", [1, 2, 127, 129, 4096, 9001])
+@pytest.mark.parametrize("per", SIGNAL_NORMALISATIONS)
+def test_blocks_of_voxels_are_one_scan(per, n_voxels):
+  signals = many(n_voxels)
+  values = normalise_signals(signals, per=per)
+  np.testing.assert_allclose(values, in_float64(signals, per), atol=2e-6)
+
+
+@pytest.mark.parametrize("per", SIGNAL_NORMALISATIONS)
+def test_a_large_mean_costs_no_digits(per):
+  """Of numbers that float32 has exactly; it has not their mean."""
+  small = np.sign(complex_noise(9001, 4).view(np.float32)).view(np.complex64)
+  signals = small + np.complex64(2**18 + 1j * 2**18)
+  values = normalise_signals(signals, per=per)
+  np.testing.assert_allclose(values, in_float64(signals, per), atol=2e-6)
+
+
+@pytest.mark.parametrize("per", SIGNAL_NORMALISATIONS)
+@pytest.mark.parametrize("n_voxels", [3, 9001])
+def test_constant_signals_are_zero(per, n_voxels):
+  signals = np.full((n_voxels, 3), np.complex64(0.1 + 0.1j))
+  assert not normalise_signals(signals, per=per).any()
+
+
+@pytest.mark.parametrize("per", SIGNAL_NORMALISATIONS)
+def test_a_bright_first_voxel_does_not_hide_the_others(per):
+  signals = many(300)
+  signals[0] *= 1e5
+  values = normalise_signals(signals, per=per)
+  np.testing.assert_allclose(
+    values, in_float64(signals, per), rtol=1e-6, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("exponent", [-70, 60])
+@pytest.mark.parametrize("per", SIGNAL_NORMALISATIONS)
+def test_units_do_not_matter(per, exponent):
+  signals = many(200)
+  np.testing.assert_array_equal(
+    normalise_signals(signals * np.float32(2.0**exponent), per=per),
+    normalise_signals(signals, per=per),
+  )
 
 
 def test_unknown_normalisation_lists_the_known():

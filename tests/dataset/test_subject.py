@@ -11,7 +11,7 @@ import pytest
 
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
-from mrf_jax.io import atomic
+from mrf_jax.io import atomic, hdf5
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
@@ -259,6 +259,23 @@ def test_nan_and_infinity_are_counted(path):
     file["signals"][36, 7] = -np.inf
   _refused(path, "signals: 3 values are NaN or infinite")
   assert load_subject(path, with_signals=False).signals is None
+
+
+@pytest.mark.parametrize("chunks", [None, (5, 3)])
+@pytest.mark.parametrize("where", [(0, 0), (20, 3), (36, 7)])
+def test_changed_signals_are_found_in_any_block(
+  path, monkeypatch, chunks, where
+):
+  monkeypatch.setattr(hdf5, "_BLOCK_BYTES", 5 * 8 * 8)
+  with h5py.File(path, "r+") as file:
+    values, attrs = file["signals"][()], dict(file["signals"].attrs)
+    del file["signals"]
+    file.create_dataset("signals", data=values, chunks=chunks)
+    file["signals"].attrs.update(attrs)
+  np.testing.assert_array_equal(load_subject(path).signals, values)
+  with h5py.File(path, "r+") as file:
+    file["signals"][where] += 1
+  _refused(path, "signals was changed after it was written")
 
 
 @pytest.mark.parametrize(

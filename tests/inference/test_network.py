@@ -1,14 +1,20 @@
 """Inference on a whole scan equals the network on each voxel's patch."""
 
+import dataclasses
 import unittest.mock
 
 import jax
 import numpy as np
 import pytest
 
-from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset import signal_rows
+from mrf_jax.dataset.normalise import (
+  SIGNAL_NORMALISATIONS,
+  normalise_signals,
+)
 from mrf_jax.inference import network as inference_network
 from mrf_jax.inference.model import reconstruct
+from mrf_jax.runtime.precision import PRECISIONS
 from tests.inference.examples import (
   N_FRAMES,
   NETWORKS,
@@ -24,7 +30,9 @@ def of_patches(model, subject, chosen):
   """Outputs for some voxels, each from a patch that NumPy cuts."""
   network = model.network
   volume = np.zeros((*subject.mask.shape, 2 * N_FRAMES), np.float32)
-  volume[subject.mask] = normalise_signals(subject.signals, per="frame")
+  volume[subject.mask] = normalise_signals(
+    subject.signals, per=model.normalise_signals_per
+  )
   depth, reach = network.slices // 2, network.reach
   sides = (depth, depth), (reach, reach), (reach, reach), (0, 0)
   volume = np.pad(volume, sides)
@@ -55,6 +63,43 @@ def test_maps_equal_patch_by_patch(method, monkeypatch):
   assert by_voxel.call_count + by_tile.call_count == 1
 
 
+@pytest.mark.parametrize("per", SIGNAL_NORMALISATIONS)
+@pytest.mark.parametrize("method", ["spatiotemporal", "cohen"])
+def test_signals_are_standardised_in_each_block(method, per, monkeypatch):
+  monkeypatch.setattr(signal_rows, "BLOCK", 64)
+  model, subject = make_model(NETWORKS[method]), make_subject(head())
+  model = dataclasses.replace(model, normalise_signals_per=per)
+  # Units of 1e-21, and frames and parts of different means and scales.
+  subject.signals[:] *= np.arange(1, 1 + N_FRAMES, dtype=np.float32)
+  subject.signals[:] += np.complex64(7 - 2j)
+  subject.signals[:] *= np.float32(1e-21)
+  before = subject.signals.copy()
+  expected = of_patches(model, subject, np.arange(subject.n_voxels))
+  maps = reconstruct(model, subject).stack()
+  np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-5)
+  np.testing.assert_array_equal(subject.signals, before)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_large_mean_costs_no_precision(precision):
+  """Signals of few digits, so that float32 has them with their mean, too."""
+  model, subject = make_model(NETWORKS["spatiotemporal"]), make_subject(head())
+  signals = np.round(subject.signals * 64) / 64
+  maps = [
+    reconstruct(
+      model,
+      dataclasses.replace(
+        subject, signals=(signals + mean).astype(np.complex64)
+      ),
+      precision=precision,
+    ).stack()
+    for mean in (0, 2.0**14)
+  ]
+  # Numbers that bfloat16 rounds up or down by a last digit of float32 differ.
+  atol = 0.02 if precision == "bfloat16" else 1e-5
+  np.testing.assert_allclose(*maps, atol=atol)
+
+
 @pytest.mark.parametrize("method", NETWORKS)
 def test_blocks_share_one_program(monkeypatch, caplog, method):
   """Blocks of voxels do not change the maps, and similar heads share them."""
@@ -63,7 +108,7 @@ def test_blocks_share_one_program(monkeypatch, caplog, method):
   assert first.n_voxels // 64 != other.n_voxels // 64
   whole = reconstruct(model, first).stack()
   assert np.ptp(whole, axis=0).min() > 0
-  monkeypatch.setattr(inference_network, "_BLOCK", 64)
+  monkeypatch.setattr(signal_rows, "BLOCK", 64)
 
   def maps_and_programs(subject):
     caplog.clear()
