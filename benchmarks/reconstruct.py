@@ -57,6 +57,8 @@ _STAGES = ("read", "check", "reconstruct", "write")
 _NO_FIT = ", no fit"
 _BEFORE = "cd40de9"
 _OF_BEFORE = f", before, {_BEFORE}"
+# Peak memory that is allowed: GiB of any process, and times the scan of files.
+_BASE_GIB, _TIMES = 0.65, 1.3
 
 
 def make_scan(config, rng) -> Subject:
@@ -233,6 +235,15 @@ def main(argv: list[str]) -> None:
       medians[method]["process"],
       medians[method + _NO_FIT]["process"],
       "s",
+    )
+
+  for method in (*_NETWORKS, _PEER):
+    print_ratio(
+      f"peak memory of {method}, beside a limit of {_BASE_GIB} GiB and "
+      f"{_TIMES} times the scan",
+      medians[method]["peak"],
+      _BASE_GIB + _TIMES * size,
+      "GiB",
     )
 
 
