@@ -8,7 +8,7 @@ gain, phase or orientation would be another one to them.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,14 @@ from jaxtyping import Complex64, UInt64
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
+from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence.acquisition import Acquisition
 
 # Fingerprints that are kept of each scan, and images of each that are compared.
 _KEPT = 64
 _IMAGES = 8
+# Voxels that a thread takes at once.
+_VOXELS = 8192
 # Steps of an image's share of a fingerprint. Noise is larger by far, and
 # float32 errs by less than a thousandth of a step.
 _STEPS = 1 << 14
@@ -127,8 +130,9 @@ def identify(
   parts = _parts(subject)
   if beside is None or not all(sketch and other.sketch for other in beside):
     parts = {"signals": _checksum([signals]), **parts}
+  half = signals[:, signals.shape[1] // 2 :]
+  total = _by_voxel(lambda rows: rows.sum(1, dtype=np.complex128), half)
   # Voxels without signal have no phase.
-  total = signals[:, signals.shape[1] // 2 :].sum(1, dtype=np.complex128)
   total = total[np.abs(total) > 0]
   mean = np.mean(total / np.abs(total)) if total.size else 0j
   maps = subject.maps
@@ -184,18 +188,29 @@ def _sketch(
   """The smallest checksums of all different fingerprints."""
   count = min(_IMAGES, signals.shape[1])
   some = np.linspace(0, signals.shape[1] - 1, count).astype(int)
-  # In float64, in which no gain is too large or too small.
-  sizes = np.abs(signals[:, some].astype(np.complex128))
-  sums = sizes.sum(1, keepdims=True)
-  steps = np.zeros((len(sizes), _IMAGES), "<u2")
-  steps[:, :count] = np.rint(_STEPS * sizes / np.where(sums > 0, sums, 1))
-  checksums = np.zeros(len(steps), np.uint64)
-  for word in steps.view("<u8").T:
-    checksums = _mixed(checksums ^ word)
-  different = np.unique(checksums[sums[:, 0] > 0])
+
+  def checksums(rows: np.ndarray) -> UInt64[np.ndarray, "voxel"]:
+    # In float64, in which no gain is too large or too small.
+    sizes = np.abs(rows[:, some].astype(np.complex128))
+    sums = sizes.sum(1, keepdims=True)
+    steps = np.zeros((len(sizes), _IMAGES), "<u2")
+    steps[:, :count] = np.rint(_STEPS * sizes / np.where(sums > 0, sums, 1))
+    found = np.zeros(len(steps), np.uint64)
+    for word in steps.view("<u8").T:
+      found = _mixed(found ^ word)
+    return found[sums[:, 0] > 0]
+
+  different = np.unique(_by_voxel(checksums, signals))
   if count < 2 or len(different) < max(1, _LEAST_DIFFERENT * len(signals)):
     return ()
   return tuple(f"{checksum:016x}" for checksum in different[:_KEPT])
+
+
+def _by_voxel(function: Callable, signals: np.ndarray) -> np.ndarray:
+  """Results of a function of some voxels' signals, for all of them."""
+  starts = range(0, max(1, len(signals)), _VOXELS)
+  parts = map_threads(lambda k: function(signals[k : k + _VOXELS]), starts)
+  return np.concatenate(parts)
 
 
 def _mixed(words: UInt64[np.ndarray, "voxel"]) -> UInt64[np.ndarray, "voxel"]:

@@ -10,8 +10,12 @@ import mmap
 import numpy as np
 from jaxtyping import Complex64, Float32
 
+from mrf_jax.runtime.threads import map_threads
+
 # Number of voxels that a network processes at once.
 BLOCK = 4096
+# Pages that a thread makes at once.
+_PAGES = 4096
 
 
 class _Memory(mmap.mmap):
@@ -26,7 +30,16 @@ def empty_signals(
   # Fewer and larger pages; not every system has them.
   if hasattr(mmap, "MADV_HUGEPAGE"):
     memory.madvise(mmap.MADV_HUGEPAGE)
-  return _rows(memory, n_frames)[1 : 1 + n_voxels].view(np.complex64)
+  rows = _rows(memory, n_frames)[1 : 1 + n_voxels]
+  # A page is made when it is first written to, which takes longer than reading
+  # a file into it: all cores make some.
+  pages = rows.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE]
+
+  def make(start: int) -> None:
+    pages[start : start + _PAGES] = 0
+
+  map_threads(make, range(0, len(pages), _PAGES))
+  return rows.view(np.complex64)
 
 
 def signal_rows(
