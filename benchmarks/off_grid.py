@@ -33,7 +33,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from mrf_jax.matching.dictionary import build_dictionary, square_axes
 from mrf_jax.matching.groups import group_atoms, match_groups
-from mrf_jax.matching.off_grid import make_off_grid_matcher, match_off_grid
+from mrf_jax.matching.off_grid import match_off_grid
+from mrf_jax.matching.off_grid_matcher import make_off_grid_matcher
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sliding_window import sliding_window

@@ -16,12 +16,8 @@ from .maps import Maps
 from .matching.atlas import AtlasScan, match_atlas
 from .matching.dictionary import Dictionary, build_dictionary
 from .matching.dot_product import match
-from .matching.off_grid import (
-  OffGridMatch,
-  OffGridMatcher,
-  make_off_grid_matcher,
-  match_off_grid,
-)
+from .matching.off_grid import OffGridMatch, match_off_grid
+from .matching.off_grid_matcher import OffGridMatcher, make_off_grid_matcher
 from .methods.train import train
 from .networks.cohen import Cohen
 from .networks.hoppe import Hoppe

@@ -21,6 +21,7 @@ from mrf_jax.signal.interpolant import (
   grid_of_times,
   make_interpolant,
 )
+from mrf_jax.signal.subspace import projected
 
 # Differences, as logarithms of ratios, above which an estimate is doubtful:
 # 49 % of T1, and a factor of e of T2. Of six left-out heads of the demo at most
@@ -150,7 +151,7 @@ def quick_match(
   def match_block(start: int) -> None:
     rows = slice(start, start + _MATCHED)
     block = signals[rows] if gain == 1 else signals[rows] * gain
-    components[rows] = _product(block, basis)
+    components[rows] = projected(block, basis)
     energies[rows] = np.vecdot(block, block).real
     best[rows] = _squares(components[rows], atoms).argmax(1)
     nearest = atoms[best[rows]].conj()
@@ -187,7 +188,7 @@ def _noise_share(
   """Share of its energy below which the atoms explain most noise."""
   pairs = np.random.default_rng(0).normal(size=(_N_NOISE, len(basis), 2))
   noise = (pairs[..., 0] + 1j * pairs[..., 1]).astype(np.complex64)
-  squares = _squares(_product(noise, basis), atoms).max(1)
+  squares = _squares(projected(noise, basis), atoms).max(1)
   shares = squares / np.sum(np.abs(noise) ** 2, 1)
   most = float(np.percentile(shares, _NOISE_PERCENTILE))
   return most if most < _MOST_BY_CHANCE else 0.0
@@ -329,16 +330,6 @@ def _local_mean(
 
   smooth = ndimage.gaussian_filter(volume, widths, mode="constant")
   return smooth[mask].astype(np.float64)
-
-
-def _product(
-  block: Complex64[np.ndarray, "voxel window"],
-  basis: Inexact[np.ndarray, "window rank"],
-) -> Complex64[np.ndarray, "voxel rank"]:
-  """`block @ basis`, without complex products for a real basis."""
-  if np.iscomplexobj(basis):
-    return block @ basis
-  return block.real @ basis + 1j * (block.imag @ basis)
 
 
 def _squares(

@@ -1,7 +1,8 @@
 """Gauss–Newton steps of T1, T2 and B1 on interpolated atoms, compiled.
 
 Proton density and phase are linear in the signal, so that they are eliminated
-(variable projection, Golub & Pereyra 1973, in the form of Kaufman 1975).
+(variable projection, Golub & Pereyra 1973, in the form of Kaufman 1975). Arrays
+have voxels as their last axis: sums over components are then sums of vectors.
 """
 
 import functools
@@ -20,6 +21,11 @@ _DAMPING, _LESS, _MORE = 1e-3, 0.2, 10.0
 _LONGEST = 0.3
 # Rounding error of a score in float32.
 _ROUNDING = 1e-6
+# A derivative that those before it explain but for this part of its length
+# cannot be told from them.
+_SAME_DIRECTION = 1e-5
+# Length of a derivative of zero.
+_NOTHING = 1e-30
 
 
 class Found(NamedTuple):
@@ -28,15 +34,32 @@ class Found(NamedTuple):
   Attributes:
     at: T1, T2 (ms) and B1; while it runs, coordinates from -1 to 1.
     factor: |c|.
-    deviations: standard deviations of |c|, T1 and T2 (ms); while it runs, of
-      |c|, log T1 and log T2.
+    deviations: standard deviations of |c|, T1 and T2 (ms), and B1; while it
+      runs, of the coordinates. Infinite where the signal says nothing, and 0
+      for a B1 that is given.
     explained: energy of the signal that the fingerprint explains.
   """
 
   at: Float[AnyArray, "voxel 3"]
   factor: Float32[AnyArray, "voxel"]
-  deviations: Float32[AnyArray, "voxel 3"]
+  deviations: Float32[AnyArray, "voxel 4"]
   explained: Float32[AnyArray, "voxel"]
+
+
+class _Fit(NamedTuple):
+  """What a step needs to know of the fingerprints at some coordinates.
+
+  Attributes:
+    factor: c, of the best fit.
+    score: energy of the signal that is explained.
+    gradient: of half the rest's energy, downwards, for each free axis.
+    hessian: its second derivatives in Gauss–Newton form, rows of columns.
+  """
+
+  factor: Complex64[Array, "voxel"]
+  score: Float32[Array, "voxel"]
+  gradient: list[Float32[Array, "voxel"]]
+  hessian: list[list[Float32[Array, "voxel"]]]
 
 
 @functools.partial(
@@ -54,156 +77,214 @@ def refine(
   is_b1_free: bool,
   n_steps: int,
 ) -> Found:
-  """Gauss–Newton steps of some voxels within one range of T2."""
-  free = (0, 1, 2) if is_b1_free else (0, 1)
+  """Gauss–Newton steps of some voxels within one range of T2.
 
-  def fit(at):
-    atoms, *slopes = _atoms_and_slopes(polynomials, at, free)
-    norms = jnp.sum(jnp.abs(atoms) ** 2, 1)
-    factor = jnp.sum(jnp.conj(atoms) * signals, 1) / norms
-    return atoms, slopes, factor, norms
+  Args:
+    polynomials: coefficients of the fingerprints' Chebyshev polynomials.
+    noise: covariance of the components of noise of variance one.
+    log_ranges: middle and half length of log T1 and of log T2.
+    signals: compressed signals.
+    energy: of the whole signals.
+    start: coordinates of T1, T2 and B1, from -1 to 1.
+    n_windows: of the whole signals.
+    is_b1_free: whether B1 is fitted, too.
+    n_steps: number of steps.
+  """
+  free = (0, 1, 2) if is_b1_free else (0, 1)
+  signals = signals.T
+  atoms_at = _evaluator(polynomials, is_b1_free=is_b1_free)
 
   def step(_, state):
-    at, damping, (atoms, slopes, factor, norms) = state
-    rest = signals - factor[:, None] * atoms
-    columns = [
-      factor[:, None]
-      * (slope - (jnp.sum(jnp.conj(atoms) * slope, 1) / norms)[:, None] * atoms)
-      for slope in slopes
-    ]
-    hessian = _products(columns, columns)
-    gradient = [_product(column, rest) for column in columns]
-    for k in range(len(free)):
-      hessian[k][k] = hessian[k][k] * (1 + damping) + 1e-30
-    moves = _solve(hessian, gradient)
+    at, damping, here = state
+    moves = _solve(
+      [
+        [h * (1 + damping) + 1e-30 if i == k else h for i, h in enumerate(row)]
+        for k, row in enumerate(here.hessian)
+      ],
+      here.gradient,
+    )
     longest = functools.reduce(jnp.maximum, map(jnp.abs, moves))
     shorter = _LONGEST / jnp.maximum(longest, _LONGEST)
-    moved = at
+    moved = list(at)
     for axis, move in zip(free, moves, strict=True):
-      moved = moved.at[:, axis].add(shorter * move)
-    moved = _with_t2_below_t1(jnp.clip(moved, -1, 1), log_ranges)
-    there = fit(moved)
+      moved[axis] = jnp.clip(at[axis] + shorter * move, -1, 1)
+    moved[1] = _below_t1(moved, log_ranges)
+    there = _fit(signals, *atoms_at(moved))
     # Near the best, scores are equal but for rounding, and steps still right.
-    least = (1 - _ROUNDING) * _score((atoms, slopes, factor, norms))
-    is_better = _score(there) >= least
-
-    def choose(new, old):
-      return jnp.where(is_better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
+    is_better = there.score >= (1 - _ROUNDING) * here.score
     damping = jnp.where(is_better, _LESS * damping, _MORE * damping)
-    here = (atoms, slopes, factor, norms)
-    return choose(moved, at), damping, jax.tree.map(choose, there, here)
+    moved, here = jax.tree.map(
+      functools.partial(jnp.where, is_better), (moved, there), (list(at), here)
+    )
+    return moved, damping, here
 
-  damping = jnp.full(len(signals), _DAMPING, start.dtype)
-  at, _, (atoms, slopes, factor, norms) = jax.lax.fori_loop(
-    0, n_steps, step, (start, damping, fit(start))
+  at = list(start.T)
+  damping = jnp.full(len(start), _DAMPING, start.dtype)
+  first = _fit(signals, *atoms_at(at))
+  at, _, found = jax.lax.fori_loop(0, n_steps, step, (at, damping, first))
+  left = jnp.maximum(energy - found.score, 0)
+  atoms, slopes = atoms_at(at)
+  sd = _deviations(atoms, slopes, found.factor, noise, left, n_windows)
+  if not is_b1_free:
+    sd.append(jnp.zeros_like(left))
+  return Found(
+    jnp.stack(at, 1), jnp.abs(found.factor), jnp.stack(sd, 1), found.score
   )
-  explained = _score((atoms, slopes, factor, norms))
-  columns = [factor[:, None] * x for x in (atoms, 1j * atoms, *slopes)]
-  # Accelerators would otherwise round the factors.
-  with jax.default_matmul_precision("highest"):
-    sd = _deviations(columns, noise, energy - explained, n_windows)
-  size = jnp.abs(factor)
-  # Without that of the phase.
-  of_size = jnp.where(size > 0, size * sd[:, 0], jnp.inf)
-  of_logs = [sd[:, 2 + k] * log_ranges[k, 1] for k in (0, 1)]
-  sd = jnp.stack([of_size, *of_logs], 1)
-  return Found(at, size, sd, explained)
 
 
-def _deviations(columns, noise, left, n_windows: int):
-  """Standard deviations of a fit's parameters, [voxel, parameter].
-
-  With the Jacobian J of the parameters and noise of covariance σ² N, estimates
-  have the covariance H⁻¹ M H⁻¹ σ², where H = Re JᴴJ and M = Re JᴴNJ; σ² is what
-  is left of the signal's energy, by the degrees of freedom of all windows less
-  those that the fit takes.
-  """
-  spread = [column @ noise for column in columns]
-  hessian, noisy = (
-    jnp.stack([jnp.stack(row, 1) for row in _products(columns, right)], 1)
-    for right in (columns, spread)
-  )
-  # Of relative changes, so that the matrix is well scaled.
-  length = jnp.sqrt(jnp.diagonal(hessian, axis1=1, axis2=2))
-  length = jnp.where(length > 0, length, 1.0)
-  scale = length[:, :, None] * length[:, None]
-  ridge = 1e-6 * jnp.eye(len(columns))[None]
-  inverse = jnp.linalg.inv(hessian / scale + ridge) / scale
-  freedom = 2 * n_windows - jnp.einsum("vij,vji->v", inverse, noisy)
-  variance = jnp.maximum(left, 0) / jnp.maximum(freedom, 1)
-  covariance = jnp.diagonal(inverse @ noisy @ inverse, axis1=1, axis2=2)
-  sd = jnp.sqrt(jnp.maximum(covariance, 0) * variance[:, None])
-  # Nothing is known of a signal of zeros.
-  return jnp.where(hessian[:, :1, 0] > 0, sd, jnp.inf)
-
-
-def _atoms_and_slopes(polynomials, at, free):
-  """Fingerprints, and their derivatives along the free axes, [voxel, rank]."""
-  n1, n2, n3, rank = polynomials.shape
-  (t1, t1_slope), (t2, t2_slope), (b1, b1_slope) = (
-    _chebyshev(at[:, k], n) for k, n in enumerate((n1, n2, n3))
-  )
-  of_b1 = polynomials.transpose(2, 0, 1, 3).reshape(n3, n1 * n2 * rank)
-
-  def along_t1(weights, values):
-    if n3 == 1:
-      values = jnp.matmul(weights, values.reshape(n1, -1), precision="highest")
-    else:
-      values = jnp.einsum(
-        "vi,vij->vj",
-        weights,
-        values.reshape(-1, n1, n2 * rank),
-        precision="highest",
-      )
-    return values.reshape(-1, n2, rank)
-
-  def along_t2(weights, values):
-    return jnp.einsum("vj,vjr->vr", weights, values, precision="highest")
-
-  here = of_b1 if n3 == 1 else jnp.matmul(b1, of_b1, precision="highest")
-  middle = along_t1(t1, here)
-  results = [
-    along_t2(t2, middle),
-    along_t2(t2, along_t1(t1_slope, here)),
-    along_t2(t2_slope, middle),
+def _fit(signals, atoms, slopes) -> _Fit:
+  """The best factor, and how the rest changes with the free axes."""
+  norms = jnp.sum(jnp.abs(atoms) ** 2, 0)
+  factor = _product(atoms, signals) / norms
+  rest = signals - factor[None] * atoms
+  size = jnp.abs(factor) ** 2
+  # Of the derivatives without their part along the fingerprint.
+  along = [_product(atoms, slope) for slope in slopes]
+  gradient = [
+    (jnp.conj(factor) * _product(slope, rest)).real for slope in slopes
   ]
-  if 2 in free:
-    beside = jnp.matmul(b1_slope, of_b1, precision="highest")
-    results.append(along_t2(t2, along_t1(t1, beside)))
-  return results
+  hessian = [
+    [
+      size * (_product(slope, other) - jnp.conj(part) * its / norms).real
+      for other, its in zip(slopes, along, strict=True)
+    ]
+    for slope, part in zip(slopes, along, strict=True)
+  ]
+  return _Fit(factor, size * norms, gradient, hessian)
+
+
+def _deviations(atoms, slopes, factor, noise, left, n_windows: int):
+  """Standard deviations of |c| and of the free coordinates, [voxel] each.
+
+  With the Jacobian J = Q R of the parameters and noise of covariance σ² N,
+  estimates have the covariance σ² R⁻¹ Qᵀ N Q R⁻ᵀ; σ² is what is left of the
+  signal's energy, by the degrees of freedom of all windows less those that the
+  fit takes, tr Qᵀ N Q. The first columns are those of c, along a and i a; its
+  phase turns all alike, and is left out.
+  """
+  length = jnp.sqrt(jnp.sum(jnp.abs(atoms) ** 2, 0))
+  basis, shares, triangle = _orthonormal(atoms / length[None], slopes)
+  spread = [jnp.matmul(noise.T, q, precision="highest") for q in basis]
+  noisy = [[_product(q, other).real for other in spread] for q in basis]
+  for k in range(1, len(basis)):
+    # Where nothing is left of a column, noise acts as in any direction.
+    is_one = jnp.sum(jnp.abs(basis[k]) ** 2, 0) > 0.5
+    mean = jnp.trace(noise).real / len(noise)
+    noisy[k][k] = jnp.where(is_one, noisy[k][k], mean)
+  taken = noisy[0][0] + sum(noisy[k][k] for k in range(len(basis)))
+  variance = left / jnp.maximum(2 * n_windows - taken, 1)
+  size = jnp.abs(factor)
+  # Rows of R⁻¹, from the last: what a coordinate takes of each column of Q.
+  count = len(slopes)
+  rows: list[list] = [[] for _ in slopes]
+  for k in reversed(range(count)):
+    rows[k] = [
+      (float(i == k) - sum(triangle[j][k] * rows[j][i] for j in later))
+      / triangle[k][k]
+      for i in range(count)
+      for later in [range(k + 1, count)]
+    ]
+  # |c| makes up for what the coordinates change of the length.
+  of_size = [
+    -sum(share * row[i] for share, row in zip(shares, rows, strict=True))
+    for i in range(count)
+  ]
+  weights = [
+    [1 / length, *(w / length for w in of_size)],
+    *([0.0, *(w / jnp.maximum(size, _NOTHING) for w in row)] for row in rows),
+  ]
+  totals = [
+    sum(
+      own * other * noisy[i][j]
+      for i, own in enumerate(row)
+      for j, other in enumerate(row)
+    )
+    for row in weights
+  ]
+  # Nothing is known of a signal of zeros.
+  return [
+    jnp.where(size > 0, jnp.sqrt(jnp.maximum(t, 0) * variance), jnp.inf)
+    for t in totals
+  ]
+
+
+def _orthonormal(first, slopes):
+  """Q and R of the slopes beside a complex first column (Gram and Schmidt).
+
+  Returns:
+    Columns of Q, the first one among them; the real shares of the slopes along
+    it; and the columns of R for the others. A length that rounding has left is
+    raised to what can be told.
+  """
+  basis, shares, triangle = [first], [], []
+  for slope in slopes:
+    share = _product(first, slope)
+    rest = slope - share[None] * first
+    column = []
+    for q in basis[1:]:
+      column.append(_product(q, rest).real)
+      rest = rest - column[-1][None] * q
+    whole, left = (jnp.sqrt(jnp.sum(jnp.abs(x) ** 2, 0)) for x in (slope, rest))
+    least = jnp.maximum(_SAME_DIRECTION * whole, _NOTHING)
+    column.append(jnp.maximum(left, least))
+    basis.append(rest / column[-1][None])
+    shares.append(share.real)
+    triangle.append(column)
+  return basis, shares, triangle
+
+
+def _evaluator(polynomials, *, is_b1_free: bool):
+  """A function of coordinates: fingerprints and slopes, [rank, voxel]."""
+  n1, n2, n3, rank = polynomials.shape
+  coefficients = polynomials.reshape(n1 * n2 * n3, rank).T
+
+  def at(coordinates):
+    columns = [
+      _chebyshev(x, n) for x, n in zip(coordinates, (n1, n2, n3), strict=True)
+    ]
+    values = [value for value, _ in columns]
+    terms = [_outer(values)]
+    for k in range(3 if is_b1_free else 2):
+      terms.append(_outer([*values[:k], columns[k][1], *values[k + 1 :]]))
+    results = jnp.matmul(
+      coefficients, jnp.concatenate(terms, 1), precision="highest"
+    )
+    atoms, *slopes = jnp.split(results, len(terms), 1)
+    return atoms, slopes
+
+  return at
+
+
+def _outer(columns):
+  """Products of one of each column, [all, voxel]."""
+  return functools.reduce(
+    lambda a, b: (a[:, None] * b[None]).reshape(-1, a.shape[1]), columns
+  )
 
 
 def _chebyshev(x, count: int):
-  """Chebyshev polynomials and their derivatives, [voxel, polynomial]."""
+  """Chebyshev polynomials and their derivatives, [polynomial, voxel]."""
   values, slopes = [jnp.ones_like(x), x], [jnp.zeros_like(x), jnp.ones_like(x)]
   for _ in range(2, count):
     slopes.append(2 * values[-1] + 2 * x * slopes[-1] - slopes[-2])
     values.append(2 * x * values[-1] - values[-2])
-  return jnp.stack(values[:count], 1), jnp.stack(slopes[:count], 1)
+  return jnp.stack(values[:count]), jnp.stack(slopes[:count])
 
 
-def _with_t2_below_t1(at, log_ranges):
-  """Coordinates with T2 reduced to T1 where it would be longer."""
-  log_t1 = log_ranges[0, 0] + log_ranges[0, 1] * at[:, 0]
+def _below_t1(at, log_ranges):
+  """Coordinate of T2, reduced to T1 where it would be longer."""
+  log_t1 = log_ranges[0, 0] + log_ranges[0, 1] * at[0]
   most = (log_t1 - log_ranges[1, 0]) / jnp.maximum(log_ranges[1, 1], 1e-9)
-  return at.at[:, 1].set(jnp.minimum(at[:, 1], jnp.maximum(most, -1)))
-
-
-def _score(fit):
-  """Energy of the signal that the fingerprint explains, [voxel]."""
-  _, _, factor, norms = fit
-  return jnp.abs(factor) ** 2 * norms
+  return jnp.minimum(at[1], jnp.maximum(most, -1))
 
 
 def _product(left, right):
-  """Re ⟨left, right⟩, [voxel]."""
-  return jnp.sum((jnp.conj(left) * right).real, 1)
-
-
-def _products(left, right):
-  """Re ⟨left, right⟩ of all pairs, as rows of columns, [voxel] each."""
-  return [[_product(a, b) for b in right] for a in left]
+  """⟨left, right⟩ of each voxel; a real left spares complex products."""
+  if jnp.iscomplexobj(right) and not jnp.iscomplexobj(left):
+    return jax.lax.complex(
+      jnp.sum(left * right.real, 0), jnp.sum(left * right.imag, 0)
+    )
+  return jnp.sum(jnp.conj(left) * right, 0)
 
 
 def _solve(matrix, right):

@@ -1,32 +1,18 @@
 """Matching off the grid: a coarse match, then Gauss–Newton on the interpolant.
 
-The steps are in `gauss_newton.py`; here are the coarse match, the ranges of T2
-that a voxel passes, and the blocks that all cores share.
+The steps are in `gauss_newton.py`; here are the coarse match, the pieces of the
+interpolant that a voxel passes, and the blocks that all cores share.
 """
 
-import dataclasses
-import functools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex64, Float, Float32, Float64, Inexact
+from jaxtyping import Complex64, Float, Float32, Float64, Inexact
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.matching.atom_interpolant import (
-  AtomInterpolant,
-  Panel,
-  make_atom_interpolant,
-)
-from mrf_jax.matching.dictionary import (
-  Dictionary,
-  atoms_of_axes,
-  dictionary_of,
-  grid_axis,
-)
 from mrf_jax.matching.dot_product import (
   best_of_tile,
   not_finite,
@@ -35,84 +21,19 @@ from mrf_jax.matching.dot_product import (
   usual_scale,
 )
 from mrf_jax.matching.gauss_newton import Found, refine
-from mrf_jax.runtime.threads import map_threads
+from mrf_jax.matching.off_grid_matcher import OffGridMatcher
+from mrf_jax.runtime.threads import map_threads, one_blas_thread
 from mrf_jax.runtime.typing import AnyArray
-from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.signal.chebyshev import Axis, to_polynomials
+from mrf_jax.signal.subspace import projected
 
-# Step of the coarse grid in T1 and T2, %, and in B1.
-_STEP_PERCENT, _B1_STEP = 15.0, 0.06
-# Gauss–Newton steps in one range of T2, ranges that a voxel may pass, and steps
-# from each start where there are several.
-_N_STEPS, _N_ROUNDS, _N_TRIAL_STEPS = 5, 3, 3
+# Gauss–Newton steps in one piece of the interpolant, pieces that a voxel may
+# pass, and steps from each start where there are several.
+_N_STEPS, _N_ROUNDS, _N_TRIAL_STEPS = 4, 3, 3
 # Coordinates, from -1 to 1, so near an end are at it.
 _NEAR = 1e-4
-# Voxels of one compiled call.
-_CPU_BLOCK, _ACCELERATOR_BLOCK = 1024, 65536
-
-
-@dataclasses.dataclass(frozen=True)
-class OffGridMatcher:
-  """What matching off the grid needs of an acquisition.
-
-  Attributes:
-    acquisition: pulse sequence and sliding window.
-    interpolant: its atoms.
-    coarse: dictionary at which the search begins.
-    b1: values of B1 in it.
-  """
-
-  acquisition: Acquisition
-  interpolant: AtomInterpolant
-  coarse: Dictionary
-  b1: Float32[np.ndarray, "b1"]
-
-  @functools.cached_property
-  def polynomials(self) -> list[np.ndarray]:
-    """Coefficients of the ranges of T2, [T1, T2, B1, rank] of one shape."""
-    return _polynomials(self.interpolant.panels)
-
-  @functools.cached_property
-  def noise(self) -> Inexact[np.ndarray, "rank rank"]:
-    """Covariance of compressed noise of variance one in each window."""
-    return _noise_covariance(self.acquisition, self.interpolant.basis)
-
-
-def make_off_grid_matcher(
-  acquisition: Acquisition,
-  t1_ms: tuple[float, float],
-  t2_ms: tuple[float, float],
-  b1: tuple[float, float] = (1.0, 1.0),
-  *,
-  rank: int,
-  largest_error: float = 1e-4,
-) -> OffGridMatcher:
-  """Simulates what `match_off_grid` needs.
-
-  Args:
-    acquisition: pulse sequence and sliding window of the scans.
-    t1_ms: least and largest T1, ms.
-    t2_ms: least and largest T2, ms.
-    b1: least and largest factor on the flip angles.
-    rank: temporal components.
-    largest_error: of interpolated fingerprints, relative to their norms.
-
-  Raises:
-    UserError: a range is not possible; see also `make_atom_interpolant`.
-  """
-  if not 0 < b1[0] <= b1[1] < np.inf:
-    raise UserError(f"match: no B1 lies between {b1[0]:g} and {b1[1]:g}")
-  t1, t2 = (
-    grid_axis(*ends, step_percent=_STEP_PERCENT) for ends in (t1_ms, t2_ms)
-  )
-  n_b1 = 1 + int(np.ceil((b1[1] - b1[0]) / _B1_STEP))
-  factors = np.linspace(*b1, n_b1).astype(np.float32)
-  interpolant = make_atom_interpolant(
-    acquisition, t1, t2, factors, rank=rank, largest_error=largest_error
-  )
-  axes = [factors, t1, t2]
-  coarse = dictionary_of(interpolant, acquisition, axes, atoms_of_axes(*axes))
-  return OffGridMatcher(acquisition, interpolant, coarse, factors)
+# Voxels of a block that is projected, and of one compiled call.
+_PROJECTED = 512
+_LEAST_BLOCK, _CPU_BLOCK, _ACCELERATOR_BLOCK = 64, 1024, 65536
 
 
 class OffGridMatch(NamedTuple):
@@ -123,11 +44,13 @@ class OffGridMatch(NamedTuple):
     deviations: their standard deviations by the noise that the signals show,
       to first order (the Cramér–Rao bound of this fit).
     b1: factors on the flip angles, [voxel].
+    b1_deviations: their standard deviations; 0 where B1 was given.
   """
 
   maps: Maps
   deviations: Maps
   b1: Float32[np.ndarray, "voxel"]
+  b1_deviations: Float32[np.ndarray, "voxel"]
 
 
 def match_off_grid(
@@ -191,11 +114,12 @@ def match_off_grid(
     )
   pd = found.factor / gain
   t1_ms, t2_ms, found_b1 = np.asarray(found.at, np.float32).T
-  sd_factor, sd_t1_ms, sd_t2_ms = found.deviations.T
+  sd_factor, sd_t1_ms, sd_t2_ms, sd_b1 = found.deviations.T
   return OffGridMatch(
     Maps(pd, t1_ms, t2_ms),
     Maps(sd_factor / gain, sd_t1_ms, sd_t2_ms),
     found_b1,
+    sd_b1,
   )
 
 
@@ -215,38 +139,25 @@ def _compress(
   Raises:
     UserError: signals are not finite.
   """
-  rank = basis.shape[1]
   voxels = _Voxels(
-    np.empty((len(signals), rank), np.complex64),
+    np.empty((len(signals), basis.shape[1]), np.complex64),
     np.empty(len(signals), np.float32),
   )
 
-  def fill(rows: np.ndarray) -> None:
-    found = _project(_padded(signals[rows]), basis)
-    for of_all, of_rows in zip(voxels, found, strict=True):
-      of_all[rows] = np.asarray(of_rows)[: len(rows)]
+  def fill(start: int) -> None:
+    rows = slice(start, start + _PROJECTED)
+    block = np.ascontiguousarray(signals[rows], np.complex64)
+    voxels.signals[rows] = projected(block, basis)
+    parts = block.view(np.float32)
+    voxels.energy[rows] = np.vecdot(parts, parts)
 
-  map_threads(fill, _blocks(np.arange(len(signals))))
+  # On the host: an accelerator would wait for the whole signals longer than for
+  # their few components.
+  with one_blas_thread():
+    map_threads(fill, range(0, len(signals), _PROJECTED))
   if not np.isfinite(voxels.energy).all():
     raise not_finite(signals)
   return voxels
-
-
-@jax.jit
-def _project(
-  signals: Complex64[Array, "voxel window"],
-  basis: Inexact[Array, "window rank"],
-) -> _Voxels:
-  """Compressed signals and the energies of the whole ones, of some voxels."""
-  if jnp.iscomplexobj(basis):
-    compressed = jnp.matmul(signals, basis, precision="highest")
-  else:
-    parts = [
-      jnp.matmul(part, basis, precision="highest")
-      for part in (signals.real, signals.imag)
-    ]
-    compressed = jax.lax.complex(*parts)
-  return _Voxels(compressed, jnp.sum(signals.real**2 + signals.imag**2, 1))
 
 
 def _checked_b1(matcher: OffGridMatcher, b1, n_voxels: int):
@@ -272,36 +183,46 @@ def _coarse_match(
 ) -> Float64[np.ndarray, "voxel 3"]:
   """T1 and T2 (ms) of the atoms that match best, of the nearest B1; and B1."""
   coarse = matcher.coarse
-  nearest = np.abs(b1[:, None] - matcher.b1).argmin(1)
+  nearest = matcher.nearest_b1(b1)
   n_pairs = coarse.n_atoms // len(matcher.b1)
   at = np.stack([b1, b1, b1], 1).astype(np.float64)
+  atoms = {}
   for k in np.unique(nearest):
-    atoms = slice(k * n_pairs, (k + 1) * n_pairs)
-    own = jnp.asarray(coarse.atoms[atoms])
-    times = np.stack([coarse.t1_ms[atoms], coarse.t2_ms[atoms]], 1)
+    of_b1 = slice(k * n_pairs, (k + 1) * n_pairs)
+    times = np.stack([coarse.t1_ms[of_b1], coarse.t2_ms[of_b1]], 1)
+    atoms[k] = jnp.asarray(coarse.atoms[of_b1]), times
 
-    def fill(rows: np.ndarray, own=own, times=times) -> None:
-      best = np.asarray(_best_atom(own, _padded(voxels.signals[rows])))
-      at[rows, :2] = times[best[: len(rows)]]
+  def fill(rows: np.ndarray) -> None:
+    own, times = atoms[nearest[rows[0]]]
+    best = np.asarray(_best_atom(own, _padded(voxels.signals[rows], size)))
+    at[rows, :2] = times[best[: len(rows)]]
 
-    map_threads(fill, _blocks(np.flatnonzero(nearest == k)))
+  size = _block_size(len(at), len(atoms))
+  map_threads(fill, _blocks(np.arange(len(at)), nearest, size))
   return at
 
 
-def _blocks(rows: np.ndarray) -> list[np.ndarray]:
-  """Rows of each compiled call."""
-  size = _block_size()
-  return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _blocks(rows: np.ndarray, kind: np.ndarray, size: int) -> list[np.ndarray]:
+  """Rows of each compiled call, all of one kind."""
+  return [
+    own[start : start + size]
+    for k in np.unique(kind[rows])
+    for own in [rows[kind[rows] == k]]
+    for start in range(0, len(own), size)
+  ]
 
 
-def _block_size() -> int:
+def _block_size(n_voxels: int, n_kinds: int) -> int:
+  """Voxels of a compiled call: a power of two near the number of a kind."""
   on_cpu = jax.default_backend() == "cpu"
-  return _CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK
+  most = _CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK
+  wanted = max(_LEAST_BLOCK, n_voxels // max(n_kinds, 1))
+  return min(most, 1 << (wanted - 1).bit_length())
 
 
-def _padded(rows: AnyArray) -> np.ndarray:
+def _padded(rows: AnyArray, size: int) -> np.ndarray:
   """Rows, and the last one again, up to the size of a compiled call."""
-  missing = _block_size() - len(rows)
+  missing = size - len(rows)
   return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), "edge")
 
 
@@ -321,94 +242,58 @@ def _refined(
   is_b1_free: bool = False,
   n_steps: int = _N_STEPS,
 ) -> Found:
-  """Gauss–Newton from T1, T2 (ms) and B1, through the ranges of T2."""
-  panels = matcher.interpolant.panels
+  """Gauss–Newton from T1, T2 (ms) and B1, from piece to piece."""
   # Before there are threads that ask for them.
-  polynomials, noise = matcher.polynomials, matcher.noise
+  pieces, noise = matcher.pieces, matcher.noise
+  n_b1 = len(matcher.b1)
+  n_t2 = len(pieces) // n_b1
   found = Found(
     start.copy(),
     np.empty(len(start), np.float32),
-    np.empty((len(start), 3), np.float32),
+    np.empty((len(start), 4), np.float32),
     np.empty(len(start), np.float32),
   )
-  panel_of = matcher.interpolant.panel_of(start[:, 1])
-  moved = panel_of.copy()
+  piece_of = matcher.piece_of(start)
+  moved = piece_of.copy()
+  size = _block_size(len(start), len(np.unique(piece_of)))
 
   def search(rows: np.ndarray) -> None:
-    k = panel_of[rows[0]]
-    axes = panels[k].axes
+    number = piece_of[rows[0]]
+    piece = pieces[number]
     there = [
       axis.coordinates(values)
-      for axis, values in zip(axes, found.at[rows].T, strict=True)
+      for axis, values in zip(piece.axes, found.at[rows].T, strict=True)
     ]
     result = refine(
-      polynomials[k],
+      piece.polynomials,
       noise,
-      np.array([_log_range(axis) for axis in axes[:2]], np.float32),
-      _padded(voxels.signals[rows]),
-      _padded(voxels.energy[rows]),
-      _padded(np.stack(there, 1).astype(np.float32)),
+      piece.log_ranges,
+      _padded(voxels.signals[rows], size),
+      _padded(voxels.energy[rows], size),
+      _padded(np.stack(there, 1).astype(np.float32), size),
       n_windows=matcher.acquisition.n_windows,
       is_b1_free=is_b1_free,
       n_steps=n_steps,
     )
     at, *others = (np.asarray(x)[: len(rows)] for x in result)
-    moved[rows] += at[:, 1] > 1 - _NEAR
-    moved[rows] -= at[:, 1] < _NEAR - 1
-    values = [axis.values(v) for axis, v in zip(axes, at.T, strict=True)]
+    # Those at an end of the piece go on beyond it.
+    ways = (at > 1 - _NEAR).astype(int) - (at < _NEAR - 1)
+    of_t2, of_b1 = divmod(number, n_b1)
+    of_t2 = np.clip(of_t2 + ways[:, 1], 0, n_t2 - 1)
+    of_b1 = np.clip(of_b1 + is_b1_free * ways[:, 2], 0, n_b1 - 1)
+    moved[rows] = of_t2 * n_b1 + of_b1
+    values = [axis.values(v) for axis, v in zip(piece.axes, at.T, strict=True)]
     found.at[rows] = np.stack(values, 1)
     for of_all, of_rows in zip(found[1:], others, strict=True):
       of_all[rows] = of_rows
-    found.deviations[rows, 1:] *= found.at[rows, :2]
+    for k, axis in enumerate(piece.axes):
+      found.deviations[rows, 1 + k] *= axis.slopes(at[:, k])
 
   moving = np.arange(len(start))
   for _ in range(_N_ROUNDS):
-    map_threads(
-      search,
-      [
-        rows
-        for k in np.unique(panel_of[moving])
-        for rows in _blocks(moving[panel_of[moving] == k])
-      ],
-    )
-    np.clip(moved, 0, len(panels) - 1, out=moved)
-    moving = np.flatnonzero(moved != panel_of)
-    panel_of[:] = moved
+    map_threads(search, _blocks(moving, piece_of, size))
+    moving = np.flatnonzero(moved != piece_of)
+    piece_of[:] = moved
     if not moving.size:
       break
   return found
-
-
-def _log_range(axis: Axis) -> tuple[float, float]:
-  """Middle and half of the length of a logarithmic axis."""
-  low, high = np.log(axis.low), np.log(axis.high)
-  return (low + high) / 2, (high - low) / 2
-
-
-def _polynomials(panels: Sequence[Panel]) -> list[np.ndarray]:
-  """Coefficients of the panels' polynomials, padded to one shape."""
-  shape = np.max([panel.values.shape for panel in panels], 0)
-  padded = []
-  for panel in panels:
-    values = panel.values
-    for k in range(values.ndim - 1):
-      matrix = to_polynomials(values.shape[k]).astype(values.real.dtype)
-      values = np.moveaxis(np.tensordot(matrix, values, (1, k)), 0, k)
-    missing = [
-      (0, most - n) for most, n in zip(shape, values.shape, strict=True)
-    ]
-    padded.append(np.pad(values, missing))
-  return padded
-
-
-def _noise_covariance(
-  acquisition: Acquisition, basis: np.ndarray
-) -> np.ndarray:
-  """Covariance of compressed noise of variance one in each window."""
-  n_windows = acquisition.n_windows
-  apart = acquisition.stride * np.abs(
-    np.subtract.outer(np.arange(n_windows), np.arange(n_windows))
-  )
-  # Windows share frames, whose noise is independent.
-  of_windows = np.clip(1 - apart / acquisition.window, 0, None)
-  return (basis.conj().T @ of_windows @ basis).astype(basis.dtype)

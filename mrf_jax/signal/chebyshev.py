@@ -43,6 +43,12 @@ class Axis:
     scaled = (low + high + coordinates * (high - low)) / 2
     return np.exp(scaled) if self.is_logarithmic else scaled
 
+  def slopes(self, coordinates) -> Float64[np.ndarray, "point"]:
+    """Change of the value with the coordinate."""
+    values = self.values(coordinates)
+    half = (self._scaled(self.high) - self._scaled(self.low)) / 2
+    return half * (values if self.is_logarithmic else np.ones_like(values))
+
   def nodes(self, n_nodes: int) -> Float64[np.ndarray, "node"]:
     """Values at which a function is known: roots of a polynomial."""
     return self.values(chebpts1(n_nodes))

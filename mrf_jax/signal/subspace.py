@@ -1,6 +1,7 @@
 """Temporal subspaces of fingerprints, by singular vectors."""
 
 import numpy as np
+from jaxtyping import Complex64, Inexact
 
 from mrf_jax.errors import UserError
 
@@ -37,6 +38,16 @@ def temporal_basis(gram, *, rank: int) -> np.ndarray:
   basis = vectors[:, ::-1][:, :rank]
   largest = basis[np.abs(basis).argmax(0), np.arange(rank)]
   return basis * (np.abs(largest) / largest)
+
+
+def projected(
+  signals: Complex64[np.ndarray, "voxel frame"],
+  basis: Inexact[np.ndarray, "frame rank"],
+) -> Complex64[np.ndarray, "voxel rank"]:
+  """`signals @ basis`, without complex products for a real basis."""
+  if np.iscomplexobj(basis):
+    return signals @ basis
+  return signals.real @ basis + 1j * (signals.imag @ basis)
 
 
 def check_rank(name: str, rank: int, *, n_frames: int) -> None:

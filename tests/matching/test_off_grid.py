@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, simulate_fingerprints, sliding_window, tailored
-from mrf_jax.matching.off_grid import make_off_grid_matcher, match_off_grid
+from mrf_jax.matching.off_grid import match_off_grid
+from mrf_jax.matching.off_grid_matcher import make_off_grid_matcher
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import rf_spoiling_phases_deg
 from tests.laws import check_scale_and_phase, complex_noise
