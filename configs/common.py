@@ -36,6 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.spatiotemporal_plus = _spatiotemporal_plus()
   config.gomez = _gomez()
   config.dictionary = _dictionary()
+  config.dictionary_fit = _dictionary_fit()
   # Used by --mode=benchmark: numbers of atoms, and about how many seconds the
   # repeats of each row take. A million atoms need 6 GB; all rows take about a
   # quarter of an hour on two cores.
@@ -206,6 +207,24 @@ def _dictionary() -> dict:
     # and finds the same ones in float32; faster from some 2,000 atoms on (CPU).
     search="exhaustive",
     svd_rank=25,  # of dictionary_svd, as in McGivney 2014
+  )
+
+
+def _dictionary_fit() -> dict:
+  """Matching off the grid, between the atoms of `dictionary`'s ranges."""
+  return dict(
+    # Of the atoms at which the fit begins. Steps of 8 and of 25 % end at the
+    # same errors, on five trains.
+    step_percent=20.0,
+    rank=25,
+    # Of interpolated fingerprints, relative to their norms: noise is larger.
+    largest_error=1e-4,
+    # "none": B1 is 1; "free": it is fitted, too, which few sequences allow;
+    # "map": it is that of the scan. None: by the scan's map if it has one, else
+    # 1.
+    b1=placeholder(str),
+    # Factors on the flip angles of a fit, and of a map.
+    b1_range=(0.7, 1.3),
   )
 
 

@@ -13,6 +13,7 @@ from configs import paper
 def get_config() -> ml_collections.ConfigDict:
   """The paper's experiment at the smallest size that shows a brain."""
   config = paper.get_config()
+  config.methods = (*config.methods, "dictionary_fit")
   config.data.n_subjects = 2
   config.data.grid.update(matrix=32, n_slices=2)
   config.sequence.n_frames = 96
@@ -35,4 +36,5 @@ def get_config() -> ml_collections.ConfigDict:
   config.gomez.update(window=(5, 5, 3), rank=5)
   config.benchmark.update(atoms=(100, 1000), seconds=0.0)
   config.dictionary.update(step_percent=30.0, svd_rank=5)
+  config.dictionary_fit.rank = 5
   return config

@@ -199,7 +199,7 @@ def estimate(workdir: pathlib.Path, method: str, subject: Subject) -> Maps:
   """Maps by a network of fold 0, or by a dictionary."""
   if method in _NETWORKS:
     return reconstruct(load_model(workdir / f"models/{method}/fold-0"), subject)
-  return dictionary_estimator(demo.get_config(), method).estimate(subject)[0]
+  return dictionary_estimator(demo.get_config(), method).estimate(subject).maps
 
 
 def changed_signals(

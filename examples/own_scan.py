@@ -79,7 +79,7 @@ print(*sorted(path.name for path in (FOLDER / "maps").iterdir()))
 #
 #   python launch.py --mode=import --scan=scan.mrd --schedule=schedule.txt \
 #     --window=48 --stride=8 --output=scan.h5
-#   python launch.py --mode=reconstruct --model=dictionary_svd \
+#   python launch.py --mode=reconstruct --model=dictionary_fit \
 #     --config=configs/demo.py --scan=scan.h5 --output=maps
 
 # %%

@@ -206,6 +206,7 @@ def test_timing_counts_voxels_and_atoms(smoke):
     *((method, "train") for method in NETWORKS),
     *((m, "simulate") for m in ("dictionary", "dictionary_svd")),
     *((m, "compress") for m in ("gomez", "dictionary_svd")),
+    ("dictionary_fit", "build"),
   }
   for row in rows:
     assert float(row["seconds"]) > 0

@@ -14,7 +14,13 @@ ALL_NETWORKS = ("spatiotemporal", "spatiotemporal_plus", "cohen", "hoppe")
 
 
 def run_benchmark(launch, workdir, networks):
-  methods = (*networks, "gomez", "dictionary", "dictionary_svd")
+  methods = (
+    *networks,
+    "gomez",
+    "dictionary",
+    "dictionary_svd",
+    "dictionary_fit",
+  )
   flags = [
     SMOKE,
     "--mode=benchmark",
@@ -48,6 +54,8 @@ def check_benchmark(workdir, _, done, networks):
     *((m, "train_step", None) for m in networks),
     ("gomez", "compress", None),
     *(("gomez", s, 636) for s in ("align", "reconstruct")),
+    ("dictionary_fit", "build", None),
+    ("dictionary_fit", "reconstruct", 563),
     *(("dictionary", s, n) for s in ("simulate", "reconstruct") for n in sizes),
     *(
       ("dictionary_svd", stage, n)

@@ -111,7 +111,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     flags.DEFINE_list,
     {
       "model": "Folder of a model bundle. In reconstruct also several, whose "
-      "maps are averaged, or dictionary or dictionary_svd, with --config.",
+      "maps are averaged, or a dictionary, with --config: dictionary_fit, "
+      "dictionary_svd or dictionary.",
     },
   ),
   (
@@ -136,6 +137,15 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     ("reconstruct",),
     flags.DEFINE_boolean,
     {"uncertainty": "Also writes standard deviations of the maps."},
+  ),
+  (
+    ("reconstruct",),
+    flags.DEFINE_string,
+    {
+      "b1": "What --model=dictionary_fit does with B1: none (it is 1), free "
+      "(it is fitted, too), or map (it is that of --b1_map, or of the subject "
+      "file). Default: map if there is one, else none.",
+    },
   ),
   (
     ("reconstruct",),
@@ -213,6 +223,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "rate R1. Default: ms.",
       "t2_unit": "Unit of --t2: s, ms, us, or 1/s or 1/ms for a map of the "
       "rate R2. Default: ms.",
+      "b1_map": "NIfTI map of the factor on the flip angles, 1 for the nominal "
+      "ones; of use to --model=dictionary_fit. Default: none.",
       "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq). "
       "The sequence is taken to be gradient-spoiled (FISP), unless a text file "
       "has the line # balanced, a .mat file balanced = 1, or a Pulseq file "
@@ -277,13 +289,13 @@ _IN_MODE: dict[str, dict[str, str]] = {
   },
   "reconstruct": {
     "model": "Folder of a trained network (a model bundle), or several with "
-    "commas, whose maps are averaged; or dictionary or dictionary_svd, which "
-    "need --config and no training.",
+    "commas, whose maps are averaged; or dictionary_fit, dictionary_svd or "
+    "dictionary, which need --config and no training.",
     "scan": "A subject file, images (.nii, .nii.gz, .mat, .npy, .npz) or raw "
     "data (.mrd, .h5, .ismrmrd).",
     "output": "Folder of the maps.",
-    "config": "Configuration of the dictionary, such as paper; for "
-    "--model=dictionary and dictionary_svd only.",
+    "config": "Configuration of the dictionary, such as paper; for --model="
+    "dictionary_fit, dictionary_svd and dictionary only.",
     "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq), "
     "as for import. Default: the model's sequence.",
   },

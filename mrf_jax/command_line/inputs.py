@@ -17,7 +17,7 @@ from mrf_jax.fit import MISFITS
 from mrf_jax.importing.options import INPUTS, ImportOptions
 from mrf_jax.inference.bundle_folder import check_bundle_folder
 from mrf_jax.io.bids_folder import BidsFolder, check_dataset
-from mrf_jax.matching import DICTIONARIES
+from mrf_jax.matching import B1_CHOICES, DICTIONARIES, FIT
 
 # Flags that name several files.
 _LISTS = ("subjects", "compare")
@@ -122,12 +122,27 @@ def _check_model(mode: str, options: Mapping[str, Any]) -> None:
   names, uncertainty = options["model"], options.get("uncertainty")
   if mode != "reconstruct":
     check_bundle_folder(single_model(options))
-  elif not is_dictionary(names):
+    return
+  is_fit = is_dictionary(names) and names[0] == FIT
+  for name in ("b1", "b1_map"):
+    if options.get(name) and not is_fit:
+      raise UserError(f"--{name} is for --model={FIT}, not {names[0]}")
+  if options.get("b1"):
+    check_one_of("--b1", options["b1"], B1_CHOICES)
+    if options.get("b1_map") and options["b1"] != "map":
+      raise UserError(f"--b1={options['b1']} does not use --b1_map")
+  if not is_dictionary(names):
     for path in names:
       check_bundle_folder(path)
-  elif uncertainty:
-    raise UserError("--uncertainty: a dictionary has no standard deviations")
-  elif options.get("config") is None:
+    return
+  if uncertainty and not is_fit:
+    raise UserError(
+      f"--uncertainty: {names[0]} has no standard deviations; --model={FIT} has"
+    )
+  for name in ("passes", "passes_seed"):
+    if options.get(name) is not None:
+      raise UserError(f"--{name} is for networks, not {names[0]}")
+  if options.get("config") is None:
     raise UserError(
       "--config is missing: its section dictionary has the T1 and T2 of the "
       "atoms, such as --config=paper"

@@ -158,6 +158,8 @@ def _parts(subject: Subject) -> dict[str, str]:
     # Only simulated heads have it: their place in an atlas.
     "head_to_atlas": [subject.head_to_atlas],
   }
+  if subject.b1 is not None:
+    parts["b1"] = [subject.b1]
   return {name: _checksum(values) for name, values in parts.items()}
 
 

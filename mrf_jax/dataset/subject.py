@@ -36,8 +36,8 @@ _OTHER_BYTES = 1 << 15
 class Subject(Acquired):
   """The masked voxels of one scan, and everything that is known about them.
 
-  The fields after `maps` are known for simulated subjects only, and are None
-  otherwise.
+  The fields from `truth` to `lesion` are known for simulated subjects only, and
+  are None otherwise.
 
   Attributes:
     subject: name of the subject.
@@ -57,6 +57,7 @@ class Subject(Acquired):
     noise_sd: standard deviation of the noise on the real and on the imaginary
       part of the signals, [voxel].
     lesion: volume share of lesion, [voxel]; None in a head without lesions.
+    b1: acquired map of the factor on the flip angles, [voxel], or None.
   """
 
   subject: str
@@ -72,6 +73,7 @@ class Subject(Acquired):
   true_b1: Float32[np.ndarray, "voxel"] | None = None
   noise_sd: Float32[np.ndarray, "voxel"] | None = None
   lesion: Float32[np.ndarray, "voxel"] | None = None
+  b1: Float32[np.ndarray, "voxel"] | None = None
 
   @property
   def is_simulated(self) -> bool:
@@ -218,6 +220,7 @@ def _as_stored(subject: Subject, signals: np.ndarray) -> Subject:
     ),
     maps=maps_as_stored(subject.maps),
     truth=maps_as_stored(subject.truth),
+    b1=None if subject.b1 is None else np.asarray(subject.b1, np.float32),
     **true_fields,
   )
 
@@ -237,6 +240,10 @@ def _check(subject: Subject, signals_shape: tuple[int, ...]) -> None:
     maps = getattr(subject, name)
     for map_name in MAP_NAMES if maps is not None else ():
       _check_voxels(f"{name}/{map_name}", getattr(maps, map_name), n_voxels)
+  if subject.b1 is not None:
+    _check_voxels("b1", subject.b1, n_voxels)
+    if np.any(subject.b1 <= 0):
+      raise UserError("b1 is not above 0 everywhere")
   for field, (name, _) in TRUE_FIELDS.items():
     values = getattr(subject, field)
     if values is not None and field == "head_to_atlas":

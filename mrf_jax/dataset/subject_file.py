@@ -53,6 +53,8 @@ def write_fields(subject, file: h5py.File) -> None:
     if maps is not None:
       for map_name in MAP_NAMES:
         write_checked(file, f"{name}/{map_name}", getattr(maps, map_name))
+  if subject.b1 is not None:
+    write_checked(file, "b1", subject.b1)
   for field, (name, _) in TRUE_FIELDS.items():
     if getattr(subject, field) is not None:
       write_checked(file, name, getattr(subject, field))
@@ -88,6 +90,7 @@ def read_fields(file: h5py.File) -> dict[str, Any]:
     provenance=_attribute(file, "provenance", str),
     maps=_read_maps(file, "maps") if "maps" in file else None,
     truth=_read_maps(file, "truth") if has_truth else None,
+    b1=_values(file, "b1", np.float32) if "b1" in file else None,
     **{
       field: _values(file, name, dtype)
       for field, (name, dtype) in TRUE_FIELDS.items()

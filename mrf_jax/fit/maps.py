@@ -8,9 +8,10 @@ the sequence.
 """
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float32, Float64, Inexact
+from jaxtyping import Bool, Complex64, Float32, Float64, Inexact, Int
 
 from mrf_jax.dataset.normalise import usual_gain
 from mrf_jax.maps import Maps
@@ -53,6 +54,8 @@ _N_NOISE, _NOISE_PERCENTILE, _MOST_BY_CHANCE = 500, 95, 0.5
 _SIDE = 40
 _BASIS_SIDE = 20
 _RANK = 10
+# Step of B1 between the atoms, if flip angles are not the nominal ones.
+_B1_STEP = 0.05
 # Voxels of a block that is matched, whose products with all atoms stay in the
 # cache, and of one whose estimates are simulated.
 _MATCHED, _SIMULATED = 512, 2048
@@ -106,7 +109,8 @@ class QuickMatch:
     phases_rad: phase beside the best atom, [voxel].
     noise_share: share that 95 % of noise is explained by less than; 0 where a
       few images do not tell noise from signals.
-    interpolant: of fingerprints in the basis.
+    interpolants: of fingerprints in the basis, one for each B1.
+    kinds: number of the interpolant of each voxel, [voxel].
   """
 
   t1_ms: Float64[np.ndarray, "voxel"]
@@ -116,7 +120,21 @@ class QuickMatch:
   explained: Float32[np.ndarray, "voxel"]
   phases_rad: Float32[np.ndarray, "voxel"]
   noise_share: float
-  interpolant: Interpolant
+  interpolants: tuple[Interpolant, ...]
+  kinds: Int[np.ndarray, "voxel"]
+
+  def atoms(self, rows: slice, t1_ms, t2_ms) -> np.ndarray:
+    """Fingerprints of some voxels at other T1 and T2, [voxel, rank]."""
+    kinds = self.kinds[rows]
+    atoms = np.empty((len(kinds), self.components.shape[1]), self._dtype)
+    for kind in np.unique(kinds):
+      own = kinds == kind
+      atoms[own] = self.interpolants[kind](t1_ms[own], t2_ms[own])
+    return atoms
+
+  @property
+  def _dtype(self) -> np.dtype:
+    return self.interpolants[0].coefficients.dtype
 
   @property
   def is_noise(self) -> Bool[np.ndarray, "voxel"]:
@@ -129,27 +147,38 @@ def quick_match(
   signals: Complex64[np.ndarray, "voxel window"],
   *,
   echoes: Interpolant | None = None,
+  b1: Float32[np.ndarray, "voxel"] | None = None,
 ) -> QuickMatch:
-  """Matches signals, at nominal flip angles, with interpolated atoms.
+  """Matches signals with interpolated atoms.
 
-  `echoes` is the interpolant of the sequence, if it is known.
+  Args:
+    acquisition: of the signals.
+    signals: the scan.
+    echoes: the interpolant of the sequence at nominal flip angles, if it is
+      known.
+    b1: factors on the flip angles; None for 1.
   """
-  if echoes is None:
-    echoes = make_interpolant(acquisition.sequence)
-  interpolant = echoes.windowed(acquisition)
+  factors, kinds = _kinds_of_b1(b1, len(signals))
+  if b1 is not None or echoes is None:
+    of_b1 = [make_interpolant(acquisition.sequence, b1=f) for f in factors]
+  else:
+    of_b1 = [echoes]
+  interpolants = [own.windowed(acquisition) for own in of_b1]
   t1_ms, t2_ms = grid_of_times(_SIDE)
-  basis = _basis(interpolant)
+  basis = _basis(interpolants)
   rank = basis.shape[1]
-  atoms = interpolant.projected(basis)(t1_ms, t2_ms).astype(basis.dtype)
-  atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+  compressed = tuple(own.projected(basis) for own in interpolants)
+  tables = [own(t1_ms, t2_ms).astype(basis.dtype) for own in compressed]
+  for table in tables:
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
   gain = np.float32(usual_gain(signals))
   components = np.empty((len(signals), rank), np.complex64)
   energies = np.empty(len(signals), np.float32)
   best = np.empty(len(signals), int)
   products = np.empty(len(signals), np.complex64)
 
-  def match_block(start: int) -> None:
-    rows = slice(start, start + _MATCHED)
+  def match_block(rows: slice | np.ndarray) -> None:
+    atoms = tables[kinds[rows][0]]
     block = signals[rows] if gain == 1 else signals[rows] * gain
     components[rows] = projected(block, basis)
     energies[rows] = np.vecdot(block, block).real
@@ -158,7 +187,7 @@ def quick_match(
     products[rows] = np.einsum("vr,vr->v", nearest, components[rows])
 
   with one_blas_thread():
-    map_threads(match_block, range(0, len(signals), _MATCHED))
+    map_threads(match_block, _blocks_of_kinds(kinds))
   explained = np.abs(products) ** 2 / np.where(energies > 0, energies, 1)
   return QuickMatch(
     t1_ms=t1_ms[best],
@@ -167,14 +196,41 @@ def quick_match(
     energies=energies,
     explained=explained.astype(np.float32),
     phases_rad=np.angle(products),
-    noise_share=_noise_share(basis, atoms),
-    interpolant=interpolant.projected(basis),
+    noise_share=_noise_share(basis, tables[len(tables) // 2]),
+    interpolants=compressed,
+    kinds=kinds,
   )
 
 
-def _basis(interpolant: Interpolant) -> Inexact[np.ndarray, "window rank"]:
+def _kinds_of_b1(
+  b1: Float32[np.ndarray, "voxel"] | None, n_voxels: int
+) -> tuple[list[float], Int[np.ndarray, "voxel"]]:
+  """Some values of B1, and which is the nearest of each voxel."""
+  if b1 is None or not n_voxels:
+    return [1.0], np.zeros(n_voxels, int)
+  steps = np.rint(np.asarray(b1, float) / _B1_STEP).astype(int)
+  values, kinds = np.unique(steps, return_inverse=True)
+  return [_B1_STEP * float(value) for value in values], kinds
+
+
+def _blocks_of_kinds(kinds: Int[np.ndarray, "voxel"]) -> Iterator:
+  """Voxels of each block that is matched, all of one kind."""
+  if not kinds.any():
+    for start in range(0, len(kinds), _MATCHED):
+      yield slice(start, start + _MATCHED)
+    return
+  for kind in np.unique(kinds):
+    own = np.flatnonzero(kinds == kind)
+    for start in range(0, len(own), _MATCHED):
+      yield own[start : start + _MATCHED]
+
+
+def _basis(
+  interpolants: Sequence[Interpolant],
+) -> Inexact[np.ndarray, "window rank"]:
   """Strongest temporal components of the atoms."""
-  atoms = interpolant(*grid_of_times(_BASIS_SIDE))
+  times = grid_of_times(_BASIS_SIDE)
+  atoms = np.concatenate([own(*times) for own in interpolants])
   rank = min(_RANK, atoms.shape[1])
   with one_blas_thread():
     components = np.linalg.svd(atoms, full_matrices=False)[2][:rank]
@@ -308,7 +364,7 @@ def _residual(
 
   def explain_block(start: int) -> None:
     rows = slice(start, start + _SIMULATED)
-    atoms = match.interpolant(t1_ms[rows], t2_ms[rows])
+    atoms = match.atoms(rows, t1_ms[rows], t2_ms[rows])
     products = np.einsum("vr,vr->v", atoms.conj(), match.components[rows])
     norms = np.einsum("vr,vr->v", atoms, atoms.conj()).real
     explained[rows] = np.abs(products) ** 2 / norms

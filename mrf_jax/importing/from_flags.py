@@ -8,8 +8,9 @@ import nibabel
 import numpy as np
 
 from mrf_jax.errors import UserError
+from mrf_jax.importing.b1 import with_b1
 from mrf_jax.importing.options import ImportOptions
-from mrf_jax.importing.places import plain_affine
+from mrf_jax.importing.places import Grid, plain_affine
 from mrf_jax.importing.raw import RawSeries
 from mrf_jax.importing.scan import Images, Imported, import_scan
 from mrf_jax.importing.series import open_series
@@ -116,9 +117,10 @@ def read_scan(
   align = has_own_phase if align is None else align
   if options.align_phases is None and not has_own_phase:
     assumptions.append(_PHASE_TAKEN)
-  return import_scan(
+  place = _place(images, options, assumptions)
+  imported = import_scan(
     images,
-    _place(images, options, assumptions),
+    place,
     acquisition,
     name=options.subject or path.name.split(".")[0],
     field_strength_t=field_t,
@@ -130,6 +132,17 @@ def read_scan(
     align=align,
     assumptions=assumptions,
   )
+  if not options.b1_map:
+    return imported
+  grid = Grid(
+    images.shape[:3],
+    place.affine,
+    place.code,
+    images.path,
+    bool(options.voxel_by_voxel),
+  )
+  subject, said = with_b1(imported.subject, options.b1_map, grid)
+  return Imported(subject, (*imported.assumptions, *said))
 
 
 def _field_strength(

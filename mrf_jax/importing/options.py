@@ -34,6 +34,7 @@ INPUTS = (
   "pd",
   "t1",
   "t2",
+  "b1_map",
   "affine_from",
 )
 
@@ -75,6 +76,7 @@ class ImportOptions:
   t2: str | None = None
   t1_unit: str | None = None
   t2_unit: str | None = None
+  b1_map: str | None = None
   schedule: str | None = None
   schedule_tr: str | None = None
   time_unit: str | None = None

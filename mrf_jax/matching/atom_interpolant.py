@@ -16,7 +16,6 @@ from jaxtyping import Float, Inexact
 
 from mrf_jax.errors import UserError
 from mrf_jax.matching.interpolation_nodes import (
-  ADVICE,
   InterpolationError,
   Simulator,
   combined,
@@ -30,7 +29,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.chebyshev import Axis
 from mrf_jax.signal.fingerprints import simulate_fingerprints
-from mrf_jax.signal.subspace import gram_matrix, temporal_basis
+from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
 
 # Parts of the error asked for that the polynomials left out may have, along one
 # axis, and whether polynomials of high degree along several axes at once are
@@ -195,7 +194,8 @@ def make_atom_interpolant(
     t2_ms: values of T2, ascending, ms.
     b1: factors on the flip angles, ascending.
     rank: temporal components kept; they are those of the pairs of T1 and T2
-      with T2 ≤ T1 at each B1. None keeps all, but for 1e-6 of the norm.
+      with T2 ≤ T1 at each B1, and fewer if these span fewer. None keeps
+      all, but for 1e-6 of the norm.
     largest_error: of interpolation, relative to the norm of the atom.
     n_checks: atoms between the ends of the axes, drawn at random, that are
       simulated to tell the error.
@@ -211,6 +211,8 @@ def make_atom_interpolant(
     UserError: no pair has T2 ≤ T1, or the rank is not between 1 and the number
       of windows.
   """
+  if rank is not None:
+    check_rank("compression: rank", rank, n_frames=acquisition.n_windows)
   columns = [np.unique(np.asarray(v, float)) for v in (t1_ms, t2_ms, b1)]
   if not columns[1][0] <= columns[0][-1]:
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
@@ -232,7 +234,9 @@ def make_atom_interpolant(
     n_simulated += n_probes + n_nodes
     result = AtomInterpolant(at_nodes, space, 0.0, 0.0, n_simulated)
     if rank is not None:
-      basis = temporal_basis(_gram_of_sample(result, columns), rank=rank)
+      # Fewer components hold all of the fingerprints of a plain sequence.
+      gram = _gram_of_sample(result, columns)
+      basis = temporal_basis(gram, rank=min(rank, len(gram)))
       basis = basis.astype(space.dtype)
       narrow = tuple(Panel(p.axes, p.values @ basis) for p in at_nodes)
       result = AtomInterpolant(narrow, space @ basis, 0.0, 0.0, n_simulated)
@@ -240,8 +244,8 @@ def make_atom_interpolant(
     if error <= largest_error:
       return dataclasses.replace(result, error=error, left_out=left_out)
   raise InterpolationError(
-    f"dictionary: interpolated atoms err by up to {error:.1e} of their norm, "
-    f"above the largest error of {largest_error:g}; {ADVICE}"
+    f"interpolated atoms err by up to {error:.1e} of their norm, above the "
+    f"largest error of {largest_error:g}"
   )
 
 

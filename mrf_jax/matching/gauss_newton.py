@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex64, Float, Float32, Inexact
+from jaxtyping import Array, Bool, Complex64, Float, Float32, Inexact
 
 from mrf_jax.runtime.typing import AnyArray
 
@@ -21,6 +21,9 @@ _DAMPING, _LESS, _MORE = 1e-3, 0.2, 10.0
 _LONGEST = 0.3
 # Rounding error of a score in float32.
 _ROUNDING = 1e-6
+# A fit has settled if a step lowers the energy of the rest by less than this
+# share of the noise's variance, or moves no coordinate by more than this.
+_SETTLED, _STILL = 1e-3, 1e-5
 # A derivative that those before it explain but for this part of its length
 # cannot be told from them.
 _SAME_DIRECTION = 1e-5
@@ -38,12 +41,14 @@ class Found(NamedTuple):
       runs, of the coordinates. Infinite where the signal says nothing, and 0
       for a B1 that is given.
     explained: energy of the signal that the fingerprint explains.
+    is_settled: whether a further step would move by much less than the noise.
   """
 
   at: Float[AnyArray, "voxel 3"]
   factor: Float32[AnyArray, "voxel"]
   deviations: Float32[AnyArray, "voxel 4"]
   explained: Float32[AnyArray, "voxel"]
+  is_settled: Bool[AnyArray, "voxel"]
 
 
 class _Fit(NamedTuple):
@@ -94,29 +99,44 @@ def refine(
   signals = signals.T
   atoms_at = _evaluator(polynomials, is_b1_free=is_b1_free)
 
-  def step(_, state):
-    at, damping, here = state
-    moves = _solve(
-      [
-        [h * (1 + damping) + 1e-30 if i == k else h for i, h in enumerate(row)]
-        for k, row in enumerate(here.hessian)
-      ],
-      here.gradient,
-    )
+  def moved(at, fit, damping):
+    """Coordinates after a step that ends at most at an end of the piece."""
+    hessian = [list(row) for row in fit.hessian]
+    for k in range(len(free)):
+      hessian[k][k] = hessian[k][k] * (1 + damping) + _NOTHING
+    moves = _solve(hessian, fit.gradient)
     longest = functools.reduce(jnp.maximum, map(jnp.abs, moves))
     shorter = _LONGEST / jnp.maximum(longest, _LONGEST)
-    moved = list(at)
-    for axis, move in zip(free, moves, strict=True):
-      moved[axis] = jnp.clip(at[axis] + shorter * move, -1, 1)
-    moved[1] = _below_t1(moved, log_ranges)
-    there = _fit(signals, *atoms_at(moved))
+    moves = [shorter * move for move in moves]
+    inside = [jnp.clip(at[k] + moves[k], -1, 1) - at[k] for k in free]
+    # The others' best beside a coordinate that is stopped at an end.
+    stopped = [jnp.abs(at[k] + moves[k]) > 1 for k in free]
+    for k in free:
+      hessian[k] = [
+        jnp.where(stopped[k], float(k == i), own)
+        for i, own in enumerate(hessian[k])
+      ]
+    right = [
+      jnp.where(stop, own, shorter * slope)
+      for stop, own, slope in zip(stopped, inside, fit.gradient, strict=True)
+    ]
+    there = list(at)
+    for k, move in zip(free, _solve(hessian, right), strict=True):
+      there[k] = jnp.clip(at[k] + move, -1, 1)
+    there[1] = _below_t1(there, log_ranges)
+    return there
+
+  def step(_, state):
+    at, damping, here = state
+    there = moved(at, here, damping)
+    fit = _fit(signals, *atoms_at(there))
     # Near the best, scores are equal but for rounding, and steps still right.
-    is_better = there.score >= (1 - _ROUNDING) * here.score
+    is_better = fit.score >= (1 - _ROUNDING) * here.score
     damping = jnp.where(is_better, _LESS * damping, _MORE * damping)
-    moved, here = jax.tree.map(
-      functools.partial(jnp.where, is_better), (moved, there), (list(at), here)
+    at, here = jax.tree.map(
+      functools.partial(jnp.where, is_better), (there, fit), (at, here)
     )
-    return moved, damping, here
+    return at, damping, here
 
   at = list(start.T)
   damping = jnp.full(len(start), _DAMPING, start.dtype)
@@ -127,8 +147,17 @@ def refine(
   sd = _deviations(atoms, slopes, found.factor, noise, left, n_windows)
   if not is_b1_free:
     sd.append(jnp.zeros_like(left))
+  there = moved(at, found, 0.0)
+  moves = [there[k] - at[k] for k in free]
+  less = sum(m * g for m, g in zip(moves, found.gradient, strict=True))
+  is_still = functools.reduce(jnp.maximum, map(jnp.abs, moves)) < _STILL
+  is_settled = is_still | (less * 2 * n_windows < _SETTLED * left)
   return Found(
-    jnp.stack(at, 1), jnp.abs(found.factor), jnp.stack(sd, 1), found.score
+    jnp.stack(at, 1),
+    jnp.abs(found.factor),
+    jnp.stack(sd, 1),
+    found.score,
+    is_settled,
   )
 
 
@@ -172,7 +201,9 @@ def _deviations(atoms, slopes, factor, noise, left, n_windows: int):
     mean = jnp.trace(noise).real / len(noise)
     noisy[k][k] = jnp.where(is_one, noisy[k][k], mean)
   taken = noisy[0][0] + sum(noisy[k][k] for k in range(len(basis)))
-  variance = left / jnp.maximum(2 * n_windows - taken, 1)
+  # Without a rest there is nothing to tell the noise by.
+  freedom = 2 * n_windows - taken
+  variance = jnp.where(freedom >= 1, left / jnp.maximum(freedom, 1), jnp.inf)
   size = jnp.abs(factor)
   # Rows of R⁻¹, from the last: what a coordinate takes of each column of Q.
   count = len(slopes)
@@ -203,7 +234,7 @@ def _deviations(atoms, slopes, factor, noise, left, n_windows: int):
   ]
   # Nothing is known of a signal of zeros.
   return [
-    jnp.where(size > 0, jnp.sqrt(jnp.maximum(t, 0) * variance), jnp.inf)
+    jnp.where(size > 0, jnp.sqrt(jnp.maximum(t, _NOTHING) * variance), jnp.inf)
     for t in totals
   ]
 
@@ -288,7 +319,7 @@ def _product(left, right):
 
 
 def _solve(matrix, right):
-  """Solves small positive definite systems, [voxel] each, by elimination."""
+  """Solves small systems, [voxel] each, by elimination without pivots."""
   count = len(right)
   matrix, right = [list(row) for row in matrix], list(right)
   for k in range(count):

@@ -28,14 +28,22 @@ _MOST_SMOOTH = 5
 # The product of the decays along two axes is taken so many times as large.
 _MIXED = 6.0
 
-ADVICE = "ask for a larger one, or for atoms that are simulated"
+_ADVICE = "ask for a larger one, or for atoms that are simulated"
 
 # Fingerprints [point, frame] from T1, T2 (ms) and the values of other axes.
 Simulator = Callable[..., Inexact[np.ndarray, "point frame"]]
 
 
 class InterpolationError(UserError):
-  """Interpolated atoms err by more than they may."""
+  """Interpolated atoms err by more than they may.
+
+  Attributes:
+    problem: by how much, in words.
+  """
+
+  def __init__(self, problem: str):
+    super().__init__(f"dictionary: {problem}; {_ADVICE}")
+    self.problem = problem
 
 
 def panel_axes(
@@ -104,8 +112,8 @@ def decays_of(
         starts[number, k] = [start]
   if starts:
     raise InterpolationError(
-      f"dictionary: {_LINE_NODES[-1]} polynomials along one axis are too few "
-      f"for so small an error of interpolated atoms; {ADVICE}"
+      f"{_LINE_NODES[-1]} polynomials along one axis are too few for so small "
+      "an error of interpolated atoms"
     )
   return decays, n_simulated
 

@@ -26,9 +26,9 @@ from mrf_jax.runtime.threads import map_threads, one_blas_thread
 from mrf_jax.runtime.typing import AnyArray
 from mrf_jax.signal.subspace import projected
 
-# Gauss–Newton steps in one piece of the interpolant, pieces that a voxel may
-# pass, and steps from each start where there are several.
-_N_STEPS, _N_ROUNDS, _N_TRIAL_STEPS = 4, 3, 3
+# Gauss–Newton steps before voxels that have settled leave, or go to another
+# piece of the interpolant; and how often the others go on.
+_N_STEPS, _N_ROUNDS = 3, 8
 # Coordinates, from -1 to 1, so near an end are at it.
 _NEAR = 1e-4
 # Voxels of a block that is projected, and of one compiled call.
@@ -102,16 +102,14 @@ def match_off_grid(
         voxels,
         _coarse_match(matcher, voxels, np.full(len(signals), factor)),
         is_b1_free=True,
-        n_steps=_N_TRIAL_STEPS,
+        n_rounds=1,
       )
       for factor in matcher.b1
     ]
     best = np.argmax([trial.explained for trial in trials], 0)
     starts = np.stack([trial.at for trial in trials])
     start = starts[best, np.arange(len(signals))]
-    found = _refined(
-      matcher, voxels, start, is_b1_free=True, n_steps=2 * _N_STEPS
-    )
+    found = _refined(matcher, voxels, start, is_b1_free=True)
   pd = found.factor / gain
   t1_ms, t2_ms, found_b1 = np.asarray(found.at, np.float32).T
   sd_factor, sd_t1_ms, sd_t2_ms, sd_b1 = found.deviations.T
@@ -119,7 +117,7 @@ def match_off_grid(
     Maps(pd, t1_ms, t2_ms),
     Maps(sd_factor / gain, sd_t1_ms, sd_t2_ms),
     found_b1,
-    sd_b1,
+    np.asarray(sd_b1),
   )
 
 
@@ -240,7 +238,7 @@ def _refined(
   start: Float64[np.ndarray, "voxel 3"],
   *,
   is_b1_free: bool = False,
-  n_steps: int = _N_STEPS,
+  n_rounds: int = _N_ROUNDS,
 ) -> Found:
   """Gauss–Newton from T1, T2 (ms) and B1, from piece to piece."""
   # Before there are threads that ask for them.
@@ -252,6 +250,7 @@ def _refined(
     np.empty(len(start), np.float32),
     np.empty((len(start), 4), np.float32),
     np.empty(len(start), np.float32),
+    np.zeros(len(start), bool),
   )
   piece_of = matcher.piece_of(start)
   moved = piece_of.copy()
@@ -273,7 +272,7 @@ def _refined(
       _padded(np.stack(there, 1).astype(np.float32), size),
       n_windows=matcher.acquisition.n_windows,
       is_b1_free=is_b1_free,
-      n_steps=n_steps,
+      n_steps=_N_STEPS,
     )
     at, *others = (np.asarray(x)[: len(rows)] for x in result)
     # Those at an end of the piece go on beyond it.
@@ -290,10 +289,15 @@ def _refined(
       found.deviations[rows, 1 + k] *= axis.slopes(at[:, k])
 
   moving = np.arange(len(start))
-  for _ in range(_N_ROUNDS):
+  came_from = np.full(len(start), -1)
+  for _ in range(n_rounds):
     map_threads(search, _blocks(moving, piece_of, size))
-    moving = np.flatnonzero(moved != piece_of)
-    piece_of[:] = moved
+    # At an end from both sides, the best is there.
+    goes_on = (moved != piece_of) & ~(found.is_settled & (moved == came_from))
+    moving = np.flatnonzero(goes_on | ~found.is_settled)
+    came_from = np.where(goes_on, piece_of, came_from)
+    piece_of = np.where(goes_on, moved, piece_of)
+    moved = piece_of.copy()
     if not moving.size:
       break
   return found

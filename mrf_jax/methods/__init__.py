@@ -7,8 +7,12 @@ maps of this subject, and the times of the method's stages.
 
 import functools
 
-from mrf_jax.matching import DICTIONARIES
+from mrf_jax.matching import DICTIONARIES, FIT
 from mrf_jax.methods.dictionary import check_dictionary, dictionary
+from mrf_jax.methods.dictionary_fit import (
+  check_dictionary_fit,
+  dictionary_fit,
+)
 from mrf_jax.methods.gomez import check_gomez, gomez
 from mrf_jax.methods.network import (
   check_network,
@@ -43,5 +47,11 @@ METHODS: dict[str, Method] = {
       check=functools.partial(check_dictionary, method=name),
     )
     for name in DICTIONARIES
+    if name != FIT
   },
+  FIT: Method(
+    dictionary_fit,
+    check=check_dictionary_fit,
+    predicts_deviations=lambda config: True,
+  ),
 }

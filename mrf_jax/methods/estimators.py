@@ -3,11 +3,12 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
+from jaxtyping import Bool, Float32
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
@@ -15,7 +16,9 @@ from mrf_jax.inference.bundle import load_config, load_model, load_training
 from mrf_jax.inference.model import Model, check_field, reconstruct_ensemble
 from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
 from mrf_jax.maps import Maps
+from mrf_jax.matching import FIT
 from mrf_jax.methods.dictionary import check_dictionary, make_matcher
+from mrf_jax.methods.dictionary_fit import check_dictionary_fit, fit_subject
 from mrf_jax.sequence.acquisition import Acquisition
 
 # Batch normalisation was fitted to activations some of which were dropped; see
@@ -25,7 +28,25 @@ _ADVICE = (
   "the mean of passes with it, --uncertainty, is the better estimate"
 )
 
-_MapsAndDeviations = tuple[Maps, Maps | None]
+
+class Estimate(NamedTuple):
+  """What a method estimates of a scan.
+
+  Attributes:
+    maps: proton density, T1 and T2.
+    deviations: their standard deviations, if they are asked for.
+    b1: factors on the flip angles that the maps hold for, [voxel]; None for 1.
+    b1_deviations: their standard deviations, [voxel], if they are estimated.
+    is_unsure: voxels whose estimates the method itself doubts, [voxel].
+    sentences: on these voxels.
+  """
+
+  maps: Maps
+  deviations: Maps | None = None
+  b1: Float32[np.ndarray, "voxel"] | None = None
+  b1_deviations: Float32[np.ndarray, "voxel"] | None = None
+  is_unsure: Bool[np.ndarray, "voxel"] | None = None
+  sentences: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +57,7 @@ class Estimator:
     name: name of the method.
     about: descriptions of its bundles or of its dictionary, for the record.
     acquisition: pulse sequence and window of its scans; None for any.
-    estimate: function of a subject that returns maps, and standard deviations
-      or None.
+    estimate: function of a subject.
     thresholds_ms: tissue to its range of T1, ms, for tables of errors.
     clip_percentiles: percentiles to which reference maps are clipped before
       errors are computed, as in training; or None.
@@ -49,12 +69,13 @@ class Estimator:
     trained_on: the scans that each of its bundles was trained on.
     field_strength_t: field strength of its scans, tesla; None for any.
     relative_pd: whether proton density is in the unit of the signals.
+    uses_b1: whether it uses a B1 map of the scan.
   """
 
   name: str
   about: tuple[str, ...]
   acquisition: Acquisition | None
-  estimate: Callable[[Subject], _MapsAndDeviations]
+  estimate: Callable[[Subject], Estimate]
   thresholds_ms: dict[str, tuple[float, float]]
   clip_percentiles: tuple[float, float] | None = None
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -64,6 +85,7 @@ class Estimator:
   relative_pd: bool = False
   needs_phase: bool = False
   edges_ms: tuple[tuple[float, float], tuple[float, float]] | None = None
+  uses_b1: bool = False
 
   def count_at_edge(self, maps: Maps) -> int:
     """Number of voxels whose T1 or T2 is the first or last that there is."""
@@ -124,11 +146,11 @@ def model_estimator(
     for m in models
   ]
 
-  def estimate(subject: Subject) -> _MapsAndDeviations:
+  def estimate(subject: Subject) -> Estimate:
     maps, deviations = reconstruct_ensemble(
       models, subject, n_passes=n_passes if uncertainty else 0, seed=seed
     )
-    return maps, deviations if uncertainty else None
+    return Estimate(maps, deviations if uncertainty else None)
 
   methods = dict.fromkeys(model.method for model in models)
   config = load_config(paths[0])
@@ -171,25 +193,85 @@ def dictionary_estimator(
   """Matching with a dictionary that is made for the scan's sequence."""
   options = config.dictionary
 
-  def estimate(subject: Subject) -> _MapsAndDeviations:
+  def estimate(subject: Subject) -> Estimate:
     check_dictionary(config, method, n_windows=subject.n_windows)
     match_signals, _ = make_matcher(config, method, subject.acquisition)
     assert subject.signals is not None
-    return match_signals(subject.signals), None
+    return Estimate(match_signals(subject.signals))
 
+  return _of_dictionary(
+    config,
+    method,
+    estimate,
+    about=f"steps of {options.step_percent:g} %, B1 "
+    + ", ".join(f"{factor:g}" for factor in options.b1),
+    settings={"dictionary": options.to_dict()},
+  )
+
+
+def fit_estimator(
+  config: ml_collections.ConfigDict, *, uncertainty: bool = False
+) -> Estimator:
+  """Matching off the grid, of a dictionary for the scan's sequence.
+
+  Raises:
+    UserError: `dictionary.b1` has values: B1 is an option of the fit.
+  """
+  if tuple(config.dictionary.b1) != (1.0,):
+    raise UserError(
+      f"--config.dictionary.b1 is not for {FIT}, whose B1 --b1 or --b1_map says"
+    )
+
+  def estimate(subject: Subject) -> Estimate:
+    check_dictionary_fit(config, n_windows=subject.n_windows)
+    fitted = fit_subject(config, subject)
+    return Estimate(
+      maps=fitted.maps,
+      deviations=fitted.deviations if uncertainty else None,
+      b1=fitted.b1,
+      b1_deviations=fitted.b1_deviations,
+      is_unsure=fitted.is_unsure,
+      sentences=fitted.sentences,
+    )
+
+  return _of_dictionary(
+    config,
+    FIT,
+    estimate,
+    about="between the atoms",
+    settings={
+      "dictionary": config.dictionary.to_dict(),
+      FIT: config[FIT].to_dict() if FIT in config else {},
+    },
+    uses_b1=True,
+  )
+
+
+def _of_dictionary(
+  config: ml_collections.ConfigDict,
+  method: str,
+  estimate: Callable[[Subject], Estimate],
+  *,
+  about: str,
+  settings: dict[str, Any],
+  uses_b1: bool = False,
+) -> Estimator:
+  """What the estimators of all dictionaries have in common."""
+  t1_ms, t2_ms = (
+    tuple(ends) for ends in (config.dictionary.t1_ms, config.dictionary.t2_ms)
+  )
   return Estimator(
     name=method,
     about=(
-      f"T1 {options.t1_ms[0]:g} to {options.t1_ms[1]:g} ms, T2 "
-      f"{options.t2_ms[0]:g} to {options.t2_ms[1]:g} ms, steps of "
-      f"{options.step_percent:g} %, B1 "
-      + ", ".join(f"{factor:g}" for factor in options.b1),
+      f"T1 {t1_ms[0]:g} to {t1_ms[1]:g} ms, T2 {t2_ms[0]:g} to {t2_ms[1]:g} "
+      f"ms, {about}",
     ),
     acquisition=None,
     estimate=estimate,
     thresholds_ms=config.evaluation.thresholds_ms.to_dict(),
     clip_percentiles=tuple(config.preprocessing.clip_percentiles),
-    settings={"dictionary": options.to_dict(), "precision": config.precision},
-    edges_ms=(tuple(options.t1_ms), tuple(options.t2_ms)),
+    settings={**settings, "precision": config.precision},
+    edges_ms=(t1_ms, t2_ms),
     relative_pd=True,
+    uses_b1=uses_b1,
   )

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrf_jax.fit.maps import fit_maps, quick_match
+from mrf_jax.fit.maps import QuickMatch, fit_maps, quick_match
 from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.matching import DICTIONARIES
+from mrf_jax.matching import DICTIONARIES, FIT
+from mrf_jax.methods.dictionary_fit import b1_choice
 from mrf_jax.methods.study import Study
 from mrf_jax.runtime.progress import progress
 
@@ -28,15 +29,21 @@ def write_fits(study: Study) -> None:
   missing = {k: methods for k, methods in missing.items() if methods}
   for k in progress(missing, total=len(missing), text="goodness of fit"):
     subject = study.subjects[k]
-    match = quick_match(subject.acquisition, study.signals(k))
+    signals = study.signals(k)
+    matches: dict[str | None, QuickMatch] = {
+      None: quick_match(subject.acquisition, signals)
+    }
     voxel_mm = np.linalg.norm(subject.affine[:3, :3], axis=0)
     for method in missing[k]:
       own = (
         nifti.load_map(study.workdir.map_file(method, k, name), subject.mask)
         for name in MAP_NAMES
       )
+      by = _b1_by(study, method, k)
+      if by not in matches:
+        matches[by] = quick_match(subject.acquisition, signals, b1=subject.b1)
       fit = fit_maps(
-        match,
+        matches[by],
         Maps(*own),
         subject.mask,
         voxel_mm,
@@ -86,6 +93,13 @@ def fit_table(study: Study) -> "pd.DataFrame":
   return pd.DataFrame(
     rows, columns=["method", "subject", "residual", "doubtful"]
   )
+
+
+def _b1_by(study: Study, method: str, k: int) -> str | None:
+  """`map` if a method's maps hold for the B1 map of the scan, else None."""
+  if method != FIT or b1_choice(study.config, study.subjects[k]) != "map":
+    return None
+  return "map"
 
 
 def _exist(study: Study, method: str, k: int) -> bool:

@@ -13,7 +13,7 @@ from mrf_jax.fit.maps import MOST_DIFFERENCE, MapsFit
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
-from mrf_jax.methods.estimators import Estimator
+from mrf_jax.methods.estimators import Estimate, Estimator
 from mrf_jax.workdir.environment import environment
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ OPTIONAL = (
   "pd_sd.nii.gz",
   "t1_sd.nii.gz",
   "t2_sd.nii.gz",
+  "b1.nii.gz",
+  "b1_sd.nii.gz",
   "errors.csv",
   "errors.md",
   "calibration.csv",
@@ -45,8 +47,7 @@ class Reconstruction:
   subject: Subject
   assumptions: tuple[str, ...]
   estimator: Estimator
-  maps: Maps
-  deviations: Maps | None
+  estimate: Estimate
   errors: "ScanErrors | None"
   fit: MapsFit | None
   seen: str | None
@@ -103,31 +104,37 @@ def write_maps(folder: pathlib.Path, result: Reconstruction) -> None:
   """Writes maps and standard deviations, and a picture of them."""
   from mrf_jax.evaluation.overview import overview
 
-  subject = result.subject
-  for maps, suffix in ((result.maps, ""), (result.deviations, "_sd")):
-    if maps is None:
-      continue
-    for name in MAP_NAMES:
-      path = folder / f"{name.removesuffix('_ms')}{suffix}.nii.gz"
-      values = np.asarray(getattr(maps, name))
-      nifti.save_map(path, values, subject.mask, subject.affine)
+  subject, estimate = result.subject, result.estimate
+  volumes: dict[str, Any] = {}
+  for maps, suffix in ((estimate.maps, ""), (estimate.deviations, "_sd")):
+    if maps is not None:
+      for name in MAP_NAMES:
+        volumes[name.removesuffix("_ms") + suffix] = getattr(maps, name)
+  if estimate.b1_deviations is not None:
+    # A B1 that was given is in a file already.
+    volumes["b1"] = estimate.b1
+    if estimate.deviations is not None:
+      volumes["b1_sd"] = estimate.b1_deviations
   if result.fit is not None:
-    for file, values in zip(
-      _FIT, (result.fit.residual, result.fit.is_doubtful), strict=True
-    ):
-      nifti.save_map(
-        folder / file,
-        values.astype(np.float32),
-        subject.mask,
-        subject.affine,
-      )
+    doubtful = result.fit.is_doubtful
+    if estimate.is_unsure is not None:
+      doubtful = doubtful | estimate.is_unsure
+    for file, values in zip(_FIT, (result.fit.residual, doubtful), strict=True):
+      volumes[file.removesuffix(".nii.gz")] = values.astype(np.float32)
+  for name, values in volumes.items():
+    nifti.save_map(
+      folder / f"{name}.nii.gz",
+      np.asarray(values),
+      subject.mask,
+      subject.affine,
+    )
   overview(
     folder / "overview.png",
-    result.maps,
+    estimate.maps,
     subject.mask,
     subject.affine,
     title=f"{result.estimator.name}, {scan_name(subject)}",
-    deviations=result.deviations,
+    deviations=estimate.deviations,
     residual=None if result.fit is None else result.fit.residual,
   )
 
@@ -177,8 +184,11 @@ def print_summary(
   for sentence in (*result.assumptions, *([advice] if advice else [])):
     print(f"- {sentence}")
   print(describe(result.subject))
-  print(medians("Estimates", result.maps))
+  print(medians("Estimates", result.estimate.maps))
   print(f"Method       {result.estimator.name}")
   times = [f"{stage} {took:.1f}" for stage, took in seconds.items()]
   print(f"Seconds      {', '.join(times)}")
-  print(f"Maps         {folder} (pd, t1, t2: NIfTI; overview.png)")
+  names = "pd, t1, t2"
+  if result.estimate.b1_deviations is not None:
+    names += ", b1"
+  print(f"Maps         {folder} ({names}: NIfTI; overview.png)")

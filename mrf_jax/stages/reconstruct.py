@@ -14,23 +14,28 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluation.tissues import tissue_masks
 from mrf_jax.fit.check import check_scan
 from mrf_jax.fit.maps import (
+  MapsFit,
   QuickMatch,
   enlarged,
   fit_maps,
   quick_match,
 )
+from mrf_jax.importing.b1 import with_b1
 from mrf_jax.importing.from_flags import read_acquisition, read_scan
 from mrf_jax.importing.options import INPUTS, ImportOptions
+from mrf_jax.importing.places import Grid
 from mrf_jax.inference.model import check_field
 from mrf_jax.inference.training_scans import Comparison, compare_with_training
 from mrf_jax.io.atomic import replacing_files, writing_to
 from mrf_jax.io.bids import write_bids
 from mrf_jax.io.bids_folder import BidsFolder
-from mrf_jax.maps import Maps
+from mrf_jax.matching import FIT
 from mrf_jax.methods.bids_metadata import bids_metadata
 from mrf_jax.methods.estimators import (
+  Estimate,
   Estimator,
   dictionary_estimator,
+  fit_estimator,
   model_estimator,
 )
 from mrf_jax.methods.reconstruction import (
@@ -51,7 +56,15 @@ if TYPE_CHECKING:
   from mrf_jax.evaluation.scan_errors import ScanErrors
 
 # Flags of the record, besides those that describe the scan.
-_RECORDED = ("model", "bids", "uncertainty", "passes", "passes_seed", "misfit")
+_RECORDED = (
+  "model",
+  "bids",
+  "uncertainty",
+  "passes",
+  "passes_seed",
+  "misfit",
+  "b1",
+)
 
 
 def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
@@ -83,28 +96,20 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   match, sentences = _check_scan(options, subject, estimator, training)
   seconds["check"] = time.perf_counter() - start
   start = time.perf_counter()
-  maps, deviations = estimator.estimate(subject)
+  estimate = estimator.estimate(subject)
   seconds["reconstruct"] = time.perf_counter() - start
   start = time.perf_counter()
   fit = None
   if match is not None:
-    voxel_mm = np.linalg.norm(subject.affine[:3, :3], axis=0)
-    fit = fit_maps(
-      match,
-      maps,
-      subject.mask,
-      voxel_mm,
-      voxelwise=estimator.edges_ms is not None,
-    )
-    if deviations is not None:
-      deviations = enlarged(deviations, maps, fit)
-  sentences += sentences_on_maps(estimator, maps, fit)
+    estimate, fit = _held_against(match, estimate, estimator, subject)
+  sentences += estimate.sentences
+  sentences += sentences_on_maps(estimator, estimate.maps, fit)
   seconds["check"] += time.perf_counter() - start
   start = time.perf_counter()
-  errors = _errors(subject, estimator, maps, deviations, seen)
+  errors = _errors(subject, estimator, estimate, seen)
   assumptions = (*assumptions, *sentences)
   result = Reconstruction(
-    subject, assumptions, estimator, maps, deviations, errors, fit, seen
+    subject, assumptions, estimator, estimate, errors, fit, seen
   )
   flags = {name: options[name] for name in (*_RECORDED, *given.given())}
   with (
@@ -153,7 +158,7 @@ def _write_bids(
   inputs = [getattr(given, name) for name in INPUTS]
   write_bids(
     bids,
-    result.maps,
+    result.estimate.maps,
     subject.mask,
     subject.affine,
     metadata=bids_metadata(
@@ -178,7 +183,13 @@ def _make_estimator(options: Mapping[str, Any]) -> Estimator:
       n_passes=16 if passes is None else passes,
       seed=options["passes_seed"] or 0,
     )
-  return dictionary_estimator(options["config"], names[0])
+  config = options["config"]
+  if names[0] != FIT:
+    return dictionary_estimator(config, names[0])
+  if options["b1"] and FIT in config:
+    config = config.copy_and_resolve_references()
+    config[FIT].b1 = options["b1"]
+  return fit_estimator(config, uncertainty=uncertainty)
 
 
 def _read_scan(
@@ -189,11 +200,16 @@ def _read_scan(
   assert path is not None
   if is_subject_file(path):
     for name in given.given():
-      if name != "scan":
+      if name not in ("scan", "b1_map"):
         raise UserError(
           f"--{name}: {path} is a subject file, which has its own value"
         )
-    return load_subject(path), ()
+    subject = load_subject(path)
+    if not given.b1_map:
+      return subject, _unused_b1(subject, estimator)
+    grid = Grid(subject.mask.shape[::-1], subject.affine, path=path)
+    subject, said = with_b1(subject, given.b1_map, grid)
+    return subject, tuple(said)
   if estimator.acquisition is None or given.schedule:
     # `estimate` compares the scan's own sequence with the model's.
     acquisition, assumptions = read_acquisition(given)
@@ -202,6 +218,13 @@ def _read_scan(
     assumptions = ["the scan is taken to have the model's schedule and window"]
   imported = read_scan(given, acquisition, assumptions=assumptions)
   return imported.subject, imported.assumptions
+
+
+def _unused_b1(subject: Subject, estimator: Estimator) -> tuple[str, ...]:
+  """A sentence if the scan has a B1 map that the method does not use."""
+  if subject.b1 is None or estimator.uses_b1:
+    return ()
+  return (f"{estimator.name} does not use the scan's B1 map; {FIT} does",)
 
 
 def _align(path) -> str:
@@ -238,11 +261,30 @@ def _check_scan(
   )
 
 
+def _held_against(
+  match: QuickMatch, estimate: Estimate, estimator: Estimator, subject: Subject
+) -> tuple[Estimate, MapsFit]:
+  """The estimate with deviations enlarged where it is in doubt, and its fit."""
+  if estimate.b1 is not None:
+    assert subject.signals is not None
+    match = quick_match(subject.acquisition, subject.signals, b1=estimate.b1)
+  fit = fit_maps(
+    match,
+    estimate.maps,
+    subject.mask,
+    np.linalg.norm(subject.affine[:3, :3], axis=0),
+    voxelwise=estimator.edges_ms is not None,
+  )
+  if estimate.deviations is not None:
+    larger = enlarged(estimate.deviations, estimate.maps, fit)
+    estimate = estimate._replace(deviations=larger)
+  return estimate, fit
+
+
 def _errors(
   subject: Subject,
   estimator: Estimator,
-  maps: Maps,
-  deviations: Maps | None,
+  estimate: Estimate,
   seen: str | None,
 ) -> "ScanErrors | None":
   """Errors against the scan's own reference maps; None if it has none."""
@@ -259,11 +301,11 @@ def _errors(
     lesion=subject.lesion,
   )
   return compare_with_reference(
-    maps,
+    estimate.maps,
     reference,
     masks,
     method=estimator.name,
-    deviations=deviations,
+    deviations=estimate.deviations,
     about=f"the reference maps of {scan_name(subject)}",
     relative_pd=estimator.relative_pd,
     seen=seen,

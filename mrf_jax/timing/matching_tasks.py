@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.matching import FIT
 from mrf_jax.matching.atlas import match_atlas
 from mrf_jax.matching.dictionary import (
   Dictionary,
@@ -21,6 +22,11 @@ from mrf_jax.matching.groups import (
   best_atoms_of_groups,
   group_atoms,
   match_groups,
+)
+from mrf_jax.matching.off_grid import match_off_grid
+from mrf_jax.matching.off_grid_matcher import (
+  OffGridMatcher,
+  make_off_grid_matcher,
 )
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid, search_options
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
@@ -162,6 +168,37 @@ def _matching_task(
 def _evenly_spaced(signals, count: int) -> np.ndarray:
   """Signals of voxels from all over the scan."""
   return signals[np.linspace(0, len(signals) - 1, count).astype(int)]
+
+
+def fit_tasks(
+  config: ml_collections.ConfigDict, scene: Scene
+) -> Iterator[Task]:
+  """Simulation and matching off the grid, at B1 = 1."""
+  scan, options = scene.subjects[0], config[FIT]
+  made: list[OffGridMatcher] = []
+
+  def build():
+    made[:] = [
+      make_off_grid_matcher(
+        scan.acquisition,
+        tuple(config.dictionary.t1_ms),
+        tuple(config.dictionary.t2_ms),
+        rank=options.rank,
+        step_percent=options.step_percent,
+        largest_error=options.largest_error,
+      )
+    ]
+
+  yield Task(FIT, "build", build)
+  (matcher,) = made
+  yield Task(
+    FIT,
+    "reconstruct",
+    lambda: match_off_grid(matcher, scene.signals).maps.stack(),
+    voxels=scan.n_voxels,
+    atoms=matcher.coarse.n_atoms,
+    n_bytes=scene.signals.nbytes + 12 * scan.n_voxels,
+  )
 
 
 def gomez_tasks(

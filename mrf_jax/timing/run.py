@@ -11,6 +11,7 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.io.atomic import write_text
+from mrf_jax.matching import FIT
 from mrf_jax.matching.dictionary import (
   check_memory,
   count_atoms,
@@ -20,7 +21,11 @@ from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.progress import bar, notice
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.timing.machine import Rates, device_name, measure_rates
-from mrf_jax.timing.matching_tasks import dictionary_tasks, gomez_tasks
+from mrf_jax.timing.matching_tasks import (
+  dictionary_tasks,
+  fit_tasks,
+  gomez_tasks,
+)
 from mrf_jax.timing.measure import Task, Timing, measure
 from mrf_jax.timing.network_tasks import network_tasks
 from mrf_jax.timing.scan import Scene, make_scene
@@ -130,6 +135,8 @@ def _tasks(config, scene: Scene, rates: Rates) -> Iterator[Task]:
       yield from network_tasks(config, method, scene)
   if "gomez" in config.methods:
     yield from gomez_tasks(config, scene)
+  if FIT in config.methods:
+    yield from fit_tasks(config, scene)
   if _uses_dictionaries(config):
     for n_atoms in config.benchmark.atoms:
       yield from dictionary_tasks(
@@ -149,6 +156,7 @@ def _count_tasks(config) -> int:
   return (
     2 * networks
     + 3 * ("gomez" in methods)
+    + 2 * (FIT in methods)
     + per_size * len(config.benchmark.atoms)
   )
 

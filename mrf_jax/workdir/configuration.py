@@ -18,6 +18,9 @@ FREE_KEYS = (
   "training.checkpoint_epochs",
   "training.checkpoint_minutes",
 )
+# Sections of methods that came later: where a stored configuration lacks one,
+# there are no results of the method that could differ.
+_LATER = ("dictionary_fit",)
 # Files of the subjects: only their content counts, where that is known.
 OF_FILES = "data.files"
 # Parts of a configuration that the subjects depend on.
@@ -33,7 +36,8 @@ def config_differences(
 ) -> list[str]:
   """Values in which two configurations differ.
 
-  Empty dictionaries do not count.
+  Empty dictionaries do not count, nor does the section of a method that the
+  stored configuration is older than.
 
   Args:
     stored: the configuration of existing results.
@@ -47,6 +51,7 @@ def config_differences(
   """
   flat_stored, flat_asked = _flat(stored, parts), _flat(asked, parts)
   missing = object()
+  free = (*free, *(name for name in _LATER if name not in stored))
 
   def is_free(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in free)

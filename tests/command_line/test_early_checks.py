@@ -84,6 +84,33 @@ def test_what_is_needed_is_named(folder, mode):
     ),
     ("reconstruct", {"model": [NETWORK, "gone"]}, "gone: .*no such folder"),
     ("reconstruct", {"model": ["dictionary"]}, "--config is missing"),
+    ("reconstruct", {"b1": "free"}, "--b1 is for --model=dictionary_fit, not"),
+    (
+      "reconstruct",
+      {"model": ["dictionary_svd"], "b1_map": "scan.nii.gz"},
+      "--b1_map is for --model=dictionary_fit, not dictionary_svd",
+    ),
+    (
+      "reconstruct",
+      {"model": ["dictionary_fit"], "b1": "x"},
+      "--b1: 'x' is not one of none, free, map",
+    ),
+    (
+      "reconstruct",
+      {"model": ["dictionary_fit"], "b1": "free", "b1_map": "scan.nii.gz"},
+      "--b1=free does not use --b1_map",
+    ),
+    (
+      "reconstruct",
+      {"model": ["dictionary_svd"], "uncertainty": True},
+      "dictionary_svd has no standard deviations; --model=dictionary_fit has",
+    ),
+    (
+      "reconstruct",
+      {"model": ["dictionary_fit"], "uncertainty": True, "passes": 4},
+      "--passes is for networks, not dictionary_fit",
+    ),
+    ("import", {"b1_map": "gone.nii"}, "--b1_map: gone.nii: there is no such"),
     ("reconstruct", {"output": "train.txt"}, "train.txt is not a folder"),
     ("reconstruct", {"output": "train.txt/a"}, "train.txt is not a folder"),
     (

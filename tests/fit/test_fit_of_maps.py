@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from mrf_jax import Acquisition, Maps, tailored
+from mrf_jax import (
+  Acquisition,
+  Maps,
+  simulate_fingerprints,
+  sliding_window,
+  tailored,
+)
 from mrf_jax.fit.maps import enlarged, fit_maps, quick_match
 from tests.fit.examples import (
   ACQUISITION,
@@ -31,6 +37,26 @@ def test_true_maps_are_not_doubtful():
   # 2 % of the mean magnitude in two parts, and less of the bright voxels.
   assert 0.01 < np.median(fit.residual) < 0.05
   assert np.abs(fit.t1_difference).max() < 0.1
+
+
+def test_scans_of_another_b1():
+  """Their true maps fit at this B1, and less at nominal flip angles."""
+  b1 = np.where(np.arange(scan().n_voxels) % 2, 0.8, 1.1)
+  train = ACQUISITION.sequence
+  maps = scan().maps
+  signals = sliding_window(
+    simulate_fingerprints(train, maps.t1_ms, maps.t2_ms, b1=b1),
+    window=ACQUISITION.window,
+    stride=ACQUISITION.stride,
+  )
+  residuals = [
+    fit_maps(
+      quick_match(ACQUISITION, signals, **options), maps, scan().mask, VOXEL_MM
+    ).residual
+    for options in ({"b1": b1.astype(np.float32)}, {})
+  ]
+  assert np.max(residuals[0]) < 0.05
+  assert np.median(residuals[1]) > 3 * np.median(residuals[0])
 
 
 def test_match_is_near_the_truth():

@@ -20,10 +20,10 @@ SPOILED = dataclasses.replace(
 PD = 2.5
 
 
-def make(sequence=TRAIN, b1=(1.0, 1.0)):
+def make(sequence=TRAIN, b1=(1.0, 1.0), **options):
   acquisition = Acquisition(sequence, WINDOW)
   return make_off_grid_matcher(
-    acquisition, (200.0, 4000.0), (20.0, 800.0), b1, rank=RANK
+    acquisition, (200.0, 4000.0), (20.0, 800.0), b1, rank=RANK, **options
   )
 
 
@@ -74,6 +74,7 @@ def test_b1_is_given_by_a_map(matcher_of_b1):
   np.testing.assert_allclose(found.maps.t1_ms, t1, rtol=5e-3)
   np.testing.assert_allclose(found.maps.t2_ms, t2, rtol=5e-3)
   np.testing.assert_allclose(found.b1, b1, rtol=1e-6)
+  np.testing.assert_array_equal(found.b1_deviations, 0)
 
 
 def test_b1_is_fitted(matcher_of_b1):
@@ -95,6 +96,14 @@ def test_deviations_are_those_of_the_errors(matcher):
       assert 0.8 < np.sqrt(np.mean(own**2)) < 1.25
 
 
+def test_deviations_of_a_fitted_b1(matcher_of_b1):
+  t1, t2, b1 = np.repeat(draw(4), 100, 1)
+  found = match_off_grid(matcher_of_b1, scan(t1, t2, b1, noise_sd=0.001))
+  scores = (found.b1 - b1) / found.b1_deviations
+  # A few end in other minima.
+  assert 0.5 < np.median(np.abs(scores)) / 0.6745 < 1.5
+
+
 def test_no_scan_of_the_grid_is_better(matcher):
   """Of any T1 and T2 near by, none fits better."""
   t1, t2, _ = draw(20)
@@ -113,6 +122,18 @@ def test_no_scan_of_the_grid_is_better(matcher):
       factors[0] * found.maps.t1_ms, factors[1] * found.maps.t2_ms
     )
     assert np.all(best >= other * (1 - 1e-6))
+
+
+@pytest.mark.parametrize("step_percent", [8.0, 60.0])
+def test_the_coarse_grid_does_not_matter(step_percent, matcher):
+  """Searches that begin far away pass from one range of T2 to the next."""
+  t1, t2, _ = draw(60)
+  signals = scan(t1, t2, noise_sd=0.002)
+  wanted = match_off_grid(matcher, signals).maps
+  other = make(step_percent=step_percent)
+  found = match_off_grid(other, signals).maps
+  np.testing.assert_allclose(found.t1_ms, wanted.t1_ms, rtol=5e-3)
+  np.testing.assert_allclose(found.t2_ms, wanted.t2_ms, rtol=5e-3)
 
 
 def test_scale_and_phase(matcher):

@@ -31,12 +31,22 @@ STORED = {
       {"training": {"epochs": 3, "checkpoint_minutes": 9}},
       ["training.epochs=2 (now 3)"],
     ),
+    # Results from before this method was there.
+    ({"dictionary_fit": {"rank": 25}}, []),
     # An empty dictionary has no values.
     ({"preprocessing": {}, "reference": {"b1": {}}}, []),
   ],
 )
 def test_values_that_differ(changes, differences):
   assert config_differences(STORED, {**STORED, **changes}) == differences
+
+
+def test_options_of_a_method_that_has_results():
+  stored = {**STORED, "dictionary_fit": {"rank": 25}}
+  asked = {**STORED, "dictionary_fit": {"rank": 10}}
+  assert config_differences(stored, asked) == [
+    "dictionary_fit.rank=25 (now 10)"
+  ]
 
 
 def test_values_are_compared_as_json():
