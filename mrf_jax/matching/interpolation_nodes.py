@@ -206,8 +206,8 @@ def combined(
   if len(values) == 1:
     return values[0]
   coarse, fine = values
-  counts = [x.shape[:-1] for x in (coarse, fine)]
-  full, common = np.max(counts, 0), np.min(counts, 0)
+  pairs = list(zip(coarse.shape[:-1], fine.shape[:-1], strict=True))
+  full, common = [max(pair) for pair in pairs], [min(pair) for pair in pairs]
   return (
     _at_nodes(coarse, full)
     + _at_nodes(fine, full)
