@@ -66,7 +66,8 @@ def test_maps_equal_patch_by_patch(method, monkeypatch):
 @pytest.mark.parametrize("per", SIGNAL_NORMALISATIONS)
 @pytest.mark.parametrize("method", ["spatiotemporal", "cohen"])
 def test_signals_are_standardised_in_each_block(method, per, monkeypatch):
-  monkeypatch.setattr(signal_rows, "BLOCK", 64)
+  # Another size than below, where programs are counted.
+  monkeypatch.setattr(signal_rows, "BLOCK", 128)
   model, subject = make_model(NETWORKS[method]), make_subject(head())
   model = dataclasses.replace(model, normalise_signals_per=per)
   # Units of 1e-21, and frames and parts of different means and scales.
