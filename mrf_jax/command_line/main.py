@@ -77,7 +77,8 @@ def _run_experiment(stage: ModuleType) -> None:
 
 def _cpu_devices(config: "ml_collections.ConfigDict") -> int:
   """Devices that the cores of a CPU are divided into."""
-  if FLAGS.mode not in ("crossval", "sweep"):
+  # `simulate` as well, whose workdir `crossval` goes on with.
+  if FLAGS.mode not in ("simulate", "crossval", "sweep"):
     return 1
   from mrf_jax.experiment.settings import find_folds, with_files
   from mrf_jax.runtime.processes import devices_for_folds

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
 from jaxtyping import Bool, Complex64, Complex128, Float32, Inexact, Int
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial.chebyshev import chebvander
@@ -179,7 +178,9 @@ def make_coil_gridding(
     return None
   y_ends, x_ends = ((int(v.min()), int(v.max())) for v in (ys, xs))
   most = largest_error * float(mean)
-  rim = (mask & ~scipy.ndimage.binary_erosion(mask))[mask]
+  from scipy import ndimage
+
+  rim = (mask & ~ndimage.binary_erosion(mask))[mask]
   fit = _fit((ys, xs), rim, values, most / 2)
   if fit is None:
     return None

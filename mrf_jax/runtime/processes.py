@@ -108,7 +108,8 @@ def devices_for_folds(n_folds: int) -> int:
   A step of a small network keeps one core busy, so that folds are trained
   beside each other. No device waits longer than if there were one a core.
   """
-  rounds = -(-n_folds // max(1, min(n_folds, os.cpu_count() or 1)))
+  n_folds = max(1, n_folds)
+  rounds = -(-n_folds // min(n_folds, os.cpu_count() or 1))
   return -(-n_folds // rounds)
 
 

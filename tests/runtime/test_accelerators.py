@@ -23,7 +23,8 @@ from mrf_jax.matching.dictionary import (
 )
 from mrf_jax.matching.dot_product import match
 from mrf_jax.matching.groups import group_atoms, match_groups
-from mrf_jax.matching.off_grid import make_off_grid_matcher, match_off_grid
+from mrf_jax.matching.off_grid import match_off_grid
+from mrf_jax.matching.off_grid_matcher import make_off_grid_matcher
 from mrf_jax.networks import NETWORKS
 from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
 from mrf_jax.sequence.acquisition import Acquisition

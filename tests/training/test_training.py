@@ -229,7 +229,15 @@ def test_devices_of_one_cpu_are_left_out_where_memory_is_short(monkeypatch):
 
 @pytest.mark.parametrize(
   ("n_folds", "n_cores", "expected"),
-  [(6, 2, 2), (6, 4, 3), (6, 64, 6), (5, 3, 3), (1, 8, 1), (3, None, 1)],
+  [
+    (6, 2, 2),
+    (6, 4, 3),
+    (6, 64, 6),
+    (5, 3, 3),
+    (1, 8, 1),
+    (3, None, 1),
+    (0, 2, 1),
+  ],
 )
 def test_cores_are_divided_among_folds(monkeypatch, n_folds, n_cores, expected):
   monkeypatch.setattr(processes.os, "cpu_count", lambda: n_cores)
