@@ -80,10 +80,13 @@ def _cpu_devices(config: "ml_collections.ConfigDict") -> int:
   # `simulate` as well, whose workdir `crossval` goes on with.
   if FLAGS.mode not in ("simulate", "crossval", "sweep"):
     return 1
-  from mrf_jax.experiment.settings import find_folds, with_files
+  from mrf_jax.experiment.settings import with_files
   from mrf_jax.runtime.processes import devices_for_folds
 
-  n_folds = len(find_folds(with_files(config)))
+  # Values that are not valid are named later.
+  config = with_files(config)
+  folds = config.folds
+  n_folds = len(range(config.data.n_subjects) if folds is None else folds)
   return devices_for_folds(-(-n_folds // (FLAGS.num_processes or 1)))
 
 

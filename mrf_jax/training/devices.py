@@ -114,13 +114,16 @@ class FoldRunner:
     devices = jax.local_devices()
     self.n_folds = n_folds
     on_cpu = devices[0].platform == "cpu"
-    self._n_devices = min(len(devices), n_folds)
-    if on_cpu and table_bytes:
-      most = available_bytes() // (2 * table_bytes)
-      self._n_devices = max(1, min(self._n_devices, most))
+    if on_cpu:
+      # All of them, however few folds are left: programs of another number of
+      # devices round in another way.
+      self._n_devices = len(devices)
+      if table_bytes:
+        most = available_bytes() // (2 * table_bytes)
+        self._n_devices = max(1, min(self._n_devices, most))
+    else:
+      self._n_devices = min(len(devices), n_folds)
     self._per_device = -(-n_folds // self._n_devices)
-    # No device without a fold of its own.
-    self._n_devices = -(-n_folds // self._per_device)
     self._devices = devices[: self._n_devices]
     if at_once is None:
       at_once = 1 if on_cpu else self._per_device

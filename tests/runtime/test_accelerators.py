@@ -140,8 +140,8 @@ def test_inference(name):
     call = inference(name, precision)
     check([call], precisions=[product])
     if precision != "float32" or name in ("cohen", "hoppe"):
-      # The rest, below a hundredth: biases, activations, normalisation.
-      assert 1 < call.flop / flop < 1.01
+      # The rest: standardised signals, biases, activations, normalisation.
+      assert 1 < call.flop / flop < 1.015
 
 
 def test_inference_in_float32_needs_fewer_products():
@@ -158,9 +158,12 @@ def test_inference_in_float32_needs_fewer_products():
 
 
 def test_bytes_of_inference():
-  """Weights, statistics, one block of signals, rows of tiles, and outputs."""
+  """Weights, statistics, one block of signals, rows of tiles, and outputs.
+
+  Each channel of the signals has a mean, in two parts, and a deviation.
+  """
   weights = 2 * T * 512 + 512 * 256 + 34 * 256 * 128 + 256 * 3
-  vectors = 3 + 5 * (512 + 256 + 128 + 128)
+  vectors = 3 + 5 * (512 + 256 + 128 + 128) + 3 * 2 * T
   block = BLOCK * 2 * T + TILES * 12**2 + BLOCK * 3
   call = inference("spatiotemporal", "float32")
   expected = 4 * (weights + vectors + block)
@@ -371,12 +374,11 @@ def test_matching_off_the_grid(matcher):
   with recorded() as calls:
     match_off_grid(matcher, complex_noise(40, n_windows))
   check(calls, allowed=LU, precisions=[EXACT, ("HIGHEST", "complex<f32>")])
-  # Atoms and slopes at the start and in one step, of one block: all T1 at two
-  # weights, then T2 at three. A step's own sums are as many at this size.
+  # Atoms and two slopes of each voxel, at the start and in one step.
   n1, n2, _, rank = np.max(
     [p.values.shape for p in matcher.interpolant.panels], 0
   )
-  flop = 65536 * 2 * 2 * (2 * n1 * n2 * rank + 3 * n2 * rank)
+  flop = 40 * 2 * 3 * 2 * n1 * n2 * rank
   steps = max(call.flop for call in calls if call.name != "_best_atom")
   assert flop < steps
 

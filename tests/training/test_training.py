@@ -220,11 +220,10 @@ def test_devices_of_one_cpu_are_left_out_where_memory_is_short(monkeypatch):
     return jnp.asarray
 
   monkeypatch.setattr(devices, "MAP_DEVICES", map_devices)
-  # Copies of the table in half of the memory: all, four, one and none. Of four,
-  # two folds each, one would have none of its own.
+  # Copies of the table in half of the memory: all, four, one and none.
   for table_bytes in (0, 120, 400, 600):
     FoldRunner(6, table_bytes=table_bytes)
-  assert used == [6, 3, 1, 1]
+  assert used == [6, 4, 1, 1]
 
 
 @pytest.mark.parametrize(
