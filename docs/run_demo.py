@@ -21,7 +21,13 @@ from mrf_jax.io.atomic import replacing  # noqa: E402
 from mrf_jax.timing.machine import device_name  # noqa: E402
 
 _WORKDIR = "runs/demo"
-_COMMAND = ("launch.py", "--config=configs/demo.py", f"--workdir={_WORKDIR}")
+_COMMAND = (
+  "launch.py",
+  "--config=configs/demo.py",
+  f"--workdir={_WORKDIR}",
+  # As on a machine where nothing has been compiled yet.
+  "--compilation_cache=none",
+)
 _RECORD = _ROOT / "docs/demo.json"
 _MARKS = "<!-- demo: {} -->", "<!-- /demo: {} -->"
 _TABLES = {

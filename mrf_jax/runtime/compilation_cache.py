@@ -73,7 +73,9 @@ def start(choice: str | None, *, warn: Callable[[str], Any]) -> None:
   if folder is not None:
     # XLA calls preferences of its own compiler missing features of the
     # processor, in some lines for each program that it loads.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The import of JAX sets 1, which a parent process may have handed on.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+      os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
   import jax
 
   if choice == NONE:

@@ -67,6 +67,16 @@ def test_second_process_finds_the_programs(tmp_path):
   assert {path.stat().st_mode & 0o77 for path in tmp_path.rglob("*")} == {0}
 
 
+def test_the_level_of_a_parent_that_imported_jax_prints_nothing(tmp_path):
+  """JAX sets it to 1 for all processes that are started."""
+  text = PROGRAM + "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+  for given, expected in (("1", "3"), ("0", "0")):
+    name = f"TF_CPP_MIN_LOG_LEVEL={given}"
+    done = run_python(text, tmp_path, name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == expected
+
+
 def test_another_processor_finds_nothing(tmp_path):
   compiled(tmp_path)
   before = entries(tmp_path)
