@@ -212,31 +212,25 @@ def main(argv: list[str]) -> None:
     cells = [f"{values.get(key, 0.0):.1f}" for key in keys]
     print("| " + " | ".join([method, *cells]) + " |")
   print()
-  for method in _NETWORKS:
+  size_text = f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value}"
+  questions = [
+    *((m, ", beside SVD 25 matching", _PEER) for m in _NETWORKS),
+    *(
+      (m, f", second command beside before, {_BEFORE}", m + _OF_BEFORE)
+      for m in _NETWORKS
+    ),
+    *(
+      (m, " with goodness of fit, beside without", m + _NO_FIT)
+      for m in (*_NETWORKS, _PEER)
+    ),
+  ]
+  for method, question, peer in questions:
     print_ratio(
-      f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value} from file to files "
-      f"by {method}, beside SVD 25 matching",
+      f"{size_text} from file to files by {method}{question}",
       medians[method]["process"],
-      medians[_PEER]["process"],
+      medians[peer]["process"],
       "s",
     )
-  for method in _NETWORKS:
-    print_ratio(
-      f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value} from file to files "
-      f"by {method}, second command beside before, {_BEFORE}",
-      medians[method]["process"],
-      medians[method + _OF_BEFORE]["process"],
-      "s",
-    )
-  for method in (*_NETWORKS, _PEER):
-    print_ratio(
-      f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value} from file to files "
-      f"by {method} with goodness of fit, beside without",
-      medians[method]["process"],
-      medians[method + _NO_FIT]["process"],
-      "s",
-    )
-
   for method in (*_NETWORKS, _PEER):
     print_ratio(
       f"peak memory of {method}, beside a limit of {_BASE_GIB} GiB and "

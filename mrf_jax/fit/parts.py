@@ -7,6 +7,7 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.fit.maps import QuickMatch
 from mrf_jax.fit.orders import alike
 from mrf_jax.fit.scan import ScanFit, fit_scan
+from mrf_jax.runtime.progress import share_of_voxels
 from mrf_jax.signal.interpolant import Interpolant
 
 # A voxel this many times as bright as the median is no tissue: the brightest
@@ -97,13 +98,13 @@ def voxel_doubts(match: QuickMatch) -> list[str]:
   sentences = []
   if empty:
     sentences.append(
-      f"{empty:,} of {n_voxels:,} voxels ({empty / n_voxels:.1%}) have no "
-      "signal: leave them out of the mask"
+      f"{share_of_voxels(empty, n_voxels)} have no signal: leave them out of "
+      "the mask"
     )
   if noise > _LEAST_NOISE * n_voxels:
     sentences.append(
-      f"{noise:,} of {n_voxels:,} voxels ({noise / n_voxels:.1%}) are like "
-      f"noise: the sequence explains at most {match.noise_share:.0%} of them"
+      f"{share_of_voxels(noise, n_voxels)} are like noise: the sequence "
+      f"explains at most {match.noise_share:.0%} of them"
     )
   return sentences
 

@@ -171,6 +171,8 @@ def make_coil_gridding(
     The encoding; None if the mask is empty, or the sensitivities are not
     finite, zero everywhere, or too rough for so small an error.
   """
+  from scipy import ndimage
+
   ys, xs = np.nonzero(mask)
   values = sensitivities[:, ys, xs].astype(np.complex128)
   mean = np.sqrt(np.sum(np.abs(values) ** 2) / max(ys.size, 1))
@@ -178,8 +180,6 @@ def make_coil_gridding(
     return None
   y_ends, x_ends = ((int(v.min()), int(v.max())) for v in (ys, xs))
   most = largest_error * float(mean)
-  from scipy import ndimage
-
   rim = (mask & ~ndimage.binary_erosion(mask))[mask]
   fit = _fit((ys, xs), rim, values, most / 2)
   if fit is None:

@@ -10,10 +10,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Inexact
-from numpy.polynomial.chebyshev import chebpts1, chebvander
+from numpy.polynomial.chebyshev import chebpts1
 
 from mrf_jax.errors import UserError
-from mrf_jax.signal.chebyshev import Axis, to_polynomials
+from mrf_jax.signal.chebyshev import (
+  Axis,
+  along_axis,
+  interpolation_weights,
+  tail_norms,
+  to_polynomials,
+)
 
 # Ratio of the ends of a range of T2, at most: the longer T2 lasts, the more
 # pulses B1 multiplies, and the more nodes it needs.
@@ -142,9 +148,9 @@ def _line(
 def _decay(signals: np.ndarray) -> Float[np.ndarray, "polynomial"]:
   """What a line loses without a polynomial and those after it."""
   coefficients = to_polynomials(len(signals)) @ signals
-  energies = np.sum(np.abs(coefficients) ** 2, 1)
-  rest = np.sqrt(np.cumsum(energies[::-1])[::-1])
-  return rest / np.linalg.norm(signals, axis=1).min()
+  return (
+    tail_norms(coefficients, axis=0) / np.linalg.norm(signals, axis=1).min()
+  )
 
 
 def _larger(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -223,7 +229,6 @@ def _at_nodes(
     n_nodes = values.shape[k]
     if count == n_nodes:
       continue
-    weights = chebvander(chebpts1(count), n_nodes - 1) @ to_polynomials(n_nodes)
-    moved = np.tensordot(weights.astype(values.real.dtype), values, (1, k))
-    values = np.moveaxis(moved, 0, k)
+    weights = interpolation_weights(chebpts1(count), n_nodes)
+    values = along_axis(weights.astype(values.real.dtype), values, k)
   return np.ascontiguousarray(values)

@@ -21,7 +21,12 @@ from mrf_jax.matching.dictionary import (
   grid_axis,
 )
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.signal.chebyshev import Axis, to_polynomials
+from mrf_jax.signal.chebyshev import (
+  Axis,
+  along_axis,
+  tail_norms,
+  to_polynomials,
+)
 
 # Step of the coarse grid in B1.
 _B1_STEP = 0.06
@@ -143,11 +148,10 @@ def _piece(panel: Panel, low: float, high: float, error: float) -> Piece:
     b1 = Axis(low, high)
     n_nodes = values.shape[2]
     weights = whole.weights(b1.nodes(n_nodes), n_nodes)
-    values = np.moveaxis(np.tensordot(weights, values, (1, 2)), 0, 2)
+    values = along_axis(weights, values, 2)
   coefficients = _coefficients(values, axis=2)
   # Those beyond add no more than the interpolation errs by already.
-  energy = np.sum(np.abs(coefficients) ** 2, 3)
-  rest = np.sqrt(np.cumsum(energy[..., ::-1], 2)[..., ::-1]).max((0, 1))
+  rest = tail_norms(coefficients, axis=2).max((0, 1))
   least = np.linalg.norm(panel.values, axis=-1).min()
   count = max(1, int(np.count_nonzero(rest > error * least)))
   coefficients = coefficients[:, :, :count]
@@ -159,8 +163,7 @@ def _piece(panel: Panel, low: float, high: float, error: float) -> Piece:
 
 def _coefficients(values: np.ndarray, *, axis: int) -> np.ndarray:
   """Coefficients of polynomials along an axis of values at its nodes."""
-  matrix = to_polynomials(values.shape[axis])
-  return np.moveaxis(np.tensordot(matrix, values, (1, axis)), 0, axis)
+  return along_axis(to_polynomials(values.shape[axis]), values, axis)
 
 
 def _of_one_shape(pieces: Sequence[Piece]) -> list[Piece]:

@@ -1,7 +1,6 @@
 """Matching off the grid: a dictionary's best atom, then a least-squares fit."""
 
 import dataclasses
-import functools
 import time
 
 import ml_collections
@@ -21,6 +20,7 @@ from mrf_jax.matching.off_grid_matcher import (
   make_off_grid_matcher,
 )
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
+from mrf_jax.runtime.progress import share_of_voxels
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.signal.subspace import check_rank
 from mrf_jax.workdir.stage_times import StageTime
@@ -64,7 +64,7 @@ def dictionary_fit(study: Study) -> Estimates:
   matchers, times = {}, []
   for choice in dict.fromkeys(choices.values()):
     start = time.perf_counter()
-    matcher = _make_matcher(
+    matcher = make_fit_matcher(
       config, study.subjects[0].acquisition, _b1_range(config, choice)
     )
     matchers[choice] = matcher
@@ -146,16 +146,16 @@ def fit_subject(config: ml_collections.ConfigDict, subject: Subject) -> Fitted:
     assert subject.b1 is not None
     # No more than the map needs.
     ends = tuple(np.clip([subject.b1.min(), subject.b1.max()], *ends))
-  matcher = _make_matcher(config, subject.acquisition, ends)
+  matcher = make_fit_matcher(config, subject.acquisition, ends)
   return _fit(config, matcher, subject, choice)
 
 
-def _make_matcher(
+def make_fit_matcher(
   config: ml_collections.ConfigDict,
   acquisition: Acquisition,
-  b1_range: tuple[float, float],
+  b1_range: tuple[float, float] = (1.0, 1.0),
 ) -> OffGridMatcher:
-  """Simulates what a fit needs of an acquisition.
+  """Simulates what a fit of the configuration needs of an acquisition.
 
   Raises:
     UserError: the error of interpolation is larger than it may be.
@@ -188,7 +188,10 @@ def _fit(
   assert subject.signals is not None
   low, high = float(matcher.b1[0]), float(matcher.b1[-1])
   is_unsure = np.zeros(subject.n_voxels, bool)
-  share = functools.partial(_share, n_voxels=subject.n_voxels)
+
+  def share(which: Bool[np.ndarray, "voxel"]) -> str:
+    return share_of_voxels(int(which.sum()), len(which))
+
   sentences = []
   b1 = None
   if choice == "map":
@@ -248,12 +251,6 @@ def _within(deviations: Maps, maps: Maps, t1_ms: float, t2_ms: float) -> Maps:
     np.minimum(deviations.t1_ms, np.float32(t1_ms / 2)),
     np.minimum(deviations.t2_ms, np.float32(t2_ms / 2)),
   )
-
-
-def _share(which: Bool[np.ndarray, "voxel"], *, n_voxels: int) -> str:
-  """Number and share of some voxels, in words."""
-  count = np.count_nonzero(which)
-  return f"{count:,} of {n_voxels:,} voxels ({count / n_voxels:.1%})"
 
 
 def _b1_range(

@@ -1,6 +1,7 @@
 """The maps of a scan with all that is known of them, and their files."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from mrf_jax.io import nifti
 from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import LEAST_MS, MAP_NAMES, Maps, count_at_bounds
 from mrf_jax.methods.estimators import Estimate, Estimator
+from mrf_jax.runtime.progress import share_of_voxels
 from mrf_jax.workdir.environment import environment
 
 if TYPE_CHECKING:
@@ -57,11 +59,7 @@ def sentences_on_maps(
   estimator: Estimator, maps: Maps, fit: MapsFit | None
 ) -> list[str]:
   """Sentences on estimates at a bound, at an edge, or in doubt."""
-  n_voxels = len(maps.t1_ms)
-
-  def share(count: int) -> str:
-    return f"{count:,} of {n_voxels:,} voxels ({count / n_voxels:.1%})"
-
+  share = functools.partial(share_of_voxels, n_voxels=len(maps.t1_ms))
   sentences = []
   at_edge = estimator.count_at_edge(maps)
   if at_edge:

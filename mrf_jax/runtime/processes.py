@@ -115,10 +115,10 @@ def devices_for_folds(n_folds: int) -> int:
 
 def _divide_cores(cpu_devices: int) -> None:
   """Makes several devices of the cores, unless the environment does."""
-  environment = os.environ
-  by_flag = "xla_force_host_platform_device_count"
-  said = "JAX_NUM_CPU_DEVICES" in environment
-  said |= by_flag in environment.get("XLA_FLAGS", "")
+  said = "JAX_NUM_CPU_DEVICES" in os.environ
+  said |= "xla_force_host_platform_device_count" in os.environ.get(
+    "XLA_FLAGS", ""
+  )
   if cpu_devices > 1 and not said:
     jax.config.update("jax_num_cpu_devices", cpu_devices)
 

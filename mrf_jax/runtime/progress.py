@@ -77,6 +77,11 @@ def counted(count: int, noun: str) -> str:
   return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def share_of_voxels(count: int, n_voxels: int) -> str:
+  """Such as "5 of 100 voxels (5.0%)"."""
+  return f"{count:,} of {n_voxels:,} voxels ({count / n_voxels:.1%})"
+
+
 def in_words(seconds: float) -> str:
   """A duration such as `40 s`, `12 min` or `3.5 h`."""
   if seconds < 99.5:

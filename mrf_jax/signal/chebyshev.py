@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Inexact
 from numpy.polynomial.chebyshev import chebpts1, chebvander
 
 
@@ -55,9 +55,7 @@ class Axis:
 
   def weights(self, values, n_nodes: int) -> Float64[np.ndarray, "point node"]:
     """Matrix from a function at the nodes to its interpolated values."""
-    return chebvander(self.coordinates(values), n_nodes - 1) @ to_polynomials(
-      n_nodes
-    )
+    return interpolation_weights(self.coordinates(values), n_nodes)
 
   def _scaled(self, values):
     return np.log(values) if self.is_logarithmic else values
@@ -71,3 +69,27 @@ def to_polynomials(n_nodes: int) -> Float64[np.ndarray, "polynomial node"]:
   matrix = 2 / n_nodes * chebvander(chebpts1(n_nodes), n_nodes - 1).T
   matrix[0] /= 2
   return matrix
+
+
+def interpolation_weights(
+  coordinates: Float64[np.ndarray, "point"], n_nodes: int
+) -> Float64[np.ndarray, "point node"]:
+  """Matrix from a function at the nodes to its values at coordinates."""
+  return chebvander(coordinates, n_nodes - 1) @ to_polynomials(n_nodes)
+
+
+def along_axis(
+  matrix: Inexact[np.ndarray, "new old"],
+  values: Inexact[np.ndarray, "..."],
+  axis: int,
+) -> Inexact[np.ndarray, "..."]:
+  """Values with a matrix applied to one of their axes."""
+  return np.moveaxis(np.tensordot(matrix, values, (1, axis)), 0, axis)
+
+
+def tail_norms(
+  coefficients: Inexact[np.ndarray, "..."], *, axis: int
+) -> Inexact[np.ndarray, "..."]:
+  """Norm over the last axis of each polynomial and all after it."""
+  energies = np.flip(np.sum(np.abs(coefficients) ** 2, -1), axis)
+  return np.flip(np.sqrt(np.cumsum(energies, axis)), axis)

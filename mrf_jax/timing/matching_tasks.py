@@ -24,10 +24,8 @@ from mrf_jax.matching.groups import (
   match_groups,
 )
 from mrf_jax.matching.off_grid import match_off_grid
-from mrf_jax.matching.off_grid_matcher import (
-  OffGridMatcher,
-  make_off_grid_matcher,
-)
+from mrf_jax.matching.off_grid_matcher import OffGridMatcher
+from mrf_jax.methods.dictionary_fit import make_fit_matcher
 from mrf_jax.methods.gomez import aligned_scan, on_own_grid, search_options
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.timing.machine import Rates
@@ -174,20 +172,11 @@ def fit_tasks(
   config: ml_collections.ConfigDict, scene: Scene
 ) -> Iterator[Task]:
   """Simulation and matching off the grid, at B1 = 1."""
-  scan, options = scene.subjects[0], config[FIT]
+  scan = scene.subjects[0]
   made: list[OffGridMatcher] = []
 
   def build():
-    made[:] = [
-      make_off_grid_matcher(
-        scan.acquisition,
-        tuple(config.dictionary.t1_ms),
-        tuple(config.dictionary.t2_ms),
-        rank=options.rank,
-        step_percent=options.step_percent,
-        largest_error=options.largest_error,
-      )
-    ]
+    made[:] = [make_fit_matcher(config, scan.acquisition)]
 
   yield Task(FIT, "build", build)
   (matcher,) = made

@@ -104,12 +104,12 @@ class FoldRunner:
 
     Args:
       n_folds: number of folds.
-      table_bytes: size of what every device has a copy of. Devices that are
-        parts of one CPU share its memory: some are left out if their copies
-        would fill more than half of what is free.
       at_once: folds that one device vectorises over (`vmap`); its other folds
         follow one after another. None is all on an accelerator and one on a
         CPU, where batched small products take longer than single ones.
+      table_bytes: size of what every device has a copy of. Devices that are
+        parts of one CPU share its memory: some are left out if their copies
+        would fill more than half of what is free.
     """
     devices = jax.local_devices()
     self.n_folds = n_folds

@@ -188,14 +188,23 @@ def test_no_voxels():
   assert of_samples.adjoint(k_space).shape == (0, 3)
 
 
+def noise_in_three_coils(make, mask, *, n_samples, n_frames):
+  """An encoding by random samples, and noise for both of its sides."""
+  positions = np.random.default_rng(0).uniform(-0.5, 0.5, (n_samples, 2))
+  return (
+    make(mask, head_coils(len(mask), 3)).of_samples(
+      positions.astype(np.float32)
+    ),
+    complex_noise(np.count_nonzero(mask), n_frames, seed=1),
+    complex_noise(n_frames, 3, n_samples, seed=2),
+  )
+
+
 @pytest.mark.parametrize("make", [make_encoding, NufftEncoding])
 def test_laws_of_an_operator(make):
-  mask = MASKS["off centre"]
-  encoding = make(mask, head_coils(len(mask), 3))
-  positions = np.random.default_rng(0).uniform(-0.5, 0.5, (200, 2))
-  of_samples = encoding.of_samples(positions.astype(np.float32))
-  images = complex_noise(np.count_nonzero(mask), 4, seed=1)
-  samples = complex_noise(4, 3, 200, seed=2)
+  of_samples, images, samples = noise_in_three_coils(
+    make, MASKS["off centre"], n_samples=200, n_frames=4
+  )
   check_adjoint(of_samples.forward, of_samples.adjoint, images, samples)
   check_linear(
     lambda x: of_samples.forward(x).reshape(4, -1), images.real, 1j * images
@@ -206,12 +215,9 @@ def test_laws_of_an_operator(make):
 
 
 def test_parts_of_samples_change_nothing(monkeypatch):
-  mask = MASKS["middle"]
-  encoding = make_encoding(mask, head_coils(len(mask), 3))
-  positions = np.random.default_rng(0).uniform(-0.5, 0.5, (100, 2))
-  of_samples = encoding.of_samples(positions.astype(np.float32))
-  images = complex_noise(np.count_nonzero(mask), 2, seed=1)
-  samples = complex_noise(2, 3, 100, seed=2)
+  of_samples, images, samples = noise_in_three_coils(
+    make_encoding, MASKS["middle"], n_samples=100, n_frames=2
+  )
   before = of_samples.forward(images), of_samples.adjoint(samples)
   monkeypatch.setattr(coil_gridding, "_SAMPLES", 7)
   after = of_samples.forward(images), of_samples.adjoint(samples)

@@ -13,11 +13,11 @@ from mrf_jax.methods.dictionary_fit import (
   dictionary_fit,
   fit_subject,
 )
-from mrf_jax.methods.study import Study
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sliding_window import sliding_window
 from tests.dataset.examples import make_subject
 from tests.laws import complex_noise
+from tests.methods.examples import study_of
 
 ACQUISITION = Acquisition(tailored(96), window=8, stride=2)
 # Constant pulses without a preparation: B1 is as good as a longer T1.
@@ -52,18 +52,6 @@ def make_scan(seed=0, b1=1.0, acquisition=ACQUISITION, noise=1e-3):
   return dataclasses.replace(subject, signals=signals, maps=truth)
 
 
-def study_of(subjects, config):
-  return Study(
-    config=config,
-    workdir=None,
-    subjects=[dataclasses.replace(s, signals=None) for s in subjects],
-    load=lambda k: subjects[k],
-    references=[s.maps for s in subjects],
-    folds=(0, 2),
-    models=None,
-  )
-
-
 def errors(maps, truth, name):
   """Relative errors of one map."""
   return np.abs(getattr(maps, name) / getattr(truth, name) - 1)
@@ -72,7 +60,7 @@ def errors(maps, truth, name):
 def test_folds_are_fitted_with_deviations():
   config = make_config()
   subjects = [make_scan(seed) for seed in range(3)]
-  estimates = dictionary_fit(study_of(subjects, config))
+  estimates = dictionary_fit(study_of(subjects, config, folds=(0, 2)))
   assert [time.stage for time in estimates.times] == ["build", "reconstruct"]
   match, _ = make_matcher(config, "dictionary_svd", ACQUISITION)
   for k, maps, sd in zip(

@@ -8,10 +8,10 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.methods.gomez import gomez
-from mrf_jax.methods.study import Study
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from tests.dataset.examples import make_subject
+from tests.methods.examples import study_of
 
 OPTIONS = dict(
   window=(5, 5, 3),
@@ -35,15 +35,7 @@ def subject(seed, **change):
 
 def study(subjects, **change):
   config = ml_collections.ConfigDict({"gomez": {**OPTIONS, **change}})
-  return Study(
-    config=config,
-    workdir=None,
-    subjects=[dataclasses.replace(s, signals=None) for s in subjects],
-    load=lambda k: subjects[k],
-    references=[s.maps for s in subjects],
-    folds=tuple(range(len(subjects))),
-    models=None,
-  )
+  return study_of(subjects, config, folds=tuple(range(len(subjects))))
 
 
 def test_a_twin_gives_its_maps():
