@@ -18,6 +18,10 @@ ACTIVATIONS: dict[str, Callable] = {
   "tanh": nn.tanh,
 }
 
+# Outputs of a tile of `winograd.convolve` along each axis. Tiles of training
+# are small, and so are their gradients' rounding errors.
+_TRAINING_TILE, _INFERENCE_TILE = 2, 4
+
 
 def activation(name: str) -> Callable:
   """The activation function of a name; `UserError` if there is none."""
@@ -73,22 +77,25 @@ product.defvjp(_product_forward, _product_backward)
 class ValidConv(nn.Module):
   """A convolution with valid padding.
 
-  If the output is a single voxel (a training patch), it is one matrix product:
-  the gradient of XLA's own convolution takes three to eight times as long on a
-  CPU. If the output is an image in training, it is one product for each line of
-  the kernel. In inference in full float32, it is `winograd.convolve`, which
-  needs fewer multiplications. Sums are float32; the output has the type of the
-  input.
+  If the output is a single voxel (a training patch), it is one matrix product.
+  If it is an image, in full float32, it is `winograd.convolve`, which needs
+  fewer multiplications, and otherwise one product for each line of the kernel.
+  The gradient of XLA's own convolution takes three to eight times as long on a
+  CPU. Sums are float32; the output has the type of the input.
 
   Attributes:
     features: number of output channels.
     size: voxels of the kernel along y and x.
     initializer: initialises the kernel.
+    trains_bias: whether the bias has a gradient. If batch normalisation
+      follows, it takes the bias off again, and the gradient is a rounding error
+      that takes long to sum.
   """
 
   features: int
   size: int
   initializer: Callable = jax.nn.initializers.glorot_uniform()
+  trains_bias: bool = True
 
   @nn.compact
   def __call__(
@@ -102,12 +109,15 @@ class ValidConv(nn.Module):
       (n, n, x.shape[-1], self.features),
     )
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    if not self.trains_bias:
+      bias = jax.lax.stop_gradient(bias)
     height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
     if n > 1 and height == width == 1:
       # A training patch: all lines of the kernel in one product.
       x, n = x.reshape(len(x), 1, 1, -1), 1
-    elif n > 1 and not train and multiplies_exactly(x.dtype):
-      return winograd.convolve(x, kernel) + bias[None, None, None]
+    elif n > 1 and multiplies_exactly(x.dtype):
+      tile = _TRAINING_TILE if train else _INFERENCE_TILE
+      return winograd.convolve(x, kernel, tile) + bias[None, None, None]
     # [batch, y, x', n · channel]: each voxel with its neighbours along x.
     lines = jnp.concatenate([x[:, :, j : j + width] for j in range(n)], -1)
     kernel = kernel.reshape(n, -1, self.features)

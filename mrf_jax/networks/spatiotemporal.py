@@ -41,7 +41,8 @@ class Spatiotemporal(nn.Module):
 
     def block(number, width, size, name):
       return (
-        ValidConv(width, size, name=name),
+        # Without dropout, batch normalisation takes the bias off again.
+        ValidConv(width, size, trains_bias=bool(self.dropout), name=name),
         DropoutNormRelu(self.dropout, name=f"BatchNorm_{number}"),
       )
 

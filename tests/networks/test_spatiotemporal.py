@@ -66,3 +66,31 @@ def test_dropout_and_statistics_in_training():
   assert 0 < moved.max() < 0.05
   still = NETWORK.apply(VARIABLES, x, train=False)
   np.testing.assert_array_equal(still, NETWORK.apply(VARIABLES, x, train=False))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_biases_before_normalisation_train_only_with_dropout(dropout):
+  """Without it, the normalisation takes off what a bias adds."""
+  network = Spatiotemporal(widths=(16, 8), branch_width=4, dropout=dropout)
+  x = jax.random.normal(jax.random.key(2), (8, 7, 7, 6))
+
+  def outputs(params):
+    maps, _ = network.apply(
+      {**VARIABLES, "params": params},
+      x,
+      train=True,
+      rngs={"dropout": jax.random.key(3)},
+      mutable=["batch_stats"],
+    )
+    return maps
+
+  params = VARIABLES["params"]
+  gradients = jax.grad(lambda params: (outputs(params) ** 2).mean())(params)
+  moved = jax.tree.map(jnp.copy, params)
+  for name in set(params) - {"maps"}:
+    if "bias" in params[name] and "kernel" in params[name]:
+      assert bool(gradients[name]["bias"].any()) == (dropout > 0)
+      moved[name]["bias"] += 1
+  assert gradients["maps"]["bias"].any()
+  change = np.abs(outputs(moved) - outputs(params)).max()
+  assert change > 1e-3 if dropout else change < 1e-5
