@@ -35,6 +35,8 @@ def get_config() -> ml_collections.ConfigDict:
     schedule="cosine",
     storage="float32",
     checkpoint_epochs=7,
+    # Each takes a patch of its own, which tiles share.
+    watched_voxels=250,
   )
   # A quarter of the paper's widths, tiles of 6 × 6 estimates, and no dropout
   # (docs/results.md, question dropout).

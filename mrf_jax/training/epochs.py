@@ -21,16 +21,11 @@ from mrf_jax.training.checkpoint import (
 )
 from mrf_jax.training.devices import FoldRunner
 from mrf_jax.training.fold_data import TrainingData, put_on_devices
-from mrf_jax.training.losses import LOSS_NOTES, watched_loss
+from mrf_jax.training.losses import LOSS_NOTES
 from mrf_jax.training.optimizer import learning_rates, make_optimizer
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold
-from mrf_jax.training.step import (
-  shuffle,
-  train_steps,
-  watched_errors,
-  watched_losses,
-)
+from mrf_jax.training.step import shuffle, train_steps, watch
 
 if TYPE_CHECKING:
   import optax
@@ -101,8 +96,7 @@ class FoldGroup:
       padding=plan.network.reach + options.tile,
     )
     self._ordered: Fold | None = None
-    self._shuffle, self._train, *watched = _compile(self._runner, plan)
-    self._watched_errors, self._watched_losses = watched
+    self._shuffle, self._train, self._watch = _compile(self._runner, plan)
     self._states = self._runner.spread([c.state for c in checkpoints])
     self._seconds_before = max(c.seconds for c in checkpoints)
     self._start = time.perf_counter()
@@ -122,15 +116,10 @@ class FoldGroup:
     loss_sums = self._runner.flatten(self._states.loss_sum)
     return loss_sums / (steps_of_epoch + count)
 
-  def watched_errors(self) -> np.ndarray:
-    """Errors in the watched voxels of all folds, [fold, 2, map]."""
-    errors = self._watched_errors(self._states, self._folds, self._table)
-    return self._runner.flatten(errors)
-
-  def watched_losses(self) -> np.ndarray:
-    """Means of `watched_loss` in the watched voxels of all folds, [fold, 2]."""
-    losses = self._watched_losses(self._states, self._folds, self._table)
-    return self._runner.flatten(losses)
+  def watch(self) -> dict[str, np.ndarray]:
+    """Metrics in the watched voxels of all folds, [fold, …]; see `watch`."""
+    metrics = self._watch(self._states, self._folds, self._table)
+    return {k: self._runner.flatten(values) for k, values in metrics.items()}
 
   def checkpoints(self) -> list[Checkpoint]:
     """Copies the state of each fold to the host."""
@@ -189,9 +178,7 @@ def advance_folds(
       if group.step % per_epoch == 0:
         metrics = {"fold": np.array(group.numbers), "loss": losses}
         if options.watched_voxels:
-          metrics["watched_mae"] = group.watched_errors()
-          if watched_loss(options.loss) is not None:
-            metrics["watched_loss"] = group.watched_losses()
+          metrics |= group.watch()
         on_epoch(group.step // per_epoch, metrics)
       is_stopping = stop.number is not None
       if checkpoint_folder is not None and (
@@ -219,15 +206,11 @@ def _compile(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
   steps = functools.partial(
     train_steps, network=network, optimizer=plan.optimizer, options=options
   )
-  errors = functools.partial(
-    watched_errors, network=network, powers=options.map_powers
-  )
-  losses = functools.partial(watched_losses, network=network, options=options)
+  metrics = functools.partial(watch, network=network, options=options)
   return (
     runner.compile(lambda state, fold, _: order(state, fold), donate=False),
     runner.compile(steps, donate=True),
-    runner.compile(errors, donate=False),
-    runner.compile(losses, donate=False),
+    runner.compile(metrics, donate=False),
   )
 
 

@@ -1,6 +1,7 @@
 """Training steps of one fold, as pure functions."""
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.normalise import from_scale, to_scale
-from mrf_jax.dataset.patches import VoxelGrid
+from mrf_jax.dataset.patches import VoxelGrid, patch_shape
 from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.runtime.typing import AnyArray
@@ -19,6 +20,10 @@ from mrf_jax.training.state import Fold, TrainState, VoxelTable
 
 if TYPE_CHECKING:
   import optax
+
+# Voxels of all patches that are watched at once: their features stay in the
+# cache.
+_WATCHED_AT_ONCE = 4096
 
 
 def train_step(
@@ -206,91 +211,72 @@ def train_steps(
   return jax.lax.fori_loop(0, count, step, state)
 
 
-def watched_errors(
-  state: TrainState,
-  fold: Fold,
-  table: VoxelTable,
-  *,
-  network: nn.Module,
-  powers: tuple[float, ...],
-) -> Float32[Array, "2 3"]:
-  """Mean absolute error of each map in the watched voxels, physical units.
-
-  First in the training subjects, then in the left-out one.
-  """
-  return jnp.stack(
-    [
-      _mean_absolute_error(
-        state, fold, table, rows, network=network, powers=powers
-      )
-      for rows in fold.watched
-    ]
-  )
-
-
-def _mean_absolute_error(
-  state: TrainState,
-  fold: Fold,
-  table: VoxelTable,
-  rows: Int32[Array, "voxel"],
-  *,
-  network: nn.Module,
-  powers: tuple[float, ...],
-) -> Float32[Array, "3"]:
-  """Mean absolute error of some voxels, estimated as in reconstruction."""
-  outputs = _watched_outputs(state, fold, table, rows, network=network)
-  # Outputs beyond the maps are logarithms of their standard deviations.
-  scaled = outputs[:, : table.maps.shape[-1]]
-  estimates = scaled * (fold.high - fold.low)[None] + fold.low[None]
-  estimates = from_scale(estimates, powers=powers)
-  return jnp.abs(estimates - table.maps[rows]).mean(0)
-
-
-def watched_losses(
+def watch(
   state: TrainState,
   fold: Fold,
   table: VoxelTable,
   *,
   network: nn.Module,
   options: TrainingOptions,
-) -> Float32[Array, "2"]:
-  """Mean `watched_loss` of the options' loss in the watched voxels.
+) -> dict[str, Float32[Array, "2 *map"]]:
+  """Metrics in the watched voxels, estimated as in reconstruction.
 
-  First in the training subjects, then in the left-out one. It is computed here
-  and not in `train_step`, since one more result of a compiled program changes
-  the rounding of the others.
+  It is computed here and not in `train_step`, since one more result of a
+  compiled program changes the rounding of the others.
+
+  Returns:
+    First in the training subjects, then in the left-out one: `watched_mae`,
+    [2, map], mean absolute error of each map in physical units, and for some
+    losses `watched_loss`, [2], mean of the options' `watched_loss`.
   """
+  rows = fold.watched.reshape(-1)
+  outputs = _watched_outputs(state, fold, table, rows, network=network)
+  # Outputs beyond the maps are logarithms of their standard deviations.
+  scaled = outputs[:, : table.maps.shape[-1]]
+  estimates = scaled * (fold.high - fold.low)[None] + fold.low[None]
+  estimates = from_scale(estimates, powers=options.map_powers)
+  errors = jnp.abs(estimates - table.maps[rows])
+  metrics = {"watched_mae": errors.reshape(*fold.watched.shape, -1).mean(1)}
   name = watched_loss(options.loss)
-  assert name is not None
-  loss_of_maps, _ = LOSSES[name]
-
-  def mean_loss(rows):
-    outputs = _watched_outputs(state, fold, table, rows, network=network)
-    tiles = rows[:, None, None]
-    targets = _targets(fold, table, tiles, powers=options.map_powers)
-    losses = loss_of_maps(outputs[:, None, None], targets)
-    inside = jnp.ones_like(tiles, bool)[..., None]
-    return weighted_mean(losses, inside, options.map_weights)
-
-  return jnp.stack([mean_loss(rows) for rows in fold.watched])
+  if name is not None:
+    loss_of_maps, _ = LOSSES[name]
+    targets = _targets(
+      fold, table, rows[:, None, None], powers=options.map_powers
+    )
+    losses = loss_of_maps(outputs, targets[:, 0, 0])
+    losses = losses.reshape(*fold.watched.shape, -1)
+    inside = jnp.ones((fold.watched.shape[1], 1), bool)
+    metrics["watched_loss"] = jnp.stack(
+      [weighted_mean(x, inside, options.map_weights) for x in losses]
+    )
+  return metrics
 
 
 def _watched_outputs(
   state: TrainState,
   fold: Fold,
   table: VoxelTable,
-  rows: Int32[Array, "voxel"],
+  rows: Int32[AnyArray, "voxel"],
   *,
   network: nn.Module,
 ) -> Float32[Array, "voxel output"]:
   """Outputs of the network for some voxels, as in reconstruction."""
-  patches = table.grid.neighbours(
-    rows, before=network.reach, after=network.reach, slices=network.slices
-  )
-  signals = _signals(fold, table)[patches].astype(jnp.float32)
   variables = {"params": state.params, "batch_stats": state.batch_stats}
-  outputs: Any = network.apply(variables, signals, train=False)
-  return outputs[:, 0, 0]
+
+  def of_block(rows):
+    patches = table.grid.neighbours(
+      rows, before=network.reach, after=network.reach, slices=network.slices
+    )
+    signals = _signals(fold, table)[patches].astype(jnp.float32)
+    outputs: Any = network.apply(variables, signals, train=False)
+    return outputs[:, 0, 0]
+
+  patch = math.prod(patch_shape(network.reach, network.slices))
+  block = min(len(rows), max(1, _WATCHED_AT_ONCE // patch))
+  # Row 0, an empty voxel, fills the last block.
+  blocks = jnp.pad(rows, (0, -len(rows) % block)).reshape(-1, block)
+  outputs = jax.lax.map(of_block, blocks)
+  return outputs.reshape(-1, outputs.shape[-1])[: len(rows)]
 
 
 def _signals(fold: Fold, table: VoxelTable) -> Float[Array, "row channel"]:

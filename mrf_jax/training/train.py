@@ -66,9 +66,7 @@ def train_folds(
     checkpoint_folder: where checkpoints are written; None writes none.
     on_epoch: called after each epoch with its number (from 1) and, of each
       fold, [fold, …], `fold`, the number of the left-out subject, `loss`, the
-      mean loss of the epoch, and, if voxels are watched, `watched_mae`, see
-      `watched_errors`, and for some losses `watched_loss`, see
-      `watched_losses`.
+      mean loss of the epoch, and, if voxels are watched, what `watch` returns.
     on_pace: called soon after the start with the steps that are left and the
       seconds of one.
 

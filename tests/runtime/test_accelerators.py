@@ -38,7 +38,7 @@ from mrf_jax.training import devices
 from mrf_jax.training.optimizer import make_optimizer
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import VoxelTable, init_state
-from mrf_jax.training.step import shuffle, train_steps, watched_errors
+from mrf_jax.training.step import shuffle, train_steps, watch
 from tests.dataset.examples import make_subject
 from tests.laws import complex_noise
 from tests.lowering import (
@@ -203,7 +203,6 @@ def training(name, function, *, n_folds=3, precision="float32", **arguments):
     "network": network,
     "optimizer": optimizer,
     "options": options,
-    "powers": options.map_powers,
   }
   own = {k: available[k] for k in arguments.pop("takes")}
   donate = function is train_steps
@@ -257,7 +256,7 @@ def test_training_is_rounded_only_if_asked(precision):
 def test_other_functions_of_a_training():
   parts = {
     shuffle: dict(takes=(), steps_per_epoch=5, batch=600),
-    watched_errors: dict(takes=("network", "powers")),
+    watch: dict(takes=("network", "options")),
   }
   for function, options in parts.items():
     call, _ = training("spatiotemporal", function, **options)
