@@ -4,7 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Int32
 
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.blocks import map_blocks
@@ -20,6 +20,7 @@ def balanced_echoes(
   off_resonance_hz: Float[Array, "atom"],
   *,
   block: int,
+  n_blocks: Int32[Array, ""] | None = None,
 ) -> Complex[Array, "atom frame"]:
   r"""Echoes of a sequence whose gradients are rewound in each repetition.
 
@@ -39,6 +40,7 @@ def balanced_echoes(
     lambda *atoms: _echoes_of_block(sequence, *atoms),
     (t1_ms, t2_ms, b1, off_resonance_hz),
     block=block,
+    n_blocks=n_blocks,
   )
 
 

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Sequence
 
 import jax
-from jaxtyping import Array, Inexact
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact, Int32
 
 
 def map_blocks(
-  echoes_of_block: Callable[..., Array], atoms: Sequence[Array], *, block: int
+  echoes_of_block: Callable[..., Array],
+  atoms: Sequence[Array],
+  *,
+  block: int,
+  n_blocks: Int32[Array, ""] | None = None,
 ) -> Inexact[Array, "atom frame"]:
   """Echoes of all atoms, block after block.
 
@@ -16,6 +21,9 @@ def map_blocks(
     atoms: columns, [atom]; one of a single value, which must not be the first,
       is passed to every block as it is.
     block: atoms of a block; divides their number.
+    n_blocks: how many of the first blocks are computed; the echoes of the
+      others are zero. It is an argument of the compiled program, not a
+      constant. None is all.
   """
   split = [k == 0 or column.size > 1 for k, column in enumerate(atoms)]
 
@@ -33,5 +41,14 @@ def map_blocks(
     for is_split, column in zip(split, atoms, strict=True)
     if is_split
   ]
-  echoes = jax.lax.map(one_block, blocks)  # [block, frame, atom]
+  if n_blocks is None:
+    echoes = jax.lax.map(one_block, blocks)  # [block, frame, atom]
+  else:
+    one = jax.eval_shape(one_block, [column[0] for column in blocks])
+    echoes = jax.lax.fori_loop(
+      0,
+      n_blocks,
+      lambda i, echoes: echoes.at[i].set(one_block([x[i] for x in blocks])),
+      jnp.zeros((len(blocks[0]), *one.shape), one.dtype),
+    )
   return echoes.transpose(0, 2, 1).reshape(atoms[0].size, -1)

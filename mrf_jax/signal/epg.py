@@ -5,7 +5,7 @@ import operator
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Int32
 
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.blocks import map_blocks
@@ -26,6 +26,7 @@ def gradient_spoiled_echoes(
   n_states: int,
   real: bool,
   block: int,
+  n_blocks: Int32[Array, ""] | None = None,
 ) -> Float[Array, "atom frame"] | Complex[Array, "atom frame"]:
   """Echoes of a gradient-spoiled sequence (Weigel 2015, eq. 15-27).
 
@@ -42,6 +43,7 @@ def gradient_spoiled_echoes(
     real: whether all pulses share one phase and no atom is off resonance, so
       that real arithmetic is enough, which takes a third of the time.
     block: atoms computed at once; divides the number of atoms.
+    n_blocks: see `map_blocks`.
 
   Returns:
     Echo of each frame, demodulated by the phase of its pulse.
@@ -52,6 +54,7 @@ def gradient_spoiled_echoes(
     ),
     (t1_ms, t2_ms, b1, off_resonance_hz),
     block=block,
+    n_blocks=n_blocks,
   )
 
 

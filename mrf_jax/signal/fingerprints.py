@@ -180,13 +180,13 @@ def fingerprint_derivatives(
   return FingerprintDerivatives(*results)
 
 
-def _echoes_of_call(sequence, t1, t2, b1, offset, *, n_states, real, block):
+def _echoes_of_call(sequence, t1, t2, b1, offset, *, n_states, real, **blocks):
   """The echoes of one compiled call, [1, atom, frame]."""
   atoms = (t1, t2, b1, offset)
   if sequence.balanced:
-    return balanced_echoes(sequence, *atoms, block=block)[None]
+    return balanced_echoes(sequence, *atoms, **blocks)[None]
   return gradient_spoiled_echoes(
-    sequence, *atoms, n_states=n_states, real=real, block=block
+    sequence, *atoms, n_states=n_states, real=real, **blocks
   )[None]
 
 
@@ -251,6 +251,7 @@ def _run(
   real = sequence.has_real_echoes and not np.any(offset)
   on_cpu = jax.default_backend() == "cpu"
   size = _CPU_CALL if on_cpu else _ACCELERATOR_CALL
+  block = _CPU_BLOCK if on_cpu else size
   dtype = t1.dtype if real else np.result_type(t1.dtype, np.complex64)
   results = np.empty((n_results, n_atoms, sequence.n_frames), dtype)
   # With one B1 for all atoms, sine and cosine are not computed for each.
@@ -258,7 +259,8 @@ def _run(
 
   def simulate(call: tuple[np.ndarray, int]) -> None:
     rows, states = call
-    # The last call is padded by repetition, so that one program serves all.
+    # The last call is padded by repetition, so that one program serves all,
+    # and its blocks of nothing else are left out.
     padded = np.resize(rows, size)
     columns = atoms._make(column[padded] for column in atoms)
     if same_b1:
@@ -271,7 +273,8 @@ def _run(
         *columns,
         n_states=states,
         real=real,
-        block=_CPU_BLOCK if on_cpu else size,
+        block=block,
+        n_blocks=np.int32(-(-rows.size // block)),
       )
       # Rows that follow each other are copied as a slice, without the
       # interpreter's lock.
