@@ -76,7 +76,10 @@ class DropoutNormRelu(nn.Module):
 def apply_block(block, x, *, train: bool):
   """Convolution, dropout, batch normalisation, ReLU."""
   convolution, norm = block
-  return norm(convolution(x, train=train), train=train)
+  # Without dropout the normalisation takes the bias off again: its gradient is
+  # a rounding error that takes long to sum.
+  x = convolution(x, train=train, trains_bias=bool(norm.rate))
+  return norm(x, train=train)
 
 
 def keep_mask(

@@ -18,8 +18,8 @@ ACTIVATIONS: dict[str, Callable] = {
   "tanh": nn.tanh,
 }
 
-# Outputs of a tile of `winograd.convolve` along each axis. Tiles of training
-# are small, and so are their gradients' rounding errors.
+# Outputs of a tile of `winograd.convolve` along each axis. Images of training
+# are small, and larger tiles would compute more in vain.
 _TRAINING_TILE, _INFERENCE_TILE = 2, 4
 
 
@@ -87,19 +87,19 @@ class ValidConv(nn.Module):
     features: number of output channels.
     size: voxels of the kernel along y and x.
     initializer: initialises the kernel.
-    trains_bias: whether the bias has a gradient. If batch normalisation
-      follows, it takes the bias off again, and the gradient is a rounding error
-      that takes long to sum.
   """
 
   features: int
   size: int
   initializer: Callable = jax.nn.initializers.glorot_uniform()
-  trains_bias: bool = True
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "batch y x channel"], *, train: bool = True
+    self,
+    x: Float[Array, "batch y x channel"],
+    *,
+    train: bool = True,
+    trains_bias: bool = True,
   ) -> Float[Array, "batch y_out x_out feature"]:
     """Output images, which have `size` − 1 fewer voxels along y and x."""
     n = self.size
@@ -109,7 +109,7 @@ class ValidConv(nn.Module):
       (n, n, x.shape[-1], self.features),
     )
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    if not self.trains_bias:
+    if not trains_bias:
       bias = jax.lax.stop_gradient(bias)
     height, width = x.shape[1] - n + 1, x.shape[2] - n + 1
     if n > 1 and height == width == 1:

@@ -41,8 +41,7 @@ class Spatiotemporal(nn.Module):
 
     def block(number, width, size, name):
       return (
-        # Without dropout, batch normalisation takes the bias off again.
-        ValidConv(width, size, trains_bias=bool(self.dropout), name=name),
+        ValidConv(width, size, name=name),
         DropoutNormRelu(self.dropout, name=f"BatchNorm_{number}"),
       )
 

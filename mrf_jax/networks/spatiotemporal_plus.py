@@ -50,7 +50,7 @@ class SpatiotemporalPlus(nn.Module):
 
     def block(width, size, name):
       return (
-        ValidConv(width, size, trains_bias=False, name=name),
+        ValidConv(width, size, name=name),
         DropoutNormRelu(0.0, name=f"{name}_norm"),
       )
 
