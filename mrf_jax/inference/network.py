@@ -22,6 +22,7 @@ from mrf_jax.dataset.normalise import Standardisation, standardisation
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
+from mrf_jax.runtime.loops import map_first
 from mrf_jax.runtime.precision import PRECISIONS, check_precision
 from mrf_jax.runtime.typing import AnyArray
 
@@ -159,7 +160,7 @@ def _by_voxel(network, variables, table, n_blocks, keys):
       outputs = network.apply(variables, x, train=False, rngs=_rngs(key, i))
       return outputs[:, 0, 0].astype(jnp.float32)
 
-    return _map_blocks(voxels, len(table.rows), n_blocks)
+    return map_first(voxels, len(table.rows), n_blocks)
 
   return _moments(once, keys)
 
@@ -179,7 +180,7 @@ def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
       x = _inputs(table, i).astype(dtype)
       return apply("temporal", x, key, i)[:, 0, 0]
 
-    features = _map_blocks(temporal, len(table.rows), n_blocks)
+    features = map_first(temporal, len(table.rows), n_blocks)
     features = features.reshape(-1, features.shape[-1])
 
     def spatial(i):
@@ -188,7 +189,7 @@ def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
       outputs = apply("spatial", features[tiles[i]], key, number)
       return outputs.astype(jnp.float32)
 
-    return _map_blocks(spatial, len(tiles), n_tile_blocks)
+    return map_first(spatial, len(tiles), n_tile_blocks)
 
   return _moments(once, keys)
 
@@ -248,24 +249,6 @@ def _moments(once: Callable, keys):
 def _dtype_of(variables):
   """Type of the parameters, which is that of the activations too."""
   return jax.tree.leaves(variables["params"])[0].dtype
-
-
-def _map_blocks(
-  function: Callable, total: int, n_blocks: Int32[Array, ""]
-) -> Array:
-  """Results of `function` of the numbers of the first of all blocks.
-
-  The results of the other blocks are zero. `n_blocks` is an argument of the
-  compiled program, not a constant: scans of similar heads share a program, and
-  none computes the blocks that only fill up its table.
-  """
-  result = jax.eval_shape(function, 0)
-
-  def step(i, results):
-    return results.at[i].set(function(i))
-
-  results = jnp.zeros((total, *result.shape), result.dtype)
-  return jax.lax.fori_loop(0, n_blocks, step, results)
 
 
 def _tiles(mask, network: nn.Module, block: int) -> tuple[np.ndarray, int]:

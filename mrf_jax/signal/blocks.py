@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int32
+
+from mrf_jax.runtime.loops import map_first
 
 
 def map_blocks(
@@ -44,11 +45,7 @@ def map_blocks(
   if n_blocks is None:
     echoes = jax.lax.map(one_block, blocks)  # [block, frame, atom]
   else:
-    one = jax.eval_shape(one_block, [column[0] for column in blocks])
-    echoes = jax.lax.fori_loop(
-      0,
-      n_blocks,
-      lambda i, echoes: echoes.at[i].set(one_block([x[i] for x in blocks])),
-      jnp.zeros((len(blocks[0]), *one.shape), one.dtype),
+    echoes = map_first(
+      lambda i: one_block([x[i] for x in blocks]), len(blocks[0]), n_blocks
     )
   return echoes.transpose(0, 2, 1).reshape(atoms[0].size, -1)
