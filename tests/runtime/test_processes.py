@@ -89,7 +89,11 @@ def train_here(at_once):
 
 
 def test_folds_are_independent_of_devices(tmp_path):
-  """Tolerance 1e-3: float32 rounding, and what 8 steps of Adam make of it."""
+  """Within 1e-2 of each array's norm; other folds' arrays are 1 apart.
+
+  Single weights say nothing: where a gradient is near its rounding error, Adam
+  may step in either direction.
+  """
   trained = {}
   # Before this process grows by its own training.
   layouts = {
@@ -118,9 +122,8 @@ def test_folds_are_independent_of_devices(tmp_path):
   for name, arrays in trained.items():
     assert arrays.keys() == expected.keys(), name
     for leaf, values in arrays.items():
-      np.testing.assert_allclose(
-        values, expected[leaf], rtol=1e-3, atol=1e-3, err_msg=f"{name} {leaf}"
-      )
+      apart = np.linalg.norm(values - expected[leaf])
+      assert apart <= 1e-2 * np.linalg.norm(expected[leaf]), f"{name} {leaf}"
 
 
 def launch_all(count, *arguments, devices=3):
