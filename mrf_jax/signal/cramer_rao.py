@@ -105,7 +105,9 @@ def _window_basis(
 def _bounds_of_block(sequence, atoms, basis, *, b1_known) -> np.ndarray:
   """Standard deviations, [voxel, 3], in the order of `MAP_NAMES`."""
   t1_ms, t2_ms, noise_sd, pd, b1 = atoms
-  fingerprints = fingerprint_derivatives(sequence, t1_ms, t2_ms, b1=b1)
+  fingerprints = fingerprint_derivatives(
+    sequence, t1_ms, t2_ms, b1=b1, with_b1=not b1_known
+  )
   signals = fingerprints.signals @ basis
   # θ ∂s/∂θ, relative changes, so that the information matrix is well scaled.
   changes = [
@@ -114,7 +116,7 @@ def _bounds_of_block(sequence, atoms, basis, *, b1_known) -> np.ndarray:
     (t1_ms[:, None] * fingerprints.by_t1_ms) @ basis,
     (t2_ms[:, None] * fingerprints.by_t2_ms) @ basis,
   ]
-  if not b1_known:
+  if fingerprints.by_b1 is not None:
     changes.append((b1[:, None] * fingerprints.by_b1) @ basis)
   jacobian = np.stack(changes, 1)  # [voxel, parameter, window]
   jacobian *= (pd / noise_sd)[:, None, None]

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -137,13 +137,13 @@ class FingerprintDerivatives:
     by_t1_ms: derivative with respect to T1, [voxel, frame], 1/ms.
     by_t2_ms: derivative with respect to T2, [voxel, frame], 1/ms.
     by_b1: derivative with respect to the factor on the flip angles,
-      [voxel, frame].
+      [voxel, frame]; None if it was not asked for.
   """
 
   signals: np.ndarray
   by_t1_ms: np.ndarray
   by_t2_ms: np.ndarray
-  by_b1: np.ndarray
+  by_b1: np.ndarray | None
 
 
 def fingerprint_derivatives(
@@ -156,11 +156,13 @@ def fingerprint_derivatives(
   n_states: int | None = None,
   tolerance: float = TOLERANCE,
   dtype=np.float32,
+  with_b1: bool = True,
 ) -> FingerprintDerivatives:
   """Fingerprints with exact derivatives, by forward-mode differentiation.
 
   The arguments are those of `simulate_fingerprints`; `tolerance` bounds the
-  error of the signals.
+  error of the signals. `with_b1` tells whether the derivative with respect to
+  B1, a fifth of the time, is computed.
 
   Returns:
     Signals and derivatives.
@@ -169,15 +171,16 @@ def fingerprint_derivatives(
     UserError: see `simulate_fingerprints`.
   """
   atoms = _checked_atoms(t1_ms, t2_ms, b1, off_resonance_hz, n_states, dtype)
+  count = 3 if with_b1 else 2
   results = _run(
-    _derivatives_of_call,
-    4,
+    functools.partial(_derivatives_of_call, count=count),
+    1 + count,
     sequence,
     atoms,
     n_states=n_states,
     tolerance=tolerance,
   )
-  return FingerprintDerivatives(*results)
+  return FingerprintDerivatives(*results, *[None] * (3 - count))
 
 
 def _echoes_of_call(sequence, t1, t2, b1, offset, *, n_states, real, **blocks):
@@ -190,20 +193,29 @@ def _echoes_of_call(sequence, t1, t2, b1, offset, *, n_states, real, **blocks):
   )[None]
 
 
-@functools.partial(jax.jit, static_argnames=("n_states", "real", "block"))
-def _derivatives_of_call(sequence, t1, t2, b1, offset, **options):
-  """Echoes and their three derivatives, [4, atom, frame]."""
+@functools.partial(
+  jax.jit, static_argnames=("count", "n_states", "real", "block")
+)
+def _derivatives_of_call(sequence, t1, t2, b1, offset, *, count, **options):
+  """Echoes and derivatives by the first `count` of T1, T2, B1, a row each.
 
-  def echoes(t1, t2, b1):
-    return _echoes_of_call(sequence, t1, t2, b1, offset, **options)[0]
+  Returns:
+    [1 + count, atom, frame].
+  """
+  at = (t1, t2, b1)
 
-  def along(tangents):
-    return jax.jvp(echoes, (t1, t2, b1), tuple(tangents))[1]
+  def echoes(*first):
+    atoms = (*first, *at[count:])
+    return _echoes_of_call(sequence, *atoms, offset, **options)[0]
 
-  basis = jnp.eye(3, dtype=t1.dtype)
-  tangents = jnp.broadcast_to(basis[:, :, None], (3, 3, t1.size))
-  derivatives = jax.vmap(along)(tangents)
-  return jnp.concatenate([echoes(t1, t2, b1)[None], derivatives])
+  def along(*tangents):
+    return jax.jvp(echoes, at[:count], tangents)
+
+  basis = jnp.eye(count, dtype=t1.dtype)[:, :, None]
+  tangents = jnp.broadcast_to(basis, (count, count, t1.size))
+  # The echoes are those of all directions, and computed once.
+  values, derivatives = jax.vmap(along, out_axes=(None, 0))(*tangents)
+  return jnp.concatenate([values[None], derivatives])
 
 
 def _checked_atoms(
@@ -284,7 +296,7 @@ def _run(
       results[:, target] = np.asarray(values)[:, : rows.size]
 
   counts = state_counts(sequence, atoms.t2_ms, n_states, tolerance)
-  map_threads(simulate, list(_calls(counts, size)), text=text)
+  map_threads(simulate, _calls(counts, size), text=text)
   return results
 
 
@@ -306,12 +318,21 @@ def state_counts(
   return _state_table(_as_key(sequence), tolerance).needed(t2_ms)
 
 
-def _calls(counts: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-  """The atoms of each compiled call, and the state count that they share."""
-  for states in np.unique(counts):
+def _calls(counts: np.ndarray, size: int) -> list[tuple[np.ndarray, int]]:
+  """The atoms of each compiled call, and the state count that they share.
+
+  The first call of each count comes first: threads compile different programs
+  beside each other, where they would wait for one.
+  """
+  calls = []
+  for states in np.unique(counts)[::-1]:
     rows = np.flatnonzero(counts == states)
-    for start in range(0, rows.size, size):
-      yield rows[start : start + size], int(states)
+    calls += [
+      (start, rows[start : start + size], int(states))
+      for start in range(0, rows.size, size)
+    ]
+  calls.sort(key=lambda call: call[0] > 0)
+  return [(rows, states) for _, rows, states in calls]
 
 
 def _as_key(sequence: Sequence) -> tuple:

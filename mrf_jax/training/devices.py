@@ -1,6 +1,7 @@
 """Folds on devices: devices in parallel, several folds on each."""
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -133,7 +134,7 @@ class FoldRunner:
     example = self._map_devices(lambda x: x, self._devices, in_axes=(0,))
     self._sharding = example(np.zeros(self._n_devices)).sharding
 
-  def compile(self, function: Callable, *, donate: bool) -> Callable:
+  def compile(self, function: Callable, *, donate: bool) -> "FoldFunction":
     """Turns a function of one fold into a function of all folds.
 
     Args:
@@ -144,21 +145,13 @@ class FoldRunner:
     Returns:
       A function of (states, folds, shared, *numbers) that returns the results
       of all folds, on their devices; the numbers may change from call to call.
-      It is compiled at its first call.
+      It is compiled at its first call, or before, by `compile_beside`.
     """
-    compiled: list[Callable] = []
-
-    def call(states, folds, shared, *integers):
-      numbers = [np.asarray(integer, np.int32) for integer in integers]
-      if not compiled:
-        # Ahead of time: jax 0.10 would compile a second time when the states
-        # come from a step instead of from `spread`.
-        mapped = self.mapped(function, n_numbers=len(numbers), donate=donate)
-        lowered = mapped.lower(states, folds, shared, *numbers)
-        compiled.append(lowered.compile())
-      return compiled[0](states, folds, shared, *numbers)
-
-    return call
+    return FoldFunction(
+      lambda n_numbers: self.mapped(
+        function, n_numbers=n_numbers, donate=donate
+      )
+    )
 
   def mapped(
     self, function: Callable, *, n_numbers: int, donate: bool
@@ -250,6 +243,39 @@ class FoldRunner:
     return jax.make_array_from_single_device_arrays(
       shape, self._sharding, parts
     )
+
+
+class FoldFunction:
+  """A function of all folds, compiled once: ahead of its first call.
+
+  jax 0.10 would compile a second time when the states come from a step instead
+  of from `FoldRunner.spread`.
+  """
+
+  def __init__(self, mapped: Callable[[int], jax.stages.Wrapped]):
+    """`mapped` makes the function to compile, for so many numbers."""
+    self._mapped = mapped
+    self._compiled: Future | None = None
+
+  def compile_beside(self, states, folds, shared, *integers) -> None:
+    """Begins to compile for such arguments, in a thread of its own.
+
+    The function is traced before this returns.
+    """
+    numbers = [np.asarray(integer, np.int32) for integer in integers]
+    mapped = self._mapped(len(numbers))
+    lowered = mapped.lower(states, folds, shared, *numbers)
+    pool = ThreadPoolExecutor(1)
+    self._compiled = pool.submit(lowered.compile)
+    pool.shutdown(wait=False)
+
+  def __call__(self, states, folds, shared, *integers) -> Any:
+    """The results of all folds, [device, fold on it, …]."""
+    if self._compiled is None:
+      self.compile_beside(states, folds, shared, *integers)
+    assert self._compiled is not None
+    numbers = [np.asarray(integer, np.int32) for integer in integers]
+    return self._compiled.result()(states, folds, shared, *numbers)
 
 
 @jax.jit(donate_argnums=0)

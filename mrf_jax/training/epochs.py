@@ -19,7 +19,7 @@ from mrf_jax.training.checkpoint import (
   CheckpointFolder,
   CheckpointPolicy,
 )
-from mrf_jax.training.devices import FoldRunner
+from mrf_jax.training.devices import FoldFunction, FoldRunner
 from mrf_jax.training.fold_data import TrainingData, put_on_devices
 from mrf_jax.training.losses import LOSS_NOTES
 from mrf_jax.training.optimizer import learning_rates, make_optimizer
@@ -108,6 +108,9 @@ class FoldGroup:
       Mean loss of the epoch so far, [fold].
     """
     steps_of_epoch = self.step % self.plan.steps_per_epoch
+    if self._ordered is None and self.plan.options.watched_voxels:
+      # One core compiles it, another one the steps.
+      self._watch.compile_beside(self._states, self._folds, self._table)
     if self._ordered is None or steps_of_epoch == 0:
       order = self._shuffle(self._states, self._folds, self._table)
       self._ordered = dataclasses.replace(self._folds, order=order)
@@ -197,7 +200,7 @@ def advance_folds(
   return group.checkpoints()
 
 
-def _compile(runner: FoldRunner, plan: Plan) -> tuple[Callable, ...]:
+def _compile(runner: FoldRunner, plan: Plan) -> tuple[FoldFunction, ...]:
   """Functions of all folds: order of an epoch, steps, what is watched."""
   options, network = plan.options, plan.network
   order = functools.partial(

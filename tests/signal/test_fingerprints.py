@@ -138,6 +138,19 @@ def test_derivatives_equal_central_differences(sequence, offset):
     )
 
 
+def test_derivative_by_b1_can_be_left_out():
+  atoms = (tailored(40), [700.0, 4000.0], [70.0, 900.0])
+  every = fingerprint_derivatives(*atoms, n_states=20)
+  fewer = fingerprint_derivatives(*atoms, n_states=20, with_b1=False)
+  assert every.by_b1 is not None
+  assert fewer.by_b1 is None
+  for name in ("signals", "by_t1_ms", "by_t2_ms"):
+    values = getattr(every, name)
+    np.testing.assert_allclose(
+      getattr(fewer, name), values, atol=1e-6 * np.abs(values).max()
+    )
+
+
 def test_sub_slices_add_up():
   sequence = tailored(60)
   profile = SliceProfile(np.array([1.0, 0.5]), np.array([3.0, 1.0]))
