@@ -11,6 +11,7 @@ from absl.flags import FLAGS
 from mrf_jax import errors
 from mrf_jax.command_line import flags
 from mrf_jax.command_line.modes import FILES
+from mrf_jax.io import untrusted
 from mrf_jax.runtime.interrupts import Stopped, set_handlers, stop_at_once
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def main(argv: list[str]) -> None:
   try:
     # JAX is imported here, not above, because that takes seconds and flags may
     # be wrong.
+    if FLAGS.mode in ("import", "reconstruct", "finetune"):
+      untrusted.prepare()
     _start_cache()
     from mrf_jax.runtime import processes
 

@@ -79,6 +79,11 @@ def try_file(path: str | os.PathLike, kind: str) -> None:
   _sound.add(identity)
 
 
+def prepare() -> None:
+  """Starts the process that tries files, which takes a quarter of a second."""
+  _server_of(os.getpid()).prepare()
+
+
 def trust(path: str | os.PathLike) -> None:
   """Spares a file the trial because this process itself has completed it."""
   identity = _identity(path)
@@ -103,6 +108,12 @@ class _Server:
     self._owner = os.getpid()
     self._process: subprocess.Popen[str] | None = None
     atexit.register(self._end)
+
+  def prepare(self) -> None:
+    """Starts the process; if it cannot, the first trial will tell."""
+    with self._lock, contextlib.suppress(OSError):
+      if self._process is None:
+        self._process = self._start()
 
   def try_file(self, kind: str, path: str) -> tuple[int, str]:
     """Exit code of a trial, negative for a signal, and its message."""

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import json
+import os
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,22 +121,26 @@ def write_maps(folder: pathlib.Path, result: Reconstruction) -> None:
       doubtful = doubtful | estimate.is_unsure
     for file, values in zip(_FIT, (result.fit.residual, doubtful), strict=True):
       volumes[file.removesuffix(".nii.gz")] = values.astype(np.float32)
-  for name, values in volumes.items():
+
+  def save(name: str) -> None:
+    path = folder / f"{name}.nii.gz"
     nifti.save_map(
-      folder / f"{name}.nii.gz",
-      np.asarray(values),
+      path, np.asarray(volumes[name]), subject.mask, subject.affine
+    )
+
+  # Compressed in threads; matplotlib draws in this one only.
+  with ThreadPoolExecutor(os.cpu_count()) as pool:
+    saving = pool.map(save, volumes)
+    overview(
+      folder / "overview.png",
+      estimate.maps,
       subject.mask,
       subject.affine,
+      title=f"{result.estimator.name}, {scan_name(subject)}",
+      deviations=estimate.deviations,
+      residual=None if result.fit is None else result.fit.residual,
     )
-  overview(
-    folder / "overview.png",
-    estimate.maps,
-    subject.mask,
-    subject.affine,
-    title=f"{result.estimator.name}, {scan_name(subject)}",
-    deviations=estimate.deviations,
-    residual=None if result.fit is None else result.fit.residual,
-  )
+    list(saving)
 
 
 def write_record(
