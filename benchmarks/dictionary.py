@@ -154,9 +154,9 @@ def print_error() -> None:
   sizes = [" × ".join(map(str, p.values.shape[:-1])) for p in found.panels]
   nodes = sum(int(np.prod(p.values.shape[:-1])) for p in found.panels)
   print(
-    f"- nodes in T1, T2 and B1: {', '.join(sizes)}, {nodes:,} in all; "
-    f"{found.n_simulated:,} fingerprints were simulated with those that count "
-    "the nodes and tell the error"
+    f"- nodes in T1, T2 and B1: {', '.join(sizes)}, {nodes:,} in all, from "
+    f"fewer: {found.n_simulated:,} fingerprints were simulated, with those "
+    "that count the nodes and tell the error"
   )
 
 

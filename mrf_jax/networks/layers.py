@@ -101,7 +101,13 @@ class ValidConv(nn.Module):
     train: bool = True,
     trains_bias: bool = True,
   ) -> Float[Array, "batch y_out x_out feature"]:
-    """Output images, which have `size` − 1 fewer voxels along y and x."""
+    """Output images, which have `size` − 1 fewer voxels along y and x.
+
+    Args:
+      x: images.
+      train: whether the gradient is needed, too.
+      trains_bias: whether the bias has a gradient.
+    """
     n = self.size
     kernel = self.param(
       "kernel",

@@ -25,7 +25,7 @@ _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0, -0.5, 2.0)
 def convolve(
   x: Float[Array, "batch y x channel"],
   kernel: Float[Array, "size size channel feature"],
-  tile: int = 2,
+  tile: int,
 ) -> Float[Array, "batch y_out x_out feature"]:
   r"""A convolution with valid padding, in tiles of `tile` × `tile` outputs.
 

@@ -205,8 +205,8 @@ def _derivatives_of_call(sequence, t1, t2, b1, offset, *, count, **options):
   at = (t1, t2, b1)
 
   def echoes(*first):
-    atoms = (*first, *at[count:])
-    return _echoes_of_call(sequence, *atoms, offset, **options)[0]
+    t1, t2, b1 = (*first, *at[count:])
+    return _echoes_of_call(sequence, t1, t2, b1, offset, **options)[0]
 
   def along(*tangents):
     return jax.jvp(echoes, at[:count], tangents)

@@ -229,23 +229,23 @@ def watch(
     [2, map], mean absolute error of each map in physical units, and for some
     losses `watched_loss`, [2], mean of the options' `watched_loss`.
   """
-  rows = fold.watched.reshape(-1)
-  outputs = _watched_outputs(state, fold, table, rows, network=network)
+  rows = fold.watched
+  outputs = _watched_outputs(
+    state, fold, table, rows.reshape(-1), network=network
+  ).reshape(*rows.shape, -1)
   # Outputs beyond the maps are logarithms of their standard deviations.
-  scaled = outputs[:, : table.maps.shape[-1]]
-  estimates = scaled * (fold.high - fold.low)[None] + fold.low[None]
+  scaled = outputs[..., : table.maps.shape[-1]]
+  low, high = (x[None, None] for x in (fold.low, fold.high))
+  estimates = scaled * (high - low) + low
   estimates = from_scale(estimates, powers=options.map_powers)
   errors = jnp.abs(estimates - table.maps[rows])
-  metrics = {"watched_mae": errors.reshape(*fold.watched.shape, -1).mean(1)}
+  metrics = {"watched_mae": errors.mean(1)}
   name = watched_loss(options.loss)
   if name is not None:
     loss_of_maps, _ = LOSSES[name]
-    targets = _targets(
-      fold, table, rows[:, None, None], powers=options.map_powers
-    )
-    losses = loss_of_maps(outputs, targets[:, 0, 0])
-    losses = losses.reshape(*fold.watched.shape, -1)
-    inside = jnp.ones((fold.watched.shape[1], 1), bool)
+    targets = _targets(fold, table, rows[:, None], powers=options.map_powers)
+    losses = loss_of_maps(outputs, targets[:, 0])
+    inside = jnp.ones((rows.shape[1], 1), bool)
     metrics["watched_loss"] = jnp.stack(
       [weighted_mean(x, inside, options.map_weights) for x in losses]
     )

@@ -40,11 +40,10 @@ def reconstructed(subject: Subject, folder: pathlib.Path, **more) -> Seen:
   with contextlib.redirect_stdout(printed):
     reconstruct_files(
       flags(
-        model=["dictionary"],
+        **{"model": ["dictionary"], **more},
         config=config,
         scan=str(path),
         output=str(folder / OUTPUT),
-        **more,
       )
     )
   t1_ms, t2_ms = (
@@ -66,6 +65,22 @@ def changed(change: Callable[[np.ndarray], np.ndarray], **more):
   return lambda folder: reconstructed(
     with_signals(scan(), change(scan().signals)), folder, **more
   )
+
+
+def with_b1_map(change: Callable[[np.ndarray], np.ndarray], shift_mm=0.0):
+  """A case's function: the scan, with a B1 of 1 that is changed and shifted."""
+
+  def run(folder: pathlib.Path) -> Seen:
+    subject = scan()
+    values = change(np.ones(subject.mask.shape, np.float32)).T
+    affine = subject.affine.copy()
+    affine[0, 3] += shift_mm
+    path = folder / "b1.nii"
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    given = {"model": ["dictionary_fit"], "b1_map": str(path)}
+    return reconstructed(subject, folder, **given)
+
+  return run
 
 
 def for_network(change: Callable[[np.ndarray], np.ndarray]):
@@ -335,6 +350,25 @@ CASES = [
     "named",
     "have no signal",
     changed(_every(8, np.zeros_like)),
+  ),
+  Case("a map of B1", "named", "B1 by b1.nii: 1 to 1", with_b1_map(np.copy)),
+  Case(
+    "a map of B1 in per cent",
+    "refused",
+    "b1.nii: the median B1 in the mask is 100",
+    with_b1_map(lambda b1: 100 * b1),
+  ),
+  Case(
+    "a map of B1 that is zero in half of the head",
+    "refused",
+    "masked voxels have no B1 above 0",
+    with_b1_map(lambda b1: b1 * (np.arange(b1.shape[-1]) % 2)),
+  ),
+  Case(
+    "a map of B1 of another place",
+    "refused",
+    "b1.nii",
+    with_b1_map(np.copy, shift_mm=1000.0),
   ),
   Case(
     "voxels in the order of MATLAB",
