@@ -49,7 +49,7 @@ except ImportError:
 
 _VOXELS = flags.DEFINE_integer("voxels", 16384, "Fingerprints to match.")
 _ATOMS = flags.DEFINE_integer("atoms", 1_000_000, "Atoms of the fine grid.")
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Runs; the median counts.")
+_REPEATS = flags.DEFINE_integer("repeats", 9, "Runs; the median counts.")
 _PEER_ATOMS = flags.DEFINE_integer("peer_atoms", 8192, "Atoms of mrpro.")
 
 _FRAMES, _WINDOW, _RANK = 720, 48, 25
