@@ -3,8 +3,9 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
+from mrf_jax.errors import UserError
 from mrf_jax.kspace.nufft import norm_factor
 
 
@@ -18,16 +19,52 @@ class Spiral:
     weights: density compensation, [sample], scaled so that the adjoint over
       all arms gives a smooth image back unchanged.
     matrix: voxels along x and y.
+    readout_ms: duration of an arm, ms.
   """
 
   trajectory: Float32[np.ndarray, "arm sample 2"]
   weights: Float32[np.ndarray, "sample"]
   matrix: int
+  readout_ms: float
 
   @property
   def n_arms(self) -> int:
     """Number of arms, each rotated by 360° / n_arms from the last."""
     return len(self.trajectory)
+
+  @property
+  def times_ms(self) -> Float64[np.ndarray, "sample"]:
+    """Time of each sample from the first one, which is that of the echo, ms."""
+    n_samples = self.trajectory.shape[1]
+    return np.arange(n_samples) * (self.readout_ms / n_samples)
+
+  def delayed(
+    self, delays_us: tuple[float, float]
+  ) -> Float32[np.ndarray, "arm sample 2"]:
+    """Positions where samples are taken if the gradients are late.
+
+    Args:
+      delays_us: delays of the x and of the y gradient, µs; negative ones are
+        early.
+
+    Raises:
+      UserError: a delay is longer than the readout.
+    """
+    longest = 1e3 * self.readout_ms
+    if not np.all(np.abs(delays_us) < longest):
+      raise UserError(
+        f"gradient delays of {delays_us} µs are longer than the readout of "
+        f"{longest:g} µs"
+      )
+    times_us = 1e3 * self.times_ms
+    positions = np.empty_like(self.trajectory)
+    for axis, delay_us in enumerate(delays_us):
+      for arm, nominal in enumerate(self.trajectory[..., axis]):
+        # Before its beginning and after its end an arm stays where it is.
+        positions[arm, :, axis] = np.interp(
+          times_us - delay_us, times_us, nominal
+        )
+    return positions
 
   def noise_gain(self) -> float:
     """Standard deviation of the image for unit noise on every sample.
@@ -40,7 +77,12 @@ class Spiral:
 
 
 def make_spiral(
-  *, matrix: int, n_arms: int, samples_per_arm: int, density_power: float
+  *,
+  matrix: int,
+  n_arms: int,
+  samples_per_arm: int,
+  density_power: float,
+  readout_ms: float = 10.92,
 ) -> Spiral:
   """A variable-density spiral that is critically sampled at the rim.
 
@@ -54,6 +96,7 @@ def make_spiral(
     n_arms: number of arms, each rotated by 360° / n_arms.
     samples_per_arm: samples of one arm.
     density_power: exponent of the radius; 1 is Archimedes' spiral.
+    readout_ms: duration of an arm, ms. The default is 1092 samples of 10 µs.
 
   Returns:
     The spiral with its density compensation.
@@ -81,4 +124,4 @@ def make_spiral(
   rims = np.concatenate([[0.0], (radius[1:] + radius[:-1]) / 2, [radius[-1]]])
   area = np.pi * np.diff(rims**2) / n_arms
   weights = area * norm_factor(matrix) ** 2
-  return Spiral(trajectory, weights.astype(np.float32), matrix)
+  return Spiral(trajectory, weights.astype(np.float32), matrix, readout_ms)
