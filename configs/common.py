@@ -31,6 +31,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.reference = dict(
     refocusing_deg=180.0,  # nominal; B1 scales it
     noise_level=0.01,
+    # Greatest T2 of the fit, ms. None: that of `fit_t2`, 4000.
+    t2_bound_ms=placeholder(float),
   )
   config.training = _training()
   config.spatiotemporal_plus = _spatiotemporal_plus()
@@ -76,6 +78,21 @@ def _data() -> dict:
     between_subjects=0.03,
     within_tissue=0.04,
     b1_deviation=0.15,
+    # Offset of the main field: standard deviation of what the shim leaves, Hz,
+    # the air of sinuses and ears, and the rate of decay R2' that it causes in
+    # white and grey matter, 1/s. Off by default.
+    b0=dict(shim_hz=0.0, air_cavities=False, r2_prime_per_s=0.0),
+    # Standard deviation of the phase of the object, degrees. Off by default.
+    phase_deg=0.0,
+    # The head moves from the reference scans to this one, and from slice to
+    # slice: standard deviations along and about x, y and z, mm and degrees. Off
+    # by default.
+    motion=dict(
+      between_scans_mm=0.0,
+      between_scans_deg=0.0,
+      between_slices_mm=0.0,
+      between_slices_deg=0.0,
+    ),
     # Spheres inside white matter. The paper's volunteers were healthy.
     lesions=dict(count=0, radius_mm=6.0, t1_ms=1200.0, t2_ms=200.0),
   )
@@ -110,9 +127,20 @@ def _scan() -> dict:
   """The simulated acquisition in k-space."""
   return dict(
     # Arms are turned by 360° / 48 = 7.5° from frame to frame, so that one
-    # window of 48 frames samples k-space fully. 1092 samples an arm are those
-    # of a public reconstruction with the same window.
-    spiral=dict(n_arms=48, samples_per_arm=1092, density_power=1.25),
+    # window of 48 frames samples k-space fully. 1092 samples an arm, of 10 µs,
+    # are those of a public reconstruction with the same window.
+    spiral=dict(
+      n_arms=48, samples_per_arm=1092, density_power=1.25, readout_ms=10.92
+    ),
+    # Time-bandwidth product of sinc pulses, those of the fast spin echo too; 0
+    # is an ideal slice. And the share of the magnetisation that the inversion
+    # turns.
+    slice_time_bandwidth=0.0,
+    inversion_efficiency=1.0,
+    # How late the gradients along x and y are, µs, and how the noise of
+    # neighbouring coils correlates. Off by default.
+    gradient_delays_us=(0.0, 0.0),
+    noise_correlation=0.0,
     noise_level=0.3,  # see docs/simulation.md, Noise level
     # Error of true signals, which are interpolated in a temporal subspace.
     subspace_tolerance=1e-4,

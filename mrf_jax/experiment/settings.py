@@ -38,14 +38,25 @@ _LEAST = {
   "data.between_subjects": 0,
   "data.within_tissue": 0,
   "data.b1_deviation": 0,
+  "data.b0.shim_hz": 0,
+  "data.phase_deg": 0,
+  "data.b0.r2_prime_per_s": 0,
+  "data.motion.between_scans_mm": 0,
+  "data.motion.between_scans_deg": 0,
+  "data.motion.between_slices_mm": 0,
+  "data.motion.between_slices_deg": 0,
   "data.lesions.count": 0,
   "scan.n_coils": 1,
   "scan.spiral.n_arms": 1,
   "scan.spiral.samples_per_arm": 1,
   "scan.noise_level": 0,
+  "scan.noise_correlation": 0,
+  "scan.slice_time_bandwidth": 0,
+  "scan.inversion_efficiency": 0,
   "reference.noise_level": 0,
 }
 _ABOVE_ZERO = (
+  "scan.spiral.readout_ms",
   "data.grid.fov_mm",
   "data.grid.slice_thickness_mm",
   "scan.subspace_tolerance",
@@ -53,6 +64,9 @@ _ABOVE_ZERO = (
   "reference.fse_tr_ms",
 )
 _FINITE = (
+  "data.b0.shim_hz",
+  "data.phase_deg",
+  "data.b0.r2_prime_per_s",
   "data.grid.centre_z_mm",
   "data.between_subjects",
   "data.within_tissue",
@@ -130,6 +144,29 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     value = _number(config, name)
     if not math.isfinite(value):
       raise UserError(f"{name} is {value}, not finite")
+  if config.data.lesions.count and any(config.data.motion.values()):
+    raise UserError("data.motion: needs data.lesions.count=0; they do not move")
+  scan = config.scan
+  if scan.inversion_efficiency > 1:
+    raise UserError(
+      f"scan.inversion_efficiency is {scan.inversion_efficiency:g}, above 1"
+    )
+  if 0 < scan.slice_time_bandwidth < 1:
+    raise UserError(
+      f"scan.slice_time_bandwidth is {scan.slice_time_bandwidth:g}, neither 0, "
+      "an ideal slice, nor at least 1"
+    )
+  if scan.noise_correlation >= 1:
+    raise UserError(
+      f"scan.noise_correlation is {scan.noise_correlation:g}, not below 1"
+    )
+  delays = scan.gradient_delays_us
+  longest = 1e3 * scan.spiral.readout_ms
+  if len(delays) != 2 or not all(abs(delay) < longest for delay in delays):
+    raise UserError(
+      f"scan.gradient_delays_us is {tuple(delays)}, not two delays, along x "
+      f"and y, shorter than the readout of {longest:g} µs"
+    )
   grid = config.data.grid
   half = grid.n_slices * grid.slice_thickness_mm / 2
   low, high = _BRAIN_Z_MM
@@ -215,6 +252,8 @@ def phantom_options(data: ml_collections.ConfigDict) -> dict:
     "between_subjects": data.between_subjects,
     "within_tissue": data.within_tissue,
     "b1_deviation": data.b1_deviation,
+    "b0": data.b0.to_dict() if any(data.b0.values()) else None,
+    "phase_deg": data.phase_deg,
   }
 
 

@@ -17,7 +17,9 @@ from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.progress import counted
 from mrf_jax.sequence.files import save_sequence
+from mrf_jax.signal.slice_profile import sinc_slice_profile
 from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.imperfections import Imperfections
 from mrf_jax.simulation.subject import simulate_subject
 from mrf_jax.workdir.workdir import Workdir
 
@@ -86,9 +88,25 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       noise_level=scan.noise_level,
       subspace_tolerance=scan.subspace_tolerance,
       reference=config.reference.to_dict(),
+      imperfections=_imperfections(config),
       raw_path=workdir.raw_data(k) if data.keep_raw else None,
     )
     save_subject(subject, workdir.subject(k))
+
+
+def _imperfections(config: ml_collections.ConfigDict) -> Imperfections:
+  """Those of the scan, from the sections `data` and `scan`."""
+  motion, scan = config.data.motion.to_dict(), config.scan
+  profile = None
+  if scan.slice_time_bandwidth:
+    profile = sinc_slice_profile(time_bandwidth=scan.slice_time_bandwidth)
+  return Imperfections(
+    slice_profile=profile,
+    inversion_efficiency=scan.inversion_efficiency,
+    motion=motion if any(motion.values()) else None,
+    gradient_delays_us=tuple(scan.gradient_delays_us),
+    noise_correlation=scan.noise_correlation,
+  )
 
 
 def _draw_signals(config, workdir: Workdir, k: int) -> None:

@@ -93,6 +93,7 @@ def make_head(
   warp_mm: float,
   rotation_deg: float,
   scaling: float,
+  poses: Float64[np.ndarray, "slice 4 4"] | None = None,
 ) -> Head:
   """Random anatomy of a subject on the slices of a scan.
 
@@ -104,6 +105,8 @@ def make_head(
     warp_mm: standard deviation of the smooth displacement, mm.
     rotation_deg: standard deviation of the rotations about x, y, z, degrees.
     scaling: standard deviation of the scale along x, y, z.
+    poses: where the head is while each slice is scanned, see `moved`; None is
+      at rest.
 
   Returns:
     The head, averaged over each voxel, which gives it partial volumes.
@@ -118,7 +121,7 @@ def make_head(
     (len(TISSUES), grid.n_slices, grid.matrix, grid.matrix), np.float32
   )
   # The displacement is smooth: one value serves all points of a voxel.
-  centres = grid.points_mm().reshape(-1, 3)
+  centres = moved(grid.points_mm(), poses).reshape(-1, 3)
   shift = np.stack(
     [
       warp_mm * smooth_noise(seed, centres, correlation_mm=30.0)
@@ -130,7 +133,7 @@ def make_head(
   constant = head_to_atlas[:3, 3].astype(np.float32)
   for offset in np.ndindex(*counts):
     parts = (np.array(offset) + 0.5) / counts - 0.5
-    points = grid.points_mm(parts).reshape(-1, 3) + shift
+    points = moved(grid.points_mm(parts), poses).reshape(-1, 3) + shift
     atlas_points = points @ linear.T + constant
     fractions += _sample_atlas(atlas_points, sharpness).reshape(fractions.shape)
   fractions /= np.prod(counts)
@@ -142,10 +145,63 @@ def make_head(
   return Head(fractions, mask, head_to_atlas)
 
 
-def _random_affine(rng, rotation_deg, scaling) -> np.ndarray:
-  """Small random rotation and scaling about the centre of the brain, [4, 4]."""
-  angles = np.deg2rad(rotation_deg) * np.clip(rng.normal(size=3), -2, 2)
-  scales = 1 + scaling * np.clip(rng.normal(size=3), -2, 2)
+def random_poses(
+  rng: np.random.Generator,
+  grid: SliceGrid,
+  *,
+  between_scans_mm: float,
+  between_scans_deg: float,
+  between_slices_mm: float,
+  between_slices_deg: float,
+) -> Float64[np.ndarray, "slice 4 4"]:
+  """Random poses of a head in the slices of a scan.
+
+  All are relative to its pose in another scan. Each number is the standard
+  deviation of the shift along, or of the rotation about, each of x, y and z;
+  the slices' poses scatter about that of the scan.
+
+  Raises:
+    UserError: a shift is so large that the head leaves the field of view.
+  """
+  scan, slices = rng.spawn(2)
+  steps = np.concatenate(
+    [scan.normal(size=(1, 2, 3)), slices.normal(size=(grid.n_slices, 2, 3))]
+  )
+  shifts = between_scans_mm * steps[:1, 0] + between_slices_mm * steps[1:, 0]
+  angles = between_scans_deg * steps[:1, 1] + between_slices_deg * steps[1:, 1]
+  poses = np.tile(np.eye(4), (grid.n_slices, 1, 1))
+  for pose, shift, angle in zip(poses, shifts, np.deg2rad(angles), strict=True):
+    pose[:3, :3] = _rotation(angle)
+    # About the centre of the brain.
+    pose[:3, 3] = _BRAIN_CENTRE_MM - pose[:3, :3] @ _BRAIN_CENTRE_MM + shift
+  farthest = np.abs(shifts).max()
+  if not farthest < grid.fov_mm / 4:
+    raise UserError(
+      f"data.motion: a head shifted by {farthest:.0f} mm is beyond the field "
+      f"of view of {grid.fov_mm:g} mm"
+    )
+  return poses
+
+
+def moved(
+  points_mm: Float32[np.ndarray, "slice y x 3"],
+  poses: Float64[np.ndarray, "slice 4 4"] | None,
+) -> Float32[np.ndarray, "slice y x 3"]:
+  """Places in the head at rest that are at points of the scanner.
+
+  Args:
+    points_mm: in the scanner, RAS mm.
+    poses: from the head at rest to the head in each slice, RAS mm.
+  """
+  if poses is None:
+    return points_mm
+  back = np.linalg.inv(poses)
+  turned = np.einsum("zij,zyxj->zyxi", back[:, :3, :3], points_mm)
+  return (turned + back[:, None, None, :3, 3]).astype(np.float32)
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+  """Rotation about x, then y, then z, [3, 3]."""
   matrix = np.eye(3)
   for axis, angle in enumerate(angles):
     rotation = np.eye(3)
@@ -153,6 +209,14 @@ def _random_affine(rng, rotation_deg, scaling) -> np.ndarray:
     rotation[i, i] = rotation[j, j] = np.cos(angle)
     rotation[i, j], rotation[j, i] = -np.sin(angle), np.sin(angle)
     matrix = rotation @ matrix
+  return matrix
+
+
+def _random_affine(rng, rotation_deg, scaling) -> np.ndarray:
+  """Small random rotation and scaling about the centre of the brain, [4, 4]."""
+  angles = np.deg2rad(rotation_deg) * np.clip(rng.normal(size=3), -2, 2)
+  scales = 1 + scaling * np.clip(rng.normal(size=3), -2, 2)
+  matrix = _rotation(angles)
   affine = np.eye(4)
   affine[:3, :3] = matrix * scales
   # The centre of the brain is mapped to itself.

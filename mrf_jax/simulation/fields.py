@@ -4,6 +4,18 @@ import numpy as np
 from jaxtyping import Complex64, Float, Float32
 
 _N_WAVES = 48
+# Susceptibility of tissue less that of air (Schenck 1996).
+_AIR_IN_TISSUE = 9.4e-6
+# Hz of protons in a field of one tesla.
+_HZ_PER_T = 42.577e6
+# Centre in MNI space and radius of spheres of about the size of air cavities:
+# sphenoid and frontal sinus, and both ears.
+_CAVITIES_MM = (
+  ((0.0, 30.0, -38.0), 15.0),
+  ((0.0, 66.0, -22.0), 10.0),
+  ((-55.0, -25.0, -42.0), 10.0),
+  ((55.0, -25.0, -42.0), 10.0),
+)
 # Radius of the cylinder on which the coils are.
 _COILS_RADIUS_MM = 200.0
 
@@ -51,6 +63,64 @@ def b1_field(
   tilt = smooth_noise(rng, points_mm, correlation_mm=90.0)
   field = 0.7 * dome + 0.35 * np.clip(tilt, -2, 2)
   return (1 + deviation * np.clip(field, -1, 1)).astype(np.float32)
+
+
+def b0_field(
+  rng: np.random.Generator,
+  points_mm: Float[np.ndarray, "point 3"],
+  *,
+  field_strength_t: float,
+  shim_hz: float,
+  air_cavities: bool,
+) -> Float32[np.ndarray, "point"]:
+  """Offset of the main field: what a linear shim leaves, Hz.
+
+  Args:
+    rng: random numbers of the shim's residue.
+    points_mm: places in the head, MNI mm; z is the direction of the field.
+    field_strength_t: main field, T.
+    shim_hz: standard deviation of a residue that is smooth over 60 mm, Hz.
+    air_cavities: whether the air of sinuses and ears disturbs the field.
+
+  Returns:
+    Offsets whose best linear function of the place is zero, in Hz.
+  """
+  points = points_mm.astype(np.float64)
+  field = shim_hz * smooth_noise(rng, points_mm, correlation_mm=60.0)
+  field = field.astype(np.float64)
+  if air_cavities:
+    hz = _HZ_PER_T * field_strength_t
+    for centre, radius in _CAVITIES_MM:
+      field += hz * sphere_of_air(points - np.array(centre), radius_mm=radius)
+  linear = np.column_stack([np.ones(len(points)), points])
+  shim = np.linalg.lstsq(linear, field, rcond=None)[0]
+  return (field - linear @ shim).astype(np.float32)
+
+
+def sphere_of_air(
+  points_mm: Float[np.ndarray, "point 3"], *, radius_mm: float
+) -> Float[np.ndarray, "point"]:
+  r"""Relative field offset around a sphere of air in tissue, a dipole.
+
+  .. math::
+
+    \frac{\Delta B}{B_0} = \frac{\Delta\chi}{3} \frac{a^3}{r^3}
+    (3 \cos^2 \theta - 1)
+
+  outside the radius a (Haacke 1999, section 25.3), with the angle θ to the main
+  field; inside it is zero.
+
+  Args:
+    points_mm: from the centre of the sphere, mm.
+    radius_mm: its radius, mm.
+  """
+  square = np.sum(points_mm**2, -1)
+  outside = square > radius_mm**2
+  square = np.where(outside, square, 1.0)
+  angle = 3 * points_mm[:, 2] ** 2 / square - 1
+  field = _AIR_IN_TISSUE / 3 * radius_mm**3 / square**1.5 * angle
+  # Tissue is what is disturbed: its susceptibility is the reference.
+  return np.where(outside, field, 0.0)
 
 
 def coil_sensitivities(

@@ -24,6 +24,8 @@ PHANTOM = {
   "between_subjects": 0.03,
   "within_tissue": 0.04,
   "b1_deviation": 0.15,
+  "b0": None,
+  "phase_deg": 0.0,
 }
 REFERENCE = {
   "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),
@@ -32,8 +34,13 @@ REFERENCE = {
   "fse_tr_ms": 1626.0,
   "refocusing_deg": 180.0,
   "noise_level": 0.01,
+  "t2_bound_ms": None,
 }
-SPIRAL: dict[str, Any] = {"n_arms": 48, "density_power": 1.25}
+SPIRAL: dict[str, Any] = {
+  "n_arms": 48,
+  "density_power": 1.25,
+  "readout_ms": 10.92,
+}
 FOV_MM = 256.0
 SUBSPACE_TOLERANCE = 1e-4
 

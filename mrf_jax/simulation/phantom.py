@@ -3,12 +3,12 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Complex128, Float32, Float64
 
 from mrf_jax.maps import Maps
 from mrf_jax.simulation import tissue as tissues
-from mrf_jax.simulation.anatomy import Head, SliceGrid, make_head
-from mrf_jax.simulation.fields import b1_field
+from mrf_jax.simulation.anatomy import Head, SliceGrid, make_head, moved
+from mrf_jax.simulation.fields import b0_field, b1_field, smooth_noise
 from mrf_jax.simulation.lesions import add_lesions
 
 
@@ -24,6 +24,9 @@ class Phantom:
     fractions: volume share of each tissue, [tissue, voxel].
     tissues: maps of each tissue, [voxel].
     b1: factor on the flip angles, [voxel].
+    rates_per_s: precession by the main field's offset and its decay by the
+      variation within a voxel, 2πi f − R2', [voxel], 1/s, or None.
+    phases_rad: phase of the object, which is in all images, [voxel], or None.
     lesion: volume share of lesion, [voxel], or None.
   """
 
@@ -33,7 +36,31 @@ class Phantom:
   fractions: Float32[np.ndarray, "tissue voxel"]
   tissues: dict[str, Maps]
   b1: Float32[np.ndarray, "voxel"]
+  rates_per_s: Complex128[np.ndarray, "voxel"] | None = None
+  phases_rad: Float32[np.ndarray, "voxel"] | None = None
   lesion: Float32[np.ndarray, "voxel"] | None = None
+
+  def within(self, is_kept: Bool[np.ndarray, "voxel"]) -> "Phantom":
+    """The phantom of some of its masked voxels."""
+    mask = self.anatomy.mask.copy()
+    mask[self.anatomy.mask] = is_kept
+
+    def kept(values):
+      return None if values is None else values[is_kept]
+
+    return dataclasses.replace(
+      self,
+      anatomy=dataclasses.replace(self.anatomy, mask=mask),
+      fractions=self.fractions[:, is_kept],
+      tissues={
+        name: Maps.unstack(maps.stack()[is_kept])
+        for name, maps in self.tissues.items()
+      },
+      b1=self.b1[is_kept],
+      rates_per_s=kept(self.rates_per_s),
+      phases_rad=kept(self.phases_rad),
+      lesion=kept(self.lesion),
+    )
 
   def rows(self, z: int) -> slice:
     """Rows of the masked voxels of slice z."""
@@ -55,7 +82,11 @@ def make_phantom(
   between_subjects: float,
   within_tissue: float,
   b1_deviation: float,
+  b0: dict | None = None,
+  phase_deg: float = 0.0,
   lesions: dict | None = None,
+  poses: Float64[np.ndarray, "slice 4 4"] | None = None,
+  mask: Bool[np.ndarray, "slice y x"] | None = None,
 ) -> Phantom:
   """Makes the head of a subject with its tissue values and B1.
 
@@ -66,14 +97,24 @@ def make_phantom(
     between_subjects: relative standard deviation of T1 and T2 over subjects.
     within_tissue: relative standard deviation inside a tissue.
     b1_deviation: largest deviation of B1 from one.
+    b0: arguments of `b0_field`, and `r2_prime_per_s`, the rate of decay in
+      white and grey matter, 1/s; None is a field without offset.
+    phase_deg: standard deviation of the object's phase, smooth over 60 mm, as
+      of pulses and eddy currents, degrees.
     lesions: arguments of `add_lesions`; None adds none.
+    poses: where the head is while each slice is scanned, see `moved`; B1 and
+      the main field go with it. None is at rest.
+    mask: its voxels; None are those that are at least half brain.
   """
   # Separate streams: a change of one part leaves the others as they are.
   anatomy_rng, tissue_rng, field_rng = rng.spawn(3)
-  anatomy = make_head(anatomy_rng, grid, **head)
+  anatomy = make_head(anatomy_rng, grid, **head, poses=poses)
+  if mask is not None:
+    anatomy = dataclasses.replace(anatomy, mask=mask)
   points = grid.points_mm()
-  positions = points - points.reshape(-1, 3).mean(0)
-  inside = positions[anatomy.mask]
+  middle = points.reshape(-1, 3).mean(0)
+  in_head = moved(points, poses)
+  inside = in_head[anatomy.mask] - middle
   fractions = anatomy.fractions[:, anatomy.mask]
   maps = tissues.tissue_maps(
     tissue_rng,
@@ -82,6 +123,15 @@ def make_phantom(
     within_tissue=within_tissue,
   )
   b1 = b1_field(field_rng, inside, deviation=b1_deviation)
+  # Of the other fields, likewise.
+  b0_rng, phase_rng = field_rng.spawn(2)
+  rates = None
+  if b0 is not None:
+    rates = _rates_per_s(b0_rng, in_head[anatomy.mask], fractions, **b0)
+  phases = None
+  if phase_deg:
+    phase = smooth_noise(phase_rng, inside, correlation_mm=60.0)
+    phases = (np.deg2rad(phase_deg) * phase).astype(np.float32)
   lesion = None
   if lesions is not None:
     (lesion_rng,) = tissue_rng.spawn(1)
@@ -89,4 +139,22 @@ def make_phantom(
     maps["wm"], lesion = add_lesions(
       lesion_rng, inside, white, maps["wm"], **lesions
     )
-  return Phantom(anatomy, grid, positions, fractions, maps, b1, lesion)
+  return Phantom(
+    anatomy, grid, points - middle, fractions, maps, b1, rates, phases, lesion
+  )
+
+
+def _rates_per_s(
+  rng: np.random.Generator,
+  points_mm: Float32[np.ndarray, "voxel 3"],
+  fractions: Float32[np.ndarray, "tissue voxel"],
+  *,
+  r2_prime_per_s: float,
+  **field,
+) -> Complex128[np.ndarray, "voxel"]:
+  """2πi f − R2' of each voxel; the share of CSF does not decay."""
+  frequency_hz = b0_field(
+    rng, points_mm, field_strength_t=tissues.FIELD_STRENGTH_T, **field
+  )
+  share = 1 - fractions[tissues.TISSUES.index("csf")]
+  return 2j * np.pi * frequency_hz.astype(np.float64) - r2_prime_per_s * share

@@ -5,9 +5,10 @@ from jaxtyping import Float
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.relaxometry.fits import fit_t2, fit_vfa_t1
+from mrf_jax.relaxometry.fits import T2_BOUNDS_MS, fit_t2, fit_vfa_t1
 from mrf_jax.signal.closed_form import spgr_signal
 from mrf_jax.signal.fast_spin_echo import fast_spin_echo_signal
+from mrf_jax.signal.slice_profile import SliceProfile
 
 
 def acquire_reference(
@@ -22,6 +23,8 @@ def acquire_reference(
   fse_tr_ms: float,
   refocusing_deg: float,
   noise_level: float,
+  t2_bound_ms: float | None = None,
+  slice_profile: SliceProfile | None = None,
 ) -> Maps:
   """Reference maps with their own noise, partial volume and B1 errors.
 
@@ -43,12 +46,17 @@ def acquire_reference(
     noise_level: standard deviation of the noise on the real and on the
       imaginary part, relative to the mean brain signal of the strongest image
       of each series.
+    t2_bound_ms: greatest T2 of the fit, ms, since the echoes hardly tell longer
+      ones; None is that of `fit_t2`.
+    slice_profile: of the pulses of the fast spin echo; None is an ideal slice.
+      Gradient echoes of so short a TR excite a slab.
 
   Returns:
     PD, T1 and T2 of the fits.
 
   Raises:
-    UserError: the echo times are not multiples of the first.
+    UserError: the echo times are not multiples of the first, or the bound is
+      below the last.
   """
   te_ms = np.asarray(te_ms, np.float64)
   if not np.allclose(te_ms, te_ms[0] * np.arange(1, te_ms.size + 1)):
@@ -57,10 +65,20 @@ def acquire_reference(
       "the first"
     )
 
-  def magnitudes(signal_of):
+  bounds_ms = T2_BOUNDS_MS
+  if t2_bound_ms is not None:
+    if not te_ms[-1] <= t2_bound_ms < np.inf:
+      raise UserError(
+        f"reference: t2_bound_ms is {t2_bound_ms:g}, below the last echo at "
+        f"{te_ms[-1]:g} ms: the fit would end there in grey matter"
+      )
+    bounds_ms = (T2_BOUNDS_MS[0], t2_bound_ms)
+
+  def magnitudes(signal_of, sub_slices=((1.0, 1.0),)):
     clean = sum(
-      share[:, None] * np.asarray(signal_of(maps))
+      weight * share[:, None] * np.asarray(signal_of(maps, factor * b1))
       for share, maps in zip(fractions, tissues.values(), strict=True)
+      for factor, weight in sub_slices
     )
     sd = noise_level * clean.mean(0).max()
     noise = rng.normal(scale=sd, size=(2, *clean.shape)) if sd else np.zeros(2)
@@ -68,7 +86,7 @@ def acquire_reference(
     return np.hypot(clean + noise[0], noise[1]).astype(np.float32)
 
   vfa = magnitudes(
-    lambda m: spgr_signal(
+    lambda m, b1: spgr_signal(
       m.pd[:, None],
       m.t1_ms[:, None],
       flip_angle_deg=np.asarray(flip_angles_deg, np.float32),
@@ -76,18 +94,28 @@ def acquire_reference(
       b1=b1[:, None],
     )
   )
-  echoes = magnitudes(
-    lambda m: fast_spin_echo_signal(
-      m.pd,
-      m.t1_ms,
-      m.t2_ms,
-      echo_spacing_ms=te_ms[0],
-      n_echoes=te_ms.size,
-      tr_ms=fse_tr_ms,
-      refocusing_deg=refocusing_deg,
-      b1=b1,
+  sub_slices = [(1.0, 1.0)]
+  if slice_profile is not None:
+    sub_slices = list(
+      zip(slice_profile.flip_factors, slice_profile.weights, strict=True)
     )
+  echoes = magnitudes(
+    # Beyond the zeros of a profile the excitation has the other sign.
+    lambda m, b1: (
+      np.sign(b1)[:, None]
+      * fast_spin_echo_signal(
+        m.pd,
+        m.t1_ms,
+        m.t2_ms,
+        echo_spacing_ms=te_ms[0],
+        n_echoes=te_ms.size,
+        tr_ms=fse_tr_ms,
+        refocusing_deg=refocusing_deg,
+        b1=b1,
+      )
+    ),
+    sub_slices,
   )
   pd, t1_ms = fit_vfa_t1(vfa, flip_angles_deg=flip_angles_deg, tr_ms=vfa_tr_ms)
-  _, t2_ms = fit_t2(echoes, te_ms=te_ms)
+  _, t2_ms = fit_t2(echoes, te_ms=te_ms, bounds_ms=bounds_ms)
   return Maps(np.asarray(pd), np.asarray(t1_ms), np.asarray(t2_ms))

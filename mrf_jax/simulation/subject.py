@@ -1,22 +1,31 @@
 """Simulated subject: a head, its scan and its reference maps."""
 
+import copy
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Complex64, Float32
 
 from mrf_jax.dataset.subject import Subject
+from mrf_jax.errors import UserError
 from mrf_jax.io.ismrmrd_writer import write_raw_data
 from mrf_jax.kspace.spiral import Spiral
 from mrf_jax.runtime.progress import progress
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.simulation import tissue as tissues
-from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.anatomy import SliceGrid, random_poses
 from mrf_jax.simulation.fields import coil_sensitivities
+from mrf_jax.simulation.imperfections import Imperfections
 from mrf_jax.simulation.phantom import Phantom, make_phantom
 from mrf_jax.simulation.reference import acquire_reference
-from mrf_jax.simulation.scan import scan_slice
+from mrf_jax.simulation.scan import noise_covariance, scan_slice
 from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
+
+_IDEAL = Imperfections()
+# Streams of random numbers of a subject without motion: three of the phantom,
+# of the scan and of the reference scans.
+_N_STREAMS = 5
 
 
 def simulate_subject(
@@ -31,6 +40,7 @@ def simulate_subject(
   noise_level: float,
   subspace_tolerance: float,
   reference: dict,
+  imperfections: Imperfections = _IDEAL,
   raw_path: str | os.PathLike | None = None,
 ) -> Subject:
   """Makes a head, scans it and acquires its reference maps.
@@ -50,12 +60,13 @@ def simulate_subject(
     subspace_tolerance: relative error of true signals, which are interpolated
       in a temporal subspace, see `make_true_signals`.
     reference: arguments of `acquire_reference`.
+    imperfections: of the scan; the default is an ideal scanner.
     raw_path: ISMRMRD file for the k-space, or None.
 
   Returns:
     The subject with signals, reference maps and truth.
   """
-  head = make_phantom(rng, grid, **phantom)
+  head, at_rest = _in_both_scans(rng, grid, phantom, imperfections.motion)
   scan_rng, reference_rng = rng.spawn(2)
   n_frames = acquisition.sequence.n_frames
   samples = None
@@ -71,6 +82,7 @@ def simulate_subject(
     n_coils=n_coils,
     noise_level=noise_level,
     tolerance=subspace_tolerance,
+    imperfections=imperfections,
     samples=samples,
     text=f"scanning {name}",
   )
@@ -94,7 +106,12 @@ def simulate_subject(
     field_strength_t=tissues.FIELD_STRENGTH_T,
     provenance="simulated by mrf_jax from the MNI152 tissue maps",
     maps=acquire_reference(
-      reference_rng, head.fractions, head.tissues, head.b1, **reference
+      reference_rng,
+      at_rest.fractions,
+      at_rest.tissues,
+      at_rest.b1,
+      slice_profile=imperfections.slice_profile,
+      **reference,
     ),
     truth=tissues.mix(head.fractions, head.tissues),
     head_to_atlas=head.anatomy.head_to_atlas,
@@ -102,6 +119,36 @@ def simulate_subject(
     noise_sd=noise_sd,
     lesion=head.lesion,
   )
+
+
+def _in_both_scans(
+  rng: np.random.Generator,
+  grid: SliceGrid,
+  phantom: dict,
+  motion: Mapping[str, float] | None,
+) -> tuple[Phantom, Phantom]:
+  """The head in the scan and, at rest, while its reference maps are acquired.
+
+  Both have the voxels that are at least half brain in both.
+
+  Raises:
+    UserError: there are none, or the head leaves the field of view.
+  """
+  if motion is None:
+    head = make_phantom(rng, grid, **phantom)
+    return head, head
+  # The same random numbers make the same head. Another stream than all others
+  # moves it, so that these stay as they are.
+  again, apart = copy.deepcopy(rng), copy.deepcopy(rng)
+  *_, motion_rng = apart.spawn(_N_STREAMS + 1)
+  poses = random_poses(motion_rng, grid, **motion)
+  at_rest = make_phantom(again, grid, **phantom)
+  mask = at_rest.anatomy.mask
+  head = make_phantom(rng, grid, **phantom, poses=poses, mask=mask)
+  is_brain = head.fractions.sum(0) >= 0.5
+  if not is_brain.any():
+    raise UserError("data.motion: no voxel is brain in both scans")
+  return head.within(is_brain), at_rest.within(is_brain)
 
 
 def scan_phantom(
@@ -113,6 +160,7 @@ def scan_phantom(
   n_coils: int,
   noise_level: float,
   tolerance: float,
+  imperfections: Imperfections = _IDEAL,
   samples: Complex64[np.ndarray, "slice frame coil sample"] | None,
   text: str,
 ) -> tuple[Complex64[np.ndarray, "voxel window"], Float32[np.ndarray, "voxel"]]:
@@ -123,8 +171,16 @@ def scan_phantom(
   noise_rngs = rng.spawn(len(mask))
   order = head.by_distance_from_the_middle()
   signals_of = make_true_signals(
-    head, acquisition.sequence, tolerance=tolerance
+    head,
+    acquisition.sequence,
+    tolerance=tolerance,
+    slice_profile=imperfections.slice_profile,
+    inversion_efficiency=imperfections.inversion_efficiency,
   )
+  acquired = None
+  if any(imperfections.gradient_delays_us):
+    acquired = spiral.delayed(imperfections.gradient_delays_us)
+  covariance = noise_covariance(n_coils, imperfections.noise_correlation)
   unit_sd = None  # of an image with sensitivity one
   for z in progress(order, total=len(order), text=text):
     rows = head.rows(z)
@@ -134,6 +190,15 @@ def scan_phantom(
     sensitivities = coil_sensitivities(
       head.positions_mm[z].reshape(-1, 3), n_coils=n_coils
     ).reshape(n_coils, matrix, matrix)
+    if head.phases_rad is not None:
+      true = true * np.exp(1j * head.phases_rad[rows, None])
+    rates = None
+    if head.rates_per_s is not None:
+      rates = head.rates_per_s[rows]
+      # From the pulse to the echo; `scan_slice` goes on from there.
+      te_s = 1e-3 * acquisition.sequence.te_ms
+      te_s = te_s[:1] if np.all(te_s == te_s[0]) else te_s
+      true = true * np.exp(rates[:, None] * te_s).astype(np.complex64)
     signals[rows] = scan_slice(
       noise_rngs[z],
       true,
@@ -144,8 +209,13 @@ def scan_phantom(
       window=acquisition.window,
       stride=acquisition.stride,
       samples=None if samples is None else samples[z],
+      acquired=acquired,
+      rates_per_s=rates,
+      noise_correlation=imperfections.noise_correlation,
     )
     # The combination Σ conj(s) image / Σ |s|² has this noise.
-    power = np.sum(np.abs(sensitivities[:, mask[z]]) ** 2, 0)
-    noise_sd[rows] = unit_sd / np.sqrt(power)
+    of_voxels = sensitivities[:, mask[z]]
+    power = np.sum(np.abs(of_voxels) ** 2, 0)
+    variance = np.sum(of_voxels.conj() * (covariance @ of_voxels), 0).real
+    noise_sd[rows] = unit_sd * np.sqrt(variance) / power
   return signals, noise_sd

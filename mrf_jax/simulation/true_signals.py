@@ -5,6 +5,8 @@ hundred of them tell all others (`matching/atom_interpolant.py`).
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Inexact
@@ -17,7 +19,8 @@ from mrf_jax.matching.atom_interpolant import (
 from mrf_jax.runtime.threads import one_blas_thread
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.signal.fingerprints import simulate_fingerprints
+from mrf_jax.signal.partial_inversion import simulate_partly_inverted
+from mrf_jax.signal.slice_profile import SliceProfile
 from mrf_jax.signal.states import exact_states
 from mrf_jax.simulation.phantom import Phantom
 
@@ -44,11 +47,15 @@ class TrueSignals:
     phantom: the phantom.
     sequence: the pulse sequence.
     interpolants: of each tissue; None if its voxels are simulated one by one.
+    slice_profile: of the pulses, or None.
+    inversion_efficiency: see `simulate_partly_inverted`.
   """
 
   phantom: Phantom
   sequence: Sequence
   interpolants: tuple[AtomInterpolant | None, ...]
+  slice_profile: SliceProfile | None = None
+  inversion_efficiency: float = 1.0
 
   def of_slice(self, z: int) -> Inexact[np.ndarray, "voxel frame"]:
     """Signals of the masked voxels of slice z.
@@ -78,8 +85,14 @@ class TrueSignals:
       )
       density = (fraction * tissue.pd[rows])[voxels, None]
       if interpolant is None:
-        echoes = simulate_fingerprints(
-          self.sequence, t1_ms, t2_ms, b1=b1, keep_real=True
+        echoes = simulate_partly_inverted(
+          self.sequence,
+          t1_ms,
+          t2_ms,
+          b1=b1,
+          keep_real=True,
+          slice_profile=self.slice_profile,
+          efficiency=self.inversion_efficiency,
         )
         signals[voxels] += density * echoes
         continue
@@ -95,7 +108,12 @@ class TrueSignals:
 
 
 def make_true_signals(
-  phantom: Phantom, sequence: Sequence, *, tolerance: float = 0.0
+  phantom: Phantom,
+  sequence: Sequence,
+  *,
+  tolerance: float = 0.0,
+  slice_profile: SliceProfile | None = None,
+  inversion_efficiency: float = 1.0,
 ) -> TrueSignals:
   """True signals, interpolated where a tissue has many voxels.
 
@@ -104,12 +122,20 @@ def make_true_signals(
     sequence: the pulse sequence.
     tolerance: error of the interpolated fingerprint of a tissue, relative to
       its norm, at most; zero interpolates none.
+    slice_profile: of the pulses, see `simulate_fingerprints`.
+    inversion_efficiency: see `simulate_partly_inverted`.
   """
+  pulses: dict[str, Any] = {
+    "slice_profile": slice_profile,
+    "inversion_efficiency": inversion_efficiency,
+  }
   interpolants = tuple(
-    _interpolant(phantom, sequence, k, tolerance) if tolerance > 0 else None
+    _interpolant(phantom, sequence, k, tolerance, pulses)
+    if tolerance > 0
+    else None
     for k in range(len(phantom.tissues))
   )
-  return TrueSignals(phantom, sequence, interpolants)
+  return TrueSignals(phantom, sequence, interpolants, **pulses)
 
 
 def mean_magnitude(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
@@ -122,7 +148,11 @@ def mean_magnitude(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
 
 
 def _interpolant(
-  phantom: Phantom, sequence: Sequence, k: int, tolerance: float
+  phantom: Phantom,
+  sequence: Sequence,
+  k: int,
+  tolerance: float,
+  pulses: Mapping[str, Any],
 ) -> AtomInterpolant | None:
   """Fingerprints of tissue k at any T1, T2 and B1 that its voxels have.
 
@@ -150,6 +180,7 @@ def _interpolant(
         largest_error=tolerance / 2,
         n_checks=_N_CHECKS,
         n_states=n_states if n_states <= _MOST_STATES else None,
+        **pulses,
       )
   except InterpolationError:
     return None

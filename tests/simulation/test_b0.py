@@ -5,6 +5,7 @@ import pytest
 
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
+from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.simulation import head as heads
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.fields import b0_field, sphere_of_air
@@ -84,19 +85,21 @@ def test_fluid_does_not_decay():
   "changes", [{"shim_hz": 15.0}, {"r2_prime_per_s": 5.0}]
 )
 def test_a_scan_has_the_phase_and_the_decay_of_the_echo(changes, monkeypatch):
-  """TE is long beside the readout, so that little but the echo matters."""
-  te_ms, readout_ms = 8.0, 0.4
-  monkeypatch.setitem(heads.SPIRAL, "readout_ms", readout_ms)
-  train = tailored(48)
-  train = type(train)(**{**vars(train), "te_ms": np.full(48, te_ms)})
-  acquisition = Acquisition(train, 48, 1)
+  """TE is long beside the readout, so that little but the echo matters.
+
+  In the steady state all arms see one contrast, so that voxels do not mix.
+  """
+  te_ms = 8.0
+  monkeypatch.setitem(heads.SPIRAL, "readout_ms", 0.4)
+  train = make_sequence(np.full(192, 8.0), 12.0, te_ms)
+  acquisition = Acquisition(train, 48, 144)
 
   def scanned(b0):
     monkeypatch.setitem(heads.PHANTOM, "b0", b0)
     subject = heads.simulate_head(
       acquisition, matrix=32, noise_level=0.0, n_coils=2
     )
-    return subject.signals[:, 0], subject
+    return subject.signals[:, 1], subject
 
   plain, subject = scanned(None)
   other, _ = scanned({**NONE, **changes})
@@ -111,7 +114,7 @@ def test_a_scan_has_the_phase_and_the_decay_of_the_echo(changes, monkeypatch):
   expected = plain * np.exp(1e-3 * te_ms * rates)
   error = np.linalg.norm(other - expected) / np.linalg.norm(expected)
   change = np.linalg.norm(other - plain) / np.linalg.norm(plain)
-  assert error < 0.15 * change
+  assert error < 0.1 * change
 
 
 def test_phase_of_the_object_is_in_all_images(monkeypatch):

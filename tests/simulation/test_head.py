@@ -154,3 +154,27 @@ def test_misfit_is_an_error_or_a_warning(images):
 def test_what_does_not_fit_is_refused(scanned, options, message):
   with pytest.raises(UserError, match=message):
     load(scanned[1], **options)
+
+
+def test_an_ideal_scanner_gives_the_signals_of_before():
+  """Numbers by commit b328164, which knew white noise only."""
+  acquisition = mrf_jax.Acquisition(mrf_jax.tailored(96), 48, 24)
+  subject = mrf_jax.simulate_head(
+    acquisition, matrix=32, n_slices=2, n_coils=2, noise_level=0.6
+  )
+  assert subject.n_voxels == 595
+  signals = subject.signals
+  assert np.linalg.norm(signals) == pytest.approx(3.4301677, rel=1e-5)
+  np.testing.assert_allclose(
+    signals[[0, 300, 590], [0, 1, 2]],
+    [
+      0.03833433 + 0.16973755j,
+      -0.00293826 - 0.05053547j,
+      -0.03851052 - 0.05928628j,
+    ],
+    atol=2e-5,
+  )
+  np.testing.assert_allclose(
+    subject.maps.stack()[500], [0.7162146, 818.11554, 75.631226], rtol=1e-3
+  )
+  assert subject.noise_sd[500] == pytest.approx(0.039808694, rel=1e-5)

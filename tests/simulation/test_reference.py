@@ -4,6 +4,7 @@ import pytest
 from configs import paper
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
+from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
 from mrf_jax.simulation.reference import acquire_reference
 
 PROTOCOL = {**paper.get_config().reference, "noise_level": 0.0}
@@ -46,3 +47,42 @@ def test_noise_scatters_the_maps():
   values = acquire(noise_level=0.01).stack()
   scatter = values.std(0) / values.mean(0)
   assert np.all((scatter > 0.001) & (scatter < 0.1))
+
+
+def test_a_profile_of_one_sub_slice_is_a_b1_of_the_spin_echo():
+  profile = SliceProfile(np.array([0.9]), np.array([1.0]))
+  found, other = acquire(slice_profile=profile), acquire(b1=0.9)
+  np.testing.assert_allclose(found.t2_ms, other.t2_ms, rtol=1e-5)
+  # The gradient echoes excite a slab.
+  np.testing.assert_array_equal(found.t1_ms, acquire().t1_ms)
+
+
+def test_edges_of_the_slice_lengthen_t2():
+  """There, refocusing angles are small, and stimulated echoes arise."""
+  t2_ms = acquire(slice_profile=sinc_slice_profile()).t2_ms[0]
+  assert 1.05 * 68 < t2_ms < 1.6 * 68
+
+
+def test_a_bounded_fit_ends_at_its_bound():
+  fluid = Maps.unstack(np.tile(np.float32([1.0, 4500, 2000]), (500, 1)))
+  with_fluid = {"wm": TISSUE, "csf": fluid}
+
+  def t2_of(share, **changes):
+    return acquire_reference(
+      np.random.default_rng(0),
+      np.array([[1 - share], [share]], np.float32).repeat(500, 1),
+      with_fluid,
+      np.ones(500, np.float32),
+      **{**PROTOCOL, **changes},
+    ).t2_ms[0]
+
+  assert t2_of(1.0) == pytest.approx(2000, rel=1e-2)
+  assert t2_of(1.0, t2_bound_ms=1100.0) == pytest.approx(1100, rel=1e-3)
+  # What the echoes tell stays as it is.
+  assert t2_of(0.0, t2_bound_ms=1100.0) == pytest.approx(t2_of(0.0), rel=1e-4)
+
+
+def test_a_bound_below_the_echoes_is_refused():
+  words = "t2_bound_ms is 80, below the last echo at 160 ms"
+  with pytest.raises(UserError, match=words):
+    acquire(t2_bound_ms=80.0)

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from mrf_jax.errors import UserError
 from mrf_jax.kspace.encoding import NufftEncoding, make_encoding
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.runtime import threads
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.simulation import scan as scans
-from mrf_jax.simulation.scan import scan_slice
+from mrf_jax.simulation.scan import noise_covariance, scan_slice
 from tests.laws import check_linear, complex_noise
 
 MATRIX = 48
@@ -268,3 +269,82 @@ def test_sliding_window_is_a_mean(dtype, window, stride):
 
 def test_window_of_the_paper():
   assert sliding_window(np.ones((1, 720)), window=48).shape == (1, 673)
+
+
+def test_late_gradients_move_samples_along_the_arm():
+  step_us = 1e3 * SPIRAL.readout_ms / SPIRAL.trajectory.shape[1]
+  moved = SPIRAL.delayed((2 * step_us, 0.0))
+  np.testing.assert_allclose(
+    moved[:, 2:, 0], SPIRAL.trajectory[:, :-2, 0], atol=1e-6
+  )
+  first = SPIRAL.trajectory[:, :1, 0].repeat(2, 1)
+  np.testing.assert_array_equal(moved[:, :2, 0], first)
+  np.testing.assert_array_equal(moved[..., 1], SPIRAL.trajectory[..., 1])
+  early = SPIRAL.delayed((0.0, -step_us))
+  np.testing.assert_allclose(
+    early[:, :-1, 1], SPIRAL.trajectory[:, 1:, 1], atol=1e-6
+  )
+  with pytest.raises(UserError, match="longer than the readout"):
+    SPIRAL.delayed((0.0, 2e4))
+
+
+def test_late_gradients_change_the_scan_as_a_shifted_trajectory():
+  """Both gradients late by one sample: k-space is that of moved samples."""
+  mask, coils = disc(), smooth_coils()
+  rng = np.random.default_rng(0)
+  signals = rng.random((mask.sum(), 48)).astype(np.float32)
+  step_us = 1e3 * SPIRAL.readout_ms / SPIRAL.trajectory.shape[1]
+  acquired = SPIRAL.delayed((step_us, step_us))
+  n_samples = SPIRAL.trajectory.shape[1]
+  samples = np.empty((48, 3, n_samples), np.complex64)
+  scan(signals, mask, samples=samples, acquired=acquired)
+  for frame in (0, 31):
+    exact = make_encoding(mask, coils).of_samples(SPIRAL.trajectory[frame])
+    expected = exact.forward(signals[:, frame : frame + 1])[0]
+    np.testing.assert_allclose(
+      samples[frame, :, 1:],
+      expected[:, :-1],
+      atol=1e-4 * np.abs(expected).max(),
+    )
+
+
+def test_a_constant_field_turns_and_shifts_the_phase_of_samples():
+  mask = disc()
+  signals = np.ones((mask.sum(), 48), np.complex64)
+  shape = (48, 3, SPIRAL.trajectory.shape[1])
+  plain, turned = (np.empty(shape, np.complex64) for _ in range(2))
+  rates = np.full(mask.sum(), 2j * np.pi * 20.0 - 5.0)
+  scan(signals, mask, samples=plain)
+  scan(signals, mask, samples=turned, rates_per_s=rates)
+  expected = plain * np.exp(1e-3 * SPIRAL.times_ms * rates[0])
+  np.testing.assert_allclose(turned, expected, atol=2e-4 * np.abs(plain).max())
+
+
+def test_noise_of_neighbouring_coils_correlates():
+  covariance = noise_covariance(3, 0.4)
+  mask, shape = disc(), (480, 3, SPIRAL.trajectory.shape[1])
+  samples = np.empty(shape, np.complex64)
+  signals = np.zeros((mask.sum(), 480), np.float32)
+  images = scan(
+    signals, mask, noise_sd=2.0, samples=samples, noise_correlation=0.4
+  )
+  flat = samples.swapaxes(0, 1).reshape(3, -1)
+  found = flat @ flat.conj().T / flat.shape[1] / 2
+  np.testing.assert_allclose(found, 4.0 * covariance, atol=0.08)
+  # The variance of voxels follows, as simulated subjects state it.
+  coils = smooth_coils()[:, mask]
+  power = np.sum(np.abs(coils) ** 2, 0)
+  factor = np.sum(coils.conj() * (covariance @ coils), 0).real / power**2
+  ratio = images[:, ::48].real.var(1, ddof=1) / (
+    factor * (2 * SPIRAL.noise_gain()) ** 2
+  )
+  assert ratio.mean() == pytest.approx(1, rel=0.05)
+
+
+def test_circular_correlation_is_a_covariance():
+  for n_coils in (1, 2, 8, 9):
+    covariance = noise_covariance(n_coils, 0.9)
+    np.testing.assert_array_equal(covariance, covariance.T)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+  with pytest.raises(UserError, match="noise_correlation is 1, not from 0"):
+    noise_covariance(4, 1.0)

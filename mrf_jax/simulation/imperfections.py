@@ -1,0 +1,29 @@
+"""What a real scan has that an ideal one has not, besides white noise."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from mrf_jax.signal.slice_profile import SliceProfile
+
+
+@dataclasses.dataclass(frozen=True)
+class Imperfections:
+  """Causes of error of a simulated scan; the default is none.
+
+  The field of the magnet and the phase of the object belong to the phantom.
+
+  Attributes:
+    slice_profile: of the pulses of the scan and of the fast spin echo; None is
+      an ideal slice.
+    inversion_efficiency: see `simulate_partly_inverted`.
+    motion: arguments of `random_poses`; the head is at rest while its reference
+      maps are acquired. None is at rest all the time.
+    gradient_delays_us: see `Spiral.delayed`.
+    noise_correlation: between neighbouring coils, see `noise_covariance`.
+  """
+
+  slice_profile: SliceProfile | None = None
+  inversion_efficiency: float = 1.0
+  motion: Mapping[str, float] | None = None
+  gradient_delays_us: tuple[float, float] = (0.0, 0.0)
+  noise_correlation: float = 0.0
