@@ -55,6 +55,15 @@ _LEAST = {
   "scan.inversion_efficiency": 0,
   "reference.noise_level": 0,
 }
+# And the most of what another unit would make large: Hz, 1/s, mm, degrees.
+_MOST = {
+  "data.b0.shim_hz": 1000.0,
+  "data.b0.r2_prime_per_s": 1000.0,
+  "data.motion.between_scans_mm": 50.0,
+  "data.motion.between_scans_deg": 45.0,
+  "data.motion.between_slices_mm": 50.0,
+  "data.motion.between_slices_deg": 45.0,
+}
 _ABOVE_ZERO = (
   "scan.spiral.readout_ms",
   "data.grid.fov_mm",
@@ -144,6 +153,24 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     value = _number(config, name)
     if not math.isfinite(value):
       raise UserError(f"{name} is {value}, not finite")
+  _check_imperfections(config)
+  grid = config.data.grid
+  half = grid.n_slices * grid.slice_thickness_mm / 2
+  low, high = _BRAIN_Z_MM
+  if not low - half < grid.centre_z_mm < high + half:
+    raise UserError(
+      f"data.grid: no brain in the slices around z = {grid.centre_z_mm:g} mm"
+    )
+
+
+def _check_imperfections(config: ml_collections.ConfigDict) -> None:
+  """Raises `UserError` for imperfections of a scan that none has."""
+  for name, most in _MOST.items():
+    value = _number(config, name)
+    if value > most:
+      raise UserError(
+        f"{name} is {value:g}; {most:g} is more than any scan has"
+      )
   if config.data.lesions.count and any(config.data.motion.values()):
     raise UserError("data.motion: needs data.lesions.count=0; they do not move")
   scan = config.scan
@@ -167,12 +194,11 @@ def check_values(config: ml_collections.ConfigDict) -> None:
       f"scan.gradient_delays_us is {tuple(delays)}, not two delays, along x "
       f"and y, shorter than the readout of {longest:g} µs"
     )
-  grid = config.data.grid
-  half = grid.n_slices * grid.slice_thickness_mm / 2
-  low, high = _BRAIN_Z_MM
-  if not low - half < grid.centre_z_mm < high + half:
+  bound, last = config.reference.t2_bound_ms, max(config.reference.te_ms)
+  if bound is not None and not last <= bound < math.inf:
     raise UserError(
-      f"data.grid: no brain in the slices around z = {grid.centre_z_mm:g} mm"
+      f"reference.t2_bound_ms is {bound:g}, not at least the last echo at "
+      f"{last:g} ms: the fit would end there in grey matter"
     )
 
 

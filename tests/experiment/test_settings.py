@@ -26,6 +26,13 @@ from mrf_jax.experiment.settings import check_methods, check_values, with_files
     ),
     ("scan.inversion_efficiency", 1.1, "inversion_efficiency is 1.1, above 1"),
     ("scan.slice_time_bandwidth", 0.5, "is 0.5, neither 0, an ideal slice"),
+    (
+      "data.b0.shim_hz",
+      6e4,
+      "shim_hz is 60000; 1000 is more than any scan has",
+    ),
+    ("data.motion.between_scans_mm", 400.0, "between_scans_mm is 400; 50 is"),
+    ("reference.t2_bound_ms", 80.0, "not at least the last echo at 160 ms"),
     ("data.b0.shim_hz", -1.0, "data.b0.shim_hz is -1.0, not at least 0"),
     ("scan.spiral.readout_ms", 0.0, "scan.spiral.readout_ms is 0.0, not above"),
     ("reference.vfa_tr_ms", 0.0, "reference.vfa_tr_ms is 0.0, not above 0"),
