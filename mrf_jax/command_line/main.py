@@ -24,10 +24,11 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   flags.check(argv)
   try:
+    if FLAGS.mode in ("import", "reconstruct", "finetune"):
+      # It starts while JAX is imported.
+      untrusted.prepare()
     # JAX is imported here, not above, because that takes seconds and flags may
     # be wrong.
-    if FLAGS.mode in ("import", "reconstruct", "finetune"):
-      untrusted.prepare()
     _start_cache()
     from mrf_jax.runtime import processes
 

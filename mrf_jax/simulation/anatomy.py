@@ -169,11 +169,8 @@ def random_poses(
   )
   shifts = between_scans_mm * steps[:1, 0] + between_slices_mm * steps[1:, 0]
   angles = between_scans_deg * steps[:1, 1] + between_slices_deg * steps[1:, 1]
-  poses = np.tile(np.eye(4), (grid.n_slices, 1, 1))
-  for pose, shift, angle in zip(poses, shifts, np.deg2rad(angles), strict=True):
-    pose[:3, :3] = _rotation(angle)
-    # About the centre of the brain.
-    pose[:3, 3] = _BRAIN_CENTRE_MM - pose[:3, :3] @ _BRAIN_CENTRE_MM + shift
+  poses = np.stack([_about_centre(_rotation(a)) for a in np.deg2rad(angles)])
+  poses[:, :3, 3] += shifts
   farthest = np.abs(shifts).max()
   if not farthest < grid.fov_mm / 4:
     raise UserError(
@@ -216,11 +213,14 @@ def _random_affine(rng, rotation_deg, scaling) -> np.ndarray:
   """Small random rotation and scaling about the centre of the brain, [4, 4]."""
   angles = np.deg2rad(rotation_deg) * np.clip(rng.normal(size=3), -2, 2)
   scales = 1 + scaling * np.clip(rng.normal(size=3), -2, 2)
-  matrix = _rotation(angles)
+  return _about_centre(_rotation(angles) * scales)
+
+
+def _about_centre(matrix: np.ndarray) -> np.ndarray:
+  """The affine transform that keeps the centre of the brain, [4, 4]."""
   affine = np.eye(4)
-  affine[:3, :3] = matrix * scales
-  # The centre of the brain is mapped to itself.
-  affine[:3, 3] = _BRAIN_CENTRE_MM - affine[:3, :3] @ _BRAIN_CENTRE_MM
+  affine[:3, :3] = matrix
+  affine[:3, 3] = _BRAIN_CENTRE_MM - matrix @ _BRAIN_CENTRE_MM
   return affine
 
 

@@ -257,12 +257,11 @@ class FoldFunction:
     self._mapped = mapped
     self._compiled: Future | None = None
 
-  def compile_beside(self, states, folds, shared, *integers) -> None:
+  def compile_beside(self, states, folds, shared, *numbers) -> None:
     """Begins to compile for such arguments, in a thread of its own.
 
-    The function is traced before this returns.
+    The function is traced before this returns. Numbers are int32 arrays here.
     """
-    numbers = [np.asarray(integer, np.int32) for integer in integers]
     mapped = self._mapped(len(numbers))
     lowered = mapped.lower(states, folds, shared, *numbers)
     pool = ThreadPoolExecutor(1)
@@ -271,10 +270,10 @@ class FoldFunction:
 
   def __call__(self, states, folds, shared, *integers) -> Any:
     """The results of all folds, [device, fold on it, …]."""
-    if self._compiled is None:
-      self.compile_beside(states, folds, shared, *integers)
-    assert self._compiled is not None
     numbers = [np.asarray(integer, np.int32) for integer in integers]
+    if self._compiled is None:
+      self.compile_beside(states, folds, shared, *numbers)
+    assert self._compiled is not None
     return self._compiled.result()(states, folds, shared, *numbers)
 
 
