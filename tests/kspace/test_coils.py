@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrf_jax.kspace.coils import estimate_sensitivities
+from mrf_jax.kspace.coils import estimate_sensitivities, fit_sensitivities
 from mrf_jax.kspace.gridding import combined_windows, separate_windows
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.simulation.fields import coil_sensitivities
@@ -90,3 +90,42 @@ def test_sensitivities_of_the_phantom():
   norm = np.linalg.norm(sensitivities, axis=0)
   overlap = np.abs(np.sum(sensitivities.conj() * estimate, 0)) / norm
   assert overlap.min() > 0.98
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_fitted_sensitivities_of_a_head_coil(noise):
+  """Within 2 % up to phase, where an object with a phase of its own is."""
+  matrix = 64
+  axis = 4.0 * (np.arange(matrix) - matrix // 2)
+  y, x = np.meshgrid(axis, axis, indexing="ij")
+  points = np.stack([x, y, 0 * x + 20], -1).reshape(-1, 3)
+  sensitivities = coil_sensitivities(points, n_coils=8)
+  sensitivities = sensitivities.reshape(8, matrix, matrix)
+  mask = (x / 70) ** 2 + (y / 90) ** 2 < 1
+  rng = np.random.default_rng(0)
+  image = (0.5 + rng.random(mask.shape)) * np.exp(1j * x / 50) * mask
+  images = image * sensitivities + noise * complex_noise(8, matrix, matrix)
+  found = fit_sensitivities(images.astype(np.complex64), mask)
+  assert not found[:, ~mask].any()
+  np.testing.assert_allclose(np.linalg.norm(found, axis=0)[mask], 1, rtol=1e-5)
+  true = sensitivities / np.linalg.norm(sensitivities, axis=0)
+  phase = np.exp(1j * np.angle(np.sum(true.conj() * found, 0)))
+  error = np.linalg.norm(found - true * phase, axis=0)[mask]
+  assert np.sqrt(np.mean(error**2)) < 0.02
+  # The gain and the phase of the scanner change nothing.
+  again = fit_sensitivities((1e-6j * images).astype(np.complex64), mask)
+  np.testing.assert_allclose(again, found, atol=1e-4)
+
+
+def test_fitted_sensitivities_need_signal():
+  images = np.zeros((2, MATRIX, MATRIX), np.complex64)
+  with pytest.raises(ValueError, match="finite signals"):
+    fit_sensitivities(images, np.ones((MATRIX, MATRIX), bool))
+
+
+def test_fitted_sensitivities_of_few_voxels_and_one_coil():
+  mask = np.zeros((MATRIX, MATRIX), bool)
+  mask[3, 4:7] = True
+  images = np.full((1, MATRIX, MATRIX), 2j, np.complex64)
+  found = fit_sensitivities(images, mask)
+  np.testing.assert_allclose(found[:, mask], 1, atol=1e-5)
