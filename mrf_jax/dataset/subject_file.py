@@ -46,6 +46,9 @@ def write_fields(subject, file: h5py.File) -> None:
     if time_ms is not None:
       group.attrs[name] = float(time_ms)
   group.attrs["balanced"] = int(subject.sequence.balanced)
+  if subject.sequence.slice_time_bandwidth is not None:
+    product = float(subject.sequence.slice_time_bandwidth)
+    group.attrs["slice_time_bandwidth"] = product
   group.attrs["window"] = int(subject.window)
   group.attrs["stride"] = int(subject.stride)
   for name in ("maps", "truth"):
@@ -110,13 +113,13 @@ def _read_sequence(file: h5py.File) -> Sequence:
         f"sequence/{name} has shape {values.shape}, not one value a frame"
       )
   group = file["sequence"]
-  preparation = {
+  settings = {
     name: _attribute(group, name, float)
-    for name in PREPARATION_FIELDS
+    for name in (*PREPARATION_FIELDS, "slice_time_bandwidth")
     if name in group.attrs
   }
   balanced = "balanced" in group.attrs and _attribute(group, "balanced", int)
-  return make_sequence(**frames, **preparation, balanced=bool(balanced))
+  return make_sequence(**frames, **settings, balanced=bool(balanced))
 
 
 def _read_maps(file: h5py.File, name: str) -> Maps:

@@ -1,5 +1,6 @@
 """Checks of a configuration, and the objects that its values describe."""
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -15,6 +16,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import load_sequence, read_schedule
 from mrf_jax.sequence.schedules import SEQUENCES
 from mrf_jax.sequence.sequence import Sequence
+from mrf_jax.simulation.imperfections import Imperfections
 
 _SECTIONS = (
   "seed",
@@ -38,6 +40,9 @@ _LEAST = {
   "data.between_subjects": 0,
   "data.within_tissue": 0,
   "data.b1_deviation": 0,
+  "data.local_variation.wm": 0,
+  "data.local_variation.gm": 0,
+  "data.local_variation.csf": 0,
   "data.b0.shim_hz": 0,
   "data.phase_deg": 0,
   "data.b0.r2_prime_per_s": 0,
@@ -80,6 +85,9 @@ _FINITE = (
   "data.between_subjects",
   "data.within_tissue",
   "data.b1_deviation",
+  "data.local_variation.wm",
+  "data.local_variation.gm",
+  "data.local_variation.csf",
   "scan.noise_level",
   "reference.noise_level",
 )
@@ -129,6 +137,11 @@ def simulated_acquisition(config: ml_collections.ConfigDict) -> Acquisition:
     UserError: the schedule is not valid, or the window does not fit it.
   """
   sequence, scan = sequence_of(config.sequence), config.scan
+  # Of a file's own pulses, if it says what they are.
+  if scan.slice_time_bandwidth and sequence.slice_time_bandwidth is None:
+    sequence = dataclasses.replace(
+      sequence, slice_time_bandwidth=float(scan.slice_time_bandwidth)
+    )
   try:
     return Acquisition(sequence, scan.window, scan.stride)
   except UserError as error:
@@ -171,8 +184,6 @@ def _check_imperfections(config: ml_collections.ConfigDict) -> None:
       raise UserError(
         f"{name} is {value:g}; {most:g} is more than any scan has"
       )
-  if config.data.lesions.count and any(config.data.motion.values()):
-    raise UserError("data.motion: needs data.lesions.count=0; they do not move")
   scan = config.scan
   if scan.inversion_efficiency > 1:
     raise UserError(
@@ -278,9 +289,22 @@ def phantom_options(data: ml_collections.ConfigDict) -> dict:
     "between_subjects": data.between_subjects,
     "within_tissue": data.within_tissue,
     "b1_deviation": data.b1_deviation,
+    "local_variation": data.local_variation.to_dict(),
     "b0": data.b0.to_dict() if any(data.b0.values()) else None,
     "phase_deg": data.phase_deg,
   }
+
+
+def imperfections_of(config: ml_collections.ConfigDict) -> Imperfections:
+  """Imperfections of a scan, from the sections `data` and `scan`."""
+  motion, scan = config.data.motion.to_dict(), config.scan
+  return Imperfections(
+    inversion_efficiency=scan.inversion_efficiency,
+    motion=motion if any(motion.values()) else None,
+    gradient_delays_us=tuple(scan.gradient_delays_us),
+    noise_correlation=scan.noise_correlation,
+    estimated_sensitivities=scan.estimated_sensitivities,
+  )
 
 
 def sequence_of(options: ml_collections.ConfigDict) -> Sequence:

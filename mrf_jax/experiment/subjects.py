@@ -8,18 +8,16 @@ from mrf_jax.errors import UserError
 from mrf_jax.evaluation.orientation import upright
 from mrf_jax.experiment.settings import (
   acquisition_of,
+  imperfections_of,
   phantom_options,
   schedule_in_words,
-  sequence_of,
   simulated_acquisition,
 )
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.progress import counted
 from mrf_jax.sequence.files import save_sequence
-from mrf_jax.signal.slice_profile import sinc_slice_profile
 from mrf_jax.simulation.anatomy import SliceGrid
-from mrf_jax.simulation.imperfections import Imperfections
 from mrf_jax.simulation.subject import simulate_subject
 from mrf_jax.workdir.workdir import Workdir
 
@@ -54,7 +52,7 @@ def simulate_missing(
     schedule = workdir.raw_data(0).with_name("train.txt")
     schedule.parent.mkdir(exist_ok=True)
     if not schedule.exists():
-      save_sequence(sequence_of(config.sequence), schedule)
+      save_sequence(simulated_acquisition(config).sequence, schedule)
   # No process makes a subject before all have listed those that are missing.
   processes.barrier("subjects found")
   missing = processes.own_share(missing)
@@ -88,25 +86,10 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       noise_level=scan.noise_level,
       subspace_tolerance=scan.subspace_tolerance,
       reference=config.reference.to_dict(),
-      imperfections=_imperfections(config),
+      imperfections=imperfections_of(config),
       raw_path=workdir.raw_data(k) if data.keep_raw else None,
     )
     save_subject(subject, workdir.subject(k))
-
-
-def _imperfections(config: ml_collections.ConfigDict) -> Imperfections:
-  """Those of the scan, from the sections `data` and `scan`."""
-  motion, scan = config.data.motion.to_dict(), config.scan
-  profile = None
-  if scan.slice_time_bandwidth:
-    profile = sinc_slice_profile(time_bandwidth=scan.slice_time_bandwidth)
-  return Imperfections(
-    slice_profile=profile,
-    inversion_efficiency=scan.inversion_efficiency,
-    motion=motion if any(motion.values()) else None,
-    gradient_delays_us=tuple(scan.gradient_delays_us),
-    noise_correlation=scan.noise_correlation,
-  )
 
 
 def _draw_signals(config, workdir: Workdir, k: int) -> None:

@@ -103,6 +103,8 @@ def save_model(
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
       for name, value in vars(model.sequence).items()
+      # Versions that do not know it read bundles without.
+      if name != "slice_time_bandwidth" or value is not None
     },
     "window": model.window,
     "stride": model.stride,

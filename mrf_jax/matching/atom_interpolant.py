@@ -29,7 +29,6 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.chebyshev import Axis
 from mrf_jax.signal.partial_inversion import simulate_partly_inverted
-from mrf_jax.signal.slice_profile import SliceProfile
 from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
 
 # Parts of the error asked for that the polynomials left out may have, along one
@@ -186,7 +185,6 @@ def make_atom_interpolant(
   n_checks: int = 1024,
   seed: int = 0,
   n_states: int | None = None,
-  slice_profile: SliceProfile | None = None,
   inversion_efficiency: float = 1.0,
 ) -> AtomInterpolant:
   """Simulates as many fingerprints as an interpolation needs.
@@ -205,7 +203,6 @@ def make_atom_interpolant(
     seed: of their choice.
     n_states: configuration orders that are simulated, counting order 0; None
       chooses them by T2.
-    slice_profile: see `simulate_fingerprints`.
     inversion_efficiency: see `simulate_partly_inverted`.
 
   Returns:
@@ -225,7 +222,6 @@ def make_atom_interpolant(
     _simulate,
     acquisition,
     n_states=n_states,
-    slice_profile=slice_profile,
     inversion_efficiency=inversion_efficiency,
   )
   panels = panel_axes(columns)
@@ -267,7 +263,6 @@ def _simulate(
   b1,
   *,
   n_states: int | None,
-  slice_profile: SliceProfile | None,
   inversion_efficiency: float,
   tolerance: float = _NODE_TOLERANCE,
 ) -> Inexact[np.ndarray, "point frame"]:
@@ -277,7 +272,6 @@ def _simulate(
     t1_ms,
     t2_ms,
     b1=b1,
-    slice_profile=slice_profile,
     efficiency=inversion_efficiency,
     n_states=n_states,
     tolerance=tolerance,

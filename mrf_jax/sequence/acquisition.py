@@ -92,6 +92,12 @@ class Acquisition:
         continue
       if both or own is not value:
         return f"{name} of its sequence is {_text(own)}", _text(value)
+    # Few files say it, and where one does not, it may be the same.
+    products = (mine.slice_time_bandwidth, its.slice_time_bandwidth)
+    if None not in products and products[0] != products[1]:
+      return f"slice_time_bandwidth of its sequence is {products[0]:g}", (
+        f"{products[1]:g}"
+      )
     for name in FRAME_FIELDS:
       own, value = getattr(mine, name), getattr(its, name)
       apart = np.flatnonzero(np.abs(own - value) > _TOLERANCE)

@@ -59,6 +59,10 @@ _OF_PHASES = re.compile(
   r"(?:rf\s+)?phases?|\bphases?\s+(?:increment|cycl|alternat)\w*",
   re.IGNORECASE,
 )
+_OF_PROFILE = re.compile(
+  r"(?:(?:slice|pulse|rf|sinc)[\s_-]*)?time[\s_-]*bandwidth(?:[\s_-]*product)?",
+  re.IGNORECASE,
+)
 # A number stands near the word, and no comma between them.
 _NEAR_NUMBER = r"\b[^\d,;]{0,25}\d"
 _OF_TIMES = {
@@ -89,6 +93,7 @@ _SPELLING = {
   "tr_ms": "# tr_ms 12",
   "te_ms": "# te_ms 2",
   "rf_phases_deg": "a column rf_phase_deg",
+  "slice_time_bandwidth": "# slice_time_bandwidth 4",
 }
 
 
@@ -108,8 +113,9 @@ def read_settings(
     time_unit: unit of times whose comment has none; None for ms.
 
   Returns:
-    Times in ms, or None for none, of preparations, of TR and TE, and whether
-    the sequence is balanced, by the field of `Sequence`.
+    Times in ms, or None for none, of preparations, of TR and TE, whether the
+    sequence is balanced, and the time-bandwidth product of its pulses, by the
+    field of `Sequence`.
 
   Raises:
     UserError: a comment sets a field to what is no value of it, or to another
@@ -199,6 +205,11 @@ def _setting(
     if text.lower() in (*_YES, *_NO):
       return "balanced", text.lower() in _YES
     raise _not_read(path, clause, "balanced")
+  if _OF_PROFILE.fullmatch(key.strip()):
+    number = _VALUE.fullmatch(text)
+    if number is None or number["unit"]:
+      raise _not_read(path, clause, "slice_time_bandwidth")
+    return "slice_time_bandwidth", float(number["number"])
   names_pulse = _INVERSION.fullmatch(key.strip())
   if names_pulse:
     field, unit = "inversion_time_ms", None

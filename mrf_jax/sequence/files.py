@@ -92,10 +92,11 @@ def load_sequence(
   Text: one row a frame, with numbers split by blanks, commas or semicolons.
   Lines that start with #, % or // are comments, except for settings of the
   whole sequence, such as `# inversion_time_ms 20` (or another preparation of
-  `Sequence`, or `none`), `# TI = 20 ms` and `# balanced`. The columns are flip
-  angle and then, if there are more, TR, TE and RF phase; a first line of names
-  (`flip_angle_deg,tr_ms`, which may be a comment, and may state units as in
-  `TR [s]`) gives another order. Public schedules, such as the Jiang-type one,
+  `Sequence`, or `none`), `# TI = 20 ms`, `# balanced` and
+  `# slice_time_bandwidth 4`. The columns are flip angle and then, if there are
+  more, TR, TE and RF phase; a first line of names (`flip_angle_deg,tr_ms`,
+  which may be a comment, and may state units as in `TR [s]`) gives another
+  order. Public schedules, such as the Jiang-type one,
   often come as two single-column files: name the second as `tr_path`.
 
   `.mat`: MATLAB files of any version with the variables FA, TR, TE, PH and TI,
@@ -248,7 +249,7 @@ def _schedule(
     columns, {**defaults, "rf_phases_deg": 0.0}, path, tr_path, n_frames
   )
   fields["inversion_time_ms"] = defaults["inversion_time_ms"]
-  for name in (*PREPARATION_FIELDS, "balanced"):
+  for name in (*PREPARATION_FIELDS, "balanced", "slice_time_bandwidth"):
     if name in table.columns:
       fields[name] = float(table.columns[name][0])
     elif name in table.settings:
@@ -319,8 +320,8 @@ def _frame_fields(
 def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
   """Writes a schedule as text that `load_sequence` reads.
 
-  Its comments hold what applies to the whole sequence: preparations, and
-  whether it is balanced.
+  Its comments hold what applies to the whole sequence: preparations, whether
+  it is balanced, and the time-bandwidth product of its pulses.
 
   Args:
     sequence: the pulse sequence.
@@ -333,6 +334,8 @@ def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
   ]
   if sequence.balanced:
     lines.append("# balanced")
+  if sequence.slice_time_bandwidth is not None:
+    lines.append(f"# slice_time_bandwidth {sequence.slice_time_bandwidth:.9g}")
   lines.append(",".join(FRAME_FIELDS))
   columns = (getattr(sequence, name) for name in FRAME_FIELDS)
   for frame in zip(*columns, strict=True):

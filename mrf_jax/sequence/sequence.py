@@ -44,6 +44,9 @@ class Sequence:
       plane of an ideal T2 preparation (90° – 180° – −90°) right before the
       first excitation, ms; None plays none.
     balanced: whether all gradients are rewound in each repetition.
+    slice_time_bandwidth: time-bandwidth product of the sinc pulses that select
+      the slice, over which flip angles differ, see `sinc_slice_profile`; None
+      is an ideal slice, or a slab.
   """
 
   flip_angles_deg: np.ndarray
@@ -54,6 +57,9 @@ class Sequence:
   saturation_time_ms: float | None = None
   t2_preparation_ms: float | None = None
   balanced: bool = dataclasses.field(default=False, metadata={"static": True})
+  slice_time_bandwidth: float | None = dataclasses.field(
+    default=None, metadata={"static": True}
+  )
 
   @property
   def n_frames(self) -> int:
@@ -90,6 +96,10 @@ class Sequence:
       if getattr(self, name) is not None
     ]
     seconds = float(np.sum(self.tr_ms)) / 1000
+    if self.slice_time_bandwidth is not None:
+      spoiling += (
+        f", sinc pulses of time-bandwidth product {self.slice_time_bandwidth:g}"
+      )
     return (
       f"Sequence: {self.n_frames} frames in {seconds:.3g} s, {spoiling}\n"
       f"  before the first pulse: {', '.join(played) or 'nothing'}\n"
@@ -106,6 +116,7 @@ def make_sequence(
   saturation_time_ms: float | None = None,
   t2_preparation_ms: float | None = None,
   balanced: bool = False,
+  slice_time_bandwidth: float | None = None,
 ) -> Sequence:
   """A checked `Sequence`; scalars are repeated for every frame.
 
@@ -118,6 +129,8 @@ def make_sequence(
     saturation_time_ms: delay after the saturation, ms, or None.
     t2_preparation_ms: duration of the T2 preparation, ms, or None.
     balanced: whether the sequence is balanced (bSSFP).
+    slice_time_bandwidth: of the sinc pulses that select the slice, at least 1;
+      None is an ideal slice.
 
   Returns:
     The sequence with float64 arrays.
@@ -168,7 +181,16 @@ def make_sequence(
       f"saturation_time_ms is {saturation_time_ms:g}; a sequence has only one "
       "of them"
     )
-  return Sequence(**fields, balanced=bool(balanced))
+  product = slice_time_bandwidth
+  if product is not None:
+    if not 1 <= product < np.inf:
+      raise UserError(
+        f"sequence: slice_time_bandwidth is {product:g}, not at least 1"
+      )
+    product = float(product)
+  return Sequence(
+    **fields, balanced=bool(balanced), slice_time_bandwidth=product
+  )
 
 
 def _span(values: np.ndarray) -> str:

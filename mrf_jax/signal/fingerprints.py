@@ -17,7 +17,7 @@ from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence.sequence import Sequence, make_sequence
 from mrf_jax.signal.bloch import balanced_echoes
 from mrf_jax.signal.epg import gradient_spoiled_echoes
-from mrf_jax.signal.slice_profile import SliceProfile
+from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
 from mrf_jax.signal.states import StateTable, exact_states
 
 # Atoms of one compiled call, and of one block in it. On a CPU the states of a
@@ -66,7 +66,8 @@ def simulate_fingerprints(
     t2_ms: transverse relaxation times, [voxel] or scalar, ms.
     b1: factors on the flip angles, [voxel] or scalar.
     off_resonance_hz: offsets of the Larmor frequency, [voxel] or scalar, Hz.
-    slice_profile: sub-slices whose signals are added; None is an ideal slice.
+    slice_profile: sub-slices whose signals are added; None is that of the
+      sequence's pulses, if it states them, else an ideal slice.
     n_states: configuration orders kept, counting order 0; None chooses them
       by T2.
     tolerance: bound on the truncation error if `n_states` is None, relative to
@@ -104,24 +105,40 @@ def simulate_fingerprints(
     tolerance=tolerance,
     text=text,
   )
-  if slice_profile is None:
+  profile = slice_profile or _profile_of(sequence)
+  if profile is None:
     (echoes,) = simulate(atoms)
   else:
-    echoes = _sum_of_sub_slices(simulate, atoms, slice_profile)
+    (echoes,) = _sum_of_sub_slices(simulate, atoms, profile)
   if keep_real:
     return echoes
   return echoes.astype(np.result_type(echoes.dtype, np.complex64))
 
 
+def _profile_of(sequence: Sequence) -> SliceProfile | None:
+  """That of the sequence's pulses, or None for an ideal slice."""
+  product = sequence.slice_time_bandwidth
+  if product is None:
+    return None
+  return sinc_slice_profile(time_bandwidth=product)
+
+
 def _sum_of_sub_slices(
   simulate: Callable[[_Atoms], np.ndarray], atoms: _Atoms, profile: SliceProfile
 ) -> np.ndarray:
-  """S = Σ w_i S(f_i B1) with weight w_i and flip factor f_i of sub-slice i."""
+  """S = Σ w_i S(f_i B1) with weight w_i and flip factor f_i of sub-slice i.
+
+  Returns:
+    The signals, and their derivatives by T1, T2 and B1 if `simulate` has them,
+    [result, atom, frame].
+  """
   total = None
   for factor, weight in zip(profile.flip_factors, profile.weights, strict=True):
     number = atoms.b1.dtype.type
-    (part,) = simulate(atoms._replace(b1=atoms.b1 * number(factor)))
+    part = simulate(atoms._replace(b1=atoms.b1 * number(factor)))
     part *= number(weight)
+    # By B1, of which each sub-slice sees a share.
+    part[3:] *= number(factor)
     total = part if total is None else total + part
   assert total is not None
   return total
@@ -172,14 +189,19 @@ def fingerprint_derivatives(
   """
   atoms = _checked_atoms(t1_ms, t2_ms, b1, off_resonance_hz, n_states, dtype)
   count = 3 if with_b1 else 2
-  results = _run(
+  simulate = functools.partial(
+    _run,
     functools.partial(_derivatives_of_call, count=count),
     1 + count,
     sequence,
-    atoms,
     n_states=n_states,
     tolerance=tolerance,
   )
+  profile = _profile_of(sequence)
+  if profile is None:
+    results = simulate(atoms)
+  else:
+    results = _sum_of_sub_slices(simulate, atoms, profile)
   return FingerprintDerivatives(*results, *[None] * (3 - count))
 
 

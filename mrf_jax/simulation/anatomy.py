@@ -4,10 +4,11 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int
 
 from mrf_jax.errors import UserError
 from mrf_jax.simulation.fields import smooth_noise
+from mrf_jax.simulation.nuclei import nearest_nuclei
 from mrf_jax.simulation.tissue import TISSUES
 
 # Distance of the points at which the atlas is read; the mean over the points of
@@ -73,16 +74,20 @@ class Head:
   """Tissue fractions of every voxel of a scan.
 
   Attributes:
-    fractions: volume share of white matter, grey matter and CSF,
-      [tissue, slice, y, x]; the rest of a voxel gives no signal.
+    fractions: volume share of white matter, grey matter and CSF, and of deep
+      grey nuclei if there are any, [tissue, slice, y, x]; the rest of a voxel
+      gives no signal.
     mask: voxels that are at least half brain, [slice, y, x].
     head_to_atlas: RAS mm of the head to MNI mm, without the smooth
       displacement, [4, 4].
+    nuclei: number of the deep grey nucleus that is nearest to each voxel, see
+      `nearest_nuclei`, [slice, y, x]; None is a head without them.
   """
 
   fractions: Float32[np.ndarray, "tissue slice y x"]
   mask: Bool[np.ndarray, "slice y x"]
   head_to_atlas: Float64[np.ndarray, "4 4"]
+  nuclei: Int[np.ndarray, "slice y x"] | None = None
 
 
 def make_head(
@@ -93,6 +98,8 @@ def make_head(
   warp_mm: float,
   rotation_deg: float,
   scaling: float,
+  deep_grey: bool = False,
+  partial_volume: bool = True,
   poses: Float64[np.ndarray, "slice 4 4"] | None = None,
 ) -> Head:
   """Random anatomy of a subject on the slices of a scan.
@@ -105,11 +112,15 @@ def make_head(
     warp_mm: standard deviation of the smooth displacement, mm.
     rotation_deg: standard deviation of the rotations about x, y, z, degrees.
     scaling: standard deviation of the scale along x, y, z.
+    deep_grey: whether it has deep grey nuclei, instead of the white and grey
+      matter that the atlas has there.
+    partial_volume: whether voxels mix tissues; without, each is all of the
+      tissue that it has most of.
     poses: where the head is while each slice is scanned, see `moved`; None is
       at rest.
 
   Returns:
-    The head, averaged over each voxel, which gives it partial volumes.
+    The head, averaged over each voxel.
 
   Raises:
     UserError: no voxel of the slices contains brain.
@@ -117,9 +128,8 @@ def make_head(
   head_to_atlas = _random_affine(rng, rotation_deg, scaling)
   seeds = rng.spawn(3)
   counts = np.maximum(1, np.round(grid.voxel_mm / _SAMPLING_MM)).astype(int)
-  fractions = np.zeros(
-    (len(TISSUES), grid.n_slices, grid.matrix, grid.matrix), np.float32
-  )
+  shape = (grid.n_slices, grid.matrix, grid.matrix)
+  fractions = np.zeros((len(TISSUES) + deep_grey, *shape), np.float32)
   # The displacement is smooth: one value serves all points of a voxel.
   centres = moved(grid.points_mm(), poses).reshape(-1, 3)
   shift = np.stack(
@@ -135,14 +145,37 @@ def make_head(
     parts = (np.array(offset) + 0.5) / counts - 0.5
     points = moved(grid.points_mm(parts), poses).reshape(-1, 3) + shift
     atlas_points = points @ linear.T + constant
-    fractions += _sample_atlas(atlas_points, sharpness).reshape(fractions.shape)
+    tissues = _sample_atlas(atlas_points, sharpness)
+    if deep_grey:
+      tissues = _with_nuclei(tissues, atlas_points)
+    fractions += tissues.reshape(fractions.shape)
+  nuclei = None
+  if deep_grey:
+    numbers, _ = nearest_nuclei((centres + shift) @ linear.T + constant)
+    nuclei = numbers.reshape(shape)
   fractions /= np.prod(counts)
   mask = fractions.sum(0) >= 0.5
   if not mask.any():
     raise UserError(
       f"data: no brain in the slices around z = {grid.centre_z_mm:g} mm"
     )
-  return Head(fractions, mask, head_to_atlas)
+  if not partial_volume:
+    most = fractions.argmax(0)
+    numbers = np.arange(len(fractions))[:, None, None, None]
+    fractions = ((most == numbers) & mask).astype(np.float32)
+  return Head(fractions, mask, head_to_atlas, nuclei)
+
+
+def _with_nuclei(
+  tissues: Float32[np.ndarray, "tissue point"],
+  atlas_points: Float32[np.ndarray, "point 3"],
+) -> Float32[np.ndarray, "tissue_and_nuclei point"]:
+  """Tissue at MNI points, where nuclei displace white and grey matter."""
+  _, distances = nearest_nuclei(atlas_points)
+  solid = [k for k, tissue in enumerate(TISSUES) if tissue != "csf"]
+  displaced = np.zeros_like(tissues)
+  displaced[solid] = np.where(distances <= 1, tissues[solid], 0)
+  return np.concatenate([tissues - displaced, displaced.sum(0)[None]])
 
 
 def random_poses(

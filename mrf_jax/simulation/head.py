@@ -14,19 +14,40 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.simulation.imperfections import Imperfections
 from mrf_jax.simulation.subject import simulate_subject
 
 # As in the configurations, with reasons there; a test compares them.
-HEAD = {"sharpness": 4.0, "warp_mm": 3.0, "rotation_deg": 3.0, "scaling": 0.03}
+HEAD = {
+  "sharpness": 4.0,
+  "warp_mm": 3.0,
+  "rotation_deg": 3.0,
+  "scaling": 0.03,
+  "deep_grey": True,
+  "partial_volume": True,
+}
 PHANTOM = {
   "head": HEAD,
   "lesions": None,
   "between_subjects": 0.03,
   "within_tissue": 0.04,
+  "local_variation": {"wm": 0.02, "gm": 0.1, "csf": 0.0},
   "b1_deviation": 0.15,
-  "b0": None,
-  "phase_deg": 0.0,
+  "b0": {"shim_hz": 8.0, "air_cavities": True, "r2_prime_per_s": 3.0},
+  "phase_deg": 20.0,
 }
+IMPERFECTIONS = Imperfections(
+  inversion_efficiency=0.96,
+  motion={
+    "between_scans_mm": 0.5,
+    "between_scans_deg": 0.5,
+    "between_slices_mm": 0.2,
+    "between_slices_deg": 0.2,
+  },
+  gradient_delays_us=(1.0, 0.5),
+  noise_correlation=0.2,
+  estimated_sensitivities=True,
+)
 REFERENCE = {
   "flip_angles_deg": (1.0, 2.0, 5.0, 8.0, 11.0, 14.0, 25.0),
   "vfa_tr_ms": 5.85,
@@ -34,7 +55,7 @@ REFERENCE = {
   "fse_tr_ms": 1626.0,
   "refocusing_deg": 180.0,
   "noise_level": 0.01,
-  "t2_bound_ms": None,
+  "t2_bound_ms": 1200.0,
 }
 SPIRAL: dict[str, Any] = {
   "n_arms": 48,
@@ -111,5 +132,6 @@ def simulate_head(
     noise_level=noise_level,
     subspace_tolerance=SUBSPACE_TOLERANCE,
     reference=REFERENCE,
+    imperfections=IMPERFECTIONS,
     raw_path=raw_path,
   )

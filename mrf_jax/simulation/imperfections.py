@@ -3,27 +3,29 @@
 import dataclasses
 from collections.abc import Mapping
 
-from mrf_jax.signal.slice_profile import SliceProfile
-
 
 @dataclasses.dataclass(frozen=True)
 class Imperfections:
   """Causes of error of a simulated scan; the default is none.
 
-  The field of the magnet and the phase of the object belong to the phantom.
+  The field of the magnet and the phase of the object belong to the phantom,
+  and the profile of the slice to the sequence.
 
   Attributes:
-    slice_profile: of the pulses of the scan and of the fast spin echo; None is
-      an ideal slice.
     inversion_efficiency: see `simulate_partly_inverted`.
     motion: arguments of `random_poses`; the head is at rest while its reference
       maps are acquired. None is at rest all the time.
     gradient_delays_us: see `Spiral.delayed`.
     noise_correlation: between neighbouring coils, see `noise_covariance`.
+    estimated_sensitivities: whether the reconstruction has to estimate the
+      coils' sensitivities from the scan.
   """
 
-  slice_profile: SliceProfile | None = None
   inversion_efficiency: float = 1.0
   motion: Mapping[str, float] | None = None
   gradient_delays_us: tuple[float, float] = (0.0, 0.0)
   noise_correlation: float = 0.0
+  estimated_sensitivities: bool = False
+
+
+IDEAL = Imperfections()

@@ -9,7 +9,7 @@ from mrf_jax.maps import Maps
 from mrf_jax.simulation import tissue as tissues
 from mrf_jax.simulation.anatomy import Head, SliceGrid, make_head, moved
 from mrf_jax.simulation.fields import b0_field, b1_field, smooth_noise
-from mrf_jax.simulation.lesions import add_lesions
+from mrf_jax.simulation.lesions import Lesions, add_lesions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Phantom:
     rates_per_s: precession by the main field's offset and its decay by the
       variation within a voxel, 2πi f − R2', [voxel], 1/s, or None.
     phases_rad: phase of the object, which is in all images, [voxel], or None.
-    lesion: volume share of lesion, [voxel], or None.
+    lesions: lesions, or None.
   """
 
   anatomy: Head
@@ -38,7 +38,7 @@ class Phantom:
   b1: Float32[np.ndarray, "voxel"]
   rates_per_s: Complex128[np.ndarray, "voxel"] | None = None
   phases_rad: Float32[np.ndarray, "voxel"] | None = None
-  lesion: Float32[np.ndarray, "voxel"] | None = None
+  lesions: Lesions | None = None
 
   def within(self, is_kept: Bool[np.ndarray, "voxel"]) -> "Phantom":
     """The phantom of some of its masked voxels."""
@@ -48,6 +48,9 @@ class Phantom:
     def kept(values):
       return None if values is None else values[is_kept]
 
+    lesions = self.lesions
+    if lesions is not None:
+      lesions = dataclasses.replace(lesions, share=lesions.share[is_kept])
     return dataclasses.replace(
       self,
       anatomy=dataclasses.replace(self.anatomy, mask=mask),
@@ -59,7 +62,7 @@ class Phantom:
       b1=self.b1[is_kept],
       rates_per_s=kept(self.rates_per_s),
       phases_rad=kept(self.phases_rad),
-      lesion=kept(self.lesion),
+      lesions=lesions,
     )
 
   def rows(self, z: int) -> slice:
@@ -82,6 +85,7 @@ def make_phantom(
   between_subjects: float,
   within_tissue: float,
   b1_deviation: float,
+  local_variation: dict | None = None,
   b0: dict | None = None,
   phase_deg: float = 0.0,
   lesions: dict | None = None,
@@ -97,6 +101,7 @@ def make_phantom(
     between_subjects: relative standard deviation of T1 and T2 over subjects.
     within_tissue: relative standard deviation inside a tissue.
     b1_deviation: largest deviation of B1 from one.
+    local_variation: see `tissue_maps`; None is none.
     b0: arguments of `b0_field`, and `r2_prime_per_s`, the rate of decay in
       white and grey matter, 1/s; None is a field without offset.
     phase_deg: standard deviation of the object's phase, smooth over 60 mm, as
@@ -121,6 +126,8 @@ def make_phantom(
     inside,
     between_subjects=between_subjects,
     within_tissue=within_tissue,
+    local_variation=local_variation,
+    nuclei=None if anatomy.nuclei is None else anatomy.nuclei[anatomy.mask],
   )
   b1 = b1_field(field_rng, inside, deviation=b1_deviation)
   # Of the other fields, likewise.
@@ -132,15 +139,15 @@ def make_phantom(
   if phase_deg:
     phase = smooth_noise(phase_rng, inside, correlation_mm=60.0)
     phases = (np.deg2rad(phase_deg) * phase).astype(np.float32)
-  lesion = None
+  added = None
   if lesions is not None:
     (lesion_rng,) = tissue_rng.spawn(1)
     white = fractions[tissues.TISSUES.index("wm")]
-    maps["wm"], lesion = add_lesions(
+    maps["wm"], added = add_lesions(
       lesion_rng, inside, white, maps["wm"], **lesions
     )
   return Phantom(
-    anatomy, grid, points - middle, fractions, maps, b1, rates, phases, lesion
+    anatomy, grid, points - middle, fractions, maps, b1, rates, phases, added
   )
 
 

@@ -8,7 +8,7 @@ from mrf_jax.maps import Maps
 from mrf_jax.relaxometry.fits import T2_BOUNDS_MS, fit_t2, fit_vfa_t1
 from mrf_jax.signal.closed_form import spgr_signal
 from mrf_jax.signal.fast_spin_echo import fast_spin_echo_signal
-from mrf_jax.signal.slice_profile import SliceProfile
+from mrf_jax.signal.slice_profile import sinc_slice_profile
 
 
 def acquire_reference(
@@ -24,7 +24,7 @@ def acquire_reference(
   refocusing_deg: float,
   noise_level: float,
   t2_bound_ms: float | None = None,
-  slice_profile: SliceProfile | None = None,
+  slice_time_bandwidth: float | None = None,
 ) -> Maps:
   """Reference maps with their own noise, partial volume and B1 errors.
 
@@ -48,8 +48,9 @@ def acquire_reference(
       of each series.
     t2_bound_ms: greatest T2 of the fit, ms, since the echoes hardly tell longer
       ones; None is that of `fit_t2`.
-    slice_profile: of the pulses of the fast spin echo; None is an ideal slice.
-      Gradient echoes of so short a TR excite a slab.
+    slice_time_bandwidth: time-bandwidth product of the sinc pulses of the fast
+      spin echo, see `sinc_slice_profile`; None is an ideal slice. Gradient
+      echoes of so short a TR excite a slab.
 
   Returns:
     PD, T1 and T2 of the fits.
@@ -95,10 +96,9 @@ def acquire_reference(
     )
   )
   sub_slices = [(1.0, 1.0)]
-  if slice_profile is not None:
-    sub_slices = list(
-      zip(slice_profile.flip_factors, slice_profile.weights, strict=True)
-    )
+  if slice_time_bandwidth is not None:
+    profile = sinc_slice_profile(time_bandwidth=slice_time_bandwidth)
+    sub_slices = list(zip(profile.flip_factors, profile.weights, strict=True))
   echoes = magnitudes(
     # Beyond the zeros of a profile the excitation has the other sign.
     lambda m, b1: (

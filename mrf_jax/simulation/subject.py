@@ -16,13 +16,12 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.simulation import tissue as tissues
 from mrf_jax.simulation.anatomy import SliceGrid, random_poses
 from mrf_jax.simulation.fields import coil_sensitivities
-from mrf_jax.simulation.imperfections import Imperfections
+from mrf_jax.simulation.imperfections import IDEAL, Imperfections
 from mrf_jax.simulation.phantom import Phantom, make_phantom
 from mrf_jax.simulation.reference import acquire_reference
 from mrf_jax.simulation.scan import noise_covariance, scan_slice
 from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
 
-_IDEAL = Imperfections()
 # Streams of random numbers of a subject without motion: three of the phantom,
 # of the scan and of the reference scans.
 _N_STREAMS = 5
@@ -40,7 +39,7 @@ def simulate_subject(
   noise_level: float,
   subspace_tolerance: float,
   reference: dict,
-  imperfections: Imperfections = _IDEAL,
+  imperfections: Imperfections = IDEAL,
   raw_path: str | os.PathLike | None = None,
 ) -> Subject:
   """Makes a head, scans it and acquires its reference maps.
@@ -110,14 +109,14 @@ def simulate_subject(
       at_rest.fractions,
       at_rest.tissues,
       at_rest.b1,
-      slice_profile=imperfections.slice_profile,
+      slice_time_bandwidth=acquisition.sequence.slice_time_bandwidth,
       **reference,
     ),
     truth=tissues.mix(head.fractions, head.tissues),
     head_to_atlas=head.anatomy.head_to_atlas,
     true_b1=head.b1,
     noise_sd=noise_sd,
-    lesion=head.lesion,
+    lesion=None if head.lesions is None else head.lesions.share,
   )
 
 
@@ -144,6 +143,9 @@ def _in_both_scans(
   poses = random_poses(motion_rng, grid, **motion)
   at_rest = make_phantom(again, grid, **phantom)
   mask = at_rest.anatomy.mask
+  if at_rest.lesions is not None:
+    lesions = phantom["lesions"] | {"centres_mm": at_rest.lesions.centres_mm}
+    phantom = phantom | {"lesions": lesions}
   head = make_phantom(rng, grid, **phantom, poses=poses, mask=mask)
   is_brain = head.fractions.sum(0) >= 0.5
   if not is_brain.any():
@@ -160,7 +162,7 @@ def scan_phantom(
   n_coils: int,
   noise_level: float,
   tolerance: float,
-  imperfections: Imperfections = _IDEAL,
+  imperfections: Imperfections = IDEAL,
   samples: Complex64[np.ndarray, "slice frame coil sample"] | None,
   text: str,
 ) -> tuple[Complex64[np.ndarray, "voxel window"], Float32[np.ndarray, "voxel"]]:
@@ -174,12 +176,8 @@ def scan_phantom(
     head,
     acquisition.sequence,
     tolerance=tolerance,
-    slice_profile=imperfections.slice_profile,
     inversion_efficiency=imperfections.inversion_efficiency,
   )
-  acquired = None
-  if any(imperfections.gradient_delays_us):
-    acquired = spiral.delayed(imperfections.gradient_delays_us)
   covariance = noise_covariance(n_coils, imperfections.noise_correlation)
   unit_sd = None  # of an image with sensitivity one
   for z in progress(order, total=len(order), text=text):
@@ -209,9 +207,8 @@ def scan_phantom(
       window=acquisition.window,
       stride=acquisition.stride,
       samples=None if samples is None else samples[z],
-      acquired=acquired,
       rates_per_s=rates,
-      noise_correlation=imperfections.noise_correlation,
+      imperfections=imperfections,
     )
     # The combination Σ conj(s) image / Σ |s|² has this noise.
     of_voxels = sensitivities[:, mask[z]]

@@ -1,10 +1,14 @@
 """T1, T2 and proton density of brain tissue at 1.5 T."""
 
+import copy
+from collections.abc import Mapping
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mrf_jax.maps import Maps
 from mrf_jax.simulation.fields import smooth_noise
+from mrf_jax.simulation.nuclei import NUCLEI_AT_1_5T
 
 TISSUES = ("wm", "gm", "csf")
 
@@ -26,22 +30,52 @@ def tissue_maps(
   *,
   between_subjects: float,
   within_tissue: float,
+  local_variation: Mapping[str, float] | None = None,
+  nuclei: Int[np.ndarray, "voxel"] | None = None,
 ) -> dict[str, Maps]:
   """Random T1, T2 and PD of each tissue at every voxel.
 
-  A value of `BRAIN_AT_1_5T` is multiplied by 1 + a + b, where a is a normal
-  number of the subject and b a smooth field inside the tissue (over 40 mm).
-  Their standard deviations are `between_subjects` and `within_tissue` for T1
-  and T2, and a third of these for PD.
+  A value of `BRAIN_AT_1_5T` is multiplied by 1 + a + b + c, where a is a normal
+  number of the subject and b and c are smooth fields inside the tissue (over 40
+  and 12 mm), each of T1, T2 and PD by itself.
+
+  Args:
+    rng: random numbers of the subject.
+    points_mm: places of the voxels.
+    between_subjects: relative standard deviation of a for T1 and T2; that of PD
+      is a third.
+    within_tissue: of b, likewise.
+    local_variation: of c, likewise, by the name of the tissue; none where it is
+      not named.
+    nuclei: number of the nearest deep grey nucleus of each voxel; None is a
+      head without them.
+
+  Returns:
+    Maps of `TISSUES`, and with nuclei of "deep_grey", in which each voxel has
+    the values of its nucleus.
   """
+  values = {
+    name: [np.full(len(points_mm), value) for value in row]
+    for name, row in BRAIN_AT_1_5T.items()
+  }
+  if nuclei is not None:
+    table = np.array(list(NUCLEI_AT_1_5T.values()))
+    values["deep_grey"] = list(table[nuclei].T)
+  # A stream of its own, which leaves the others as they are; the first one that
+  # is spawned belongs to lesions.
+  _, local_rng = copy.deepcopy(rng).spawn(2)
   result = {}
-  for tissue, values in BRAIN_AT_1_5T.items():
+  for tissue, rows in values.items():
+    spread = (local_variation or {}).get(tissue, 0.0)
     columns = []
-    for value, share in zip(values, (1.0, 1.0, 1 / 3), strict=True):
+    for row, share in zip(rows, (1.0, 1.0, 1 / 3), strict=True):
       subject = between_subjects * share * np.clip(rng.normal(), -2.5, 2.5)
-      local = smooth_noise(rng, points_mm, correlation_mm=40.0)
-      factor = 1 + subject + within_tissue * share * local
-      columns.append((value * np.maximum(factor, 0.2)).astype(np.float32))
+      field = smooth_noise(rng, points_mm, correlation_mm=40.0)
+      factor = 1 + subject + within_tissue * share * field
+      if spread:
+        local = smooth_noise(local_rng, points_mm, correlation_mm=12.0)
+        factor = factor + spread * share * np.clip(local, -3, 3)
+      columns.append((row * np.maximum(factor, 0.2)).astype(np.float32))
     t1_ms, t2_ms, pd = columns
     result[tissue] = Maps(pd=pd, t1_ms=t1_ms, t2_ms=np.minimum(t2_ms, t1_ms))
   return result

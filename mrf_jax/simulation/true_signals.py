@@ -5,8 +5,6 @@ hundred of them tell all others (`matching/atom_interpolant.py`).
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Inexact
@@ -20,7 +18,6 @@ from mrf_jax.runtime.threads import one_blas_thread
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.partial_inversion import simulate_partly_inverted
-from mrf_jax.signal.slice_profile import SliceProfile
 from mrf_jax.signal.states import exact_states
 from mrf_jax.simulation.phantom import Phantom
 
@@ -47,14 +44,12 @@ class TrueSignals:
     phantom: the phantom.
     sequence: the pulse sequence.
     interpolants: of each tissue; None if its voxels are simulated one by one.
-    slice_profile: of the pulses, or None.
     inversion_efficiency: see `simulate_partly_inverted`.
   """
 
   phantom: Phantom
   sequence: Sequence
   interpolants: tuple[AtomInterpolant | None, ...]
-  slice_profile: SliceProfile | None = None
   inversion_efficiency: float = 1.0
 
   def of_slice(self, z: int) -> Inexact[np.ndarray, "voxel frame"]:
@@ -91,7 +86,6 @@ class TrueSignals:
           t2_ms,
           b1=b1,
           keep_real=True,
-          slice_profile=self.slice_profile,
           efficiency=self.inversion_efficiency,
         )
         signals[voxels] += density * echoes
@@ -112,7 +106,6 @@ def make_true_signals(
   sequence: Sequence,
   *,
   tolerance: float = 0.0,
-  slice_profile: SliceProfile | None = None,
   inversion_efficiency: float = 1.0,
 ) -> TrueSignals:
   """True signals, interpolated where a tissue has many voxels.
@@ -122,20 +115,15 @@ def make_true_signals(
     sequence: the pulse sequence.
     tolerance: error of the interpolated fingerprint of a tissue, relative to
       its norm, at most; zero interpolates none.
-    slice_profile: of the pulses, see `simulate_fingerprints`.
     inversion_efficiency: see `simulate_partly_inverted`.
   """
-  pulses: dict[str, Any] = {
-    "slice_profile": slice_profile,
-    "inversion_efficiency": inversion_efficiency,
-  }
   interpolants = tuple(
-    _interpolant(phantom, sequence, k, tolerance, pulses)
+    _interpolant(phantom, sequence, k, tolerance, inversion_efficiency)
     if tolerance > 0
     else None
     for k in range(len(phantom.tissues))
   )
-  return TrueSignals(phantom, sequence, interpolants, **pulses)
+  return TrueSignals(phantom, sequence, interpolants, inversion_efficiency)
 
 
 def mean_magnitude(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
@@ -152,7 +140,7 @@ def _interpolant(
   sequence: Sequence,
   k: int,
   tolerance: float,
-  pulses: Mapping[str, Any],
+  inversion_efficiency: float,
 ) -> AtomInterpolant | None:
   """Fingerprints of tissue k at any T1, T2 and B1 that its voxels have.
 
@@ -180,7 +168,7 @@ def _interpolant(
         largest_error=tolerance / 2,
         n_checks=_N_CHECKS,
         n_states=n_states if n_states <= _MOST_STATES else None,
-        **pulses,
+        inversion_efficiency=inversion_efficiency,
       )
   except InterpolationError:
     return None

@@ -21,9 +21,13 @@ from tests.laws import complex_noise
 N_VOXELS = 37
 
 
-def _acquisition(window=6, stride=2, inversion_time_ms=20.0):
+def _acquisition(window=6, stride=2, inversion_time_ms=20.0, **more):
   sequence = make_sequence(
-    np.linspace(5, 70, 20), 14.0, 2.0, inversion_time_ms=inversion_time_ms
+    np.linspace(5, 70, 20),
+    14.0,
+    2.0,
+    inversion_time_ms=inversion_time_ms,
+    **more,
   )
   return Acquisition(sequence, window, stride)
 
@@ -83,8 +87,9 @@ def _refused(path, message, **arguments):
     {"truth": None},
     {"maps": None, "truth": None, "head_to_atlas": None},
     {"acquisition": _acquisition(inversion_time_ms=None)},
+    {"acquisition": _acquisition(slice_time_bandwidth=4.0)},
   ],
-  ids="all no-maps no-truth bare no-inversion".split(),
+  ids="all no-maps no-truth bare no-inversion profile".split(),
 )
 def test_round_trip(tmp_path, changes):
   subject = _subject(**changes)

@@ -133,6 +133,17 @@ def changed(acquisition, *, flip=0.0, n_frames=N_FRAMES, **change):
   return Acquisition(make_sequence(**{**fields, **change}), **windows)
 
 
+def test_profiles_differ_only_where_both_are_known():
+  model = make_model(NETWORKS["cohen"])
+  subject = make_subject(head())
+  plain = subject.acquisition
+  four, eight = (changed(plain, slice_time_bandwidth=x) for x in (4.0, 8.0))
+  assert plain.difference(four) is None and four.difference(plain) is None
+  words = ("slice_time_bandwidth of its sequence is 4", "8")
+  assert four.difference(eight) == words
+  assert reconstruct(model, dataclasses.replace(subject, acquisition=four))
+
+
 @pytest.mark.parametrize(
   ("change", "words"),
   [

@@ -236,6 +236,7 @@ def test_bad_matlab_variables_are_named(tmp_path, variables, message):
     {"inversion_time_ms": None},
     {"inversion_time_ms": None, "saturation_time_ms": 7.25},
     {"t2_preparation_ms": 40.0, "balanced": True},
+    {"slice_time_bandwidth": 2.7},
   ],
 )
 def test_saved_sequence_is_read_again(path, more):
@@ -249,7 +250,7 @@ def test_saved_sequence_is_read_again(path, more):
   for name in FRAME_FIELDS:
     expected = getattr(saved, name)
     np.testing.assert_allclose(getattr(loaded, name), expected, rtol=1e-6)
-  for name in (*PREPARATION_FIELDS, "balanced"):
+  for name in (*PREPARATION_FIELDS, "balanced", "slice_time_bandwidth"):
     assert getattr(loaded, name) == getattr(saved, name), name
 
 
@@ -302,6 +303,8 @@ def test_what_is_not_read_is_a_warning(load):
     ("# is_balanced: 1", {"balanced": True}),
     ("# Inversion Recovery: TI=40ms TR=12ms", {"inversion_time_ms": 40.0}),
     ("# not balanced", {"balanced": False}),
+    ("# slice_time_bandwidth 4", {"slice_time_bandwidth": 4.0}),
+    ("# pulse time-bandwidth product: 2.7", {"slice_time_bandwidth": 2.7}),
     ("# TR 12 ms, TE 3000 us", {"tr_ms": [12.0] * 2, "te_ms": [3.0] * 2}),
   ],
 )
@@ -329,6 +332,9 @@ def test_settings_in_comments(load, comments, fields):
     ("no gradient spoiling", "is not read; # balanced"),
     ("RF phase: 117 quadratic", "looks like rf_phases_deg, but cannot"),
     ("spoiling: none", "is not read; # balanced"),
+    ("slice_time_bandwidth: high", "slice_time_bandwidth, .*# slice_time_band"),
+    ("slice_time_bandwidth 4 ms", "looks like slice_time_bandwidth"),
+    ("slice_time_bandwidth 0.5", "slice_time_bandwidth is 0.5, not at least 1"),
   ],
 )
 def test_comments_that_cannot_be_read(load, comment, message):

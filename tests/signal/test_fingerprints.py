@@ -1,5 +1,7 @@
 """Fingerprints and their derivatives, and arguments that are not valid."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from mrf_jax.signal.fingerprints import (
   fingerprint_derivatives,
   simulate_fingerprints,
 )
-from mrf_jax.signal.slice_profile import SliceProfile
+from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
 
 
 def test_b1_scales_every_flip_angle():
@@ -163,6 +165,40 @@ def test_sub_slices_add_up():
   )
   expected = 0.75 * parts[0] + 0.25 * parts[1]
   np.testing.assert_allclose(echoes, expected, atol=3e-7)
+
+
+def test_a_sequence_states_the_profile_of_its_pulses():
+  """Signals and derivatives are sums over its sub-slices, and differences."""
+  sequence = tailored(60)
+  sliced = dataclasses.replace(sequence, slice_time_bandwidth=4.0)
+  options = {"b1": 0.9, "n_states": 40, "dtype": np.float64}
+  given = simulate_fingerprints(
+    sequence,
+    [900.0],
+    80.0,
+    slice_profile=sinc_slice_profile(time_bandwidth=4.0),
+    **options,
+  )
+  found = fingerprint_derivatives(sliced, [900.0], 80.0, **options)
+  np.testing.assert_allclose(found.signals, given.real, atol=1e-12)
+
+  def signals(t1_ms=900.0, t2_ms=80.0, b1=0.9):
+    return simulate_fingerprints(
+      sliced, [t1_ms], t2_ms, **{**options, "b1": b1}
+    ).real
+
+  for step, name, derivative in (
+    (0.1, "t1_ms", found.by_t1_ms),
+    (0.01, "t2_ms", found.by_t2_ms),
+    (1e-4, "b1", found.by_b1),
+  ):
+    at = {"t1_ms": 900.0, "t2_ms": 80.0, "b1": 0.9}[name]
+    difference = signals(**{name: at + step}) - signals(**{name: at - step})
+    np.testing.assert_allclose(
+      derivative,
+      difference / (2 * step),
+      atol=1e-5 * np.abs(derivative).max(),
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.sequence.sequence import make_sequence
-from mrf_jax.simulation import head as heads
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.fields import b0_field, sphere_of_air
 from mrf_jax.simulation.phantom import make_phantom
+from tests.simulation.examples import PHANTOM, scan_head
 
 GRID = SliceGrid(
   n_slices=2, matrix=32, fov_mm=256, slice_thickness_mm=5, centre_z_mm=-5
@@ -18,7 +18,7 @@ NONE = {"shim_hz": 0.0, "air_cavities": False, "r2_prime_per_s": 0.0}
 
 
 def phantom(**b0):
-  options = {**heads.PHANTOM, "b0": {**NONE, **b0} if b0 else None}
+  options = {**PHANTOM, "b0": {**NONE, **b0} if b0 else None}
   return make_phantom(np.random.default_rng(0), GRID, **options)
 
 
@@ -60,7 +60,7 @@ def test_field_grows_towards_the_sinuses():
   low = SliceGrid(
     n_slices=2, matrix=32, fov_mm=256, slice_thickness_mm=5, centre_z_mm=-22
   )
-  options = {**heads.PHANTOM, "b0": {**NONE, "air_cavities": True}}
+  options = {**PHANTOM, "b0": {**NONE, "air_cavities": True}}
   near = make_phantom(np.random.default_rng(0), low, **options)
   assert np.ptp(near.rates_per_s.imag / (2 * np.pi)) > 1.5 * far > 10
 
@@ -84,21 +84,18 @@ def test_fluid_does_not_decay():
 @pytest.mark.parametrize(
   "changes", [{"shim_hz": 15.0}, {"r2_prime_per_s": 5.0}]
 )
-def test_a_scan_has_the_phase_and_the_decay_of_the_echo(changes, monkeypatch):
+def test_a_scan_has_the_phase_and_the_decay_of_the_echo(changes):
   """TE is long beside the readout, so that little but the echo matters.
 
   In the steady state all arms see one contrast, so that voxels do not mix.
   """
   te_ms = 8.0
-  monkeypatch.setitem(heads.SPIRAL, "readout_ms", 0.4)
   train = make_sequence(np.full(192, 8.0), 12.0, te_ms)
   acquisition = Acquisition(train, 48, 144)
 
   def scanned(b0):
-    monkeypatch.setitem(heads.PHANTOM, "b0", b0)
-    subject = heads.simulate_head(
-      acquisition, matrix=32, noise_level=0.0, n_coils=2
-    )
+    phantom = {**PHANTOM, "b0": b0}
+    subject = scan_head(acquisition, phantom=phantom, readout_ms=0.4)
     return subject.signals[:, 1], subject
 
   plain, subject = scanned(None)
@@ -106,7 +103,7 @@ def test_a_scan_has_the_phase_and_the_decay_of_the_echo(changes, monkeypatch):
   grid = SliceGrid(
     n_slices=1, matrix=32, fov_mm=256, slice_thickness_mm=3, centre_z_mm=15
   )
-  options = {**heads.PHANTOM, "b0": {**NONE, **changes}}
+  options = {**PHANTOM, "b0": {**NONE, **changes}}
   rates = make_phantom(
     np.random.default_rng([0, 0]), grid, **options
   ).rates_per_s
@@ -117,14 +114,12 @@ def test_a_scan_has_the_phase_and_the_decay_of_the_echo(changes, monkeypatch):
   assert error < 0.1 * change
 
 
-def test_phase_of_the_object_is_in_all_images(monkeypatch):
+def test_phase_of_the_object_is_in_all_images():
   acquisition = Acquisition(tailored(48), 24, 12)
 
   def scanned(phase_deg):
-    monkeypatch.setitem(heads.PHANTOM, "phase_deg", phase_deg)
-    return heads.simulate_head(
-      acquisition, matrix=32, noise_level=0.0, n_coils=2
-    )
+    phantom = {**PHANTOM, "phase_deg": phase_deg}
+    return scan_head(acquisition, phantom=phantom)
 
   plain, turned = scanned(0.0), scanned(40.0)
   # Neighbouring arms are missing in half a window, so that voxels mix.

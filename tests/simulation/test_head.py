@@ -8,8 +8,9 @@ import pytest
 import mrf_jax
 from configs.demo import get_config
 from mrf_jax import UserError
-from mrf_jax.experiment.settings import phantom_options
+from mrf_jax.experiment.settings import imperfections_of, phantom_options
 from mrf_jax.simulation import head
+from tests.simulation.examples import scan_head
 
 # Of four images, any sequence explains nearly all.
 pytestmark = pytest.mark.filterwarnings(
@@ -34,6 +35,7 @@ def test_values_are_those_of_the_demo():
   config = get_config()
   assert phantom_options(config.data) == head.PHANTOM
   assert config.reference.to_dict() == head.REFERENCE
+  assert imperfections_of(config) == head.IMPERFECTIONS
   scan = config.scan
   assert scan.subspace_tolerance == head.SUBSPACE_TOLERANCE
   assert scan.spiral.to_dict() == {**head.SPIRAL, "samples_per_arm": 256}
@@ -159,9 +161,7 @@ def test_what_does_not_fit_is_refused(scanned, options, message):
 def test_an_ideal_scanner_gives_the_signals_of_before():
   """Numbers by commit b328164, which knew white noise only."""
   acquisition = mrf_jax.Acquisition(mrf_jax.tailored(96), 48, 24)
-  subject = mrf_jax.simulate_head(
-    acquisition, matrix=32, n_slices=2, n_coils=2, noise_level=0.6
-  )
+  subject = scan_head(acquisition, n_slices=2, noise_level=0.6)
   assert subject.n_voxels == 595
   signals = subject.signals
   assert np.linalg.norm(signals) == pytest.approx(3.4301677, rel=1e-5)

@@ -1,6 +1,7 @@
 """A head that moves between scans and slices."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from mrf_jax.simulation.anatomy import (
   moved,
   random_poses,
 )
-from mrf_jax.simulation.head import HEAD, PHANTOM
 from mrf_jax.simulation.phantom import make_phantom
 from mrf_jax.simulation.subject import _in_both_scans
+from tests.simulation.examples import HEAD, PHANTOM
 
 GRID = SliceGrid(
   n_slices=3, matrix=32, fov_mm=256, slice_thickness_mm=8, centre_z_mm=15
@@ -55,6 +56,44 @@ def test_a_quarter_turn_turns_the_head():
   there = head(pose([[0, -1, 0], [1, 0, 0], [0, 0, 1]]))
   expected = head().fractions.transpose(0, 1, 3, 2)[..., ::-1]
   np.testing.assert_allclose(there.fractions, expected, atol=1e-3)
+
+
+def test_lesions_move_with_the_head():
+  """By whole voxels; what enters and leaves at a side has none."""
+  grid = dataclasses.replace(GRID, matrix=64)
+  dx = grid.voxel_mm[0]
+  lesions = {"count": 4, "radius_mm": 9.0, "t1_ms": 1200.0, "t2_ms": 200.0}
+  options = {**PHANTOM, "head": RIGID, "lesions": lesions}
+  poses = np.tile(np.eye(4), (grid.n_slices, 1, 1))
+  poses[:, 0, 3] = dx
+  at_rest = make_phantom(np.random.default_rng(0), grid, **options)
+  lesions = {**lesions, "centres_mm": at_rest.lesions.centres_mm}
+  there = make_phantom(
+    np.random.default_rng(0),
+    grid,
+    **{**options, "lesions": lesions},
+    poses=poses,
+  )
+  before, after = (np.zeros(at_rest.anatomy.mask.shape) for _ in range(2))
+  before[at_rest.anatomy.mask] = at_rest.lesions.share
+  after[there.anatomy.mask] = there.lesions.share
+  assert before.sum() > 20
+  np.testing.assert_allclose(after, np.roll(before, 1, 2), atol=0.02)
+
+
+def test_a_moving_head_keeps_its_lesions():
+  motion = {**STILL, "between_scans_mm": 1.0}
+  lesions = {"count": 3, "radius_mm": 12.0, "t1_ms": 1200.0, "t2_ms": 200.0}
+  phantom = {**PHANTOM, "lesions": lesions}
+  there, at_rest = _in_both_scans(
+    np.random.default_rng(3), GRID, phantom, motion
+  )
+  assert there.lesions.share.shape == at_rest.lesions.share.shape
+  np.testing.assert_array_equal(
+    there.lesions.centres_mm, at_rest.lesions.centres_mm
+  )
+  both = np.minimum(there.lesions.share, at_rest.lesions.share).sum()
+  assert both > 0.5 * at_rest.lesions.share.sum() > 0
 
 
 def test_tissue_and_fields_move_with_the_head():

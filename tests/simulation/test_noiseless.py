@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from configs import paper
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.matching.dot_product import match
@@ -14,15 +13,15 @@ from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.phantom import make_phantom
 from mrf_jax.simulation.subject import simulate_subject
 from mrf_jax.simulation.tissue import TISSUES
+from tests.simulation.examples import HEAD, REFERENCE
 
 STEP_PERCENT = 5.0
 PHANTOM = {
-  "head": paper.get_config().data.head,
+  "head": HEAD,
   "between_subjects": 0.03,
   "within_tissue": 0.0,
   "b1_deviation": 0.0,
 }
-REFERENCE = {**paper.get_config().reference, "noise_level": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def matched():
     n_coils=4,
     noise_level=0.0,
     subspace_tolerance=1e-4,
-    reference=REFERENCE,
+    reference={**REFERENCE, "noise_level": 0.0},
   )
   dictionary = build_dictionary(
     subject.sequence,

@@ -5,7 +5,9 @@ from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.simulation.anatomy import SliceGrid, make_head
 from mrf_jax.simulation.fields import b1_field, coil_sensitivities, smooth_noise
+from mrf_jax.simulation.nuclei import NUCLEI_AT_1_5T
 from mrf_jax.simulation.tissue import BRAIN_AT_1_5T, mix, tissue_maps
+from tests.simulation.examples import HEAD
 
 GRID = SliceGrid(
   n_slices=2, matrix=48, fov_mm=256, slice_thickness_mm=5, centre_z_mm=15
@@ -112,3 +114,70 @@ def test_mixed_voxels_show_the_mean_rate():
   # Weights 2/3 and 1/3 of the water.
   assert mixed.t1_ms[0] == pytest.approx(1 / (2 / 3 / 1000 + 1 / 3 / 500))
   assert mixed.t2_ms[0] == pytest.approx(1 / (2 / 3 / 50 + 1 / 3 / 100))
+
+
+def test_deep_grey_nuclei_displace_white_and_grey_matter():
+  plain = make_head(np.random.default_rng(0), GRID, **HEAD)
+  options = {**HEAD, "deep_grey": True}
+  head = make_head(np.random.default_rng(0), GRID, **options)
+  np.testing.assert_array_equal(head.mask, plain.mask)
+  np.testing.assert_allclose(
+    head.fractions.sum(0), plain.fractions.sum(0), atol=1e-6
+  )
+  np.testing.assert_array_equal(head.fractions[2], plain.fractions[2])
+  litres = head.fractions[3].sum() * np.prod(GRID.voxel_mm) * 1e-6
+  # Of the 40 ml or so of these nuclei, those in the slices.
+  assert 0.002 < litres < 0.04
+  # Both sides have some.
+  halves = head.fractions[3].sum((0, 1))
+  assert min(halves[:24].sum(), halves[24:].sum()) > 0.3 * halves.sum()
+
+
+def test_nuclei_have_values_of_their_own():
+  points = np.zeros((4, 3))
+  maps = tissue_maps(
+    np.random.default_rng(0),
+    points,
+    between_subjects=0.0,
+    within_tissue=0.0,
+    nuclei=np.arange(4),
+  )
+  assert [*maps] == ["wm", "gm", "csf", "deep_grey"]
+  expected = np.array(list(NUCLEI_AT_1_5T.values()), np.float32)
+  deep = maps["deep_grey"]
+  np.testing.assert_allclose(
+    np.stack([deep.t1_ms, deep.t2_ms, deep.pd], 1), expected, rtol=1e-6
+  )
+
+
+def test_local_variation_is_that_of_its_tissue():
+  """T1, T2 and PD vary apart, and the other tissues stay as they are."""
+  points = np.random.default_rng(1).uniform(-200, 200, (4000, 3))
+
+  def maps(**options):
+    return tissue_maps(
+      np.random.default_rng(0),
+      points,
+      between_subjects=0.0,
+      within_tissue=0.04,
+      **options,
+    )
+
+  plain, varied = maps(), maps(local_variation={"gm": 0.1, "wm": 0.0})
+  np.testing.assert_array_equal(plain["wm"].stack(), varied["wm"].stack())
+  ratio = varied["gm"].stack() / plain["gm"].stack() - 1
+  np.testing.assert_allclose(ratio.std(0), [0.1 / 3, 0.1, 0.1], rtol=0.25)
+  apart = np.corrcoef(ratio.T)[np.triu_indices(3, 1)]
+  assert np.abs(apart).max() < 0.3
+
+
+def test_voxels_without_partial_volume_are_of_one_tissue():
+  mixed = make_head(np.random.default_rng(0), GRID, **HEAD)
+  options = {**HEAD, "partial_volume": False}
+  pure = make_head(np.random.default_rng(0), GRID, **options)
+  np.testing.assert_array_equal(pure.mask, mixed.mask)
+  assert set(np.unique(pure.fractions)) == {0.0, 1.0}
+  np.testing.assert_array_equal(pure.fractions.sum(0), mixed.mask)
+  np.testing.assert_array_equal(
+    pure.fractions.argmax(0)[mixed.mask], mixed.fractions.argmax(0)[mixed.mask]
+  )

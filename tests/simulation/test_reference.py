@@ -4,10 +4,16 @@ import pytest
 from configs import paper
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
+from mrf_jax.relaxometry.fits import fit_t2
+from mrf_jax.signal.fast_spin_echo import fast_spin_echo_signal
+from mrf_jax.signal.slice_profile import sinc_slice_profile
 from mrf_jax.simulation.reference import acquire_reference
 
-PROTOCOL = {**paper.get_config().reference, "noise_level": 0.0}
+PROTOCOL = {
+  **paper.get_config().reference,
+  "noise_level": 0.0,
+  "t2_bound_ms": None,
+}
 TISSUE = Maps.unstack(np.tile(np.float32([0.7, 685, 68]), (500, 1)))
 
 
@@ -49,17 +55,38 @@ def test_noise_scatters_the_maps():
   assert np.all((scatter > 0.001) & (scatter < 0.1))
 
 
-def test_a_profile_of_one_sub_slice_is_a_b1_of_the_spin_echo():
-  profile = SliceProfile(np.array([0.9]), np.array([1.0]))
-  found, other = acquire(slice_profile=profile), acquire(b1=0.9)
-  np.testing.assert_allclose(found.t2_ms, other.t2_ms, rtol=1e-5)
+def test_echoes_of_a_profile_are_the_sum_over_its_sub_slices():
+  profile = sinc_slice_profile(time_bandwidth=4.0)
+  echoes = sum(
+    # Beyond the zeros of the profile the excitation has the other sign.
+    weight
+    * np.sign(factor)
+    * np.asarray(
+      fast_spin_echo_signal(
+        TISSUE.pd[:1],
+        TISSUE.t1_ms[:1],
+        TISSUE.t2_ms[:1],
+        echo_spacing_ms=20.0,
+        n_echoes=8,
+        tr_ms=PROTOCOL["fse_tr_ms"],
+        refocusing_deg=180.0,
+        b1=np.array([factor]),
+      )
+    )
+    for factor, weight in zip(
+      profile.flip_factors, profile.weights, strict=True
+    )
+  )
+  _, t2_ms = fit_t2(np.abs(echoes), te_ms=20.0 * np.arange(1, 9))
+  found = acquire(slice_time_bandwidth=4.0)
+  np.testing.assert_allclose(found.t2_ms[0], t2_ms[0], rtol=1e-4)
   # The gradient echoes excite a slab.
   np.testing.assert_array_equal(found.t1_ms, acquire().t1_ms)
 
 
 def test_edges_of_the_slice_lengthen_t2():
   """There, refocusing angles are small, and stimulated echoes arise."""
-  t2_ms = acquire(slice_profile=sinc_slice_profile()).t2_ms[0]
+  t2_ms = acquire(slice_time_bandwidth=4.0).t2_ms[0]
   assert 1.05 * 68 < t2_ms < 1.6 * 68
 
 

@@ -7,6 +7,7 @@ from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.runtime import threads
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.simulation import scan as scans
+from mrf_jax.simulation.imperfections import Imperfections
 from mrf_jax.simulation.scan import noise_covariance, scan_slice
 from tests.laws import check_linear, complex_noise
 
@@ -294,10 +295,10 @@ def test_late_gradients_change_the_scan_as_a_shifted_trajectory():
   rng = np.random.default_rng(0)
   signals = rng.random((mask.sum(), 48)).astype(np.float32)
   step_us = 1e3 * SPIRAL.readout_ms / SPIRAL.trajectory.shape[1]
-  acquired = SPIRAL.delayed((step_us, step_us))
+  late = Imperfections(gradient_delays_us=(step_us, step_us))
   n_samples = SPIRAL.trajectory.shape[1]
   samples = np.empty((48, 3, n_samples), np.complex64)
-  scan(signals, mask, samples=samples, acquired=acquired)
+  scan(signals, mask, samples=samples, imperfections=late)
   for frame in (0, 31):
     exact = make_encoding(mask, coils).of_samples(SPIRAL.trajectory[frame])
     expected = exact.forward(signals[:, frame : frame + 1])[0]
@@ -325,8 +326,9 @@ def test_noise_of_neighbouring_coils_correlates():
   mask, shape = disc(), (480, 3, SPIRAL.trajectory.shape[1])
   samples = np.empty(shape, np.complex64)
   signals = np.zeros((mask.sum(), 480), np.float32)
+  correlated = Imperfections(noise_correlation=0.4)
   images = scan(
-    signals, mask, noise_sd=2.0, samples=samples, noise_correlation=0.4
+    signals, mask, noise_sd=2.0, samples=samples, imperfections=correlated
   )
   flat = samples.swapaxes(0, 1).reshape(3, -1)
   found = flat @ flat.conj().T / flat.shape[1] / 2
@@ -348,3 +350,29 @@ def test_circular_correlation_is_a_covariance():
     assert np.linalg.eigvalsh(covariance).min() > 0
   with pytest.raises(UserError, match="noise_correlation is 1, not from 0"):
     noise_covariance(4, 1.0)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_scan_with_estimated_sensitivities(balanced):
+  """Images are those with true ones, up to a phase that is smooth.
+
+  That of balanced sequences has a sign that changes from frame to frame.
+  """
+  mask = disc()
+  rng = np.random.default_rng(0)
+  signals = 1 + 0.2 * rng.random((mask.sum(), 1)) * np.arange(96) / 96
+  if balanced:
+    signals = signals * np.where(np.arange(96) % 2, -1, 1)
+  # Odd windows would cancel a sign that alternates.
+  options = {"window": 1} if balanced else {}
+  expected = scan(signals, mask, **options)
+  estimating = Imperfections(estimated_sensitivities=True)
+  found = scan(signals, mask, imperfections=estimating, **options)
+  turned = np.exp(1j * np.angle(np.sum(found * expected.conj(), 1)))[:, None]
+  error = np.linalg.norm(found - expected * turned)
+  assert error < 0.02 * np.linalg.norm(expected)
+  image = np.zeros((MATRIX, MATRIX), np.complex64)
+  image[mask] = turned[:, 0]
+  both = mask[:, 1:] & mask[:, :-1]
+  steps = np.angle(image[:, 1:] * image[:, :-1].conj())[both]
+  assert np.abs(steps).max() < 0.3

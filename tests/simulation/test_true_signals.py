@@ -10,7 +10,7 @@ from mrf_jax.maps import Maps
 from mrf_jax.sequence.schedules import rf_spoiling_phases_deg, tailored
 from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
-from mrf_jax.signal.slice_profile import SliceProfile
+from mrf_jax.signal.slice_profile import sinc_slice_profile
 from mrf_jax.simulation import true_signals
 from mrf_jax.simulation.anatomy import Head, SliceGrid
 from mrf_jax.simulation.phantom import Phantom
@@ -187,18 +187,15 @@ def test_mean_magnitude():
 def test_profile_and_inversion_are_those_of_the_pulses():
   """The sum over sub-slices, and over magnetisation that is not inverted."""
   phantom = make_phantom()
-  profile = SliceProfile(np.array([1.0, 0.6]), np.array([0.7, 0.3]))
+  train = dataclasses.replace(TRAIN, slice_time_bandwidth=3.0)
+  profile = sinc_slice_profile(time_bandwidth=3.0)
   signals_of = make_true_signals(
-    phantom,
-    TRAIN,
-    tolerance=TOLERANCE,
-    slice_profile=profile,
-    inversion_efficiency=0.9,
+    phantom, train, tolerance=TOLERANCE, inversion_efficiency=0.9
   )
   assert all(x is not None for x in signals_of.interpolants)
   without = dataclasses.replace(TRAIN, inversion_time_ms=None)
   rows, expected = phantom.rows(1), 0.0
-  for factor, weight in ((1.0, 0.7), (0.6, 0.3)):
+  for factor, weight in zip(profile.flip_factors, profile.weights, strict=True):
     sub_slice = dataclasses.replace(
       phantom, b1=(factor * phantom.b1).astype(np.float32)
     )
@@ -206,7 +203,5 @@ def test_profile_and_inversion_are_those_of_the_pulses():
       expected += weight * share * simulated(sub_slice, sequence, rows)
   error = np.linalg.norm(signals_of.of_slice(1) - expected, axis=1)
   assert (error / np.linalg.norm(expected, axis=1)).max() < 2e-4
-  one_by_one = make_true_signals(
-    phantom, TRAIN, slice_profile=profile, inversion_efficiency=0.9
-  )
+  one_by_one = make_true_signals(phantom, train, inversion_efficiency=0.9)
   np.testing.assert_allclose(one_by_one.of_slice(1), expected, atol=1e-5)
