@@ -12,6 +12,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
   PREPARATION_FIELDS,
+  PULSE_FIELDS,
   Sequence,
   make_sequence,
 )
@@ -49,6 +50,9 @@ def write_fields(subject, file: h5py.File) -> None:
   if subject.sequence.slice_time_bandwidth is not None:
     product = float(subject.sequence.slice_time_bandwidth)
     group.attrs["slice_time_bandwidth"] = product
+  group.attrs["inversion_efficiency"] = float(
+    subject.sequence.inversion_efficiency
+  )
   group.attrs["window"] = int(subject.window)
   group.attrs["stride"] = int(subject.stride)
   for name in ("maps", "truth"):
@@ -115,7 +119,7 @@ def _read_sequence(file: h5py.File) -> Sequence:
   group = file["sequence"]
   settings = {
     name: _attribute(group, name, float)
-    for name in (*PREPARATION_FIELDS, "slice_time_bandwidth")
+    for name in (*PREPARATION_FIELDS, *PULSE_FIELDS)
     if name in group.attrs
   }
   balanced = "balanced" in group.attrs and _attribute(group, "balanced", int)

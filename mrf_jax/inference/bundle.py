@@ -26,7 +26,7 @@ from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.sequence.sequence import make_sequence
+from mrf_jax.sequence.sequence import PULSE_FIELDS, make_sequence
 from mrf_jax.simulation.tissue import FIELD_STRENGTH_T
 
 _FORMAT = "mrf-model"
@@ -103,8 +103,8 @@ def save_model(
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
       for name, value in vars(model.sequence).items()
-      # Versions that do not know it read bundles without.
-      if name != "slice_time_bandwidth" or value is not None
+      # Versions that do not know them read bundles without.
+      if name not in PULSE_FIELDS or value not in (None, 1.0)
     },
     "window": model.window,
     "stride": model.stride,

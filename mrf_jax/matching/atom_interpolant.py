@@ -28,7 +28,7 @@ from mrf_jax.runtime.threads import map_threads, one_blas_thread
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.chebyshev import Axis
-from mrf_jax.signal.partial_inversion import simulate_partly_inverted
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
 
 # Parts of the error asked for that the polynomials left out may have, along one
@@ -185,7 +185,6 @@ def make_atom_interpolant(
   n_checks: int = 1024,
   seed: int = 0,
   n_states: int | None = None,
-  inversion_efficiency: float = 1.0,
 ) -> AtomInterpolant:
   """Simulates as many fingerprints as an interpolation needs.
 
@@ -203,7 +202,6 @@ def make_atom_interpolant(
     seed: of their choice.
     n_states: configuration orders that are simulated, counting order 0; None
       chooses them by T2.
-    inversion_efficiency: see `simulate_partly_inverted`.
 
   Returns:
     The interpolant; its `error` is at most the one asked for.
@@ -218,12 +216,7 @@ def make_atom_interpolant(
   columns = [np.unique(np.asarray(v, float)) for v in (t1_ms, t2_ms, b1)]
   if not columns[1][0] <= columns[0][-1]:
     raise UserError("dictionary: no pair of T1 and T2 with T2 ≤ T1")
-  simulate = functools.partial(
-    _simulate,
-    acquisition,
-    n_states=n_states,
-    inversion_efficiency=inversion_efficiency,
-  )
+  simulate = functools.partial(_simulate, acquisition, n_states=n_states)
   panels = panel_axes(columns)
   checks = _random_atoms(columns, n_checks, np.random.default_rng(seed))
   exact = simulate(*checks, tolerance=_CHECK_TOLERANCE)
@@ -263,16 +256,14 @@ def _simulate(
   b1,
   *,
   n_states: int | None,
-  inversion_efficiency: float,
   tolerance: float = _NODE_TOLERANCE,
 ) -> Inexact[np.ndarray, "point frame"]:
   """Sliding-window fingerprints, of T2 > T1 too."""
-  echoes = simulate_partly_inverted(
+  echoes = simulate_fingerprints(
     acquisition.sequence,
     t1_ms,
     t2_ms,
     b1=b1,
-    efficiency=inversion_efficiency,
     n_states=n_states,
     tolerance=tolerance,
     keep_real=True,

@@ -85,7 +85,7 @@ class Acquisition:
       own, value = getattr(self, name), getattr(other, name)
       if own != value:
         return f"{name} is {own}", str(value)
-    for name in (*PREPARATION_FIELDS, "balanced"):
+    for name in (*PREPARATION_FIELDS, "inversion_efficiency", "balanced"):
       own, value = getattr(mine, name), getattr(its, name)
       both = own is not None and value is not None
       if both and abs(float(own) - float(value)) <= _TOLERANCE:

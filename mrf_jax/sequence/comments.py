@@ -59,10 +59,16 @@ _OF_PHASES = re.compile(
   r"(?:rf\s+)?phases?|\bphases?\s+(?:increment|cycl|alternat)\w*",
   re.IGNORECASE,
 )
-_OF_PROFILE = re.compile(
-  r"(?:(?:slice|pulse|rf|sinc)[\s_-]*)?time[\s_-]*bandwidth(?:[\s_-]*product)?",
-  re.IGNORECASE,
-)
+_OF_PULSES = {
+  "slice_time_bandwidth": re.compile(
+    r"(?:(?:slice|pulse|rf|sinc)[\s_-]*)?time[\s_-]*bandwidth"
+    r"(?:[\s_-]*product)?",
+    re.IGNORECASE,
+  ),
+  "inversion_efficiency": re.compile(
+    r"inversion[\s_-]*efficiency", re.IGNORECASE
+  ),
+}
 # A number stands near the word, and no comma between them.
 _NEAR_NUMBER = r"\b[^\d,;]{0,25}\d"
 _OF_TIMES = {
@@ -94,6 +100,7 @@ _SPELLING = {
   "te_ms": "# te_ms 2",
   "rf_phases_deg": "a column rf_phase_deg",
   "slice_time_bandwidth": "# slice_time_bandwidth 4",
+  "inversion_efficiency": "# inversion_efficiency 0.96",
 }
 
 
@@ -114,8 +121,8 @@ def read_settings(
 
   Returns:
     Times in ms, or None for none, of preparations, of TR and TE, whether the
-    sequence is balanced, and the time-bandwidth product of its pulses, by the
-    field of `Sequence`.
+    sequence is balanced, and what its pulses are like, by the field of
+    `Sequence`.
 
   Raises:
     UserError: a comment sets a field to what is no value of it, or to another
@@ -205,11 +212,12 @@ def _setting(
     if text.lower() in (*_YES, *_NO):
       return "balanced", text.lower() in _YES
     raise _not_read(path, clause, "balanced")
-  if _OF_PROFILE.fullmatch(key.strip()):
-    number = _VALUE.fullmatch(text)
-    if number is None or number["unit"]:
-      raise _not_read(path, clause, "slice_time_bandwidth")
-    return "slice_time_bandwidth", float(number["number"])
+  for name, pattern in _OF_PULSES.items():
+    if pattern.fullmatch(key.strip()):
+      number = _VALUE.fullmatch(text)
+      if number is None or number["unit"]:
+        raise _not_read(path, clause, name)
+      return name, float(number["number"])
   names_pulse = _INVERSION.fullmatch(key.strip())
   if names_pulse:
     field, unit = "inversion_time_ms", None

@@ -22,6 +22,7 @@ from mrf_jax.sequence.pulseq import is_pulseq, read_train
 from mrf_jax.sequence.sequence import (
   FRAME_FIELDS,
   PREPARATION_FIELDS,
+  PULSE_FIELDS,
   Sequence,
   make_sequence,
 )
@@ -249,7 +250,7 @@ def _schedule(
     columns, {**defaults, "rf_phases_deg": 0.0}, path, tr_path, n_frames
   )
   fields["inversion_time_ms"] = defaults["inversion_time_ms"]
-  for name in (*PREPARATION_FIELDS, "balanced", "slice_time_bandwidth"):
+  for name in (*PREPARATION_FIELDS, "balanced", *PULSE_FIELDS):
     if name in table.columns:
       fields[name] = float(table.columns[name][0])
     elif name in table.settings:
@@ -321,7 +322,7 @@ def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
   """Writes a schedule as text that `load_sequence` reads.
 
   Its comments hold what applies to the whole sequence: preparations, whether
-  it is balanced, and the time-bandwidth product of its pulses.
+  it is balanced, and what is known of its pulses.
 
   Args:
     sequence: the pulse sequence.
@@ -336,6 +337,8 @@ def save_sequence(sequence: Sequence, path: str | os.PathLike) -> None:
     lines.append("# balanced")
   if sequence.slice_time_bandwidth is not None:
     lines.append(f"# slice_time_bandwidth {sequence.slice_time_bandwidth:.9g}")
+  if sequence.inversion_efficiency != 1:
+    lines.append(f"# inversion_efficiency {sequence.inversion_efficiency:.9g}")
   lines.append(",".join(FRAME_FIELDS))
   columns = (getattr(sequence, name) for name in FRAME_FIELDS)
   for frame in zip(*columns, strict=True):

@@ -17,6 +17,8 @@ PREPARATION_FIELDS = (
   "saturation_time_ms",
   "t2_preparation_ms",
 )
+# What its pulses are like, which few files say.
+PULSE_FIELDS = ("slice_time_bandwidth", "inversion_efficiency")
 # No sequence waits for an hour.
 _LONGEST_MS = 3.6e6
 
@@ -47,6 +49,7 @@ class Sequence:
     slice_time_bandwidth: time-bandwidth product of the sinc pulses that select
       the slice, over which flip angles differ, see `sinc_slice_profile`; None
       is an ideal slice, or a slab.
+    inversion_efficiency: share of the magnetisation that the inversion turns.
   """
 
   flip_angles_deg: np.ndarray
@@ -60,6 +63,7 @@ class Sequence:
   slice_time_bandwidth: float | None = dataclasses.field(
     default=None, metadata={"static": True}
   )
+  inversion_efficiency: float = 1.0
 
   @property
   def n_frames(self) -> int:
@@ -95,6 +99,8 @@ class Sequence:
       for name in PREPARATION_FIELDS
       if getattr(self, name) is not None
     ]
+    if self.inversion_time_ms is not None and self.inversion_efficiency != 1:
+      played[0] += f" of {self.inversion_efficiency:.1%}"
     seconds = float(np.sum(self.tr_ms)) / 1000
     if self.slice_time_bandwidth is not None:
       spoiling += (
@@ -117,6 +123,7 @@ def make_sequence(
   t2_preparation_ms: float | None = None,
   balanced: bool = False,
   slice_time_bandwidth: float | None = None,
+  inversion_efficiency: float = 1.0,
 ) -> Sequence:
   """A checked `Sequence`; scalars are repeated for every frame.
 
@@ -131,6 +138,8 @@ def make_sequence(
     balanced: whether the sequence is balanced (bSSFP).
     slice_time_bandwidth: of the sinc pulses that select the slice, at least 1;
       None is an ideal slice.
+    inversion_efficiency: share of the magnetisation that the inversion turns,
+      above 0 and up to 1.
 
   Returns:
     The sequence with float64 arrays.
@@ -188,8 +197,16 @@ def make_sequence(
         f"sequence: slice_time_bandwidth is {product:g}, not at least 1"
       )
     product = float(product)
+  if not 0 < inversion_efficiency <= 1:
+    raise UserError(
+      f"sequence: inversion_efficiency is {inversion_efficiency:g}, not above "
+      "0 and up to 1"
+    )
   return Sequence(
-    **fields, balanced=bool(balanced), slice_time_bandwidth=product
+    **fields,
+    balanced=bool(balanced),
+    slice_time_bandwidth=product,
+    inversion_efficiency=float(inversion_efficiency),
   )
 
 

@@ -13,15 +13,17 @@ def prepared_magnetisation(
 
   .. math::
 
-    M &= 1 - 2 e^{-\mathrm{TI} / T_1} && \text{after an inversion,} \\
+    M &= 1 - 2 \eta e^{-\mathrm{TI} / T_1} && \text{after an inversion of
+    efficiency } \eta, \\
     M &= 1 - e^{-\mathrm{TS} / T_1} && \text{after a saturation,}
 
   and :math:`M e^{-\mathrm{TE} / T_2}` after a T2 preparation, from equilibrium
-  M = 1. The pulses of a preparation are ideal and do not depend on B1.
+  M = 1. The pulses of a preparation do not depend on B1.
   """
   magnetisation = jnp.ones_like(t1_ms)
   if sequence.inversion_time_ms is not None:
-    magnetisation = 1 - 2 * jnp.exp(-sequence.inversion_time_ms / t1_ms)
+    recovery = jnp.exp(-sequence.inversion_time_ms / t1_ms)
+    magnetisation = 1 - 2 * sequence.inversion_efficiency * recovery
   elif sequence.saturation_time_ms is not None:
     magnetisation = -jnp.expm1(-sequence.saturation_time_ms / t1_ms)
   if sequence.t2_preparation_ms is not None:

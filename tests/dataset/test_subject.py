@@ -87,7 +87,11 @@ def _refused(path, message, **arguments):
     {"truth": None},
     {"maps": None, "truth": None, "head_to_atlas": None},
     {"acquisition": _acquisition(inversion_time_ms=None)},
-    {"acquisition": _acquisition(slice_time_bandwidth=4.0)},
+    {
+      "acquisition": _acquisition(
+        slice_time_bandwidth=4.0, inversion_efficiency=0.9
+      )
+    },
   ],
   ids="all no-maps no-truth bare no-inversion profile".split(),
 )

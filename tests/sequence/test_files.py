@@ -12,7 +12,11 @@ from mrf_jax.sequence.files import (
   save_sequence,
 )
 from mrf_jax.sequence.schedules import jiang_type
-from mrf_jax.sequence.sequence import FRAME_FIELDS, PREPARATION_FIELDS
+from mrf_jax.sequence.sequence import (
+  FRAME_FIELDS,
+  PREPARATION_FIELDS,
+  PULSE_FIELDS,
+)
 from tests.io.matlab_files import save_v5, save_v73
 
 
@@ -236,7 +240,7 @@ def test_bad_matlab_variables_are_named(tmp_path, variables, message):
     {"inversion_time_ms": None},
     {"inversion_time_ms": None, "saturation_time_ms": 7.25},
     {"t2_preparation_ms": 40.0, "balanced": True},
-    {"slice_time_bandwidth": 2.7},
+    {"slice_time_bandwidth": 2.7, "inversion_efficiency": 0.96},
   ],
 )
 def test_saved_sequence_is_read_again(path, more):
@@ -250,7 +254,7 @@ def test_saved_sequence_is_read_again(path, more):
   for name in FRAME_FIELDS:
     expected = getattr(saved, name)
     np.testing.assert_allclose(getattr(loaded, name), expected, rtol=1e-6)
-  for name in (*PREPARATION_FIELDS, "balanced", "slice_time_bandwidth"):
+  for name in (*PREPARATION_FIELDS, "balanced", *PULSE_FIELDS):
     assert getattr(loaded, name) == getattr(saved, name), name
 
 
@@ -304,6 +308,7 @@ def test_what_is_not_read_is_a_warning(load):
     ("# Inversion Recovery: TI=40ms TR=12ms", {"inversion_time_ms": 40.0}),
     ("# not balanced", {"balanced": False}),
     ("# slice_time_bandwidth 4", {"slice_time_bandwidth": 4.0}),
+    ("# inversion efficiency: 0.96", {"inversion_efficiency": 0.96}),
     ("# pulse time-bandwidth product: 2.7", {"slice_time_bandwidth": 2.7}),
     ("# TR 12 ms, TE 3000 us", {"tr_ms": [12.0] * 2, "te_ms": [3.0] * 2}),
   ],
@@ -334,6 +339,7 @@ def test_settings_in_comments(load, comments, fields):
     ("spoiling: none", "is not read; # balanced"),
     ("slice_time_bandwidth: high", "slice_time_bandwidth, .*# slice_time_band"),
     ("slice_time_bandwidth 4 ms", "looks like slice_time_bandwidth"),
+    ("inversion_efficiency 96", "inversion_efficiency is 96, not above 0"),
     ("slice_time_bandwidth 0.5", "slice_time_bandwidth is 0.5, not at least 1"),
   ],
 )

@@ -187,11 +187,11 @@ def test_mean_magnitude():
 def test_profile_and_inversion_are_those_of_the_pulses():
   """The sum over sub-slices, and over magnetisation that is not inverted."""
   phantom = make_phantom()
-  train = dataclasses.replace(TRAIN, slice_time_bandwidth=3.0)
-  profile = sinc_slice_profile(time_bandwidth=3.0)
-  signals_of = make_true_signals(
-    phantom, train, tolerance=TOLERANCE, inversion_efficiency=0.9
+  train = dataclasses.replace(
+    TRAIN, slice_time_bandwidth=3.0, inversion_efficiency=0.9
   )
+  profile = sinc_slice_profile(time_bandwidth=3.0)
+  signals_of = make_true_signals(phantom, train, tolerance=TOLERANCE)
   assert all(x is not None for x in signals_of.interpolants)
   without = dataclasses.replace(TRAIN, inversion_time_ms=None)
   rows, expected = phantom.rows(1), 0.0
@@ -203,5 +203,5 @@ def test_profile_and_inversion_are_those_of_the_pulses():
       expected += weight * share * simulated(sub_slice, sequence, rows)
   error = np.linalg.norm(signals_of.of_slice(1) - expected, axis=1)
   assert (error / np.linalg.norm(expected, axis=1)).max() < 2e-4
-  one_by_one = make_true_signals(phantom, train, inversion_efficiency=0.9)
+  one_by_one = make_true_signals(phantom, train)
   np.testing.assert_allclose(one_by_one.of_slice(1), expected, atol=1e-5)
