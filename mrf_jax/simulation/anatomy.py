@@ -73,8 +73,9 @@ class Head:
   """Tissue fractions of every voxel of a scan.
 
   Attributes:
-    fractions: volume share of white matter, grey matter and CSF,
-      [tissue, slice, y, x]; the rest of a voxel gives no signal.
+    fractions: volume share of white matter, grey matter and CSF, or of the
+      head if it is one from maps, [tissue, slice, y, x]; the rest of a voxel
+      gives no signal.
     mask: voxels that are at least half brain, [slice, y, x].
     head_to_atlas: RAS mm of the head to MNI mm, without the smooth
       displacement, [4, 4]; None of a head from maps.

@@ -6,6 +6,10 @@ import pytest
 
 from mrf_jax import UserError
 from mrf_jax.importing.map_folder import check_different_heads, read_head_maps
+from mrf_jax.io.bids import write_bids
+from mrf_jax.io.bids_folder import BidsFolder
+from mrf_jax.io.nifti import save_map
+from mrf_jax.maps import Maps
 from tests.importing.head_maps import (
   AFFINE,
   SHAPE,
@@ -57,6 +61,25 @@ def test_names_of_bids_have_seconds(tmp_path):
   (tmp_path / "sub-01/anat/._sub-01_T1map.nii").write_bytes(b"\0\5\x16\7")
   ours, bids = (read_head_maps(tmp_path / name) for name in ("ours", "sub-01"))
   np.testing.assert_allclose(bids.maps.stack(), ours.maps.stack(), rtol=1e-6)
+
+
+def test_what_this_program_writes_is_read(tmp_path):
+  """Maps of `reconstruct` in ms, and as BIDS derivatives in s."""
+  volumes = {k: v.transpose(2, 1, 0) for k, v in head_volumes().items()}
+  mask = volumes["t1"] > 0
+  names = {"t1": "t1_ms", "t2": "t2_ms", "pd": "pd"}
+  maps = Maps(**{names[k]: v[mask] for k, v in volumes.items()})
+  (tmp_path / "maps").mkdir()
+  for name, field in names.items():
+    values = getattr(maps, field)
+    save_map(tmp_path / f"maps/{name}.nii.gz", values, mask, AFFINE)
+  bids = tmp_path / "data/sub-01"
+  write_bids(BidsFolder.from_path(bids), maps, mask, AFFINE, metadata={})
+  for folder in (tmp_path / "maps", bids, bids / "anat"):
+    found = read_head_maps(folder)
+    np.testing.assert_array_equal(found.mask, mask.transpose(2, 1, 0))
+    own = head_volumes()["t2"][found.mask]
+    np.testing.assert_allclose(found.maps.t2_ms, own, rtol=1e-6)
 
 
 def test_outside_is_0_or_nan(tmp_path):
