@@ -63,12 +63,16 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def _data() -> dict:
-  """Subjects: simulated heads, or files of real ones."""
+  """Subjects: simulated heads, of MNI152 or of maps, or files of real ones."""
   return dict(
     # Subject files written by `--mode=import`, used instead of simulated heads.
     # All need reference maps. They bring their own sequence, window and noise,
     # so those options are then ignored.
     files=(),
+    # Folders with T1, T2 and PD of a head each, in NIfTI, which are scanned
+    # instead of MNI152 heads (docs/simulation.md). `head`, `between_subjects`,
+    # `within_tissue` and `lesions` are of MNI152 heads only.
+    maps=(),
     # Also keep the k-space as ISMRMRD, raw/subject-NN.mrd (1.6 GB each at the
     # paper's size), and the schedule, raw/train.txt.
     keep_raw=False,

@@ -65,7 +65,7 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
     _check_model(mode, options)
   workdir, output = options.get("workdir"), options.get("output")
   if mode in EXPERIMENTS:
-    _check_configuration(mode, options["config"])
+    _check_configuration(mode, options["config"], workdir)
     _check_writable("--workdir", options["workdir"])
   elif workdir and not options.get("compare"):
     _check_folder("--workdir", workdir)
@@ -149,7 +149,7 @@ def _check_model(mode: str, options: Mapping[str, Any]) -> None:
     )
 
 
-def _check_configuration(mode: str, config: Any) -> None:
+def _check_configuration(mode: str, config: Any, workdir: Any) -> None:
   """Raises `UserError` if a file or folder of a configuration is missing."""
   if mode in ("crossval", "sweep"):
     files = _value(config, "data", "files")
@@ -158,6 +158,11 @@ def _check_configuration(mode: str, config: Any) -> None:
         _check_file("--config.data.files", path)
       # These files bring their own sequence.
       return
+  folders = _value(config, "data", "maps")
+  # A workdir that is there may have the heads, which need no maps then.
+  if isinstance(folders, (tuple, list)) and not os.path.exists(workdir):
+    for path in folders:
+      _check_folder("--config.data.maps", path)
   for name in ("path", "tr_path"):
     path = _value(config, "sequence", name)
     if isinstance(path, str):

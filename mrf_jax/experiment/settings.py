@@ -10,6 +10,7 @@ import ml_collections
 from mrf_jax.checks import check_at_least, check_one_of
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
+from mrf_jax.importing.map_folder import read_head_maps
 from mrf_jax.methods import METHODS
 from mrf_jax.runtime.precision import check_precision
 from mrf_jax.sequence.acquisition import Acquisition
@@ -96,23 +97,26 @@ _BRAIN_Z_MM = (-75.0, 85.0)
 
 
 def with_files(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """The configuration with one subject for each file that it names, if any.
+  """The configuration with one subject for each file or folder that it names.
 
   Returns:
-    A copy with `data.n_subjects` set, and `data.files` as absolute paths; the
-    configuration itself if it names no files.
+    A copy with `data.n_subjects` set, and `data.files` and `data.maps` as
+    absolute paths; the configuration itself if it names none.
 
   Raises:
-    UserError: it is not a configuration of an experiment.
+    UserError: it is not a configuration of an experiment, or names both.
   """
   _check_sections(config)
-  files = config.data.files
-  if not files:
+  named = [name for name in ("files", "maps") if config.data.get(name)]
+  if not named:
     return config
+  if len(named) > 1:
+    raise UserError("data.files, data.maps: subjects are of one of the two")
   config = config.copy_and_resolve_references()
   # Absolute, because results may later be read from another folder.
-  config.data.files = tuple(os.path.abspath(path) for path in files)
-  config.data.n_subjects = len(files)
+  paths = tuple(os.path.abspath(path) for path in config.data[named[0]])
+  config.data[named[0]] = paths
+  config.data.n_subjects = len(paths)
   return config
 
 
@@ -184,6 +188,10 @@ def _check_imperfections(config: ml_collections.ConfigDict) -> None:
       raise UserError(
         f"{name} is {value:g}; {most:g} is more than any scan has"
       )
+  if config.data.lesions.count and config.data.get("maps"):
+    raise UserError(
+      "data.lesions: are of MNI152 heads; data.maps need data.lesions.count=0"
+    )
   scan = config.scan
   if scan.inversion_efficiency > 1:
     raise UserError(
@@ -281,17 +289,26 @@ def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   return folds
 
 
-def phantom_options(data: ml_collections.ConfigDict) -> dict:
-  """Arguments of `make_phantom`, from the section `data`."""
+def phantom_options(data: ml_collections.ConfigDict, number: int = 0) -> dict:
+  """Arguments of `phantom_of` of a subject, from the section `data`.
+
+  Raises:
+    UserError: its maps are not valid.
+  """
+  fields = {
+    "b1_deviation": data.b1_deviation,
+    "b0": data.b0.to_dict() if any(data.b0.values()) else None,
+    "phase_deg": data.phase_deg,
+  }
+  if data.get("maps"):
+    return {"maps": read_head_maps(data.maps[number]), **fields}
   return {
     "head": data.head.to_dict(),
     "lesions": data.lesions.to_dict() if data.lesions.count else None,
     "between_subjects": data.between_subjects,
     "within_tissue": data.within_tissue,
-    "b1_deviation": data.b1_deviation,
     "local_variation": data.local_variation.to_dict(),
-    "b0": data.b0.to_dict() if any(data.b0.values()) else None,
-    "phase_deg": data.phase_deg,
+    **fields,
   }
 
 

@@ -81,7 +81,7 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       grid=grid,
       acquisition=acquisition,
       spiral=spiral,
-      phantom=phantom_options(data),
+      phantom=phantom_options(data, k),
       n_coils=scan.n_coils,
       noise_level=scan.noise_level,
       subspace_tolerance=scan.subspace_tolerance,

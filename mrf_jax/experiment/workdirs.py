@@ -17,13 +17,21 @@ from mrf_jax.workdir.workdir import Workdir
 _OF_MODELS = ("seed", "sequence", "preprocessing", "precision", "training")
 
 
-def open_workdir(config, root, *, lender: Workdir | None = None) -> Workdir:
+def open_workdir(
+  config,
+  root,
+  *,
+  lender: Workdir | None = None,
+  heads_are_known: bool = False,
+) -> Workdir:
   """Opens the workdir that all processes share; process 0 makes it.
 
   Args:
     config: the configuration.
     root: the folder.
     lender: another workdir whose models are used, if there is one.
+    heads_are_known: the heads there are of the maps that the configuration
+      names, wherever these lie now; see `check_heads`.
 
   Raises:
     UserError: it cannot be written, another run writes to it, it or the workdir
@@ -53,7 +61,10 @@ def open_workdir(config, root, *, lender: Workdir | None = None) -> Workdir:
     if not known:
       sources.notice_unknown(root, given)
   workdir = Workdir(
-    root, config.to_dict(), subjects=subjects, files_are_known=known
+    root,
+    config.to_dict(),
+    subjects=subjects,
+    files_are_known=known or heads_are_known,
   )
   if given:
     sources.record(workdir, scans=scans)
@@ -74,7 +85,7 @@ def _check_subjects(config, subjects: Workdir) -> None:
       before.differences(scan)
       for before, scan in zip(sources.identities(stored), now, strict=True)
     ):
-      free = (*free, OF_FILES)
+      free = (*free, *OF_FILES)
   subjects.check_config(config.to_dict(), parts=OF_SUBJECTS, free=free)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
-from mrf_jax.units import MAP_UNITS, RATES, explaining_units
+from mrf_jax.units import MAP_UNITS, RATES, SECONDS, explaining_units
 
 # Plausible medians: wide enough for any part of a body at 0.05 to 7 T, and for
 # phantoms, but not for an error by a factor of 1000.
@@ -53,6 +53,7 @@ def check_times(
   *,
   stated: Collection[str] = (),
   paths: Mapping[str, str | os.PathLike] | None = None,
+  with_flags: bool = True,
 ) -> list[str]:
   """Checks that PD, T1 and T2, which were given in `units`, are plausible.
 
@@ -62,6 +63,7 @@ def check_times(
     stated: those of the two whose unit the user has stated. What is only
       unlikely is then a sentence instead of an error.
     paths: files of the maps, for messages.
+    with_flags: whether messages ask for the flags of units.
 
   Returns:
     Sentences on what is unlikely.
@@ -80,9 +82,9 @@ def check_times(
       f"{labels['pd']}: the median in the mask is {median_pd:g}, not above 0"
     )
   for name in _MEDIANS_MS:
-    _check_median(labels[name], name, maps, units)
-  _check_exchange(labels, maps, units)
-  notes = _rate_notes(labels, maps, units, stated)
+    _check_median(labels[name], name, maps, units, with_flags)
+  _check_exchange(labels, maps, units, with_flags)
+  notes = _rate_notes(labels, maps, units, stated, with_flags)
   if not _USUAL_PD[0] <= median_pd <= _USUAL_PD[1]:
     is_share = 20 <= median_pd <= 150
     notes.append(
@@ -95,7 +97,11 @@ def check_times(
 
 
 def _check_median(
-  label: str, name: str, maps: Maps, units: Mapping[str, str]
+  label: str,
+  name: str,
+  maps: Maps,
+  units: Mapping[str, str],
+  with_flags: bool,
 ) -> None:
   """Raises `UserError` if a median is implausible; asks for its unit."""
   span = _MEDIANS_MS[name]
@@ -115,14 +121,21 @@ def _check_median(
       for unit, other in others.items()
     )
     flags = " or ".join(f"--{short}_unit={unit}" for unit in others)
-    message += f", but {', '.join(each)}: {flags}?"
+    if with_flags:
+      message += f", but {', '.join(each)}: {flags}?"
+    else:
+      message += f", which {SECONDS}:" if "s" in others else ", but"
+      message += f" {', or '.join(each)}"
   else:
     message += f"; none of {', '.join(MAP_UNITS)} explains it"
   raise UserError(message)
 
 
 def _check_exchange(
-  labels: Mapping[str, str], maps: Maps, units: Mapping[str, str]
+  labels: Mapping[str, str],
+  maps: Maps,
+  units: Mapping[str, str],
+  with_flags: bool,
 ) -> None:
   """Raises `UserError` if T2 is longer than T1 in most voxels."""
   longer = float(np.mean(maps.t2_ms > maps.t1_ms))
@@ -140,9 +153,8 @@ def _check_exchange(
     unit for unit in RATES if all(unit in found for found in rates.values())
   ]
   if both:
-    question += (
-      f" Or are both rates, R1 and R2: --t1_unit={both[0]} --t2_unit={both[0]}?"
-    )
+    flags = f": --t1_unit={both[0]} --t2_unit={both[0]}" * with_flags
+    question += f" Or are both rates, R1 and R2{flags}?"
   raise UserError(
     f"{labels['t2_ms']} is longer than t1 in {longer:.0%} of the mask: "
     f"{question}"
@@ -154,6 +166,7 @@ def _rate_notes(
   maps: Maps,
   units: Mapping[str, str],
   stated: Collection[str],
+  with_flags: bool,
 ) -> list[str]:
   """Sentences on maps that may be rates; raises `UserError` if they must be.
 
@@ -188,10 +201,11 @@ def _rate_notes(
   with_pd = _rank_correlation(t1, np.asarray(maps.pd, np.float64))
   if with_pd < _OPPOSITE:
     seen.append(f"t1 falls where pd rises ({with_pd:.2f})")
+  asked = f" ({', '.join(flags)})" * with_flags
   sentence = (
     f"{labels['t1_ms']} in {units['t1_ms']}, t2 in {units['t2_ms']}: "
-    f"{', '.join(seen)}; are one or both maps of rates, R1 or R2 "
-    f"({', '.join(flags)})?"
+    f"{', '.join(seen)}; are one or both maps of rates, R1 or R2"
+    f"{asked}?"
   )
   # Fat beside muscle has opposite contrasts too, and iron alone a short T2.
   is_short = ratio < _RATIOS[0]
@@ -204,7 +218,9 @@ def _rate_notes(
       f"--{name.removesuffix('_ms')}_unit={units[name]}" for name in units
     )
     raise UserError(
-      sentence if is_certain else f"{sentence} If not: {units_meant}"
+      sentence
+      if is_certain or not with_flags
+      else f"{sentence} If not: {units_meant}"
     )
   return [sentence]
 

@@ -182,7 +182,7 @@ def _read_maps(
     if name in units:
       volume = to_ms(volume, units[name])
     volumes[name] = volume.transpose(2, 1, 0)
-  _check_different(paths, volumes)
+  check_different_maps(paths, volumes)
   _check_maps_place(paths["t1_ms"], volumes["t1_ms"], magnitude)
   for name, volume in volumes.items():
     low = 0.0 if name != "pd" else -np.inf
@@ -209,9 +209,9 @@ def _read_maps(
   return mask, Maps(*(volumes[name][mask] for name in MAP_NAMES))
 
 
-def _check_different(
+def check_different_maps(
   paths: Mapping[str, str | os.PathLike],
-  volumes: Mapping[str, Float32[np.ndarray, "slice y x"]],
+  volumes: Mapping[str, Float32[np.ndarray, "..."]],
 ) -> None:
   """Raises `UserError` if two of the maps are one."""
   for one, other in itertools.combinations(volumes, 2):

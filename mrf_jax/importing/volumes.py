@@ -10,7 +10,7 @@ from mrf_jax.errors import UserError
 from mrf_jax.importing.mask_values import meaning_of
 from mrf_jax.importing.places import Grid, is_voxel_by_voxel
 from mrf_jax.importing.plausible import check_voxels
-from mrf_jax.io.nifti import place_of, read_volume, same_places
+from mrf_jax.io.nifti import Place, place_of, read_volume, same_places
 
 # A voxel of the scan is in a map if valid voxels have this share of the weight
 # of its interpolation: the border of the valid voxels, interpolated, is where
@@ -96,17 +96,26 @@ def read_mask(
   return mask
 
 
-def _read(
-  path: str | os.PathLike, grid: Grid, said: list[str]
-) -> tuple[Volume, np.ndarray | None]:
-  """A volume, and its affine; None if it has the voxels of the scan."""
+def read_single(path: str | os.PathLike) -> tuple[Volume, Place]:
+  """A volume of three axes, in the unit of its file, and its place.
+
+  Raises:
+    UserError: the file is missing or damaged, or has no three axes.
+  """
   volume, image = read_volume(path)
   # A fourth axis of length one is that of a series with one image.
   if volume.ndim > 3 and set(volume.shape[3:]) == {1}:
     volume = volume.reshape(volume.shape[:3])
   if volume.ndim != 3:
     raise UserError(f"{path}: shape {volume.shape}, not [x, y, slice]")
-  place = place_of(image.header)
+  return volume, place_of(image.header)
+
+
+def _read(
+  path: str | os.PathLike, grid: Grid, said: list[str]
+) -> tuple[Volume, np.ndarray | None]:
+  """A volume, and its affine; None if it has the voxels of the scan."""
+  volume, place = read_single(path)
   if is_voxel_by_voxel(path, volume.shape, place, grid, said):
     return volume, None
   if volume.shape == grid.shape and same_places(

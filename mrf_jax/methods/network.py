@@ -165,7 +165,7 @@ def _checkpoint_folder(study: Study, method: str) -> CheckpointFolder:
     config=study.workdir.config,
     # The workdir has made sure that files elsewhere are the same scans.
     differences=functools.partial(
-      config_differences, free=(*FREE_KEYS, OF_FILES)
+      config_differences, free=(*FREE_KEYS, *OF_FILES)
     ),
     warn=lambda text: notice(f"warning: {text}"),
   )

@@ -14,7 +14,7 @@ from mrf_jax.simulation.tissue import TISSUES
 # Distance of the points at which the atlas is read; the mean over the points of
 # a voxel gives its partial volumes.
 _SAMPLING_MM = 1.0
-_BRAIN_CENTRE_MM = np.array([0.0, -18.0, 8.0])  # in MNI space
+BRAIN_CENTRE_MM = np.array([0.0, -18.0, 8.0])  # in MNI space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SliceGrid:
   def affine(self) -> Float64[np.ndarray, "4 4"]:
     """Voxel (x, y, slice) to RAS mm, as in NIfTI files."""
     size = np.array([self.matrix, self.matrix, self.n_slices])
-    centre = np.array([*_BRAIN_CENTRE_MM[:2], self.centre_z_mm])
+    centre = np.array([*BRAIN_CENTRE_MM[:2], self.centre_z_mm])
     affine = np.diag([*self.voxel_mm, 1.0])
     affine[:3, 3] = centre - self.voxel_mm * (size - 1) / 2
     return affine
@@ -75,18 +75,18 @@ class Head:
 
   Attributes:
     fractions: volume share of white matter, grey matter and CSF, and of deep
-      grey nuclei if there are any, [tissue, slice, y, x]; the rest of a voxel
-      gives no signal.
+      grey nuclei if there are any, or of the head if it is one from maps,
+      [tissue, slice, y, x]; the rest of a voxel gives no signal.
     mask: voxels that are at least half brain, [slice, y, x].
     head_to_atlas: RAS mm of the head to MNI mm, without the smooth
-      displacement, [4, 4].
+      displacement, [4, 4]; None of a head from maps.
     nuclei: number of the deep grey nucleus that is nearest to each voxel, see
       `nearest_nuclei`, [slice, y, x]; None is a head without them.
   """
 
   fractions: Float32[np.ndarray, "tissue slice y x"]
   mask: Bool[np.ndarray, "slice y x"]
-  head_to_atlas: Float64[np.ndarray, "4 4"]
+  head_to_atlas: Float64[np.ndarray, "4 4"] | None
   nuclei: Int[np.ndarray, "slice y x"] | None = None
 
 
@@ -253,7 +253,7 @@ def _about_centre(matrix: np.ndarray) -> np.ndarray:
   """The affine transform that keeps the centre of the brain, [4, 4]."""
   affine = np.eye(4)
   affine[:3, :3] = matrix
-  affine[:3, 3] = _BRAIN_CENTRE_MM - matrix @ _BRAIN_CENTRE_MM
+  affine[:3, 3] = BRAIN_CENTRE_MM - matrix @ BRAIN_CENTRE_MM
   return affine
 
 

@@ -28,6 +28,9 @@ class Phantom:
       variation within a voxel, 2πi f − R2', [voxel], 1/s, or None.
     phases_rad: phase of the object, which is in all images, [voxel], or None.
     lesions: lesions, or None.
+    origin: what the head was made from, in words.
+    is_sampled: its tissues are samples at places within a voxel, all of the
+      same range of T1 and T2, see `make_map_phantom`.
   """
 
   anatomy: Head
@@ -39,6 +42,8 @@ class Phantom:
   rates_per_s: Complex128[np.ndarray, "voxel"] | None = None
   phases_rad: Float32[np.ndarray, "voxel"] | None = None
   lesions: Lesions | None = None
+  origin: str = "the MNI152 tissue maps"
+  is_sampled: bool = False
 
   def within(self, is_kept: Bool[np.ndarray, "voxel"]) -> "Phantom":
     """The phantom of some of its masked voxels."""
@@ -129,16 +134,15 @@ def make_phantom(
     local_variation=local_variation,
     nuclei=None if anatomy.nuclei is None else anatomy.nuclei[anatomy.mask],
   )
-  b1 = b1_field(field_rng, inside, deviation=b1_deviation)
-  # Of the other fields, likewise.
-  b0_rng, phase_rng = field_rng.spawn(2)
-  rates = None
-  if b0 is not None:
-    rates = _rates_per_s(b0_rng, in_head[anatomy.mask], fractions, **b0)
-  phases = None
-  if phase_deg:
-    phase = smooth_noise(phase_rng, inside, correlation_mm=60.0)
-    phases = (np.deg2rad(phase_deg) * phase).astype(np.float32)
+  b1, rates, phases = make_fields(
+    field_rng,
+    in_head[anatomy.mask],
+    middle,
+    fractions[tissues.TISSUES.index("csf")],
+    b1_deviation=b1_deviation,
+    b0=b0,
+    phase_deg=phase_deg,
+  )
   added = None
   if lesions is not None:
     (lesion_rng,) = tissue_rng.spawn(1)
@@ -151,10 +155,49 @@ def make_phantom(
   )
 
 
+def make_fields(
+  rng: np.random.Generator,
+  points_mm: Float32[np.ndarray, "voxel 3"],
+  middle_mm: Float32[np.ndarray, "3"],
+  fluid: Float32[np.ndarray, "voxel"],
+  *,
+  b1_deviation: float,
+  b0: dict | None,
+  phase_deg: float,
+) -> tuple[
+  Float32[np.ndarray, "voxel"],
+  Complex128[np.ndarray, "voxel"] | None,
+  Float32[np.ndarray, "voxel"] | None,
+]:
+  """B1, rates of the main field and phases of the object, as in `Phantom`.
+
+  Args:
+    rng: random numbers of the fields.
+    points_mm: places in the head at rest, RAS mm.
+    middle_mm: the middle of the field of view, RAS mm.
+    fluid: volume share of CSF.
+    b1_deviation: see `make_phantom`, as the other arguments.
+    b0: likewise.
+    phase_deg: likewise.
+  """
+  inside = points_mm - middle_mm
+  b1 = b1_field(rng, inside, deviation=b1_deviation)
+  # Separate streams, as of the parts of a head.
+  b0_rng, phase_rng = rng.spawn(2)
+  rates = None
+  if b0 is not None:
+    rates = _rates_per_s(b0_rng, points_mm, fluid, **b0)
+  phases = None
+  if phase_deg:
+    phase = smooth_noise(phase_rng, inside, correlation_mm=60.0)
+    phases = (np.deg2rad(phase_deg) * phase).astype(np.float32)
+  return b1, rates, phases
+
+
 def _rates_per_s(
   rng: np.random.Generator,
   points_mm: Float32[np.ndarray, "voxel 3"],
-  fractions: Float32[np.ndarray, "tissue voxel"],
+  fluid: Float32[np.ndarray, "voxel"],
   *,
   r2_prime_per_s: float,
   **field,
@@ -163,5 +206,6 @@ def _rates_per_s(
   frequency_hz = b0_field(
     rng, points_mm, field_strength_t=tissues.FIELD_STRENGTH_T, **field
   )
-  share = 1 - fractions[tissues.TISSUES.index("csf")]
-  return 2j * np.pi * frequency_hz.astype(np.float64) - r2_prime_per_s * share
+  return 2j * np.pi * frequency_hz.astype(np.float64) - r2_prime_per_s * (
+    1 - fluid
+  )

@@ -18,7 +18,8 @@ from mrf_jax.simulation import tissue as tissues
 from mrf_jax.simulation.anatomy import SliceGrid, random_poses
 from mrf_jax.simulation.fields import coil_sensitivities
 from mrf_jax.simulation.imperfections import IDEAL, Imperfections
-from mrf_jax.simulation.phantom import Phantom, make_phantom
+from mrf_jax.simulation.map_phantom import phantom_of
+from mrf_jax.simulation.phantom import Phantom
 from mrf_jax.simulation.reference import acquire_reference
 from mrf_jax.simulation.scan import noise_covariance, scan_slice
 from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
@@ -52,7 +53,7 @@ def simulate_subject(
     acquisition: the pulse sequence, played once for each slice, and its
       sliding window.
     spiral: the readout.
-    phantom: arguments of `make_phantom`.
+    phantom: arguments of `phantom_of`.
     n_coils: number of receive coils.
     noise_level: standard deviation of the noise on the real and on the
       imaginary part of the window images (with sensitivity one, without
@@ -104,7 +105,7 @@ def simulate_subject(
     affine=grid.affine,
     acquisition=acquisition,
     field_strength_t=tissues.FIELD_STRENGTH_T,
-    provenance="simulated by mrf_jax from the MNI152 tissue maps",
+    provenance=f"simulated by mrf_jax from {head.origin}",
     maps=acquire_reference(
       reference_rng,
       at_rest.fractions,
@@ -135,19 +136,19 @@ def _in_both_scans(
     UserError: there are none, or the head leaves the field of view.
   """
   if motion is None:
-    head = make_phantom(rng, grid, **phantom)
+    head = phantom_of(rng, grid, **phantom)
     return head, head
   # The same random numbers make the same head. Another stream than all others
   # moves it, so that these stay as they are.
   again, apart = copy.deepcopy(rng), copy.deepcopy(rng)
   *_, motion_rng = apart.spawn(_N_STREAMS + 1)
   poses = random_poses(motion_rng, grid, **motion)
-  at_rest = make_phantom(again, grid, **phantom)
+  at_rest = phantom_of(again, grid, **phantom)
   mask = at_rest.anatomy.mask
   if at_rest.lesions is not None:
     lesions = phantom["lesions"] | {"centres_mm": at_rest.lesions.centres_mm}
     phantom = phantom | {"lesions": lesions}
-  head = make_phantom(rng, grid, **phantom, poses=poses, mask=mask)
+  head = phantom_of(rng, grid, **phantom, poses=poses, mask=mask)
   is_brain = head.fractions.sum(0) >= 0.5
   if not is_brain.any():
     raise UserError("data.motion: no voxel is brain in both scans")

@@ -9,28 +9,22 @@ import dataclasses
 import numpy as np
 from jaxtyping import Inexact
 
-from mrf_jax.matching.atom_interpolant import (
-  AtomInterpolant,
-  InterpolationError,
-  make_atom_interpolant,
-)
+from mrf_jax.matching.atom_interpolant import AtomInterpolant
 from mrf_jax.runtime.threads import one_blas_thread
-from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
-from mrf_jax.signal.states import exact_states
 from mrf_jax.simulation.phantom import Phantom
+from mrf_jax.simulation.sample_signals import SampleSignals, make_sample_signals
+from mrf_jax.simulation.signal_interpolant import (
+  are_valid,
+  make_signal_interpolant,
+)
 
 # A tissue with a smaller share of a voxel is left out, which saves simulations.
 _LEAST_FRACTION = 1e-4
 # Voxels of a tissue from which on it is interpolated. Below, about as many
 # fingerprints would be simulated for the interpolation.
 _INTERPOLATED = 4096
-# Fingerprints that tell its error.
-_N_CHECKS = 256
-# Configuration orders up to which so few fingerprints are not truncated: to
-# find out how far they may be costs more.
-_MOST_STATES = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +97,7 @@ def make_true_signals(
   sequence: Sequence,
   *,
   tolerance: float = 0.0,
-) -> TrueSignals:
+) -> TrueSignals | SampleSignals:
   """True signals, interpolated where a tissue has many voxels.
 
   Args:
@@ -112,6 +106,8 @@ def make_true_signals(
     tolerance: error of the interpolated fingerprint of a tissue, relative to
       its norm, at most; zero interpolates none.
   """
+  if phantom.is_sampled:
+    return make_sample_signals(phantom, sequence, tolerance=tolerance)
   interpolants = tuple(
     _interpolant(phantom, sequence, k, tolerance) if tolerance > 0 else None
     for k in range(len(phantom.tissues))
@@ -146,21 +142,8 @@ def _interpolant(
   t1_ms, t2_ms, b1 = (
     values[voxels] for values in (tissue.t1_ms, tissue.t2_ms, phantom.b1)
   )
-  is_valid = (0 < t2_ms) & (t2_ms <= t1_ms) & (t1_ms < np.inf) & np.isfinite(b1)
-  if len(b1) < _INTERPOLATED or not is_valid.all():
+  if len(b1) < _INTERPOLATED or not are_valid(t1_ms, t2_ms, b1).all():
     return None
-  ends = ([v.min(), v.max()] for v in (t1_ms, t2_ms, b1))
-  n_states = exact_states(sequence)
-  try:
-    with one_blas_thread():
-      interpolant = make_atom_interpolant(
-        Acquisition(sequence),
-        *ends,
-        rank=None,
-        largest_error=tolerance / 2,
-        n_checks=_N_CHECKS,
-        n_states=n_states if n_states <= _MOST_STATES else None,
-      )
-  except InterpolationError:
-    return None
-  return interpolant if interpolant.left_out <= tolerance / 2 else None
+  return make_signal_interpolant(
+    sequence, (t1_ms, t2_ms, b1), tolerance=tolerance
+  )

@@ -5,10 +5,12 @@ import ml_collections
 
 from mrf_jax.command_line.modes import this_command
 from mrf_jax.errors import UserError
+from mrf_jax.experiment.map_heads import check_heads
 from mrf_jax.experiment.settings import (
   check_methods,
   phantom_options,
   simulated_acquisition,
+  with_files,
 )
 from mrf_jax.runtime import processes
 from mrf_jax.timing.run import (
@@ -32,12 +34,14 @@ def benchmark(config: ml_collections.ConfigDict, root) -> None:
     UserError: the configuration is not valid or too large for the memory, or
       there are several processes.
   """
+  config = with_files(config)
   check_methods(config)
   if jax.process_count() > 1:
     raise UserError("benchmark: is for a single process")
   acquisition = simulated_acquisition(config)
   check_benchmark(config, acquisition)
-  workdir = Workdir(root, config.to_dict())
+  is_known = check_heads(config, root)
+  workdir = Workdir(root, config.to_dict(), files_are_known=is_known)
   path = benchmark_file(workdir.root)
   existing = load_benchmark(path) if path.exists() else None
   if existing and same_benchmark(config, existing):

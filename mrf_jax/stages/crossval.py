@@ -10,6 +10,7 @@ from mrf_jax.dataset.subject import Subject, load_subject, without_truth
 from mrf_jax.errors import UserError
 from mrf_jax.experiment import borrowed as borrowed_networks
 from mrf_jax.experiment import sources
+from mrf_jax.experiment.map_heads import check_heads
 from mrf_jax.experiment.settings import check_methods, find_folds, with_files
 from mrf_jax.experiment.subjects import simulate_missing
 from mrf_jax.experiment.workdirs import borrowed_models, open_workdir
@@ -43,8 +44,11 @@ def crossval(config: ml_collections.ConfigDict, root) -> None:
     raise UserError(
       f"--num_processes is {n_processes}, more than the {n_folds} folds"
     )
+  is_known = check_heads(config, root)
   borrowed = borrowed_models(config)
-  workdir = open_workdir(config, root, lender=borrowed)
+  workdir = open_workdir(
+    config, root, lender=borrowed, heads_are_known=is_known
+  )
   # Now and not after hours of training, in which files of the code may change.
   from mrf_jax.stages.evaluate import evaluate
 

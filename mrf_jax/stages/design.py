@@ -10,10 +10,12 @@ from jaxtyping import Bool, Float
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.markdown import markdown_table, paragraphs
+from mrf_jax.experiment.map_heads import check_heads
 from mrf_jax.experiment.settings import (
   check_values,
   phantom_options,
   simulated_acquisition,
+  with_files,
 )
 from mrf_jax.io.atomic import write_text
 from mrf_jax.maps import MAP_NAMES, Maps
@@ -23,7 +25,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.simulation.anatomy import SliceGrid
-from mrf_jax.simulation.phantom import make_phantom
+from mrf_jax.simulation.map_phantom import phantom_of
 from mrf_jax.simulation.tissue import BRAIN_AT_1_5T
 from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
 from mrf_jax.workdir.workdir import Workdir
@@ -151,6 +153,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   """
   from mrf_jax.evaluation.bound_figure import bound_figure
 
+  config = with_files(config)
   check_values(config)
   scan, options = config.scan, config.design
   acquisition = simulated_acquisition(config)
@@ -159,7 +162,8 @@ def design(config: ml_collections.ConfigDict, root) -> None:
     raise UserError(
       f"scan.noise_level is {scan.noise_level}; a bound needs noise"
     )
-  workdir = Workdir(root, config.to_dict())
+  is_known = check_heads(config, root)
+  workdir = Workdir(root, config.to_dict(), files_are_known=is_known)
   bounds = evaluate_design(
     acquisition,
     noise_sd=scan.noise_level * _mean_signal(config, sequence),
@@ -194,7 +198,7 @@ def _mean_signal(
   config: ml_collections.ConfigDict, sequence: Sequence
 ) -> float:
   """Mean magnitude of the signals in the middle slice of a simulated head."""
-  phantom = make_phantom(
+  phantom = phantom_of(
     np.random.default_rng([config.seed, 0]),
     SliceGrid(**config.data.grid),
     **phantom_options(config.data),

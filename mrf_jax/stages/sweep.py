@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import ml_collections
 
 from mrf_jax.errors import UserError
+from mrf_jax.experiment.map_heads import check_heads
 from mrf_jax.experiment.settings import check_methods, with_files
 from mrf_jax.experiment.subjects import simulate_missing
 from mrf_jax.experiment.variants import variants
@@ -37,7 +38,8 @@ def sweep(
     raise UserError("questions: the configuration has no questions")
   for variant in chosen:
     check_methods(variant.config)
-  workdir = open_workdir(config, root)
+  is_known = check_heads(config, root)
+  workdir = open_workdir(config, root, heads_are_known=is_known)
   simulate_missing(config, workdir)
   for number, variant in enumerate(chosen, 1):
     changed = variant.config

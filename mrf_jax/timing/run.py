@@ -65,7 +65,7 @@ def run_benchmark(
   """Times every stage of every method, and returns the table in Markdown.
 
   The workdir gets `benchmark.json`, `timing.csv`, `timing.md` and
-  `timing.png`. `phantom` has the arguments of `make_phantom`; `command` is the
+  `timing.png`. `phantom` has the arguments of `phantom_of`; `command` is the
   command line that started the comparison.
   """
   scene = make_scene(

@@ -11,7 +11,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.simulation import tissue
 from mrf_jax.simulation.anatomy import SliceGrid
-from mrf_jax.simulation.phantom import make_phantom
+from mrf_jax.simulation.map_phantom import phantom_of
 
 # Steps of T1 and T2 of the simulated fingerprints, percent.
 _STEP_PERCENT = 10.0
@@ -62,11 +62,11 @@ def make_scene(
   """Heads whose voxels give the nearest simulated fingerprint, with noise.
 
   No k-space, no coils, no B1: time does not depend on these. `grid` and
-  `phantom` have the arguments of `SliceGrid` and `make_phantom`.
+  `phantom` have the arguments of `SliceGrid` and `phantom_of`.
   """
   slices = SliceGrid(**grid)
   heads = [
-    make_phantom(np.random.default_rng([seed, k]), slices, **phantom)
+    phantom_of(np.random.default_rng([seed, k]), slices, **phantom)
     for k in range(n_subjects)
   ]
   truths = [tissue.mix(head.fractions, head.tissues) for head in heads]

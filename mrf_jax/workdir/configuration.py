@@ -21,8 +21,9 @@ FREE_KEYS = (
 # Sections of methods that came later: where a stored configuration lacks one,
 # there are no results of the method that could differ.
 _LATER = ("dictionary_fit",)
-# Files of the subjects: only their content counts, where that is known.
-OF_FILES = "data.files"
+# Files of the subjects, or of the maps that heads are made from: only their
+# content counts, where that is known.
+OF_FILES = ("data.files", "data.maps")
 # Parts of a configuration that the subjects depend on.
 OF_SUBJECTS = ("seed", "data", "sequence", "scan", "reference")
 

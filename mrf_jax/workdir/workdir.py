@@ -183,7 +183,7 @@ class Workdir:
     stored = self._stored_config()
     if stored is None:
       return
-    free = (*FREE_KEYS, OF_FILES) if files_are_known else FREE_KEYS
+    free = (*FREE_KEYS, *OF_FILES) if files_are_known else FREE_KEYS
     different = config_differences(stored, self.config, free=free)
     if different and has_results(self.root):
       if entry:

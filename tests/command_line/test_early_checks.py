@@ -154,6 +154,16 @@ def test_files_of_a_configuration_are_named(folder, name, value):
     check("crossval", config=config)
 
 
+def test_folders_of_maps_are_named(folder):
+  """If the workdir is new: another one may have their heads already."""
+  config = ml_collections.ConfigDict(CONFIG)
+  config.data.maps = ("run", "gone")
+  words = r"--config\.data\.maps: gone: there is"
+  with pytest.raises(UserError, match=words):
+    check("crossval", config=config, workdir="new")
+  check("crossval", config=config, workdir="run")
+
+
 @pytest.mark.parametrize("config", [3, None, ml_collections.ConfigDict()])
 def test_what_is_no_configuration_is_left_to_the_stage(folder, config):
   check_inputs(

@@ -11,7 +11,7 @@ from mrf_jax.sequence.schedules import rf_spoiling_phases_deg, tailored
 from mrf_jax.sequence.sequence import make_sequence
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.slice_profile import sinc_slice_profile
-from mrf_jax.simulation import true_signals
+from mrf_jax.simulation import signal_interpolant, true_signals
 from mrf_jax.simulation.anatomy import Head, SliceGrid
 from mrf_jax.simulation.phantom import Phantom
 from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
@@ -152,7 +152,7 @@ def test_tissues_of_few_voxels_are_simulated(monkeypatch):
 
 
 def test_long_schedules_are_truncated(monkeypatch):
-  monkeypatch.setattr(true_signals, "_MOST_STATES", 10)
+  monkeypatch.setattr(signal_interpolant, "_MOST_STATES", 10)
   phantom = make_phantom()
   signals_of = make_true_signals(phantom, TRAIN, tolerance=TOLERANCE)
   expected = simulated(phantom, TRAIN, phantom.rows(1))
