@@ -16,6 +16,7 @@ from mrf_jax.evaluation.markdown import (
   picture,
   tissue_heading,
 )
+from mrf_jax.evaluation.spread import STANDARD_DEVIATION, spread
 from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.experiment.variants import SAME
 from mrf_jax.maps import MAP_NAMES
@@ -47,7 +48,7 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     if any(v["name"] == SAME for v in variants) and len(variants) > 1:
       parts += [f"RMSE relative to *{SAME}*:", _relative_table(variants)]
     if question == "seeds":
-      parts.append("Mean ± standard deviation of the RMSE over seeds:")
+      parts.append(f"Mean ± {STANDARD_DEVIATION} of the RMSE over seeds:")
       parts.append(_seed_table(variants))
     if question in CURVES:
       parts.append(
@@ -146,8 +147,7 @@ def _seed_table(variants: Sequence[dict]) -> str:
     if len(pairs) < 2:
       return ABSENT
     values, digits = [pair[_RMSE] for pair in pairs], DECIMALS[name]
-    mean, spread = np.mean(values), np.std(values, ddof=1)
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {spread(values):.{digits}f}"
 
   return _table(["method", "seeds"], lines, text, variants)
 
