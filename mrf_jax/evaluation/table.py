@@ -37,6 +37,8 @@ from mrf_jax.maps import MAP_NAMES
 _REFERENCE_ROWS = ("training_mean", "truth", "acquired", "bound")
 
 ERRORS = ("mae", "rmse")
+# Columns of the errors of each left-out subject.
+BY_SUBJECT = ("method", "subject", "tissue", "map", *ERRORS)
 # Columns of a terminal.
 _WIDTH = 80
 _KEY = ["method", "tissue", "map"]
@@ -51,6 +53,29 @@ COLUMNS = {
   "rmse_std": float,
   "n": int,
 }
+
+
+def errors_by_subject(
+  errors: Mapping[str, Sequence[SubjectErrors]], subjects: Sequence[int]
+) -> pd.DataFrame:
+  """Errors of each left-out subject, columns of `BY_SUBJECT`.
+
+  Args:
+    errors: method to the errors of each left-out subject.
+    subjects: their numbers.
+
+  Returns:
+    A row for each method, subject, tissue and map: `mae` and `rmse` in the unit
+    of the map, nan where the subject has no voxel of the tissue.
+  """
+  rows = [
+    (method, number, *key, *own[key])
+    for method, of_method in errors.items()
+    for number, own in zip(subjects, of_method, strict=True)
+    for key in itertools.product(TISSUES, MAP_NAMES)
+    if key in own
+  ]
+  return pd.DataFrame(rows, columns=[*BY_SUBJECT])
 
 
 def summarise(errors: Mapping[str, Sequence[SubjectErrors]]) -> pd.DataFrame:

@@ -18,8 +18,9 @@ from mrf_jax.evaluation.markdown import (
 )
 from mrf_jax.evaluation.spread import STANDARD_DEVIATION, spread
 from mrf_jax.evaluation.tissues import TISSUES
-from mrf_jax.experiment.variants import SAME
+from mrf_jax.experiment.variants import SAME, comparisons
 from mrf_jax.maps import MAP_NAMES
+from mrf_jax.report.paired import format_paired
 
 # Questions whose variants are numbers, and the label of that number: their
 # errors are drawn as curves.
@@ -37,6 +38,15 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     content = questions[question]
     variants = [w for w in record["ways"] if w["question"] == question]
     if not variants:
+      continue
+    if comparisons(content):
+      parts += [
+        f"## Question: {question}",
+        f"All variants use `{content['base']}`. {_heads(content['base'])}"
+        f"Errors against the {simulated}acquired maps of each variant.",
+        format_paired(question, content, variants),
+        notes.get(question, ""),
+      ]
       continue
     variants = _with_baseline(variants, content.get("against"), record["ways"])
     parts += [
