@@ -53,7 +53,12 @@ def get_config() -> ml_collections.ConfigDict:
 
   # 2.2, Pre-processing. "Along the temporal axis" is each frame by itself.
   config.preprocessing = dict(
-    clip_percentiles=(0.1, 99.9), normalise_signals_per="frame"
+    clip_percentiles=(0.1, 99.9),
+    normalise_signals_per="frame",
+    # Estimates of networks end at the least and the greatest value of the
+    # training subjects' maps. The paper does not say so; the first author's
+    # later public code, which re-implements two baselines, clips them so.
+    bound_estimates=True,
   )
 
   # 2.2, Architecture: two 1 × 1 blocks reduce the channels to 256, then 5 × 5

@@ -71,7 +71,9 @@ def get_config() -> ml_collections.ConfigDict:
 
 # A question has `base`, changes that all its variants share, and `ways`, the
 # variants by name. A variant `same` changes nothing more; a question without it
-# names in `against` the question whose `same` its variants are compared with.
+# names in `against` the question whose `same` its variants are compared with. A
+# question with `paired` gets tables of differences head by head; see
+# mrf_jax/experiment/variants.py.
 
 
 def _our_network() -> dict:

@@ -1,7 +1,13 @@
 """Some subjects left out, questions, and what other workdirs lend."""
 
+import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from test_launch import fails_in_one_line, table
@@ -10,9 +16,11 @@ from configs import smoke as smoke_config
 from mrf_jax import UserError, load_subject
 from mrf_jax.experiment.settings import find_folds
 from mrf_jax.experiment.variants import changed, variants
+from mrf_jax.io.atomic import is_unfinished
 from mrf_jax.report.page import results_page
 from mrf_jax.report.write import read_notes
 from mrf_jax.workdir.workdir import Workdir
+from tests.launcher import ROOT
 
 CONFIG = """
 from configs import smoke
@@ -38,9 +46,21 @@ def get_config():
         lesions="data.lesions.count=2",
       ),
     ),
+    causes=dict(
+      base="methods=('cohen',) cohen.training.epochs=20",
+      paired=dict(same=("none",), none=("b1_alone",)),
+      ways=dict(
+        same="",
+        none="scan.noise_level=0.0 data.b1_deviation=0.0",
+        b1_alone="scan.noise_level=0.0",
+      ),
+    ),
   )
   return config
 """
+
+
+_TIMES = "Time of each variant, without what earlier runs have done:"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +75,15 @@ def study(smoke, config, launch, tmp_path_factory):
   """A finished experiment, and all variants of its questions."""
   workdir = tmp_path_factory.mktemp("study") / "run"
   shutil.copytree(smoke, workdir)
-  launch.succeed("--mode=sweep", f"--config={config}", f"--workdir={workdir}")
+  done = launch.succeed(
+    "--mode=sweep", f"--config={config}", f"--workdir={workdir}"
+  )
+  # How long each variant took.
+  lines = done.stderr.splitlines()
+  summary = lines[lines.index(_TIMES) + 1 :]
+  names = [line.split("  ")[-1] for line in summary]
+  assert len(names) == 10 and names[-1] == "all"
+  assert {"epochs, one", "heads, borrowing", "causes, none"} < {*names}
   return workdir
 
 
@@ -133,6 +161,25 @@ def test_against_an_unknown_question():
     list(variants(config))
 
 
+@pytest.mark.parametrize(
+  ("paired", "words"),
+  [
+    (
+      "other",
+      "rank: paired 'other', which is not one of its variants, a, b, c",
+    ),
+    ({"a": ("b", "gone")}, "rank: paired 'gone'"),
+    ("c", "rank: a has seed 0, c 1; heads of two seeds are no pairs"),
+  ],
+)
+def test_variants_that_are_no_pairs(paired, words):
+  config = smoke_config.get_config()
+  ways = {"a": "", "b": "scan.noise_level=0.1", "c": "seed=1"}
+  config.questions = {"rank": {"base": "", "paired": paired, "ways": ways}}
+  with pytest.raises(UserError, match=words):
+    list(variants(config))
+
+
 def test_network_overrides_training_options():
   """A network's own section takes every training option."""
   config = smoke_config.get_config()
@@ -170,6 +217,50 @@ def test_finished_sweep_is_not_repeated(study, config, launch):
   assert before == (path.read_bytes(), model.stat().st_mtime_ns)
 
 
+def test_a_killed_sweep_goes_on_in_its_variant(
+  smoke, study, config, launch, tmp_path
+):
+  """Heads that are simulated and folds that are half trained stay."""
+  workdir = tmp_path / "run"
+  shutil.copytree(smoke, workdir)
+  flags = f"--config={config}", f"--workdir={workdir}", "--questions=causes"
+  variant = workdir / "questions/causes/none"
+  process = subprocess.Popen(
+    [sys.executable, "launch.py", "--mode=sweep", *flags],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    stderr=subprocess.DEVNULL,
+    stdout=subprocess.DEVNULL,
+  )
+  while process.poll() is None and not _checkpoints(variant):
+    time.sleep(0.002)
+  process.kill()
+  assert process.wait() == -signal.SIGKILL
+  assert not list(variant.glob("models/cohen/*"))
+  assert not (variant / "table1.csv").exists()
+  made = [
+    *variant.glob("data/subject-*.h5"),
+    *workdir.glob("questions/causes/*/models/cohen/fold-*/model.json"),
+  ]
+  before = {path: path.stat().st_mtime_ns for path in made}
+  assert len(list(variant.glob("data/*.h5"))) == 2
+  launch.succeed("--mode=sweep", *flags)
+  assert before == {path: path.stat().st_mtime_ns for path in made}
+  for name in ("same", "none", "b1_alone"):
+    for file in ("table1.csv", "errors_by_subject.csv"):
+      path = f"questions/causes/{name}/{file}"
+      assert (workdir / path).read_bytes() == (study / path).read_bytes()
+
+
+def _checkpoints(variant):
+  """Finished checkpoints of a variant's network."""
+  return [
+    path
+    for path in variant.glob("checkpoints/cohen/**/*")
+    if path.is_file() and not is_unfinished(path.relative_to(variant))
+  ]
+
+
 def test_report_of_all_results(study, launch, tmp_path):
   (tmp_path / "results_notes.md").write_text("## table1\n\nWhat surprised.\n")
   report = ("--mode=report", f"--workdir={study}", f"--output={tmp_path}")
@@ -187,8 +278,10 @@ def test_report_of_all_results(study, launch, tmp_path):
     "Question: epochs",
     "LESION T1",
     "literature T1",
+    "Question: causes",
   ):
     assert words in page, words
+  _check_paired(study, page, tmp_path)
   # Networks that a way took from the study, with what they took to train.
   noisy = next(w for w in record["ways"] if w["name"] == "noisy")
   assert noisy["steps"] == {"cohen": record["steps"]["cohen"]}
@@ -238,6 +331,44 @@ def test_report_of_all_results(study, launch, tmp_path):
     fails_in_one_line(done, *words)
     assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "results.md").read_bytes() == before
+
+
+def _check_paired(study, page, folder):
+  """Differences head by head, from what each variant wrote of its own heads."""
+  errors = {
+    name: {
+      int(row["subject"]): float(row["mae"])
+      for row in _rows(study / f"questions/causes/{name}/errors_by_subject.csv")
+      if (row["method"], row["tissue"], row["map"]) == ("cohen", "wm", "t1_ms")
+    }
+    for name in ("none", "b1_alone")
+  }
+  assert [*errors["none"]] == [0, 1]
+  differences = [errors["b1_alone"][k] - errors["none"][k] for k in (0, 1)]
+  (row,) = (
+    row
+    for row in _rows(folder / "results/causes.csv")
+    if (row["variant"], row["other"]) == ("b1_alone", "none")
+    and (row["method"], row["tissue"], row["map"], row["error"])
+    == ("cohen", "wm", "t1_ms", "mae")
+  )
+  assert row["n"] == "2"
+  mean, own, other = (
+    float(row[name]) for name in ("difference", "value", "other_value")
+  )
+  assert mean == pytest.approx(sum(differences) / 2)
+  assert own - other == pytest.approx(mean)
+  section = page.split("## Question: causes")[1].split("\n## ")[0]
+  lines = [line for line in section.splitlines() if line.startswith("|")]
+  assert [line.split(" | ")[0] for line in lines[2:]] == [
+    *("| *same*", "| none", "| *none*", "| b1_alone")
+  ]
+  assert f"| {mean:+.1f} [" in lines[-1].replace("**", "")
+
+
+def _rows(path):
+  with open(path, newline="") as file:
+    return list(csv.DictReader(file))
 
 
 def test_a_report_wants_a_finished_study(tmp_path, launch):

@@ -277,11 +277,14 @@ class MapRange:
     low: lowest values on the scale of `to_scale`, in the order of `MAP_NAMES`.
     high: highest values, likewise.
     powers: see `to_scale`.
+    bounds: least and greatest values of estimates, on the same scale; None
+      bounds none.
   """
 
   low: Float64[np.ndarray, "3"]
   high: Float64[np.ndarray, "3"]
   powers: tuple[float, ...] = (1.0, 1.0, 1.0)
+  bounds: Float64[np.ndarray, "2 3"] | None = None
 
   @classmethod
   def of(
@@ -303,25 +306,57 @@ class MapRange:
         raise UserError(f"training maps: {name} is {lowest:g} in every voxel")
     return cls(low, high, tuple(powers))
 
+  def bounded(self) -> "MapRange":
+    """The same, which bounds estimates by its lowest and highest values.
+
+    Both scales have the same order, so bounds on one are bounds on the other.
+    """
+    return dataclasses.replace(self, bounds=np.stack([self.low, self.high]))
+
+  def unbounded(self) -> "MapRange":
+    """The same, which bounds no estimates."""
+    return dataclasses.replace(self, bounds=None)
+
+  def widened(self, training_maps: Sequence[Maps]) -> "MapRange":
+    """The same scale, with bounds, if any, that hold further training maps."""
+    if self.bounds is None:
+      return self
+    values = np.concatenate([m.stack() for m in training_maps])
+    values = to_scale(values, powers=self.powers)
+    low, high = self.bounds
+    bounds = np.stack(
+      [np.minimum(low, values.min(0)), np.maximum(high, values.max(0))]
+    )
+    return dataclasses.replace(self, bounds=bounds)
+
+  def physical_bounds(self) -> Float64[np.ndarray, "2 3"] | None:
+    """Least and greatest PD (a.u.), T1 and T2 (ms) of estimates, if bounded."""
+    if self.bounds is None:
+      return None
+    return from_scale(self.bounds, powers=self.powers)
+
   def scale(self, values):
     """Maps [..., 3] in physical units to the range [0, 1]."""
     values = to_scale(values, powers=self.powers)
     return (values - self.low) / (self.high - self.low)
 
   def unscale(self, values):
-    """Network outputs [..., 3] back to physical units."""
+    """Network outputs [..., 3] back to physical units, within the bounds."""
     values = values * (self.high - self.low) + self.low
+    if self.bounds is not None:
+      values = values.clip(self.bounds[0], self.bounds[1])
     return from_scale(values, powers=self.powers)
 
   def unscale_deviations(self, deviations, values):
     """Standard deviations of network outputs [..., 3] in physical units.
 
     To first order they are multiplied by the slope of a map over its output:
-    dq/dv = q^(1 - p) / p, or q where p is zero.
+    dq/dv = q^(1 - p) / p, or q where p is zero. That of the network's own
+    output: a bound on the map does not make the network any surer.
     """
     xp = values.__array_namespace__()
     deviations = deviations * (self.high - self.low)
-    maps = self.unscale(values)
+    maps = self.unbounded().unscale(values)
     slopes = [
       maps[..., i] ** (1 - p) / (p or 1) for i, p in enumerate(self.powers)
     ]

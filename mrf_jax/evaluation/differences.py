@@ -73,7 +73,7 @@ def paired_differences(
           if key in ours and key in theirs
         ]
         differences = [d for d in differences if not math.isnan(d)]
-        numbers = _interval(differences, confidence)
+        numbers = mean_interval(differences, confidence=confidence)
         rows.append((method, other, *key, error, *numbers, len(differences)))
   return pd.DataFrame(rows, columns=[*COLUMNS])
 
@@ -108,7 +108,7 @@ def format_differences(
     )
   rows = _seen_from(against, rows)
   cells = {
-    (row.tissue, row.method, (row.map, row.error)): _cell(row)
+    (row.tissue, row.method, (row.map, row.error)): difference_cell(row)
     for row in rows[rows["n"] > 0].itertuples()
   }
   body = table_body(
@@ -129,14 +129,15 @@ def format_differences(
   return paragraphs(f"# {title}", note, markdown_table(head, body), caveat)
 
 
-def _interval(
-  differences: Sequence[float], confidence: float
+def mean_interval(
+  differences: Sequence[float], *, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-  """Mean and the ends of its confidence interval.
+  """Mean of differences and the ends of its two-sided confidence interval.
 
   mean ± t s / √n, with the sample standard deviation s of the n differences
   and Student's t of n − 1 degrees of freedom. `stats.ttest_1samp` gives the
-  same but for the last digits, and warns if all differences are equal.
+  same but for the last digits, and warns if all differences are equal. The
+  interval is nan if n < 2, the mean if n is 0.
   """
   n = len(differences)
   mean = float(np.mean(differences)) if n else math.nan
@@ -159,8 +160,8 @@ def _seen_from(against: str, rows: pd.DataFrame) -> pd.DataFrame:
   return pd.concat([straight, opposite[[*COLUMNS]]]).sort_index()
 
 
-def _cell(row) -> str:
-  """Text of a row: mean [low, high]."""
+def difference_cell(row) -> str:
+  """Text of a row: mean [low, high], in bold if these exclude zero."""
   d = DECIMALS[row.map]
   if math.isnan(row.low):
     return f"{row.mean:+.{d}f}"

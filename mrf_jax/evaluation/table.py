@@ -3,8 +3,8 @@
 A table has one row for each method, tissue and map:
 
   method, tissue, map   names; one of `TISSUES`, one of `MAP_NAMES`
-  mae_mean, mae_std     mean and sample standard deviation over the left-out
-  rmse_mean, rmse_std   subjects of MAE and of RMSE, unit of the map
+  mae_mean, mae_std     mean and standard deviation (`spread`) over the left-
+  rmse_mean, rmse_std   out subjects of MAE and of RMSE, unit of the map
   n                     number of subjects in which the tissue has voxels
 """
 
@@ -27,6 +27,7 @@ from mrf_jax.evaluation.markdown import (
   subject_counts,
   table_body,
 )
+from mrf_jax.evaluation.spread import STANDARD_DEVIATION, spread
 from mrf_jax.evaluation.tissues import TISSUES
 from mrf_jax.io.atomic import replacing
 from mrf_jax.maps import MAP_NAMES
@@ -36,6 +37,8 @@ from mrf_jax.maps import MAP_NAMES
 _REFERENCE_ROWS = ("training_mean", "truth", "acquired", "bound")
 
 ERRORS = ("mae", "rmse")
+# Columns of the errors of each left-out subject.
+BY_SUBJECT = ("method", "subject", "tissue", "map", *ERRORS)
 # Columns of a terminal.
 _WIDTH = 80
 _KEY = ["method", "tissue", "map"]
@@ -52,8 +55,31 @@ COLUMNS = {
 }
 
 
+def errors_by_subject(
+  errors: Mapping[str, Sequence[SubjectErrors]], subjects: Sequence[int]
+) -> pd.DataFrame:
+  """Errors of each left-out subject, columns of `BY_SUBJECT`.
+
+  Args:
+    errors: method to the errors of each left-out subject.
+    subjects: their numbers.
+
+  Returns:
+    A row for each method, subject, tissue and map: `mae` and `rmse` in the unit
+    of the map, nan where the subject has no voxel of the tissue.
+  """
+  rows = [
+    (method, number, *key, *own[key])
+    for method, of_method in errors.items()
+    for number, own in zip(subjects, of_method, strict=True)
+    for key in itertools.product(TISSUES, MAP_NAMES)
+    if key in own
+  ]
+  return pd.DataFrame(rows, columns=[*BY_SUBJECT])
+
+
 def summarise(errors: Mapping[str, Sequence[SubjectErrors]]) -> pd.DataFrame:
-  """Mean and sample standard deviation over the left-out subjects.
+  """Mean and standard deviation (`spread`) over the left-out subjects.
 
   Args:
     errors: method to the errors of each left-out subject.
@@ -93,11 +119,8 @@ def _mean(values: pd.Series) -> float:
 
 
 def _std(values: pd.Series) -> float:
-  """Sample standard deviation, by NumPy for the same reason; 0 of one value."""
-  values = values.dropna().to_numpy()
-  if len(values) == 1:
-    return 0.0
-  return np.std(values, ddof=1) if len(values) else np.nan
+  """Spread of the values that there are."""
+  return spread(values.dropna())
 
 
 def write_rows(
@@ -226,4 +249,4 @@ def _grid(
 def _subjects(rows: pd.DataFrame) -> str:
   """Sentence that tells over how many subjects the means were taken."""
   n = subject_counts(zip(rows["tissue"], rows["n"], strict=True))
-  return f"Mean ± standard deviation over the left-out subjects, n = {n}."
+  return f"Mean ± {STANDARD_DEVIATION} over the left-out subjects, n = {n}."

@@ -7,7 +7,13 @@ from typing import Any
 
 import ml_collections
 
-from mrf_jax.checks import check_at_least, check_one_of
+from mrf_jax.checks import (
+  check_at_least,
+  check_gradient_delays,
+  check_noise_correlation,
+  check_one_of,
+  check_t2_bound,
+)
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.importing.map_folder import read_head_maps
@@ -56,7 +62,6 @@ _LEAST = {
   "scan.spiral.n_arms": 1,
   "scan.spiral.samples_per_arm": 1,
   "scan.noise_level": 0,
-  "scan.noise_correlation": 0,
   "scan.slice_time_bandwidth": 0,
   "scan.inversion_efficiency": 0,
   "reference.noise_level": 0,
@@ -202,23 +207,11 @@ def _check_imperfections(config: ml_collections.ConfigDict) -> None:
       f"scan.slice_time_bandwidth is {scan.slice_time_bandwidth:g}, neither 0, "
       "an ideal slice, nor at least 1"
     )
-  if scan.noise_correlation >= 1:
-    raise UserError(
-      f"scan.noise_correlation is {scan.noise_correlation:g}, not below 1"
-    )
-  delays = scan.gradient_delays_us
-  longest = 1e3 * scan.spiral.readout_ms
-  if len(delays) != 2 or not all(abs(delay) < longest for delay in delays):
-    raise UserError(
-      f"scan.gradient_delays_us is {tuple(delays)}, not two delays, along x "
-      f"and y, shorter than the readout of {longest:g} µs"
-    )
-  bound, last = config.reference.t2_bound_ms, max(config.reference.te_ms)
-  if bound is not None and not last <= bound < math.inf:
-    raise UserError(
-      f"reference.t2_bound_ms is {bound:g}, not at least the last echo at "
-      f"{last:g} ms: the fit would end there in grey matter"
-    )
+  check_noise_correlation(_number(config, "scan.noise_correlation"))
+  check_gradient_delays(
+    scan.gradient_delays_us, readout_ms=scan.spiral.readout_ms
+  )
+  check_t2_bound(config.reference.t2_bound_ms, config.reference.te_ms)
 
 
 def _check_sections(config: Any) -> None:

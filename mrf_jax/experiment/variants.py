@@ -7,11 +7,18 @@ without `--config.`, such as `training.epochs=5 folds=(0,)`.
 
 Results of a question are compared with those of its variant `same`. A question
 without one names in `against` another question, whose `same` is used.
+
+A question whose variants are other scans of the same heads, such as scans with
+one cause of error less, may have `paired`, for tables of differences head by
+head: the name of the variant that all others are compared with, or several such
+names, each with the variants that are compared with it, in order:
+
+  paired=dict(same=("no_noise", "none"), none=("noise_alone",))
 """
 
 import ast
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import ml_collections
 
@@ -58,9 +65,53 @@ def variants(
       raise UserError(
         f"questions: {question}: against {against!r}, which is unknown"
       )
+    found = []
     for name, own in content.ways.items():
       changes = f"{content.base} {own}".strip()
-      yield Variant(question, name, changes, changed(config, changes))
+      found.append(Variant(question, name, changes, changed(config, changes)))
+    _check_pairs(question, content, found)
+    yield from found
+
+
+def comparisons(content: Mapping) -> dict[str, list[str]]:
+  """Variants of a question, by the one that they are compared with in pairs.
+
+  Args:
+    content: entry of the question, of a configuration or of a stored one.
+
+  Returns:
+    Those that others are compared with, first those that are compared with
+    none themselves; empty unless the question has `paired`.
+  """
+  paired = content.get("paired")
+  if not paired:
+    return {}
+  if isinstance(paired, str):
+    return {paired: [name for name in content["ways"] if name != paired]}
+  groups = {name: list(others) for name, others in paired.items()}
+  compared = {other for others in groups.values() for other in others}
+  return {
+    name: groups[name] for name in sorted(groups, key=compared.__contains__)
+  }
+
+
+def _check_pairs(
+  question: str, content: Mapping, found: Sequence[Variant]
+) -> None:
+  """Raises `UserError` if variants that are compared in pairs are no pairs."""
+  seeds = {variant.name: variant.config.seed for variant in found}
+  for name, others in comparisons(content).items():
+    for other in (name, *others):
+      if other not in seeds:
+        raise UserError(
+          f"questions: {question}: paired {other!r}, which is not one of its "
+          f"variants, {', '.join(seeds)}"
+        )
+      if seeds[other] != seeds[name]:
+        raise UserError(
+          f"questions: {question}: {other} has seed {seeds[other]}, {name} "
+          f"{seeds[name]}; heads of two seeds are no pairs"
+        )
 
 
 def changed(

@@ -47,6 +47,9 @@ _KEYS = {
   "training",
   "sha256",
 }
+# Bounds of estimates on the scale of the network's maps, [2, 3]; not in bundles
+# without them, among which are those of before there were any.
+_BOUNDS = "maps_bounds"
 # Of the scans that the network was trained on, tesla.
 _FIELD = "field_strength_t"
 # Our networks have about ten layers. Flax needs about 20 ms to find the shapes
@@ -99,6 +102,11 @@ def save_model(
     "maps_low": list(map(float, model.map_range.low)),
     "maps_high": list(map(float, model.map_range.high)),
     "maps_powers": list(map(float, model.map_range.powers)),
+    **(
+      {}
+      if model.map_range.bounds is None
+      else {_BOUNDS: np.asarray(model.map_range.bounds).tolist()}
+    ),
     "normalise_signals_per": model.normalise_signals_per,
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
@@ -207,7 +215,8 @@ def _read_description(path: pathlib.Path) -> dict:
     version = description["format"], description["version"]
     if version != (_FORMAT, _VERSION):
       raise ValueError("{} version {}".format(*version))
-    missing, unknown = _KEYS - description.keys(), description.keys() - _KEYS
+    missing = _KEYS - description.keys()
+    unknown = description.keys() - _KEYS - {_BOUNDS}
     if missing:
       raise ValueError(f"model.json has no {', '.join(sorted(missing))}")
     if unknown:
@@ -253,11 +262,6 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     stride=int(description["stride"]),
   )
   check_normalisation(description["normalise_signals_per"])
-  limits = np.array(
-    [description["maps_low"], description["maps_high"]], np.float64
-  )
-  if limits.shape != (2, len(MAP_NAMES)) or not np.isfinite(limits).all():
-    raise ValueError(f"the range of its maps is {limits.tolist()}")
   variables = _read_variables(path / "variables", description["sha256"])
   basis = variables.pop("basis", None)
   n_windows = acquisition.n_windows
@@ -275,9 +279,7 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     method=method,
     network=network,
     variables=variables,
-    map_range=MapRange(
-      limits[0], limits[1], powers=tuple(description["maps_powers"])
-    ),
+    map_range=_read_range(description),
     normalise_signals_per=description["normalise_signals_per"],
     acquisition=acquisition,
     basis=basis,
@@ -288,6 +290,23 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
       for name, value in description["training"].items()
       if name != _FIELD
     },
+  )
+
+
+def _read_range(description: dict) -> MapRange:
+  """Range and bounds of the maps; `ValueError` if they cannot be such."""
+  limits = [description["maps_low"], description["maps_high"]]
+  ends = {"range": limits, "bounds": description.get(_BOUNDS, limits)}
+  arrays = {name: np.array(pair, np.float64) for name, pair in ends.items()}
+  for name, pair in arrays.items():
+    if pair.shape != (2, len(MAP_NAMES)) or not np.isfinite(pair).all():
+      raise ValueError(f"the {name} of its maps is {pair.tolist()}")
+  low, high = arrays["range"]
+  bounds = arrays["bounds"] if _BOUNDS in description else None
+  if bounds is not None and not (bounds[0] < bounds[1]).all():
+    raise ValueError(f"the bounds of its maps are {bounds.tolist()}")
+  return MapRange(
+    low, high, powers=tuple(description["maps_powers"]), bounds=bounds
   )
 
 

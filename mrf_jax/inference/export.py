@@ -70,9 +70,13 @@ def maps_of_volume(
   if outputs.shape[-1] > len(MAP_NAMES):
     outputs, log_deviations = split_deviations(outputs)
     deviations = jnp.exp(log_deviations)
-  low, high = model.map_range.low, model.map_range.high
+  ranges, axes = model.map_range, (..., None, None, None, slice(None))
+  # With the axes of the outputs.
   ranges = dataclasses.replace(
-    model.map_range, low=low[None, None, None], high=high[None, None, None]
+    ranges,
+    low=ranges.low[axes],
+    high=ranges.high[axes],
+    bounds=None if ranges.bounds is None else ranges.bounds[axes],
   )
   maps = bounded(Maps.unstack(ranges.unscale(outputs)))
   by_suffix = {"": jnp.stack([maps.pd, maps.t1_ms, maps.t2_ms], -1)}

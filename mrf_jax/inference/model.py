@@ -28,7 +28,8 @@ class Model(Acquired):
     method: name of the method.
     network: the Flax module.
     variables: parameters and batch statistics of the network.
-    map_range: range of the maps that it was trained on.
+    map_range: range of the maps that it was trained on, whose bounds, if any,
+      its estimates keep.
     normalise_signals_per: what was standardised, see `normalise_signals`.
     acquisition: pulse sequence and sliding window of its scans.
     field_strength_t: main magnetic field of the scans that it was trained on,
@@ -121,14 +122,27 @@ def reconstruct_with_deviations(
     seed: seed of the dropout.
 
   Returns:
-    Maps in physical units, [voxel] each, and their standard deviations, the
-    square root of the variance that the network predicts plus the variance
-    from pass to pass; None if there is neither.
+    Maps in physical units, [voxel] each, within the bounds of the model, and
+    their standard deviations, the square root of the variance that the network
+    predicts plus the variance from pass to pass; None if there is neither.
+    Bounds change no standard deviation.
 
   Raises:
     UserError: the scan's sequence, window or field strength is not the model's,
       its signals were not loaded, or the precision is unknown.
   """
+  outputs = _outputs(
+    model, subject, precision=precision, n_passes=n_passes, seed=seed
+  )
+  return _in_physical_units(model.map_range, *outputs)
+
+
+def _outputs(
+  model: Model, subject: Subject, *, precision: str, n_passes: int, seed: int
+) -> tuple[
+  Float32[np.ndarray, "voxel 3"], Float32[np.ndarray, "voxel 3"] | None
+]:
+  """Maps and their variance on the scale of [0, 1], as the network has them."""
   _check_scan(model, subject)
   if subject.signals is None:
     raise UserError(f"{subject.subject}: was loaded without its signals")
@@ -153,7 +167,7 @@ def reconstruct_with_deviations(
     if scaled.shape[-1] > len(MAP_NAMES):
       scaled, log_deviations = split_deviations(scaled)
       variance = np.exp(2 * log_deviations)
-  return _in_physical_units(model.map_range, scaled, variance)
+  return scaled, variance
 
 
 def _in_physical_units(
@@ -202,17 +216,25 @@ def reconstruct_ensemble(
   # All before the first is computed.
   for model in models:
     _check_scan(model, subject)
-  estimates, variances = [], []
+  estimates, unbounded, variances = [], [], []
   for number, model in enumerate(models):
-    maps, deviations = reconstruct_with_deviations(
-      model, subject, precision=precision, n_passes=n_passes, seed=seed + number
+    outputs = _outputs(
+      model,
+      subject,
+      precision=precision,
+      n_passes=n_passes,
+      seed=seed + number,
     )
+    maps, deviations = _in_physical_units(model.map_range, *outputs)
     if len(models) == 1:
       return maps, deviations
     estimates.append(maps.stack().astype(np.float64))
+    # Models that agree on a bound may be far from agreeing.
+    free, _ = _in_physical_units(model.map_range.unbounded(), outputs[0], None)
+    unbounded.append(free.stack().astype(np.float64))
     if deviations is not None:
       variances.append(np.square(deviations.stack().astype(np.float64)))
-  variance = np.var(estimates, 0, ddof=1)
+  variance = np.var(unbounded, 0, ddof=1)
   if variances:
     variance += np.sum(variances, 0) / len(models)
   return _unstacked(np.mean(estimates, 0)), _unstacked(np.sqrt(variance))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from mrf_jax.errors import UserError
+from mrf_jax.checks import check_gradient_delays
 from mrf_jax.kspace.nufft import norm_factor
 
 
@@ -50,12 +50,7 @@ class Spiral:
     Raises:
       UserError: a delay is longer than the readout.
     """
-    longest = 1e3 * self.readout_ms
-    if not np.all(np.abs(delays_us) < longest):
-      raise UserError(
-        f"gradient delays of {delays_us} µs are longer than the readout of "
-        f"{longest:g} µs"
-      )
+    check_gradient_delays(delays_us, readout_ms=self.readout_ms)
     times_us = 1e3 * self.times_ms
     positions = np.empty_like(self.trajectory)
     for axis, delay_us in enumerate(delays_us):

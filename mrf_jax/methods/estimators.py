@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
@@ -66,6 +66,8 @@ class Estimator:
     needs_phase: whether it uses the phases of the signals.
     edges_ms: first and last T1, and T2, that it can estimate; None without
       such limits.
+    bounds: least and greatest PD, T1 (ms) and T2 (ms) of the maps that its
+      networks were trained on, if they bound its estimates, [2, 3]; or None.
     trained_on: the scans that each of its bundles was trained on.
     field_strength_t: field strength of its scans, tesla; None for any.
     relative_pd: whether proton density is in the unit of the signals.
@@ -85,22 +87,31 @@ class Estimator:
   relative_pd: bool = False
   needs_phase: bool = False
   edges_ms: tuple[tuple[float, float], tuple[float, float]] | None = None
+  bounds: Float64[np.ndarray, "2 3"] | None = None
   uses_b1: bool = False
 
   def count_at_edge(self, maps: Maps) -> int:
     """Number of voxels whose T1 or T2 is the first or last that there is."""
     if self.edges_ms is None:
       return 0
-    at_edge = np.zeros(len(maps.t1_ms), bool)
-    for values, (low, high) in zip(
-      (maps.t1_ms, maps.t2_ms), self.edges_ms, strict=True
-    ):
-      # Up to the rounding of float32.
-      times_ms = np.asarray(values)
-      at_edge |= (times_ms <= low * (1 + 1e-5)) | (
-        times_ms >= high * (1 - 1e-5)
-      )
-    return int(np.count_nonzero(at_edge))
+    return _count_at_ends(maps.stack()[:, 1:], np.transpose(self.edges_ms))
+
+  def count_at_training_bound(self, maps: Maps) -> int:
+    """Number of voxels in which a map is at a bound of the training maps."""
+    return (
+      0 if self.bounds is None else _count_at_ends(maps.stack(), self.bounds)
+    )
+
+
+def _count_at_ends(
+  values: Float32[np.ndarray, "voxel map"],
+  ends: Float64[np.ndarray, "2 map"],
+) -> int:
+  """Voxels with a map at its low or high end, up to rounding of float32."""
+  low, high = ends
+  at_end = values <= low + 1e-5 * np.abs(low)
+  at_end |= values >= high - 1e-5 * np.abs(high)
+  return int(np.count_nonzero(at_end.any(1)))
 
 
 def model_estimator(
@@ -169,7 +180,17 @@ def model_estimator(
     needs_phase=True,
     trained_on=tuple(load_training_scans(path) for path in paths),
     field_strength_t=first.field_strength_t,
+    bounds=_mean_bounds(models),
   )
+
+
+def _mean_bounds(
+  models: Sequence[Model],
+) -> Float64[np.ndarray, "2 3"] | None:
+  """Bounds of the mean of several models' maps; None if one has none."""
+  bounds = [model.map_range.physical_bounds() for model in models]
+  given = [pair for pair in bounds if pair is not None]
+  return np.mean(given, 0) if len(given) == len(bounds) else None
 
 
 def _has_deviations(model: Model) -> bool:

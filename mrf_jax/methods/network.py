@@ -10,7 +10,11 @@ import ml_collections
 import numpy as np
 
 from mrf_jax.checks import check_one_of
-from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
+from mrf_jax.dataset.normalise import (
+  MapRange,
+  check_normalisation,
+  normalise_signals,
+)
 from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_model, load_training, save_model
@@ -113,7 +117,7 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       method=method,
       network=module,
       variables=fold.variables,
-      map_range=fold.map_range,
+      map_range=fold_range(config, fold),
       normalise_signals_per=standardised(config, compressed=number in bases),
       acquisition=scan.acquisition,
       basis=bases.get(number),
@@ -131,6 +135,16 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
         **scans_entry(scans),
       },
     )
+
+
+def fold_range(
+  config: ml_collections.ConfigDict, fold: TrainedFold
+) -> MapRange:
+  """Range of the maps that a fold was trained on, with bounds if asked for."""
+  # Configurations that were stored before there were bounds lack the key.
+  if config.preprocessing.get("bound_estimates", False):
+    return fold.map_range.bounded()
+  return fold.map_range
 
 
 def _train(

@@ -75,6 +75,15 @@ def sentences_on_maps(
       f"{share(at_bound)} are at the bound of what is possible: PD 0, T2 "
       f"{LEAST_MS:g} ms, or T2 as long as T1"
     )
+  at_bound = estimator.count_at_training_bound(maps)
+  if at_bound:
+    assert estimator.bounds is not None
+    (pd, t1_ms, t2_ms) = (f"{a:.3g} to {b:.3g}" for a, b in estimator.bounds.T)
+    sentences.append(
+      f"{share(at_bound)} are at a bound of the maps that the network was "
+      f"trained on, where they may be beyond it: PD {pd}, T1 {t1_ms} ms, T2 "
+      f"{t2_ms} ms"
+    )
   if fit is None:
     return sentences
   doubtful = int(fit.is_doubtful.sum())

@@ -57,6 +57,7 @@ def train(
   rank: int | None = None,
   normalise_signals_per: str | None = None,
   clip_percentiles: tuple[float, float] = (0.1, 99.9),
+  bound_estimates: bool = True,
   on_epoch: OnEpoch | None = None,
   **options: Any,
 ) -> Model:
@@ -78,6 +79,8 @@ def train(
     normalise_signals_per: `frame`, `subject` or `voxel`, see
       `normalise_signals`; None is `frame`, or `subject` for components.
     clip_percentiles: percentiles to which reference maps are clipped.
+    bound_estimates: whether estimates of the model end at the least and the
+      greatest values of these maps.
     on_epoch: called after each epoch with its number, from 1, and a dictionary
       of its mean `loss` (for the weighted likelihood, which rises, the
       likelihood in some of the training voxels), and of the mean absolute
@@ -125,18 +128,21 @@ def train(
     settings,
     on_epoch,
   )
+  preprocessing = {
+    "clip_percentiles": list(clip_percentiles),
+    "normalise_signals_per": normalise_signals_per,
+    "bound_estimates": bound_estimates,
+  }
   return Model(
     method=name,
     network=module,
     variables=fold.variables,
-    map_range=fold.map_range,
+    map_range=fold.map_range.bounded() if bound_estimates else fold.map_range,
     normalise_signals_per=normalise_signals_per,
     acquisition=scans[0].acquisition,
     basis=basis,
     field_strength_t=scans[0].field_strength_t,
-    config=_configuration(
-      name, module, settings, rank, normalise_signals_per, clip_percentiles
-    ),
+    config=_configuration(name, module, settings, rank, preprocessing),
     training={
       "seconds": fold.seconds,
       "left_out": None,
@@ -255,8 +261,7 @@ def _configuration(
   module: nn.Module,
   settings: TrainingOptions,
   rank: int | None,
-  per: str,
-  clip_percentiles: tuple[float, float],
+  preprocessing: dict[str, Any],
 ) -> dict[str, Any]:
   """The configuration of the same training, which `finetune` reads."""
   training = dataclasses.asdict(settings)
@@ -270,10 +275,7 @@ def _configuration(
   return {
     "seed": seed,
     "precision": precision,
-    "preprocessing": {
-      "clip_percentiles": list(clip_percentiles),
-      "normalise_signals_per": per,
-    },
+    "preprocessing": preprocessing,
     "training": training,
     name: {"network": network, "training": {}},
   }

@@ -17,6 +17,7 @@ from mrf_jax.evaluation.markdown import (
   table_body,
   tissue_heading,
 )
+from mrf_jax.evaluation.spread import spread
 from mrf_jax.evaluation.tissues import PAPER_TISSUES
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.report.results import LeftOut
@@ -63,11 +64,10 @@ def format_agreements(rows: pd.DataFrame) -> str:
   cells = {}
   for (method, tissue, name), own in rows.groupby(["method", "tissue", "map"]):
     biases, deviations = own["bias"].to_numpy(), own["deviation"].to_numpy()
-    spread = np.std(biases, ddof=1) if len(biases) > 1 else 0.0
     within = np.sqrt(np.mean(deviations**2))
     d = DECIMALS[name]
     cells[tissue, method, (name, "bias")] = (
-      f"{np.mean(biases):+.{d}f} ± {spread:.{d}f}"
+      f"{np.mean(biases):+.{d}f} ± {spread(biases):.{d}f}"
     )
     cells[tissue, method, (name, "within")] = f"{within:.{d}f}"
   lines = itertools.product(PAPER_TISSUES, dict.fromkeys(rows["method"]))

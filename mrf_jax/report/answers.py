@@ -16,9 +16,11 @@ from mrf_jax.evaluation.markdown import (
   picture,
   tissue_heading,
 )
+from mrf_jax.evaluation.spread import STANDARD_DEVIATION, spread
 from mrf_jax.evaluation.tissues import TISSUES
-from mrf_jax.experiment.variants import SAME
+from mrf_jax.experiment.variants import SAME, comparisons
 from mrf_jax.maps import MAP_NAMES
+from mrf_jax.report.paired import format_paired
 
 # Questions whose variants are numbers, and the label of that number: their
 # errors are drawn as curves.
@@ -37,6 +39,15 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     variants = [w for w in record["ways"] if w["question"] == question]
     if not variants:
       continue
+    if comparisons(content):
+      parts += [
+        f"## Question: {question}",
+        f"All variants use `{content['base']}`. {_heads(content['base'])}"
+        f"Errors against the {simulated}acquired maps of each variant.",
+        format_paired(question, content, variants),
+        notes.get(question, ""),
+      ]
+      continue
     variants = _with_baseline(variants, content.get("against"), record["ways"])
     parts += [
       f"## Question: {question}",
@@ -47,7 +58,7 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     if any(v["name"] == SAME for v in variants) and len(variants) > 1:
       parts += [f"RMSE relative to *{SAME}*:", _relative_table(variants)]
     if question == "seeds":
-      parts.append("Mean ± standard deviation of the RMSE over seeds:")
+      parts.append(f"Mean ± {STANDARD_DEVIATION} of the RMSE over seeds:")
       parts.append(_seed_table(variants))
     if question in CURVES:
       parts.append(
@@ -146,8 +157,7 @@ def _seed_table(variants: Sequence[dict]) -> str:
     if len(pairs) < 2:
       return ABSENT
     values, digits = [pair[_RMSE] for pair in pairs], DECIMALS[name]
-    mean, spread = np.mean(values), np.std(values, ddof=1)
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {spread(values):.{digits}f}"
 
   return _table(["method", "seeds"], lines, text, variants)
 

@@ -17,6 +17,7 @@ from mrf_jax.evaluation.markdown import (
   picture,
   tissue_heading,
 )
+from mrf_jax.evaluation.spread import STANDARD_DEVIATION
 from mrf_jax.evaluation.table import format_markdown
 from mrf_jax.evaluation.tissues import PAPER_TISSUES
 from mrf_jax.maps import MAP_NAMES
@@ -281,9 +282,9 @@ def _bias(record: dict) -> str:
     return ""
   return paragraphs(
     "## Bias and spread",
-    "Estimate minus acquired map: mean over the left-out subjects ± standard "
-    "deviation between subjects, and the root mean square of the standard "
-    "deviations within subjects.",
+    "Estimate minus acquired map: mean over the left-out subjects ± "
+    f"{STANDARD_DEVIATION} between subjects, and the root mean square of the "
+    "standard deviations within subjects.",
     format_agreements(rows),
   )
 

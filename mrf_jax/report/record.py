@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import ml_collections
 import pandas as pd
 
-from mrf_jax.errors import UserError
-from mrf_jax.evaluation.table import COLUMNS, read_table
-from mrf_jax.experiment.variants import Variant, variants
+from mrf_jax.errors import UserError, one_line
+from mrf_jax.evaluation.table import COLUMNS, ERRORS, read_table
+from mrf_jax.experiment.variants import Variant, comparisons, variants
 from mrf_jax.report.agreement import agreements
 from mrf_jax.report.arithmetic import multiply_adds
 from mrf_jax.report.results import LeftOut
@@ -65,6 +65,8 @@ def study_record(
     answer = known.get((variant.question, variant.name, variant.changes))
     if (path / "table1.csv").exists():
       answer = _answer(variant, path, environment)
+      if comparisons(config.questions[variant.question]):
+        answer["by_subject"] = _by_subject(path)
       if variant.config.models_from is not None:
         _add_training(answer, record)
     if answer:
@@ -136,6 +138,30 @@ def _answer(variant: Variant, path: pathlib.Path, environment: dict) -> dict:
     "multiply_adds": _multiply_adds(variant.config),
     "n_folds": _n_folds(variant.config),
   }
+
+
+def _by_subject(path: pathlib.Path) -> list[list]:
+  """Errors of each left-out subject of a variant, rows of `BY_SUBJECT`."""
+  file = path / "errors_by_subject.csv"
+  lines = csv_lines(file)
+  try:
+    if not lines:
+      raise ValueError("no lines")
+    return [
+      [
+        line["method"],
+        int(line["subject"]),
+        line["tissue"],
+        line["map"],
+        *(float(line[error]) for error in ERRORS),
+      ]
+      for line in lines
+    ]
+  except (KeyError, TypeError, ValueError) as error:
+    raise UserError(
+      f"{file}: missing or damaged ({one_line(error)}); --mode=sweep writes it "
+      "again"
+    ) from error
 
 
 def _add_training(answer: dict, record: dict) -> None:

@@ -9,12 +9,14 @@ import ml_collections
 
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.panels import save
+from mrf_jax.evaluation.table import write_rows
 from mrf_jax.experiment.variants import variants
 from mrf_jax.io.atomic import replacing, write_text, writing_to
 from mrf_jax.report.answers import CURVES
 from mrf_jax.report.curves import draw_curves
 from mrf_jax.report.html import report_html
 from mrf_jax.report.page import results_page
+from mrf_jax.report.paired import paired_file, paired_tables
 from mrf_jax.report.record import study_record
 from mrf_jax.report.results import load_results
 from mrf_jax.workdir.environment import environment
@@ -26,7 +28,9 @@ RECORD = "results.json"
 
 
 def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
-  """Writes `results.md`, `results.json`, `results/*.png` and `report.html`.
+  """Writes `results.md`, `results.json`, `report.html` and folder `results`.
+
+  The folder has pictures, and a table for each question with pairs.
 
   Args:
     root: workdir of a finished cross-validation.
@@ -59,6 +63,8 @@ def write_report(root: str | os.PathLike, output: str | os.PathLike) -> str:
         with replacing(output / "results" / name) as path:
           shutil.copyfile(source, path)
     _draw_curves(record, output / "results")
+    for question, rows in paired_tables(record).items():
+      write_rows(rows, output / paired_file(question))
     text = json.dumps(record, indent=0, sort_keys=True) + "\n"
     write_text(text, output / RECORD)
     write_text(page, output / "results.md")

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from mrf_jax.checks import check_t2_bound
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.relaxometry.fits import T2_BOUNDS_MS, fit_t2, fit_vfa_t1
@@ -66,13 +67,9 @@ def acquire_reference(
       "the first"
     )
 
+  check_t2_bound(t2_bound_ms, te_ms)
   bounds_ms = T2_BOUNDS_MS
   if t2_bound_ms is not None:
-    if not te_ms[-1] <= t2_bound_ms < np.inf:
-      raise UserError(
-        f"reference: t2_bound_ms is {t2_bound_ms:g}, below the last echo at "
-        f"{te_ms[-1]:g} ms: the fit would end there in grey matter"
-      )
     bounds_ms = (T2_BOUNDS_MS[0], t2_bound_ms)
 
   def magnitudes(signal_of, sub_slices=((1.0, 1.0),)):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Complex64, Complex128, Float64, Inexact
 
-from mrf_jax.errors import UserError
+from mrf_jax.checks import check_noise_correlation
 from mrf_jax.kspace.coils import fit_sensitivities
 from mrf_jax.kspace.encoding import LARGEST_ERROR, make_encoding
 from mrf_jax.kspace.nufft import nufft
@@ -172,9 +172,6 @@ def noise_covariance(
   Raises:
     UserError: the correlation of neighbours is not from 0 to below 1.
   """
-  if not 0 <= correlation < 1:
-    raise UserError(
-      f"scan.noise_correlation is {correlation:g}, not from 0 to below 1"
-    )
+  check_noise_correlation(correlation)
   apart = np.abs(np.subtract.outer(np.arange(n_coils), np.arange(n_coils)))
   return np.power(correlation, np.minimum(apart, n_coils - apart))

@@ -69,6 +69,9 @@ def evaluate(study: Study) -> None:
       else ""
     ),
   )
+  table.write_rows(
+    table.errors_by_subject(errors, study.folds), root / "errors_by_subject.csv"
+  )
   _write_other_tissues(study, estimates, references)
   if simulated:
     acquired = {"acquired": references}

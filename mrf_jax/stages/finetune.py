@@ -103,7 +103,12 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
       _remove(unfinished, checkpoints)
     raise
   save_model(
-    dataclasses.replace(model, variables=fold.variables),
+    dataclasses.replace(
+      model,
+      variables=fold.variables,
+      # The new scans' maps are training maps, too.
+      map_range=model.map_range.widened(scans.references),
+    ),
     output,
     config=config,
     training={

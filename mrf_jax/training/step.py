@@ -221,6 +221,8 @@ def watch(
 ) -> dict[str, Float32[Array, "2 *map"]]:
   """Metrics in the watched voxels, estimated as in reconstruction.
 
+  But for bounds of the estimates: they show what the network itself learns.
+
   It is computed here and not in `train_step`, since one more result of a
   compiled program changes the rounding of the others.
 

@@ -21,6 +21,8 @@ FREE_KEYS = (
 # Sections of methods that came later: where a stored configuration lacks one,
 # there are no results of the method that could differ.
 _LATER = ("dictionary_fit",)
+# Options that came later, and what was done before.
+_BEFORE = {"preprocessing.bound_estimates": False}
 # Files of the subjects, or of the maps that heads are made from: only their
 # content counts, where that is known.
 OF_FILES = ("data.files", "data.maps")
@@ -38,7 +40,8 @@ def config_differences(
   """Values in which two configurations differ.
 
   Empty dictionaries do not count, nor does the section of a method that the
-  stored configuration is older than.
+  stored configuration is older than. An option that it is older than counts as
+  what was done before.
 
   Args:
     stored: the configuration of existing results.
@@ -51,6 +54,9 @@ def config_differences(
     for a value that one of them lacks.
   """
   flat_stored, flat_asked = _flat(stored, parts), _flat(asked, parts)
+  for key, value in _BEFORE.items():
+    if key in flat_asked:
+      flat_stored.setdefault(key, value)
   missing = object()
   free = (*free, *(name for name in _LATER if name not in stored))
 

@@ -147,3 +147,40 @@ def test_constant_map_is_refused():
   flat = Maps(np.ones(4), np.arange(4.0), np.arange(4.0))
   with pytest.raises(UserError, match="pd is 1 in every voxel"):
     MapRange.of([flat])
+
+
+POWERS = [(1.0, 1.0, 1.0), (1.0, 0.0, 0.5)]
+
+
+@pytest.mark.parametrize("powers", POWERS)
+def test_bounds_end_estimates_at_the_training_maps(powers):
+  """On any scale, and nothing between them changes."""
+  free = MapRange.of([maps(1.0), maps(1.5)], powers=powers)
+  ranges = free.bounded()
+  np.testing.assert_allclose(
+    ranges.physical_bounds(), [[1, 1000, 100], [3, 3000, 300]], rtol=1e-6
+  )
+  outputs = np.array([[-0.4] * 3, [0.3, 0.6, 0.9], [1.7] * 3])
+  low, inner, high = ranges.unscale(outputs)
+  np.testing.assert_allclose(low, [1, 1000, 100])
+  np.testing.assert_array_equal(inner, free.unscale(outputs)[1])
+  np.testing.assert_allclose(high, [3, 3000, 300])
+  assert np.all(free.unscale(outputs)[2] > high)
+  # A network that is too high is not surer for it.
+  deviations = np.full((3, 3), 0.1)
+  np.testing.assert_array_equal(
+    ranges.unscale_deviations(deviations, outputs),
+    free.unscale_deviations(deviations, outputs),
+  )
+
+
+@pytest.mark.parametrize("powers", POWERS)
+def test_bounds_hold_further_training_maps(powers):
+  free = MapRange.of([maps(1.0)], powers=powers)
+  wider = free.bounded().widened([maps(1.2), maps(0.5)])
+  np.testing.assert_allclose(
+    wider.physical_bounds(), [[0.5, 500, 50], [2.4, 2400, 240]], rtol=1e-6
+  )
+  # The scale, which the network has learned, stays.
+  np.testing.assert_array_equal([wider.low, wider.high], [free.low, free.high])
+  assert free.widened([maps(1.2)]).physical_bounds() is None

@@ -38,6 +38,9 @@ def test_mean_and_sample_standard_deviation():
   spread = math.sqrt(7)
   numbers = [row.mae_mean, row.mae_std, row.rmse_mean, row.rmse_std]
   assert numbers == pytest.approx([3.0, spread, 6.0, 2 * spread])
+  # The note names the divisor: these squares, of sum 14, are divided by 2.
+  note = "Mean ± standard deviation (n − 1) over the left-out subjects, n = 3."
+  assert note in format_markdown(summarise({"cohen": subjects}), title="t")
 
 
 def test_one_subject_has_no_spread():

@@ -18,7 +18,16 @@ from mrf_jax.experiment.settings import check_methods, check_values, with_files
     ("data.grid.centre_z_mm", -120.0, "no brain in the slices around z = -120"),
     ("scan.noise_level", -0.1, "scan.noise_level is -0.1, not at least 0"),
     ("scan.noise_level", float("inf"), "scan.noise_level is inf"),
-    ("scan.noise_correlation", 1.0, "scan.noise_correlation is 1, not below 1"),
+    (
+      "scan.noise_correlation",
+      1.0,
+      "scan.noise_correlation is 1, not from 0 to below 1",
+    ),
+    (
+      "scan.noise_correlation",
+      -0.1,
+      "scan.noise_correlation is -0.1, not from 0 to below 1",
+    ),
     (
       "scan.gradient_delays_us",
       (0.0, 2e4),

@@ -40,9 +40,22 @@ def test_a_bundle_comes_back_whole(bundle, model):
   assert [path.name for path in bundle.parent.iterdir()] == ["fold-0"]
 
 
+def test_bounds_of_estimates_come_back(bundle, model):
+  """A bundle without them is as before there were any."""
+  assert "maps_bounds" not in (bundle / "model.json").read_text()
+  assert load_model(bundle).map_range.bounds is None
+  bounded = dataclasses.replace(model, map_range=model.map_range.bounded())
+  save_model(bounded, bundle)
+  np.testing.assert_array_equal(
+    load_model(bundle).map_range.bounds, [[0, 0, 0], [1, 1, 1]]
+  )
+
+
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
+    ({"maps_bounds": [0.0, 1.0]}, "bounds of its maps is"),
+    ({"maps_bounds": [[1.0] * 3, [0.0] * 3]}, "bounds of its maps are"),
     ({"maps_low": [0.0, 1.0]}, "range of its maps|inhomogeneous"),
     ({"maps_high": [1.0, np.nan, 1.0]}, "range of its maps"),
     ({"window": 0}, "window 0 and stride 1 do not fit 18 frames"),

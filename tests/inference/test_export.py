@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, load_model, load_subject, reconstruct
+from mrf_jax.dataset.normalise import to_scale
 from mrf_jax.inference.export import maps_of_volume
 from mrf_jax.inference.model import reconstruct_with_deviations
 from mrf_jax.maps import MAP_NAMES
@@ -128,6 +129,26 @@ def test_every_normalisation_is_exported(per, smoke):
   volumes = maps_of_volume(model, volume_of(subject), subject.mask)
   maps = reconstruct(model, subject)
   assert_close(np.asarray(volumes["t1_ms"])[subject.mask], maps.t1_ms)
+
+
+def test_bounds_are_exported(smoke):
+  model = load_model(smoke / "models/spatiotemporal_plus/fold-0")
+  subject = load_subject(smoke / "data/subject-00.h5")
+  ranges = model.map_range.unbounded()
+  free = reconstruct(dataclasses.replace(model, map_range=ranges), subject)
+  # So narrow that both ends are reached.
+  scaled = to_scale(free.stack().astype(float), powers=ranges.powers)
+  narrow = np.percentile(scaled, (30, 70), axis=0)
+  model = dataclasses.replace(
+    model, map_range=dataclasses.replace(ranges, bounds=narrow)
+  )
+  volumes = maps_of_volume(model, volume_of(subject), subject.mask)
+  for values, name in zip(
+    model.map_range.physical_bounds().T, MAP_NAMES, strict=True
+  ):
+    inside = np.asarray(volumes[name])[subject.mask]
+    assert inside.min() == pytest.approx(values[0], rel=1e-5)
+    assert inside.max() == pytest.approx(values[1], rel=1e-5)
 
 
 @pytest.mark.parametrize(

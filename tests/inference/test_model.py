@@ -170,3 +170,25 @@ def test_other_acquisitions_are_named(change, words):
   for function, models in (reconstruct, model), (reconstruct_ensemble, [model]):
     with pytest.raises(UserError, match=words):
       function(models, other)
+
+
+def test_bounds_clip_maps_and_leave_deviations():
+  """Of a network that overshoots; in an ensemble, too."""
+  subject, model = make_subject(head()), dropout_model(n_outputs=6)
+  free, kept, expected = [], [], []
+  for high in (1.0, 0.6):
+    ranges = MapRange(np.zeros(3), np.full(3, high))
+    free.append(dataclasses.replace(model, map_range=ranges))
+    maps = reconstruct(free[-1], subject).stack()
+    bounds = np.percentile(maps, (20, 80), axis=0)
+    expected.append(np.clip(maps, *bounds))
+    assert np.mean(maps != expected[-1]) > 0.3
+    ranges = dataclasses.replace(ranges, bounds=bounds)
+    kept.append(dataclasses.replace(model, map_range=ranges))
+  for n_models in (1, 2):
+    maps, deviations = reconstruct_ensemble(kept[:n_models], subject)
+    np.testing.assert_allclose(
+      maps.stack(), np.mean(expected[:n_models], 0), atol=1e-6
+    )
+    _, before = reconstruct_ensemble(free[:n_models], subject)
+    np.testing.assert_array_equal(deviations.stack(), before.stack())

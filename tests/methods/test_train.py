@@ -12,7 +12,12 @@ from mrf_jax import UserError
 from mrf_jax.inference.bundle import load_config
 from mrf_jax.inference.training_scans import load_training_scans
 from mrf_jax.maps import Maps
-from mrf_jax.methods.network import signal_rank, training_options
+from mrf_jax.methods.network import (
+  fold_range,
+  signal_rank,
+  training_options,
+)
+from mrf_jax.training.train import TrainedFold
 from tests.dataset.examples import make_subject
 from tests.laws import complex_noise
 
@@ -199,3 +204,19 @@ def test_wrong_input_is_one_line(network, scans, options, message):
   with pytest.raises(UserError, match=message) as error:
     mrf_jax.train(network, scans, **options)
   assert "\n" not in str(error.value)
+
+
+def test_estimates_are_bounded_unless_that_is_switched_off():
+  """As the configuration of the same training says."""
+  scans = [scan(0), scan(1)]
+  for option in (True, False):
+    model = mrf_jax.train(NETWORK, scans, bound_estimates=option, **FEW)
+    assert (model.map_range.bounds is not None) == option
+    assert model.config["preprocessing"]["bound_estimates"] == option
+    config = ml_collections.ConfigDict(model.config)
+    fold = TrainedFold(model.variables, model.map_range.unbounded(), 0.0)
+    ends = fold_range(config, fold).bounds
+    assert (ends is not None) == option
+    # A configuration from before there was the option.
+    del config.preprocessing.bound_estimates
+    assert fold_range(config, fold).bounds is None

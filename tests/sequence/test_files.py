@@ -339,7 +339,7 @@ def test_settings_in_comments(load, comments, fields):
     ("spoiling: none", "is not read; # balanced"),
     ("slice_time_bandwidth: high", "slice_time_bandwidth, .*# slice_time_band"),
     ("slice_time_bandwidth 4 ms", "looks like slice_time_bandwidth"),
-    ("inversion_efficiency 96", "inversion_efficiency is 96, not above 0"),
+    ("inversion_efficiency 96", "inversion_efficiency is 96, not above"),
     ("slice_time_bandwidth 0.5", "slice_time_bandwidth is 0.5, not at least 1"),
   ],
 )

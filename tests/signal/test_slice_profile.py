@@ -5,6 +5,7 @@ import pytest
 
 from mrf_jax.errors import UserError
 from mrf_jax.sequence.schedules import tailored
+from mrf_jax.sequence.sliding_window import sliding_window
 from mrf_jax.signal.fingerprints import simulate_fingerprints
 from mrf_jax.signal.slice_profile import SliceProfile, sinc_slice_profile
 
@@ -31,13 +32,17 @@ def test_longer_pulse_is_sharper():
 
 @pytest.mark.parametrize("time_bandwidth", [2.7, 4.0, 8.0])
 def test_few_sub_slices_are_enough(time_bandwidth):
-  """Beside twenty times as many, for tissue in a whole train."""
+  """Beside twenty times as many, for windows of tissue in a whole train."""
   few = sinc_slice_profile(time_bandwidth=time_bandwidth)
   count = 20 * len(few.weights)
   many = sinc_slice_profile(time_bandwidth=time_bandwidth, n_sub_slices=count)
   one, other = (
-    simulate_fingerprints(
-      tailored(180), [685.0, 1150.0], [68.0, 88.0], slice_profile=profile
+    sliding_window(
+      simulate_fingerprints(
+        tailored(), [685.0, 1150.0], [68.0, 88.0], slice_profile=profile
+      ),
+      window=48,
+      stride=8,
     )
     for profile in (few, many)
   )

@@ -110,6 +110,6 @@ def test_a_bounded_fit_ends_at_its_bound():
 
 
 def test_a_bound_below_the_echoes_is_refused():
-  words = "t2_bound_ms is 80, below the last echo at 160 ms"
+  words = "reference.t2_bound_ms is 80, not at least the last echo at 160 ms"
   with pytest.raises(UserError, match=words):
     acquire(t2_bound_ms=80.0)

@@ -285,7 +285,7 @@ def test_late_gradients_move_samples_along_the_arm():
   np.testing.assert_allclose(
     early[:, :-1, 1], SPIRAL.trajectory[:, 1:, 1], atol=1e-6
   )
-  with pytest.raises(UserError, match="longer than the readout"):
+  with pytest.raises(UserError, match="shorter than the readout"):
     SPIRAL.delayed((0.0, 2e4))
 
 

@@ -15,6 +15,7 @@ from mrf_jax import (
   reconstruct,
   save_subject,
 )
+from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.inference.bundle import load_config, load_training, save_model
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
@@ -67,6 +68,12 @@ def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   ]
   assert errors[1] < 0.8 * errors[0]
   np.testing.assert_array_equal(after.map_range.high, before.map_range.high)
+  # The maps of the new scan are training maps, too.
+  ends = before.map_range.widened(
+    [clip_outliers(subject.maps, percentiles=(0.1, 99.9))]
+  )
+  np.testing.assert_array_equal(after.map_range.bounds, ends.bounds)
+  assert np.any(after.map_range.bounds != before.map_range.bounds)
   if before.basis is not None:
     np.testing.assert_array_equal(after.basis, before.basis)
   training = load_training(out)

@@ -1,5 +1,6 @@
 """From files to files: every format, and what is written."""
 
+import dataclasses
 import json
 import os
 
@@ -19,6 +20,7 @@ from mrf_jax import (
 )
 from mrf_jax.dataset.normalise import clip_outliers
 from mrf_jax.evaluation.errors import map_errors
+from mrf_jax.inference.bundle import load_config, save_model
 from mrf_jax.matching.dictionary import build_dictionary, grid_axis
 from mrf_jax.report.results import load_results
 from mrf_jax.sequence.acquisition import Acquisition
@@ -210,6 +212,57 @@ def test_errors_are_those_of_table_1(smoke, tmp_path):
   )
   for key, (_, rmse) in wanted.items():
     assert own[key] == pytest.approx(rmse, rel=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("method", ["cohen", "spatiotemporal_plus"])
+def test_estimates_stay_in_the_range_of_the_training_maps(
+  method, smoke, tmp_path
+):
+  """Of the training subject alone, in all that uses a fold's network."""
+  percentiles = smoke_config.get_config().preprocessing.clip_percentiles
+  trained, left_out = (
+    load_subject(smoke / f"data/subject-0{k}.h5") for k in (1, 0)
+  )
+  maps = clip_outliers(trained.maps, percentiles=percentiles).stack()
+  ends = np.stack([maps.min(0), maps.max(0)])
+  bundle = smoke / f"models/{method}/fold-0"
+  model = load_model(bundle)
+  np.testing.assert_allclose(model.map_range.physical_bounds(), ends, rtol=1e-5)
+  estimates = reconstruct(model, left_out).stack()
+  assert np.all(estimates >= ends[0] * (1 - 1e-5))
+  assert np.all(estimates <= ends[1] * (1 + 1e-5))
+  of_fold = load_results(smoke)[0].estimates[method].stack()
+  np.testing.assert_allclose(of_fold, estimates, rtol=1e-4, atol=1e-4)
+
+
+def test_estimates_at_a_bound_are_counted(smoke, tmp_path, capsys):
+  """Old bundles have no bounds, and nothing is said of them."""
+  source = smoke / "models/cohen/fold-0"
+  model = load_model(source)
+  subject = load_subject(smoke / "data/subject-00.h5")
+  low, high = model.map_range.bounds
+  # Half of the range is beyond it.
+  narrow = np.stack([low, (low + high) / 2])
+  for name, bounds, expected in (("now", narrow, True), ("old", None, False)):
+    ranges = dataclasses.replace(model.map_range, bounds=bounds)
+    changed = dataclasses.replace(model, map_range=ranges)
+    save_model(changed, tmp_path / name, config=load_config(source))
+    reconstruct_files(
+      flags(
+        model=str(tmp_path / name),
+        scan=str(smoke / "data/subject-00.h5"),
+        output=str(tmp_path / f"maps-{name}"),
+        misfit="ignore",
+      )
+    )
+    said = capsys.readouterr().out
+    assert ("at a bound of the maps that the network" in said) == expected
+    if expected:
+      maps = reconstruct(changed, subject).stack()
+      limit = ranges.physical_bounds()[1]
+      count = np.count_nonzero(np.any(maps >= limit * (1 - 1e-5), 1))
+      assert 0 < count < subject.n_voxels
+      assert f"{count} of {subject.n_voxels} voxels" in said.replace(",", "")
 
 
 def test_several_bundles_are_averaged(scan, smoke, tmp_path):

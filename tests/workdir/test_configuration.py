@@ -33,6 +33,12 @@ STORED = {
     ),
     # Results from before this method was there.
     ({"dictionary_fit": {"rank": 25}}, []),
+    # Results from before there was this option, which did what False does.
+    ({"preprocessing": {"bound_estimates": False}}, []),
+    (
+      {"preprocessing": {"bound_estimates": True}},
+      ["preprocessing.bound_estimates=False (now True)"],
+    ),
     # An empty dictionary has no values.
     ({"preprocessing": {}, "reference": {"b1": {}}}, []),
   ],
