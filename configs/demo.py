@@ -23,7 +23,6 @@ def get_config() -> ml_collections.ConfigDict:
   # slices of 5 mm far more voxels than in its scans would mix brain and CSF.
   config.data.grid.update(matrix=96, n_slices=6, slice_thickness_mm=3.0)
   config.scan.n_coils = 8
-  config.scan.noise_level = 0.2
   config.scan.spiral.samples_per_arm = 256
   # Every eighth window, since neighbouring ones share 47 of 48 frames:
   # (673 - 1) // 8 + 1 = 85 window images.

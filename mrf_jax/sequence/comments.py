@@ -162,6 +162,8 @@ def check_sentences(
   """
   notes = []
   for comment in comments:
+    if any(pattern.search(comment) for pattern in _OF_PULSES.values()):
+      continue
     field = _field_in_words(comment, known)
     if field is not None:
       raise UserError(
@@ -179,8 +181,6 @@ def check_sentences(
 
 def _field_in_words(comment: str, known: set[str]) -> str | None:
   """The field that a sentence is about, if the file does not give it."""
-  if any(pattern.search(comment) for pattern in _OF_PULSES.values()):
-    return None
   if "balanced" not in known:
     says_no = _OF_NO_BALANCE.search(comment)
     if _NO_SPOILING.search(comment) and "rf" not in comment.lower():

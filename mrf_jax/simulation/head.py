@@ -32,7 +32,7 @@ PHANTOM = {
   "between_subjects": 0.03,
   "within_tissue": 0.04,
   "local_variation": {"wm": 0.02, "gm": 0.1, "csf": 0.0},
-  "b1_deviation": 0.15,
+  "b1_deviation": 0.1,
   "b0": {"shim_hz": 8.0, "air_cavities": True, "r2_prime_per_s": 3.0},
   "phase_deg": 20.0,
 }
@@ -75,7 +75,7 @@ def simulate_head(
   slice_thickness_mm: float = 3.0,
   centre_z_mm: float = 15.0,
   n_coils: int = 4,
-  noise_level: float = 0.2,
+  noise_level: float = 0.03,
   raw_path: str | os.PathLike | None = None,
 ) -> Subject:
   """Simulates a head at 1.5 T, its spiral scan and its reference maps.
