@@ -255,6 +255,9 @@ def _dictionary() -> dict:
     t2_ms=(10.0, 2460.0),
     step_percent=3.0,
     b1=(1.0,),
+    # Whether atoms are those of an ideal slice, though the sequence states the
+    # profile of its pulses.
+    ideal_slice=False,
     # "exhaustive" scores every atom. "groups" skips atoms that a bound excludes
     # and finds the same ones in float32; faster from some 2,000 atoms on (CPU).
     search="exhaustive",

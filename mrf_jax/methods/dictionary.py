@@ -1,5 +1,6 @@
 """Dictionary matching (Ma 2013), full and SVD-compressed (McGivney 2014)."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -68,6 +69,22 @@ def check_dictionary(
     check_rank(name, options.svd_rank, n_frames=n_windows)
 
 
+def acquisition_of_atoms(
+  config: ml_collections.ConfigDict, acquisition: Acquisition
+) -> Acquisition:
+  """The acquisition that atoms are simulated with.
+
+  Without the profile of its pulses, if the configuration says so.
+  """
+  # Configurations that were stored before there were profiles lack the key.
+  if not config.dictionary.get("ideal_slice"):
+    return acquisition
+  sequence = dataclasses.replace(
+    acquisition.sequence, slice_time_bandwidth=None
+  )
+  return dataclasses.replace(acquisition, sequence=sequence)
+
+
 def make_matcher(
   config: ml_collections.ConfigDict, method: str, acquisition: Acquisition
 ) -> tuple[Callable[..., Maps], list[StageTime]]:
@@ -78,6 +95,7 @@ def make_matcher(
     stages with the number of atoms.
   """
   options = config.dictionary
+  acquisition = acquisition_of_atoms(config, acquisition)
   seconds = {}
 
   def timed(stage: str, function: Callable, *args, **arguments):

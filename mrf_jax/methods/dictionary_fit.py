@@ -19,6 +19,7 @@ from mrf_jax.matching.off_grid_matcher import (
   OffGridMatcher,
   make_off_grid_matcher,
 )
+from mrf_jax.methods.dictionary import acquisition_of_atoms
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.runtime.progress import share_of_voxels
 from mrf_jax.sequence.acquisition import Acquisition
@@ -163,7 +164,7 @@ def make_fit_matcher(
   options = config[FIT]
   try:
     return make_off_grid_matcher(
-      acquisition,
+      acquisition_of_atoms(config, acquisition),
       tuple(config.dictionary.t1_ms),
       tuple(config.dictionary.t2_ms),
       b1_range,
