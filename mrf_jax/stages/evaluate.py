@@ -37,7 +37,7 @@ Estimates = Mapping[str, Sequence[Maps]]
 Masks = Sequence[Mapping[str, np.ndarray]]
 
 # Voxels of each subject whose bound is computed.
-_BOUND_VOXELS = 3000
+_BOUND_VOXELS = 1000
 
 
 def evaluate(study: Study) -> None:
