@@ -154,7 +154,7 @@ def test_design_shows_the_bounds(launch, tmp_path):
     assert float(row["t2_ms"]) <= float(row["t1_ms"])
     assert float(row["sd_t1_ms"]) > 0
   # Twice the noise, twice the bound; the options of `design` are free.
-  louder = "--config.scan.noise_level=0.6"
+  louder = "--config.scan.noise_level=0.06"
   launch.succeed(*coarse, louder, f"--workdir={tmp_path / 'loud'}")
   loud = read_rows(tmp_path / "loud/design.csv")
   np.testing.assert_allclose(

@@ -92,11 +92,13 @@ def test_flags_of_other_modes(launch, mode, flags, words):
 
 def test_missing_config_and_workdir_are_named(launch, tmp_path):
   done = launch(f"--workdir={tmp_path}")
-  fails_in_one_line(done, "--config is missing", "demo, paper, smoke, study")
+  fails_in_one_line(
+    done, "--config is missing", "ablation, demo, paper, smoke, study"
+  )
   fails_in_one_line(launch(SMOKE), "--workdir is missing")
   gone = tmp_path / "gone.py"
   done = launch(f"--config={gone}", f"--workdir={tmp_path}")
-  fails_in_one_line(done, gone, "demo, paper, smoke, study")
+  fails_in_one_line(done, gone, "ablation, demo, paper, smoke, study")
 
 
 def test_unwritable_workdir_is_named(launch, tmp_path):

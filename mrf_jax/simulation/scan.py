@@ -139,8 +139,8 @@ def _estimated_sensitivities(
 
   All frames together sample k-space fully. They are weighted by the strongest
   temporal component of its centre, which keeps what else cancels if the signal
-  changes its sign. What all coils see together, which shades images, is known
-  from a prescan with the body coil, as scanners have it.
+  changes its sign. What all coils see together, which shades images, and their
+  mean phase are known from a prescan with the body coil, as scanners have it.
   """
   n_frames = len(samples)
   centre = samples[..., :_CENTRAL_SAMPLES].reshape(n_frames, -1)
@@ -157,8 +157,10 @@ def _estimated_sensitivities(
   weighted = (k_space * spiral.weights).swapaxes(0, 1)
   weighted = np.ascontiguousarray(weighted.reshape(1, len(weighted), -1))
   images = operator.adj_op(weighted)[0].swapaxes(1, 2)
-  together = np.linalg.norm(sensitivities, axis=0)
-  return fit_sensitivities(images, mask) * together
+  found = fit_sensitivities(images, mask)
+  found *= np.linalg.norm(sensitivities, axis=0)
+  turn = np.angle(np.vdot(found, sensitivities * mask))
+  return found * np.exp(1j * turn).astype(np.complex64)
 
 
 def noise_covariance(

@@ -35,7 +35,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def test_built_in_ones_have_a_sentence():
-  assert list(built_in()) == ["demo", "paper", "smoke", "study"]
+  assert list(built_in()) == ["ablation", "demo", "paper", "smoke", "study"]
   assert built_in()["smoke"].startswith("Every stage of the experiment")
 
 
@@ -103,5 +103,7 @@ def test_missing_ones_are_named(mine, launch):
   with pytest.raises(UserError, match="configs is a folder"):
     read("configs")
   done = launch("design", "--config=dmo", f"--workdir={mine / 'run'}")
-  fails_in_one_line(done, "dmo", "built in are demo, paper, smoke, study")
+  fails_in_one_line(
+    done, "dmo", "built in are ablation, demo, paper, smoke, study"
+  )
   assert not (mine / "run").exists()

@@ -13,6 +13,7 @@ PHANTOM = {
   **head.PHANTOM,
   "head": HEAD,
   "local_variation": None,
+  "b1_deviation": 0.15,
   "b0": None,
   "phase_deg": 0.0,
 }
