@@ -109,19 +109,19 @@ def scan_slice(
       if not estimates:
         frames[:, times] = nominal.adjoint(k_space * spiral.weights)
 
-  def reconstruct_arm(arm: int) -> None:
-    assert samples is not None
-    nominal = encoding.of_samples(spiral.trajectory[arm])
-    for times in times_of(arm):
-      frames[:, times] = nominal.adjoint(samples[times] * spiral.weights)
-
   # One random stream for each arm, whatever thread scans it.
   with one_blas_thread():
     map_threads(scan_with_arm, enumerate(rng.spawn(spiral.n_arms)))
     used = sensitivities
     if estimates and samples is not None:
       used = _estimated_sensitivities(samples, mask, sensitivities, spiral)
-      encoding = make_encoding(mask, used)
+      estimated, kept = make_encoding(mask, used), samples
+
+      def reconstruct_arm(arm: int) -> None:
+        nominal = estimated.of_samples(spiral.trajectory[arm])
+        for times in times_of(arm):
+          frames[:, times] = nominal.adjoint(kept[times] * spiral.weights)
+
       map_threads(reconstruct_arm, range(spiral.n_arms))
   power = np.sum(np.abs(used[:, mask]) ** 2, 0)
   # The adjoint over all arms is n_arms times the mean over a window of them.
