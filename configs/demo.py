@@ -2,11 +2,11 @@
 
   python launch.py --config=configs/demo.py --workdir=runs/demo
 
-Takes 7 to 11 minutes, of which two thirds are training, and 2.1 GiB on two
-cores (AMD EPYC virtual machines with AVX-512 and with AVX2, Python 3.11, jax
-0.10.1). Expected RMSE over the whole brain, relative to that of the training
-mean: `spatiotemporal` 0.39 (PD), 0.24 (T1) and 0.44 (T2), `spatiotemporal_plus`
-0.38, 0.19 and 0.36. The README has the table.
+Takes about 12 minutes, of which two thirds are training, and 2.1 GiB on two
+cores (an AMD EPYC virtual machine with AVX-512, Python 3.11, jax 0.10.1).
+Expected RMSE over the whole brain, relative to that of the training mean:
+`spatiotemporal` 0.56 (PD), 0.39 (T1) and 0.46 (T2), `spatiotemporal_plus` 0.56,
+0.38 and 0.43. The README has the table.
 """
 
 import ml_collections

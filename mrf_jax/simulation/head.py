@@ -80,6 +80,9 @@ def simulate_head(
 ) -> Subject:
   """Simulates a head at 1.5 T, its spiral scan and its reference maps.
 
+  The scanner errs as that of the demo does, and the profile of the slice is
+  that of the sequence: `make_sequence(…, slice_time_bandwidth=4.0)`.
+
   Args:
     acquisition: the pulse sequence and its sliding window; one of 48 frames
       samples k-space fully.

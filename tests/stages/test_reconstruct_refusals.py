@@ -72,7 +72,7 @@ def test_phases_of_a_subject_file_are_aligned_by_import(given, scan, tmp_path):
   turned = dataclasses.replace(scan[1], signals=-scan[1].signals)
   path = tmp_path / "turned.h5"
   save_subject(turned, path)
-  wanted = "turned by 1[78]\d°: --align_phases in --mode=import"
+  wanted = r"turned by 1[78]\d°: --align_phases in --mode=import"
   refused(wanted, given, scan=str(path))
   assert [path] == list(tmp_path.iterdir())
 
