@@ -42,17 +42,11 @@ def write_fields(subject, file: h5py.File) -> None:
   group = file.create_group("sequence")
   for name in FRAME_FIELDS:
     write_checked(group, name, getattr(subject.sequence, name))
-  for name in PREPARATION_FIELDS:
-    time_ms = getattr(subject.sequence, name)
-    if time_ms is not None:
-      group.attrs[name] = float(time_ms)
+  for name in (*PREPARATION_FIELDS, *PULSE_FIELDS):
+    value = getattr(subject.sequence, name)
+    if value is not None:
+      group.attrs[name] = float(value)
   group.attrs["balanced"] = int(subject.sequence.balanced)
-  if subject.sequence.slice_time_bandwidth is not None:
-    product = float(subject.sequence.slice_time_bandwidth)
-    group.attrs["slice_time_bandwidth"] = product
-  group.attrs["inversion_efficiency"] = float(
-    subject.sequence.inversion_efficiency
-  )
   group.attrs["window"] = int(subject.window)
   group.attrs["stride"] = int(subject.stride)
   for name in ("maps", "truth"):
