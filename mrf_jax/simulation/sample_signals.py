@@ -21,6 +21,7 @@ from mrf_jax.simulation.phantom import Phantom
 from mrf_jax.simulation.signal_interpolant import (
   are_valid,
   make_signal_interpolant,
+  no_signals,
 )
 
 # Edges of the bands, ms.
@@ -53,11 +54,7 @@ class SampleSignals:
       float32, or complex64 if the phases of the pulses differ.
     """
     rows = self.phantom.rows(z)
-    is_real = self.sequence.has_real_echoes
-    signals = np.zeros(
-      (rows.stop - rows.start, self.sequence.n_frames),
-      np.float32 if is_real else np.complex64,
-    )
+    signals = no_signals(self.sequence, rows.stop - rows.start)
     voxels, columns, density = _samples(self.phantom, rows)
     bands = _bands(columns[1])
     for number, interpolant in enumerate(self.interpolants):

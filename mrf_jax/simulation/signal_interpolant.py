@@ -1,9 +1,9 @@
-"""Interpolants of true signals, and when they are not worth it."""
+"""What true signals of all phantoms share: their array and interpolants."""
 
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Inexact
 
 from mrf_jax.matching.atom_interpolant import (
   AtomInterpolant,
@@ -25,6 +25,14 @@ _MOST_STATES = 512
 def are_valid(t1_ms, t2_ms, b1) -> Bool[np.ndarray, "voxel"]:
   """Which voxels can be simulated; the simulation says more of the others."""
   return (0 < t2_ms) & (t2_ms <= t1_ms) & (t1_ms < np.inf) & np.isfinite(b1)
+
+
+def no_signals(
+  sequence: Sequence, n_voxels: int
+) -> Inexact[np.ndarray, "voxel frame"]:
+  """Zeros to add signals to: complex if the phases of the pulses differ."""
+  dtype = np.float32 if sequence.has_real_echoes else np.complex64
+  return np.zeros((n_voxels, sequence.n_frames), dtype)
 
 
 def make_signal_interpolant(

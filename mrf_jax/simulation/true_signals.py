@@ -18,6 +18,7 @@ from mrf_jax.simulation.sample_signals import SampleSignals, make_sample_signals
 from mrf_jax.simulation.signal_interpolant import (
   are_valid,
   make_signal_interpolant,
+  no_signals,
 )
 
 # A tissue with a smaller share of a voxel is left out, which saves simulations.
@@ -51,11 +52,7 @@ class TrueSignals:
       float32, or complex64 if the phases of the pulses differ.
     """
     rows = self.phantom.rows(z)
-    is_real = self.sequence.has_real_echoes
-    signals = np.zeros(
-      (rows.stop - rows.start, self.sequence.n_frames),
-      np.float32 if is_real else np.complex64,
-    )
+    signals = no_signals(self.sequence, rows.stop - rows.start)
     components, bases = [], []
     for tissue, fraction, interpolant in zip(
       self.phantom.tissues.values(),
