@@ -8,6 +8,7 @@ import pytest
 from test_launch import SMOKE, fails_in_one_line, table
 
 from mrf_jax import load_model, load_subject, save_subject
+from mrf_jax.dataset.subject_file import TRUE_FIELDS
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def files(smoke, tmp_path_factory):
   paths = []
   for k in range(2):
     subject = load_subject(smoke / f"data/subject-{k:02d}.h5")
-    known = dict.fromkeys(("truth", "head_to_atlas", "true_b1", "noise_sd"))
+    known = dict.fromkeys(("truth", *TRUE_FIELDS))
     fields = {**vars(subject), **known, "provenance": "imported from a scanner"}
     paths.append(folder / f"head-{k}.h5")
     save_subject(type(subject)(**fields), paths[-1])

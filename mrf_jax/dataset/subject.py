@@ -54,6 +54,7 @@ class Subject(Acquired):
     head_to_atlas: RAS mm of this head to RAS mm of the atlas that it was made
       from, [4, 4].
     true_b1: factor on the flip angles, [voxel].
+    true_b0_hz: offset of the main field, [voxel], Hz; None if it has none.
     noise_sd: standard deviation of the noise on the real and on the imaginary
       part of the signals, [voxel].
     lesion: volume share of lesion, [voxel]; None in a head without lesions.
@@ -71,6 +72,7 @@ class Subject(Acquired):
   truth: Maps | None = None
   head_to_atlas: Float64[np.ndarray, "4 4"] | None = None
   true_b1: Float32[np.ndarray, "voxel"] | None = None
+  true_b0_hz: Float32[np.ndarray, "voxel"] | None = None
   noise_sd: Float32[np.ndarray, "voxel"] | None = None
   lesion: Float32[np.ndarray, "voxel"] | None = None
   b1: Float32[np.ndarray, "voxel"] | None = None
@@ -288,9 +290,9 @@ def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
 
 def without_truth(subject: Subject) -> Subject:
   """The subject without its true values, which no method may use."""
-  return dataclasses.replace(
-    subject, truth=None, true_b1=None, noise_sd=None, lesion=None
-  )
+  # Where the head lies is no true value of a voxel.
+  known = dict.fromkeys(TRUE_FIELDS.keys() - {"head_to_atlas"})
+  return dataclasses.replace(subject, truth=None, **known)
 
 
 def reference_of(subject: Subject, path: str | os.PathLike) -> Maps:

@@ -23,6 +23,7 @@ _VERSION = 1
 TRUE_FIELDS: dict[str, tuple[str, type]] = {
   "head_to_atlas": ("truth/head_to_atlas", np.float64),
   "true_b1": ("truth/b1", np.float32),
+  "true_b0_hz": ("truth/b0_hz", np.float32),
   "noise_sd": ("truth/noise_sd", np.float32),
   "lesion": ("truth/lesion", np.float32),
 }

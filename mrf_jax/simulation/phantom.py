@@ -45,6 +45,13 @@ class Phantom:
   origin: str = "the MNI152 tissue maps"
   is_sampled: bool = False
 
+  @property
+  def b0_hz(self) -> Float32[np.ndarray, "voxel"] | None:
+    """Offset of the main field, [voxel], Hz, or None."""
+    if self.rates_per_s is None:
+      return None
+    return (self.rates_per_s.imag / (2 * np.pi)).astype(np.float32)
+
   def within(self, is_kept: Bool[np.ndarray, "voxel"]) -> "Phantom":
     """The phantom of some of its masked voxels."""
     mask = self.anatomy.mask.copy()

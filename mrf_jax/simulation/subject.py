@@ -117,6 +117,7 @@ def simulate_subject(
     truth=tissues.mix(head.fractions, head.tissues),
     head_to_atlas=head.anatomy.head_to_atlas,
     true_b1=head.b1,
+    true_b0_hz=head.b0_hz,
     noise_sd=noise_sd,
     lesion=None if head.lesions is None else head.lesions.share,
   )

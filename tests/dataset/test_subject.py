@@ -45,6 +45,7 @@ def _subject(**changes) -> Subject:
     "head_to_atlas": np.eye(4) + 0.01 * np.eye(4, k=1) * [[1], [1], [1], [0]],
     "true_b1": rng.uniform(0.9, 1.1, N_VOXELS).astype(np.float32),
     "noise_sd": rng.uniform(0.1, 0.2, N_VOXELS).astype(np.float32),
+    "true_b0_hz": rng.normal(0, 20, N_VOXELS).astype(np.float32),
   }
   return make_subject(**{**fields, **changes})
 
@@ -121,6 +122,7 @@ def test_file_keeps_its_layout(path):
       *MAP_NAMES,
       "head_to_atlas",
       "b1",
+      "b0_hz",
       "noise_sd",
     }
     assert file["sequence"].attrs["inversion_time_ms"] == 20.0
@@ -235,6 +237,7 @@ def test_attribute_of_another_value(path, name, value, message):
     ("maps/t2_ms", np.full(37, np.inf, np.float32), "t2_ms: 37 values are"),
     ("truth/pd", np.full(37, np.nan, np.float32), "truth/pd: 37 values"),
     ("truth/b1", np.ones(36, np.float32), "truth/b1 has shape"),
+    ("truth/b0_hz", np.full(37, np.nan, np.float32), "truth/b0_hz: 37 values"),
     ("truth/noise_sd", np.ones(37), "truth/noise_sd is float64"),
     ("truth/t1_ms", np.ones((37, 1), np.float32), "truth/t1_ms has shape"),
     ("sequence/tr_ms", np.full(19, 14.0), "sequence/tr_ms has shape"),

@@ -54,6 +54,7 @@ def test_head_is_whole(scanned):
   assert 200 < subject.n_voxels < 32 * 32
   for maps in (subject.maps, subject.truth):
     assert 500 < np.median(maps.t1_ms) < 2000
+  assert 2 < subject.true_b0_hz.std() < 50
 
 
 @pytest.mark.parametrize(
