@@ -291,7 +291,8 @@ def check_alike(subjects: abc.Sequence[Subject], paths: abc.Sequence) -> None:
 def without_truth(subject: Subject) -> Subject:
   """The subject without its true values, which no method may use."""
   # Where the head lies is no true value of a voxel.
-  known = dict.fromkeys(TRUE_FIELDS.keys() - {"head_to_atlas"})
+  fields = TRUE_FIELDS.keys() - {"head_to_atlas"}
+  known: dict[str, Any] = dict.fromkeys(fields)
   return dataclasses.replace(subject, truth=None, **known)
 
 

@@ -109,64 +109,17 @@ def test_a_map_of_b1(tmp_path):
   save_volume(tmp_path / "b1.nii.gz", b1.astype(np.float32))
   head = read_head_maps(tmp_path)
   np.testing.assert_allclose(head.b1, b1[head.mask], rtol=1e-6)
-  save_volume(tmp_path / "b1.nii.gz", (100 * b1).astype(np.float32))
-  with pytest.raises(UserError, match=r"b1\.nii\.gz: .*not per cent"):
-    read_head_maps(tmp_path)
-  save_volume(tmp_path / "b1.nii.gz", np.zeros(SHAPE, np.float32))
-  with pytest.raises(UserError, match=r"b1\.nii\.gz: .* have no B1 above 0"):
-    read_head_maps(tmp_path)
 
 
-def at(values, value):
-  values[INSIDE] = value
-  return values
-
-
-@pytest.mark.parametrize(
-  ("name", "change", "words"),
-  [
-    ("t1", lambda v: v / 1000, r"which looks like seconds: .*if it is s"),
-    ("t2", lambda v: v / 1000, r"which looks like seconds: .*if it is s"),
-    ("t2", lambda v: 1000 * v, r"if it is us"),
-    ("t1", lambda v: np.where(v > 0, 1000 / v.clip(1), 0), r"a map of R1"),
-    ("t2", lambda v: np.where(v > 0, 1000 / v.clip(1), 0), r"R1 or R2\?"),
-    ("t2", lambda v: at(v, 900), r"T2 is longer than T1 in 1 of .* 900 and"),
-    ("t2", lambda v: at(v, np.nan), r"1 of .* no T2 above 0, the first is nan"),
-    ("t2", lambda v: at(v, 0), r"first is 0 at voxel \[14, 18, 15\]"),
-    ("t1", lambda v: at(v, -50), r"1 values are negative, the first is -50 at"),
-    ("pd", lambda v: at(v, np.inf), r"1 values are infinite, the first is inf"),
-    ("t1", np.zeros_like, r"no head: T1 and PD are above 0 in no voxel"),
-    ("pd", lambda v: v * np.nan, r"no head"),
-    ("t1", lambda v: 1e3 * (v > 0), r"the same value, 1000 ms, in all"),
-    ("t2", lambda v: 70 * (v > 0), r"the same value, 70 ms, in all"),
-    ("t2", lambda v: head_volumes()["t1"], r"has the values of t1_ms"),
-    # Seconds, rounded to whole ones.
-    ("t1", lambda v: np.round(v / 1000), r"looks like seconds"),
-    ("t2", lambda v: np.round(v / 1000), r"no T2 above 0"),
-    ("t1", lambda v: v + 0j, r"the values are complex"),
-    ("t1", lambda v: np.stack([v, v], -1), r"\(30, 36, 30, 2\), not \[x, y"),
-    ("t2", lambda v: v[1:], r"shape \(29, 36, 30\), but .*t1\.nii\.gz has"),
-  ],
-)
-def test_wrong_maps_are_named(name, change, words, tmp_path):
+def test_a_fault_is_one_line_without_flags(tmp_path):
+  """Faults are cases of tests/wrong_inputs; a folder has no flags of units."""
   volumes = head_volumes()
-  values = change(volumes[name])
-  kind = np.complex64 if np.iscomplexobj(values) else np.float32
-  volumes[name] = values.astype(kind)
+  volumes["t1"] /= 1000
   save_head(tmp_path, volumes=volumes)
-  with pytest.raises(UserError, match=words) as caught:
+  with pytest.raises(UserError, match=r"t1\.nii\.gz.*seconds") as caught:
     read_head_maps(tmp_path)
   assert "\n" not in str(caught.value)
-  assert ".nii.gz" in str(caught.value)
   assert "--" not in str(caught.value)
-
-
-def test_exchanged_maps(tmp_path):
-  volumes = head_volumes()
-  volumes["t1"], volumes["t2"] = volumes["t2"], volumes["t1"]
-  save_head(tmp_path, volumes=volumes)
-  with pytest.raises(UserError, match="are they exchanged"):
-    read_head_maps(tmp_path)
 
 
 def test_a_series_of_one_volume_is_one(tmp_path):
@@ -175,44 +128,12 @@ def test_a_series_of_one_volume_is_one(tmp_path):
   read_head_maps(save_head(tmp_path, volumes=volumes))
 
 
-def test_missing_and_superfluous_files(tmp_path):
+def test_folders_that_are_none(tmp_path):
   with pytest.raises(UserError, match="gone: there is no such folder"):
     read_head_maps(tmp_path / "gone")
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="file: is not a folder"):
     read_head_maps(tmp_path / "file")
-  folder = save_head(tmp_path / "head")
-  (folder / "t2.nii.gz").rename(folder / "t2_old.nii.gz")
-  words = r"no map of t2, t2\.nii\.gz or \*_T2map\.nii\.gz; it has pd\.nii\.gz,"
-  with pytest.raises(UserError, match=words):
-    read_head_maps(folder)
-  save_head(folder)
-  save_volume(folder / "x_T1map.nii", head_volumes()["t1"] / 1000)
-  with pytest.raises(UserError, match=r"t1\.nii\.gz, x_T1map\.nii are several"):
-    read_head_maps(folder)
-
-
-def test_maps_on_different_grids(tmp_path):
-  folder = save_head(tmp_path)
-  moved = AFFINE.copy()
-  moved[0, 3] += 2
-  save_volume(folder / "pd.nii.gz", head_volumes()["pd"], moved)
-  with pytest.raises(UserError, match=r"pd\.nii\.gz: its voxels lie elsewhere"):
-    read_head_maps(folder)
-
-
-def test_axes_without_directions(tmp_path):
-  image = nibabel.Nifti1Image(head_volumes()["t1"], None)
-  save_head(tmp_path)
-  nibabel.save(image, tmp_path / "t1.nii.gz")
-  with pytest.raises(UserError, match="its axes have no directions"):
-    read_head_maps(tmp_path)
-
-
-def test_voxels_of_metres(tmp_path):
-  save_head(tmp_path, affine=AFFINE / [[1000], [1000], [1000], [1]])
-  with pytest.raises(UserError, match="are these metres"):
-    read_head_maps(tmp_path)
 
 
 def test_one_head_in_two_folders(tmp_path):

@@ -16,6 +16,7 @@ MODULES = {
   "schedules": "Schedules",
   "pulseq": "Pulseq files and exported models",
   "series": "Image series, masks and maps",
+  "head_maps": "Heads of one's own maps",
   "raw": "Raw data",
   "relaxometry": "Relaxometry from Python",
   "signals": "Signals that do not fit their sequence",
