@@ -14,8 +14,8 @@ import ml_collections
 import numpy as np
 
 from configs import paper, smoke
-from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import make_grid
+from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.experiment.settings import phantom_options, simulated_acquisition
 from mrf_jax.matching.dictionary import build_dictionary, count_atoms
 from mrf_jax.matching.off_grid import match_off_grid

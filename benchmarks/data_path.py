@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags, logging
 from common import print_ratio
 
-from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.maps import Maps
 from mrf_jax.sequence.acquisition import Acquisition

@@ -44,7 +44,8 @@ try:
 except ImportError:
   torch = None
 
-from mrf_jax.dataset.normalise import MapRange, normalise_signals
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.inference.network import estimate, signal_table

@@ -40,7 +40,11 @@ from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.dataset.subject import Subject, save_subject
 from mrf_jax.inference.bundle import save_model
 from mrf_jax.inference.model import Model
-from mrf_jax.methods.network import make_network, standardised
+from mrf_jax.methods.network import (
+  make_network,
+  standardised,
+  training_statistics,
+)
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import tailored
 from mrf_jax.signal.interpolant import make_interpolant
@@ -59,6 +63,8 @@ _BEFORE = "cd40de9"
 _OF_BEFORE = f", before, {_BEFORE}"
 # Peak memory that is allowed: GiB of any process, and times the scan of files.
 _BASE_GIB, _TIMES = 0.65, 1.3
+# Voxels whose signals the model is said to be trained on.
+_SOME = 8192
 
 
 def make_scan(config, rng) -> Subject:
@@ -104,6 +110,15 @@ def save_random_model(config, method: str, scan: Subject, path) -> None:
   if rank:
     columns = np.random.default_rng(0).normal(size=(scan.n_windows, rank))
     basis = np.linalg.qr(columns)[0].astype(np.complex64)
+  signals = scan.signals[:_SOME]
+  per = standardised(config, compressed=basis is not None)
+  statistics = training_statistics(
+    config.preprocessing,
+    [signals if basis is None else signals @ basis],
+    scan.acquisition,
+    per=per,
+    basis=basis,
+  )
   model = Model(
     method=method,
     network=network,
@@ -111,9 +126,10 @@ def save_random_model(config, method: str, scan: Subject, path) -> None:
       np.asarray, network.init(jax.random.key(0), patch, train=False)
     ),
     map_range=MapRange(np.zeros(3), np.ones(3)),
-    normalise_signals_per=standardised(config, compressed=basis is not None),
+    normalise_signals_per=per,
     acquisition=scan.acquisition,
     basis=basis,
+    statistics=statistics,
   )
   training = {"seconds": 0.0, "left_out": 0}
   save_model(model, path, config=config.to_dict(), training=training)

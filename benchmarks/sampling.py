@@ -25,7 +25,8 @@ from absl import app, flags, logging
 from common import print_ratio
 
 from configs import paper
-from mrf_jax.dataset.normalise import clip_outliers, normalise_signals
+from mrf_jax.dataset.normalise import clip_outliers
+from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.evaluation.errors import map_errors
 from mrf_jax.evaluation.tissues import tissue_masks

@@ -158,6 +158,7 @@ def _paper_networks() -> dict:
       f"{_HALF} spatiotemporal.training.epochs=10",
       ways=dict(
         same="",
+        by_training="preprocessing.normalise_signals_by='training'",
         subject="preprocessing.normalise_signals_per='subject'",
         voxel="preprocessing.normalise_signals_per='voxel'",
       ),

@@ -44,6 +44,7 @@ from tests.faults.edits import cut
     (["--config.training.batch=0"], ["training.batch", "0", "1"]),
     (["--config.training.checkpoint_epochs=0"], ["checkpoint_epochs"]),
     (["--config.preprocessing.normalise_signals_per=map"], ["map", "frame"]),
+    (["--config.preprocessing.normalise_signals_by=map"], ["map", "training"]),
     (["--config.data.n_subjects=1"], ["n_subjects is 1", "at least two"]),
     (["--config.gomez.window=(4,5,3)"], ["window", "odd"]),
     (["--config.gomez.rank=99"], ["--config.gomez.rank is 99", "1 and 7"]),

@@ -1,33 +1,17 @@
-"""Normalisation of signals and maps, and its inverse (METHODS of Balsiger)."""
+"""Normalisation of maps, and its inverse (METHODS of Balsiger)."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Complex64, Float32, Float64, Inexact
+from jaxtyping import Float64
 
-from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.runtime.threads import map_threads
-
-# Voxels that a cache holds, so that several passes read memory once; and those
-# that a thread takes at once.
-_ROWS, _ROWS_OF_A_THREAD = 128, 4096
 
 # Least PD, T1 and T2 before a power or a logarithm, whose slope is infinite at
 # zero.
 _LEAST = (1e-3, 1.0, 1.0)
-
-SIGNAL_NORMALISATIONS = ("frame", "subject", "voxel")
-
-# Powers of two between which squares of signals and their sums neither overflow
-# nor vanish in float32, with room for bright voxels.
-_USUAL_EXPONENTS = (-30, 30)
-_FLOAT32_EXPONENTS = (-126, 126)
-# Voxels whose brightness tells that of the scan.
-_SAMPLE = 1024
 
 
 def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
@@ -35,181 +19,6 @@ def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
   values = maps.stack()
   low, high = np.percentile(values, percentiles, axis=0)
   return Maps.unstack(np.clip(values, low, high).astype(np.float32))
-
-
-class Standardisation(NamedTuple):
-  """What gives the signals of a scan zero mean and unit variance.
-
-  A real number x, the real or the imaginary part of a frame, becomes
-  (gain x - mean - rest) factor. Channels are these parts in turn, as complex64
-  has them; an axis on which nothing depends has length one.
-
-  Attributes:
-    gain: `usual_gain`, [1, 1].
-    mean: of a group, [voxel, channel].
-    rest: what float32 leaves of the mean, [voxel, channel].
-    factor: one over the standard deviation, or one where a group is constant,
-      [voxel, channel].
-  """
-
-  gain: Float32[np.ndarray, "1 1"]
-  mean: Float32[np.ndarray, "voxel channel"]
-  rest: Float32[np.ndarray, "voxel channel"]
-  factor: Float32[np.ndarray, "voxel channel"]
-
-  def of_rows(self, rows: slice) -> "Standardisation":
-    """That of some voxels alone."""
-    return Standardisation(*(x[rows] if len(x) > 1 else x for x in self))
-
-  def __call__(self, values):
-    """Real numbers [voxel, channel], a NumPy or JAX array, standardised."""
-    return (self.gain * values - self.mean - self.rest) * self.factor
-
-
-def standardisation(
-  signals: Complex64[np.ndarray, "voxel frame"], *, per: str
-) -> Standardisation:
-  """What gives signals zero mean and unit variance, from one pass over them.
-
-  Sums within a block of voxels are in float32, those of the blocks in float64.
-
-  Args:
-    signals: sliding-window images of one subject's masked voxels.
-    per: see `normalise_signals`.
-
-  Raises:
-    UserError: `per` is not one of `SIGNAL_NORMALISATIONS`.
-  """
-  check_normalisation(per)
-  values = _real(signals)
-  gain = np.float32(usual_gain(signals))
-
-  def moments(start: int) -> list[np.ndarray]:
-    blocks = (values[rows] for rows in _blocks(start, len(values)))
-    scaled = (block if gain == 1 else block * gain for block in blocks)
-    return _together([_moments(block, per) for block in scaled], per)
-
-  starts = range(0, len(values), _ROWS_OF_A_THREAD)
-  _, mean, variance = _together(map_threads(moments, starts), per)
-  if per == "subject":
-    counts = np.ones_like(mean)
-    _, mean, variance = _pooled(*(x.T for x in (counts, mean, variance)))
-  scale = np.sqrt(variance)
-  factor = 1 / np.where(scale > 0, scale, 1)  # constant: 1
-  rounded = mean.astype(np.float32)
-  numbers = np.full((1, 1), gain), rounded, mean - rounded, factor
-  return Standardisation(*(x.astype(np.float32) for x in numbers))
-
-
-def normalise_signals(
-  signals: Complex64[np.ndarray, "voxel frame"],
-  *,
-  per: str,
-  out: Float32[np.ndarray, "voxel channel"] | None = None,
-) -> Float32[np.ndarray, "voxel channel"]:
-  """Signals as real numbers of zero mean and unit variance.
-
-  Args:
-    signals: sliding-window images of one subject's masked voxels.
-    per: group of values that gets zero mean and unit variance: `frame`, the
-      real or the imaginary part of a frame in all voxels; `subject`, all
-      values; `voxel`, a fingerprint, which loses the amplitude that carries
-      proton density.
-    out: array that the result is written to, such as rows of a larger table.
-
-  Returns:
-    [real parts, imaginary parts] of each voxel; zero where a group is constant.
-
-  Raises:
-    UserError: `per` is not one of these.
-  """
-  standardised = standardisation(signals, per=per)
-  values = _real(signals)
-  n_voxels, n_frames = signals.shape
-  if out is None:
-    out = np.empty((n_voxels, 2 * n_frames), np.float32)
-
-  def write(start: int) -> None:
-    for rows in _blocks(start, n_voxels):
-      block = standardised.of_rows(rows)(values[rows])
-      out[rows, :n_frames] = block[:, ::2]
-      out[rows, n_frames:] = block[:, 1::2]
-
-  map_threads(write, range(0, n_voxels, _ROWS_OF_A_THREAD))
-  return out
-
-
-def usual_gain(signals: Inexact[np.ndarray, "voxel frame"]) -> float:
-  """Factor that brings signals of an extreme scale near one; 1 for others.
-
-  It is a power of two, which leaves the digits as they are: scans in units of
-  1e-22 or of 1e20 are then like any other.
-  """
-  sample = signals[:: max(1, len(signals) // _SAMPLE)]
-  largest = np.abs(sample).max(1, initial=0.0)
-  usual = largest[np.isfinite(largest) & (largest > 0)]
-  median = float(np.median(usual)) if usual.size else 1.0
-  exponent = int(np.frexp(median)[1])
-  low, high = _USUAL_EXPONENTS
-  if low <= exponent <= high:
-    return 1.0
-  return float(np.ldexp(1.0, int(np.clip(-exponent, *_FLOAT32_EXPONENTS))))
-
-
-def check_normalisation(per: str) -> None:
-  """Raises `UserError` if `per` is not one of `SIGNAL_NORMALISATIONS`."""
-  name = "preprocessing.normalise_signals_per"
-  check_one_of(name, per, SIGNAL_NORMALISATIONS)
-
-
-def _real(
-  signals: Complex64[np.ndarray, "voxel frame"],
-) -> Float32[np.ndarray, "voxel channel"]:
-  """Real and imaginary part of each frame in turn."""
-  return np.ascontiguousarray(signals).view(np.float32)
-
-
-def _blocks(start: int, n_voxels: int) -> list[slice]:
-  """Blocks of the rows that a thread takes at once."""
-  stop = min(start + _ROWS_OF_A_THREAD, n_voxels)
-  return [slice(k, min(k + _ROWS, stop)) for k in range(start, stop, _ROWS)]
-
-
-def _moments(
-  block: Float32[np.ndarray, "voxel channel"], per: str
-) -> list[np.ndarray]:
-  """Count, mean and variance of the groups of a block, [voxel, channel] each.
-
-  Of differences, first from the first value of a group and then from their
-  mean, so that a mean far from zero costs no digits, and a constant group has
-  no variance at all.
-  """
-  axis, sums = (1, "vc,vc->v") if per == "voxel" else (0, "vc,vc->c")
-  count = block.shape[axis]
-  first = block.take([0], axis)
-  block = block - first
-  mean = block.mean(axis, keepdims=True)
-  block -= mean
-  rest = block.mean(axis, keepdims=True).astype(np.float64)
-  square = np.einsum(sums, block, block).astype(np.float64) / count
-  variance = np.maximum(square.reshape(mean.shape) - rest**2, 0)
-  return [np.full(mean.shape, count), (rest + mean) + first, variance]
-
-
-def _together(parts: Sequence[list[np.ndarray]], per: str) -> list[np.ndarray]:
-  """Count, mean and variance of the groups of several blocks of voxels."""
-  joined = [np.concatenate(values) for values in zip(*parts, strict=True)]
-  return joined if per == "voxel" else _pooled(*joined)
-
-
-def _pooled(counts, means, variances) -> list[np.ndarray]:
-  """Count, mean and variance of the parts along the first axis together."""
-  total = counts.sum(0, keepdims=True)
-  shares = counts / total
-  # Differences: equal means have exactly their mean.
-  mean = means[:1] + np.sum(shares * (means - means[:1]), 0, keepdims=True)
-  variances = variances + (means - mean) ** 2
-  return [total, mean, np.sum(shares * variances, 0, keepdims=True)]
 
 
 def check_powers(powers: Sequence[float]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64, Inexact, Int
 
-from mrf_jax.dataset.normalise import usual_gain
+from mrf_jax.dataset.standardise import usual_gain
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.threads import map_threads, one_blas_thread
 from mrf_jax.sequence.acquisition import Acquisition

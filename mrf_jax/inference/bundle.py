@@ -12,15 +12,13 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mrf_jax.dataset.normalise import MapRange, check_normalisation
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.signal_reference import SignalReference
+from mrf_jax.dataset.standardise import SignalStatistics, check_normalisation
 from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.inference.bundle_folder import no_bundle
 from mrf_jax.inference.model import Model
-from mrf_jax.io.arrays import (
-  load_arrays,
-  named_leaves,
-  text_checksum,
-)
+from mrf_jax.io.arrays import load_arrays, named_leaves, text_checksum
 from mrf_jax.io.atomic import replacing_folder
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks import NETWORKS
@@ -50,6 +48,9 @@ _KEYS = {
 # Bounds of estimates on the scale of the network's maps, [2, 3]; not in bundles
 # without them, among which are those of before there were any.
 _BOUNDS = "maps_bounds"
+# Of the signals, among the arrays; not in bundles whose scans are standardised
+# by their own.
+_STATISTICS = "statistics"
 # Of the scans that the network was trained on, tesla.
 _FIELD = "field_strength_t"
 # Our networks have about ten layers. Flax needs about 20 ms to find the shapes
@@ -124,6 +125,8 @@ def save_model(
   arrays = dict(model.variables)
   if model.basis is not None:
     arrays["basis"] = model.basis
+  if model.statistics is not None:
+    arrays[_STATISTICS] = _statistics_arrays(model.statistics)
   try:
     with replacing_folder(path) as folder:
       save_arrays(folder / "variables", flatten_dict(arrays, sep="/"))
@@ -264,13 +267,15 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
   check_normalisation(description["normalise_signals_per"])
   variables = _read_variables(path / "variables", description["sha256"])
   basis = variables.pop("basis", None)
+  statistics = variables.pop(_STATISTICS, None)
   n_windows = acquisition.n_windows
   if basis is not None and (basis.ndim != 2 or len(basis) != n_windows):
     raise ValueError(f"the basis has shape {basis.shape}, not for {n_windows}")
   network = _make_network(
     NETWORKS[method], description["network"], len(named_leaves(variables))
   )
-  n_channels = 2 * (n_windows if basis is None else basis.shape[1])
+  n_components = n_windows if basis is None else basis.shape[1]
+  n_channels = 2 * n_components
   _check_variables(
     variables,
     variable_shapes(network, n_channels=n_channels),
@@ -283,6 +288,9 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     normalise_signals_per=description["normalise_signals_per"],
     acquisition=acquisition,
     basis=basis,
+    statistics=_read_statistics(
+      statistics, n_components, description["normalise_signals_per"]
+    ),
     field_strength_t=_field_strength_t(description),
     config=description["config"],
     training={
@@ -308,6 +316,41 @@ def _read_range(description: dict) -> MapRange:
   return MapRange(
     low, high, powers=tuple(description["maps_powers"]), bounds=bounds
   )
+
+
+def _statistics_arrays(statistics: SignalStatistics) -> dict[str, np.ndarray]:
+  """Arrays of a bundle, by their names."""
+  reference = statistics.reference
+  return {
+    "phase": reference.phase,
+    "level": reference.level,
+    "count": np.array([statistics.count]),
+    "mean": statistics.mean,
+    "variance": statistics.variance,
+  }
+
+
+def _read_statistics(
+  arrays: Any, n_components: int, per: str
+) -> SignalStatistics | None:
+  """Statistics of the signals, if any; `ValueError` if they are not such."""
+  if arrays is None:
+    return None
+  n_values = {"frame": 2 * n_components, "subject": 1}.get(per, 0)
+  shapes = dict.fromkeys(("phase", "level"), (n_components,))
+  shapes |= {"count": (1,), "mean": (n_values,), "variance": (n_values,)}
+  found = {name: np.shape(x) for name, x in arrays.items()}
+  if found != shapes:
+    raise ValueError(f"its statistics have the shapes {found}, not {shapes}")
+  if not all(np.isfinite(x).all() for x in arrays.values()):
+    raise ValueError("its statistics are not finite")
+  if not (arrays["variance"] >= 0).all() or not arrays["count"] > 0:
+    raise ValueError("a variance or the number of its signals is below 0")
+  reference = SignalReference(
+    *(np.asarray(arrays[x], np.complex64) for x in ("phase", "level"))
+  )
+  mean, variance = (np.asarray(arrays[x], float) for x in ("mean", "variance"))
+  return SignalStatistics(reference, float(arrays["count"][0]), mean, variance)
 
 
 def _field_strength_t(description: dict) -> float | None:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex64, Float32
 
+from mrf_jax.dataset.signal_reference import scan_gains
+from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.inference.model import Model
 from mrf_jax.maps import MAP_NAMES, Maps, bounded
 from mrf_jax.networks.outputs import split_deviations
@@ -95,22 +97,23 @@ def _estimates(model: Model, signals, mask):
   One slice is processed after another, so that the normalised signals of only
   one are in memory.
   """
+  gains = _gains(model, signals, mask)
   shift, factor = _normalisation(model, signals, mask)
 
   def inputs(slice_):
-    image, inside = slice_
-    values = (_parts(model, image) - shift) * factor
+    image, inside, gain = slice_
+    values = (_parts(model, image, gain) - shift) * factor
     if model.normalise_signals_per == "voxel":
       values = _normalised_by_voxel(values)
     return jnp.where(inside[..., None], values, 0)
 
   if not model.network.reach and model.network.slices == 1:
     return jax.lax.map(
-      lambda slice_: _by_voxel(model, inputs(slice_)), (signals, mask)
+      lambda slice_: _by_voxel(model, inputs(slice_)), (signals, mask, gains)
     )
   features = jax.lax.map(
     lambda slice_: _apply(model, inputs(slice_)[None], "temporal")[0],
-    (signals, mask),
+    (signals, mask, gains),
   )
   # Voxels outside of the volume have the features of a fingerprint of zeros.
   n_channels = 2 * (signals if model.basis is None else model.basis).shape[-1]
@@ -118,20 +121,46 @@ def _estimates(model: Model, signals, mask):
   return _by_tile(model, features, _apply(model, zeros, "temporal")[0, 0, 0])
 
 
-def _parts(model: Model, image):
+def _components(model: Model, image):
+  """Windows or temporal components."""
+  return image if model.basis is None else image @ jnp.asarray(model.basis)
+
+
+def _statistics(model: Model) -> SignalStatistics | None:
+  """Statistics of the training scans, where they standardise signals."""
+  return None if model.normalise_signals_per == "voxel" else model.statistics
+
+
+def _parts(model: Model, image, gain=None):
   """Real parts, then imaginary parts, of windows or temporal components."""
-  if model.basis is not None:
-    image = image @ jnp.asarray(model.basis)
+  image = _components(model, image)
+  image = image if gain is None else image * gain
   return jnp.concatenate([image.real, image.imag], -1)
+
+
+def _gains(model: Model, signals, mask):
+  """Factor of each voxel on its signals, [slice, y, x, 1]; None is one."""
+  statistics = _statistics(model)
+  if statistics is None:
+    return None
+  filters = jnp.asarray(statistics.reference.filters())
+  products = jax.lax.map(
+    lambda image: _components(model, image) @ filters, signals
+  )
+  gains = scan_gains(products.reshape(-1, 2), mask.reshape(-1))
+  return gains.reshape(*mask.shape, 1)
 
 
 def _normalisation(model: Model, signals, mask):
   """The number to subtract from each part, and the factor to multiply it by.
 
-  As in `normalise_signals`: mean and standard deviation over the masked voxels,
-  of each frame or of all together.
+  As in `normalise_signals`: mean and standard deviation of the training scans,
+  or over the masked voxels, of each frame or of all together.
   """
   per = model.normalise_signals_per
+  statistics = _statistics(model)
+  if statistics is not None:
+    return (jnp.asarray(x)[None, None] for x in statistics.shift_and_factor())
   if per == "voxel":
     return jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1))
 

@@ -11,6 +11,7 @@ from jaxtyping import Complex64, Float32, Float64
 
 from mrf_jax.dataset.identity import is_same_field
 from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.network import estimate, estimate_passes, signal_table
@@ -31,6 +32,8 @@ class Model(Acquired):
     map_range: range of the maps that it was trained on, whose bounds, if any,
       its estimates keep.
     normalise_signals_per: what was standardised, see `normalise_signals`.
+    statistics: of the signals that it was trained on, with the reference of its
+      input signals; None where each scan is standardised by its own.
     acquisition: pulse sequence and sliding window of its scans.
     field_strength_t: main magnetic field of the scans that it was trained on,
       tesla; None if unknown.
@@ -49,6 +52,7 @@ class Model(Acquired):
   acquisition: Acquisition
   basis: Complex64[np.ndarray, "frame rank"] | None = None
   field_strength_t: float | None = None
+  statistics: SignalStatistics | None = None
   config: dict = dataclasses.field(default_factory=dict)
   training: dict = dataclasses.field(default_factory=dict)
 
@@ -149,7 +153,11 @@ def _outputs(
   signals = subject.signals
   if model.basis is not None:
     signals = signals @ model.basis
-  table = jax.device_put(signal_table(signals, per=model.normalise_signals_per))
+  table = jax.device_put(
+    signal_table(
+      signals, per=model.normalise_signals_per, statistics=model.statistics
+    )
+  )
   arguments = (model.network, model.variables, table, subject.mask)
   variance = None
   if n_passes and model.has_dropout:

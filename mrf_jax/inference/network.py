@@ -8,18 +8,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import (
-  Array,
-  Bool,
-  Complex64,
-  Float32,
-  Int32,
-  Key,
-)
+from jaxtyping import Array, Bool, Complex64, Float32, Int32, Key
 
 from mrf_jax.dataset import signal_rows
-from mrf_jax.dataset.normalise import Standardisation, standardisation
 from mrf_jax.dataset.patches import make_grid
+from mrf_jax.dataset.standardise import (
+  SignalStatistics,
+  Standardisation,
+  standardisation,
+)
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.runtime.loops import map_first
@@ -48,14 +45,18 @@ class SignalTable(NamedTuple):
 
 
 def signal_table(
-  signals: Complex64[np.ndarray, "voxel frame"], *, per: str
+  signals: Complex64[np.ndarray, "voxel frame"],
+  *,
+  per: str,
+  statistics: SignalStatistics | None = None,
 ) -> SignalTable:
   """Signals for `estimate`, which standardises them block by block.
 
-  Signals of `load_subject` are not copied: the table has their memory.
+  Signals of `load_subject` are not copied: the table has their memory. `per`
+  and `statistics` are those of `normalise_signals`.
   """
   rows = signal_rows.signal_rows(signals)
-  scale = standardisation(signals, per=per)
+  scale = standardisation(signals, per=per, statistics=statistics)
 
   def in_blocks(values):
     if len(values) == 1:

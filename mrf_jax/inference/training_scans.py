@@ -93,13 +93,18 @@ class Comparison:
 
 
 def compare_with_training(
-  bundles: Sequence[TrainingScans], subject: Subject, *, align: str
+  bundles: Sequence[TrainingScans],
+  subject: Subject,
+  *,
+  knowing_phase: Sequence[TrainingScans],
+  align: str,
 ) -> Comparison:
   """Compares a scan with those that models were trained on.
 
   Args:
     bundles: the scans of each model.
     subject: the scan, with its signals.
+    knowing_phase: those of the models that need the phases of their training.
     align: what turns its phases back, in words.
   """
   if not bundles:
@@ -108,10 +113,10 @@ def compare_with_training(
   known = [scan for bundle in bundles for scan in bundle.scans]
   scan = identify(subject, beside=known)
   seen = [bundle.bundle for bundle in bundles if bundle.has(scan)]
-  turns = [_turned(bundle, scan, align) for bundle in bundles]
-  doubts = [_incoherent(bundle, scan, align) for bundle in bundles]
-  know_scans = all(bundle.scans for bundle in bundles)
-  coherences = [_least_coherence(bundle) for bundle in bundles]
+  turns = [_turned(bundle, scan, align) for bundle in knowing_phase]
+  doubts = [_incoherent(bundle, scan, align) for bundle in knowing_phase]
+  know_scans = all(bundle.scans for bundle in knowing_phase)
+  coherences = [_least_coherence(bundle) for bundle in knowing_phase]
   are_coherent = min([*coherences, scan.phase_coherence]) >= _COHERENT
   # Names of simulated heads are numbers, which each study begins anew.
   if not subject.is_simulated:
@@ -131,7 +136,8 @@ def compare_with_training(
     doubts=[*dict.fromkeys(doubt for doubt in doubts if doubt)],
     turned=next(filter(None, turns), None),
     phase_is_learned=know_scans and are_coherent and not any(turns),
-    any_phase_is_learned=know_scans and max(coherences) < _INCOHERENT,
+    any_phase_is_learned=know_scans
+    and max(coherences, default=0.0) < _INCOHERENT,
   )
 
 

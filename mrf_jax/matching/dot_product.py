@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Complex64, Float32, Int32
 
-from mrf_jax.dataset.normalise import usual_gain
+from mrf_jax.dataset.standardise import usual_gain
 from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.matching.dictionary import Dictionary

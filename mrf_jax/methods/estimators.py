@@ -63,12 +63,12 @@ class Estimator:
       errors are computed, as in training; or None.
     settings: sections of the configuration that it uses, for the record.
     advice: a sentence on how to get better estimates, or None.
-    needs_phase: whether it uses the phases of the signals.
     edges_ms: first and last T1, and T2, that it can estimate; None without
       such limits.
     bounds: least and greatest PD, T1 (ms) and T2 (ms) of the maps that its
       networks were trained on, if they bound its estimates, [2, 3]; or None.
     trained_on: the scans that each of its bundles was trained on.
+    knowing_phase: those of the bundles that need the phases of their training.
     field_strength_t: field strength of its scans, tesla; None for any.
     relative_pd: whether proton density is in the unit of the signals.
     uses_b1: whether it uses a B1 map of the scan.
@@ -83,9 +83,9 @@ class Estimator:
   settings: dict[str, Any] = dataclasses.field(default_factory=dict)
   advice: str | None = None
   trained_on: tuple[TrainingScans, ...] = ()
+  knowing_phase: tuple[TrainingScans, ...] = ()
   field_strength_t: float | None = None
   relative_pd: bool = False
-  needs_phase: bool = False
   edges_ms: tuple[tuple[float, float], tuple[float, float]] | None = None
   bounds: Float64[np.ndarray, "2 3"] | None = None
   uses_b1: bool = False
@@ -164,6 +164,7 @@ def model_estimator(
     return Estimate(maps, deviations if uncertainty else None)
 
   methods = dict.fromkeys(model.method for model in models)
+  trained_on = tuple(load_training_scans(path) for path in paths)
   config = load_config(paths[0])
   thresholds = config.get("evaluation", {}).get("thresholds_ms", {})
   clip = config.get("preprocessing", {}).get("clip_percentiles")
@@ -177,8 +178,12 @@ def model_estimator(
     },
     clip_percentiles=None if clip is None else tuple(clip),
     advice=_ADVICE if first.has_dropout and not uncertainty else None,
-    needs_phase=True,
-    trained_on=tuple(load_training_scans(path) for path in paths),
+    trained_on=trained_on,
+    knowing_phase=tuple(
+      scans
+      for scans, model in zip(trained_on, models, strict=True)
+      if model.statistics is None
+    ),
     field_strength_t=first.field_strength_t,
     bounds=_mean_bounds(models),
   )

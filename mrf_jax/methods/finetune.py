@@ -15,7 +15,7 @@ from mrf_jax.dataset.identity import (
   is_same_field,
   is_same_pd_scale,
 )
-from mrf_jax.dataset.normalise import normalise_signals
+from mrf_jax.dataset.standardise import SignalStatistics, normalise_signals
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import bundle_checksum
@@ -26,6 +26,7 @@ from mrf_jax.methods.network import training_options
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
+from mrf_jax.simulation.signal_reference import make_signal_reference
 from mrf_jax.training.checkpoint import CheckpointFolder
 from mrf_jax.training.epochs import OnPace
 from mrf_jax.training.fold_data import NO_SUBJECT, Signals, TrainingData
@@ -115,8 +116,8 @@ def adapted_model(
 ) -> tuple[Model, list[str]]:
   """The model as the fine-tuning starts, adapted to the scans' acquisition.
 
-  Temporal components are computed from the scans if they are of another
-  acquisition than the model's.
+  Temporal components and the statistics of signals are computed from the scans
+  if they are of another acquisition than the model's.
 
   Returns:
     The model, and what was changed, in words; empty if nothing was.
@@ -128,7 +129,7 @@ def adapted_model(
     return model, []
   of_scan, of_model = difference
   changes = [f"another scan than the model's: {of_scan}, not {of_model}"]
-  basis = model.basis
+  basis, statistics = model.basis, model.statistics
   if basis is not None:
     rank = basis.shape[1]
     name = f"{scans.paths[0]}: the model's number of temporal components"
@@ -139,7 +140,16 @@ def adapted_model(
     changes.append(f"its {rank} temporal components are computed again")
   elif scan.n_windows != model.acquisition.n_windows:
     changes.append("its first layer starts from random weights")
-  model = dataclasses.replace(model, acquisition=scan.acquisition, basis=basis)
+  if statistics is not None:
+    statistics = SignalStatistics.of_scans(
+      (_components(path, basis) for path in scans.paths),
+      per=model.normalise_signals_per,
+      reference=make_signal_reference(scan.acquisition, basis),
+    )
+    changes.append("its signal statistics are computed again")
+  model = dataclasses.replace(
+    model, acquisition=scan.acquisition, basis=basis, statistics=statistics
+  )
   return model, changes
 
 
@@ -246,10 +256,11 @@ def _normalised(model: Model, scans: LabelledScans) -> Signals:
 
   def load(subject: int, left_out: int) -> np.ndarray:
     del left_out
-    signals = _signals_of(scans.paths[subject])
-    if model.basis is not None:
-      signals = signals @ model.basis
-    return normalise_signals(signals, per=model.normalise_signals_per)
+    return normalise_signals(
+      _components(scans.paths[subject], model.basis),
+      per=model.normalise_signals_per,
+      statistics=model.statistics,
+    )
 
   if model.basis is None:
     return Signals(2 * scans.subjects[0].n_windows, load)
@@ -259,6 +270,12 @@ def _normalised(model: Model, scans: LabelledScans) -> Signals:
     per_fold=True,
     bases={NO_SUBJECT: model.basis},
   )
+
+
+def _components(path: str, basis: np.ndarray | None) -> np.ndarray:
+  """Signals of a scan, projected if there is a basis."""
+  signals = _signals_of(path)
+  return signals if basis is None else signals @ basis
 
 
 def _signals_of(path: str) -> np.ndarray:

@@ -2,20 +2,25 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+from jaxtyping import Complex64
 
 from mrf_jax.checks import check_one_of
-from mrf_jax.dataset.normalise import (
-  MapRange,
+from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.patches import patch_shape
+from mrf_jax.dataset.signal_reference import SignalReference
+from mrf_jax.dataset.standardise import (
+  SignalStatistics,
+  by_training_scans,
   check_normalisation,
   normalise_signals,
 )
-from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_model, load_training, save_model
 from mrf_jax.inference.model import Model, reconstruct_with_deviations
@@ -25,8 +30,10 @@ from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.processes import own_share
-from mrf_jax.runtime.progress import notice
+from mrf_jax.runtime.progress import notice, progress
+from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.signal.subspace import check_rank
+from mrf_jax.simulation.signal_reference import make_signal_reference
 from mrf_jax.training.checkpoint import CheckpointFolder
 from mrf_jax.training.fold_data import Signals, TrainingData
 from mrf_jax.training.losses import LOSSES
@@ -111,16 +118,19 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
   """Trains folds and saves the model bundle of each."""
   config, scan = study.config, study.subjects[0]
   module = make_network(config, method)
-  trained, bases = _train(study, method, folds)
+  trained, signals = _train(study, method, folds)
   for number, fold in zip(folds, trained, strict=True):
     model = Model(
       method=method,
       network=module,
       variables=fold.variables,
       map_range=fold_range(config, fold),
-      normalise_signals_per=standardised(config, compressed=number in bases),
+      normalise_signals_per=standardised(
+        config, compressed=number in signals.bases
+      ),
       acquisition=scan.acquisition,
-      basis=bases.get(number),
+      basis=signals.bases.get(number),
+      statistics=signals.statistics.get(number),
       field_strength_t=scan.field_strength_t,
     )
     scans = [s for k, s in enumerate(study.scans) if k != number]
@@ -149,8 +159,8 @@ def fold_range(
 
 def _train(
   study: Study, method: str, folds: list[int]
-) -> tuple[list[TrainedFold], Mapping[int, np.ndarray]]:
-  """Folds, trained from their checkpoints if any, and their temporal bases."""
+) -> tuple[list[TrainedFold], Signals]:
+  """Folds, trained from their checkpoints if any, and their signals."""
   signals = _signals(study, method, folds)
   masks = [subject.mask for subject in study.subjects]
   module = make_network(study.config, method)
@@ -170,7 +180,7 @@ def _train(
       checkpoint_folder=_checkpoint_folder(study, method),
       on_epoch=log,
     )
-  return trained, signals.bases
+  return trained, signals
 
 
 def _checkpoint_folder(study: Study, method: str) -> CheckpointFolder:
@@ -201,6 +211,7 @@ def check_network(
   """
   options = training_options(config, method)
   check_normalisation(config.preprocessing.normalise_signals_per)
+  by_training_scans(config.preprocessing)
   rank = signal_rank(config, method)
   if rank is not None:
     # A network's own value takes precedence over that of all.
@@ -278,19 +289,88 @@ def _signals(study: Study, method: str, folds: list[int]) -> Signals:
   """Normalised signals: all windows, or temporal components of each fold."""
   rank = signal_rank(study.config, method)
   per = standardised(study.config, compressed=rank is not None)
+  reference = None
+  if by_training_scans(study.config.preprocessing):
+    reference = make_signal_reference(study.subjects[0].acquisition)
   if rank is None:
-    return Signals(
-      2 * study.subjects[0].n_windows,
-      lambda subject, _: normalise_signals(study.signals(subject), per=per),
-    )
+    return _windows(study, folds, per, reference)
   # Of the training subjects of the fold.
   scans = compress_scans(study, rank=rank, left_out=folds)
+  statistics = {}
+  if reference is not None:
+    for left_out, scan in scans.items():
+      others = (x for k, x in enumerate(scan.signals) if k != left_out)
+      statistics[left_out] = SignalStatistics.of_scans(
+        others, per=per, reference=reference.of_components(scan.basis)
+      )
 
   def load(subject: int, left_out: int) -> np.ndarray:
-    return normalise_signals(scans[left_out].signals[subject], per=per)
+    return normalise_signals(
+      scans[left_out].signals[subject],
+      per=per,
+      statistics=statistics.get(left_out),
+    )
 
   bases = {left_out: scan.basis for left_out, scan in scans.items()}
-  return Signals(2 * rank, load, per_fold=True, bases=bases)
+  return Signals(
+    2 * rank, load, per_fold=True, bases=bases, statistics=statistics
+  )
+
+
+def _windows(
+  study: Study,
+  folds: list[int],
+  per: str,
+  reference: SignalReference | None,
+) -> Signals:
+  """Normalised signals of all windows, one table for all folds."""
+  together, statistics, scales = None, {}, {}
+  if reference is not None:
+    numbers = range(len(study.subjects))
+    scans = [
+      SignalStatistics.of_scan(study.signals(k), per=per, reference=reference)
+      for k in progress(numbers, total=len(numbers), text="signal statistics")
+    ]
+    for fold in folds:
+      others = [scan for k, scan in enumerate(scans) if k != fold]
+      statistics[fold] = SignalStatistics.pooled(others)
+    # How the shared table stores them; each fold sees them by its own.
+    together = SignalStatistics.pooled(scans)
+    scales = {k: together.scale_to(own) for k, own in statistics.items()}
+  return Signals(
+    2 * study.subjects[0].n_windows,
+    lambda subject, _: normalise_signals(
+      study.signals(subject), per=per, statistics=together
+    ),
+    statistics=statistics,
+    scales=scales,
+  )
+
+
+def training_statistics(
+  preprocessing: Mapping[str, Any],
+  scans: Iterable[Complex64[np.ndarray, "voxel frame"]],
+  acquisition: Acquisition,
+  *,
+  per: str,
+  basis: Complex64[np.ndarray, "frame rank"] | None = None,
+) -> SignalStatistics | None:
+  """What standardises signals by those of the training scans.
+
+  Args:
+    preprocessing: section of that name of a configuration.
+    scans: signals of the training scans, projected if there is a basis.
+    acquisition: theirs.
+    per: see `normalise_signals`.
+    basis: temporal components, or None.
+
+  Returns:
+    Their statistics; None if each scan is to be standardised by itself.
+  """
+  if not by_training_scans(preprocessing):
+    return None
+  reference = make_signal_reference(acquisition, basis)
+  return SignalStatistics.of_scans(scans, per=per, reference=reference)
 
 
 def standardised(config: ml_collections.ConfigDict, *, compressed: bool) -> str:

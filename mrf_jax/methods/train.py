@@ -20,13 +20,17 @@ from mrf_jax.dataset.identity import (
   check_together,
   identify,
 )
-from mrf_jax.dataset.normalise import check_normalisation, normalise_signals
+from mrf_jax.dataset.standardise import (
+  SignalStatistics,
+  check_normalisation,
+  normalise_signals,
+)
 from mrf_jax.dataset.subject import Subject, checked
 from mrf_jax.errors import UserError
 from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.methods.network import check_outputs
+from mrf_jax.methods.network import check_outputs, training_statistics
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.interrupts import Stopped
@@ -56,6 +60,7 @@ def train(
   seed: int = 0,
   rank: int | None = None,
   normalise_signals_per: str | None = None,
+  normalise_signals_by: str = "training",
   clip_percentiles: tuple[float, float] = (0.1, 99.9),
   bound_estimates: bool = True,
   on_epoch: OnEpoch | None = None,
@@ -78,6 +83,10 @@ def train(
       windows.
     normalise_signals_per: `frame`, `subject` or `voxel`, see
       `normalise_signals`; None is `frame`, or `subject` for components.
+    normalise_signals_by: whose mean and variance these are: `training`, of the
+      training scans, for any scan, whose phase and level are brought to those
+      of its sequence first; or `scan`, of each scan by itself, as always for
+      `voxel`.
     clip_percentiles: percentiles to which reference maps are clipped.
     bound_estimates: whether estimates of the model end at the least and the
       greatest values of these maps.
@@ -118,21 +127,29 @@ def train(
   references = clipped_references(scans, names, clip_percentiles)
   basis = None if rank is None else _basis(scans, rank)
   check_outputs(module, name, n_channels=n_channels, loss=settings.loss)
+  preprocessing = {
+    "clip_percentiles": list(clip_percentiles),
+    "normalise_signals_per": normalise_signals_per,
+    "normalise_signals_by": normalise_signals_by,
+    "bound_estimates": bound_estimates,
+  }
+  statistics = training_statistics(
+    preprocessing,
+    (_components(scan, basis) for scan in scans),
+    scans[0].acquisition,
+    per=normalise_signals_per,
+    basis=basis,
+  )
   fold = _train(
     module,
     TrainingData(
-      _signals(scans, basis, normalise_signals_per),
+      _signals(scans, basis, normalise_signals_per, statistics),
       [scan.mask for scan in scans],
       references,
     ),
     settings,
     on_epoch,
   )
-  preprocessing = {
-    "clip_percentiles": list(clip_percentiles),
-    "normalise_signals_per": normalise_signals_per,
-    "bound_estimates": bound_estimates,
-  }
   return Model(
     method=name,
     network=module,
@@ -142,6 +159,7 @@ def train(
     acquisition=scans[0].acquisition,
     basis=basis,
     field_strength_t=scans[0].field_strength_t,
+    statistics=statistics,
     config=_configuration(name, module, settings, rank, preprocessing),
     training={
       "seconds": fold.seconds,
@@ -205,17 +223,24 @@ def _basis(scans: abc.Sequence[Subject], rank: int) -> np.ndarray:
   return temporal_basis(gram, rank=rank).astype(np.complex64)
 
 
+def _components(scan: Subject, basis: np.ndarray | None) -> np.ndarray:
+  """Signals of a scan, projected if there is a basis."""
+  assert scan.signals is not None
+  return scan.signals if basis is None else scan.signals @ basis
+
+
 def _signals(
-  scans: abc.Sequence[Subject], basis: np.ndarray | None, per: str
+  scans: abc.Sequence[Subject],
+  basis: np.ndarray | None,
+  per: str,
+  statistics: SignalStatistics | None,
 ) -> Signals:
   """Normalised signals of the scans, as in reconstruction."""
 
   def load(number: int, left_out: int) -> np.ndarray:
     del left_out
-    signals = scans[number].signals
-    assert signals is not None
     return normalise_signals(
-      signals if basis is None else signals @ basis, per=per
+      _components(scans[number], basis), per=per, statistics=statistics
     )
 
   n_components = scans[0].n_windows if basis is None else basis.shape[1]

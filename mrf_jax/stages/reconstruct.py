@@ -85,7 +85,10 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   subject, assumptions = _read_scan(given, estimator)
   check_field(given.scan, subject.field_strength_t, estimator.field_strength_t)
   training = compare_with_training(
-    estimator.trained_on, subject, align=_align(given.scan)
+    estimator.trained_on,
+    subject,
+    knowing_phase=estimator.knowing_phase,
+    align=_align(given.scan),
   )
   seen = training.seen
   # Without errors to mark it is said all the same.
@@ -252,7 +255,8 @@ def _check_scan(
     subject,
     path=options["scan"],
     misfit=misfit,
-    needs_phase=estimator.needs_phase and not training.any_phase_is_learned,
+    needs_phase=bool(estimator.knowing_phase)
+    and not training.any_phase_is_learned,
     phase_is_learned=training.phase_is_learned,
     turned=training.turned,
     align=_align(options["scan"]),

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.normalise import MapRange, normalise_signals
+from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid, patch_shape
+from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.methods.network import (
   make_network,
   signal_rank,
   standardised,
   training_options,
+  training_statistics,
 )
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
@@ -23,12 +25,7 @@ from mrf_jax.timing.measure import Task
 from mrf_jax.timing.scan import Scene
 from mrf_jax.training.epochs import Plan
 from mrf_jax.training.fold_data import NO_SUBJECT, make_folds
-from mrf_jax.training.state import (
-  Fold,
-  TrainState,
-  VoxelTable,
-  init_state,
-)
+from mrf_jax.training.state import Fold, TrainState, VoxelTable, init_state
 from mrf_jax.training.step import train_step
 
 # Voxels for the temporal components, on which the time does not depend.
@@ -61,6 +58,13 @@ def network_tasks(
     gram = gram_matrix(signals[:_BASIS_VOXELS])
     basis = temporal_basis(gram, rank=rank).astype(np.complex64)
     signals = signals @ basis
+  statistics = training_statistics(
+    config.preprocessing,
+    [signals[:_BASIS_VOXELS]],
+    scan.acquisition,
+    per=per,
+    basis=basis,
+  )
   model = Model(
     method=method,
     network=network,
@@ -69,6 +73,7 @@ def network_tasks(
     normalise_signals_per=per,
     acquisition=scan.acquisition,
     basis=basis,
+    statistics=statistics,
   )
   common = {"method": method, "precision": config.precision}
   weights = sum(x.nbytes for x in jax.tree.leaves(variables))
@@ -82,7 +87,7 @@ def network_tasks(
   )
   # Row 0 is for voxels outside of the mask.
   table = np.zeros((1 + scan.n_voxels, n_channels), np.float32)
-  normalise_signals(signals, per=per, out=table[1:])
+  normalise_signals(signals, per=per, statistics=statistics, out=table[1:])
   yield _training_task(common, plan, state, table, scene)
 
 

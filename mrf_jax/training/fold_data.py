@@ -9,6 +9,7 @@ import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid
+from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.maps import Maps
 from mrf_jax.runtime.progress import progress
 from mrf_jax.runtime.threads import prefetched
@@ -33,12 +34,22 @@ class Signals:
       `load` ignores its second argument and all folds share one table.
     bases: temporal components that each fold's signals are projected on, by the
       number of the left-out subject; empty if they are not projected.
+    statistics: what standardises each fold's signals, likewise; empty if every
+      scan is standardised by itself.
+    scales: shift and factor of `Fold` that make a fold's signals of the shared
+      ones, [channel] or [1], likewise; empty if these are those of every fold.
   """
 
   n_channels: int
   load: Callable[[int, int], np.ndarray]
   per_fold: bool = False
   bases: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
+  statistics: Mapping[int, SignalStatistics] = dataclasses.field(
+    default_factory=dict
+  )
+  scales: Mapping[int, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+    default_factory=dict
+  )
 
   @classmethod
   def in_memory(cls, signals: Sequence[np.ndarray]) -> "Signals":
@@ -153,6 +164,13 @@ def put_on_devices(
       for fold, number in zip(folds, left_out, strict=True)
     ]
     return runner.spread(folds), table
+  folds = [
+    dataclasses.replace(fold, shift=shift, factor=factor)
+    for fold, (shift, factor) in (
+      (fold, signals.scales.get(number, (None, None)))
+      for fold, number in zip(folds, left_out, strict=True)
+    )
+  ]
   parts = prefetched(
     lambda subject: signals.load(subject, left_out[0]),
     progress(subjects, total=len(subjects), text="loading signals"),

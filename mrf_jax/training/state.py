@@ -54,6 +54,10 @@ class Fold:
     signals: signals of this fold alone, [row, channel], where what the network
       sees depends on the training subjects; None takes the shared table's.
     weights: weight of each row in the loss, [row]; None weighs all the same.
+    shift: what is subtracted from signals of the shared table, [channel], so
+      that they are standardised by the fold's training subjects; None takes
+      them as they are.
+    factor: what they are multiplied by then, likewise.
   """
 
   rows: Int32[AnyArray, "centre"]
@@ -64,6 +68,8 @@ class Fold:
   order: Int32[AnyArray, "step centre"] | None = None
   signals: Float[AnyArray, "row channel"] | None = None
   weights: Float32[AnyArray, "row"] | None = None
+  shift: Float32[AnyArray, "channel"] | None = None
+  factor: Float32[AnyArray, "channel"] | None = None
 
 
 @jax.tree_util.register_dataclass

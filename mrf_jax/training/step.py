@@ -135,7 +135,7 @@ def _inputs(
 ) -> Float[Array, "tile *slice y x channel"]:
   """Signals of the patches, with Gaussian noise (Cohen 2018)."""
   dtype = PRECISIONS[options.precision].dtype
-  inputs = _signals(fold, table)[patches].astype(dtype)
+  inputs = _signals(fold, table, patches).astype(dtype)
   if options.input_noise:
     noise = hashed_normal(key_words(key), inputs.shape)
     inputs += (options.input_noise * noise).astype(dtype)
@@ -269,7 +269,7 @@ def _watched_outputs(
     patches = table.grid.neighbours(
       rows, before=network.reach, after=network.reach, slices=network.slices
     )
-    signals = _signals(fold, table)[patches].astype(jnp.float32)
+    signals = _signals(fold, table, patches).astype(jnp.float32)
     outputs: Any = network.apply(variables, signals, train=False)
     return outputs[:, 0, 0]
 
@@ -281,8 +281,16 @@ def _watched_outputs(
   return outputs.reshape(-1, outputs.shape[-1])[: len(rows)]
 
 
-def _signals(fold: Fold, table: VoxelTable) -> Float[Array, "row channel"]:
-  """Signals that this fold's network sees: its own, or the shared ones."""
+def _signals(
+  fold: Fold, table: VoxelTable, rows: Int32[AnyArray, "*voxel"]
+) -> Float[Array, "*voxel channel"]:
+  """Signals that this fold's network sees: its own, or of the shared ones."""
   signals = table.signals if fold.signals is None else fold.signals
   assert signals is not None
-  return jnp.asarray(signals)
+  values = jnp.asarray(signals)[rows]
+  if fold.shift is None or fold.factor is None:
+    return values
+  axes = (*[None] * rows.ndim, slice(None))
+  values = (values - fold.shift[axes]) * fold.factor[axes]
+  # Voxels outside of the mask stay zero.
+  return jnp.where((rows > 0)[..., None], values, 0)

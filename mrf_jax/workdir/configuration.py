@@ -22,7 +22,10 @@ FREE_KEYS = (
 # there are no results of the method that could differ.
 _LATER = ("dictionary_fit",)
 # Options that came later, and what was done before.
-_BEFORE = {"preprocessing.bound_estimates": False}
+_BEFORE = {
+  "preprocessing.bound_estimates": False,
+  "preprocessing.normalise_signals_by": "scan",
+}
 # Files of the subjects, or of the maps that heads are made from: only their
 # content counts, where that is known.
 OF_FILES = ("data.files", "data.maps")

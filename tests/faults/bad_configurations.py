@@ -26,6 +26,7 @@ def bad_flags() -> dict[str, tuple[str, ...]]:
     ("training.storage", ("int8",)),
     ("precision", ("int8",)),
     ("preprocessing.normalise_signals_per", ("map",)),
+    ("preprocessing.normalise_signals_by", ("map",)),
     ("dictionary.svd_rank", ("0", "99")),
     ("dictionary.step_percent", ("0.0", "-5.0", "nan")),
     ("gomez.window", ("(4,5,3)", "(0,1,1)", "(5,5)")),

@@ -1,11 +1,14 @@
 """Small networks with random weights, and scans of random signals."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
+from mrf_jax.dataset.signal_reference import SignalReference
+from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.inference.bundle import description_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.networks.cohen import Cohen
@@ -46,6 +49,22 @@ def make_model(network):
     normalise_signals_per="frame",
     acquisition=ACQUISITION,
   )
+
+
+def with_statistics(model, subjects):
+  """The model, which standardises by these scans and their mean fingerprint."""
+  mean = np.mean([s.signals.mean(0) for s in subjects], 0)
+  reference = SignalReference(
+    *np.stack([mean, mean / np.linalg.norm(mean) ** 2]).astype(np.complex64)
+  )
+  parts = [
+    SignalStatistics.of_scan(
+      subject.signals, per=model.normalise_signals_per, reference=reference
+    )
+    for subject in subjects
+  ]
+  statistics = SignalStatistics.pooled(parts)
+  return dataclasses.replace(model, statistics=statistics)
 
 
 def volume_of(subject):

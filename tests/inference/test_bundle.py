@@ -16,6 +16,7 @@ from tests.inference.examples import (
   head,
   make_model,
   make_subject,
+  with_statistics,
 )
 
 
@@ -49,6 +50,24 @@ def test_bounds_of_estimates_come_back(bundle, model):
   np.testing.assert_array_equal(
     load_model(bundle).map_range.bounds, [[0, 0, 0], [1, 1, 1]]
   )
+
+
+def test_statistics_of_the_signals_come_back(bundle, model):
+  scans = [make_subject(head(9.0), seed) for seed in (1, 2)]
+  model = with_statistics(model, scans)
+  save_model(model, bundle)
+  loaded, subject = load_model(bundle), make_subject(head())
+  before, after = reconstruct(model, subject), reconstruct(loaded, subject)
+  np.testing.assert_array_equal(before.stack(), after.stack())
+  for changes, words in (
+    ({"mean": np.zeros(3)}, "statistics have the shapes"),
+    ({"variance": np.full(36, np.nan)}, "statistics are not finite"),
+    ({"variance": np.full(36, -1.0)}, "variance of its signals is below 0"),
+  ):
+    broken = dataclasses.replace(model.statistics, **changes)
+    save_model(dataclasses.replace(model, statistics=broken), bundle)
+    with pytest.raises(UserError, match=f"damaged model bundle .*{words}"):
+      load_model(bundle)
 
 
 @pytest.mark.parametrize(

@@ -124,9 +124,24 @@ def test_one_file_fits_any_volume(exported, smoke):
 @pytest.mark.parametrize("per", ["subject", "voxel"])
 def test_every_normalisation_is_exported(per, smoke):
   model = load_model(smoke / "models/cohen/fold-0")
-  model = dataclasses.replace(model, normalise_signals_per=per)
+  # By each scan itself.
+  model = dataclasses.replace(model, normalise_signals_per=per, statistics=None)
   subject = load_subject(smoke / "data/subject-00.h5")
   volumes = maps_of_volume(model, volume_of(subject), subject.mask)
+  maps = reconstruct(model, subject)
+  assert_close(np.asarray(volumes["t1_ms"])[subject.mask], maps.t1_ms)
+
+
+@pytest.mark.parametrize("method", ["cohen", "spatiotemporal_plus"])
+def test_statistics_of_training_are_exported(method, smoke):
+  """As a function of this file, whose mask may leave out bright voxels."""
+  model = load_model(smoke / f"models/{method}/fold-0")
+  assert model.statistics is not None
+  subject = load_subject(smoke / "data/subject-00.h5")
+  subject.signals[:] *= np.complex64(40 * np.exp(1j))
+  volume = volume_of(subject)
+  volume[~subject.mask] = 1e4
+  volumes = maps_of_volume(model, volume, subject.mask)
   maps = reconstruct(model, subject)
   assert_close(np.asarray(volumes["t1_ms"])[subject.mask], maps.t1_ms)
 

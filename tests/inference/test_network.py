@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from mrf_jax.dataset import signal_rows
-from mrf_jax.dataset.normalise import (
-  SIGNAL_NORMALISATIONS,
-  normalise_signals,
-)
+from mrf_jax.dataset.standardise import SIGNAL_NORMALISATIONS, normalise_signals
 from mrf_jax.inference import network as inference_network
 from mrf_jax.inference.model import reconstruct
 from mrf_jax.runtime.precision import PRECISIONS
@@ -21,6 +18,7 @@ from tests.inference.examples import (
   head,
   make_model,
   make_subject,
+  with_statistics,
 )
 
 pytestmark = pytest.mark.usefixtures("unbounded")
@@ -31,7 +29,9 @@ def of_patches(model, subject, chosen):
   network = model.network
   volume = np.zeros((*subject.mask.shape, 2 * N_FRAMES), np.float32)
   volume[subject.mask] = normalise_signals(
-    subject.signals, per=model.normalise_signals_per
+    subject.signals,
+    per=model.normalise_signals_per,
+    statistics=model.statistics,
   )
   depth, reach = network.slices // 2, network.reach
   sides = (depth, depth), (reach, reach), (reach, reach), (0, 0)
@@ -79,6 +79,37 @@ def test_signals_are_standardised_in_each_block(method, per, monkeypatch):
   maps = reconstruct(model, subject).stack()
   np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-5)
   np.testing.assert_array_equal(subject.signals, before)
+
+
+@pytest.mark.parametrize("per", ["frame", "subject"])
+@pytest.mark.parametrize("method", ["spatiotemporal", "cohen"])
+def test_signals_are_standardised_by_the_training_scans(
+  method, per, monkeypatch
+):
+  monkeypatch.setattr(signal_rows, "BLOCK", 128)
+  model, subject = make_model(NETWORKS[method]), make_subject(head())
+  model = dataclasses.replace(model, normalise_signals_per=per)
+  others = [make_subject(head(10.0), seed) for seed in (1, 2)]
+  for scan in (*others, subject):
+    scan.signals[:] += np.complex64(3 + 1j) * np.arange(1, 1 + N_FRAMES)
+  model = with_statistics(model, others)
+  expected = of_patches(model, subject, np.arange(subject.n_voxels))
+  maps = reconstruct(model, subject).stack()
+  np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
+  # Gain and phase of a scan, and a mask of some of its voxels.
+  subject.signals[:] *= np.complex64(300 * np.exp(2j))
+  again = reconstruct(model, subject).stack()
+  np.testing.assert_allclose(again, expected, rtol=1e-2, atol=2e-3)
+  if method == "cohen":
+    part = subject.mask.copy()
+    part[1:] = False
+    inside = part[subject.mask]
+    cut = dataclasses.replace(
+      subject, mask=part, signals=subject.signals[inside]
+    )
+    np.testing.assert_allclose(
+      reconstruct(model, cut).stack(), again[inside], atol=0.05
+    )
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

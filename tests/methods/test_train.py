@@ -12,11 +12,7 @@ from mrf_jax import UserError
 from mrf_jax.inference.bundle import load_config
 from mrf_jax.inference.training_scans import load_training_scans
 from mrf_jax.maps import Maps
-from mrf_jax.methods.network import (
-  fold_range,
-  signal_rank,
-  training_options,
-)
+from mrf_jax.methods.network import fold_range, signal_rank, training_options
 from mrf_jax.training.train import TrainedFold
 from tests.dataset.examples import make_subject
 from tests.laws import complex_noise
@@ -28,14 +24,16 @@ FEW = {"epochs": 1, "batch": 64}
 
 
 def scan(seed=0, n_voxels=144, **fields):
-  """A scan whose maps are a smooth function of its signals."""
-  signals = complex_noise(n_voxels, ACQUISITION.n_windows, seed=seed)
-  values = np.tanh(signals[:, :3].real) * [0.2, 400, 40] + [0.8, 1000, 90]
-  given = {
-    "signals": signals,
-    "maps": Maps.unstack(values.astype(np.float32)),
-    **fields,
-  }
+  """A scan of simulated fingerprints with little noise, of any phase."""
+  rng = np.random.default_rng(seed)
+  t1_ms = np.exp(rng.uniform(np.log(400), np.log(2500), n_voxels))
+  t2_ms, pd = rng.uniform(40, 160, n_voxels), rng.uniform(0.6, 1, n_voxels)
+  signals = mrf_jax.simulate_fingerprints(ACQUISITION.sequence, t1_ms, t2_ms)
+  signals = signals * pd[:, None] * np.exp(1j * rng.normal(size=(n_voxels, 1)))
+  noise = 1e-3 * complex_noise(n_voxels, ACQUISITION.n_windows, seed=seed)
+  maps = Maps.unstack(np.stack([pd, t1_ms, t2_ms], 1).astype(np.float32))
+  signals = (signals + noise).astype(np.complex64)
+  given = {"signals": signals, "maps": maps, **fields}
   mask = np.ones((1, 12, n_voxels // 12), bool)
   return make_subject(mask, ACQUISITION, seed, **given)
 
@@ -107,9 +105,30 @@ def test_bundle_is_whole(trained, tmp_path):
     assert signal_rank(config, "cohen") is None
 
 
+@pytest.mark.parametrize("rank", [None, 4])
+def test_gain_and_phase_of_a_scan_do_not_matter(rank):
+  """By default, as they differ from scanner to scanner."""
+  model = mrf_jax.train(NETWORK, [scan(0), scan(1)], rank=rank, **FEW)
+  new = scan(2)
+  changed = dataclasses.replace(new, signals=new.signals * np.complex64(-70j))
+  maps = mrf_jax.reconstruct(model, new).stack()
+  np.testing.assert_allclose(
+    mrf_jax.reconstruct(model, changed).stack(), maps, rtol=1e-3
+  )
+  own = mrf_jax.train(
+    NETWORK, [scan(0), scan(1)], rank=rank, normalise_signals_by="scan", **FEW
+  )
+  assert own.statistics is None
+  assert own.config["preprocessing"]["normalise_signals_by"] == "scan"
+  maps = mrf_jax.reconstruct(own, new).stack()
+  other = mrf_jax.reconstruct(own, changed).stack()
+  assert np.abs(other / maps - 1).max() > 0.05
+
+
 def test_temporal_components():
   model = mrf_jax.train(NETWORK, [scan(0)], rank=4, **FEW)
   assert model.basis.shape == (18, 4)
+  assert model.statistics.reference.phase.shape == (4,)
   assert model.normalise_signals_per == "subject"
   kernel = model.variables["params"]["hidden_0"]["kernel"]
   assert kernel.shape[0] == 8
@@ -176,6 +195,7 @@ def frames_of(subject):
     (NETWORK, [scan(0)], {"rank": 19}, "rank is 19, not between 1 and 18"),
     (NETWORK, [scan(0)], {"rank": 0}, "rank is 0, not between 1 and 18"),
     (NETWORK, [scan(0)], {"normalise_signals_per": "day"}, "'day' is not one"),
+    (NETWORK, [scan(0)], {"normalise_signals_by": "day"}, "'day' is not one"),
     (NETWORK, [scan(0)], {"loss": "likelihood"}, "3 outputs, the loss .* 6"),
     (NETWORK, [scan(0, maps=None)], {}, "subject 0: has no reference maps"),
     (NETWORK, [scan(0, signals=None)], {}, "subject 0 has no signals"),

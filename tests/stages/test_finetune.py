@@ -128,6 +128,10 @@ def test_it_goes_over_to_another_train(
   else:
     assert "temporal components are computed again" in said
     assert after.basis.shape == (10, before.basis.shape[1])
+  assert "signal statistics are computed again" in said
+  n_components = after.n_windows if after.basis is None else 5
+  assert after.statistics.reference.phase.shape == (n_components,)
+  assert np.any(after.statistics.mean[:1] != before.statistics.mean[:1])
   training = load_training(out)
   first = load_config(source, sections=("training",))["training"]
   assert training["epochs"] == 3 * first["epochs"]

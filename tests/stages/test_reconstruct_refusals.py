@@ -5,9 +5,16 @@ import shutil
 
 import h5py
 import nibabel
+import numpy as np
 import pytest
 
-from mrf_jax import UserError, load_subject, save_subject
+from mrf_jax import (
+  UserError,
+  load_model,
+  load_subject,
+  save_model,
+  save_subject,
+)
 from mrf_jax.stages.reconstruct import reconstruct_files
 from tests.inference.examples import changed_bundle
 from tests.stages.conftest import flags
@@ -69,12 +76,30 @@ def test_inputs_are_not_overwritten(given, tmp_path):
 
 
 def test_phases_of_a_subject_file_are_aligned_by_import(given, scan, tmp_path):
+  """For a network that has learned them."""
   turned = dataclasses.replace(scan[1], signals=-scan[1].signals)
-  path = tmp_path / "turned.h5"
+  path, output = tmp_path / "turned.h5", tmp_path / "maps"
   save_subject(turned, path)
+  model = load_model(given["model"])
+  older = dataclasses.replace(model, statistics=None)
+  save_model(older, tmp_path / "older")
   wanted = r"turned by 1[78]\d°: --align_phases in --mode=import"
-  refused(wanted, given, scan=str(path))
-  assert [path] == list(tmp_path.iterdir())
+  given |= {"scan": str(path), "output": str(output)}
+  refused(wanted, given, model=str(tmp_path / "older"))
+  # And for an ensemble with others, which take any phase.
+  refused(wanted, given, model=[given["model"], str(tmp_path / "older")])
+  assert not output.exists()
+
+
+def test_a_scan_may_have_any_phase_and_gain(given, scan, tmp_path):
+  reconstruct_files(flags(**given))
+  expected = nibabel.load(tmp_path / "t1.nii.gz").get_fdata()
+  signals = scan[1].signals * np.complex64(-300j)
+  path, output = tmp_path / "turned.h5", tmp_path / "maps"
+  save_subject(dataclasses.replace(scan[1], signals=signals), path)
+  reconstruct_files(flags(**given | {"scan": str(path), "output": str(output)}))
+  found = nibabel.load(output / "t1.nii.gz").get_fdata()
+  np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def test_killed_move_can_be_repeated(given, tmp_path):

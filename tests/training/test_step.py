@@ -124,6 +124,38 @@ def test_vectorised_folds_equal_single_folds(study, tile, precision):
   assert len(np.unique(losses)) == 3
 
 
+@pytest.mark.parametrize("tile", [1, 4])
+def test_a_fold_standardises_the_shared_table(study, tile):
+  """As if the table was its own; voxels outside of the mask stay zero."""
+  table, fold = study
+  rng = np.random.default_rng(4)
+  shift = rng.normal(size=N_CHANNELS).astype(np.float32)
+  factor = rng.uniform(0.5, 2, N_CHANNELS).astype(np.float32)
+  own = (table.signals - shift) * factor
+  own[0] = 0
+  state, step = small_step(fold, tile=tile)
+  _, expected = step(
+    state, fold, dataclasses.replace(table, signals=own), centres_of(tile)
+  )
+  scaled = dataclasses.replace(fold, shift=shift, factor=factor)
+  _, loss = step(state, scaled, table, centres_of(tile))
+  _, other = step(state, fold, table, centres_of(tile))
+  assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+  assert float(loss) != pytest.approx(float(other), rel=1e-2)
+  # Folds side by side, each by its own.
+  folds = [
+    scaled,
+    dataclasses.replace(fold, shift=0 * shift, factor=0 * factor + 1),
+  ]
+  losses = jax.vmap(step, in_axes=(None, 0, None, None))(
+    state,
+    jax.tree.map(lambda *x: jnp.stack(x), *folds),
+    table,
+    centres_of(tile),
+  )[1]
+  np.testing.assert_allclose(losses, [loss, other], rtol=1e-4)
+
+
 @pytest.mark.parametrize("stored", [jnp.bfloat16, jnp.float16])
 def test_table_in_half_precision(study, stored):
   table, fold = study

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from mrf_jax.dataset.normalise import normalise_signals
 from mrf_jax.dataset.patches import patch_shape
+from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.shapes import variable_shapes
