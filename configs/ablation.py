@@ -1,11 +1,14 @@
 """Which cause of error matters: each switched off, and each alone.
 
+  python launch.py --config=configs/ablation.py --workdir=runs/why
   python launch.py --mode=sweep --config=configs/ablation.py --workdir=runs/why
   python launch.py --mode=report --workdir=runs/why --output=docs/ablation
 
-The first command simulates and cross-validates every variant on six heads of
-the demo's size. It resumes where it was stopped. The second writes a table for
-each method: the change of its errors by each cause, with confidence intervals.
+The first command cross-validates all methods on six heads of the demo's size,
+with all causes; the second simulates and cross-validates every variant, in two
+hours on two cores. Both resume where they were stopped. The third writes a
+table for each method: the change of its errors by each cause, with confidence
+intervals.
 
 `no_CAUSE` is the scan without one cause; `only_CAUSE` is an ideal scan with
 that cause alone. Undersampling by the spiral is in all of them.
@@ -58,7 +61,7 @@ def get_config() -> ml_collections.ConfigDict:
       base="",
       paired=dict(same=(*without, "ideal_slice_assumed"), ideal=(*alone,)),
       ways=dict(
-        same="",
+        same="models_from='here'",
         ideal=" ".join(_OFF.values()),
         **without,
         **alone,

@@ -374,3 +374,15 @@ def _rows(path):
 def test_a_report_wants_a_finished_study(tmp_path, launch):
   done = launch("--mode=report", f"--workdir={tmp_path}")
   fails_in_one_line(done, "is not a workdir")
+
+
+def test_a_report_of_variants_alone_names_what_is_missing(
+  study, launch, tmp_path
+):
+  """As of a sweep without the cross-validation that they are compared with."""
+  run = shutil.copytree(study, tmp_path / "run")
+  (run / "table1.csv").unlink()
+  output = tmp_path / "out"
+  done = launch("--mode=report", f"--workdir={run}", f"--output={output}")
+  fails_in_one_line(done, run, "has no Table 1; launch.py without --mode")
+  assert not output.exists()

@@ -28,6 +28,13 @@ CURVES = {"noise": "noise level", "steps": "training steps"}
 _RMSE = 1
 
 
+def _base(changes: str) -> str:
+  """Sentences on what all variants of a question have in common."""
+  if not changes:
+    return ""
+  return f"All variants use `{changes}`. {_heads(changes)}"
+
+
 def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
   """Sections of the questions in a record, with notes by hand, in Markdown."""
   parts = []
@@ -42,8 +49,8 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     if comparisons(content):
       parts += [
         f"## Question: {question}",
-        f"All variants use `{content['base']}`. {_heads(content['base'])}"
-        f"Errors against the {simulated}acquired maps of each variant.",
+        f"{_base(content['base'])}Errors against the {simulated}acquired maps "
+        "of each variant.",
         format_paired(question, content, variants),
         notes.get(question, ""),
       ]
@@ -51,7 +58,7 @@ def answers(record: dict, notes: Mapping[str, str]) -> list[str]:
     variants = _with_baseline(variants, content.get("against"), record["ways"])
     parts += [
       f"## Question: {question}",
-      f"All variants use `{content['base']}`. {_heads(content['base'])}MAE / "
+      f"{_base(content['base'])}MAE / "
       f"RMSE against the {simulated}acquired maps, times in ms, PD in a.u.",
       _error_table(variants),
     ]

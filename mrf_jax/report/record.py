@@ -54,6 +54,11 @@ def study_record(
   record: dict
   if earlier and not (main.root / "table1.csv").exists():
     record = {**earlier, "config": main.config}
+  elif not (main.root / "table1.csv").exists():
+    raise UserError(
+      f"{main.root}: has no Table 1; launch.py without --mode, with the "
+      "configuration of the workdir, makes it"
+    )
   else:
     record = _tables(main, config, environment)
     record["agreement"] = agreements(results).to_dict("records")

@@ -21,8 +21,8 @@ from tests.dataset.examples import make_subject
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = [
   path.relative_to(ROOT)
-  for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "api", ROOT / "examples")
-  for path in sorted(folder.glob("*.md"))
+  for folder in (".", "docs", "docs/api", "docs/ablation", "examples")
+  for path in sorted((ROOT / folder).glob("*.md"))
 ]
 
 
@@ -152,8 +152,9 @@ def _without_code(text):
   return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_results_page_equals_its_record():
-  docs = ROOT / "docs"
+@pytest.mark.parametrize("folder", ["docs", "docs/ablation"])
+def test_results_page_equals_its_record(folder):
+  docs = ROOT / folder
   record = json.loads((docs / "results.json").read_text())
   page = results_page(record, read_notes(docs / "results_notes.md"))
   assert (docs / "results.md").read_text() == page
