@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Complex64, Inexact
+from jaxtyping import Complex64, Inexact, Integer
 
 from mrf_jax.runtime.threads import map_threads
 
@@ -100,7 +100,7 @@ def scan_level(values: Inexact[Any, "voxel"]) -> Inexact[Any, ""]:
   # Infinite logarithms, at the end, are no voxels.
   sums = xp.cumsum(xp.where(logs < xp.inf, xp.exp(logs), 0))
   sums = xp.concatenate([xp.zeros_like(sums[:1]), sums])
-  ends = xp.searchsorted(logs, logs + _RANGE, side="right")
+  ends = _counts_below(logs, logs + _RANGE)
   ends = xp.minimum(ends, is_voxel.sum())
   starts = xp.minimum(xp.arange(size), ends)
   start = xp.argmax(sums[ends] - sums[starts])
@@ -111,3 +111,16 @@ def scan_level(values: Inexact[Any, "voxel"]) -> Inexact[Any, ""]:
     for half in (count - 1, count)
   ]
   return xp.where(count > 0, xp.exp((middle[0] + middle[1]) / 2), 1)
+
+
+def _counts_below(
+  values: Inexact[Any, "voxel"], limits: Inexact[Any, "voxel"]
+) -> Integer[Any, "voxel"]:
+  """How many of the values are not above each limit; both are sorted."""
+  if isinstance(values, np.ndarray):
+    return np.searchsorted(values, limits, side="right")
+  # That of JAX needs to know the number of voxels when a model is exported.
+  xp = values.__array_namespace__()
+  order = xp.argsort(xp.concatenate([values, limits]), stable=True)
+  places = xp.argsort(order)
+  return places[values.shape[0] :] - xp.arange(values.shape[0])

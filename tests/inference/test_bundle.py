@@ -62,7 +62,10 @@ def test_statistics_of_the_signals_come_back(bundle, model):
   for changes, words in (
     ({"mean": np.zeros(3)}, "statistics have the shapes"),
     ({"variance": np.full(36, np.nan)}, "statistics are not finite"),
-    ({"variance": np.full(36, -1.0)}, "variance of its signals is below 0"),
+    (
+      {"variance": np.full(36, -1.0)},
+      "variance or the number of its signals is below 0",
+    ),
   ):
     broken = dataclasses.replace(model.statistics, **changes)
     save_model(dataclasses.replace(model, statistics=broken), bundle)
