@@ -384,5 +384,5 @@ def test_a_report_of_variants_alone_names_what_is_missing(
   (run / "table1.csv").unlink()
   output = tmp_path / "out"
   done = launch("--mode=report", f"--workdir={run}", f"--output={output}")
-  fails_in_one_line(done, run, "has no Table 1; launch.py without --mode")
+  fails_in_one_line(done, run, "has no table1.csv; launch.py without --mode")
   assert not output.exists()

@@ -56,7 +56,7 @@ def study_record(
     record = {**earlier, "config": main.config}
   elif not (main.root / "table1.csv").exists():
     raise UserError(
-      f"{main.root}: has no Table 1; launch.py without --mode, with the "
+      f"{main.root}: has no table1.csv; launch.py without --mode, with the "
       "configuration of the workdir, makes it"
     )
   else:
