@@ -132,8 +132,7 @@ class SignalStatistics:
   @property
   def deviation(self) -> Float64[np.ndarray, "channel"]:
     """Standard deviation, or one where all signals are equal, [channel]."""
-    scale = np.sqrt(self.variance)
-    return np.where(scale > 0, scale, 1)
+    return _deviation(self.variance)
 
   def shift_and_factor(
     self,
@@ -157,6 +156,12 @@ class SignalStatistics:
     shift = (other.mean - self.mean) / self.deviation
     factor = self.deviation / other.deviation
     return _in_parts(shift), _in_parts(factor)
+
+
+def _deviation(variance: np.ndarray) -> np.ndarray:
+  """Standard deviation; one for a constant group, which becomes zero."""
+  scale = np.sqrt(variance)
+  return np.where(scale > 0, scale, 1)
 
 
 def _in_parts(
@@ -193,8 +198,7 @@ def standardisation(
     turned = statistics.reference.gains(signals)
     gains = turned.astype(np.complex64).view(np.float32)
     mean, variance = statistics.mean[None], statistics.variance[None]
-  scale = np.sqrt(variance)
-  factor = 1 / np.where(scale > 0, scale, 1)  # constant: 1
+  factor = 1 / _deviation(variance)
   rounded = mean.astype(np.float32)
   numbers = gains, rounded, mean - rounded, factor
   return Standardisation(*(x.astype(np.float32) for x in numbers))

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 from jaxtyping import Complex128, Float64, Inexact
-from scipy.optimize import nnls
 
 from mrf_jax.dataset.signal_reference import SignalReference
 from mrf_jax.sequence.acquisition import Acquisition
@@ -106,6 +105,9 @@ def _common_direction(
   The nearest point to zero of the convex hull, Σ_j a_j s_j with a_j ≥ 0 and
   Σ_j a_j = 1, is a least-squares problem in a.
   """
+  # Half a second that commands without training are spared.
+  from scipy.optimize import nnls
+
   units = signals / np.linalg.norm(signals, axis=1, keepdims=True)
   sides = _WEIGHT_OF_SUM * np.ones((1, len(units)))
   matrix = np.concatenate([units.real.T, units.imag.T, sides])
