@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -225,17 +226,19 @@ def test_a_killed_sweep_goes_on_in_its_variant(
   shutil.copytree(smoke, workdir)
   flags = f"--config={config}", f"--workdir={workdir}", "--questions=causes"
   variant = workdir / "questions/causes/none"
-  process = subprocess.Popen(
+  with subprocess.Popen(
     [sys.executable, "launch.py", "--mode=sweep", *flags],
     cwd=ROOT,
     env={**os.environ, "JAX_PLATFORMS": "cpu"},
     stderr=subprocess.DEVNULL,
     stdout=subprocess.DEVNULL,
-  )
-  while process.poll() is None and not _checkpoints(variant):
-    time.sleep(0.002)
-  process.kill()
-  assert process.wait() == -signal.SIGKILL
+  ) as process:
+    try:
+      while process.poll() is None and not _checkpoints(variant):
+        time.sleep(0.002)
+    finally:
+      process.kill()
+  assert process.returncode == -signal.SIGKILL
   assert not list(variant.glob("models/cohen/*"))
   assert not (variant / "table1.csv").exists()
   made = [
@@ -254,10 +257,12 @@ def test_a_killed_sweep_goes_on_in_its_variant(
 
 def _checkpoints(variant):
   """Finished checkpoints of a variant's network."""
+  # Not `Path.glob`, which ends at a folder that is renamed while it looks.
   return [
     path
-    for path in variant.glob("checkpoints/cohen/**/*")
-    if path.is_file() and not is_unfinished(path.relative_to(variant))
+    for folder, _, names in os.walk(variant / "checkpoints/cohen")
+    for path in (pathlib.Path(folder, name) for name in names)
+    if not is_unfinished(path.relative_to(variant))
   ]
 
 

@@ -21,6 +21,7 @@ SLOW = (
   "pypulseq",
   "scipy.io",
   "scipy.ndimage",
+  "scipy.optimize",
   "scipy.signal",
   "scipy.stats",
   "sklearn",
