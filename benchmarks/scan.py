@@ -1,4 +1,4 @@
-"""How much work is a simulated subject, beside what it was?
+"""How much work is a simulated subject, and the errors of a real scan in it?
 
   python benchmarks/scan.py  # some ten minutes on two idle cores
   python benchmarks/scan.py --slices=2 --repeats=1  # quick
@@ -7,14 +7,11 @@ CPU time of the whole command, user and system, of all its threads:
 
   launch.py --mode=simulate --config=configs/paper.py --config.data.n_subjects=1
 
-with 16 slices of 256 × 256, 720 frames and 16 coils, in this version and in
-commit cd40de9, in turns. Both draw the same noise. Two slices are simulated
-without noise, too; their images differ by the error that is told, the norm of
-the difference over that of all images.
+with 16 slices of 256 × 256, 720 frames and 16 coils, in turns with the same
+scan by an ideal scanner, without any of the causes of `configs/ablation.py`.
 """
 
 import dataclasses
-import functools
 import os
 import pathlib
 import subprocess
@@ -22,16 +19,19 @@ import sys
 import tempfile
 import time
 
-import h5py
 import numpy as np
 from absl import app, flags
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_BEFORE = "cd40de9"
 _SLICES = flags.DEFINE_integer("slices", 16, "Slices of the subject.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of each; the median.")
-# Voxels whose images are compared at once.
-_BLOCK = 8192
+_IDEAL = """
+from configs import ablation, paper
+from mrf_jax.experiment.variants import changed
+
+def get_config():
+  return changed(paper.get_config(), " ".join(ablation.OFF.values()))
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,20 +56,16 @@ class Cost:
     return self.user + self.system
 
 
-def simulate(
-  folder: pathlib.Path, workdir: pathlib.Path, *options: str
-) -> Cost:
-  """Simulates one subject with the code of a folder."""
+def simulate(config: pathlib.Path | str, workdir: pathlib.Path) -> Cost:
+  """Simulates one subject of a configuration."""
   command = [
     *(sys.executable, "launch.py", "--mode=simulate"),
-    *("--config=configs/paper.py", "--config.data.n_subjects=1"),
-    *(f"--workdir={workdir}", *options),
+    *(f"--config={config}", "--config.data.n_subjects=1"),
+    *(f"--config.data.grid.n_slices={_SLICES.value}", f"--workdir={workdir}"),
   ]
   start = time.perf_counter()
   with tempfile.TemporaryFile() as output:
-    process = subprocess.Popen(
-      command, cwd=folder, stdout=output, stderr=output
-    )
+    process = subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=output)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -79,58 +75,28 @@ def simulate(
   return Cost(seconds, usage.ru_utime, usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def difference(workdir: pathlib.Path, other: pathlib.Path) -> float:
-  """Norm of the difference of all images, relative to that of the others."""
-  rest = whole = 0.0
-  with (
-    h5py.File(workdir / "data/subject-00.h5") as ours,
-    h5py.File(other / "data/subject-00.h5") as theirs,
-  ):
-    for start in range(0, len(ours["signals"]), _BLOCK):
-      rows = slice(start, start + _BLOCK)
-      mine, expected = ours["signals"][rows], theirs["signals"][rows]
-      rest += np.linalg.norm((mine - expected).astype(complex)) ** 2
-      whole += np.linalg.norm(expected.astype(complex)) ** 2
-  return float(np.sqrt(rest / whole))
-
-
 def main(argv):
-  """Prints the difference, a table of runs in turns, and the ratio."""
+  """Prints a table of runs in turns."""
   del argv
-  from common import print_ratio
-
   sys.path.insert(0, str(_ROOT))
   from mrf_jax.timing.machine import device_name
 
   costs: dict[str, list[Cost]] = {}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    before = folder / "before"
-    git = functools.partial(subprocess.run, cwd=_ROOT, check=True)
-    git(["git", "clone", "-q", "--no-checkout", str(_ROOT), str(before)])
-    git(["git", "-C", str(before), "checkout", "-q", _BEFORE])
-    trees = {"this version": _ROOT, f"before, {_BEFORE}": before}
-    quiet = [folder / f"quiet-{k}" for k in range(len(trees))]
-    for tree, workdir in zip(trees.values(), quiet, strict=True):
-      simulate(
-        tree,
-        workdir,
-        "--config.data.grid.n_slices=2",
-        "--config.scan.noise_level=0.0",
-      )
-    error = difference(*quiet)
-    slices = f"--config.data.grid.n_slices={_SLICES.value}"
+    ideal = folder / "ideal.py"
+    ideal.write_text(_IDEAL)
+    configs = {"errors of a real scan": "configs/paper.py", "ideal": ideal}
     for repeat in range(_REPEATS.value):
-      for k, (title, tree) in enumerate(trees.items()):
+      for k, (title, config) in enumerate(configs.items()):
         workdir = folder / f"run-{k}-{repeat}"
-        costs.setdefault(title, []).append(simulate(tree, workdir, slices))
+        costs.setdefault(title, []).append(simulate(config, workdir))
         (workdir / "data/subject-00.h5").unlink()
   print(
     f"{device_name()}; `--mode=simulate` of one subject of {_SLICES.value} × "
     "256 × 256 voxels, 720 frames, 16 coils, from start to file\n"
   )
-  print(f"- two slices without noise: images differ by {error:.1e}\n")
-  print("| version | CPU s | user | system | wall s | peak MiB |")
+  print("| scanner | CPU s | user | system | wall s | peak MiB |")
   print("|---|--:|--:|--:|--:|--:|")
   medians = []
   for title, runs in costs.items():
@@ -141,14 +107,8 @@ def main(argv):
     medians.append(float(row[0]))
     print(f"| {title} | " + " | ".join(f"{v:.1f}" for v in row) + " |")
   print()
-  ours, theirs = medians
-  print_ratio(
-    f"simulation of one subject, {_SLICES.value} x 256 x 256, from start to "
-    f"file, beside before, {_BEFORE}",
-    ours,
-    theirs,
-    "CPU s",
-  )
+  real, ideal_scanner = medians
+  print(f"- the errors take {real / ideal_scanner:.2f} times the CPU time")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import ml_collections
 from configs import demo
 
 # What switches each cause off.
-_OFF = dict(
+OFF = dict(
   noise="scan.noise_level=0.0",
   b1="data.b1_deviation=0.0",
   partial_volume="data.head.partial_volume=False",
@@ -49,12 +49,12 @@ def get_config() -> ml_collections.ConfigDict:
     "gomez",
     "dictionary",
   )
-  without = {f"no_{cause}": change for cause, change in _OFF.items()}
+  without = {f"no_{cause}": change for cause, change in OFF.items()}
   alone = {
     f"only_{cause}": " ".join(
-      change for other, change in _OFF.items() if other != cause
+      change for other, change in OFF.items() if other != cause
     )
-    for cause in _OFF
+    for cause in OFF
   }
   config.questions = dict(
     causes=dict(
@@ -62,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
       paired=dict(same=(*without, "ideal_slice_assumed"), ideal=(*alone,)),
       ways=dict(
         same="models_from='here'",
-        ideal=" ".join(_OFF.values()),
+        ideal=" ".join(OFF.values()),
         **without,
         **alone,
         # The dictionary does not know the profile of the pulses.

@@ -55,11 +55,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.preprocessing = dict(
     clip_percentiles=(0.1, 99.9),
     normalise_signals_per="frame",
-    # Each scan's own mean and variance; or `training`, those of the training
-    # scans, for any scan, whose phase and level are brought to those of the
-    # sequence first. The paper does not say which. By its own, fingerprints of
-    # white matter look otherwise if the mask has no grey matter.
-    normalise_signals_by="scan",
+    # Mean and variance of the training scans, for any scan, whose phase and
+    # level are brought to those of the sequence first; or `scan`, each scan's
+    # own. The paper does not say which. By its own, fingerprints of white
+    # matter look otherwise if the mask has no grey matter.
+    normalise_signals_by="training",
     # Estimates of networks end at the least and the greatest value of the
     # training subjects' maps. The paper does not say so; the first author's
     # later public code, which re-implements two baselines, clips them so.

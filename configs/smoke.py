@@ -20,7 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.scan.n_coils = 2
   config.scan.spiral.samples_per_arm = 64
   config.scan.stride = 8
-  config.preprocessing.normalise_signals_by = "training"
   config.training.update(epochs=2, batch=32, watched_voxels=50)
   config.spatiotemporal.network.update(widths=(32, 16), branch_width=8)
   config.spatiotemporal.training = dict(sampling="tiles", batch=8, tile=4)
