@@ -39,12 +39,14 @@ def get_config() -> ml_collections.ConfigDict:
     watched_voxels=250,
   )
   # A quarter of the paper's widths, tiles of 6 × 6 estimates, and no dropout
-  # (docs/results.md, question dropout).
+  # (docs/results.md, question dropout). With half of these epochs the errors in
+  # T2 of three heads of another seed were 11 to 21 % higher, that in T1 of grey
+  # matter 9 %, and nothing was more than 5 % lower.
   config.spatiotemporal.network.update(
     widths=(128, 64), branch_width=64, dropout=0.0
   )
   config.spatiotemporal.training = dict(
-    sampling="tiles", batch=4, tile=6, learning_rate=1e-2
+    sampling="tiles", batch=4, tile=6, epochs=28, learning_rate=1e-2
   )
   # Fingerprint-wise networks reach their plateau in fewer epochs.
   config.cohen.training.update(epochs=6, batch=256, learning_rate=2e-3)

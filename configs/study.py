@@ -50,7 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
   )
   # Four tiles of 12 × 12 estimates are about as many as 600 patches.
   config.spatiotemporal.training = dict(
-    sampling="tiles", batch=4, tile=12, epochs=40, learning_rate=2e-3
+    sampling="tiles", batch=4, tile=12, epochs=60, learning_rate=5e-3
   )
   # Dropout before batch normalisation biases a single pass without dropout, and
   # the mean of 16 passes with it takes 16 times as long; see `dropout`.
@@ -178,10 +178,10 @@ def _paper_networks() -> dict:
       base=f"{_FIRST} methods=({_NETWORKS})",
       against="development",
       ways=dict(
-        half="spatiotemporal.training.epochs=20 "
+        half="spatiotemporal.training.epochs=30 "
         "spatiotemporal_plus.training.epochs=20 cohen.training.epochs=6 "
         "hoppe.training.epochs=1",
-        double="spatiotemporal.training.epochs=80 "
+        double="spatiotemporal.training.epochs=120 "
         "spatiotemporal_plus.training.epochs=80 cohen.training.epochs=24 "
         "hoppe.training.epochs=4",
       ),
