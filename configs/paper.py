@@ -6,10 +6,10 @@ section that states a number; what the paper leaves open is in `common.py`.
 
   python launch.py --config=configs/paper.py --workdir=runs/paper
 
-Estimated, on two cores: simulation two minutes and 2.7 GiB a head; training of the
-spatiotemporal network 80 hours for all folds (115,000 steps a fold), or 17 with
-tiles; Hoppe's network 100 hours with either (docs/training.md). Minutes on a
-data-centre GPU. Not yet run in full: configs/study.py has results.
+Estimated, on two cores: simulation two minutes and 2.7 GiB a head; training of
+the spatiotemporal network 80 hours for all folds (115,000 steps a fold), or 17
+with tiles; Hoppe's network 100 hours with either (docs/training.md). Minutes on
+a data-centre GPU. Not yet run in full: configs/study.py has results.
 
   --config.training.sampling=tiles --config.training.tile=8 \
   --config.training.batch=10 --config.methods="('spatiotemporal',)"
