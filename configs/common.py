@@ -214,7 +214,7 @@ def _training() -> dict:
 
 
 def _spatiotemporal_plus() -> dict:
-  """Our network; docs/results.md has the study behind every choice."""
+  """Our network; docs/high_noise/results.md has the study of every choice."""
   return dict(
     network=dict(widths=(192, 96), depth=4, slices=3, n_outputs=6),
     training=dict(

@@ -39,7 +39,7 @@ def get_config() -> ml_collections.ConfigDict:
     watched_voxels=250,
   )
   # A quarter of the paper's widths, tiles of 6 × 6 estimates, and no dropout
-  # (docs/results.md, question dropout). With half of these epochs the errors in
+  # (docs/high_noise, question dropout). With half of these epochs the errors in
   # T2 of three heads of another seed were 11 to 21 % higher, that in T1 of grey
   # matter 9 %, and nothing was more than 5 % lower.
   config.spatiotemporal.network.update(

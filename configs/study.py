@@ -4,7 +4,7 @@
   python launch.py --mode=sweep --config=configs/study.py --workdir=runs/study
   python launch.py --mode=report --workdir=runs/study --output=docs
 
-The first command makes Table 1 from all six folds, in 1.3 hours on two cores.
+The first command makes Table 1 from all six folds, in 1.4 hours on two cores.
 The second runs the variants of every question below, most of them on one fold,
 in about four hours; `--questions=noise,rank` runs some. The third writes
 docs/results.md, which has the results to expect. Each command resumes where it

@@ -29,12 +29,14 @@ extensions = [
   "sphinx_gallery.gen_gallery",
 ]
 root_doc = "README"
-include_patterns = ["*.md", "docs/*.md", "docs/api/*.md", "docs/gallery/*.rst"]
+include_patterns = [
+  "*.md", "docs/*.md", "docs/*/*.md", "docs/gallery/*.rst",
+]  # fmt: skip
 # Folders that hold no page, so that they are not searched; and texts that
 # commands put into results.md and reliability.md.
 exclude_patterns = [
   "v", ".venv*", "runs", "tests", "mrf_jax", "findings", ".*",
-  "docs/results_notes.md", "docs/reliability_notes.md",
+  "**/results_notes.md", "docs/reliability_notes.md",
 ]  # fmt: skip
 
 # Most blocks are commands or what they print.
@@ -95,6 +97,8 @@ _CONTENTS = {
   "Results": (
     "Studies </docs/study>",
     "Results of the study </docs/results>",
+    "Causes of error </docs/ablation/results>",
+    "A study at high noise </docs/high_noise/results>",
     "/docs/speed",
     "/docs/benchmarks",
   ),

@@ -22,7 +22,7 @@ from mrf_jax.methods.dictionary_fit import check_dictionary_fit, fit_subject
 from mrf_jax.sequence.acquisition import Acquisition
 
 # Batch normalisation was fitted to activations some of which were dropped; see
-# docs/results.md, question `dropout`.
+# docs/high_noise/results.md, question `dropout`.
 _ADVICE = (
   "the network was trained with dropout, as its batch normalisation expects: "
   "the mean of passes with it, --uncertainty, is the better estimate"

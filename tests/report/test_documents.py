@@ -19,9 +19,11 @@ from mrf_jax.sequence.schedules import tailored
 from tests.dataset.examples import make_subject
 
 ROOT = pathlib.Path(__file__).parents[2]
+# Folders with the page of a report.
+RESULTS = ("docs", "docs/ablation", "docs/high_noise")
 DOCUMENTS = [
   path.relative_to(ROOT)
-  for folder in (".", "docs", "docs/api", "docs/ablation", "examples")
+  for folder in (".", *RESULTS, "docs/api", "examples")
   for path in sorted((ROOT / folder).glob("*.md"))
 ]
 
@@ -152,7 +154,7 @@ def _without_code(text):
   return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("folder", ["docs", "docs/ablation"])
+@pytest.mark.parametrize("folder", RESULTS)
 def test_results_page_equals_its_record(folder):
   docs = ROOT / folder
   record = json.loads((docs / "results.json").read_text())
