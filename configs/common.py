@@ -37,6 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     t2_bound_ms=placeholder(float),
   )
   config.reference.t2_bound_ms = 1200.0
+  config.generated_heads = _generated_heads()
   config.training = _training()
   config.spatiotemporal_plus = _spatiotemporal_plus()
   config.gomez = _gomez()
@@ -168,6 +169,28 @@ def _scan() -> dict:
     noise_level=0.03,
     # Error of true signals, which are interpolated in a temporal subspace.
     subspace_tolerance=1e-4,
+  )
+
+
+def _generated_heads() -> dict:
+  """Further training subjects of networks, which nobody's brain looks like.
+
+  Random regions whose T1, T2 and PD are drawn apart, within the ranges of the
+  dictionary, so that networks learn what a signal says and not only what three
+  tissues look like. They are never left out, and no result is of them.
+  """
+  return dict(
+    count=0,
+    # Smallest and largest distance of the middles of neighbouring regions.
+    region_mm=(4.0, 30.0),
+    # Least and greatest PD, relative to water.
+    pd=(0.2, 1.1),
+    # Relative standard deviation inside a region, of T1, T2 and PD apart.
+    within_region=0.05,
+    # Of each head, drawn between these: the greatest deviation of B1, and the
+    # noise relative to `scan.noise_level`.
+    b1_deviation=(0.0, 0.3),
+    noise=(0.5, 2.0),
   )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mrf_jax import load_model, load_subject
+from mrf_jax.inference.bundle import load_training
 from mrf_jax.networks import NETWORKS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.stages.crossval import METHODS
@@ -274,6 +275,35 @@ def test_missing_maps_are_made_again(smoke, launch, tmp_path):
   assert bundle.stat().st_mtime_ns == before
   again = (workdir / "table1.csv").read_bytes()
   assert again == (smoke / "table1.csv").read_bytes()
+
+
+def test_networks_train_on_generated_heads(smoke, launch, tmp_path):
+  """Beside the subjects of another run; no table knows them."""
+  shutil.copytree(smoke / "data", tmp_path / "data")
+  flags = (
+    SMOKE,
+    f"--workdir={tmp_path}",
+    "--config.methods=('cohen','gomez')",
+    "--config.generated_heads.count=1",
+  )
+  launch.succeed(*flags)
+  head = load_subject(tmp_path / "data/generated-00.h5")
+  assert "generated maps of random regions" in head.provenance
+  own, plain = (
+    load_training(root / "models/cohen/fold-0")["voxels"]
+    for root in (tmp_path, smoke)
+  )
+  n_further = own - plain
+  assert n_further == head.n_voxels
+  rows = {row["method"]: row for row in read_rows(tmp_path / "table1.csv")}
+  expected = {row["method"]: row for row in read_rows(smoke / "table1.csv")}
+  assert rows["gomez"] == expected["gomez"]
+  assert rows["cohen"]["n"] == "2"
+  assert rows["cohen"] != expected["cohen"]
+  # The same command finds it.
+  before = (tmp_path / "data/generated-00.h5").stat().st_mtime_ns
+  launch.succeed(*flags)
+  assert before == (tmp_path / "data/generated-00.h5").stat().st_mtime_ns
 
 
 def test_temporal_components_in_bfloat16(smoke, launch, tmp_path):

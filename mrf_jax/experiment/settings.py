@@ -16,6 +16,7 @@ from mrf_jax.checks import (
 )
 from mrf_jax.dataset.subject import load_subject
 from mrf_jax.errors import UserError
+from mrf_jax.experiment.generated_heads import check_generated_heads
 from mrf_jax.importing.map_folder import read_head_maps
 from mrf_jax.methods import METHODS
 from mrf_jax.runtime.precision import check_precision
@@ -260,6 +261,7 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
       "least two"
     )
   check_precision(config.precision)
+  check_generated_heads(config)
   n_windows = acquisition_of(config).n_windows
   for method in config.methods:
     METHODS[method].check(config, n_windows=n_windows)

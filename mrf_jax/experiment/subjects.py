@@ -1,11 +1,17 @@
 """Subjects of a workdir: simulates missing ones, and draws their signals."""
 
+import dataclasses
+
 import ml_collections
 import numpy as np
 
 from mrf_jax.dataset.subject import load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.orientation import upright
+from mrf_jax.experiment.generated_heads import (
+  generated_count,
+  phantom_and_noise,
+)
 from mrf_jax.experiment.settings import (
   acquisition_of,
   imperfections_of,
@@ -14,6 +20,7 @@ from mrf_jax.experiment.settings import (
   simulated_acquisition,
 )
 from mrf_jax.kspace.spiral import make_spiral
+from mrf_jax.methods import METHODS
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.progress import counted
 from mrf_jax.sequence.files import save_sequence
@@ -58,6 +65,7 @@ def simulate_missing(
   missing = processes.own_share(missing)
   if missing:
     _simulate(config, workdir, missing)
+  _simulate_generated(config, workdir)
   processes.barrier("subjects")
   if is_own:
     for k in processes.own_share(range(data.n_subjects)):
@@ -90,6 +98,49 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       raw_path=workdir.raw_data(k) if data.keep_raw else None,
     )
     save_subject(subject, workdir.subject(k))
+
+
+def _simulate_generated(
+  config: ml_collections.ConfigDict, workdir: Workdir
+) -> None:
+  """Simulates the generated heads that are missing, if networks are trained.
+
+  They are at rest: motion between the scans would tell a network that regions
+  of unlike values have each other's signals.
+  """
+  trains = any(METHODS[method].train is not None for method in config.methods)
+  if config.models_from is not None or not trains:
+    return
+  missing = processes.own_share(
+    [
+      k
+      for k in range(generated_count(config))
+      if not workdir.generated_head(k).exists()
+    ]
+  )
+  if not missing:
+    return
+  processes.say(f"Simulating {counted(len(missing), 'generated head')} ...")
+  grid = SliceGrid(**config.data.grid)
+  spiral = make_spiral(matrix=grid.matrix, **config.scan.spiral)
+  for k in missing:
+    # Other random numbers than those of the subjects.
+    rng = np.random.default_rng([config.seed, k, 1])
+    phantom, noise_level = phantom_and_noise(config, grid, rng)
+    subject = simulate_subject(
+      f"generated-{k:02d}",
+      rng,
+      grid=grid,
+      acquisition=simulated_acquisition(config),
+      spiral=spiral,
+      phantom=phantom,
+      n_coils=config.scan.n_coils,
+      noise_level=noise_level,
+      subspace_tolerance=config.scan.subspace_tolerance,
+      reference=config.reference.to_dict(),
+      imperfections=dataclasses.replace(imperfections_of(config), motion=None),
+    )
+    save_subject(subject, workdir.generated_head(k))
 
 
 def _draw_signals(config, workdir: Workdir, k: int) -> None:

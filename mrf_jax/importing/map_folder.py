@@ -56,6 +56,7 @@ class HeadMaps:
     maps: of the masked voxels in C order, [voxel]; PD relative to water.
     b1: factor on the flip angles, [voxel], or None.
     notes: sentences on what was assumed.
+    made_by: what they are, in words, if they were not read from a folder.
   """
 
   folder: str
@@ -64,6 +65,14 @@ class HeadMaps:
   maps: Maps
   b1: Float32[np.ndarray, "voxel"] | None = None
   notes: tuple[str, ...] = ()
+  made_by: str | None = None
+
+  @property
+  def origin(self) -> str:
+    """What they are, in words, with the checksum of their content."""
+    names = "T1, T2 and PD" if self.b1 is None else "T1, T2, PD and B1"
+    origin = self.made_by or f"the {names} maps in {self.name}"
+    return f"{origin} (content {self.digest})"
 
   @property
   def name(self) -> str:

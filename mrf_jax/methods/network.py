@@ -56,6 +56,7 @@ def network(method: str, study: Study) -> Estimates:
   Folds that have no model bundle are trained first, from the checkpoints that
   `train_own_folds` has written in all processes.
   """
+  study = study.with_generated()
   missing = _missing(study, method)
   if missing:
     _save_bundles(study, method, missing)
@@ -96,7 +97,7 @@ def train_own_folds(method: str, study: Study) -> None:
   """Trains this process's share of the folds and writes their checkpoints."""
   folds = own_share(_missing(study, method))
   if folds:
-    _train(study, method, folds)
+    _train(study.with_generated(), method, folds)
 
 
 def _missing(study: Study, method: str) -> list[int]:

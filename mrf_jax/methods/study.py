@@ -36,6 +36,9 @@ class Study:
       one, and then nothing is trained.
     scans: identities of all subjects' scans; empty where they are not known.
     remarks: sentences for the tables on what the results are made from.
+    generated: further training subjects of networks, without their signals,
+      see `with_generated`.
+    generated_references: their clipped reference maps.
   """
 
   config: ml_collections.ConfigDict
@@ -47,6 +50,21 @@ class Study:
   models: Workdir
   scans: Sequence[ScanIdentity] = ()
   remarks: Sequence[str] = ()
+  generated: Sequence[Subject] = ()
+  generated_references: Sequence[Maps] = ()
+
+  def with_generated(self) -> "Study":
+    """The study whose last subjects are the generated ones, never left out.
+
+    `load` takes their numbers, which follow those of the others.
+    """
+    return dataclasses.replace(
+      self,
+      subjects=[*self.subjects, *self.generated],
+      references=[*self.references, *self.generated_references],
+      generated=(),
+      generated_references=(),
+    )
 
   def signals(self, number: int) -> Complex64[np.ndarray, "voxel window"]:
     """Reads the signals of a subject from its file."""

@@ -115,7 +115,6 @@ def make_map_phantom(
     # A voxel that the head has left is dropped later.
     b1 = np.where(total > 0, total / n_inside, 1.0)
     b1 = b1.astype(np.float32)
-  names = "T1, T2 and PD" if maps.b1 is None else "T1, T2, PD and B1"
   return Phantom(
     # There is no atlas. Heads are aligned by their centres.
     Head(share[None], mask, None),
@@ -126,7 +125,7 @@ def make_map_phantom(
     b1,
     rates,
     phases,
-    origin=f"the {names} maps in {maps.name} (content {maps.digest})",
+    origin=maps.origin,
     is_sampled=True,
   )
 

@@ -10,6 +10,7 @@ from mrf_jax.dataset.subject import Subject, load_subject, without_truth
 from mrf_jax.errors import UserError
 from mrf_jax.experiment import borrowed as borrowed_networks
 from mrf_jax.experiment import sources
+from mrf_jax.experiment.generated_heads import generated_count
 from mrf_jax.experiment.map_heads import check_heads
 from mrf_jax.experiment.settings import check_methods, find_folds, with_files
 from mrf_jax.experiment.subjects import simulate_missing
@@ -88,17 +89,26 @@ def _make_study(
   if processes.is_first():
     scans = sources.study_scans(workdir, len(files))
   subjects = [load_subject(file, with_signals=False) for file in files]
+  further = []
+  if models is workdir:
+    count = generated_count(config)
+    further = [workdir.generated_head(k) for k in range(count)]
+  generated = [load_subject(file, with_signals=False) for file in further]
+  all_files = [*files, *further]
+  references = clipped_references(
+    [*subjects, *generated], all_files, config.preprocessing.clip_percentiles
+  )
   study = Study(
     config=config,
     workdir=workdir,
     subjects=[without_truth(subject) for subject in subjects],
-    load=lambda k: without_truth(load_subject(files[k])),
-    references=clipped_references(
-      subjects, files, config.preprocessing.clip_percentiles
-    ),
+    load=lambda k: without_truth(load_subject(all_files[k])),
+    references=references[: len(files)],
     folds=find_folds(config),
     models=models,
     scans=scans,
+    generated=[without_truth(subject) for subject in generated],
+    generated_references=references[len(files) :],
   )
   if scans and models is not workdir:
     remarks = borrowed_networks.check_models(config, models, scans, files)

@@ -18,13 +18,15 @@ FREE_KEYS = (
   "training.checkpoint_epochs",
   "training.checkpoint_minutes",
 )
-# Sections of methods that came later: where a stored configuration lacks one,
-# there are no results of the method that could differ.
-_LATER = ("dictionary_fit",)
+# Sections that came later, of methods and of options that the first option in
+# `_BEFORE` switches off: where a stored configuration lacks one, there are no
+# results that could differ by the others.
+_LATER = ("dictionary_fit", "generated_heads")
 # Options that came later, and what was done before.
 _BEFORE = {
   "preprocessing.bound_estimates": False,
   "preprocessing.normalise_signals_by": "scan",
+  "generated_heads.count": 0,
 }
 # Files of the subjects, or of the maps that heads are made from: only their
 # content counts, where that is known.
@@ -61,10 +63,11 @@ def config_differences(
     if key in flat_asked:
       flat_stored.setdefault(key, value)
   missing = object()
-  free = (*free, *(name for name in _LATER if name not in stored))
+  later = [name for name in _LATER if name not in stored]
 
   def is_free(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in free)
+    names = free if key in _BEFORE else (*free, *later)
+    return any(key == name or key.startswith(name + ".") for name in names)
 
   return [
     f"{key}={flat_stored.get(key)} (now {flat_asked.get(key)})"

@@ -106,6 +106,10 @@ class Workdir:
       return pathlib.Path(files[number])
     return self._subjects.root / "data" / f"subject-{number:02d}.h5"
 
+  def generated_head(self, number: int) -> pathlib.Path:
+    """File of a training subject of random regions."""
+    return self.root / "data" / f"generated-{number:02d}.h5"
+
   def raw_data(self, number: int) -> pathlib.Path:
     """ISMRMRD file of a subject's k-space, if it is kept."""
     return self._subjects.root / "raw" / f"subject-{number:02d}.mrd"

@@ -31,6 +31,7 @@ def bad_flags() -> dict[str, tuple[str, ...]]:
     ("dictionary.step_percent", ("0.0", "-5.0", "nan")),
     ("gomez.window", ("(4,5,3)", "(0,1,1)", "(5,5)")),
     ("gomez.rank", ("0", "99")),
+    ("generated_heads.count", ("-1",)),
     ("methods", ("('magic',)", "()")),
     ("folds", ("(7,)", "(-1,)", "(0,0)")),
     ("subjects_from", ("nowhere",)),

@@ -85,3 +85,28 @@ def test_a_configuration_of_before_has_no_choice():
   subjects = [dataclasses.replace(x) for x in scans()]
   study = study_of(subjects, config, folds=[0])
   assert not _signals(study, "cohen", [0]).statistics
+
+
+@pytest.mark.parametrize("method", ["cohen", "spatiotemporal_plus"])
+def test_generated_subjects_train_every_fold(method):
+  """Like a further subject that is not left out."""
+  subjects = list(scans())
+  config = get_config()
+  config.spatiotemporal_plus.training.rank = 3
+  study = dataclasses.replace(
+    study_of(subjects[:2], config, folds=[0, 1]),
+    load=lambda k: subjects[k],
+    generated=[dataclasses.replace(subjects[2], signals=None)],
+    generated_references=[subjects[2].maps],
+  )
+  wide = study.with_generated()
+  assert len(study.subjects) == 2 and len(wide.subjects) == 3
+  assert list(wide.folds) == [0, 1] and not wide.generated
+  assert wide.n_training_voxels(0) == 240 == 2 * study.n_training_voxels(0)
+  own = _signals(wide, method, [0, 1])
+  expected = signals_of(method, scans(), [0, 1])
+  for fold in (0, 1):
+    np.testing.assert_array_equal(
+      own.statistics[fold].mean, expected.statistics[fold].mean
+    )
+    np.testing.assert_array_equal(own.load(2, fold), expected.load(2, fold))
