@@ -57,6 +57,7 @@ class HeadMaps:
     b1: factor on the flip angles, [voxel], or None.
     notes: sentences on what was assumed.
     made_by: what they are, in words, if they were not read from a folder.
+    anchor_mm: `centre_mm` of maps of some slices only, RAS mm, or None.
   """
 
   folder: str
@@ -66,6 +67,7 @@ class HeadMaps:
   b1: Float32[np.ndarray, "voxel"] | None = None
   notes: tuple[str, ...] = ()
   made_by: str | None = None
+  anchor_mm: Float64[np.ndarray, "3"] | None = None
 
   @property
   def origin(self) -> str:
@@ -87,7 +89,9 @@ class HeadMaps:
 
   @functools.cached_property
   def centre_mm(self) -> Float64[np.ndarray, "3"]:
-    """The mean place of the masked voxels, RAS mm."""
+    """The mean place of the masked voxels, or the anchor, RAS mm."""
+    if self.anchor_mm is not None:
+      return self.anchor_mm
     return self.places_mm.mean(0, dtype=np.float64)
 
   @functools.cached_property

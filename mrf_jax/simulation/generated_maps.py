@@ -58,7 +58,7 @@ def generate_head_maps(
     within_region: relative standard deviation of T1, T2 and PD inside a region.
 
   Returns:
-    The maps, centred at the middle of the slices.
+    The maps, which lie in the slices as they are.
   """
   shape_rng, region_rng, value_rng, voxel_rng = rng.spawn(4)
   affine, points, size = _grid_of(grid)
@@ -80,6 +80,7 @@ def generate_head_maps(
     mask=inside.reshape(size),
     maps=Maps.unstack(values.astype(np.float32)),
     made_by="generated maps of random regions",
+    anchor_mm=BRAIN_CENTRE_MM,
   )
 
 
@@ -98,7 +99,8 @@ def _grid_of(
       (grid.n_slices * grid.slice_thickness_mm / 2 + _MARGIN_MM) / side,
     ]
   ).astype(int)
-  size = tuple(int(n) for n in 2 * half)
+  x, y, z = (2 * half).tolist()
+  size = (x, y, z)
   affine = np.diag([side, side, side, 1.0])
   centre = np.array([*BRAIN_CENTRE_MM[:2], grid.centre_z_mm])
   affine[:3, 3] = centre - side * (2 * half - 1) / 2
@@ -147,4 +149,5 @@ def _regions(
 def _log_uniform(
   rng: np.random.Generator, limits: tuple[float, float], count: int
 ) -> Float64[np.ndarray, "region"]:
-  return np.exp(rng.uniform(*np.log(limits), count))
+  low, high = np.log(limits)
+  return np.exp(rng.uniform(low, high, count))

@@ -1,5 +1,7 @@
 """Heads of random regions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -66,16 +68,18 @@ def test_small_regions_are_more():
   assert count(5.0, 25.0) > 2 * count(12.0, 25.0) > 4 * count(24.0, 25.0)
 
 
-def test_scanned_voxels_mix_regions():
+@pytest.mark.parametrize("centre_z_mm", [15.0, 50.0, -30.0])
+def test_scanned_voxels_mix_regions(centre_z_mm):
   """All slices have some, and voxels of several regions."""
-  maps = generate()
+  grid = dataclasses.replace(GRID, centre_z_mm=centre_z_mm)
+  maps = generate(grid=grid)
   head = make_map_phantom(
-    np.random.default_rng(0), GRID, maps=maps, b1_deviation=0.2
+    np.random.default_rng(0), grid, maps=maps, b1_deviation=0.2
   )
   assert head.anatomy.mask.any((1, 2)).all()
-  assert 300 < head.anatomy.mask[1].sum() < 1500
+  assert 200 < head.anatomy.mask[1].sum() < 1500
   assert head.origin == maps.origin
-  x, y, _ = sample_counts(maps, GRID)
+  x, y, _ = sample_counts(maps, grid)
   assert x == y == 2
   t1 = np.stack([tissue.t1_ms for tissue in head.tissues.values()])
   assert 0.2 < np.mean(t1.max(0) > 1.01 * t1.min(0)) < 0.99
