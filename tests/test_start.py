@@ -23,6 +23,7 @@ SLOW = (
   "scipy.ndimage",
   "scipy.optimize",
   "scipy.signal",
+  "scipy.spatial",
   "scipy.stats",
   "sklearn",
   "tensorboardX",

@@ -8,11 +8,11 @@ import ml_collections
 from mrf_jax.dataset.identity import ScanIdentity, is_same_pd_scale
 from mrf_jax.errors import UserError
 from mrf_jax.experiment import sources
-from mrf_jax.experiment.settings import find_folds
+from mrf_jax.experiment.settings import find_folds, networks_of
 from mrf_jax.inference.bundle import bundle_checksum, load_training
 from mrf_jax.inference.model import check_field
 from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
-from mrf_jax.methods import METHODS, Study
+from mrf_jax.methods import Study
 from mrf_jax.workdir.workdir import Workdir
 
 
@@ -38,7 +38,7 @@ def check_models(
       another field strength, or on another scale of proton density.
   """
   others: dict[str, None] = {}
-  for method in _networks(config):
+  for method in networks_of(config):
     for fold in find_folds(config):
       bundle = lender.model(method, fold)
       # `network` names those that are missing.
@@ -58,10 +58,6 @@ def check_models(
           "than these subjects."
         ] = None
   return [*others]
-
-
-def _networks(config: ml_collections.ConfigDict) -> list[str]:
-  return [m for m in config.methods if METHODS[m].train is not None]
 
 
 def _check_left_out(
@@ -136,7 +132,7 @@ def checksums(study: Study) -> dict[str, str]:
   if study.models is study.workdir:
     return {}
   found = {}
-  for method in _networks(study.config):
+  for method in networks_of(study.config):
     for fold in study.folds:
       bundle = study.models.model(method, fold)
       if (bundle / "model.json").exists():

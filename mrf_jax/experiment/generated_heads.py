@@ -64,14 +64,18 @@ def _pair(name: str, values: Any) -> tuple[float, float]:
 
 
 def phantom_and_noise(
-  config: ml_collections.ConfigDict, grid: SliceGrid, rng: np.random.Generator
+  config: ml_collections.ConfigDict, rng: np.random.Generator
 ) -> tuple[dict, float]:
-  """Arguments of `phantom_of` of a generated head, and its noise level."""
-  options, data = config[_SECTION], config.data
+  """Arguments of `phantom_of` that a generated head has of its own, and noise.
+
+  Returns:
+    Its maps and its largest deviation of B1, and its noise level.
+  """
+  options = config[_SECTION]
   phantom = {
     "maps": generate_head_maps(
       rng,
-      grid,
+      SliceGrid(**config.data.grid),
       t1_ms=config.dictionary.t1_ms,
       t2_ms=config.dictionary.t2_ms,
       pd=options.pd,
@@ -79,7 +83,5 @@ def phantom_and_noise(
       within_region=options.within_region,
     ),
     "b1_deviation": rng.uniform(*options.b1_deviation),
-    "b0": data.b0.to_dict() if any(data.b0.values()) else None,
-    "phase_deg": data.phase_deg,
   }
   return phantom, config.scan.noise_level * rng.uniform(*options.noise)

@@ -177,6 +177,7 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     if not math.isfinite(value):
       raise UserError(f"{name} is {value}, not finite")
   _check_imperfections(config)
+  check_generated_heads(config)
   grid = config.data.grid
   half = grid.n_slices * grid.slice_thickness_mm / 2
   low, high = _BRAIN_Z_MM
@@ -261,7 +262,6 @@ def check_methods(config: ml_collections.ConfigDict) -> None:
       "least two"
     )
   check_precision(config.precision)
-  check_generated_heads(config)
   n_windows = acquisition_of(config).n_windows
   for method in config.methods:
     METHODS[method].check(config, n_windows=n_windows)
@@ -284,17 +284,27 @@ def find_folds(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   return folds
 
 
+def networks_of(config: ml_collections.ConfigDict) -> list[str]:
+  """Methods of a configuration that are trained."""
+  return [m for m in config.methods if METHODS[m].train is not None]
+
+
+def field_options(data: ml_collections.ConfigDict) -> dict:
+  """Arguments of `phantom_of` on fields and phase, of any head."""
+  return {
+    "b1_deviation": data.b1_deviation,
+    "b0": data.b0.to_dict() if any(data.b0.values()) else None,
+    "phase_deg": data.phase_deg,
+  }
+
+
 def phantom_options(data: ml_collections.ConfigDict, number: int = 0) -> dict:
   """Arguments of `phantom_of` of a subject, from the section `data`.
 
   Raises:
     UserError: its maps are not valid.
   """
-  fields = {
-    "b1_deviation": data.b1_deviation,
-    "b0": data.b0.to_dict() if any(data.b0.values()) else None,
-    "phase_deg": data.phase_deg,
-  }
+  fields = field_options(data)
   if data.get("maps"):
     return {"maps": read_head_maps(data.maps[number]), **fields}
   return {

@@ -1,11 +1,14 @@
 """Subjects of a workdir: simulates missing ones, and draws their signals."""
 
 import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
 
 import ml_collections
 import numpy as np
 
-from mrf_jax.dataset.subject import load_subject, save_subject
+from mrf_jax.dataset.subject import Subject, load_subject, save_subject
 from mrf_jax.errors import UserError
 from mrf_jax.evaluation.orientation import upright
 from mrf_jax.experiment.generated_heads import (
@@ -14,13 +17,14 @@ from mrf_jax.experiment.generated_heads import (
 )
 from mrf_jax.experiment.settings import (
   acquisition_of,
+  field_options,
   imperfections_of,
+  networks_of,
   phantom_options,
   schedule_in_words,
   simulated_acquisition,
 )
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.methods import METHODS
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.progress import counted
 from mrf_jax.sequence.files import save_sequence
@@ -72,73 +76,73 @@ def simulate_missing(
       _draw_signals(config, workdir, k)
 
 
+def _scanner(config: ml_collections.ConfigDict) -> Callable[..., Subject]:
+  """`simulate_subject` with all that heads of a configuration share."""
+  grid, scan = SliceGrid(**config.data.grid), config.scan
+  return functools.partial(
+    simulate_subject,
+    grid=grid,
+    acquisition=simulated_acquisition(config),
+    spiral=make_spiral(matrix=grid.matrix, **scan.spiral),
+    n_coils=scan.n_coils,
+    subspace_tolerance=scan.subspace_tolerance,
+    reference=config.reference.to_dict(),
+  )
+
+
 def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
   """Simulates subjects, each from the seed and its own number alone."""
   data = config.data
   processes.say(f"Simulating {counted(len(missing), 'subject')} ...")
   for sentence in schedule_in_words(config.sequence):
     processes.say(f"- {sentence}")
-  grid = SliceGrid(**data.grid)
-  acquisition = simulated_acquisition(config)
-  scan = config.scan
-  spiral = make_spiral(matrix=grid.matrix, **scan.spiral)
+  scanned = _scanner(config)
   for k in missing:
-    subject = simulate_subject(
+    subject = scanned(
       f"simulated-{k:02d}",
       np.random.default_rng([config.seed, k]),
-      grid=grid,
-      acquisition=acquisition,
-      spiral=spiral,
       phantom=phantom_options(data, k),
-      n_coils=scan.n_coils,
-      noise_level=scan.noise_level,
-      subspace_tolerance=scan.subspace_tolerance,
-      reference=config.reference.to_dict(),
+      noise_level=config.scan.noise_level,
       imperfections=imperfections_of(config),
       raw_path=workdir.raw_data(k) if data.keep_raw else None,
     )
     save_subject(subject, workdir.subject(k))
 
 
+def generated_files(
+  config: ml_collections.ConfigDict, workdir: Workdir
+) -> list[pathlib.Path]:
+  """Files of the generated heads; none where no network is trained."""
+  if config.models_from is not None or not networks_of(config):
+    return []
+  return [workdir.generated_head(k) for k in range(generated_count(config))]
+
+
 def _simulate_generated(
   config: ml_collections.ConfigDict, workdir: Workdir
 ) -> None:
-  """Simulates the generated heads that are missing, if networks are trained.
+  """Simulates the generated heads that are missing.
 
   They are at rest: motion between the scans would tell a network that regions
   of unlike values have each other's signals.
   """
-  trains = any(METHODS[method].train is not None for method in config.methods)
-  if config.models_from is not None or not trains:
-    return
-  missing = processes.own_share(
-    [
-      k
-      for k in range(generated_count(config))
-      if not workdir.generated_head(k).exists()
-    ]
-  )
+  files = enumerate(generated_files(config, workdir))
+  missing = processes.own_share([k for k, file in files if not file.exists()])
   if not missing:
     return
   processes.say(f"Simulating {counted(len(missing), 'generated head')} ...")
-  grid = SliceGrid(**config.data.grid)
-  spiral = make_spiral(matrix=grid.matrix, **config.scan.spiral)
+  scanned = _scanner(config)
+  at_rest = dataclasses.replace(imperfections_of(config), motion=None)
   for k in missing:
     # Other random numbers than those of the subjects.
     rng = np.random.default_rng([config.seed, k, 1])
-    phantom, noise_level = phantom_and_noise(config, grid, rng)
-    subject = simulate_subject(
+    phantom, noise_level = phantom_and_noise(config, rng)
+    subject = scanned(
       f"generated-{k:02d}",
       rng,
-      grid=grid,
-      acquisition=simulated_acquisition(config),
-      spiral=spiral,
-      phantom=phantom,
-      n_coils=config.scan.n_coils,
+      phantom={**field_options(config.data), **phantom},
       noise_level=noise_level,
-      subspace_tolerance=config.scan.subspace_tolerance,
-      reference=config.reference.to_dict(),
-      imperfections=dataclasses.replace(imperfections_of(config), motion=None),
+      imperfections=at_rest,
     )
     save_subject(subject, workdir.generated_head(k))
 

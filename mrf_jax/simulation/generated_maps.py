@@ -8,7 +8,6 @@ that space it lies.
 import nibabel
 import numpy as np
 from jaxtyping import Bool, Float64
-from scipy.spatial import cKDTree
 
 from mrf_jax.importing.map_folder import HeadMaps
 from mrf_jax.maps import Maps
@@ -125,6 +124,8 @@ def _regions(
   region_mm: tuple[float, float],
 ) -> np.ndarray:
   """Number of the region of each point."""
+  from scipy.spatial import cKDTree
+
   finest, coarsest = region_mm
   low, high = points.min(0) - coarsest, points.max(0) + coarsest
   n_fine = int(np.ceil(np.prod(high - low) / finest**3))

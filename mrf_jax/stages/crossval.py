@@ -10,10 +10,9 @@ from mrf_jax.dataset.subject import Subject, load_subject, without_truth
 from mrf_jax.errors import UserError
 from mrf_jax.experiment import borrowed as borrowed_networks
 from mrf_jax.experiment import sources
-from mrf_jax.experiment.generated_heads import generated_count
 from mrf_jax.experiment.map_heads import check_heads
 from mrf_jax.experiment.settings import check_methods, find_folds, with_files
-from mrf_jax.experiment.subjects import simulate_missing
+from mrf_jax.experiment.subjects import generated_files, simulate_missing
 from mrf_jax.experiment.workdirs import borrowed_models, open_workdir
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove
@@ -89,10 +88,7 @@ def _make_study(
   if processes.is_first():
     scans = sources.study_scans(workdir, len(files))
   subjects = [load_subject(file, with_signals=False) for file in files]
-  further = []
-  if models is workdir:
-    count = generated_count(config)
-    further = [workdir.generated_head(k) for k in range(count)]
+  further = generated_files(config, workdir)
   generated = [load_subject(file, with_signals=False) for file in further]
   all_files = [*files, *further]
   references = clipped_references(

@@ -18,9 +18,8 @@ FREE_KEYS = (
   "training.checkpoint_epochs",
   "training.checkpoint_minutes",
 )
-# Sections that came later, of methods and of options that the first option in
-# `_BEFORE` switches off: where a stored configuration lacks one, there are no
-# results that could differ by the others.
+# Sections that came later: where a stored configuration lacks one, there are no
+# results that could differ by its options, but by those in `_BEFORE`.
 _LATER = ("dictionary_fit", "generated_heads")
 # Options that came later, and what was done before.
 _BEFORE = {

@@ -10,8 +10,9 @@ from mrf_jax.experiment.generated_heads import (
   phantom_and_noise,
 )
 from mrf_jax.experiment.settings import check_methods
-from mrf_jax.simulation.anatomy import SliceGrid
+from mrf_jax.experiment.subjects import generated_files
 from mrf_jax.workdir.configuration import config_differences
+from mrf_jax.workdir.workdir import Workdir
 
 
 def config_with(**options):
@@ -47,10 +48,9 @@ def test_files_come_from_another_scanner():
 
 def test_each_head_has_its_own_noise_and_b1():
   config = config_with()
-  grid = SliceGrid(**config.data.grid)
   noise, b1 = [], []
   for k in range(8):
-    phantom, level = phantom_and_noise(config, grid, np.random.default_rng(k))
+    phantom, level = phantom_and_noise(config, np.random.default_rng(k))
     noise.append(level / config.scan.noise_level)
     b1.append(phantom["b1_deviation"])
   for values, (low, high) in (
@@ -71,3 +71,15 @@ def test_configurations_of_before_have_none():
   old = smoke.get_config()
   del old["generated_heads"]
   assert generated_count(old) == 0
+
+
+def test_only_training_needs_them(tmp_path):
+  config = config_with()
+  config.methods = ("cohen", "gomez")
+  workdir = Workdir(tmp_path, config.to_dict())
+  assert generated_files(config, workdir) == [workdir.generated_head(0)]
+  config.methods = ("gomez",)
+  assert not generated_files(config, workdir)
+  config.methods = ("cohen",)
+  config.models_from = "elsewhere"
+  assert not generated_files(config, workdir)
