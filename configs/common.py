@@ -239,7 +239,17 @@ def _training() -> dict:
 def _spatiotemporal_plus() -> dict:
   """Our network; docs/high_noise/results.md has the study of every choice."""
   return dict(
-    network=dict(widths=(192, 96), depth=4, slices=3, n_outputs=6),
+    network=dict(
+      widths=(192, 96),
+      depth=4,
+      slices=3,
+      n_outputs=6,
+      # Atoms between which the network has a match to begin from: their step,
+      # %, and their ranges, those of `dictionary`. 0: no match.
+      match_step_percent=20.0,
+      match_t1_ms=(100.0, 5400.0),
+      match_t2_ms=(10.0, 2460.0),
+    ),
     training=dict(
       sampling="tiles",
       tile=16,

@@ -155,9 +155,11 @@ def _paper_networks() -> dict:
       base=f"{_FIRST} methods=('spatiotemporal','spatiotemporal_plus','cohen')",
       against="development",
       ways=dict(
-        by_scan="preprocessing.normalise_signals_by='scan'",
+        by_scan="preprocessing.normalise_signals_by='scan' "
+        "spatiotemporal_plus.network.match_step_percent=0.0",
         subject="preprocessing.normalise_signals_per='subject'",
-        voxel="preprocessing.normalise_signals_per='voxel'",
+        voxel="preprocessing.normalise_signals_per='voxel' "
+        "spatiotemporal_plus.network.match_step_percent=0.0",
       ),
     ),
     dropout=dict(

@@ -22,7 +22,7 @@ from mrf_jax.inference.bundle import bundle_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import TrainingScans
 from mrf_jax.maps import Maps
-from mrf_jax.methods.network import training_options
+from mrf_jax.methods.network import match_atoms, training_options
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
@@ -262,13 +262,23 @@ def _normalised(model: Model, scans: LabelledScans) -> Signals:
       statistics=model.statistics,
     )
 
-  if model.basis is None:
-    return Signals(2 * scans.subjects[0].n_windows, load)
+  n_components = scans.subjects[0].n_windows
+  bases, statistics, matches = {}, {}, {}
+  if model.basis is not None:
+    n_components = model.basis.shape[1]
+    bases[NO_SUBJECT] = model.basis
+  if model.statistics is not None:
+    statistics[NO_SUBJECT] = model.statistics
+  atoms = match_atoms(model.network, model.acquisition)
+  if atoms is not None:
+    matches[NO_SUBJECT] = atoms.table(model.basis)
   return Signals(
-    2 * model.basis.shape[1],
+    2 * n_components,
     load,
-    per_fold=True,
-    bases={NO_SUBJECT: model.basis},
+    per_fold=model.basis is not None,
+    bases=bases,
+    statistics=statistics,
+    matches=matches,
   )
 
 

@@ -26,6 +26,7 @@ from mrf_jax.inference.bundle import load_model, load_training, save_model
 from mrf_jax.inference.model import Model, reconstruct_with_deviations
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES
+from mrf_jax.matching.match_table import MatchAtoms, make_match_atoms
 from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.networks import NETWORKS
@@ -218,12 +219,33 @@ def check_network(
     # A network's own value takes precedence over that of all.
     own = f"{method}." if "rank" in config[method].training else ""
     check_rank(f"--config.{own}training.rank", rank, n_frames=n_windows)
+  module = make_network(config, method)
+  if has_match(module):
+    own = f"{method}.network.match_step_percent"
+    check_match(
+      own, config.preprocessing, per=standardised(config, compressed=bool(rank))
+    )
   check_outputs(
-    make_network(config, method),
+    module,
     method,
     n_channels=2 * (rank or n_windows),
     loss=options.loss,
   )
+
+
+def check_match(
+  name: str, preprocessing: Mapping[str, Any], *, per: str
+) -> None:
+  """Raises `UserError` where a network cannot tell signals from its inputs.
+
+  A match needs signals with one mean and one scale, known from the training.
+  """
+  if per != "subject" or not by_training_scans(preprocessing):
+    raise UserError(
+      f"{name}: a match needs signals that are standardised as a whole and by "
+      "the training scans: training.rank or normalise_signals_per=subject, and "
+      "normalise_signals_by=training; 0 is a network without a match"
+    )
 
 
 def check_outputs(
@@ -290,11 +312,16 @@ def _signals(study: Study, method: str, folds: list[int]) -> Signals:
   """Normalised signals: all windows, or temporal components of each fold."""
   rank = signal_rank(study.config, method)
   per = standardised(study.config, compressed=rank is not None)
+  module = make_network(study.config, method)
+  atoms = match_atoms(module, study.subjects[0].acquisition)
   reference = None
   if by_training_scans(study.config.preprocessing):
     reference = make_signal_reference(study.subjects[0].acquisition)
   if rank is None:
-    return _windows(study, folds, per, reference)
+    return dataclasses.replace(
+      _windows(study, folds, per, reference),
+      matches={} if atoms is None else dict.fromkeys(folds, atoms.table()),
+    )
   # Of the training subjects of the fold.
   scans = compress_scans(study, rank=rank, left_out=folds)
   statistics = {}
@@ -313,8 +340,18 @@ def _signals(study: Study, method: str, folds: list[int]) -> Signals:
     )
 
   bases = {left_out: scan.basis for left_out, scan in scans.items()}
+  matches = {}
+  if atoms is not None:
+    matches = {
+      left_out: atoms.table(basis) for left_out, basis in bases.items()
+    }
   return Signals(
-    2 * rank, load, per_fold=True, bases=bases, statistics=statistics
+    2 * rank,
+    load,
+    per_fold=True,
+    bases=bases,
+    statistics=statistics,
+    matches=matches,
   )
 
 
@@ -345,6 +382,25 @@ def _windows(
     ),
     statistics=statistics,
     scales=scales,
+  )
+
+
+def has_match(module: nn.Module) -> bool:
+  """Whether a network contains a match with a dictionary."""
+  return getattr(module, "match_step_percent", 0) != 0
+
+
+def match_atoms(
+  module: nn.Module, acquisition: Acquisition
+) -> MatchAtoms | None:
+  """Atoms of the match that a network contains; None if it contains none."""
+  if not has_match(module):
+    return None
+  return make_match_atoms(
+    acquisition,
+    tuple(module.match_t1_ms),
+    tuple(module.match_t2_ms),
+    module.match_step_percent,
   )
 
 

@@ -30,7 +30,12 @@ from mrf_jax.errors import UserError
 from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.methods.network import check_outputs, training_statistics
+from mrf_jax.methods.network import (
+  check_match,
+  check_outputs,
+  match_atoms,
+  training_statistics,
+)
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.interrupts import Stopped
@@ -133,6 +138,9 @@ def train(
     "normalise_signals_by": normalise_signals_by,
     "bound_estimates": bound_estimates,
   }
+  atoms = match_atoms(module, scans[0].acquisition)
+  if atoms is not None:
+    check_match("train", preprocessing, per=normalise_signals_per)
   statistics = training_statistics(
     preprocessing,
     (_components(scan, basis) for scan in scans),
@@ -143,7 +151,10 @@ def train(
   fold = _train(
     module,
     TrainingData(
-      _signals(scans, basis, normalise_signals_per, statistics),
+      dataclasses.replace(
+        _signals(scans, basis, normalise_signals_per, statistics),
+        matches={} if atoms is None else {NO_SUBJECT: atoms.table(basis)},
+      ),
       [scan.mask for scan in scans],
       references,
     ),
@@ -244,7 +255,8 @@ def _signals(
     )
 
   n_components = scans[0].n_windows if basis is None else basis.shape[1]
-  return Signals(2 * n_components, load)
+  known = {} if statistics is None else {NO_SUBJECT: statistics}
+  return Signals(2 * n_components, load, statistics=known)
 
 
 def _train(

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mrf_jax.errors import UserError
+from mrf_jax.maps import MAP_NAMES
+from mrf_jax.matching.match_table import atom_times
 from mrf_jax.networks.block import DropoutNormRelu, apply_block
 from mrf_jax.networks.layers import ValidConv
+from mrf_jax.networks.match_layer import LAYER, MatchLayer
 
 
 class SpatiotemporalPlus(nn.Module):
@@ -22,6 +25,11 @@ class SpatiotemporalPlus(nn.Module):
   before batch normalisation it would make training and reconstruction differ in
   variance.
 
+  With a match (`MatchLayer`), the network sees the shape of a fingerprint and
+  what the match found, and learns what is to be added to its T1, T2 and PD:
+  where signals are like none of its training, it has the dictionary to fall
+  back on.
+
   Attributes:
     widths: features of the two 1 × 1 blocks; the second is also that of the
       spatial blocks.
@@ -29,12 +37,19 @@ class SpatiotemporalPlus(nn.Module):
     slices: slices of a patch, 3, or 1 without neighbours.
     n_outputs: number of maps, or twice as many with the logarithms of their
       standard deviations.
+    match_step_percent: step of T1 and T2 of the atoms of the match; 0 is a
+      network without it.
+    match_t1_ms: their least and greatest T1, ms.
+    match_t2_ms: their least and greatest T2, ms.
   """
 
   widths: tuple[int, ...] = (192, 96)
   depth: int = 4
   slices: int = 3
   n_outputs: int = 6
+  match_step_percent: float = 0.0
+  match_t1_ms: tuple[float, float] = (100.0, 5400.0)
+  match_t2_ms: tuple[float, float] = (10.0, 2460.0)
 
   @property
   def reach(self) -> int:
@@ -62,6 +77,11 @@ class SpatiotemporalPlus(nn.Module):
     self.spatial_blocks = [
       block(self.widths[-1], 3, f"spatial_{i}") for i in range(self.depth)
     ]
+    if self.match_step_percent:
+      times = atom_times(
+        self.match_t1_ms, self.match_t2_ms, self.match_step_percent
+      )
+      self.match = MatchLayer(len(times), name=LAYER)
     # Zeros: a standard deviation that starts far off takes long to be learned.
     self.maps = ValidConv(self.n_outputs, 1, nn.initializers.zeros, name="maps")
 
@@ -83,11 +103,20 @@ class SpatiotemporalPlus(nn.Module):
   def temporal(
     self, signals: Float[Array, "batch *slice y x channel"], *, train: bool
   ) -> Float[Array, "batch *slice y x feature"]:
-    """Features of every voxel from its fingerprint alone."""
+    """Features of every voxel from its fingerprint alone.
+
+    The maps of the match, if any, are the last of them.
+    """
     *batch, height, width, n_channels = signals.shape
     x = signals.reshape(-1, height, width, n_channels)
+    matched = None
+    if self.match_step_percent:
+      features, matched = self.match(x)
+      x = features.astype(x.dtype)
     for block in self.temporal_blocks:
       x = apply_block(block, x, train=train)
+    if matched is not None:
+      x = jnp.concatenate([x, matched.astype(x.dtype)], -1)
     return x.reshape(*batch, height, width, -1)
 
   def spatial(
@@ -95,6 +124,10 @@ class SpatiotemporalPlus(nn.Module):
   ) -> Float[Array, "batch y_out x_out output"]:
     """Outputs from the features of the voxels around each voxel."""
     x = features
+    matched = None
+    if self.match_step_percent:
+      n_features = x.shape[-1] - len(MAP_NAMES)
+      x, matched = x[..., :n_features], self._of_centres(x[..., n_features:])
     if self.slices > 1:
       x = jnp.concatenate([x[:, i] for i in range(self.slices)], -1)
       x = apply_block(self.across, x, train=train)
@@ -103,4 +136,16 @@ class SpatiotemporalPlus(nn.Module):
       # bits, and trained weights with them.
       around = apply_block(block, x, train=train)
       x = x[:, 1:-1, 1:-1] + around
-    return self.maps(jnp.asarray(x), train=train)
+    outputs = self.maps(jnp.asarray(x), train=train)
+    if matched is None:
+      return outputs
+    return outputs.at[..., : len(MAP_NAMES)].add(matched)
+
+  def _of_centres(
+    self, values: Float[Array, "batch *slice y x value"]
+  ) -> Float[Array, "batch y_out x_out value"]:
+    """Values of the voxels that are estimated."""
+    if self.slices > 1:
+      values = values[:, self.slices // 2]
+    inner = slice(self.reach, -self.reach or None)
+    return values[:, inner, inner]

@@ -6,6 +6,7 @@ import numpy as np
 from mrf_jax.experiment.settings import acquisition_of
 from mrf_jax.methods.network import make_network, signal_rank
 from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.match_layer import COLLECTION, LAYER
 from mrf_jax.networks.shapes import variable_shapes
 
 
@@ -13,7 +14,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
   """Counts products with the kernels of each network, per voxel.
 
   Counted for whole slices, where every layer runs once for each voxel, and for
-  direct convolutions, not for fast ones.
+  direct convolutions, not for fast ones; and those with the atoms of a match.
   """
   n_windows = acquisition_of(config).n_windows
   counts = {}
@@ -32,4 +33,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
       for name, layer in layers["params"].items()
       if "kernel" in layer
     )
+    if COLLECTION in layers:
+      table = layers[COLLECTION][LAYER]["products"]
+      counts[method] += int(np.prod(table.shape))
   return counts

@@ -14,11 +14,13 @@ from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.methods.network import (
   make_network,
+  match_atoms,
   signal_rank,
   standardised,
   training_options,
   training_statistics,
 )
+from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.timing.measure import Task
@@ -65,11 +67,14 @@ def network_tasks(
     per=per,
     basis=basis,
   )
+  map_range = MapRange.of(scene.maps[:1], powers=options.map_powers)
+  given = _given(network, scan.acquisition, basis, statistics, map_range)
+  variables |= given
   model = Model(
     method=method,
     network=network,
     variables=variables,
-    map_range=MapRange.of(scene.maps[:1], powers=options.map_powers),
+    map_range=map_range,
     normalise_signals_per=per,
     acquisition=scan.acquisition,
     basis=basis,
@@ -88,7 +93,15 @@ def network_tasks(
   # Row 0 is for voxels outside of the mask.
   table = np.zeros((1 + scan.n_voxels, n_channels), np.float32)
   normalise_signals(signals, per=per, statistics=statistics, out=table[1:])
-  yield _training_task(common, plan, state, table, scene)
+  yield _training_task(common, plan, (state, given), table, scene)
+
+
+def _given(network, acquisition, basis, statistics, map_range) -> dict:
+  """Variables of a network that are not trained, by their collections."""
+  atoms = match_atoms(network, acquisition)
+  if atoms is None:
+    return {}
+  return match_variables(atoms.table(basis), statistics, map_range)
 
 
 def flop_of_voxel(network, variables, n_channels: int) -> float:
@@ -155,15 +168,20 @@ def _compiled_step(plan: Plan) -> jax.stages.Wrapped:
 def _training_task(
   common: dict,
   plan: Plan,
-  state: TrainState,
+  start: tuple[TrainState, dict],
   table: np.ndarray,
   scene: Scene,
 ) -> Task:
-  """One training step after another, as in the training of a fold."""
+  """One training step after another, as in the training of a fold.
+
+  `start` is the state before the first, and what the network is given.
+  """
+  state, given = start
   scan, options = scene.subjects[0], plan.options
   folds, _ = make_folds([scan.mask], scene.maps[:1], [NO_SUBJECT], options)
+  fold = dataclasses.replace(folds[0], given=given or None)
   maps = np.zeros((len(table), 3), np.float32)
-  maps[folds[0].rows] = scene.maps[0].stack()
+  maps[fold.rows] = scene.maps[0].stack()
   stored = table.astype(jnp.dtype(options.storage), copy=False)
   padding = plan.network.reach + options.tile
   voxels = VoxelTable(
@@ -171,9 +189,9 @@ def _training_task(
     jax.device_put(maps),
     jax.device_put(make_grid([scan.mask], padding=padding)),
   )
-  centres = np.random.default_rng(0).choice(folds[0].rows, options.batch)
+  centres = np.random.default_rng(0).choice(fold.rows, options.batch)
   compiled = _compiled_step(plan)
-  arguments = jax.device_put(folds[0]), voxels, jax.device_put(centres)
+  arguments = jax.device_put(fold), voxels, jax.device_put(centres)
   states = [state]
 
   def run():

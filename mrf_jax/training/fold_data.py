@@ -11,6 +11,8 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.maps import Maps
+from mrf_jax.matching.match_table import MatchTable
+from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.runtime.progress import progress
 from mrf_jax.runtime.threads import prefetched
 from mrf_jax.training.devices import FoldRunner
@@ -36,6 +38,8 @@ class Signals:
       number of the left-out subject; empty if they are not projected.
     statistics: what standardises each fold's signals, likewise; empty if every
       scan is standardised by itself.
+    matches: tables of a network that matches each fold's signals, likewise;
+      empty for others.
     scales: shift and factor of `Fold` that make a fold's signals of the shared
       ones, [channel] or [1], likewise; empty if these are those of every fold.
   """
@@ -47,6 +51,7 @@ class Signals:
   statistics: Mapping[int, SignalStatistics] = dataclasses.field(
     default_factory=dict
   )
+  matches: Mapping[int, MatchTable] = dataclasses.field(default_factory=dict)
   scales: Mapping[int, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
     default_factory=dict
   )
@@ -64,6 +69,14 @@ class TrainingData:
   signals: Signals
   masks: Sequence[np.ndarray]
   maps: Sequence[Maps]
+
+  def given(self, left_out: int, map_range: MapRange) -> dict | None:
+    """Variables that a fold's network is given, see `Fold`."""
+    table = self.signals.matches.get(left_out)
+    if table is None:
+      return None
+    statistics = self.signals.statistics[left_out]
+    return match_variables(table, statistics, map_range)
 
   def table_bytes(self, storage: str) -> int:
     """Size of the signals that all folds share, stored as a type."""

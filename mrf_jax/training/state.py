@@ -58,6 +58,8 @@ class Fold:
       that they are standardised by the fold's training subjects; None takes
       them as they are.
     factor: what they are multiplied by then, likewise.
+    given: variables of the network that are not trained, by their collections;
+      None where it has none.
   """
 
   rows: Int32[AnyArray, "centre"]
@@ -70,6 +72,7 @@ class Fold:
   weights: Float32[AnyArray, "row"] | None = None
   shift: Float32[AnyArray, "channel"] | None = None
   factor: Float32[AnyArray, "channel"] | None = None
+  given: Any = None
 
 
 @jax.tree_util.register_dataclass

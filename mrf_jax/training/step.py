@@ -67,6 +67,7 @@ def train_step(
         # The cast is inside, so that gradients arrive in float32.
         "params": jax.tree.map(lambda x: x.astype(inputs.dtype), params),
         "batch_stats": state.batch_stats,
+        **(fold.given or {}),
       },
       inputs,
       train=True,
@@ -263,7 +264,11 @@ def _watched_outputs(
   network: nn.Module,
 ) -> Float32[Array, "voxel output"]:
   """Outputs of the network for some voxels, as in reconstruction."""
-  variables = {"params": state.params, "batch_stats": state.batch_stats}
+  variables = {
+    "params": state.params,
+    "batch_stats": state.batch_stats,
+    **(fold.given or {}),
+  }
 
   def of_block(rows):
     patches = table.grid.neighbours(

@@ -27,7 +27,8 @@ class TrainedFold:
   """Result of training one fold.
 
   Attributes:
-    variables: parameters and batch statistics, on the host.
+    variables: parameters, batch statistics and what the network was given, on
+      the host.
     map_range: range of the maps of its training subjects.
     seconds: duration of the training of all folds together, restarts included,
       s.
@@ -88,6 +89,10 @@ def train_folds(
   folds, ranges = make_folds(
     data.masks, data.maps, left_out, options, map_range=map_range
   )
+  folds = [
+    dataclasses.replace(fold, given=data.given(number, own_range))
+    for number, fold, own_range in zip(left_out, folds, ranges, strict=True)
+  ]
   n_voxels = len(folds[0].rows)
   plan = Plan(network, options, options.steps_per_epoch(n_voxels))
   checkpoints = [
@@ -127,11 +132,12 @@ def train_folds(
       {
         "params": checkpoint.state.params,
         "batch_stats": checkpoint.state.batch_stats,
+        **(fold.given or {}),
       },
       checkpoint.map_range,
       checkpoint.seconds,
     )
-    for checkpoint in checkpoints
+    for fold, checkpoint in zip(folds, checkpoints, strict=True)
   ]
 
 
