@@ -29,6 +29,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.sequence = _sequence()
   config.scan = _scan()
   config.reference = dict(
+    # Whether the maps of simulated heads are acquired, as a scanner does. False
+    # takes their true ones, for models that are to know no errors of a scan.
+    acquired=True,
     refocusing_deg=180.0,  # nominal; B1 scales it
     noise_level=0.01,
     # Greatest T2 of the fit, ms: echoes up to 160 ms do not tell longer ones.
@@ -218,6 +221,13 @@ def _training() -> dict:
     map_weights=(1.0, 1.0, 1.0),
     # Powers of PD, T1 and T2 that the network learns; 0 is the logarithm.
     map_powers=(1.0, 1.0, 1.0),
+    # Whether `generated_heads`, if there are any, are among the training
+    # subjects. Those of the paper's networks are heads.
+    generated_heads=False,
+    # Unit of a network's PD: that of the "references" that it learns, however
+    # bright a scan is, or that of a scan's "signals", as a dictionary's. None
+    # is "signals" if all training scans are simulated, which have no gain.
+    pd_unit="references",
     # Mirror tiles at random.
     flips=False,
     # Loss weights: 0 weighs all voxels equally, 1 all values of T1.
@@ -260,6 +270,8 @@ def _spatiotemporal_plus() -> dict:
       map_powers=(1.0, 0.0, 0.5),
       balance=0.4,
       flips=True,
+      generated_heads=True,
+      pd_unit=placeholder(str),
     ),
   )
 

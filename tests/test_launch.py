@@ -285,10 +285,12 @@ def test_networks_train_on_generated_heads(smoke, launch, tmp_path):
     f"--workdir={tmp_path}",
     "--config.methods=('cohen','gomez')",
     "--config.generated_heads.count=1",
+    "--config.training.generated_heads=True",
   )
   launch.succeed(*flags)
   head = load_subject(tmp_path / "data/generated-00.h5")
   assert "generated maps of random regions" in head.provenance
+  np.testing.assert_array_equal(head.maps.stack(), head.truth.stack())
   own, plain = (
     load_training(root / "models/cohen/fold-0")["voxels"]
     for root in (tmp_path, smoke)

@@ -6,11 +6,16 @@ import importlib.abc
 import importlib.machinery
 import os
 import pathlib
+import runpy
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import mrf_jax
 from mrf_jax.errors import UserError
+
+if TYPE_CHECKING:
+  import ml_collections
 
 _PACKAGE = "configs"
 # Not an experiment: what the others start from.
@@ -87,6 +92,12 @@ def opened(text: str) -> Iterator[str]:
     # A user's program may import a package of this name, too.
     _forget_package()
     sys.modules.update(before)
+
+
+def load_built_in(name: str) -> "ml_collections.ConfigDict":
+  """A built-in configuration as it stands in its file."""
+  with opened(name) as path:
+    return runpy.run_path(path)["get_config"]()
 
 
 def _forget_package() -> dict:

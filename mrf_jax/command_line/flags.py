@@ -31,6 +31,8 @@ _SHARED_MODES = ("crossval", "sweep", "simulate")
 _COMPILING_MODES = tuple(mode for mode in MODES if mode != "benchmark")
 # Modes that read scans of other formats than our own.
 _SCAN_MODES = ("import", "reconstruct")
+# And those that read a schedule.
+_SCHEDULE_MODES = (*_SCAN_MODES, "train")
 _HELP = ("--help", "-help", "-h", "--helpshort")
 _VERSION = ("--version", "-version")
 
@@ -40,7 +42,7 @@ flags.DEFINE_enum("mode", "crossval", tuple(MODES), "Stage to run.")
 # that is not given is None.
 _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
   (
-    (*EXPERIMENTS, "reconstruct"),
+    (*EXPERIMENTS, "reconstruct", "train"),
     config_flags.DEFINE_config_file,
     {
       "config": "Name of a built-in configuration, or file; "
@@ -98,12 +100,12 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     },
   ),
   (
-    ("report", "import", "reconstruct", "finetune", "export"),
+    ("report", "import", "reconstruct", "train", "finetune", "export"),
     flags.DEFINE_string,
     {
-      "output": "Folder that report, reconstruct or finetune writes, or file "
-      "that import (.h5) or export (.stablehlo) writes. Default of report: "
-      "--workdir.",
+      "output": "Folder that report, reconstruct, train or finetune writes, or "
+      "file that import (.h5) or export (.stablehlo) writes. Default of "
+      "report: --workdir.",
     },
   ),
   (
@@ -166,6 +168,14 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     },
   ),
   (
+    ("train",),
+    flags.DEFINE_float,
+    {
+      "noise_level": "Noise of the scans that the network is for, relative to "
+      "their mean signal. Default: that of the configuration, 0.03.",
+    },
+  ),
+  (
     ("finetune",),
     flags.DEFINE_list,
     {"subjects": "Subject files with reference maps."},
@@ -225,6 +235,12 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "rate R2. Default: ms.",
       "b1_map": "NIfTI map of the factor on the flip angles, 1 for the nominal "
       "ones; of use to --model=dictionary_fit. Default: none.",
+    },
+  ),
+  (
+    _SCHEDULE_MODES,
+    flags.DEFINE_string,
+    {
       "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq). "
       "The sequence is taken to be gradient-spoiled (FISP), unless a text file "
       "has the line # balanced, a .mat file balanced = 1, or a Pulseq file "
@@ -245,15 +261,21 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     _SCAN_MODES,
     flags.DEFINE_float,
     {
-      "tr_ms": "Repetition time, ms, if the schedule has none. Default: 15.",
-      "te_ms": "Echo time, ms, if the schedule has none. Default: 2.",
       "phase_turn": "Value of a full turn in --phase, such as 360 for degrees. "
       "Default: found from the range of the phases.",
+    },
+  ),
+  (
+    _SCHEDULE_MODES,
+    flags.DEFINE_float,
+    {
+      "tr_ms": "Repetition time, ms, if the schedule has none. Default: 15.",
+      "te_ms": "Echo time, ms, if the schedule has none. Default: 2.",
       "field_strength_t": "Field strength, T. Default: as in the scan's file.",
     },
   ),
   (
-    _SCAN_MODES,
+    _SCHEDULE_MODES,
     flags.DEFINE_integer,
     {
       "n_frames": "Number of frames of the schedule that are used, from its "
@@ -298,6 +320,17 @@ _IN_MODE: dict[str, dict[str, str]] = {
     "dictionary_fit, dictionary_svd and dictionary only.",
     "schedule": "File of flip angles and times: text, .mat or .seq (Pulseq), "
     "as for import. Default: the model's sequence.",
+  },
+  "train": {
+    "config": "Configuration of the heads, the scanner and the network, with "
+    "one network and one fold; --config.KEY=VALUE changes one of its values. "
+    "Default: train.",
+    "output": "Folder of the new model bundle.",
+    "field_strength_t": "Field strength of the heads, T. Default: 1.5.",
+    "window": "Number of frames that are averaged to an image. Default: that "
+    "of the configuration, 48.",
+    "stride": "Number of frames from one image to the next. Default: that of "
+    "the configuration, 8.",
   },
   "finetune": {
     "model": "Folder of a trained network (a model bundle).",
@@ -429,7 +462,8 @@ def _flags_of(mode: str) -> tuple[dict[str, str], ...]:
   of_scan: dict[str, str] = {}
   for modes, _, texts in _TABLE:
     if mode in modes:
-      (of_scan if modes == _SCAN_MODES else optional).update(texts)
+      is_of_scan = modes in (_SCAN_MODES, _SCHEDULE_MODES)
+      (of_scan if is_of_scan else optional).update(texts)
   for texts in (optional, of_scan):
     own = _IN_MODE.get(mode, {})
     texts.update({name: own[name] for name in own if name in texts})

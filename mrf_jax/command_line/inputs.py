@@ -44,6 +44,8 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
       hint = f": {', '.join(built_in())}, or a file" if name == "config" else ""
       raise UserError(f"--{name} is missing{hint}")
   given = None
+  if mode == "train":
+    _check_training(options)
   if mode in ("import", "reconstruct"):
     given = ImportOptions.from_flags(options)
     check_one_of("--misfit", options.get("misfit") or "refuse", MISFITS)
@@ -75,6 +77,17 @@ def check_inputs(mode: str, options: Mapping[str, Any]) -> None:
       given.check_output(pathlib.Path(output))
   if options.get("bids") and given is not None:
     _check_bids(options["bids"], pathlib.Path(options["output"]), given)
+
+
+def _check_training(options: Mapping[str, Any]) -> None:
+  """Raises `UserError` for a wrong noise level or flag of the schedule."""
+  noise = options.get("noise_level")
+  if noise is not None and not 0 <= noise < 10:
+    raise UserError(
+      f"--noise_level: {noise:g} is no noise relative to the mean signal, from "
+      "0 to 10"
+    )
+  ImportOptions.from_flags(options)
 
 
 def single_model(options: Mapping[str, Any]) -> str:
@@ -219,6 +232,8 @@ def _check_output(mode: str, output: pathlib.Path) -> None:
     )
   if mode in _FOLDERS and os.path.exists(output) and not os.path.isdir(output):
     raise UserError(f"--output: {output} is not a folder")
+  if mode == "train" and os.path.exists(output):
+    raise UserError(f"--output: {output} is there already")
   if mode == "finetune" and os.path.exists(output):
     # With checkpoints next to it, it may be of a run that was killed.
     if not (output.name and os.path.exists(unfinished_folder(output))):

@@ -93,6 +93,11 @@ FILES = {
       "--output=runs/maps",
     ),
   ),
+  "train": Mode(
+    "Makes a network for a sequence, from its schedule alone.",
+    ("schedule", "output"),
+    ("--schedule=train.txt", "--output=models/mine"),
+  ),
   "finetune": Mode(
     "Trains a network further on scans with reference maps.",
     ("model", "subjects", "output"),

@@ -63,6 +63,10 @@ class SignalReference:
     map_threads(multiply, range(0, len(signals), _ROWS))
     return scan_gains(products)
 
+  def gain(self, signals: Complex64[np.ndarray, "voxel frame"]) -> float:
+    """Magnitude of all gains of a scan."""
+    return float(np.abs(self.gains(signals)[0, 0])) if len(signals) else 1.0
+
 
 def scan_gains(
   products: Inexact[Any, "voxel 2"], inside: Any = True

@@ -25,6 +25,7 @@ from mrf_jax.experiment.settings import (
   simulated_acquisition,
 )
 from mrf_jax.kspace.spiral import make_spiral
+from mrf_jax.methods.network import trains_on_generated
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.progress import counted
 from mrf_jax.sequence.files import save_sequence
@@ -86,8 +87,16 @@ def _scanner(config: ml_collections.ConfigDict) -> Callable[..., Subject]:
     spiral=make_spiral(matrix=grid.matrix, **scan.spiral),
     n_coils=scan.n_coils,
     subspace_tolerance=scan.subspace_tolerance,
-    reference=config.reference.to_dict(),
   )
+
+
+def _reference_scans(config: ml_collections.ConfigDict) -> dict | None:
+  """Arguments of `acquire_reference`; None where the true maps stand for them.
+
+  Configurations of before had no choice.
+  """
+  options = config.reference.to_dict()
+  return options if options.pop("acquired", True) else None
 
 
 def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
@@ -103,6 +112,7 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
       np.random.default_rng([config.seed, k]),
       phantom=phantom_options(data, k),
       noise_level=config.scan.noise_level,
+      reference=_reference_scans(config),
       imperfections=imperfections_of(config),
       raw_path=workdir.raw_data(k) if data.keep_raw else None,
     )
@@ -113,7 +123,8 @@ def generated_files(
   config: ml_collections.ConfigDict, workdir: Workdir
 ) -> list[pathlib.Path]:
   """Files of the generated heads; none where no network is trained."""
-  if config.models_from is not None or not networks_of(config):
+  wide = [m for m in networks_of(config) if trains_on_generated(config, m)]
+  if config.models_from is not None or not wide:
     return []
   return [workdir.generated_head(k) for k in range(generated_count(config))]
 
@@ -123,8 +134,9 @@ def _simulate_generated(
 ) -> None:
   """Simulates the generated heads that are missing.
 
-  They are at rest: motion between the scans would tell a network that regions
-  of unlike values have each other's signals.
+  They are at rest, and their true maps are what networks learn of them:
+  acquired ones tell nothing of T2 beyond the echoes of a head's, and motion
+  between the scans would give regions of unlike values each other's signals.
   """
   files = enumerate(generated_files(config, workdir))
   missing = processes.own_share([k for k, file in files if not file.exists()])
@@ -142,6 +154,7 @@ def _simulate_generated(
       rng,
       phantom={**field_options(config.data), **phantom},
       noise_level=noise_level,
+      reference=None,
       imperfections=at_rest,
     )
     save_subject(subject, workdir.generated_head(k))

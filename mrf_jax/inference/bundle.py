@@ -17,7 +17,7 @@ from mrf_jax.dataset.signal_reference import SignalReference
 from mrf_jax.dataset.standardise import SignalStatistics, check_normalisation
 from mrf_jax.errors import UserError, one_line, reason
 from mrf_jax.inference.bundle_folder import no_bundle
-from mrf_jax.inference.model import Model
+from mrf_jax.inference.model import PD_UNITS, Model
 from mrf_jax.io.arrays import load_arrays, named_leaves, text_checksum
 from mrf_jax.io.atomic import replacing_folder
 from mrf_jax.maps import MAP_NAMES
@@ -48,6 +48,8 @@ _KEYS = {
 # Bounds of estimates on the scale of the network's maps, [2, 3]; not in bundles
 # without them, among which are those of before there were any.
 _BOUNDS = "maps_bounds"
+# What the unit of PD is; not in bundles whose PD is that of reference maps.
+_PD_UNIT = "pd_unit"
 # Of the signals, among the arrays; not in bundles whose scans are standardised
 # by their own.
 _STATISTICS = "statistics"
@@ -108,6 +110,7 @@ def save_model(
       if model.map_range.bounds is None
       else {_BOUNDS: np.asarray(model.map_range.bounds).tolist()}
     ),
+    **({} if model.pd_unit == PD_UNITS[0] else {_PD_UNIT: model.pd_unit}),
     "normalise_signals_per": model.normalise_signals_per,
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
@@ -219,7 +222,7 @@ def _read_description(path: pathlib.Path) -> dict:
     if version != (_FORMAT, _VERSION):
       raise ValueError("{} version {}".format(*version))
     missing = _KEYS - description.keys()
-    unknown = description.keys() - _KEYS - {_BOUNDS}
+    unknown = description.keys() - _KEYS - {_BOUNDS, _PD_UNIT}
     if missing:
       raise ValueError(f"model.json has no {', '.join(sorted(missing))}")
     if unknown:
@@ -280,6 +283,12 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     variables,
     variable_shapes(network, n_channels=n_channels),
   )
+  statistics = _read_statistics(
+    statistics, n_components, description["normalise_signals_per"]
+  )
+  pd_unit = description.get(_PD_UNIT, PD_UNITS[0])
+  if pd_unit not in PD_UNITS or (statistics is None and pd_unit != PD_UNITS[0]):
+    raise ValueError(f"PD in the unit of {pd_unit!r} cannot be")
   return Model(
     method=method,
     network=network,
@@ -288,9 +297,8 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     normalise_signals_per=description["normalise_signals_per"],
     acquisition=acquisition,
     basis=basis,
-    statistics=_read_statistics(
-      statistics, n_components, description["normalise_signals_per"]
-    ),
+    statistics=statistics,
+    pd_unit=pd_unit,
     field_strength_t=_field_strength_t(description),
     config=description["config"],
     training={

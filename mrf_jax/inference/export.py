@@ -72,6 +72,9 @@ def maps_of_volume(
   if outputs.shape[-1] > len(MAP_NAMES):
     outputs, log_deviations = split_deviations(outputs)
     deviations = jnp.exp(log_deviations)
+  gain = jnp.ones(())
+  if model.pd_unit == "signals":
+    gain = jnp.abs(_gains(model, signals, mask)).reshape(-1)[0]
   ranges, axes = model.map_range, (..., None, None, None, slice(None))
   # With the axes of the outputs.
   ranges = dataclasses.replace(
@@ -80,10 +83,12 @@ def maps_of_volume(
     high=ranges.high[axes],
     bounds=None if ranges.bounds is None else ranges.bounds[axes],
   )
-  maps = bounded(Maps.unstack(ranges.unscale(outputs)))
+  maps = Maps.unstack(ranges.unscale(outputs))
+  maps = bounded(dataclasses.replace(maps, pd=maps.pd / gain))
   by_suffix = {"": jnp.stack([maps.pd, maps.t1_ms, maps.t2_ms], -1)}
   if deviations is not None:
-    by_suffix["_sd"] = ranges.unscale_deviations(deviations, outputs)
+    own = Maps.unstack(ranges.unscale_deviations(deviations, outputs))
+    by_suffix["_sd"] = jnp.stack([own.pd / gain, own.t1_ms, own.t2_ms], -1)
   return {
     f"{name}{suffix}": jnp.where(mask, values[..., i], 0).astype(jnp.float32)
     for suffix, values in by_suffix.items()

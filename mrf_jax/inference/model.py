@@ -20,6 +20,9 @@ from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
 from mrf_jax.sequence.sliding_window import how_to_make_windows
 
+# What the unit of a network's PD is.
+PD_UNITS = ("references", "signals")
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Model(Acquired):
@@ -34,6 +37,9 @@ class Model(Acquired):
     normalise_signals_per: what was standardised, see `normalise_signals`.
     statistics: of the signals that it was trained on, with the reference of its
       input signals; None where each scan is standardised by its own.
+    pd_unit: one of `PD_UNITS`: `references`, that of the maps that it was
+      trained on, however bright a scan is; or `signals`, that of a scan's
+      signals, as a dictionary's PD.
     acquisition: pulse sequence and sliding window of its scans.
     field_strength_t: main magnetic field of the scans that it was trained on,
       tesla; None if unknown.
@@ -53,6 +59,7 @@ class Model(Acquired):
   basis: Complex64[np.ndarray, "frame rank"] | None = None
   field_strength_t: float | None = None
   statistics: SignalStatistics | None = None
+  pd_unit: str = "references"
   config: dict = dataclasses.field(default_factory=dict)
   training: dict = dataclasses.field(default_factory=dict)
 
@@ -72,6 +79,17 @@ class Model(Acquired):
       f"  scans of {self.sequence.n_frames} frames, "
       f"{self.acquisition.images_in_words()}{field}"
     )
+
+  def physical_bounds(self) -> Float64[np.ndarray, "2 3"] | None:
+    """Least and greatest PD, T1 and T2 (ms) of estimates of any scan, if any.
+
+    They are infinite for PD in the unit of a scan's signals.
+    """
+    bounds = self.map_range.physical_bounds()
+    if bounds is not None and self.pd_unit == "signals":
+      bounds = np.array(bounds)
+      bounds[:, 0] = -np.inf, np.inf
+    return bounds
 
   @property
   def has_dropout(self) -> bool:
@@ -138,7 +156,9 @@ def reconstruct_with_deviations(
   outputs = _outputs(
     model, subject, precision=precision, n_passes=n_passes, seed=seed
   )
-  return _in_physical_units(model.map_range, *outputs)
+  return _in_physical_units(
+    model.map_range, *outputs, gain=_pd_gain(model, subject)
+  )
 
 
 def _outputs(
@@ -178,18 +198,35 @@ def _outputs(
   return scaled, variance
 
 
+def _pd_gain(model: Model, subject: Subject) -> float:
+  """How much brighter than PD the signals are that the network sees."""
+  if model.pd_unit == "references":
+    return 1.0
+  signals = subject.signals
+  assert signals is not None and model.statistics is not None
+  if model.basis is not None:
+    signals = signals @ model.basis
+  return model.statistics.reference.gain(signals)
+
+
 def _in_physical_units(
   map_range: MapRange,
   scaled: Float32[np.ndarray, "voxel 3"],
   variance: Float32[np.ndarray, "voxel 3"] | None,
+  *,
+  gain: float,
 ) -> tuple[Maps, Maps | None]:
   """Maps and standard deviations from outputs on the scale of [0, 1]."""
+
+  def in_units(values: np.ndarray) -> Maps:
+    return Maps.unstack((values / [gain, 1.0, 1.0]).astype(np.float32))
+
   scaled = scaled.astype(np.float64)
-  maps = bounded(Maps.unstack(map_range.unscale(scaled).astype(np.float32)))
+  maps = bounded(in_units(map_range.unscale(scaled)))
   if variance is None:
     return maps, None
   deviations = map_range.unscale_deviations(np.sqrt(variance), scaled)
-  return maps, Maps.unstack(deviations.astype(np.float32))
+  return maps, in_units(deviations)
 
 
 def reconstruct_ensemble(
@@ -233,12 +270,15 @@ def reconstruct_ensemble(
       n_passes=n_passes,
       seed=seed + number,
     )
-    maps, deviations = _in_physical_units(model.map_range, *outputs)
+    gain = _pd_gain(model, subject)
+    maps, deviations = _in_physical_units(model.map_range, *outputs, gain=gain)
     if len(models) == 1:
       return maps, deviations
     estimates.append(maps.stack().astype(np.float64))
     # Models that agree on a bound may be far from agreeing.
-    free, _ = _in_physical_units(model.map_range.unbounded(), outputs[0], None)
+    free, _ = _in_physical_units(
+      model.map_range.unbounded(), outputs[0], None, gain=gain
+    )
     unbounded.append(free.stack().astype(np.float64))
     if deviations is not None:
       variances.append(np.square(deviations.stack().astype(np.float64)))

@@ -66,7 +66,8 @@ class Estimator:
     edges_ms: first and last T1, and T2, that it can estimate; None without
       such limits.
     bounds: least and greatest PD, T1 (ms) and T2 (ms) of the maps that its
-      networks were trained on, if they bound its estimates, [2, 3]; or None.
+      networks were trained on, if they bound its estimates, [2, 3], infinite
+      for PD in the unit of a scan's signals; or None.
     trained_on: the scans that each of its bundles was trained on.
     knowing_phase: those of the bundles that need the phases of their training.
     field_strength_t: field strength of its scans, tesla; None for any.
@@ -98,9 +99,10 @@ class Estimator:
 
   def count_at_training_bound(self, maps: Maps) -> int:
     """Number of voxels in which a map is at a bound of the training maps."""
-    return (
-      0 if self.bounds is None else _count_at_ends(maps.stack(), self.bounds)
-    )
+    if self.bounds is None:
+      return 0
+    bounded = np.isfinite(self.bounds).all(0)
+    return _count_at_ends(maps.stack()[:, bounded], self.bounds[:, bounded])
 
 
 def _count_at_ends(
@@ -186,6 +188,7 @@ def model_estimator(
     ),
     field_strength_t=first.field_strength_t,
     bounds=_mean_bounds(models),
+    relative_pd=all(model.pd_unit == "signals" for model in models),
   )
 
 
@@ -193,7 +196,7 @@ def _mean_bounds(
   models: Sequence[Model],
 ) -> Float64[np.ndarray, "2 3"] | None:
   """Bounds of the mean of several models' maps; None if one has none."""
-  bounds = [model.map_range.physical_bounds() for model in models]
+  bounds = [model.physical_bounds() for model in models]
   given = [pair for pair in bounds if pair is not None]
   return np.mean(given, 0) if len(given) == len(bounds) else None
 

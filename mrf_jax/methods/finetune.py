@@ -123,7 +123,12 @@ def adapted_model(
     The model, and what was changed, in words; empty if nothing was.
   """
   scan = scans.subjects[0]
-  model = dataclasses.replace(model, field_strength_t=scan.field_strength_t)
+  model = dataclasses.replace(
+    model,
+    field_strength_t=scan.field_strength_t,
+    # Nothing says how bright signals of a scanner are beside its maps.
+    pd_unit="references",
+  )
   difference = scan.acquisition.difference(model.acquisition)
   if difference is None:
     return model, []

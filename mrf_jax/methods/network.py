@@ -23,9 +23,13 @@ from mrf_jax.dataset.standardise import (
 )
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_model, load_training, save_model
-from mrf_jax.inference.model import Model, reconstruct_with_deviations
+from mrf_jax.inference.model import (
+  PD_UNITS,
+  Model,
+  reconstruct_with_deviations,
+)
 from mrf_jax.inference.training_scans import scans_entry
-from mrf_jax.maps import MAP_NAMES
+from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.matching.match_table import MatchAtoms, make_match_atoms
 from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
@@ -57,7 +61,7 @@ def network(method: str, study: Study) -> Estimates:
   Folds that have no model bundle are trained first, from the checkpoints that
   `train_own_folds` has written in all processes.
   """
-  study = study.with_generated()
+  study = _training_study(study, method)
   missing = _missing(study, method)
   if missing:
     _save_bundles(study, method, missing)
@@ -98,7 +102,19 @@ def train_own_folds(method: str, study: Study) -> None:
   """Trains this process's share of the folds and writes their checkpoints."""
   folds = own_share(_missing(study, method))
   if folds:
-    _train(study.with_generated(), method, folds)
+    _train(_training_study(study, method), method, folds)
+
+
+def trains_on_generated(config: ml_collections.ConfigDict, method: str) -> bool:
+  """Whether generated heads are among the training subjects of a network."""
+  return _training_section(config, method).get("generated_heads", False)
+
+
+def _training_study(study: Study, method: str) -> Study:
+  """The study with all subjects that a network trains on."""
+  if trains_on_generated(study.config, method):
+    return study.with_generated()
+  return study
 
 
 def _missing(study: Study, method: str) -> list[int]:
@@ -133,6 +149,7 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       acquisition=scan.acquisition,
       basis=signals.bases.get(number),
       statistics=signals.statistics.get(number),
+      pd_unit=pd_unit(study, method),
       field_strength_t=scan.field_strength_t,
     )
     scans = [s for k, s in enumerate(study.scans) if k != number]
@@ -176,13 +193,41 @@ def _train(
   ) as log:
     trained = train_folds(
       module,
-      TrainingData(signals, masks, study.references),
+      TrainingData(signals, masks, _targets(study, method)),
       options,
       left_out=folds,
       checkpoint_folder=_checkpoint_folder(study, method),
       on_epoch=log,
     )
   return trained, signals
+
+
+def pd_unit(study: Study, method: str) -> str:
+  """What the unit of a network's PD is, one of `PD_UNITS`.
+
+  Signals of simulated scans are as bright as their PD says; those of a scanner
+  have a gain that nothing tells.
+  """
+  unit = _training_section(study.config, method).get("pd_unit", "references")
+  if unit is not None:
+    return unit
+  are_simulated = all(subject.is_simulated for subject in study.subjects)
+  if are_simulated and by_training_scans(study.config.preprocessing):
+    return "signals"
+  return "references"
+
+
+def _targets(study: Study, method: str) -> list[Maps]:
+  """Maps that a network learns: PD of the signals that it sees."""
+  if pd_unit(study, method) == "references":
+    return list(study.references)
+  reference = make_signal_reference(study.subjects[0].acquisition)
+  return [
+    dataclasses.replace(
+      maps, pd=maps.pd * np.float32(reference.gain(study.signals(k)))
+    )
+    for k, maps in enumerate(study.references)
+  ]
 
 
 def _checkpoint_folder(study: Study, method: str) -> CheckpointFolder:
@@ -214,6 +259,14 @@ def check_network(
   options = training_options(config, method)
   check_normalisation(config.preprocessing.normalise_signals_per)
   by_training_scans(config.preprocessing)
+  unit = _training_section(config, method).get("pd_unit", "references")
+  if unit is not None:
+    check_one_of("training.pd_unit", unit, PD_UNITS)
+  if unit == "signals" and not by_training_scans(config.preprocessing):
+    raise UserError(
+      "training.pd_unit: PD in the unit of the signals needs "
+      "preprocessing.normalise_signals_by=training"
+    )
   rank = signal_rank(config, method)
   if rank is not None:
     # A network's own value takes precedence over that of all.
@@ -280,14 +333,16 @@ def training_options(
   """Options of the training of a network.
 
   The section `training` of the network takes precedence over that of all
-  networks. Two of its keys do not reach the training as such: `sampling`
-  decides the size of a tile, and `rank` the signals, see `signal_rank`.
+  networks. Some of its keys do not reach the training as such: `sampling`
+  decides the size of a tile, `rank` the signals, see `signal_rank`,
+  `generated_heads` the subjects, and `pd_unit` the scale of PD.
 
   Raises:
     UserError: an option is not valid.
   """
   section = _training_section(config, method)
-  section.pop("rank", None)
+  for name in ("rank", "generated_heads", "pd_unit"):
+    section.pop(name, None)
   sampling = section.pop("sampling")
   check_one_of("training.sampling", sampling, _SAMPLINGS)
   if sampling == "patches":

@@ -78,11 +78,18 @@ def sentences_on_maps(
   at_bound = estimator.count_at_training_bound(maps)
   if at_bound:
     assert estimator.bounds is not None
-    (pd, t1_ms, t2_ms) = (f"{a:.3g} to {b:.3g}" for a, b in estimator.bounds.T)
+    ranges = [
+      f"{name} {low:.3g} to {high:.3g}{unit}"
+      for (name, unit), (low, high) in zip(
+        (("PD", ""), ("T1", " ms"), ("T2", " ms")),
+        estimator.bounds.T,
+        strict=True,
+      )
+      if np.isfinite(low)
+    ]
     sentences.append(
       f"{share(at_bound)} are at a bound of the maps that the network was "
-      f"trained on, where they may be beyond it: PD {pd}, T1 {t1_ms} ms, T2 "
-      f"{t2_ms} ms"
+      f"trained on, where they may be beyond it: {', '.join(ranges)}"
     )
   if fit is None:
     return sentences

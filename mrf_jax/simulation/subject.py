@@ -40,7 +40,7 @@ def simulate_subject(
   n_coils: int,
   noise_level: float,
   subspace_tolerance: float,
-  reference: dict,
+  reference: dict | None,
   imperfections: Imperfections = IDEAL,
   raw_path: str | os.PathLike | None = None,
 ) -> Subject:
@@ -60,7 +60,8 @@ def simulate_subject(
       undersampling), relative to `mean_magnitude`.
     subspace_tolerance: relative error of true signals, which are interpolated
       in a temporal subspace, see `make_true_signals`.
-    reference: arguments of `acquire_reference`.
+    reference: arguments of `acquire_reference`; None takes the true maps for
+      reference maps.
     imperfections: of the scan; the default is an ideal scanner.
     raw_path: ISMRMRD file for the k-space, or None.
 
@@ -98,6 +99,7 @@ def simulate_subject(
       tr_ms=acquisition.sequence.tr_ms,
       field_strength_t=tissues.FIELD_STRENGTH_T,
     )
+  truth = tissues.mix(head.fractions, head.tissues)
   return Subject(
     subject=name,
     mask=head.anatomy.mask,
@@ -106,7 +108,9 @@ def simulate_subject(
     acquisition=acquisition,
     field_strength_t=tissues.FIELD_STRENGTH_T,
     provenance=f"simulated by mrf_jax from {head.origin}",
-    maps=acquire_reference(
+    maps=truth
+    if reference is None
+    else acquire_reference(
       reference_rng,
       at_rest.fractions,
       at_rest.tissues,
@@ -114,7 +118,7 @@ def simulate_subject(
       slice_time_bandwidth=acquisition.sequence.slice_time_bandwidth,
       **reference,
     ),
-    truth=tissues.mix(head.fractions, head.tissues),
+    truth=truth,
     head_to_atlas=head.anatomy.head_to_atlas,
     true_b1=head.b1,
     true_b0_hz=head.b0_hz,

@@ -166,7 +166,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   workdir = Workdir(root, config.to_dict(), files_are_known=is_known)
   bounds = evaluate_design(
     acquisition,
-    noise_sd=scan.noise_level * _mean_signal(config, sequence),
+    noise_sd=scan.noise_level * mean_signal(config, sequence),
     t1_ms=options.t1_ms,
     t2_ms=options.t2_ms,
     step_percent=options.step_percent,
@@ -194,9 +194,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
   processes.say(f"Design: {workdir.root / 'design.md'}, design.csv, design.png")
 
 
-def _mean_signal(
-  config: ml_collections.ConfigDict, sequence: Sequence
-) -> float:
+def mean_signal(config: ml_collections.ConfigDict, sequence: Sequence) -> float:
   """Mean magnitude of the signals in the middle slice of a simulated head."""
   phantom = phantom_of(
     np.random.default_rng([config.seed, 0]),

@@ -54,18 +54,19 @@ def evaluate(study: Study) -> None:
   references = [study.references[k] for k in study.folds]
   truths = [s.truth for s in left_out if s.truth is not None]
   simulated = len(truths) == len(left_out)
-  truth = {"truth": truths} if simulated else {}
+  acquired = _are_acquired(study)
+  truth = {"truth": truths} if simulated and acquired else {}
   masks = _masks(study)
 
   errors = _errors({**estimates, **means, **truth}, references, masks)
   rows = _write_table(
     errors,
     root / "table1",
-    title=f"Table 1: errors against the acquired maps of {_whose(study)}",
+    title=f"Table 1: errors against the {_maps(study)} of {_whose(study)}",
     note=_note(study)
     + (
       " truth: the simulated subjects' true parameters, judged like a method."
-      if simulated
+      if truth
       else ""
     ),
   )
@@ -74,15 +75,19 @@ def evaluate(study: Study) -> None:
   )
   _write_other_tissues(study, estimates, references)
   if simulated:
-    acquired = {"acquired": references}
-    _write_truth_table(study, {**estimates, **means, **acquired}, truths, masks)
+    judged = {**estimates, **means}
+    if acquired:
+      judged["acquired"] = references
+    of_truth = _write_truth_table(study, judged, truths, masks)
+    if not acquired:
+      rows = of_truth
   _write_differences(study, {m: errors[m] for m in config.methods})
   _write_calibration(study, estimates, references, masks)
   _write_fit(study)
   _draw_figures(study, estimates)
   trained = _draw_learning_curves(study)
   write_timing(root, config.methods)
-  print(f"Errors against the acquired maps. {_noise(study)}")
+  print(f"Errors against the {_maps(study)}. {_noise(study)}")
   for remark in _remarks(study):
     print(f"- {remark}")
   print()
@@ -226,22 +231,23 @@ def _write_other_tissues(
 
 def _write_truth_table(
   study: Study, estimates: Estimates, truths: Sequence[Maps], masks: Masks
-) -> None:
+) -> pd.DataFrame:
   """Writes errors against true parameters, with their Cramér–Rao bounds."""
   errors = _errors(estimates, truths, masks)
   if all(study.subjects[k].true_b1 is not None for k in study.folds):
     errors["bound"] = _bounds(study, masks)
-  _write_table(
+  acquired = " acquired: the acquired reference maps, judged like a method."
+  return _write_table(
     errors,
     study.workdir.root / "truth_table",
     title="Errors against the true parameters of simulated subjects",
     note=_note(study)
-    + " acquired: the acquired reference maps, judged like a method. bound: "
-    "the least error that an unbiased estimate from one voxel's fingerprint "
-    "can have (Cramér-Rao; true T1 and T2 as if of one tissue, B1 known, "
-    f"noise of the scan, no aliasing; {_BOUND_VOXELS} voxels a subject). "
-    "Methods that know neighbours or training subjects may err less. Tissues "
-    "are the voxels of Table 1.",
+    + (acquired if "acquired" in errors else "")
+    + " bound: the least error that an unbiased estimate from one voxel's "
+    "fingerprint can have (Cramér-Rao; true T1 and T2 as if of one tissue, B1 "
+    f"known, noise of the scan, no aliasing; {_BOUND_VOXELS} voxels a "
+    "subject). Methods that know neighbours or training subjects may err less. "
+    "Tissues are the voxels of Table 1.",
   )
 
 
@@ -298,6 +304,20 @@ def _write_fit(study: Study) -> None:
     "# Goodness of fit", f"{_noise(study)} {FIT_NOTE}", format_fit(rows)
   )
   write_text(text, root / "fit.md")
+
+
+def _are_acquired(study: Study) -> bool:
+  """Whether reference maps are acquired ones; simulated heads may do without.
+
+  Configurations of before had no choice.
+  """
+  config = study.config
+  return bool(config.data.files) or config.reference.get("acquired", True)
+
+
+def _maps(study: Study) -> str:
+  """Words for the reference maps."""
+  return "acquired maps" if _are_acquired(study) else "true maps"
 
 
 def _whose(study: Study) -> str:

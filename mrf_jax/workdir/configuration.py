@@ -26,6 +26,14 @@ _BEFORE = {
   "preprocessing.bound_estimates": False,
   "preprocessing.normalise_signals_by": "scan",
   "generated_heads.count": 0,
+  "spatiotemporal_plus.network.match_step_percent": 0.0,
+  "spatiotemporal_plus.network.match_t1_ms": [100.0, 5400.0],
+  "spatiotemporal_plus.network.match_t2_ms": [10.0, 2460.0],
+  "spatiotemporal_plus.training.generated_heads": True,
+  "training.generated_heads": False,
+  "training.pd_unit": "references",
+  "spatiotemporal_plus.training.pd_unit": "references",
+  "reference.acquired": True,
 }
 # Files of the subjects, or of the maps that heads are made from: only their
 # content counts, where that is known.

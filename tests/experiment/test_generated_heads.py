@@ -77,6 +77,12 @@ def test_only_training_needs_them(tmp_path):
   config = config_with()
   config.methods = ("cohen", "gomez")
   workdir = Workdir(tmp_path, config.to_dict())
+  # The paper's networks do not.
+  assert not generated_files(config, workdir)
+  config.training.generated_heads = True
+  assert generated_files(config, workdir) == [workdir.generated_head(0)]
+  config.training.generated_heads = False
+  config.methods = ("spatiotemporal_plus",)
   assert generated_files(config, workdir) == [workdir.generated_head(0)]
   config.methods = ("gomez",)
   assert not generated_files(config, workdir)

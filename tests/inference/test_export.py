@@ -158,9 +158,9 @@ def test_bounds_are_exported(smoke):
     model, map_range=dataclasses.replace(ranges, bounds=narrow)
   )
   volumes = maps_of_volume(model, volume_of(subject), subject.mask)
-  for values, name in zip(
-    model.map_range.physical_bounds().T, MAP_NAMES, strict=True
-  ):
+  gain = model.statistics.reference.gain(subject.signals @ model.basis)
+  ends = model.map_range.physical_bounds() / [gain, 1, 1]
+  for values, name in zip(ends.T, MAP_NAMES, strict=True):
     inside = np.asarray(volumes[name])[subject.mask]
     assert inside.min() == pytest.approx(values[0], rel=1e-5)
     assert inside.max() == pytest.approx(values[1], rel=1e-5)

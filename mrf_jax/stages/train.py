@@ -1,0 +1,176 @@
+"""Stage `train`: a network for a sequence, from its schedule alone."""
+
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from mrf_jax.command_line.configurations import load_built_in
+from mrf_jax.command_line.inputs import check_inputs, unfinished_folder
+from mrf_jax.errors import UserError
+from mrf_jax.experiment.settings import check_methods, with_files
+from mrf_jax.importing.from_flags import read_acquisition
+from mrf_jax.importing.options import ImportOptions
+from mrf_jax.io.atomic import replacing_folder, writing_to
+from mrf_jax.networks import NETWORKS
+from mrf_jax.sequence.acquisition import Acquisition
+from mrf_jax.sequence.files import save_sequence
+from mrf_jax.signal.cramer_rao import cramer_rao_bounds
+from mrf_jax.simulation.tissue import BRAIN_AT_1_5T, FIELD_STRENGTH_T
+from mrf_jax.stages.crossval import crossval
+from mrf_jax.stages.design import mean_signal
+from mrf_jax.workdir.workdir import Workdir
+
+# Least standard deviation of T1 or T2, relative, from which on a sequence does
+# not tell it.
+_MOST_RELATIVE = 0.5
+# Tissues that every head has much of.
+_TISSUES = ("wm", "gm")
+
+
+def train_files(flags: dict[str, Any]) -> pathlib.Path:
+  """Simulates heads with a schedule and trains a network on their true maps.
+
+  Heads, checkpoints and tables are in a folder next to the new bundle, whose
+  name ends in `.training`; the same command goes on there.
+
+  Returns:
+    The folder of the new bundle.
+
+  Raises:
+    UserError: something is missing or not valid, the sequence does not tell T1
+      or T2 at the noise level, or the folder was begun with other values.
+  """
+  check_inputs("train", flags)
+  output = pathlib.Path(flags["output"])
+  if output.exists():
+    raise UserError(f"--output: {output} is there already")
+  config = flags.get("config") or load_built_in("train")
+  method = _network_of(config)
+  config, acquisition, said = _with_schedule(config, flags)
+  for sentence in said:
+    print(f"- {sentence}")
+  check_methods(with_files(config))
+  check_tells(acquisition, config)
+  root = unfinished_folder(output)
+  config.sequence.path = str(_keep_schedule(root, acquisition))
+  config.sequence.n_frames = acquisition.sequence.n_frames
+  crossval(config, root)
+  (fold,) = config.folds
+  bundle = Workdir(root, config.to_dict()).model(method, fold)
+  with replacing_folder(output) as folder:
+    shutil.copytree(bundle, folder, dirs_exist_ok=True)
+  print(f"Model        {output}")
+  return output
+
+
+def _network_of(config: ml_collections.ConfigDict) -> str:
+  """The network that a configuration trains, once.
+
+  Raises:
+    UserError: it trains none or several, or more than one fold.
+  """
+  networks = [method for method in config.methods if method in NETWORKS]
+  if len(networks) != 1 or len(config.folds or ()) != 1:
+    raise UserError(
+      f"--config: {len(networks)} networks in methods and "
+      f"folds={config.folds}; train makes one network, of one fold"
+    )
+  return networks[0]
+
+
+def _with_schedule(
+  config: ml_collections.ConfigDict, flags: dict[str, Any]
+) -> tuple[ml_collections.ConfigDict, Acquisition, list[str]]:
+  """The configuration with the flags on the scan, and what is assumed.
+
+  Raises:
+    UserError: a file or a value is not valid.
+  """
+  config = config.copy_and_resolve_references()
+  scan = config.scan
+  field_t = flags.get("field_strength_t")
+  if field_t is not None and field_t != FIELD_STRENGTH_T:
+    raise UserError(
+      f"--field_strength_t: there are no tissue values of {field_t:g} T, only "
+      f"of {FIELD_STRENGTH_T:g} T; --model=dictionary_fit of reconstruct needs "
+      "none"
+    )
+  said = []
+  for name in ("window", "stride"):
+    if flags.get(name) is None:
+      said.append(f"--{name} is taken to be {scan[name]}")
+    else:
+      scan[name] = flags[name]
+  # As many arms as frames of a window, so that these fill k-space.
+  scan.spiral.n_arms = scan.window
+  if flags.get("noise_level") is not None:
+    scan.noise_level = flags["noise_level"]
+  options = ImportOptions.from_flags(
+    {**flags, "window": scan.window, "stride": scan.stride}
+  )
+  acquisition, assumed = read_acquisition(options)
+  said += [*assumed, f"noise level {scan.noise_level:g}, 1.5 T"]
+  return config, acquisition, said
+
+
+def check_tells(
+  acquisition: Acquisition, config: ml_collections.ConfigDict
+) -> None:
+  """Raises `UserError` if the Cramér–Rao bound of T1 or T2 is above 50 %."""
+  noise = config.scan.noise_level
+  if not noise > 0:
+    return
+  noise_sd = noise * mean_signal(config, acquisition.sequence)
+  for tissue in _TISSUES:
+    t1_ms, t2_ms, pd = BRAIN_AT_1_5T[tissue]
+    bounds = cramer_rao_bounds(
+      acquisition.sequence,
+      [t1_ms],
+      [t2_ms],
+      pd=pd,
+      noise_sd=noise_sd,
+      window=acquisition.window,
+      stride=acquisition.stride,
+    )
+    for name, bound, value in (
+      ("T1", bounds.t1_ms[0], t1_ms),
+      ("T2", bounds.t2_ms[0], t2_ms),
+    ):
+      if not bound <= _MOST_RELATIVE * value:
+        share = f"{bound / value:.0%}" if np.isfinite(bound) else "any amount"
+        raise UserError(
+          f"--schedule: {acquisition.sequence.n_frames} frames do not tell "
+          f"{name} of {tissue.upper()}: no unbiased estimate errs by less than "
+          f"{share} (Cramér-Rao) at the noise level {noise:g}; use more frames "
+          "or a lower --noise_level"
+        )
+
+
+def _keep_schedule(
+  root: pathlib.Path, acquisition: Acquisition
+) -> pathlib.Path:
+  """Writes the schedule into the folder of the training.
+
+  Raises:
+    UserError: the folder was begun with another one, or cannot be written.
+  """
+  path = pathlib.Path(os.path.abspath(root)) / "schedule.txt"
+  with writing_to(root):
+    root.mkdir(parents=True, exist_ok=True)
+    new = path.with_name("schedule.new.txt")
+    save_sequence(acquisition.sequence, new)
+    is_other = path.exists() and path.read_bytes() != new.read_bytes()
+    if is_other:
+      new.unlink()
+    else:
+      new.replace(path)
+  if is_other:
+    raise UserError(
+      f"{root}: was begun with another schedule; remove it, or choose another "
+      "--output"
+    )
+  return path

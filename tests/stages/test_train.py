@@ -1,0 +1,123 @@
+"""A network for a sequence, from its schedule alone."""
+
+import numpy as np
+import pytest
+
+from configs import smoke as smoke_config
+from configs import train as train_config
+from mrf_jax import UserError, load_model, load_subject, tailored
+from mrf_jax.command_line.configurations import load_built_in
+from mrf_jax.inference.bundle import load_training
+from mrf_jax.sequence.files import save_sequence
+from mrf_jax.stages import train
+from mrf_jax.stages.train import train_files
+from tests.stages.conftest import flags
+
+
+@pytest.fixture
+def schedule(tmp_path):
+  path = tmp_path / "train.txt"
+  save_sequence(tailored(96), path)
+  return str(path)
+
+
+def config(**changes):
+  """The smallest heads, of which the second is kept out, and their truth."""
+  tiny = smoke_config.get_config()
+  tiny.methods = ("spatiotemporal_plus",)
+  tiny.folds = (1,)
+  tiny.reference.acquired = False
+  tiny.update(changes)
+  return tiny
+
+
+def given(path, tmp_path, **changes):
+  return flags(
+    **{
+      "schedule": path,
+      "output": str(tmp_path / "models/mine"),
+      "config": config(),
+      **changes,
+    }
+  )
+
+
+def test_a_bundle_for_the_schedule(schedule, tmp_path, capsys):
+  options = given(schedule, tmp_path, window=32, stride=4, noise_level=0.05)
+  out = train_files(options)
+  said = capsys.readouterr().out
+  assert "noise level 0.05" in said
+  # Nothing was acquired: what is printed is against the truth, with its bound.
+  assert "Errors against the true maps" in said and "bound" in said
+  assert "acquired" not in said
+  model = load_model(out)
+  acquisition = model.acquisition
+  assert (acquisition.window, acquisition.stride) == (32, 4)
+  np.testing.assert_allclose(
+    acquisition.sequence.flip_angles_deg,
+    tailored(96).flip_angles_deg,
+    rtol=1e-6,
+  )
+  assert model.pd_unit == "signals" and model.network.match_step_percent > 0
+  assert load_training(out)["left_out"] == 1
+  root = tmp_path / "models/mine.training"
+  head = load_subject(root / "data/subject-00.h5")
+  np.testing.assert_array_equal(head.maps.stack(), head.truth.stack())
+  assert head.acquisition.difference(acquisition) is None
+  # It is never written over; without it, the folder has all that is needed.
+  before = (root / "data/subject-00.h5").stat().st_mtime_ns
+  with pytest.raises(UserError, match="mine is there already"):
+    train_files(options)
+  out.rename(tmp_path / "moved")
+  again = load_model(train_files(options))
+  np.testing.assert_array_equal(
+    again.variables["params"]["maps"]["kernel"],
+    model.variables["params"]["maps"]["kernel"],
+  )
+  assert before == (root / "data/subject-00.h5").stat().st_mtime_ns
+
+
+def test_a_folder_of_another_schedule_is_refused(schedule, tmp_path):
+  root = tmp_path / "models/mine.training"
+  root.mkdir(parents=True)
+  save_sequence(tailored(120), root / "schedule.txt")
+  before = (root / "schedule.txt").read_bytes()
+  with pytest.raises(
+    UserError, match=r"mine\.training: was begun with another"
+  ):
+    train_files(given(schedule, tmp_path))
+  assert [x.name for x in root.iterdir()] == ["schedule.txt"]
+  assert (root / "schedule.txt").read_bytes() == before
+
+
+def test_a_schedule_that_tells_nothing_is_refused(schedule, tmp_path):
+  with pytest.raises(UserError, match="96 frames do not tell T2 of WM"):
+    train_files(given(schedule, tmp_path, noise_level=0.3))
+  assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"field_strength_t": 3.0}, "no tissue values of 3 T, only of 1.5 T"),
+    ({"schedule": None}, "--schedule is missing"),
+    ({"output": None}, "--output is missing"),
+    ({"noise_level": -1.0}, "--noise_level: -1 is no noise"),
+    ({"noise_level": float("nan")}, "--noise_level: nan is no noise"),
+    ({"window": 100}, "--window, --stride"),
+    ({"time_unit": "h"}, "time_unit"),
+    ({"config": config(folds=(0, 1))}, "train makes one network"),
+    ({"config": config(methods=("gomez",))}, "0 networks in methods"),
+  ],
+)
+def test_one_line_says_what_is_wrong(changes, words, schedule, tmp_path):
+  with pytest.raises(UserError, match=words):
+    train_files(given(schedule, tmp_path, **changes))
+  assert not (tmp_path / "models").exists()
+
+
+def test_its_configuration_is_read_as_a_command_reads_it():
+  own = load_built_in("train")
+  assert own.to_dict() == train_config.get_config().to_dict()
+  assert train._network_of(own) == "spatiotemporal_plus"
+  assert own.folds == (own.data.n_subjects - 1,)
