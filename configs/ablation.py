@@ -41,6 +41,8 @@ def get_config() -> ml_collections.ConfigDict:
   """The demo with fewer slices, and a question about its causes of error."""
   config = demo.get_config()
   config.data.grid.n_slices = 4
+  # Their noise and B1 are their own, whatever cause is switched off.
+  config.generated_heads.count = 0
   config.methods = (
     "spatiotemporal",
     "spatiotemporal_plus",

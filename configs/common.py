@@ -176,11 +176,12 @@ def _scan() -> dict:
 
 
 def _generated_heads() -> dict:
-  """Further training subjects of networks, which nobody's brain looks like.
+  """Further training subjects, which nobody's brain looks like.
 
   Random regions whose T1, T2 and PD are drawn apart, within the ranges of the
-  dictionary, so that networks learn what a signal says and not only what three
-  tissues look like. They are never left out, and no result is of them.
+  dictionary, so that a network learns what a signal says and not only what
+  three tissues look like. Networks whose `training.generated_heads` is True
+  learn their true maps. They are never left out, and no result is of them.
   """
   return dict(
     count=0,

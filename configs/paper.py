@@ -51,6 +51,9 @@ def get_config() -> ml_collections.ConfigDict:
     fse_tr_ms=1626.0,
   )
 
+  # Beside the heads that the paper's networks train on, for ours.
+  config.generated_heads.count = 3
+
   # 2.2, Pre-processing. "Along the temporal axis" is each frame by itself.
   config.preprocessing = dict(
     clip_percentiles=(0.1, 99.9),

@@ -15,6 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
   config = paper.get_config()
   config.methods = (*config.methods, "dictionary_fit")
   config.data.n_subjects = 2
+  config.generated_heads.count = 0
   config.data.grid.update(matrix=32, n_slices=2)
   config.sequence.n_frames = 96
   config.scan.n_coils = 2

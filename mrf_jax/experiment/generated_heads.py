@@ -21,28 +21,23 @@ _RANGES = {
 
 
 def generated_count(config: ml_collections.ConfigDict) -> int:
-  """Number of generated heads; configurations of before have none."""
+  """Number of generated heads.
+
+  Configurations of before have none. Nor have those of subjects in files, which
+  another scanner than that of the configuration scanned.
+  """
+  if config.data.get("files"):
+    return 0
   return config.get(_SECTION, {}).get("count", 0)
 
 
 def check_generated_heads(config: ml_collections.ConfigDict) -> None:
-  """Checks the section `generated_heads`.
-
-  Raises:
-    UserError: a value is not valid, or subjects are files, whose scanner is not
-      that of the configuration.
-  """
-  count = generated_count(config)
+  """Raises `UserError` if a value of the section is not valid."""
+  count = config.get(_SECTION, {}).get("count", 0)
   if isinstance(count, bool) or not isinstance(count, int) or count < 0:
     raise UserError(f"{_SECTION}.count is {count!r}, not a number of heads")
   if not count:
     return
-  if config.data.files:
-    raise UserError(
-      f"{_SECTION}.count is {count}; they are scanned as data and scan of the "
-      "configuration say, and data.files are scans of another scanner: "
-      f"--config.{_SECTION}.count=0"
-    )
   options = config[_SECTION]
   check_at_least(f"{_SECTION}.within_region", options.within_region, 0)
   for name, least in _RANGES.items():
