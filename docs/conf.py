@@ -99,6 +99,7 @@ _CONTENTS = {
     "Results of the study </docs/results>",
     "Causes of error </docs/ablation/results>",
     "A study at high noise </docs/high_noise/results>",
+    "Heads nobody here made </docs/worlds>",
     "/docs/speed",
     "/docs/benchmarks",
   ),
