@@ -77,6 +77,10 @@ def _data() -> dict:
     # instead of MNI152 heads (docs/simulation.md). `head`, `between_subjects`,
     # `within_tissue` and `lesions` are of MNI152 heads only.
     maps=(),
+    # Of simulated scans, T. MNI152 heads have the T1 and T2 of this field; what
+    # else changes with it, b1_deviation, b0 and the tissues' limits of T1 in
+    # `evaluation`, are values of their own.
+    field_strength_t=1.5,
     # Also keep the k-space as ISMRMRD, raw/subject-NN.mrd (1.6 GB each at the
     # paper's size), and the schedule, raw/train.txt.
     keep_raw=False,

@@ -3,10 +3,10 @@
   python docs/run_worlds.py
 
 Three worlds are scanned by the simulated scanner: smooth random T1, T2 and PD,
-and spheres with the nominal values of a relaxometry phantom at 1.5 and at 3 T;
-and a slice of BrainWeb, where the folder MRF_VALIDATION_DATA has it. The table
-of errors beside those of `dictionary_fit` goes into docs/worlds.md, and with
-the command, commit and machine into docs/worlds.json.
+and spheres whose T1 and T2 are like those of phantoms, at 1.5 and at 3 T; and
+a slice of BrainWeb, where the folder MRF_VALIDATION_DATA has it. The table of
+errors beside those of `dictionary_fit` goes into docs/worlds.md, and with the
+command, commit and machine into docs/worlds.json.
 """
 
 import json
@@ -41,12 +41,12 @@ _WORK = _ROOT / "runs/worlds"
 _FRAMES = 720
 _BEGIN, _END = "<!-- worlds -->", "<!-- /worlds -->"
 _LEFT_OUT = "MNI152 head that was kept out"
-# Nominal T1 and T2 (ms) of 14 spheres of NiCl2 (T1) or MnCl2 (T2) in water, as
-# the system phantom of NIST and ISMRM has them, by field strength.
+# T1 and T2 (ms) of 14 spheres, about those of MnCl2 in water in phantoms for
+# relaxometry, by field strength.
 _SPHERES = {
   "1.5 T": (
-    (2376, 1884, 1428, 1014, 729, 506, 349, 243, 171, 121, 87, 61, 44, 30),
-    (1669, 1245, 858, 577, 417, 264, 185, 134, 90, 64, 46, 32, 23, 16),
+    (2376, 2183, 1870, 1539, 1237, 1030, 752, 550, 413, 293, 195, 160, 106, 83),
+    (939, 594, 417, 267, 185, 141, 92, 65, 45, 31, 20, 16, 10.5, 8.2),
   ),
   "3 T": (
     (2480, 2173, 1907, 1604, 1332, 1044, 802, 609, 458, 337, 244, 177, 127, 91),

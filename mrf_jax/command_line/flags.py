@@ -326,7 +326,8 @@ _IN_MODE: dict[str, dict[str, str]] = {
     "one network and one fold; --config.KEY=VALUE changes one of its values. "
     "Default: train.",
     "output": "Folder of the new model bundle.",
-    "field_strength_t": "Field strength of the heads, T. Default: 1.5.",
+    "field_strength_t": "Field strength of the heads, 0.55, 1.5, 3 or 7 T. "
+    "Default: that of the configuration, 1.5.",
     "window": "Number of frames that are averaged to an image. Default: that "
     "of the configuration, 48.",
     "stride": "Number of frames from one image to the next. Default: that of "

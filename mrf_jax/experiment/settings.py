@@ -25,6 +25,7 @@ from mrf_jax.sequence.files import load_sequence, read_schedule
 from mrf_jax.sequence.schedules import SEQUENCES
 from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.simulation.imperfections import Imperfections
+from mrf_jax.simulation.tissue import FIELD_STRENGTH_T, brain_at
 
 _SECTIONS = (
   "seed",
@@ -176,6 +177,7 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     value = _number(config, name)
     if not math.isfinite(value):
       raise UserError(f"{name} is {value}, not finite")
+  _check_field(config)
   _check_imperfections(config)
   check_generated_heads(config)
   grid = config.data.grid
@@ -185,6 +187,26 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     raise UserError(
       f"data.grid: no brain in the slices around z = {grid.centre_z_mm:g} mm"
     )
+
+
+def field_strength_of(data: ml_collections.ConfigDict) -> float:
+  """Main field of simulated scans, T; before there was a choice, 1.5."""
+  return data.get("field_strength_t", FIELD_STRENGTH_T)
+
+
+def _check_field(config: ml_collections.ConfigDict) -> None:
+  """Raises `UserError` for a main field without tissue values."""
+  field_t = field_strength_of(config.data)
+  is_number = isinstance(field_t, (int, float)) and 0 < field_t < math.inf
+  if not is_number:
+    raise UserError(f"data.field_strength_t is {field_t}, not a field in T")
+  # Subjects of files and of maps have their own T1 and T2.
+  if config.data.get("files") or config.data.get("maps"):
+    return
+  try:
+    brain_at(field_t)
+  except UserError as error:
+    raise UserError(f"data.field_strength_t: {error}") from error
 
 
 def _check_imperfections(config: ml_collections.ConfigDict) -> None:
@@ -295,6 +317,7 @@ def field_options(data: ml_collections.ConfigDict) -> dict:
     "b1_deviation": data.b1_deviation,
     "b0": data.b0.to_dict() if any(data.b0.values()) else None,
     "phase_deg": data.phase_deg,
+    "field_strength_t": field_strength_of(data),
   }
 
 

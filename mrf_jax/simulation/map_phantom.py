@@ -21,6 +21,7 @@ from mrf_jax.simulation.anatomy import (
   moved,
 )
 from mrf_jax.simulation.phantom import Phantom, make_fields, make_phantom
+from mrf_jax.simulation.tissue import FIELD_STRENGTH_T
 
 # Most samples along each axis of a voxel.
 _MOST_SAMPLES = 16
@@ -50,6 +51,7 @@ def make_map_phantom(
   b1_deviation: float,
   b0: dict | None = None,
   phase_deg: float = 0.0,
+  field_strength_t: float = FIELD_STRENGTH_T,
   poses: Float64[np.ndarray, "slice 4 4"] | None = None,
   mask: Bool[np.ndarray, "slice y x"] | None = None,
 ) -> Phantom:
@@ -67,6 +69,7 @@ def make_map_phantom(
     b1_deviation: see `make_phantom`, as the other arguments.
     b0: likewise.
     phase_deg: likewise.
+    field_strength_t: likewise; it changes no T1 or T2 of the maps.
     poses: likewise.
     mask: its voxels; None are those that are at least half head.
 
@@ -108,6 +111,7 @@ def make_map_phantom(
     b1_deviation=b1_deviation,
     b0=b0,
     phase_deg=phase_deg,
+    field_strength_t=field_strength_t,
   )
   if maps.b1 is not None:
     table = np.concatenate([[0.0], maps.b1]).astype(np.float32)
@@ -126,6 +130,7 @@ def make_map_phantom(
     rates,
     phases,
     origin=maps.origin,
+    field_strength_t=field_strength_t,
     is_sampled=True,
   )
 

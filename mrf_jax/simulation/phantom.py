@@ -10,6 +10,7 @@ from mrf_jax.simulation import tissue as tissues
 from mrf_jax.simulation.anatomy import Head, SliceGrid, make_head, moved
 from mrf_jax.simulation.fields import b0_field, b1_field, smooth_noise
 from mrf_jax.simulation.lesions import Lesions, add_lesions
+from mrf_jax.simulation.tissue import FIELD_STRENGTH_T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Phantom:
     phases_rad: phase of the object, which is in all images, [voxel], or None.
     lesions: lesions, or None.
     origin: what the head was made from, in words.
+    field_strength_t: main field, T.
     is_sampled: its tissues are samples at places within a voxel, all of the
       same range of T1 and T2, see `make_map_phantom`.
   """
@@ -43,6 +45,7 @@ class Phantom:
   phases_rad: Float32[np.ndarray, "voxel"] | None = None
   lesions: Lesions | None = None
   origin: str = "the MNI152 tissue maps"
+  field_strength_t: float = FIELD_STRENGTH_T
   is_sampled: bool = False
 
   @property
@@ -100,6 +103,7 @@ def make_phantom(
   local_variation: dict | None = None,
   b0: dict | None = None,
   phase_deg: float = 0.0,
+  field_strength_t: float = FIELD_STRENGTH_T,
   lesions: dict | None = None,
   poses: Float64[np.ndarray, "slice 4 4"] | None = None,
   mask: Bool[np.ndarray, "slice y x"] | None = None,
@@ -118,6 +122,7 @@ def make_phantom(
       white and grey matter, 1/s; None is a field without offset.
     phase_deg: standard deviation of the object's phase, smooth over 60 mm, as
       of pulses and eddy currents, degrees.
+    field_strength_t: main field, T.
     lesions: arguments of `add_lesions`; None adds none.
     poses: where the head is while each slice is scanned, see `moved`; B1 and
       the main field go with it. None is at rest.
@@ -139,6 +144,7 @@ def make_phantom(
     between_subjects=between_subjects,
     within_tissue=within_tissue,
     local_variation=local_variation,
+    field_strength_t=field_strength_t,
     nuclei=None if anatomy.nuclei is None else anatomy.nuclei[anatomy.mask],
   )
   b1, rates, phases = make_fields(
@@ -149,6 +155,7 @@ def make_phantom(
     b1_deviation=b1_deviation,
     b0=b0,
     phase_deg=phase_deg,
+    field_strength_t=field_strength_t,
   )
   added = None
   if lesions is not None:
@@ -158,7 +165,16 @@ def make_phantom(
       lesion_rng, inside, white, maps["wm"], **lesions
     )
   return Phantom(
-    anatomy, grid, points - middle, fractions, maps, b1, rates, phases, added
+    anatomy,
+    grid,
+    points - middle,
+    fractions,
+    maps,
+    b1,
+    rates,
+    phases,
+    added,
+    field_strength_t=field_strength_t,
   )
 
 
@@ -171,6 +187,7 @@ def make_fields(
   b1_deviation: float,
   b0: dict | None,
   phase_deg: float,
+  field_strength_t: float,
 ) -> tuple[
   Float32[np.ndarray, "voxel"],
   Complex128[np.ndarray, "voxel"] | None,
@@ -186,6 +203,7 @@ def make_fields(
     b1_deviation: see `make_phantom`, as the other arguments.
     b0: likewise.
     phase_deg: likewise.
+    field_strength_t: likewise.
   """
   inside = points_mm - middle_mm
   b1 = b1_field(rng, inside, deviation=b1_deviation)
@@ -193,7 +211,7 @@ def make_fields(
   b0_rng, phase_rng = rng.spawn(2)
   rates = None
   if b0 is not None:
-    rates = _rates_per_s(b0_rng, points_mm, fluid, **b0)
+    rates = _rates_per_s(b0_rng, points_mm, fluid, field_strength_t, **b0)
   phases = None
   if phase_deg:
     phase = smooth_noise(phase_rng, inside, correlation_mm=60.0)
@@ -205,13 +223,14 @@ def _rates_per_s(
   rng: np.random.Generator,
   points_mm: Float32[np.ndarray, "voxel 3"],
   fluid: Float32[np.ndarray, "voxel"],
+  field_strength_t: float,
   *,
   r2_prime_per_s: float,
   **field,
 ) -> Complex128[np.ndarray, "voxel"]:
   """2πi f − R2' of each voxel; the share of CSF does not decay."""
   frequency_hz = b0_field(
-    rng, points_mm, field_strength_t=tissues.FIELD_STRENGTH_T, **field
+    rng, points_mm, field_strength_t=field_strength_t, **field
   )
   return 2j * np.pi * frequency_hz.astype(np.float64) - r2_prime_per_s * (
     1 - fluid

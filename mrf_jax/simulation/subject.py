@@ -97,7 +97,7 @@ def simulate_subject(
       matrix=grid.matrix,
       affine=grid.affine,
       tr_ms=acquisition.sequence.tr_ms,
-      field_strength_t=tissues.FIELD_STRENGTH_T,
+      field_strength_t=head.field_strength_t,
     )
   truth = tissues.mix(head.fractions, head.tissues)
   return Subject(
@@ -106,7 +106,7 @@ def simulate_subject(
     signals=signals,
     affine=grid.affine,
     acquisition=acquisition,
-    field_strength_t=tissues.FIELD_STRENGTH_T,
+    field_strength_t=head.field_strength_t,
     provenance=f"simulated by mrf_jax from {head.origin}",
     maps=truth
     if reference is None

@@ -1,4 +1,4 @@
-"""T1, T2 and proton density of brain tissue at 1.5 T."""
+"""T1, T2 and proton density of brain tissue, by field strength."""
 
 import copy
 from collections.abc import Mapping
@@ -6,11 +6,15 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
+from mrf_jax.dataset.identity import is_same_field
+from mrf_jax.errors import UserError
 from mrf_jax.maps import Maps
 from mrf_jax.simulation.fields import smooth_noise
 from mrf_jax.simulation.nuclei import NUCLEI_AT_1_5T
 
 TISSUES = ("wm", "gm", "csf")
+
+_Values = tuple[float, float, float]
 
 # T1 (ms), T2 (ms), PD relative to water. T1 and T2 are within the ranges that
 # Ma 2013 lists for 1.5 T (WM 608-756 and 54-81, GM 998-1304 and 78-98, CSF
@@ -24,6 +28,54 @@ BRAIN_AT_1_5T = {
 FIELD_STRENGTH_T = 1.5
 
 
+def _at(**times: tuple[float, float]) -> dict[str, _Values]:
+  """The table of 1.5 T with the T1 and T2 (ms) of another field."""
+  other = {k: (*own, BRAIN_AT_1_5T[k][2]) for k, own in times.items()}
+  return BRAIN_AT_1_5T | other
+
+
+# At other fields. 0.55 T: Campbell-Washburn 2019. 3 T: Wansapura 1999. 7 T: T1
+# of Rooney 2007 (white) and Wright 2008 (grey matter); reports of T2 differ,
+# from 46 to 55 ms in white and from 50 to 63 ms in grey matter, and these are
+# estimates between them. T1 of CSF hardly depends on the field (Rooney 2007);
+# its T2 and PD are those of 1.5 T.
+BRAIN = {
+  0.55: _at(wm=(493.0, 89.0), gm=(717.0, 112.0)),
+  FIELD_STRENGTH_T: BRAIN_AT_1_5T,
+  3.0: _at(wm=(832.0, 79.6), gm=(1331.0, 110.0)),
+  7.0: _at(wm=(1220.0, 50.0), gm=(1939.0, 55.0)),
+}
+
+
+def brain_at(field_strength_t: float) -> dict[str, tuple[float, float, float]]:
+  """T1 (ms), T2 (ms) and PD of white and grey matter and CSF at a field.
+
+  Fields that are called alike, such as 2.89 and 3 T, have one table.
+
+  Raises:
+    UserError: there are no values of this field.
+  """
+  for known_t, table in BRAIN.items():
+    if is_same_field(field_strength_t, known_t):
+      return table
+  known = ", ".join(f"{t:g}" for t in BRAIN)
+  raise UserError(
+    f"there are no tissue values of {field_strength_t:g} T, only of {known} T; "
+    "matching with a dictionary needs none"
+  )
+
+
+def nuclei_at(field_strength_t: float) -> Float[np.ndarray, "nucleus 3"]:
+  """T1 (ms), T2 (ms) and PD of the deep grey nuclei at a field.
+
+  They are as those of cortex to what they are at 1.5 T.
+  """
+  cortex = np.array(brain_at(field_strength_t)["gm"])
+  return np.array(list(NUCLEI_AT_1_5T.values())) * (
+    cortex / np.array(BRAIN_AT_1_5T["gm"])
+  )
+
+
 def tissue_maps(
   rng: np.random.Generator,
   points_mm: Float[np.ndarray, "voxel 3"],
@@ -31,11 +83,12 @@ def tissue_maps(
   between_subjects: float,
   within_tissue: float,
   local_variation: Mapping[str, float] | None = None,
+  field_strength_t: float = FIELD_STRENGTH_T,
   nuclei: Int[np.ndarray, "voxel"] | None = None,
 ) -> dict[str, Maps]:
   """Random T1, T2 and PD of each tissue at every voxel.
 
-  A value of `BRAIN_AT_1_5T` is multiplied by 1 + a + b + c, where a is a normal
+  A value of `brain_at` is multiplied by 1 + a + b + c, where a is a normal
   number of the subject and b and c are smooth fields inside the tissue (over 40
   and 12 mm), each of T1, T2 and PD by itself.
 
@@ -47,6 +100,7 @@ def tissue_maps(
     within_tissue: of b, likewise.
     local_variation: of c, likewise, by the name of the tissue; none where it is
       not named.
+    field_strength_t: main field, T.
     nuclei: number of the nearest deep grey nucleus of each voxel; None is a
       head without them.
 
@@ -56,11 +110,10 @@ def tissue_maps(
   """
   values = {
     name: [np.full(len(points_mm), value) for value in row]
-    for name, row in BRAIN_AT_1_5T.items()
+    for name, row in brain_at(field_strength_t).items()
   }
   if nuclei is not None:
-    table = np.array(list(NUCLEI_AT_1_5T.values()))
-    values["deep_grey"] = list(table[nuclei].T)
+    values["deep_grey"] = list(nuclei_at(field_strength_t)[nuclei].T)
   # A stream of its own, which leaves the others as they are; the first one that
   # is spawned belongs to lesions.
   _, local_rng = copy.deepcopy(rng).spawn(2)

@@ -13,6 +13,7 @@ from mrf_jax.evaluation.markdown import markdown_table, paragraphs
 from mrf_jax.experiment.map_heads import check_heads
 from mrf_jax.experiment.settings import (
   check_values,
+  field_strength_of,
   phantom_options,
   simulated_acquisition,
   with_files,
@@ -26,7 +27,7 @@ from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.simulation.anatomy import SliceGrid
 from mrf_jax.simulation.map_phantom import phantom_of
-from mrf_jax.simulation.tissue import BRAIN_AT_1_5T
+from mrf_jax.simulation.tissue import FIELD_STRENGTH_T, brain_at
 from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
 from mrf_jax.workdir.workdir import Workdir
 
@@ -53,12 +54,14 @@ class Design:
     t2_ms: T2 of the grid, [m], ms.
     grid: standard deviations if PD is 1, [n, m] each; NaN where T2 > T1.
     tissues: tissue to the standard deviations at its own PD, T1 and T2.
+    values: tissue to these T1 (ms), T2 (ms) and PD.
   """
 
   t1_ms: Float[np.ndarray, "n"]
   t2_ms: Float[np.ndarray, "m"]
   grid: Maps
   tissues: dict[str, Maps]
+  values: dict[str, tuple[float, float, float]]
 
 
 def evaluate_design(
@@ -69,12 +72,13 @@ def evaluate_design(
   t2_ms: tuple[float, float],
   step_percent: float,
   b1_known: bool,
+  field_strength_t: float = FIELD_STRENGTH_T,
 ) -> Design:
   """Cramér–Rao bounds over a T1–T2 grid, and of white, grey matter and CSF.
 
   `t1_ms` and `t2_ms` are the ends of its geometric axes. `noise_sd` is of the
   real and of the imaginary part of a window's image, for signals of PD 1.
-  Without `b1_known` B1 is estimated, too.
+  Without `b1_known` B1 is estimated, too. The tissues are those of the field.
   """
   bounds = functools.partial(
     cramer_rao_bounds,
@@ -90,11 +94,11 @@ def evaluate_design(
   grid = np.full((*physical.shape, 3), np.nan)
   if physical.any():
     grid[physical] = bounds(t1, t2).stack()
+  values = brain_at(field_strength_t)
   tissues = {
-    tissue: bounds([t1], [t2], pd=pd)
-    for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items()
+    tissue: bounds([t1], [t2], pd=pd) for tissue, (t1, t2, pd) in values.items()
   }
-  return Design(t1_axis, t2_axis, Maps.unstack(grid), tissues)
+  return Design(t1_axis, t2_axis, Maps.unstack(grid), tissues, values)
 
 
 def write_design(
@@ -128,7 +132,7 @@ def _points(
 def _tissue_rows(design: Design) -> list[list[str]]:
   """Bounds of the tissues as cells of a table."""
   rows = []
-  for tissue, (t1, t2, pd) in BRAIN_AT_1_5T.items():
+  for tissue, (t1, t2, pd) in design.values.items():
     bounds = design.tissues[tissue]
     sds = [float(x[0]) for x in (bounds.t1_ms, bounds.t2_ms, bounds.pd)]
     percents = [
@@ -171,6 +175,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
     t2_ms=options.t2_ms,
     step_percent=options.step_percent,
     b1_known=options.b1_known,
+    field_strength_t=field_strength_of(config.data),
   )
   b1 = "known" if options.b1_known else "estimated too"
   text = write_design(
@@ -187,7 +192,7 @@ def design(config: ml_collections.ConfigDict, root) -> None:
     t2_ms=bounds.t2_ms,
     relative_t1=bounds.grid.t1_ms / bounds.t1_ms[:, None],
     relative_t2=bounds.grid.t2_ms / bounds.t2_ms[None],
-    tissues={name: row[:2] for name, row in BRAIN_AT_1_5T.items()},
+    tissues={name: row[:2] for name, row in bounds.values.items()},
     title=f"Cramér-Rao bounds, noise level {scan.noise_level:g}, PD 1",
   )
   print(text)

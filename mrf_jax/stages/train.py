@@ -19,7 +19,7 @@ from mrf_jax.networks import NETWORKS
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.files import save_sequence
 from mrf_jax.signal.cramer_rao import cramer_rao_bounds
-from mrf_jax.simulation.tissue import BRAIN_AT_1_5T, FIELD_STRENGTH_T
+from mrf_jax.simulation.tissue import brain_at
 from mrf_jax.stages.crossval import crossval
 from mrf_jax.stages.design import mean_signal
 from mrf_jax.workdir.workdir import Workdir
@@ -27,6 +27,8 @@ from mrf_jax.workdir.workdir import Workdir
 # Least standard deviation of T1 or T2, relative, from which on a sequence does
 # not tell it.
 _MOST_RELATIVE = 0.5
+# Greatest deviation of B1 from one, which is that of a head at 7 T (estimated).
+_MOST_B1_DEVIATION = 0.4
 # Tissues that every head has much of.
 _TISSUES = ("wm", "gm")
 
@@ -93,12 +95,10 @@ def _with_schedule(
   config = config.copy_and_resolve_references()
   scan = config.scan
   field_t = flags.get("field_strength_t")
-  if field_t is not None and field_t != FIELD_STRENGTH_T:
-    raise UserError(
-      f"--field_strength_t: there are no tissue values of {field_t:g} T, only "
-      f"of {FIELD_STRENGTH_T:g} T; --model=dictionary_fit of reconstruct needs "
-      "none"
-    )
+  if field_t is None:
+    field_t = config.data.field_strength_t
+  else:
+    _set_field(config, field_t)
   said = []
   for name in ("window", "stride"):
     if flags.get(name) is None:
@@ -113,8 +113,37 @@ def _with_schedule(
     {**flags, "window": scan.window, "stride": scan.stride}
   )
   acquisition, assumed = read_acquisition(options)
-  said += [*assumed, f"noise level {scan.noise_level:g}, 1.5 T"]
+  said += [*assumed, f"noise level {scan.noise_level:g}, {field_t:g} T"]
   return config, acquisition, said
+
+
+def _set_field(config: ml_collections.ConfigDict, field_t: float) -> None:
+  """Sets the field strength, and all that is proportional to it.
+
+  Raises:
+    UserError: there are no tissue values of this field.
+  """
+  try:
+    here, before = brain_at(field_t), brain_at(config.data.field_strength_t)
+  except UserError as error:
+    raise UserError(f"--field_strength_t: {error}") from error
+  data = config.data
+  share = field_t / data.field_strength_t
+  data.field_strength_t = float(field_t)
+  # Wavelengths are shorter, and offsets are parts of the field.
+  data.b1_deviation = min(_MOST_B1_DEVIATION, share * data.b1_deviation)
+  data.b0.shim_hz *= share
+  data.b0.r2_prime_per_s *= share
+  # Limits between tissues go with their T1; that of CSF hardly changes.
+  white, grey = (here[k][0] / before[k][0] for k in _TISSUES)
+  between = float(np.sqrt(white * grey))
+  limits = config.evaluation
+  for own in (
+    limits.thresholds_ms,
+    *limits.other_thresholds_ms.values(),
+  ):
+    own.wm = (own.wm[0] * white, own.wm[1] * between)
+    own.gm = (own.gm[0] * between, own.gm[1] * grey)
 
 
 def check_tells(
@@ -124,9 +153,10 @@ def check_tells(
   noise = config.scan.noise_level
   if not noise > 0:
     return
+  brain = brain_at(config.data.field_strength_t)
   noise_sd = noise * mean_signal(config, acquisition.sequence)
   for tissue in _TISSUES:
-    t1_ms, t2_ms, pd = BRAIN_AT_1_5T[tissue]
+    t1_ms, t2_ms, pd = brain[tissue]
     bounds = cramer_rao_bounds(
       acquisition.sequence,
       [t1_ms],

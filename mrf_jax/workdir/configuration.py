@@ -34,6 +34,7 @@ _BEFORE = {
   "training.pd_unit": "references",
   "spatiotemporal_plus.training.pd_unit": "references",
   "reference.acquired": True,
+  "data.field_strength_t": 1.5,
 }
 # Files of the subjects, or of the maps that heads are made from: only their
 # content counts, where that is known.

@@ -99,7 +99,7 @@ def test_a_schedule_that_tells_nothing_is_refused(schedule, tmp_path):
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    ({"field_strength_t": 3.0}, "no tissue values of 3 T, only of 1.5 T"),
+    ({"field_strength_t": 4.7}, "no tissue values of 4.7 T, only of 0.55, 1.5"),
     ({"schedule": None}, "--schedule is missing"),
     ({"output": None}, "--output is missing"),
     ({"noise_level": -1.0}, "--noise_level: -1 is no noise"),
