@@ -41,6 +41,7 @@ from mrf_jax.dataset.subject import Subject, save_subject
 from mrf_jax.inference.bundle import save_model
 from mrf_jax.inference.model import Model
 from mrf_jax.methods.network import (
+  given_variables,
   make_network,
   standardised,
   training_statistics,
@@ -119,13 +120,16 @@ def save_random_model(config, method: str, scan: Subject, path) -> None:
     per=per,
     basis=basis,
   )
+  map_range = MapRange(np.zeros(3), np.ones(3))
+  variables = network.init(jax.random.key(0), patch, train=False)
+  variables |= given_variables(
+    network, scan.acquisition, basis, statistics, map_range
+  )
   model = Model(
     method=method,
     network=network,
-    variables=jax.tree.map(
-      np.asarray, network.init(jax.random.key(0), patch, train=False)
-    ),
-    map_range=MapRange(np.zeros(3), np.ones(3)),
+    variables=jax.tree.map(np.asarray, variables),
+    map_range=map_range,
     normalise_signals_per=per,
     acquisition=scan.acquisition,
     basis=basis,

@@ -133,7 +133,9 @@ def _our_network() -> dict:
           f"rank_{rank}": f"spatiotemporal_plus.training.rank={rank}"
           for rank in (8, 16, 64)
         },
-        "all_frames": "spatiotemporal_plus.training.rank=None",
+        # All frames are standardised one by one, which leaves no match.
+        "all_frames": "spatiotemporal_plus.training.rank=None "
+        "spatiotemporal_plus.network.match_step_percent=0.0",
       },
     ),
     width=dict(

@@ -2,8 +2,8 @@
 
   python docs/run_worlds.py
 
-Three worlds are scanned by the simulated scanner: smooth random T1, T2 and PD,
-and spheres whose T1 and T2 are like those of phantoms, at 1.5 and at 3 T; and
+These are scanned by the simulated scanner: smooth random T1, T2 and PD,
+spheres whose T1 and T2 are like those of phantoms, at 1.5 and at 3 T; and
 a slice of BrainWeb, where the folder MRF_VALIDATION_DATA has it. The table of
 errors beside those of `dictionary_fit` goes into docs/worlds.md, and with the
 command, commit and machine into docs/worlds.json.
@@ -141,6 +141,8 @@ def scan(name: str, maps: Maps, side_mm: float, schedule: str) -> pathlib.Path:
     "--config.seed=9",
     f"--config.data.maps=('{folder}',)",
     f"--config.sequence.path={schedule}",
+    # Nothing is trained.
+    "--config.generated_heads.count=0",
     f"--workdir={workdir}",
   )
   return workdir / "data/subject-00.h5"
@@ -180,13 +182,14 @@ def spheres_of(subject, maps: Maps) -> list[dict]:
 
 def main() -> None:
   """Trains, scans, reconstructs, and writes both files."""
-  begin = time.monotonic()
   _WORK.mkdir(parents=True, exist_ok=True)
   schedule, bundle = _WORK / "train.txt", _WORK / "model"
   save_sequence(mrf_jax.tailored(_FRAMES), schedule)
+  seconds = _WORK / "seconds.txt"
   if not bundle.exists():
+    begin = time.monotonic()
     launch("--mode=train", f"--schedule={schedule}", f"--output={bundle}")
-  training_seconds = time.monotonic() - begin
+    seconds.write_text(f"{time.monotonic() - begin:.0f}")
   worlds = {"smooth random maps": smooth()}
   worlds |= {f"spheres, {field}": spheres(field) for field in _SPHERES}
   validation = os.environ.get("MRF_VALIDATION_DATA")
@@ -218,10 +221,15 @@ def main() -> None:
       of_spheres[name] = spheres_of(subject, maps)
   record = {
     "commit": git_commit(),
+    "commit_of_training": json.loads(
+      bundle.with_name("model.training")
+      .joinpath("environment.json")
+      .read_text()
+    )["git_commit"],
     "python": platform.python_version(),
     "jax": jax.__version__,
     "machine": device_name(),
-    "training_seconds": round(training_seconds),
+    "training_seconds": int(seconds.read_text()),
     "errors": errors,
     "spheres": of_spheres,
   }
@@ -261,8 +269,9 @@ def _tables(record: dict) -> str:
     ]
     parts += [f"## {world}", markdown_table(head_of_spheres, cells)]
   parts.append(
-    f"Commit {record['commit']}, Python {record['python']}, jax "
-    f"{record['jax']}, {record['machine']}; training {_minutes(record)}."
+    f"Commit {record['commit'][:7]}, Python {record['python']}, jax "
+    f"{record['jax']}, {record['machine']}; training of commit "
+    f"{record['commit_of_training'][:7]}, {_minutes(record)}."
   )
   return "\n\n".join(parts)
 

@@ -323,8 +323,8 @@ _IN_MODE: dict[str, dict[str, str]] = {
   },
   "train": {
     "config": "Configuration of the heads, the scanner and the network, with "
-    "one network and one fold; --config.KEY=VALUE changes one of its values. "
-    "Default: train.",
+    "one network and one fold; with it, as in --config=train, "
+    "--config.KEY=VALUE changes one of its values. Default: train.",
     "output": "Folder of the new model bundle.",
     "field_strength_t": "Field strength of the heads, 0.55, 1.5, 3 or 7 T. "
     "Default: that of the configuration, 1.5.",

@@ -62,7 +62,7 @@ EXPERIMENTS = {
     ("--config=demo", "--workdir=runs/timing"),
   ),
 }
-# Modes that read and write files without a configuration.
+# Modes that read and write files, most of them without a configuration.
 FILES = {
   "report": Mode(
     "Writes a page on the results of a workdir.",

@@ -100,6 +100,8 @@ def compare_with_reference(
   remarks = [seen] if seen else []
   if relative_pd:
     maps, gain = on_scale_of(maps, reference)
+    if deviations is not None:
+      deviations = dataclasses.replace(deviations, pd=deviations.pd * gain)
     remarks.append(f"{RELATIVE_PD} Here it is {gain:.4g}.")
   errors = map_errors(maps, reference, masks)
   rows = pd.DataFrame(

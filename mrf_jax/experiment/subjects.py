@@ -65,12 +65,16 @@ def simulate_missing(
     schedule.parent.mkdir(exist_ok=True)
     if not schedule.exists():
       save_sequence(simulated_acquisition(config).sequence, schedule)
+  generated = enumerate(generated_files(config, workdir))
+  missing_generated = [k for k, file in generated if not file.exists()]
   # No process makes a subject before all have listed those that are missing.
   processes.barrier("subjects found")
   missing = processes.own_share(missing)
   if missing:
     _simulate(config, workdir, missing)
-  _simulate_generated(config, workdir)
+  missing_generated = processes.own_share(missing_generated)
+  if missing_generated:
+    _simulate_generated(config, workdir, missing_generated)
   processes.barrier("subjects")
   if is_own:
     for k in processes.own_share(range(data.n_subjects)):
@@ -122,26 +126,41 @@ def _simulate(config, workdir: Workdir, missing: list[int]) -> None:
 def generated_files(
   config: ml_collections.ConfigDict, workdir: Workdir
 ) -> list[pathlib.Path]:
-  """Files of the generated heads; none where no network is trained."""
+  """Files of the generated heads; none where no network is trained.
+
+  They are those of the workdir that has the subjects, if it has made the same.
+  """
   wide = [m for m in networks_of(config) if trains_on_generated(config, m)]
   if config.models_from is not None or not wide:
     return []
-  return [workdir.generated_head(k) for k in range(generated_count(config))]
+  numbers = range(generated_count(config))
+  lender = workdir.with_subjects
+  if lender is not workdir and _generates(lender.config) == _generates(
+    workdir.config
+  ):
+    lent = [lender.generated_head(k) for k in numbers]
+    if all(file.exists() for file in lent):
+      return lent
+  return [workdir.generated_head(k) for k in numbers]
 
 
-def _simulate_generated(
-  config: ml_collections.ConfigDict, workdir: Workdir
-) -> None:
-  """Simulates the generated heads that are missing.
+def _generates(config: dict) -> list:
+  """What generated heads depend on besides what all subjects depend on."""
+  ranges = config.get("dictionary", {})
+  return [
+    config.get("generated_heads"),
+    ranges.get("t1_ms"),
+    ranges.get("t2_ms"),
+  ]
+
+
+def _simulate_generated(config, workdir: Workdir, missing: list[int]) -> None:
+  """Simulates generated heads.
 
   They are at rest, and their true maps are what networks learn of them:
   acquired ones tell nothing of T2 beyond the echoes of a head's, and motion
   between the scans would give regions of unlike values each other's signals.
   """
-  files = enumerate(generated_files(config, workdir))
-  missing = processes.own_share([k for k, file in files if not file.exists()])
-  if not missing:
-    return
   processes.say(f"Simulating {counted(len(missing), 'generated head')} ...")
   scanned = _scanner(config)
   at_rest = dataclasses.replace(imperfections_of(config), motion=None)

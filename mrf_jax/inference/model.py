@@ -16,6 +16,7 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.network import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps, bounded
+from mrf_jax.networks.match_layer import COLLECTION
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
 from mrf_jax.sequence.sliding_window import how_to_make_windows
@@ -65,7 +66,12 @@ class Model(Acquired):
 
   def __repr__(self) -> str:
     """Network and scans in three lines, without its variables."""
-    n_values = sum(np.size(x) for x in jax.tree.leaves(self.variables))
+    n_values = sum(
+      np.size(x)
+      for name, tree in self.variables.items()
+      if name != COLLECTION
+      for x in jax.tree.leaves(tree)
+    )
     field_t = self.field_strength_t
     field = "" if field_t is None else f", {field_t:g} T"
     options = ", ".join(
@@ -109,9 +115,19 @@ def check_field(
   raise UserError(
     f"{name}: is of {own_t:g} T (--field_strength_t of import and reconstruct "
     f"gives it), the model was trained at {model_t:g} T, where T1 and T2 are "
-    f"others; --mode=finetune trains it on scans at {own_t:g} T, and "
-    "--model=dictionary needs no training"
+    f"others; --mode=train makes one at {own_t:g} T, and "
+    "--model=dictionary_fit needs no training"
   )
+
+
+def check_pd_unit(name: object, model: Model, other: Model) -> None:
+  """Raises `UserError`, which begins with a name, for PD in two units."""
+  if model.pd_unit != other.pd_unit:
+    raise UserError(
+      f"{name}: its PD is in the unit of the {model.pd_unit}, that of the "
+      f"first model in the unit of the {other.pd_unit}; models of one ensemble "
+      "need the same"
+    )
 
 
 def reconstruct(
@@ -261,6 +277,7 @@ def reconstruct_ensemble(
   # All before the first is computed.
   for model in models:
     _check_scan(model, subject)
+    check_pd_unit("model", model, models[0])
   estimates, unbounded, variances = [], [], []
   for number, model in enumerate(models):
     outputs = _outputs(

@@ -24,6 +24,8 @@ from mrf_jax.sequence.acquisition import Acquisition
 _RANK, _LARGEST_ERROR = 25, 1e-3
 # Steps, %, and times, ms, beyond which no match is made.
 _STEPS, _TIMES_MS = (2.0, 100.0), (1.0, 20000.0)
+# Components without which T1, T2 and PD are not told apart.
+LEAST_RANK = 3
 # Half width of central differences, in log T1 and log T2.
 _DIFFERENCE = 5e-3
 # Least share of a signal's energy that a fit leaves over, and least PD, whose

@@ -13,7 +13,12 @@ from jaxtyping import Bool, Float32, Float64
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_config, load_model, load_training
-from mrf_jax.inference.model import Model, check_field, reconstruct_ensemble
+from mrf_jax.inference.model import (
+  Model,
+  check_field,
+  check_pd_unit,
+  reconstruct_ensemble,
+)
 from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
 from mrf_jax.maps import Maps
 from mrf_jax.matching import FIT
@@ -147,6 +152,7 @@ def model_estimator(
         "need the same scans"
       )
     check_field(path, model.field_strength_t, first.field_strength_t)
+    check_pd_unit(path, model, first)
   if uncertainty and len(models) == 1 and not _has_deviations(first):
     raise UserError(
       f"{paths[0]}: its network predicts no deviations and has no dropout; "

@@ -30,10 +30,15 @@ from mrf_jax.inference.model import (
 )
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES, Maps
-from mrf_jax.matching.match_table import MatchAtoms, make_match_atoms
+from mrf_jax.matching.match_table import (
+  LEAST_RANK,
+  MatchAtoms,
+  make_match_atoms,
+)
 from mrf_jax.methods.compression import compress_scans
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.runtime.processes import own_share
 from mrf_jax.runtime.progress import notice, progress
 from mrf_jax.sequence.acquisition import Acquisition
@@ -278,6 +283,11 @@ def check_network(
     check_match(
       own, config.preprocessing, per=standardised(config, compressed=bool(rank))
     )
+    if (rank or n_windows) < LEAST_RANK:
+      raise UserError(
+        f"{own}: {rank or n_windows} components tell no T1, T2 and PD; a match "
+        f"needs {LEAST_RANK}, or is left out by 0"
+      )
   check_outputs(
     module,
     method,
@@ -457,6 +467,25 @@ def match_atoms(
     tuple(module.match_t2_ms),
     module.match_step_percent,
   )
+
+
+def given_variables(
+  module: nn.Module,
+  acquisition: Acquisition,
+  basis: Complex64[np.ndarray, "frame rank"] | None,
+  statistics: SignalStatistics | None,
+  map_range: MapRange,
+) -> dict[str, Any]:
+  """Variables of a network that are not trained, by their collections.
+
+  Those of a network that contains a match: its atoms of an acquisition. Its
+  signals have the statistics.
+  """
+  atoms = match_atoms(module, acquisition)
+  if atoms is None:
+    return {}
+  assert statistics is not None
+  return match_variables(atoms.table(basis), statistics, map_range)
 
 
 def training_statistics(

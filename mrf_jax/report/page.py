@@ -254,8 +254,8 @@ def _against_truth(truth: pd.DataFrame) -> str:
     return ""
   return paragraphs(
     "## Against the true parameters",
-    "*acquired*: the reference maps. *bound*: Cramér-Rao bound, the least "
-    "error of an unbiased estimate from one fingerprint.",
+    "*acquired*, if it is there: the reference maps. *bound*: Cramér-Rao "
+    "bound, the least error of an unbiased estimate from one fingerprint.",
     _body(format_markdown(truth, title="Truth")),
   )
 
@@ -282,7 +282,7 @@ def _bias(record: dict) -> str:
     return ""
   return paragraphs(
     "## Bias and spread",
-    "Estimate minus acquired map: mean over the left-out subjects ± "
+    "Estimate minus reference map: mean over the left-out subjects ± "
     f"{STANDARD_DEVIATION} between subjects, and the root mean square of the "
     "standard deviations within subjects.",
     format_agreements(rows),

@@ -66,7 +66,7 @@ def make_map_phantom(
     rng: random numbers of the subject; only fields need them.
     grid: the slices of the scan.
     maps: the maps; a B1 map takes the place of the simulated field.
-    b1_deviation: see `make_phantom`, as the other arguments.
+    b1_deviation: see `make_fields`, as the other arguments.
     b0: likewise.
     phase_deg: likewise.
     field_strength_t: likewise; it changes no T1 or T2 of the maps.

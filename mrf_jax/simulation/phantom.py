@@ -1,6 +1,7 @@
 """Digital phantom: a head with its tissues, B1 field and lesions."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Complex128, Float32, Float64
@@ -99,14 +100,12 @@ def make_phantom(
   head: dict,
   between_subjects: float,
   within_tissue: float,
-  b1_deviation: float,
   local_variation: dict | None = None,
-  b0: dict | None = None,
-  phase_deg: float = 0.0,
   field_strength_t: float = FIELD_STRENGTH_T,
   lesions: dict | None = None,
   poses: Float64[np.ndarray, "slice 4 4"] | None = None,
   mask: Bool[np.ndarray, "slice y x"] | None = None,
+  **fields: Any,
 ) -> Phantom:
   """Makes the head of a subject with its tissue values and B1.
 
@@ -116,17 +115,14 @@ def make_phantom(
     head: arguments of `make_head`.
     between_subjects: relative standard deviation of T1 and T2 over subjects.
     within_tissue: relative standard deviation inside a tissue.
-    b1_deviation: largest deviation of B1 from one.
     local_variation: see `tissue_maps`; None is none.
-    b0: arguments of `b0_field`, and `r2_prime_per_s`, the rate of decay in
-      white and grey matter, 1/s; None is a field without offset.
-    phase_deg: standard deviation of the object's phase, smooth over 60 mm, as
-      of pulses and eddy currents, degrees.
     field_strength_t: main field, T.
     lesions: arguments of `add_lesions`; None adds none.
     poses: where the head is while each slice is scanned, see `moved`; B1 and
       the main field go with it. None is at rest.
     mask: its voxels; None are those that are at least half brain.
+    **fields: further arguments of `make_fields`: `b1_deviation`, `b0` and
+      `phase_deg`.
   """
   # Separate streams: a change of one part leaves the others as they are.
   anatomy_rng, tissue_rng, field_rng = rng.spawn(3)
@@ -152,10 +148,8 @@ def make_phantom(
     in_head[anatomy.mask],
     middle,
     fractions[tissues.TISSUES.index("csf")],
-    b1_deviation=b1_deviation,
-    b0=b0,
-    phase_deg=phase_deg,
     field_strength_t=field_strength_t,
+    **fields,
   )
   added = None
   if lesions is not None:
@@ -184,10 +178,10 @@ def make_fields(
   middle_mm: Float32[np.ndarray, "3"],
   fluid: Float32[np.ndarray, "voxel"],
   *,
-  b1_deviation: float,
-  b0: dict | None,
-  phase_deg: float,
   field_strength_t: float,
+  b1_deviation: float,
+  b0: dict | None = None,
+  phase_deg: float = 0.0,
 ) -> tuple[
   Float32[np.ndarray, "voxel"],
   Complex128[np.ndarray, "voxel"] | None,
@@ -200,10 +194,12 @@ def make_fields(
     points_mm: places in the head at rest, RAS mm.
     middle_mm: the middle of the field of view, RAS mm.
     fluid: volume share of CSF.
-    b1_deviation: see `make_phantom`, as the other arguments.
-    b0: likewise.
-    phase_deg: likewise.
-    field_strength_t: likewise.
+    field_strength_t: main field, T.
+    b1_deviation: largest deviation of B1 from one.
+    b0: arguments of `b0_field`, and `r2_prime_per_s`, the rate of decay in
+      white and grey matter, 1/s; None is a field without offset.
+    phase_deg: standard deviation of the object's phase, smooth over 60 mm, as
+      of pulses and eddy currents, degrees.
   """
   inside = points_mm - middle_mm
   b1 = b1_field(rng, inside, deviation=b1_deviation)

@@ -20,6 +20,7 @@ from mrf_jax.evaluation.learning_curves import learning_curves
 from mrf_jax.evaluation.markdown import paragraphs
 from mrf_jax.evaluation.orientation import upright
 from mrf_jax.evaluation.tissues import tissue_masks
+from mrf_jax.inference.bundle import load_model
 from mrf_jax.io import nifti
 from mrf_jax.io.atomic import remove, write_text
 from mrf_jax.maps import MAP_NAMES, Maps
@@ -124,13 +125,23 @@ def _load_maps(
 def _load_estimates(study: Study, method: str) -> list[Maps]:
   """Maps of each left-out subject; relative PD on the references' scale."""
   maps = _load_maps(study, method)
-  if not has_relative_pd(study.config, method):
+  if not _is_relative_pd(study, method):
     return maps
   references = (study.references[k] for k in study.folds)
   return [
     on_scale_of(own, reference)[0]
     for own, reference in zip(maps, references, strict=True)
   ]
+
+
+def _is_relative_pd(study: Study, method: str) -> bool:
+  """Whether PD of a method is in the unit of signals of any gain."""
+  if has_relative_pd(study.config, method):
+    return True
+  if not study.config.data.files or METHODS[method].train is None:
+    return False
+  bundle = study.models.model(method, study.folds[0])
+  return load_model(bundle).pd_unit == "signals"
 
 
 def _training_means(study: Study) -> list[Maps]:
@@ -287,7 +298,7 @@ def _write_calibration(
   rows = calibration.calibrate(estimates, deviations, references, masks)
   table.write_rows(rows, csv)
   text = paragraphs(
-    "# Predicted standard deviations and errors against the acquired maps",
+    f"# Predicted standard deviations and errors against the {_maps(study)}",
     f"{_note(study)} {calibration.NOTE}",
     calibration.format_calibration(rows),
   )
@@ -347,7 +358,7 @@ def _note(study: Study) -> str:
 def _remarks(study: Study) -> list[str]:
   """Sentences on what the numbers of this study need besides its method."""
   remarks = [*study.remarks]
-  if any(has_relative_pd(study.config, m) for m in study.config.methods):
+  if any(_is_relative_pd(study, m) for m in study.config.methods):
     remarks.append(RELATIVE_PD)
   return remarks
 

@@ -66,10 +66,13 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   trained = load_training_scans(source)
   check_pd_scale(model, trained, scans)
   field = other_field(model, scans)
+  pd_unit = model.pd_unit
   model, changes = adapted_model(model, scans)
   _check_writable(output.parent)
   for change in (*changes, *([field] if field else [])):
     print(f"- {change}")
+  if model.pd_unit != pd_unit:
+    print("- its PD will be in the unit of the reference maps, not of signals")
   options = finetune_options(
     config,
     model.method,

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import tempfile
 from typing import Any
 
 import ml_collections
@@ -11,7 +12,12 @@ import numpy as np
 from mrf_jax.command_line.configurations import load_built_in
 from mrf_jax.command_line.inputs import check_inputs, unfinished_folder
 from mrf_jax.errors import UserError
-from mrf_jax.experiment.settings import check_methods, with_files
+from mrf_jax.experiment.settings import (
+  check_methods,
+  check_values,
+  field_strength_of,
+  with_files,
+)
 from mrf_jax.importing.from_flags import read_acquisition
 from mrf_jax.importing.options import ImportOptions
 from mrf_jax.io.atomic import replacing_folder, writing_to
@@ -22,7 +28,7 @@ from mrf_jax.signal.cramer_rao import cramer_rao_bounds
 from mrf_jax.simulation.tissue import brain_at
 from mrf_jax.stages.crossval import crossval
 from mrf_jax.stages.design import mean_signal
-from mrf_jax.workdir.workdir import Workdir
+from mrf_jax.workdir.workdir import SCHEDULE, Workdir
 
 # Least standard deviation of T1 or T2, relative, from which on a sequence does
 # not tell it.
@@ -51,16 +57,27 @@ def train_files(flags: dict[str, Any]) -> pathlib.Path:
   if output.exists():
     raise UserError(f"--output: {output} is there already")
   config = flags.get("config") or load_built_in("train")
+  check_values(config)
   method = _network_of(config)
   config, acquisition, said = _with_schedule(config, flags)
   for sentence in said:
     print(f"- {sentence}")
-  check_methods(with_files(config))
+  with tempfile.TemporaryDirectory() as folder:
+    schedule = pathlib.Path(folder) / SCHEDULE
+    save_sequence(acquisition.sequence, schedule)
+    config.sequence.path = str(schedule)
+    check_methods(with_files(config))
   check_tells(acquisition, config)
   root = unfinished_folder(output)
   config.sequence.path = str(_keep_schedule(root, acquisition))
-  config.sequence.n_frames = acquisition.sequence.n_frames
-  crossval(config, root)
+  try:
+    crossval(config, root)
+  except UserError as error:
+    # That of a workdir, which is none of this mode's flags.
+    advice = f"remove {root}, or choose another --output"
+    raise UserError(
+      str(error).replace("choose another --workdir", advice)
+    ) from error
   (fold,) = config.folds
   bundle = Workdir(root, config.to_dict()).model(method, fold)
   with replacing_folder(output) as folder:
@@ -75,6 +92,11 @@ def _network_of(config: ml_collections.ConfigDict) -> str:
   Raises:
     UserError: it trains none or several, or more than one fold.
   """
+  if config.data.get("files"):
+    raise UserError(
+      "--config.data.files: train simulates its scans; crossval learns from "
+      "files"
+    )
   networks = [method for method in config.methods if method in NETWORKS]
   if len(networks) != 1 or len(config.folds or ()) != 1:
     raise UserError(
@@ -94,11 +116,8 @@ def _with_schedule(
   """
   config = config.copy_and_resolve_references()
   scan = config.scan
-  field_t = flags.get("field_strength_t")
-  if field_t is None:
-    field_t = config.data.field_strength_t
-  else:
-    _set_field(config, field_t)
+  if flags.get("field_strength_t") is not None:
+    _set_field(config, flags["field_strength_t"])
   said = []
   for name in ("window", "stride"):
     if flags.get(name) is None:
@@ -113,7 +132,18 @@ def _with_schedule(
     {**flags, "window": scan.window, "stride": scan.stride}
   )
   acquisition, assumed = read_acquisition(options)
+  field_t = field_strength_of(config.data)
   said += [*assumed, f"noise level {scan.noise_level:g}, {field_t:g} T"]
+  # As it is kept: in ms and degrees, with all times.
+  config.sequence.update(
+    tr_path=None,
+    time_unit="ms",
+    angle_unit="deg",
+    n_frames=acquisition.sequence.n_frames,
+  )
+  # A short schedule has fewer images than components are asked for.
+  for section in (config.dictionary_fit, config.spatiotemporal_plus.training):
+    section.rank = min(section.rank, acquisition.n_windows)
   return config, acquisition, said
 
 
@@ -124,16 +154,18 @@ def _set_field(config: ml_collections.ConfigDict, field_t: float) -> None:
     UserError: there are no tissue values of this field.
   """
   try:
-    here, before = brain_at(field_t), brain_at(config.data.field_strength_t)
+    before_t = field_strength_of(config.data)
+    here, before = brain_at(field_t), brain_at(before_t)
   except UserError as error:
     raise UserError(f"--field_strength_t: {error}") from error
-  data = config.data
-  share = field_t / data.field_strength_t
-  data.field_strength_t = float(field_t)
-  # Wavelengths are shorter, and offsets are parts of the field.
-  data.b1_deviation = min(_MOST_B1_DEVIATION, share * data.b1_deviation)
-  data.b0.shim_hz *= share
-  data.b0.r2_prime_per_s *= share
+  data, share = config.data, field_t / before_t
+  # Files may have whole numbers, and older ones no field.
+  with data.unlocked(), data.ignore_type():
+    data.field_strength_t = float(field_t)
+    # Wavelengths are shorter, and offsets are parts of the field.
+    data.b1_deviation = min(_MOST_B1_DEVIATION, share * data.b1_deviation)
+    data.b0.shim_hz *= share
+    data.b0.r2_prime_per_s *= share
   # Limits between tissues go with their T1; that of CSF hardly changes.
   white, grey = (here[k][0] / before[k][0] for k in _TISSUES)
   between = float(np.sqrt(white * grey))
@@ -143,7 +175,13 @@ def _set_field(config: ml_collections.ConfigDict, field_t: float) -> None:
     *limits.other_thresholds_ms.values(),
   ):
     own.wm = (own.wm[0] * white, own.wm[1] * between)
-    own.gm = (own.gm[0] * between, own.gm[1] * grey)
+    own.gm = (own.gm[0] * between, _upper_limit(own, grey))
+
+
+def _upper_limit(own: ml_collections.ConfigDict, grey: float) -> float:
+  """Greatest T1 of grey matter, ms, which touches that of CSF where it did."""
+  touches = own.gm[1] == own.csf[0]
+  return own.csf[0] if touches else min(own.gm[1] * grey, own.csf[0])
 
 
 def check_tells(
@@ -153,7 +191,7 @@ def check_tells(
   noise = config.scan.noise_level
   if not noise > 0:
     return
-  brain = brain_at(config.data.field_strength_t)
+  brain = brain_at(field_strength_of(config.data))
   noise_sd = noise * mean_signal(config, acquisition.sequence)
   for tissue in _TISSUES:
     t1_ms, t2_ms, pd = brain[tissue]
@@ -188,7 +226,7 @@ def _keep_schedule(
   Raises:
     UserError: the folder was begun with another one, or cannot be written.
   """
-  path = pathlib.Path(os.path.abspath(root)) / "schedule.txt"
+  path = pathlib.Path(os.path.abspath(root)) / SCHEDULE
   with writing_to(root):
     root.mkdir(parents=True, exist_ok=True)
     new = path.with_name("schedule.new.txt")

@@ -13,14 +13,13 @@ from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.methods.network import (
+  given_variables,
   make_network,
-  match_atoms,
   signal_rank,
   standardised,
   training_options,
   training_statistics,
 )
-from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.timing.measure import Task
@@ -68,7 +67,9 @@ def network_tasks(
     basis=basis,
   )
   map_range = MapRange.of(scene.maps[:1], powers=options.map_powers)
-  given = _given(network, scan.acquisition, basis, statistics, map_range)
+  given = given_variables(
+    network, scan.acquisition, basis, statistics, map_range
+  )
   variables |= given
   model = Model(
     method=method,
@@ -94,14 +95,6 @@ def network_tasks(
   table = np.zeros((1 + scan.n_voxels, n_channels), np.float32)
   normalise_signals(signals, per=per, statistics=statistics, out=table[1:])
   yield _training_task(common, plan, (state, given), table, scene)
-
-
-def _given(network, acquisition, basis, statistics, map_range) -> dict:
-  """Variables of a network that are not trained, by their collections."""
-  atoms = match_atoms(network, acquisition)
-  if atoms is None:
-    return {}
-  return match_variables(atoms.table(basis), statistics, map_range)
 
 
 def flop_of_voxel(network, variables, n_channels: int) -> float:

@@ -24,6 +24,8 @@ from mrf_jax.workdir.manifest import (
 
 # Record of what the results are made from, see `experiment/sources.py`.
 SOURCES = "sources.json"
+# The schedule of a training by `--mode=train`, in the folder of its workdir.
+SCHEDULE = "schedule.txt"
 
 
 class Workdir:
@@ -105,6 +107,11 @@ class Workdir:
     if files:
       return pathlib.Path(files[number])
     return self._subjects.root / "data" / f"subject-{number:02d}.h5"
+
+  @property
+  def with_subjects(self) -> "Workdir":
+    """The workdir that has the subjects: itself, or another one."""
+    return self._subjects
 
   def generated_head(self, number: int) -> pathlib.Path:
     """File of a training subject of random regions."""
@@ -227,7 +234,13 @@ class Workdir:
 def has_results(root: str | os.PathLike) -> bool:
   """Whether a run has completed a file in a workdir."""
   root = pathlib.Path(root)
-  no_results = ("config.json", "environment.json", SOURCES, *OF_RUNS)
+  no_results = (
+    "config.json",
+    "environment.json",
+    SCHEDULE,
+    SOURCES,
+    *OF_RUNS,
+  )
   # Folders may be links to another disk.
   for folder, _, names in os.walk(root, followlinks=True):
     inside = pathlib.Path(folder).relative_to(root)

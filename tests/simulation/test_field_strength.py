@@ -83,6 +83,8 @@ def test_training_sets_what_goes_with_the_field():
   limits = config.evaluation.thresholds_ms
   assert limits.wm[0] < 832 < limits.wm[1] == limits.gm[0] < 1331 < limits.gm[1]
   assert limits.csf == before.evaluation.thresholds_ms.csf
+  touching = config.evaluation.other_thresholds_ms.touching
+  assert touching.gm[1] == touching.csf[0]
   _set_field(config, 7.0)
   assert config.data.b1_deviation == 0.4
   limits = config.evaluation.thresholds_ms

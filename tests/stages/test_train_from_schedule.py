@@ -7,9 +7,10 @@ from configs import smoke as smoke_config
 from configs import train as train_config
 from mrf_jax import UserError, load_model, load_subject, tailored
 from mrf_jax.command_line.configurations import load_built_in
+from mrf_jax.experiment.settings import check_methods
 from mrf_jax.inference.bundle import load_training
 from mrf_jax.sequence.files import save_sequence
-from mrf_jax.stages import train
+from mrf_jax.stages import crossval, train
 from mrf_jax.stages.train import train_files
 from tests.stages.conftest import flags
 
@@ -108,12 +109,58 @@ def test_a_schedule_that_tells_nothing_is_refused(schedule, tmp_path):
     ({"time_unit": "h"}, "time_unit"),
     ({"config": config(folds=(0, 1))}, "train makes one network"),
     ({"config": config(methods=("gomez",))}, "0 networks in methods"),
+    ({"config": {"methods": ()}}, "returns dict, not a ConfigDict"),
   ],
 )
 def test_one_line_says_what_is_wrong(changes, words, schedule, tmp_path):
   with pytest.raises(UserError, match=words):
     train_files(given(schedule, tmp_path, **changes))
   assert not (tmp_path / "models").exists()
+
+
+def test_files_are_not_for_it(schedule, tmp_path):
+  own = config()
+  own.data.files = ("a.h5", "b.h5")
+  with pytest.raises(UserError, match=r"data\.files: train simulates"):
+    train_files(given(schedule, tmp_path, config=own))
+
+
+def test_another_noise_is_another_folder(schedule, tmp_path, monkeypatch):
+  """Also where the first run was killed before it had a head."""
+  options = given(schedule, tmp_path)
+
+  def killed(config, workdir):
+    (workdir.root / "data/subject-00.h5").touch()
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patched:
+    patched.setattr(crossval, "simulate_missing", killed)
+    with pytest.raises(KeyboardInterrupt):
+      train_files(options)
+  words = r"noise_level=.*; remove .*mine\.training, or choose another --output"
+  with pytest.raises(UserError, match=words):
+    train_files(given(schedule, tmp_path, noise_level=0.1))
+
+
+@pytest.mark.parametrize("frames", [100, 200, 1500])
+def test_any_number_of_frames_is_checked_by_itself(frames, tmp_path):
+  save_sequence(tailored(frames), tmp_path / "train.txt")
+  options = given(
+    str(tmp_path / "train.txt"), tmp_path, window=min(80, frames // 2)
+  )
+  own, acquisition, _ = train._with_schedule(load_built_in("train"), options)
+  assert own.sequence.n_frames == frames
+  own.sequence.path = str(tmp_path / "train.txt")
+  check_methods(own)
+  assert own.spatiotemporal_plus.training.rank <= acquisition.n_windows
+
+
+def test_whole_numbers_may_be_scaled():
+  own = load_built_in("train")
+  with own.ignore_type():
+    own.data.b0.shim_hz = 8
+  train._set_field(own, 3.0)
+  assert own.data.b0.shim_hz == 16.0
 
 
 def test_its_configuration_is_read_as_a_command_reads_it():
