@@ -262,7 +262,8 @@ def _tables(record: dict) -> str:
   for world, found in record["spheres"].items():
     cells = [
       [
-        f"{true:g}: {value:.3g} ({100 * (value / true - 1):+.0f} %)"
+        f"{true:g}: {value:.{0 if value > 100 else 1}f} "
+        f"({100 * (value / true - 1):+.0f} %)"
         for true, value in zip(row["true"], row["found"], strict=True)
       ]
       for row in found
