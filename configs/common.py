@@ -29,9 +29,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.sequence = _sequence()
   config.scan = _scan()
   config.reference = dict(
-    # Whether the maps of simulated heads are acquired, as a scanner does. False
-    # takes their true ones, for models that are to know no errors of a scan.
-    acquired=True,
     refocusing_deg=180.0,  # nominal; B1 scales it
     noise_level=0.01,
     # Greatest T2 of the fit, ms: echoes up to 160 ms do not tell longer ones.
@@ -81,6 +78,10 @@ def _data() -> dict:
     # else changes with it, b1_deviation, b0 and the tissues' limits of T1 in
     # `evaluation`, are values of their own.
     field_strength_t=1.5,
+    # Whether the reference maps of simulated heads are acquired, as `reference`
+    # says. False takes the true ones, for models that are to know no errors of
+    # a reference scan.
+    acquired_maps=True,
     # Also keep the k-space as ISMRMRD, raw/subject-NN.mrd (1.6 GB each at the
     # paper's size), and the schedule, raw/train.txt.
     keep_raw=False,

@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.methods = ("spatiotemporal_plus", "dictionary_fit")
   config.folds = (config.data.n_subjects - 1,)
   config.generated_heads.count = 4
-  config.reference.acquired = False
+  config.data.acquired_maps = False
   config.spatiotemporal_plus.training.pd_unit = "signals"
   config.spatiotemporal_plus.training.epochs = 16
   return config

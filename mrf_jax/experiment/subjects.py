@@ -99,8 +99,9 @@ def _reference_scans(config: ml_collections.ConfigDict) -> dict | None:
 
   Configurations of before had no choice.
   """
-  options = config.reference.to_dict()
-  return options if options.pop("acquired", True) else None
+  if not config.data.get("acquired_maps", True):
+    return None
+  return config.reference.to_dict()
 
 
 def _simulate(config, workdir: Workdir, missing: list[int]) -> None:

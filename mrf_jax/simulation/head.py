@@ -32,6 +32,7 @@ PHANTOM = {
   "between_subjects": 0.03,
   "within_tissue": 0.04,
   "local_variation": {"wm": 0.02, "gm": 0.1, "csf": 0.0},
+  "field_strength_t": 1.5,
   "b1_deviation": 0.1,
   "b0": {"shim_hz": 8.0, "air_cavities": True, "r2_prime_per_s": 3.0},
   "phase_deg": 20.0,

@@ -323,7 +323,7 @@ def _are_acquired(study: Study) -> bool:
   Configurations of before had no choice.
   """
   config = study.config
-  return bool(config.data.files) or config.reference.get("acquired", True)
+  return bool(config.data.files) or config.data.get("acquired_maps", True)
 
 
 def _maps(study: Study) -> str:

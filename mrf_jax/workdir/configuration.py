@@ -33,7 +33,7 @@ _BEFORE = {
   "training.generated_heads": False,
   "training.pd_unit": "references",
   "spatiotemporal_plus.training.pd_unit": "references",
-  "reference.acquired": True,
+  "data.acquired_maps": True,
   "data.field_strength_t": 1.5,
 }
 # Files of the subjects, or of the maps that heads are made from: only their

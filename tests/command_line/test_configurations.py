@@ -35,7 +35,14 @@ def mine(tmp_path, monkeypatch):
 
 
 def test_built_in_ones_have_a_sentence():
-  assert list(built_in()) == ["ablation", "demo", "paper", "smoke", "study"]
+  assert list(built_in()) == [
+    "ablation",
+    "demo",
+    "paper",
+    "smoke",
+    "study",
+    "train",
+  ]
   assert built_in()["smoke"].startswith("Every stage of the experiment")
 
 

@@ -56,7 +56,7 @@ def other_scan(smoke, tmp_path_factory):
 @pytest.mark.parametrize("method", ["spatiotemporal_plus", "cohen"])
 def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   model = f"{method}/fold-0"
-  options = {"epochs": 20, "learning_rate": 3e-3}
+  options = {"epochs": 60, "learning_rate": 3e-3}
   out = finetune_files(given(smoke, tmp_path, model, **options))
   # No checkpoints are left.
   assert [p.name for p in tmp_path.iterdir()] == ["net"]
@@ -83,13 +83,13 @@ def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   said = capsys.readouterr().out
   # Steps first, then how long they take.
   order = [
-    f"Training     {method}, {subject.n_voxels:,} voxels: 20 epochs of ",
+    f"Training     {method}, {subject.n_voxels:,} voxels: 60 epochs of ",
     "Expected     ",
-    f"Trained      {method}, 20 epochs",
+    f"Trained      {method}, 60 epochs",
   ]
   assert sorted(order, key=said.index) == order
   per_epoch, steps = re.findall(r"of ([\d,]+) steps, ([\d,]+) in all", said)[0]
-  assert int(steps.replace(",", "")) == 20 * int(per_epoch.replace(",", ""))
+  assert int(steps.replace(",", "")) == 60 * int(per_epoch.replace(",", ""))
   first, last = re.findall(r"T1 (\d+) ms", said)
   assert int(last) < int(first)
 

@@ -27,7 +27,7 @@ def config(**changes):
   tiny = smoke_config.get_config()
   tiny.methods = ("spatiotemporal_plus",)
   tiny.folds = (1,)
-  tiny.reference.acquired = False
+  tiny.data.acquired_maps = False
   tiny.update(changes)
   return tiny
 
