@@ -172,17 +172,18 @@ def reconstruct_with_deviations(
   outputs = _outputs(
     model, subject, precision=precision, n_passes=n_passes, seed=seed
   )
-  return _in_physical_units(
-    model.map_range, *outputs, gain=_pd_gain(model, subject)
-  )
+  return _in_physical_units(model.map_range, *outputs)
 
 
 def _outputs(
   model: Model, subject: Subject, *, precision: str, n_passes: int, seed: int
 ) -> tuple[
-  Float32[np.ndarray, "voxel 3"], Float32[np.ndarray, "voxel 3"] | None
+  Float32[np.ndarray, "voxel 3"], Float32[np.ndarray, "voxel 3"] | None, float
 ]:
-  """Maps and their variance on the scale of [0, 1], as the network has them."""
+  """Maps and their variance on the scale of [0, 1], as the network has them.
+
+  And how much brighter than the unit of PD the signals are that it sees.
+  """
   _check_scan(model, subject)
   if subject.signals is None:
     raise UserError(f"{subject.subject}: was loaded without its signals")
@@ -211,25 +212,17 @@ def _outputs(
     if scaled.shape[-1] > len(MAP_NAMES):
       scaled, log_deviations = split_deviations(scaled)
       variance = np.exp(2 * log_deviations)
-  return scaled, variance
-
-
-def _pd_gain(model: Model, subject: Subject) -> float:
-  """How much brighter than PD the signals are that the network sees."""
-  if model.pd_unit == "references":
-    return 1.0
-  signals = subject.signals
-  assert signals is not None and model.statistics is not None
-  if model.basis is not None:
-    signals = signals @ model.basis
-  return model.statistics.reference.gain(signals)
+  gain = 1.0
+  if model.pd_unit == "signals":
+    assert model.statistics is not None
+    gain = model.statistics.reference.gain(signals)
+  return scaled, variance, gain
 
 
 def _in_physical_units(
   map_range: MapRange,
   scaled: Float32[np.ndarray, "voxel 3"],
   variance: Float32[np.ndarray, "voxel 3"] | None,
-  *,
   gain: float,
 ) -> tuple[Maps, Maps | None]:
   """Maps and standard deviations from outputs on the scale of [0, 1]."""
@@ -287,14 +280,14 @@ def reconstruct_ensemble(
       n_passes=n_passes,
       seed=seed + number,
     )
-    gain = _pd_gain(model, subject)
-    maps, deviations = _in_physical_units(model.map_range, *outputs, gain=gain)
+    maps, deviations = _in_physical_units(model.map_range, *outputs)
     if len(models) == 1:
       return maps, deviations
     estimates.append(maps.stack().astype(np.float64))
     # Models that agree on a bound may be far from agreeing.
+    scaled, _, gain = outputs
     free, _ = _in_physical_units(
-      model.map_range.unbounded(), outputs[0], None, gain=gain
+      model.map_range.unbounded(), scaled, None, gain
     )
     unbounded.append(free.stack().astype(np.float64))
     if deviations is not None:
