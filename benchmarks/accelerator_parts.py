@@ -20,7 +20,7 @@ from mrf_jax.experiment.settings import phantom_options, simulated_acquisition
 from mrf_jax.matching.dictionary import build_dictionary, count_atoms
 from mrf_jax.matching.off_grid import match_off_grid
 from mrf_jax.matching.off_grid_matcher import make_off_grid_matcher
-from mrf_jax.methods.network import make_network, training_options
+from mrf_jax.methods.network_options import make_network, training_options
 from mrf_jax.networks import NETWORKS
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.sequence.schedules import tailored

@@ -40,10 +40,9 @@ from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.dataset.subject import Subject, save_subject
 from mrf_jax.inference.bundle import save_model
 from mrf_jax.inference.model import Model
-from mrf_jax.methods.network import (
+from mrf_jax.methods.network_options import make_network, standardised
+from mrf_jax.methods.network_signals import (
   given_variables,
-  make_network,
-  standardised,
   training_statistics,
 )
 from mrf_jax.sequence.acquisition import Acquisition

@@ -25,7 +25,7 @@ from mrf_jax.experiment.settings import (
   simulated_acquisition,
 )
 from mrf_jax.kspace.spiral import make_spiral
-from mrf_jax.methods.network import trains_on_generated
+from mrf_jax.methods.network_options import trains_on_generated
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.progress import counted
 from mrf_jax.sequence.files import save_sequence

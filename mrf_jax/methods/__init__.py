@@ -17,9 +17,9 @@ from mrf_jax.methods.gomez import check_gomez, gomez
 from mrf_jax.methods.network import (
   check_network,
   network,
-  network_predicts_deviations,
   train_own_folds,
 )
+from mrf_jax.methods.network_options import network_predicts_deviations
 from mrf_jax.methods.study import Estimates, Method, Study
 from mrf_jax.networks import NETWORKS
 

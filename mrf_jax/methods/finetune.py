@@ -22,7 +22,8 @@ from mrf_jax.inference.bundle import bundle_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import TrainingScans
 from mrf_jax.maps import Maps
-from mrf_jax.methods.network import match_atoms, training_options
+from mrf_jax.methods.network_options import training_options
+from mrf_jax.methods.network_signals import match_atoms
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis

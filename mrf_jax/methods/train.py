@@ -30,9 +30,9 @@ from mrf_jax.errors import UserError
 from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES
-from mrf_jax.methods.network import (
+from mrf_jax.methods.network_options import check_outputs
+from mrf_jax.methods.network_signals import (
   check_match,
-  check_outputs,
   match_atoms,
   training_statistics,
 )

@@ -4,7 +4,7 @@ import ml_collections
 import numpy as np
 
 from mrf_jax.experiment.settings import acquisition_of
-from mrf_jax.methods.network import make_network, signal_rank
+from mrf_jax.methods.network_options import make_network, signal_rank
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.match_layer import COLLECTION, LAYER
 from mrf_jax.networks.shapes import variable_shapes

@@ -12,12 +12,14 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid, patch_shape
 from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.inference.model import Model, reconstruct
-from mrf_jax.methods.network import (
-  given_variables,
+from mrf_jax.methods.network_options import (
   make_network,
   signal_rank,
   standardised,
   training_options,
+)
+from mrf_jax.methods.network_signals import (
+  given_variables,
   training_statistics,
 )
 from mrf_jax.runtime.precision import PRECISIONS

@@ -8,7 +8,7 @@ import pytest
 from configs.smoke import get_config
 from mrf_jax import tailored
 from mrf_jax.dataset.standardise import normalise_signals
-from mrf_jax.methods.network import _signals
+from mrf_jax.methods.network_signals import network_signals
 from mrf_jax.sequence.acquisition import Acquisition
 from tests.dataset.examples import make_subject
 from tests.laws import complex_noise
@@ -30,7 +30,9 @@ def signals_of(method, subjects, folds, **options):
   config = get_config()
   config.preprocessing.update(options)
   config.spatiotemporal_plus.training.rank = 3
-  return _signals(study_of(list(subjects), config, folds=folds), method, folds)
+  return network_signals(
+    study_of(list(subjects), config, folds=folds), method, folds
+  )
 
 
 @pytest.mark.parametrize("method", ["cohen", "spatiotemporal_plus"])
@@ -84,7 +86,7 @@ def test_a_configuration_of_before_has_no_choice():
   del config.preprocessing["normalise_signals_by"]
   subjects = [dataclasses.replace(x) for x in scans()]
   study = study_of(subjects, config, folds=[0])
-  assert not _signals(study, "cohen", [0]).statistics
+  assert not network_signals(study, "cohen", [0]).statistics
 
 
 @pytest.mark.parametrize("method", ["cohen", "spatiotemporal_plus"])
@@ -103,7 +105,7 @@ def test_generated_subjects_train_every_fold(method):
   assert len(study.subjects) == 2 and len(wide.subjects) == 3
   assert list(wide.folds) == [0, 1] and not wide.generated
   assert wide.n_training_voxels(0) == 240 == 2 * study.n_training_voxels(0)
-  own = _signals(wide, method, [0, 1])
+  own = network_signals(wide, method, [0, 1])
   expected = signals_of(method, scans(), [0, 1])
   for fold in (0, 1):
     np.testing.assert_array_equal(

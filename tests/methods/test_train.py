@@ -12,7 +12,8 @@ from mrf_jax import UserError
 from mrf_jax.inference.bundle import load_config
 from mrf_jax.inference.training_scans import load_training_scans
 from mrf_jax.maps import Maps
-from mrf_jax.methods.network import fold_range, signal_rank, training_options
+from mrf_jax.methods.network import fold_range
+from mrf_jax.methods.network_options import signal_rank, training_options
 from mrf_jax.training.train import TrainedFold
 from tests.dataset.examples import make_subject
 from tests.laws import complex_noise

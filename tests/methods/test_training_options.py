@@ -4,7 +4,7 @@ import pytest
 
 from configs import smoke
 from mrf_jax.errors import UserError
-from mrf_jax.methods.network import signal_rank, training_options
+from mrf_jax.methods.network_options import signal_rank, training_options
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from mrf_jax import Maps, simulate_fingerprints, sliding_window, tailored
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.standardise import SignalStatistics, normalise_signals
 from mrf_jax.matching.match_table import make_match_atoms, match_by_table
-from mrf_jax.methods.network import check_match
+from mrf_jax.methods.network_signals import check_match
 from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.sequence.acquisition import Acquisition
