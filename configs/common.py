@@ -207,9 +207,9 @@ def _training() -> dict:
   """Options of all networks; a network's own `training` overrides them.
 
   paper.py sets three that have other values too: `sampling` "tiles", `schedule`
-  "cosine", and `loss` "likelihood" or "weighted_likelihood". These two need a
-  network that also predicts standard deviations; under the second the maps
-  still learn by the squared error.
+  "cosine", and `loss` "likelihood", "weighted_likelihood" or
+  "separate_likelihood". These need a network that also predicts standard
+  deviations; under the last two the maps still learn by the squared error.
   """
   return dict(
     # Seed of initial weights, order and dropout. None: the experiment's seed.
@@ -272,7 +272,7 @@ def _spatiotemporal_plus() -> dict:
       batch=4,
       rank=32,
       schedule="cosine",
-      loss="weighted_likelihood",
+      loss="separate_likelihood",
       map_powers=(1.0, 0.0, 0.5),
       balance=0.4,
       flips=True,

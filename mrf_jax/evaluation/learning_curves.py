@@ -22,6 +22,7 @@ _LOSSES = {
   "squared_error": "mean squared error",
   "likelihood": "negative log-likelihood",
   "weighted_likelihood": "weighted likelihood: rises to 0",
+  "separate_likelihood": "squared error and likelihood",
 }
 _COLOURS = {"training": "tab:blue", "left_out": "tab:red"}
 _LABELS = {"training": "training subjects", "left_out": "left-out subject"}

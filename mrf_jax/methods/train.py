@@ -105,7 +105,7 @@ def train(
       the root of T2, so that the long times of fluid do not dominate), `batch`
       and `tile` (256 estimates a step), `schedule="cosine"`,
       `watched_voxels=1000`, and for a network that predicts standard deviations
-      `loss="weighted_likelihood"`.
+      `loss="separate_likelihood"`.
 
   Returns:
     The model, for `reconstruct` and `save_model`.
@@ -223,7 +223,7 @@ def _options(module: nn.Module, given: dict[str, Any]) -> TrainingOptions:
     "schedule": "cosine",
     "map_powers": _MAP_POWERS,
     "watched_voxels": 1000,
-    "loss": "weighted_likelihood" if predicts else "squared_error",
+    "loss": "separate_likelihood" if predicts else "squared_error",
   }
   return TrainingOptions(**(defaults | given))
 

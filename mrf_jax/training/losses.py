@@ -21,6 +21,9 @@ Loss = Callable[
 # smooths their counts.
 _BIN = 0.02
 _SMOOTHING = 0.1
+# So small that features are those of the maps; the optimiser divides the
+# gradients of the deviations' own weights by their size.
+_SHARE_OF_DEVIATIONS = 1e-3
 
 
 def squared_error(
@@ -68,18 +71,44 @@ def weighted_likelihood(
   return variances * negative_log_likelihood(outputs, maps)
 
 
+def separate_likelihood(
+  outputs: Float32[Array, "*voxel output"], maps: Float32[Array, "*voxel map"]
+) -> Float32[Array, "*voxel map"]:
+  r"""Squared error for the maps, likelihood for the standard deviations.
+
+  .. math:: \frac{(\hat q - q)^2}{2} +
+    w \left( \log s + \frac{e^2}{2 s^2} \right), \quad e = \hat q - q
+
+  with a small constant w, and e a constant for the gradient (after Stirn 2023).
+  The maps have the gradient of the squared error, and every voxel has as much
+  weight in what its standard deviation learns: with that of its variance
+  (`weighted_likelihood`), those of white and grey matter, which err by little,
+  come out too large.
+  """
+  estimates, log_deviations = split_deviations(outputs)
+  error = jax.lax.stop_gradient(estimates - maps)
+  standardised = error * jnp.exp(-log_deviations)
+  likelihood = log_deviations + jnp.square(standardised) / 2
+  share = _SHARE_OF_DEVIATIONS * likelihood
+  return jnp.square(estimates - maps) / 2 + share
+
+
 # Name of a loss to its function, and to the outputs that the network needs for
 # each map.
 LOSSES: dict[str, tuple[Loss, int]] = {
   "squared_error": (squared_error, 1),
   "likelihood": (negative_log_likelihood, 2),
   "weighted_likelihood": (weighted_likelihood, 2),
+  "separate_likelihood": (separate_likelihood, 2),
 }
-# Losses whose values do not fall in a training that goes well, to the one that
-# is watched and drawn besides, and to words on the values that are printed. The
+# Losses whose values do not show how a training goes, to the one that is
+# watched and drawn besides, and to words on the values that are printed. The
 # weight s² makes the weighted likelihood rise to zero as the deviations s
-# become smaller.
-_WATCHED = {"weighted_likelihood": "likelihood"}
+# become smaller; the separate one is a sum of two.
+_WATCHED = {
+  "weighted_likelihood": "likelihood",
+  "separate_likelihood": "likelihood",
+}
 LOSS_NOTES = {"weighted_likelihood": "weighted: rises to 0"}
 
 

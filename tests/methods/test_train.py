@@ -140,7 +140,7 @@ def test_network_by_name_predicts_deviations():
   network = mrf_jax.SpatiotemporalPlus(widths=(4, 4), depth=1)
   model = mrf_jax.train(network, [scan(0)], epochs=1, tile=4, rank=3)
   assert model.method == "spatiotemporal_plus"
-  assert model.config["training"]["loss"] == "weighted_likelihood"
+  assert model.config["training"]["loss"] == "separate_likelihood"
   _, deviations = mrf_jax.reconstruct_with_deviations(model, scan(1))
   assert np.all(deviations.t1_ms > 0)
 

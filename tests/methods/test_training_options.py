@@ -15,7 +15,7 @@ def config():
 def test_own_section_takes_precedence(config):
   options = training_options(config, "spatiotemporal_plus")
   assert (options.batch, options.tile) == (4, 6)
-  assert options.loss == "weighted_likelihood"
+  assert options.loss == "separate_likelihood"
   assert options.epochs == config.training.epochs
   assert signal_rank(config, "spatiotemporal_plus") == 5
   assert signal_rank(config, "cohen") is None

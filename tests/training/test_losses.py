@@ -18,6 +18,7 @@ from mrf_jax.training.losses import (
   balancing_weights,
   check_loss,
   negative_log_likelihood,
+  separate_likelihood,
   squared_error,
   weighted_likelihood,
   weighted_mean,
@@ -123,6 +124,28 @@ def test_voxels_without_weight_have_no_effect():
   jax.tree.map(np.testing.assert_array_equal, before, after)
   pairs = zip(params(None, 0.0), params(None, 0.4), strict=True)
   assert any((before != after).any() for before, after in pairs)
+
+
+def test_separate_likelihood_is_two_trainings():
+  """Maps by the squared error, deviations to the size of the error."""
+  rng = np.random.default_rng(0)
+  maps = rng.normal(size=(5, 3)).astype(np.float32)
+  signs = rng.choice([-1, 1], (5, 3))
+  estimates = maps + signs * rng.uniform(0.3, 2, (5, 3)).astype(np.float32)
+  # With the errors' own size as the deviations, these stay.
+  sizes = np.log(np.abs(estimates - maps))
+  outputs = jnp.concatenate([jnp.array(estimates), jnp.array(sizes)], -1)
+  found = jax.grad(lambda x: separate_likelihood(x, maps).sum())(outputs)
+  np.testing.assert_allclose(found[:, :3], estimates - maps, rtol=1e-4)
+  # But for the least deviation that there is, e^-7.
+  np.testing.assert_allclose(found[:, 3:], 0, atol=1e-5)
+  # Too small ones grow, and too large ones shrink, by as much in any voxel.
+  for shift, sign in ((-0.5, -1), (0.5, 1)):
+    changed = outputs.at[:, 3:].add(shift)
+    found = jax.grad(lambda x: separate_likelihood(x, maps).sum())(changed)
+    np.testing.assert_allclose(found[:, :3], estimates - maps, rtol=1e-4)
+    own = np.asarray(sign * found[:, 3:])
+    assert (own > 0).all() and np.ptp(own) < 0.1 * own.max()
 
 
 def test_weighted_likelihood_gradient_of_maps():
