@@ -172,6 +172,10 @@ def _scan() -> dict:
     noise_correlation=0.2,
     # Whether coil sensitivities are estimated from the scan. False: known.
     estimated_sensitivities=True,
+    # Standard deviation of a B1 map that is measured besides each scan, which
+    # dictionary_fit then uses, and a network with `sees_b1`. None: no such map.
+    # 0.02 is what good methods reach (estimated).
+    b1_map_error=placeholder(float),
     # Dictionary matching then scatters by 6 % in the T1 of white matter, where
     # Ma 2013 found 5 %; see docs/simulation.md, Noise level.
     noise_level=0.03,
@@ -263,6 +267,8 @@ def _spatiotemporal_plus() -> dict:
       # Atoms between which the network has a match to begin from: their step,
       # %, and their ranges, those of `dictionary`. 0: no match.
       match_step_percent=20.0,
+      # Whether it needs a measured B1 map of each scan, which it then sees.
+      sees_b1=False,
       match_t1_ms=(100.0, 5400.0),
       match_t2_ms=(10.0, 2460.0),
     ),

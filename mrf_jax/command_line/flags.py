@@ -141,7 +141,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     {"uncertainty": "Also writes standard deviations of the maps."},
   ),
   (
-    ("reconstruct",),
+    ("reconstruct", "train"),
     flags.DEFINE_string,
     {
       "b1": "What --model=dictionary_fit does with B1: none (it is 1), free "
@@ -234,7 +234,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "t2_unit": "Unit of --t2: s, ms, us, or 1/s or 1/ms for a map of the "
       "rate R2. Default: ms.",
       "b1_map": "NIfTI map of the factor on the flip angles, 1 for the nominal "
-      "ones; of use to --model=dictionary_fit. Default: none.",
+      "ones; for --model=dictionary_fit, and for networks that "
+      "--mode=train --b1=map made. Default: none.",
     },
   ),
   (
@@ -326,6 +327,8 @@ _IN_MODE: dict[str, dict[str, str]] = {
     "one network and one fold; with it, as in --config=train, "
     "--config.KEY=VALUE changes one of its values. Default: train.",
     "output": "Folder of the new model bundle.",
+    "b1": "Whether the network sees a measured B1 map of each scan, which it "
+    "then needs: map or none. Default: none.",
     "field_strength_t": "Field strength of the heads, 0.55, 1.5, 3 or 7 T. "
     "Default: that of the configuration, 1.5.",
     "window": "Number of frames that are averaged to an image. Default: that "

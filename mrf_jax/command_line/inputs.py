@@ -87,6 +87,7 @@ def _check_training(options: Mapping[str, Any]) -> None:
       f"--noise_level: {noise:g} is no noise relative to the mean signal, from "
       "0 to 10"
     )
+  check_one_of("--b1", options.get("b1") or "none", ("none", "map"))
   ImportOptions.from_flags(options)
 
 
@@ -137,9 +138,10 @@ def _check_model(mode: str, options: Mapping[str, Any]) -> None:
     check_bundle_folder(single_model(options))
     return
   is_fit = is_dictionary(names) and names[0] == FIT
-  for name in ("b1", "b1_map"):
-    if options.get(name) and not is_fit:
-      raise UserError(f"--{name} is for --model={FIT}, not {names[0]}")
+  if options.get("b1") and not is_fit:
+    raise UserError(f"--b1 is for --model={FIT}, not {names[0]}")
+  if options.get("b1_map") and is_dictionary(names) and not is_fit:
+    raise UserError(f"--b1_map is for {FIT} and networks, not {names[0]}")
   if options.get("b1"):
     check_one_of("--b1", options["b1"], B1_CHOICES)
     if options.get("b1_map") and options["b1"] != "map":

@@ -77,6 +77,8 @@ _MOST = {
   "data.motion.between_slices_mm": 50.0,
   "data.motion.between_slices_deg": 45.0,
 }
+# Of a measured map, from which on it would say nothing.
+_MOST_B1_ERROR = 0.5
 _ABOVE_ZERO = (
   "scan.spiral.readout_ms",
   "data.grid.fov_mm",
@@ -232,6 +234,12 @@ def _check_imperfections(config: ml_collections.ConfigDict) -> None:
       "an ideal slice, nor at least 1"
     )
   check_noise_correlation(_number(config, "scan.noise_correlation"))
+  b1_map_error = scan.get("b1_map_error")
+  if b1_map_error is not None and not 0 <= b1_map_error <= _MOST_B1_ERROR:
+    raise UserError(
+      f"scan.b1_map_error is {b1_map_error:g}, not a standard deviation of a "
+      f"factor on the flip angles, from 0 to {_MOST_B1_ERROR:g}"
+    )
   check_gradient_delays(
     scan.gradient_delays_us, readout_ms=scan.spiral.readout_ms
   )
@@ -348,6 +356,8 @@ def imperfections_of(config: ml_collections.ConfigDict) -> Imperfections:
     motion=motion if any(motion.values()) else None,
     gradient_delays_us=tuple(scan.gradient_delays_us),
     noise_correlation=scan.noise_correlation,
+    # Configurations that were stored before there was one lack the key.
+    b1_map_error=scan.get("b1_map_error"),
     estimated_sensitivities=scan.estimated_sensitivities,
   )
 

@@ -22,6 +22,7 @@ from mrf_jax.io.arrays import load_arrays, named_leaves, text_checksum
 from mrf_jax.io.atomic import replacing_folder
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.channels import channel_count, sees_b1
 from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import PULSE_FIELDS, make_sequence
@@ -50,6 +51,10 @@ _KEYS = {
 _BOUNDS = "maps_bounds"
 # What the unit of PD is; not in bundles whose PD is that of reference maps.
 _PD_UNIT = "pd_unit"
+# Least and greatest B1 of the training; not in bundles whose network does not
+# see B1.
+_B1_RANGE = "b1_range"
+_OPTIONAL_KEYS = {_BOUNDS, _PD_UNIT, _B1_RANGE}
 # Of the signals, among the arrays; not in bundles whose scans are standardised
 # by their own.
 _STATISTICS = "statistics"
@@ -111,6 +116,7 @@ def save_model(
       else {_BOUNDS: np.asarray(model.map_range.bounds).tolist()}
     ),
     **({} if model.pd_unit == PD_UNITS[0] else {_PD_UNIT: model.pd_unit}),
+    **({} if model.b1_range is None else {_B1_RANGE: list(model.b1_range)}),
     "normalise_signals_per": model.normalise_signals_per,
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
@@ -222,7 +228,7 @@ def _read_description(path: pathlib.Path) -> dict:
     if version != (_FORMAT, _VERSION):
       raise ValueError("{} version {}".format(*version))
     missing = _KEYS - description.keys()
-    unknown = description.keys() - _KEYS - {_BOUNDS, _PD_UNIT}
+    unknown = description.keys() - _KEYS - _OPTIONAL_KEYS
     if missing:
       raise ValueError(f"model.json has no {', '.join(sorted(missing))}")
     if unknown:
@@ -278,11 +284,14 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     NETWORKS[method], description["network"], len(named_leaves(variables))
   )
   n_components = n_windows if basis is None else basis.shape[1]
-  n_channels = 2 * n_components
+  n_channels = channel_count(network, n_components=n_components)
   _check_variables(
     variables,
     variable_shapes(network, n_channels=n_channels),
   )
+  b1_range = _read_b1_range(description)
+  if sees_b1(network) != (b1_range is not None):
+    raise ValueError(f"{_B1_RANGE} {b1_range} is not that of its network")
   statistics = _read_statistics(
     statistics, n_components, description["normalise_signals_per"]
   )
@@ -299,6 +308,7 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     basis=basis,
     statistics=statistics,
     pd_unit=pd_unit,
+    b1_range=b1_range,
     field_strength_t=_field_strength_t(description),
     config=description["config"],
     training={
@@ -324,6 +334,16 @@ def _read_range(description: dict) -> MapRange:
   return MapRange(
     low, high, powers=tuple(description["maps_powers"]), bounds=bounds
   )
+
+
+def _read_b1_range(description: dict) -> tuple[float, float] | None:
+  """Least and greatest B1 of the training, if any; `ValueError` if not such."""
+  if _B1_RANGE not in description:
+    return None
+  low, high = map(float, description[_B1_RANGE])
+  if not 0 < low <= high < np.inf:
+    raise ValueError(f"B1 of its training was from {low:g} to {high:g}")
+  return low, high
 
 
 def _statistics_arrays(statistics: SignalStatistics) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from mrf_jax.dataset.signal_reference import scan_gains
 from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.inference.model import Model
 from mrf_jax.maps import MAP_NAMES, Maps, bounded
+from mrf_jax.networks.channels import b1_channel, channel_count, sees_b1
 from mrf_jax.networks.outputs import split_deviations
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -29,9 +30,11 @@ def export_model(
   """Serialises a model with its normalisation.
 
   The function has the arguments `signals`, complex64 [slice, y, x, window], and
-  `mask`, bool [slice, y, x]. It returns a dictionary of `pd`, `t1_ms` and
-  `t2_ms`, float32 [slice, y, x], zero outside the mask, and of the standard
-  deviations `pd_sd`, `t1_ms_sd` and `t2_ms_sd` if the network predicts them.
+  `mask`, bool [slice, y, x]; and `b1`, float32 [slice, y, x], factors on the
+  flip angles, if the network sees them. It returns a dictionary of `pd`,
+  `t1_ms` and `t2_ms`, float32 [slice, y, x], zero outside the mask, and of the
+  standard deviations `pd_sd`, `t1_ms_sd` and `t2_ms_sd` if the network predicts
+  them.
   Its name is `maps_jax_` and the version of JAX: the format has no other place
   for it, and an older JAX may not run it.
 
@@ -47,16 +50,20 @@ def export_model(
   """
   sizes = shape or jax.export.symbolic_shape("slice, y, x")
   n_windows = model.acquisition.n_windows
+  b1 = []
+  if sees_b1(model.network):
+    b1 = [jax.ShapeDtypeStruct(sizes, jnp.float32)]
 
-  def maps(signals, mask):
+  def maps(signals, mask, b1=None):
     # Accelerators would otherwise round the factors of float32 products.
     with jax.default_matmul_precision("highest"):
-      return maps_of_volume(model, signals, mask)
+      return maps_of_volume(model, signals, mask, b1)
 
   maps.__name__ = f"maps_jax_{jax.__version__}"
   exported = jax.export.export(jax.jit(maps), platforms=PLATFORMS)(
     jax.ShapeDtypeStruct((*sizes, n_windows), jnp.complex64),
     jax.ShapeDtypeStruct(sizes, jnp.bool_),
+    *b1,
   )
   return bytes(exported.serialize())
 
@@ -65,9 +72,10 @@ def maps_of_volume(
   model: Model,
   signals: Complex64[Array, "slice y x window"],
   mask: Bool[Array, "slice y x"],
+  b1: Float32[Array, "slice y x"] | None = None,
 ) -> dict[str, Float32[Array, "slice y x"]]:
   """The function that `export_model` serialises."""
-  outputs = _estimates(model, signals, mask)
+  outputs = _estimates(model, signals, mask, b1)
   deviations = None
   if outputs.shape[-1] > len(MAP_NAMES):
     outputs, log_deviations = split_deviations(outputs)
@@ -96,7 +104,7 @@ def maps_of_volume(
   }
 
 
-def _estimates(model: Model, signals, mask):
+def _estimates(model: Model, signals, mask, b1):
   """Outputs of the network, [slice, y, x, output].
 
   One slice is processed after another, so that the normalised signals of only
@@ -106,22 +114,28 @@ def _estimates(model: Model, signals, mask):
   shift, factor = _normalisation(model, signals, mask)
 
   def inputs(slice_):
-    image, inside, gain = slice_
+    image, inside, gain, b1 = slice_
     values = (_parts(model, image, gain) - shift) * factor
     if model.normalise_signals_per == "voxel":
       values = _normalised_by_voxel(values)
+    if b1 is not None:
+      assert model.b1_range is not None
+      seen = b1_channel(jnp.clip(b1, *model.b1_range))
+      values = jnp.concatenate([values, seen[..., None]], -1)
     return jnp.where(inside[..., None], values, 0)
 
   if not model.network.reach and model.network.slices == 1:
     return jax.lax.map(
-      lambda slice_: _by_voxel(model, inputs(slice_)), (signals, mask, gains)
+      lambda slice_: _by_voxel(model, inputs(slice_)),
+      (signals, mask, gains, b1),
     )
   features = jax.lax.map(
     lambda slice_: _apply(model, inputs(slice_)[None], "temporal")[0],
-    (signals, mask, gains),
+    (signals, mask, gains, b1),
   )
   # Voxels outside of the volume have the features of a fingerprint of zeros.
-  n_channels = 2 * (signals if model.basis is None else model.basis).shape[-1]
+  components = signals if model.basis is None else model.basis
+  n_channels = channel_count(model.network, n_components=components.shape[-1])
   zeros = jnp.zeros((1, 1, 1, n_channels), jnp.float32)
   return _by_tile(model, features, _apply(model, zeros, "temporal")[0, 0, 0])
 

@@ -16,6 +16,7 @@ from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.network import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps, bounded
+from mrf_jax.networks.channels import b1_channel, known_b1, sees_b1
 from mrf_jax.networks.match_layer import COLLECTION
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
@@ -41,6 +42,8 @@ class Model(Acquired):
     pd_unit: one of `PD_UNITS`: `references`, that of the maps that it was
       trained on, however bright a scan is; or `signals`, that of a scan's
       signals, as a dictionary's PD.
+    b1_range: least and greatest B1 of the scans that it was trained on, beyond
+      which a scan's B1 is taken to be these; None if the network sees no B1.
     acquisition: pulse sequence and sliding window of its scans.
     field_strength_t: main magnetic field of the scans that it was trained on,
       tesla; None if unknown.
@@ -61,6 +64,7 @@ class Model(Acquired):
   field_strength_t: float | None = None
   statistics: SignalStatistics | None = None
   pd_unit: str = "references"
+  b1_range: tuple[float, float] | None = None
   config: dict = dataclasses.field(default_factory=dict)
   training: dict = dataclasses.field(default_factory=dict)
 
@@ -192,7 +196,10 @@ def _outputs(
     signals = signals @ model.basis
   table = jax.device_put(
     signal_table(
-      signals, per=model.normalise_signals_per, statistics=model.statistics
+      signals,
+      per=model.normalise_signals_per,
+      statistics=model.statistics,
+      b1=_seen_b1(model, subject),
     )
   )
   arguments = (model.network, model.variables, table, subject.mask)
@@ -217,6 +224,16 @@ def _outputs(
     assert model.statistics is not None
     gain = model.statistics.reference.gain(signals)
   return scaled, variance, gain
+
+
+def _seen_b1(
+  model: Model, subject: Subject
+) -> Float32[np.ndarray, "voxel"] | None:
+  """B1 as the network sees it, within that of its training; None if not."""
+  if model.b1_range is None:
+    return None
+  b1 = known_b1(subject.subject, subject)
+  return b1_channel(np.clip(b1, *model.b1_range))
 
 
 def _in_physical_units(
@@ -319,3 +336,5 @@ def _check_scan(model: Model, subject: Subject) -> None:
       message += f"; {how_to_make_windows(model.window, model.stride)}"
     raise UserError(message)
   check_field(subject.subject, subject.field_strength_t, model.field_strength_t)
+  if sees_b1(model.network):
+    known_b1(subject.subject, subject)

@@ -38,10 +38,12 @@ class SignalTable(NamedTuple):
       mask, and others fill the last blocks.
     standardisation: with the axes of `rows`, of which those that nothing
       depends on have length one.
+    b1: the channel of B1, for networks that see it.
   """
 
   rows: Float32[AnyArray, "block row channel"]
   standardisation: Standardisation
+  b1: Float32[AnyArray, "block row 1"] | None = None
 
 
 def signal_table(
@@ -49,11 +51,13 @@ def signal_table(
   *,
   per: str,
   statistics: SignalStatistics | None = None,
+  b1: Float32[np.ndarray, "voxel"] | None = None,
 ) -> SignalTable:
   """Signals for `estimate`, which standardises them block by block.
 
   Signals of `load_subject` are not copied: the table has their memory. `per`
-  and `statistics` are those of `normalise_signals`.
+  and `statistics` are those of `normalise_signals`, `b1` is a channel besides
+  them.
   """
   rows = signal_rows.signal_rows(signals)
   scale = standardisation(signals, per=per, statistics=statistics)
@@ -66,7 +70,13 @@ def signal_table(
     return padded.reshape(-1, signal_rows.BLOCK, values.shape[1])
 
   blocks = rows.reshape(-1, signal_rows.BLOCK, rows.shape[1])
-  return SignalTable(blocks, Standardisation(*map(in_blocks, scale)))
+  standardised = Standardisation(*map(in_blocks, scale))
+  if b1 is None:
+    return SignalTable(blocks, standardised)
+  of_rows = np.zeros((len(rows), 1), np.float32)
+  of_rows[1 : 1 + len(b1), 0] = b1
+  of_blocks = of_rows.reshape(-1, signal_rows.BLOCK, 1)
+  return SignalTable(blocks, standardised, of_blocks)
 
 
 def estimate(
@@ -198,7 +208,7 @@ def _by_tile(network, variables, table, n_blocks, tiles, n_tile_blocks, keys):
 def _inputs(
   table: SignalTable, i: Int32[Array, ""]
 ) -> Float32[Array, "row 1 1 channel"]:
-  """Standardised signals of a block, real parts and then imaginary parts.
+  """Standardised signals of a block, real and then imaginary parts, and B1.
 
   Row 0 of the table, of the voxels outside of the mask, is zero. All this is
   fused with the copy of the block that the first layer reads, in float32, so
@@ -211,7 +221,10 @@ def _inputs(
   is_outside = (jnp.arange(len(block)) == 0) & (i == 0)
   block = jnp.where(is_outside[:, None], 0, block)
   parts = block.reshape(len(block), -1, 2).swapaxes(1, 2)
-  return parts.reshape(len(block), 1, 1, -1)
+  channels = parts.reshape(len(block), -1)
+  if table.b1 is not None:
+    channels = jnp.concatenate([channels, table.b1[i]], -1)
+  return channels[:, None, None]
 
 
 def _rngs(key, number):

@@ -1,6 +1,7 @@
 """Estimators of the maps of a single scan: model bundles or a dictionary."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float32, Float64
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_config, load_model, load_training
+from mrf_jax.inference.match_ends import beyond_match
 from mrf_jax.inference.model import (
   Model,
   check_field,
@@ -24,6 +26,7 @@ from mrf_jax.maps import Maps
 from mrf_jax.matching import FIT
 from mrf_jax.methods.dictionary import check_dictionary, make_matcher
 from mrf_jax.methods.dictionary_fit import check_dictionary_fit, fit_subject
+from mrf_jax.runtime.progress import share_of_voxels
 from mrf_jax.sequence.acquisition import Acquisition
 
 # Batch normalisation was fitted to activations some of which were dropped; see
@@ -169,8 +172,22 @@ def model_estimator(
     maps, deviations = reconstruct_ensemble(
       models, subject, n_passes=n_passes if uncertainty else 0, seed=seed
     )
-    return Estimate(maps, deviations if uncertainty else None)
+    beyond = _beyond_training(models, subject)
+    return Estimate(
+      maps,
+      deviations if uncertainty else None,
+      b1=subject.b1 if uses_b1 else None,
+      is_unsure=functools.reduce(
+        np.logical_or, beyond.values(), np.zeros(subject.n_voxels, bool)
+      ),
+      sentences=tuple(
+        text.format(share_of_voxels(int(which.sum()), len(which)))
+        for text, which in beyond.items()
+        if which.any()
+      ),
+    )
 
+  uses_b1 = any(model.b1_range is not None for model in models)
   methods = dict.fromkeys(model.method for model in models)
   trained_on = tuple(load_training_scans(path) for path in paths)
   config = load_config(paths[0])
@@ -195,7 +212,33 @@ def model_estimator(
     field_strength_t=first.field_strength_t,
     bounds=_mean_bounds(models),
     relative_pd=all(model.pd_unit == "signals" for model in models),
+    uses_b1=uses_b1,
   )
+
+
+def _beyond_training(
+  models: Sequence[Model], subject: Subject
+) -> dict[str, Bool[np.ndarray, "voxel"]]:
+  """Voxels that are unlike all training, by a sentence with their share."""
+  beyond: dict[str, Bool[np.ndarray, voxel]] = {}
+  for model in models:
+    if model.b1_range is not None:
+      assert subject.b1 is not None
+      low, high = model.b1_range
+      beyond[
+        f"B1 of {{}} is not between {low:.3g} and {high:.3g}, as in the "
+        "training of the network: it is taken to be the nearer end, and the "
+        "maps are doubtful"
+      ] = (subject.b1 < low) | (subject.b1 > high)
+    at_end = beyond_match(model, subject)
+    if at_end is not None:
+      t1_ms, t2_ms = model.network.match_t1_ms, model.network.match_t2_ms
+      beyond[
+        "T1 or T2 of {} is beyond the match that the network begins with (T1 "
+        f"{t1_ms[0]:g} to {t1_ms[1]:g} ms, T2 {t2_ms[0]:g} to {t2_ms[1]:g} "
+        "ms): these are doubtful"
+      ] = at_end
+  return beyond
 
 
 def _mean_bounds(

@@ -15,7 +15,7 @@ from mrf_jax.dataset.identity import (
   is_same_field,
   is_same_pd_scale,
 )
-from mrf_jax.dataset.standardise import SignalStatistics, normalise_signals
+from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.dataset.subject import Subject, load_subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import bundle_checksum
@@ -23,8 +23,13 @@ from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import TrainingScans
 from mrf_jax.maps import Maps
 from mrf_jax.methods.network_options import training_options
-from mrf_jax.methods.network_signals import match_atoms
+from mrf_jax.methods.network_signals import (
+  b1_range,
+  match_atoms,
+  seen_channels,
+)
 from mrf_jax.methods.study import clipped_references
+from mrf_jax.networks.channels import channel_count
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
 from mrf_jax.simulation.signal_reference import make_signal_reference
@@ -129,6 +134,7 @@ def adapted_model(
     field_strength_t=scan.field_strength_t,
     # Nothing says how bright signals of a scanner are beside its maps.
     pd_unit="references",
+    b1_range=b1_range(model.network, scans.subjects),
   )
   difference = scan.acquisition.difference(model.acquisition)
   if difference is None:
@@ -262,7 +268,9 @@ def _normalised(model: Model, scans: LabelledScans) -> Signals:
 
   def load(subject: int, left_out: int) -> np.ndarray:
     del left_out
-    return normalise_signals(
+    return seen_channels(
+      model.network,
+      scans.subjects[subject],
       _components(scans.paths[subject], model.basis),
       per=model.normalise_signals_per,
       statistics=model.statistics,
@@ -279,7 +287,7 @@ def _normalised(model: Model, scans: LabelledScans) -> Signals:
   if atoms is not None:
     matches[NO_SUBJECT] = atoms.table(model.basis)
   return Signals(
-    2 * n_components,
+    channel_count(model.network, n_components=n_components),
     load,
     per_fold=model.basis is not None,
     bases=bases,

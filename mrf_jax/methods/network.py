@@ -35,11 +35,13 @@ from mrf_jax.methods.network_options import (
   trains_on_generated,
 )
 from mrf_jax.methods.network_signals import (
+  b1_range,
   check_match,
   has_match,
   network_signals,
 )
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
+from mrf_jax.networks.channels import channel_count, sees_b1
 from mrf_jax.runtime.processes import own_share
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank
@@ -146,6 +148,9 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
       basis=signals.bases.get(number),
       statistics=signals.statistics.get(number),
       pd_unit=pd_unit(study, method),
+      b1_range=b1_range(
+        module, [s for k, s in enumerate(study.subjects) if k != number]
+      ),
       field_strength_t=scan.field_strength_t,
     )
     scans = [s for k, s in enumerate(study.scans) if k != number]
@@ -264,6 +269,14 @@ def check_network(
     own = f"{method}." if "rank" in config[method].training else ""
     check_rank(f"--config.{own}training.rank", rank, n_frames=n_windows)
   module = make_network(config, method)
+  # Scans in files may have maps of B1.
+  is_simulated = not config.data.get("files")
+  b1_map_error = config.scan.get("b1_map_error")
+  if sees_b1(module) and is_simulated and b1_map_error is None:
+    raise UserError(
+      f"{method}.network.sees_b1: simulated scans have B1 maps with "
+      "scan.b1_map_error alone, such as 0.02"
+    )
   if has_match(module):
     own = f"{method}.network.match_step_percent"
     check_match(
@@ -277,6 +290,6 @@ def check_network(
   check_outputs(
     module,
     method,
-    n_channels=2 * (rank or n_windows),
+    n_channels=channel_count(module, n_components=rank or n_windows),
     loss=options.loss,
   )

@@ -6,7 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
-from jaxtyping import Complex64
+from jaxtyping import Complex64, Float32
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.signal_reference import SignalReference
@@ -15,6 +15,7 @@ from mrf_jax.dataset.standardise import (
   by_training_scans,
   normalise_signals,
 )
+from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.matching.match_table import (
   MatchAtoms,
@@ -27,6 +28,12 @@ from mrf_jax.methods.network_options import (
   standardised,
 )
 from mrf_jax.methods.study import Study
+from mrf_jax.networks.channels import (
+  channel_count,
+  known_b1,
+  sees_b1,
+  with_b1,
+)
 from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.runtime.progress import progress
 from mrf_jax.sequence.acquisition import Acquisition
@@ -35,17 +42,25 @@ from mrf_jax.training.fold_data import Signals
 
 
 def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
-  """Normalised signals: all windows, or temporal components of each fold."""
+  """What a network sees: windows, or temporal components of each fold.
+
+  They are normalised, and B1 follows if the network sees it.
+
+  Raises:
+    UserError: a subject has no B1 map, and the network sees it.
+  """
   rank = signal_rank(study.config, method)
   per = standardised(study.config, compressed=rank is not None)
   module = make_network(study.config, method)
+  for subject in study.subjects if sees_b1(module) else ():
+    known_b1(f"subject {subject.subject}", subject)
   atoms = match_atoms(module, study.subjects[0].acquisition)
   reference = None
   if by_training_scans(study.config.preprocessing):
     reference = make_signal_reference(study.subjects[0].acquisition)
   if rank is None:
     return dataclasses.replace(
-      _windows(study, folds, per, reference),
+      _windows(study, module, folds, per, reference),
       matches={} if atoms is None else dict.fromkeys(folds, atoms.table()),
     )
   # Of the training subjects of the fold.
@@ -59,7 +74,9 @@ def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
       )
 
   def load(subject: int, left_out: int) -> np.ndarray:
-    return normalise_signals(
+    return seen_channels(
+      module,
+      study.subjects[subject],
       scans[left_out].signals[subject],
       per=per,
       statistics=statistics.get(left_out),
@@ -72,7 +89,7 @@ def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
       left_out: atoms.table(basis) for left_out, basis in bases.items()
     }
   return Signals(
-    2 * rank,
+    channel_count(module, n_components=rank),
     load,
     per_fold=True,
     bases=bases,
@@ -83,11 +100,14 @@ def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
 
 def _windows(
   study: Study,
+  module: nn.Module,
   folds: list[int],
   per: str,
   reference: SignalReference | None,
 ) -> Signals:
   """Normalised signals of all windows, one table for all folds."""
+  n_windows = study.subjects[0].n_windows
+  n_channels = channel_count(module, n_components=n_windows)
   together, statistics, scales = None, {}, {}
   if reference is not None:
     numbers = range(len(study.subjects))
@@ -101,14 +121,64 @@ def _windows(
     # How the shared table stores them; each fold sees them by its own.
     together = SignalStatistics.pooled(scans)
     scales = {k: together.scale_to(own) for k, own in statistics.items()}
+    if sees_b1(module):
+      scales = {k: _with_same_b1(*scale) for k, scale in scales.items()}
   return Signals(
-    2 * study.subjects[0].n_windows,
-    lambda subject, _: normalise_signals(
-      study.signals(subject), per=per, statistics=together
+    n_channels,
+    lambda subject, _: seen_channels(
+      module,
+      study.subjects[subject],
+      study.signals(subject),
+      per=per,
+      statistics=together,
     ),
     statistics=statistics,
     scales=scales,
   )
+
+
+def _with_same_b1(shift, factor):
+  """Shift and factor of signals, and those of B1, which leave it as it is."""
+  return np.append(shift, np.float32(0)), np.append(factor, np.float32(1))
+
+
+def seen_channels(
+  module: nn.Module,
+  subject: Subject,
+  signals: Complex64[np.ndarray, "voxel component"],
+  *,
+  per: str,
+  statistics: SignalStatistics | None,
+) -> Float32[np.ndarray, "voxel channel"]:
+  """What a network sees of a scan: standardised signals, and maybe its B1.
+
+  Args:
+    module: the network.
+    subject: the scan.
+    signals: its windows, or their temporal components.
+    per: see `normalise_signals`.
+    statistics: likewise.
+
+  Raises:
+    UserError: the network sees B1, and the scan has no map of it.
+  """
+  values = normalise_signals(signals, per=per, statistics=statistics)
+  if not sees_b1(module):
+    return values
+  return with_b1(values, known_b1(f"subject {subject.subject}", subject))
+
+
+def b1_range(
+  module: nn.Module, subjects: Iterable[Subject]
+) -> tuple[float, float] | None:
+  """Least and greatest B1 of training subjects; None if it is not seen."""
+  if not sees_b1(module):
+    return None
+  ends = [np.inf, -np.inf]
+  for subject in subjects:
+    b1 = known_b1(f"subject {subject.subject}", subject)
+    ends = [min(ends[0], float(b1.min())), max(ends[1], float(b1.max()))]
+  return ends[0], ends[1]
 
 
 def has_match(module: nn.Module) -> bool:

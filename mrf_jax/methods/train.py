@@ -23,7 +23,6 @@ from mrf_jax.dataset.identity import (
 from mrf_jax.dataset.standardise import (
   SignalStatistics,
   check_normalisation,
-  normalise_signals,
 )
 from mrf_jax.dataset.subject import Subject, checked
 from mrf_jax.errors import UserError
@@ -32,12 +31,15 @@ from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods.network_options import check_outputs
 from mrf_jax.methods.network_signals import (
+  b1_range,
   check_match,
   match_atoms,
+  seen_channels,
   training_statistics,
 )
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.channels import channel_count, known_b1, sees_b1
 from mrf_jax.runtime.interrupts import Stopped
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.fold_data import NO_SUBJECT, Signals, TrainingData
@@ -124,7 +126,11 @@ def train(
   if normalise_signals_per is None:
     normalise_signals_per = "frame" if rank is None else "subject"
   check_normalisation(normalise_signals_per)
-  n_channels = 2 * (scans[0].n_windows if rank is None else rank)
+  for scan in scans if sees_b1(module) else ():
+    known_b1(f"subject {scan.subject}", scan)
+  n_channels = channel_count(
+    module, n_components=scans[0].n_windows if rank is None else rank
+  )
   settings = _options(
     module,
     dict(options, epochs=epochs, learning_rate=learning_rate, seed=seed),
@@ -152,7 +158,7 @@ def train(
     module,
     TrainingData(
       dataclasses.replace(
-        _signals(scans, basis, normalise_signals_per, statistics),
+        _signals(module, scans, basis, normalise_signals_per, statistics),
         matches={} if atoms is None else {NO_SUBJECT: atoms.table(basis)},
       ),
       [scan.mask for scan in scans],
@@ -171,6 +177,7 @@ def train(
     basis=basis,
     field_strength_t=scans[0].field_strength_t,
     statistics=statistics,
+    b1_range=b1_range(module, scans),
     config=_configuration(name, module, settings, rank, preprocessing),
     training={
       "seconds": fold.seconds,
@@ -241,6 +248,7 @@ def _components(scan: Subject, basis: np.ndarray | None) -> np.ndarray:
 
 
 def _signals(
+  module: nn.Module,
   scans: abc.Sequence[Subject],
   basis: np.ndarray | None,
   per: str,
@@ -250,13 +258,15 @@ def _signals(
 
   def load(number: int, left_out: int) -> np.ndarray:
     del left_out
-    return normalise_signals(
-      _components(scans[number], basis), per=per, statistics=statistics
+    scan = scans[number]
+    return seen_channels(
+      module, scan, _components(scan, basis), per=per, statistics=statistics
     )
 
   n_components = scans[0].n_windows if basis is None else basis.shape[1]
+  n_channels = channel_count(module, n_components=n_components)
   known = {} if statistics is None else {NO_SUBJECT: statistics}
-  return Signals(2 * n_components, load, statistics=known)
+  return Signals(n_channels, load, statistics=known)
 
 
 def _train(

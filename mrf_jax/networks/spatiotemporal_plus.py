@@ -28,7 +28,7 @@ class SpatiotemporalPlus(nn.Module):
   With a match (`MatchLayer`), the network sees the shape of a fingerprint and
   what the match found, and learns what is to be added to its T1, T2 and PD:
   where signals are like none of its training, it has the dictionary to fall
-  back on.
+  back on. With B1, it sees what a measured map says of each voxel, too.
 
   Attributes:
     widths: features of the two 1 × 1 blocks; the second is also that of the
@@ -41,6 +41,7 @@ class SpatiotemporalPlus(nn.Module):
       network without it.
     match_t1_ms: their least and greatest T1, ms.
     match_t2_ms: their least and greatest T2, ms.
+    sees_b1: whether the last channel of a voxel is its B1, see `b1_channel`.
   """
 
   widths: tuple[int, ...] = (192, 96)
@@ -50,6 +51,7 @@ class SpatiotemporalPlus(nn.Module):
   match_step_percent: float = 0.0
   match_t1_ms: tuple[float, float] = (100.0, 5400.0)
   match_t2_ms: tuple[float, float] = (10.0, 2460.0)
+  sees_b1: bool = False
 
   @property
   def reach(self) -> int:
@@ -91,7 +93,8 @@ class SpatiotemporalPlus(nn.Module):
     """Normalised maps of all voxels whose whole patch is inside the input.
 
     Args:
-      signals: real parts, then imaginary parts, of every voxel's components.
+      signals: real parts, then imaginary parts, of every voxel's components,
+        and its B1 if the network sees it.
       train: whether to use the statistics of the batch.
 
     Returns:
@@ -111,8 +114,11 @@ class SpatiotemporalPlus(nn.Module):
     x = signals.reshape(-1, height, width, n_channels)
     matched = None
     if self.match_step_percent:
+      # A match is one of signals alone.
+      x, b1 = (x[..., :-1], x[..., -1:]) if self.sees_b1 else (x, None)
       features, matched = self.match(x)
-      x = features.astype(x.dtype)
+      parts = [features.astype(x.dtype), *([] if b1 is None else [b1])]
+      x = jnp.concatenate(parts, -1)
     for block in self.temporal_blocks:
       x = apply_block(block, x, train=train)
     if matched is not None:

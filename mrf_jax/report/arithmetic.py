@@ -6,6 +6,7 @@ import numpy as np
 from mrf_jax.experiment.settings import acquisition_of
 from mrf_jax.methods.network_options import make_network, signal_rank
 from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.channels import channel_count
 from mrf_jax.networks.match_layer import COLLECTION, LAYER
 from mrf_jax.networks.shapes import variable_shapes
 
@@ -23,7 +24,7 @@ def multiply_adds(config: ml_collections.ConfigDict) -> dict[str, int]:
       continue
     module = make_network(config, method)
     rank = signal_rank(config, method)
-    n_channels = 2 * (rank or n_windows)
+    n_channels = channel_count(module, n_components=rank or n_windows)
     layers = variable_shapes(module, n_channels=n_channels)
     # A convolution over time runs once for each of its samples.
     lengths = module.lengths(n_windows) if method == "hoppe" else []

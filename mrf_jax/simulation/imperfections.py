@@ -20,6 +20,8 @@ class Imperfections:
     noise_correlation: between neighbouring coils, see `noise_covariance`.
     estimated_sensitivities: whether the reconstruction has to estimate the
       coils' sensitivities from the scan.
+    b1_map_error: standard deviation of the B1 map that is measured besides the
+      scan, white noise; None measures none.
   """
 
   inversion_efficiency: float = 1.0
@@ -27,6 +29,7 @@ class Imperfections:
   gradient_delays_us: tuple[float, float] = (0.0, 0.0)
   noise_correlation: float = 0.0
   estimated_sensitivities: bool = False
+  b1_map_error: float | None = None
 
 
 IDEAL = Imperfections()

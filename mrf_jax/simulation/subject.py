@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Complex64, Float32
+from jaxtyping import Complex64, Float, Float32
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
@@ -27,6 +27,8 @@ from mrf_jax.simulation.true_signals import make_true_signals, mean_magnitude
 # Streams of random numbers of a subject without motion: three of the phantom,
 # of the scan and of the reference scans.
 _N_STREAMS = 5
+# No map has factors of zero or below.
+_LEAST_B1 = 0.05
 
 
 def simulate_subject(
@@ -68,6 +70,8 @@ def simulate_subject(
   Returns:
     The subject with signals, reference maps and truth.
   """
+  # Another stream than all others, so that these stay as they are.
+  *_, b1_rng = copy.deepcopy(rng).spawn(_N_STREAMS + 2)
   head, at_rest = _in_both_scans(rng, grid, phantom, imperfections.motion)
   scan_rng, reference_rng = rng.spawn(2)
   n_frames = acquisition.sequence.n_frames
@@ -121,10 +125,23 @@ def simulate_subject(
     truth=truth,
     head_to_atlas=head.anatomy.head_to_atlas,
     true_b1=head.b1,
+    b1=_measured_b1(b1_rng, head.b1, imperfections.b1_map_error),
     true_b0_hz=head.b0_hz,
     noise_sd=noise_sd,
     lesion=None if head.lesions is None else head.lesions.share,
   )
+
+
+def _measured_b1(
+  rng: np.random.Generator,
+  b1: Float[np.ndarray, "voxel"],
+  error: float | None,
+) -> Float32[np.ndarray, "voxel"] | None:
+  """B1 as a scan of it would find it; None without an error measures none."""
+  if error is None:
+    return None
+  measured = b1 + error * rng.standard_normal(len(b1))
+  return measured.clip(_LEAST_B1).astype(np.float32)
 
 
 def _in_both_scans(

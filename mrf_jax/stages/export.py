@@ -15,6 +15,7 @@ from mrf_jax.errors import UserError, reason
 from mrf_jax.inference.bundle import load_model
 from mrf_jax.inference.export import LOWEST_JAX, PLATFORMS, export_model
 from mrf_jax.io.atomic import replacing
+from mrf_jax.networks.channels import sees_b1
 
 
 def export_files(options: Mapping[str, Any]) -> pathlib.Path:
@@ -36,9 +37,10 @@ def export_files(options: Mapping[str, Any]) -> pathlib.Path:
     raise UserError(f"{output}: cannot be written ({reason(error)})") from error
   n_windows = model.acquisition.n_windows
   sizes = "slice, y, x" if shape is None else ", ".join(map(str, shape))
+  b1 = f", b1 float32 [{sizes}]" if sees_b1(model.network) else ""
   print(
     f"Takes        signals complex64 [{sizes}, {n_windows}], mask bool "
-    f"[{sizes}]"
+    f"[{sizes}]{b1}"
   )
   print(f"Runs on      {', '.join(PLATFORMS)}, with jax and flatbuffers alone")
   if shape is None:

@@ -80,6 +80,11 @@ def reconstruct_files(options: Mapping[str, Any]) -> pathlib.Path:
   _check_output(folder, given)
   bids = BidsFolder.from_path(options["bids"]) if options["bids"] else None
   estimator = _make_estimator(options)
+  if given.b1_map and not estimator.uses_b1:
+    raise UserError(
+      f"--b1_map: {estimator.name} of {options['model'][0]} does not see B1; "
+      f"networks that --mode=train --b1=map made do, and --model={FIT}"
+    )
   seconds = {}
   start = time.perf_counter()
   subject, assumptions = _read_scan(given, estimator)

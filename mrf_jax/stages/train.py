@@ -35,6 +35,8 @@ from mrf_jax.workdir.workdir import SCHEDULE, Workdir
 _MOST_RELATIVE = 0.5
 # Greatest deviation of B1 from one, which is that of a head at 7 T (estimated).
 _MOST_B1_DEVIATION = 0.4
+# Standard deviation of measured maps of B1 (estimated).
+_B1_MAP_ERROR = 0.02
 # Tissues that every head has much of.
 _TISSUES = ("wm", "gm")
 
@@ -126,6 +128,8 @@ def _with_schedule(
       scan[name] = flags[name]
   # As many arms as frames of a window, so that these fill k-space.
   scan.spiral.n_arms = scan.window
+  if flags.get("b1") == "map":
+    _see_b1(config)
   if flags.get("noise_level") is not None:
     scan.noise_level = flags["noise_level"]
   options = ImportOptions.from_flags(
@@ -176,6 +180,18 @@ def _set_field(config: ml_collections.ConfigDict, field_t: float) -> None:
   ):
     own.wm = (own.wm[0] * white, own.wm[1] * between)
     own.gm = (own.gm[0] * between, _upper_limit(own, grey))
+
+
+def _see_b1(config: ml_collections.ConfigDict) -> None:
+  """Measures a B1 map besides each scan, which the network sees."""
+  # Configurations of before have no such keys.
+  for section, name, value in (
+    (config.spatiotemporal_plus.network, "sees_b1", True),
+    (config.scan, "b1_map_error", _B1_MAP_ERROR),
+  ):
+    with section.unlocked(), section.ignore_type():
+      if section.get(name) in (None, False):
+        section[name] = value
 
 
 def _upper_limit(own: ml_collections.ConfigDict, grey: float) -> float:

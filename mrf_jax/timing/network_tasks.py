@@ -22,6 +22,7 @@ from mrf_jax.methods.network_signals import (
   given_variables,
   training_statistics,
 )
+from mrf_jax.networks.channels import channel_count
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.timing.measure import Task
@@ -50,7 +51,7 @@ def network_tasks(
   )
   plan = Plan(network, options, steps_per_epoch=1)
   rank = signal_rank(config, method)
-  n_channels = 2 * (rank or scan.n_windows)
+  n_channels = channel_count(network, n_components=rank or scan.n_windows)
   key = jax.random.key(config.seed)
   state = init_state(network, plan.optimizer, key, n_channels=n_channels)
   variables = {"params": state.params, "batch_stats": state.batch_stats}

@@ -1,18 +1,29 @@
 """A network for a sequence, from its schedule alone."""
 
+import contextlib
+import dataclasses
+import io
+
 import numpy as np
 import pytest
 
 from configs import smoke as smoke_config
 from configs import train as train_config
-from mrf_jax import UserError, load_model, load_subject, tailored
+from mrf_jax import (
+  UserError,
+  load_model,
+  load_subject,
+  save_subject,
+  tailored,
+)
 from mrf_jax.command_line.configurations import load_built_in
 from mrf_jax.experiment.settings import check_methods
 from mrf_jax.inference.bundle import load_training
 from mrf_jax.sequence.files import save_sequence
 from mrf_jax.stages import crossval, train
+from mrf_jax.stages.reconstruct import reconstruct_files
 from mrf_jax.stages.train import train_files
-from tests.stages.conftest import flags
+from tests.stages.conftest import flags, maps_in
 
 
 @pytest.fixture
@@ -43,10 +54,27 @@ def given(path, tmp_path, **changes):
   )
 
 
-def test_a_bundle_for_the_schedule(schedule, tmp_path, capsys):
-  options = given(schedule, tmp_path, window=32, stride=4, noise_level=0.05)
-  out = train_files(options)
-  said = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  """A network that sees B1: its bundle, the flags, and what was printed."""
+  folder = tmp_path_factory.mktemp("made")
+  save_sequence(tailored(96), folder / "train.txt")
+  options = given(
+    str(folder / "train.txt"),
+    folder,
+    window=32,
+    stride=4,
+    noise_level=0.05,
+    b1="map",
+  )
+  said = io.StringIO()
+  with contextlib.redirect_stdout(said):
+    out = train_files(options)
+  return out, options, said.getvalue()
+
+
+def test_a_bundle_for_the_schedule(made):
+  out, options, said = made
   assert "noise level 0.05" in said
   # Nothing was acquired: what is printed is against the truth, with its bound.
   assert "Errors against the true maps" in said and "bound" in said
@@ -61,7 +89,7 @@ def test_a_bundle_for_the_schedule(schedule, tmp_path, capsys):
   )
   assert model.pd_unit == "signals" and model.network.match_step_percent > 0
   assert load_training(out)["left_out"] == 1
-  root = tmp_path / "models/mine.training"
+  root = out.with_name("mine.training")
   head = load_subject(root / "data/subject-00.h5")
   np.testing.assert_array_equal(head.maps.stack(), head.truth.stack())
   assert head.acquisition.difference(acquisition) is None
@@ -69,13 +97,39 @@ def test_a_bundle_for_the_schedule(schedule, tmp_path, capsys):
   before = (root / "data/subject-00.h5").stat().st_mtime_ns
   with pytest.raises(UserError, match="mine is there already"):
     train_files(options)
-  out.rename(tmp_path / "moved")
+  out.rename(out.with_name("moved"))
   again = load_model(train_files(options))
   np.testing.assert_array_equal(
     again.variables["params"]["maps"]["kernel"],
     model.variables["params"]["maps"]["kernel"],
   )
   assert before == (root / "data/subject-00.h5").stat().st_mtime_ns
+
+
+def test_a_network_that_needs_a_map_of_b1(made, tmp_path, capsys):
+  out, *_ = made
+  model = load_model(out)
+  assert model.network.sees_b1 and model.b1_range is not None
+  low, high = model.b1_range
+  head = load_subject(out.with_name("mine.training") / "data/subject-01.h5")
+  assert np.std(head.b1 - head.true_b1) == pytest.approx(0.02, rel=0.1)
+  assert low < head.b1.min() + 0.05 < head.b1.max() - 0.05 < high
+  # Beyond what it learned the maps are marked, and said to be in doubt.
+  head.b1[:40] = 3.0
+  far = tmp_path / "far.h5"
+  save_subject(dataclasses.replace(head, maps=None), far)
+  maps = tmp_path / "maps"
+  options = flags(model=str(out), scan=str(far), output=str(maps))
+  reconstruct_files(options)
+  said = capsys.readouterr().out
+  assert f"is not between {low:.3g} and {high:.3g}" in said
+  assert maps_in(maps, head.mask, ("doubtful",))["doubtful"][:40].all()
+  bare = tmp_path / "bare.h5"
+  save_subject(dataclasses.replace(head, b1=None), bare)
+  options = flags(model=str(out), scan=str(bare), output=str(tmp_path / "none"))
+  with pytest.raises(UserError, match="no B1 map, which the network sees"):
+    reconstruct_files(options)
+  assert not (tmp_path / "none").exists()
 
 
 def test_a_folder_of_another_schedule_is_refused(schedule, tmp_path):
@@ -106,6 +160,7 @@ def test_a_schedule_that_tells_nothing_is_refused(schedule, tmp_path):
     ({"noise_level": -1.0}, "--noise_level: -1 is no noise"),
     ({"noise_level": float("nan")}, "--noise_level: nan is no noise"),
     ({"window": 100}, "--window, --stride"),
+    ({"b1": "free"}, "--b1: 'free' is unknown"),
     ({"time_unit": "h"}, "time_unit"),
     ({"config": config(folds=(0, 1))}, "train makes one network"),
     ({"config": config(methods=("gomez",))}, "0 networks in methods"),

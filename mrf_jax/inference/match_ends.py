@@ -1,0 +1,53 @@
+"""Voxels that lie beyond the atoms of the match that a network contains."""
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from mrf_jax.dataset.subject import Subject
+from mrf_jax.inference.model import Model
+from mrf_jax.matching.match_table import MatchTable, match_by_table
+from mrf_jax.networks.match_layer import COLLECTION, LAYER
+
+# Voxels that are matched at once.
+_BLOCK = 4096
+
+
+def beyond_match(
+  model: Model, subject: Subject
+) -> Bool[np.ndarray, "voxel"] | None:
+  """Whether the match finds T1 or T2 below the first or above the last atom.
+
+  Outside of the atoms, where a step leads from those at the ends, a network has
+  learned nothing.
+
+  Args:
+    model: the trained network.
+    subject: a scan of its sequence and window, with its signals.
+
+  Returns:
+    Such voxels; None if the network contains no match.
+  """
+  given = model.variables.get(COLLECTION, {}).get(LAYER)
+  if given is None:
+    return None
+  assert subject.signals is not None
+  table = MatchTable(*(np.asarray(given[x]) for x in MatchTable._fields))
+  first, last = table.log_times.min(0), table.log_times.max(0)
+  # As large as the scan is, all blocks have one size.
+  beyond = np.empty(subject.n_voxels, bool)
+  for start in range(0, subject.n_voxels, _BLOCK):
+    signals = subject.signals[start : start + _BLOCK]
+    if model.basis is not None:
+      signals = signals @ model.basis
+    parts = np.zeros((_BLOCK, 2 * signals.shape[1]), np.float32)
+    parts[: len(signals)] = np.concatenate([signals.real, signals.imag], 1)
+    found = np.asarray(_log_times(table, parts))[: len(signals)]
+    beyond[start : start + _BLOCK] = ((found < first) | (found > last)).any(1)
+  return beyond
+
+
+@jax.jit
+def _log_times(table, parts):
+  """Log T1 and log T2 of signals, ms, with the step from the best atom."""
+  return match_by_table(table, parts).log_times
