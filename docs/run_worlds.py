@@ -2,13 +2,15 @@
 
   python docs/run_worlds.py
 
-These are scanned by the simulated scanner: smooth random T1, T2 and PD,
-spheres whose T1 and T2 are like those of phantoms, at 1.5 and at 3 T; and
-a slice of BrainWeb, where the folder MRF_VALIDATION_DATA has it. The table of
-errors beside those of `dictionary_fit` goes into docs/worlds.md, and with the
-command, commit and machine into docs/worlds.json.
+Two networks, of which one sees a measured B1 map. What they never saw is
+scanned by the simulated scanner: smooth random T1, T2 and PD; spheres whose T1
+and T2 are like those of phantoms, at 1.5 and at 3 T; and a slice of BrainWeb,
+where the folder MRF_VALIDATION_DATA has it. The table of errors beside those of
+`dictionary_fit` goes into docs/worlds.md, and with the command, commit and
+machine into docs/worlds.json.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -29,6 +31,7 @@ sys.path.insert(0, str(_ROOT))
 import mrf_jax  # noqa: E402
 from mrf_jax.command_line.configurations import load_built_in  # noqa: E402
 from mrf_jax.evaluation.markdown import markdown_table  # noqa: E402
+from mrf_jax.inference.match_ends import beyond_match  # noqa: E402
 from mrf_jax.inference.model import reconstruct_with_deviations  # noqa: E402
 from mrf_jax.io.atomic import write_text  # noqa: E402
 from mrf_jax.maps import MAP_NAMES, Maps  # noqa: E402
@@ -40,6 +43,9 @@ from mrf_jax.workdir.environment import git_commit  # noqa: E402
 _WORK = _ROOT / "runs/worlds"
 _FRAMES = 720
 _BEGIN, _END = "<!-- worlds -->", "<!-- /worlds -->"
+# Standard deviation of measured maps of B1.
+_B1_MAP_ERROR = 0.02
+_WITH_B1 = " and B1"
 _LEFT_OUT = "MNI152 head that was kept out"
 # T1 and T2 (ms) of 14 spheres, about those of MnCl2 in water in phantoms for
 # relaxometry, by field strength.
@@ -143,6 +149,7 @@ def scan(name: str, maps: Maps, side_mm: float, schedule: str) -> pathlib.Path:
     f"--config.sequence.path={schedule}",
     # Nothing is trained.
     "--config.generated_heads.count=0",
+    f"--config.scan.b1_map_error={_B1_MAP_ERROR}",
     f"--workdir={workdir}",
   )
   return workdir / "data/subject-00.h5"
@@ -166,8 +173,11 @@ def errors_of(subject, estimates: dict) -> dict:
   return rows
 
 
-def spheres_of(subject, maps: Maps) -> list[dict]:
-  """Median T1 and T2 of each sphere, of voxels that lie wholly in it."""
+def spheres_of(subject, maps: Maps, beyond) -> list[dict]:
+  """Median T1 and T2 of each sphere, of voxels that lie wholly in it.
+
+  And the share of them that the match finds beyond its atoms.
+  """
   rows = []
   truth = subject.truth
   pairs = np.stack([truth.t1_ms, truth.t2_ms], 1).round(1)
@@ -176,7 +186,8 @@ def spheres_of(subject, maps: Maps) -> list[dict]:
     # Mixed voxels have other values, and the bath has thousands.
     if 60 < own.sum() < 2000:
       found = [float(np.median(x[own])) for x in (maps.t1_ms, maps.t2_ms)]
-      rows.append({"true": [float(t1), float(t2)], "found": found})
+      row = {"true": [float(t1), float(t2)], "found": found}
+      rows.append({**row, "beyond": float(np.mean(beyond[own]))})
   return sorted(rows, key=lambda row: -row["true"][0])
 
 
@@ -184,12 +195,16 @@ def main() -> None:
   """Trains, scans, reconstructs, and writes both files."""
   _WORK.mkdir(parents=True, exist_ok=True)
   schedule, bundle = _WORK / "train.txt", _WORK / "model"
+  bundle_with_b1 = _WORK / "model-b1"
   save_sequence(mrf_jax.tailored(_FRAMES), schedule)
   seconds = _WORK / "seconds.txt"
+  command = "--mode=train", f"--schedule={schedule}"
   if not bundle.exists():
     begin = time.monotonic()
-    launch("--mode=train", f"--schedule={schedule}", f"--output={bundle}")
+    launch(*command, f"--output={bundle}")
     seconds.write_text(f"{time.monotonic() - begin:.0f}")
+  if not bundle_with_b1.exists():
+    launch(*command, f"--output={bundle_with_b1}", "--b1=map")
   worlds = {"smooth random maps": smooth()}
   worlds |= {f"spheres, {field}": spheres(field) for field in _SPHERES}
   validation = os.environ.get("MRF_VALIDATION_DATA")
@@ -197,28 +212,36 @@ def main() -> None:
     worlds["BrainWeb slice"] = brainweb(pathlib.Path(validation))
   kept_out = load_built_in("train").folds[0]
   files = {
-    _LEFT_OUT: bundle.with_name("model.training")
+    # The same head in both trainings, here with its B1 map.
+    _LEFT_OUT: bundle_with_b1.with_name("model-b1.training")
     / f"data/subject-{kept_out:02d}.h5"
   }
   for name, (maps, side_mm) in worlds.items():
     short = name.replace(" ", "-").replace(",", "")
     files[name] = scan(short, maps, side_mm, str(schedule))
-  model, config = mrf_jax.load_model(bundle), load_built_in("train")
+  config = load_built_in("train")
+  models = {
+    "": mrf_jax.load_model(bundle),
+    _WITH_B1: mrf_jax.load_model(bundle_with_b1),
+  }
   errors, of_spheres = {}, {}
   for name, file in files.items():
     subject = mrf_jax.load_subject(file)
-    fitted = fit_subject(config, subject)
-    maps, deviations = reconstruct_with_deviations(model, subject)
-    assert deviations is not None
-    errors[name] = errors_of(
-      subject,
-      {
-        "spatiotemporal_plus": (maps, deviations),
-        "dictionary_fit": (fitted.maps, fitted.deviations),
-      },
-    )
+    estimates = {}
+    for known, model in models.items():
+      own = subject if known else dataclasses.replace(subject, b1=None)
+      fitted = fit_subject(config, own)
+      estimates |= {
+        f"spatiotemporal_plus{known}": reconstruct_with_deviations(model, own),
+        f"dictionary_fit{known}": (fitted.maps, fitted.deviations),
+      }
+    errors[name] = errors_of(subject, estimates)
     if name.startswith("spheres"):
-      of_spheres[name] = spheres_of(subject, maps)
+      of_spheres[name] = spheres_of(
+        subject,
+        estimates["spatiotemporal_plus"][0],
+        beyond_match(models[""], subject),
+      )
   record = {
     "commit": git_commit(),
     "commit_of_training": json.loads(
@@ -258,7 +281,7 @@ def _tables(record: dict) -> str:
   for quantity in ("PD", "T1 (ms)", "T2 (ms)"):
     head += [f"RMSE of {quantity}", "within 1, 2 sd"]
   parts = [markdown_table(head, rows)]
-  head_of_spheres = "T1 (ms): true: found", "T2 (ms)"
+  head_of_spheres = "T1 (ms): true: found", "T2 (ms)", "marked as beyond"
   for world, found in record["spheres"].items():
     cells = [
       [
@@ -266,6 +289,7 @@ def _tables(record: dict) -> str:
         f"({100 * (value / true - 1):+.0f} %)"
         for true, value in zip(row["true"], row["found"], strict=True)
       ]
+      + [f"{row['beyond']:.0%}"]
       for row in found
     ]
     parts += [f"## {world}", markdown_table(head_of_spheres, cells)]
