@@ -12,10 +12,9 @@ the first command compiles its programs, the second one finds them
 (--compilation_cache, a new folder for each pair). The peer is dictionary
 matching of 25 temporal components by the same command, which simulates its
 dictionary too. Each also runs without goodness of fit (--misfit=ignore), which
-tells what that costs. The networks also run in commit cd40de9, which compiles
-every time, and has no goodness of fit. All run in turns. Stages, processor time
-and peak memory are those of the second command; ratios are between second
-commands, too.
+tells what that costs, and spatiotemporal_plus without the match that it begins
+with. All run in turns. Stages, processor time and peak memory are those of the
+second command; ratios are between second commands, too.
 """
 
 import json
@@ -30,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
-from common import check_out, print_ratio
+from common import print_ratio
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -55,12 +54,11 @@ _MATRIX = flags.DEFINE_integer("matrix", 256, "Voxels along x and along y.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Runs; the median counts.")
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_NETWORKS = ("spatiotemporal", "spatiotemporal_plus")
+_PLUS, _NO_MATCH = "spatiotemporal_plus", "spatiotemporal_plus_no_match"
+_NETWORKS = ("spatiotemporal", _PLUS, _NO_MATCH)
 _PEER = "dictionary_svd"
 _STAGES = ("read", "check", "reconstruct", "write")
 _NO_FIT = ", no fit"
-_BEFORE = "cd40de9"
-_OF_BEFORE = f", before, {_BEFORE}"
 # Peak memory that is allowed: GiB of any process, and times the scan of files.
 _BASE_GIB, _TIMES = 0.65, 1.3
 # Voxels whose signals the model is said to be trained on.
@@ -98,8 +96,12 @@ def make_scan(config, rng) -> Subject:
   )
 
 
-def save_random_model(config, method: str, scan: Subject, path) -> None:
+def save_random_model(config, name: str, scan: Subject, path) -> None:
   """Writes a model bundle with random weights."""
+  method = name
+  if name == _NO_MATCH:
+    method, config = _PLUS, config.copy_and_resolve_references()
+    config[method].network.match_step_percent = 0.0
   network = make_network(config, method)
   rank = config[method].training.get("rank")
   n_channels = 2 * (rank or scan.n_windows)
@@ -149,21 +151,16 @@ def run_twice(folder: pathlib.Path, name: str) -> dict[str, float]:
   options = [f"--model={model if model.exists() else method}"]
   if method == _PEER:
     options.append("--config=configs/paper.py")
-  if name.endswith(_OF_BEFORE):
-    second = run(folder, folder / "before", options)
-    return {"first": second["process"], **second}
   if way:
     options.append("--misfit=ignore")
   with tempfile.TemporaryDirectory() as cache:
     options.append(f"--compilation_cache={cache}")
-    first = run(folder, _ROOT, options)["process"]
-    return {"first": first, **run(folder, _ROOT, options)}
+    first = run(folder, options)["process"]
+    return {"first": first, **run(folder, options)}
 
 
-def run(
-  folder: pathlib.Path, code: pathlib.Path, options: list[str]
-) -> dict[str, float]:
-  """Runs one reconstruction with the code of a folder.
+def run(folder: pathlib.Path, options: list[str]) -> dict[str, float]:
+  """Runs one reconstruction.
 
   Returns:
     Seconds of its stages, of the process and of the processor, and the
@@ -175,7 +172,7 @@ def run(
   start = time.perf_counter()
   process = subprocess.Popen(
     command,
-    cwd=code,
+    cwd=_ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
@@ -198,7 +195,6 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   config = paper.get_config()
   methods = [m + end for m in (*_NETWORKS, _PEER) for end in ("", _NO_FIT)]
-  methods += [method + _OF_BEFORE for method in _NETWORKS]
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     scan = make_scan(config, np.random.default_rng(0))
@@ -211,7 +207,6 @@ def main(argv: list[str]) -> None:
       f"{scan.n_voxels:,} voxels, T = {scan.n_windows}, {size:.1f} GiB\n"
     )
     del scan
-    check_out(_BEFORE, folder / "before")
     runs: dict[str, list[dict]] = {method: [] for method in methods}
     for _ in range(_REPEATS.value):
       for method in methods:
@@ -234,10 +229,7 @@ def main(argv: list[str]) -> None:
   size_text = f"{_SLICES.value} x {_MATRIX.value} x {_MATRIX.value}"
   questions = [
     *((m, ", beside SVD 25 matching", _PEER) for m in _NETWORKS),
-    *(
-      (m, f", second command beside before, {_BEFORE}", m + _OF_BEFORE)
-      for m in _NETWORKS
-    ),
+    (_PLUS, ", beside it without a match", _NO_MATCH),
     *(
       (m, " with goodness of fit, beside without", m + _NO_FIT)
       for m in (*_NETWORKS, _PEER)

@@ -66,6 +66,7 @@ def part_of(subject: Subject, mask: np.ndarray) -> Subject:
     _bare(subject),
     mask=mask,
     signals=signals[own],
+    b1=None if subject.b1 is None else subject.b1[own],
     truth=Maps.unstack(truth.stack()[own]),
   )
 
@@ -94,8 +95,13 @@ def with_shell(subject: Subject) -> Subject:
   values = is_fat[:, None] * fat + noise[0] + 1j * noise[1]
   signals = np.zeros((*mask.shape, subject.n_windows), np.complex64)
   signals[mask], signals[shell] = subject.signals, values
+  b1 = None
+  if subject.b1 is not None:
+    b1 = np.ones(mask.shape, np.float32)
+    b1[mask] = subject.b1
+    b1 = b1[grown]
   return dataclasses.replace(
-    _bare(subject), mask=grown, signals=signals[grown], truth=None
+    _bare(subject), mask=grown, signals=signals[grown], b1=b1, truth=None
   )
 
 
@@ -104,7 +110,6 @@ def _bare(subject: Subject) -> Subject:
   return dataclasses.replace(
     subject,
     maps=None,
-    b1=None,
     true_b1=None,
     true_b0_hz=None,
     noise_sd=None,

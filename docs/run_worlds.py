@@ -155,6 +155,12 @@ def scan(name: str, maps: Maps, side_mm: float, schedule: str) -> pathlib.Path:
   return workdir / "data/subject-00.h5"
 
 
+def commit_of(bundle: pathlib.Path) -> str:
+  """Commit of the code that trained a network."""
+  folder = bundle.with_name(f"{bundle.name}.training")
+  return json.loads((folder / "environment.json").read_text())["git_commit"]
+
+
 def errors_of(subject, estimates: dict) -> dict:
   """RMSE of each map by method, and coverage of the network's deviations."""
   truth = subject.truth
@@ -242,13 +248,12 @@ def main() -> None:
         estimates["spatiotemporal_plus"][0],
         beyond_match(models[""], subject),
       )
+  commits = {commit_of(own) for own in (bundle, bundle_with_b1)}
+  if len(commits) > 1:
+    sys.exit(f"error: remove {_WORK}: its networks are of several commits")
   record = {
     "commit": git_commit(),
-    "commit_of_training": json.loads(
-      bundle.with_name("model.training")
-      .joinpath("environment.json")
-      .read_text()
-    )["git_commit"],
+    "commit_of_training": commits.pop(),
     "python": platform.python_version(),
     "jax": jax.__version__,
     "machine": device_name(),

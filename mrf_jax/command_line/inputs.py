@@ -139,7 +139,10 @@ def _check_model(mode: str, options: Mapping[str, Any]) -> None:
     return
   is_fit = is_dictionary(names) and names[0] == FIT
   if options.get("b1") and not is_fit:
-    raise UserError(f"--b1 is for --model={FIT}, not {names[0]}")
+    raise UserError(
+      f"--b1 is for --model={FIT}, not {names[0]}; a network takes that "
+      "of --b1_map or of the subject file, if it sees B1"
+    )
   if options.get("b1_map") and is_dictionary(names) and not is_fit:
     raise UserError(f"--b1_map is for {FIT} and networks, not {names[0]}")
   if options.get("b1"):

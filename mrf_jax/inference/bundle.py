@@ -22,7 +22,7 @@ from mrf_jax.io.arrays import load_arrays, named_leaves, text_checksum
 from mrf_jax.io.atomic import replacing_folder
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks import NETWORKS
-from mrf_jax.networks.channels import channel_count, sees_b1
+from mrf_jax.networks.channels import channel_count
 from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import PULSE_FIELDS, make_sequence
@@ -290,8 +290,6 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     variable_shapes(network, n_channels=n_channels),
   )
   b1_range = _read_b1_range(description)
-  if sees_b1(network) != (b1_range is not None):
-    raise ValueError(f"{_B1_RANGE} {b1_range} is not that of its network")
   statistics = _read_statistics(
     statistics, n_components, description["normalise_signals_per"]
   )

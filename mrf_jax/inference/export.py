@@ -118,8 +118,7 @@ def _estimates(model: Model, signals, mask, b1):
     values = (_parts(model, image, gain) - shift) * factor
     if model.normalise_signals_per == "voxel":
       values = _normalised_by_voxel(values)
-    if b1 is not None:
-      assert model.b1_range is not None
+    if model.b1_range is not None:
       seen = b1_channel(jnp.clip(b1, *model.b1_range))
       values = jnp.concatenate([values, seen[..., None]], -1)
     return jnp.where(inside[..., None], values, 0)

@@ -31,18 +31,23 @@ def beyond_match(
   given = model.variables.get(COLLECTION, {}).get(LAYER)
   if given is None:
     return None
-  assert subject.signals is not None
+  assert subject.signals is not None and model.statistics is not None
   table = MatchTable(*(np.asarray(given[x]) for x in MatchTable._fields))
   first, last = table.log_times.min(0), table.log_times.max(0)
-  # As large as the scan is, all blocks have one size.
-  beyond = np.empty(subject.n_voxels, bool)
-  for start in range(0, subject.n_voxels, _BLOCK):
-    signals = subject.signals[start : start + _BLOCK]
-    if model.basis is not None:
-      signals = signals @ model.basis
-    parts = np.zeros((_BLOCK, 2 * signals.shape[1]), np.float32)
-    parts[: len(signals)] = np.concatenate([signals.real, signals.imag], 1)
-    found = np.asarray(_log_times(table, parts))[: len(signals)]
+  signals = subject.signals
+  if model.basis is not None:
+    signals = signals @ model.basis
+  # As the network sees them: squares of other scales are beyond float32.
+  signals = signals * model.statistics.reference.gains(signals)
+  beyond = np.empty(len(signals), bool)
+  # All blocks have one size, however large the scan is.
+  for start in range(0, len(signals), _BLOCK):
+    block = signals[start : start + _BLOCK].astype(np.complex64)
+    parts = np.zeros((_BLOCK, 2 * block.shape[1]), np.float32)
+    parts[: len(block)] = np.concatenate([block.real, block.imag], 1)
+    # Accelerators would otherwise round the factors, and find other atoms.
+    with jax.default_matmul_precision("highest"):
+      found = np.asarray(_log_times(table, parts))[: len(block)]
     beyond[start : start + _BLOCK] = ((found < first) | (found > last)).any(1)
   return beyond
 

@@ -68,6 +68,14 @@ class Model(Acquired):
   config: dict = dataclasses.field(default_factory=dict)
   training: dict = dataclasses.field(default_factory=dict)
 
+  def __post_init__(self):
+    """Checks that a network has a range of B1 if, and only if, it sees B1."""
+    if sees_b1(self.network) != (self.b1_range is not None):
+      raise ValueError(
+        f"b1_range is {self.b1_range}, but the network has "
+        f"sees_b1={sees_b1(self.network)}"
+      )
+
   def __repr__(self) -> str:
     """Network and scans in three lines, without its variables."""
     n_values = sum(
@@ -164,14 +172,16 @@ def reconstruct_with_deviations(
     seed: seed of the dropout.
 
   Returns:
-    Maps in physical units, [voxel] each, within the bounds of the model, and
+    Maps in physical units, [voxel] each, within the bounds of the model, for
+    B1 within that of its training if its network sees B1, and
     their standard deviations, the square root of the variance that the network
     predicts plus the variance from pass to pass; None if there is neither.
     Bounds change no standard deviation.
 
   Raises:
     UserError: the scan's sequence, window or field strength is not the model's,
-      its signals were not loaded, or the precision is unknown.
+      its signals were not loaded, the precision is unknown, or the network sees
+      B1 and the scan has no map of it.
   """
   outputs = _outputs(
     model, subject, precision=precision, n_passes=n_passes, seed=seed
@@ -194,12 +204,13 @@ def _outputs(
   signals = subject.signals
   if model.basis is not None:
     signals = signals @ model.basis
+  b1 = seen_b1(model, subject)
   table = jax.device_put(
     signal_table(
       signals,
       per=model.normalise_signals_per,
       statistics=model.statistics,
-      b1=_seen_b1(model, subject),
+      b1=None if b1 is None else b1_channel(b1),
     )
   )
   arguments = (model.network, model.variables, table, subject.mask)
@@ -226,14 +237,14 @@ def _outputs(
   return scaled, variance, gain
 
 
-def _seen_b1(
+def seen_b1(
   model: Model, subject: Subject
 ) -> Float32[np.ndarray, "voxel"] | None:
-  """B1 as the network sees it, within that of its training; None if not."""
+  """B1 of a scan within that of a model's training; None if it sees none."""
   if model.b1_range is None:
     return None
-  b1 = known_b1(subject.subject, subject)
-  return b1_channel(np.clip(b1, *model.b1_range))
+  low, high = map(np.float32, model.b1_range)
+  return known_b1(subject.subject, subject).clip(low, high)
 
 
 def _in_physical_units(
@@ -336,5 +347,4 @@ def _check_scan(model: Model, subject: Subject) -> None:
       message += f"; {how_to_make_windows(model.window, model.stride)}"
     raise UserError(message)
   check_field(subject.subject, subject.field_strength_t, model.field_strength_t)
-  if sees_b1(model.network):
-    known_b1(subject.subject, subject)
+  seen_b1(model, subject)

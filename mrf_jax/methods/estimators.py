@@ -20,6 +20,7 @@ from mrf_jax.inference.model import (
   check_field,
   check_pd_unit,
   reconstruct_ensemble,
+  seen_b1,
 )
 from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
 from mrf_jax.maps import Maps
@@ -156,6 +157,12 @@ def model_estimator(
       )
     check_field(path, model.field_strength_t, first.field_strength_t)
     check_pd_unit(path, model, first)
+    if (model.b1_range is None) != (first.b1_range is None):
+      sees, blind = ("", "not ") if model.b1_range else ("not ", "")
+      raise UserError(
+        f"{path}: its network does {sees}see B1, that of {paths[0]} does "
+        f"{blind}see it; models of one ensemble need the same"
+      )
   if uncertainty and len(models) == 1 and not _has_deviations(first):
     raise UserError(
       f"{paths[0]}: its network predicts no deviations and has no dropout; "
@@ -176,7 +183,7 @@ def model_estimator(
     return Estimate(
       maps,
       deviations if uncertainty else None,
-      b1=subject.b1 if uses_b1 else None,
+      b1=seen_b1(first, subject),
       is_unsure=functools.reduce(
         np.logical_or, beyond.values(), np.zeros(subject.n_voxels, bool)
       ),
@@ -187,7 +194,6 @@ def model_estimator(
       ),
     )
 
-  uses_b1 = any(model.b1_range is not None for model in models)
   methods = dict.fromkeys(model.method for model in models)
   trained_on = tuple(load_training_scans(path) for path in paths)
   config = load_config(paths[0])
@@ -212,7 +218,7 @@ def model_estimator(
     field_strength_t=first.field_strength_t,
     bounds=_mean_bounds(models),
     relative_pd=all(model.pd_unit == "signals" for model in models),
-    uses_b1=uses_b1,
+    uses_b1=first.b1_range is not None,
   )
 
 
@@ -220,24 +226,31 @@ def _beyond_training(
   models: Sequence[Model], subject: Subject
 ) -> dict[str, Bool[np.ndarray, "voxel"]]:
   """Voxels that are unlike all training, by a sentence with their share."""
-  beyond: dict[str, Bool[np.ndarray, voxel]] = {}
+  beyond: dict[str, np.ndarray] = {}
+
+  def add(sentence: str, which: np.ndarray) -> None:
+    # Models of one ensemble say the same, each of its own voxels.
+    beyond[sentence] = which | beyond.get(sentence, False)
+
   for model in models:
     if model.b1_range is not None:
       assert subject.b1 is not None
       low, high = model.b1_range
-      beyond[
+      add(
         f"B1 of {{}} is not between {low:.3g} and {high:.3g}, as in the "
         "training of the network: it is taken to be the nearer end, and the "
-        "maps are doubtful"
-      ] = (subject.b1 < low) | (subject.b1 > high)
+        "maps are doubtful",
+        (subject.b1 < low) | (subject.b1 > high),
+      )
     at_end = beyond_match(model, subject)
     if at_end is not None:
       t1_ms, t2_ms = model.network.match_t1_ms, model.network.match_t2_ms
-      beyond[
+      add(
         "T1 or T2 of {} is beyond the match that the network begins with (T1 "
         f"{t1_ms[0]:g} to {t1_ms[1]:g} ms, T2 {t2_ms[0]:g} to {t2_ms[1]:g} "
-        "ms): these are doubtful"
-      ] = at_end
+        "ms): these are doubtful",
+        at_end,
+      )
   return beyond
 
 

@@ -29,7 +29,7 @@ from mrf_jax.methods.network_signals import (
   seen_channels,
 )
 from mrf_jax.methods.study import clipped_references
-from mrf_jax.networks.channels import channel_count
+from mrf_jax.networks.channels import channel_count, known_b1
 from mrf_jax.runtime.progress import notice
 from mrf_jax.signal.subspace import check_rank, gram_matrix, temporal_basis
 from mrf_jax.simulation.signal_reference import make_signal_reference
@@ -129,12 +129,15 @@ def adapted_model(
     The model, and what was changed, in words; empty if nothing was.
   """
   scan = scans.subjects[0]
+  if model.b1_range is not None:
+    for path, subject in zip(scans.paths, scans.subjects, strict=True):
+      known_b1(path, subject)
   model = dataclasses.replace(
     model,
     field_strength_t=scan.field_strength_t,
     # Nothing says how bright signals of a scanner are beside its maps.
     pd_unit="references",
-    b1_range=b1_range(model.network, scans.subjects),
+    b1_range=_wider(model.b1_range, b1_range(model.network, scans.subjects)),
   )
   difference = scan.acquisition.difference(model.acquisition)
   if difference is None:
@@ -163,6 +166,15 @@ def adapted_model(
     model, acquisition=scan.acquisition, basis=basis, statistics=statistics
   )
   return model, changes
+
+
+def _wider(
+  before: tuple[float, float] | None, now: tuple[float, float] | None
+) -> tuple[float, float] | None:
+  """The range of B1 of both trainings; None if the network sees none."""
+  if before is None or now is None:
+    return None
+  return min(before[0], now[0]), max(before[1], now[1])
 
 
 def finetune_options(

@@ -9,7 +9,10 @@ from mrf_jax.io import nifti
 from mrf_jax.maps import MAP_NAMES, Maps
 from mrf_jax.matching import DICTIONARIES, FIT
 from mrf_jax.methods.dictionary_fit import b1_choice
+from mrf_jax.methods.network_options import make_network
 from mrf_jax.methods.study import Study
+from mrf_jax.networks import NETWORKS
+from mrf_jax.networks.channels import sees_b1
 from mrf_jax.runtime.progress import progress
 
 if TYPE_CHECKING:
@@ -97,7 +100,10 @@ def fit_table(study: Study) -> "pd.DataFrame":
 
 def _b1_by(study: Study, method: str, k: int) -> str | None:
   """`map` if a method's maps hold for the B1 map of the scan, else None."""
-  if method != FIT or b1_choice(study.config, study.subjects[k]) != "map":
+  config = study.config
+  if method in NETWORKS:
+    return "map" if sees_b1(make_network(config, method)) else None
+  if method != FIT or b1_choice(config, study.subjects[k]) != "map":
     return None
   return "map"
 

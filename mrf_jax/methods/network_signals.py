@@ -32,13 +32,16 @@ from mrf_jax.networks.channels import (
   channel_count,
   known_b1,
   sees_b1,
-  with_b1,
+  with_b1_channel,
 )
 from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.runtime.progress import progress
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.simulation.signal_reference import make_signal_reference
 from mrf_jax.training.fold_data import Signals
+
+# Of B1 in the training scans, beyond which a network knows nothing of it.
+_B1_PERCENTILES = 0.1, 99.9
 
 
 def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
@@ -53,7 +56,7 @@ def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
   per = standardised(study.config, compressed=rank is not None)
   module = make_network(study.config, method)
   for subject in study.subjects if sees_b1(module) else ():
-    known_b1(f"subject {subject.subject}", subject)
+    known_b1(subject.subject, subject)
   atoms = match_atoms(module, study.subjects[0].acquisition)
   reference = None
   if by_training_scans(study.config.preprocessing):
@@ -122,7 +125,9 @@ def _windows(
     together = SignalStatistics.pooled(scans)
     scales = {k: together.scale_to(own) for k, own in statistics.items()}
     if sees_b1(module):
-      scales = {k: _with_same_b1(*scale) for k, scale in scales.items()}
+      scales = {
+        k: _with_same_b1(*scale, n_channels) for k, scale in scales.items()
+      }
   return Signals(
     n_channels,
     lambda subject, _: seen_channels(
@@ -137,9 +142,10 @@ def _windows(
   )
 
 
-def _with_same_b1(shift, factor):
+def _with_same_b1(shift, factor, n_channels: int):
   """Shift and factor of signals, and those of B1, which leave it as it is."""
-  return np.append(shift, np.float32(0)), np.append(factor, np.float32(1))
+  of_signals = (np.broadcast_to(x, n_channels - 1) for x in (shift, factor))
+  return tuple(map(np.append, of_signals, (np.float32(0), np.float32(1))))
 
 
 def seen_channels(
@@ -165,20 +171,21 @@ def seen_channels(
   values = normalise_signals(signals, per=per, statistics=statistics)
   if not sees_b1(module):
     return values
-  return with_b1(values, known_b1(f"subject {subject.subject}", subject))
+  return with_b1_channel(values, known_b1(subject.subject, subject))
 
 
 def b1_range(
   module: nn.Module, subjects: Iterable[Subject]
 ) -> tuple[float, float] | None:
-  """Least and greatest B1 of training subjects; None if it is not seen."""
+  """Least and greatest B1 of training subjects; None if it is not seen.
+
+  But for the outermost voxels, which may be errors of the maps.
+  """
   if not sees_b1(module):
     return None
-  ends = [np.inf, -np.inf]
-  for subject in subjects:
-    b1 = known_b1(f"subject {subject.subject}", subject)
-    ends = [min(ends[0], float(b1.min())), max(ends[1], float(b1.max()))]
-  return ends[0], ends[1]
+  maps = [known_b1(subject.subject, subject) for subject in subjects]
+  low, high = np.percentile(np.concatenate(maps), _B1_PERCENTILES)
+  return float(low), float(high)
 
 
 def has_match(module: nn.Module) -> bool:

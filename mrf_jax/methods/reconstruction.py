@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.dataset.summary import describe, medians
@@ -55,6 +56,14 @@ class Reconstruction:
   errors: "ScanErrors | None"
   fit: MapsFit | None
   seen: str | None
+
+  @property
+  def is_doubtful(self) -> Bool[np.ndarray, "voxel"] | None:
+    """Voxels that the fit or the method itself doubts; None if neither says."""
+    doubts = [self.estimate.is_unsure]
+    doubts += [None if self.fit is None else self.fit.is_doubtful]
+    known = [which for which in doubts if which is not None]
+    return np.any(known, 0) if known else None
 
 
 def sentences_on_maps(
@@ -132,11 +141,9 @@ def write_maps(folder: pathlib.Path, result: Reconstruction) -> None:
     if estimate.deviations is not None:
       volumes["b1_sd"] = estimate.b1_deviations
   if result.fit is not None:
-    doubtful = result.fit.is_doubtful
-    if estimate.is_unsure is not None:
-      doubtful = doubtful | estimate.is_unsure
-    for file, values in zip(_FIT, (result.fit.residual, doubtful), strict=True):
-      volumes[file.removesuffix(".nii.gz")] = values.astype(np.float32)
+    volumes["fit"] = result.fit.residual
+  if result.is_doubtful is not None:
+    volumes["doubtful"] = result.is_doubtful.astype(np.float32)
 
   def save(name: str) -> None:
     path = folder / f"{name}.nii.gz"
@@ -176,6 +183,9 @@ def write_record(
     "provenance": result.subject.provenance,
     "assumed": result.assumptions,
     "fit": None if result.fit is None else _fit_in_numbers(result.fit),
+    "doubtful_share": None
+    if result.is_doubtful is None
+    else round(float(result.is_doubtful.mean()), 4),
     "seen_in_training": result.seen,
     "about_errors": result.errors.remarks if result.errors else (),
     "seconds": {stage: round(took, 3) for stage, took in seconds.items()},

@@ -127,7 +127,7 @@ def train(
     normalise_signals_per = "frame" if rank is None else "subject"
   check_normalisation(normalise_signals_per)
   for scan in scans if sees_b1(module) else ():
-    known_b1(f"subject {scan.subject}", scan)
+    known_b1(scan.subject, scan)
   n_channels = channel_count(
     module, n_components=scans[0].n_windows if rank is None else rank
   )

@@ -36,7 +36,7 @@ def b1_channel(b1: Any) -> Any:
   return (b1 - 1) * _PER_B1
 
 
-def with_b1(
+def with_b1_channel(
   signals: Float32[np.ndarray, "voxel channel"],
   b1: Float[np.ndarray, "voxel"],
 ) -> Float32[np.ndarray, "voxel channel_and_b1"]:

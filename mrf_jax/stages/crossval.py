@@ -11,7 +11,12 @@ from mrf_jax.errors import UserError
 from mrf_jax.experiment import borrowed as borrowed_networks
 from mrf_jax.experiment import sources
 from mrf_jax.experiment.map_heads import check_heads
-from mrf_jax.experiment.settings import check_methods, find_folds, with_files
+from mrf_jax.experiment.settings import (
+  check_methods,
+  find_folds,
+  networks_of,
+  with_files,
+)
 from mrf_jax.experiment.subjects import generated_files, simulate_missing
 from mrf_jax.experiment.workdirs import borrowed_models, open_workdir
 from mrf_jax.io import nifti
@@ -19,7 +24,9 @@ from mrf_jax.io.atomic import remove
 from mrf_jax.maps import MAP_NAMES
 from mrf_jax.methods import METHODS, Study
 from mrf_jax.methods.fits import forget_fits
+from mrf_jax.methods.network_options import make_network
 from mrf_jax.methods.study import clipped_references
+from mrf_jax.networks.channels import known_b1, sees_b1
 from mrf_jax.runtime import processes
 from mrf_jax.runtime.memory import release_free_memory
 from mrf_jax.training.metrics import join_logs
@@ -91,6 +98,10 @@ def _make_study(
   further = generated_files(config, workdir)
   generated = [load_subject(file, with_signals=False) for file in further]
   all_files = [*files, *further]
+  networks = (make_network(config, method) for method in networks_of(config))
+  if any(map(sees_b1, networks)):
+    for file, subject in zip(all_files, [*subjects, *generated], strict=True):
+      known_b1(file, subject)
   references = clipped_references(
     [*subjects, *generated], all_files, config.preprocessing.clip_percentiles
   )

@@ -128,8 +128,8 @@ def _with_schedule(
       scan[name] = flags[name]
   # As many arms as frames of a window, so that these fill k-space.
   scan.spiral.n_arms = scan.window
-  if flags.get("b1") == "map":
-    _see_b1(config)
+  if flags.get("b1"):
+    _set_b1(config, flags["b1"] == "map")
   if flags.get("noise_level") is not None:
     scan.noise_level = flags["noise_level"]
   options = ImportOptions.from_flags(
@@ -137,6 +137,8 @@ def _with_schedule(
   )
   acquisition, assumed = read_acquisition(options)
   field_t = field_strength_of(config.data)
+  if scan.get("b1_map_error") is not None:
+    said.append(f"measured maps of B1 err by {scan.b1_map_error:g}")
   said += [*assumed, f"noise level {scan.noise_level:g}, {field_t:g} T"]
   # As it is kept: in ms and degrees, with all times.
   config.sequence.update(
@@ -182,16 +184,26 @@ def _set_field(config: ml_collections.ConfigDict, field_t: float) -> None:
     own.gm = (own.gm[0] * between, _upper_limit(own, grey))
 
 
-def _see_b1(config: ml_collections.ConfigDict) -> None:
-  """Measures a B1 map besides each scan, which the network sees."""
+def _set_b1(config: ml_collections.ConfigDict, is_seen: bool) -> None:
+  """Sets whether the network sees a B1 map that is measured beside each scan.
+
+  Raises:
+    UserError: it is of a kind that cannot.
+  """
+  method = _network_of(config)
+  if not hasattr(NETWORKS[method], "sees_b1"):
+    if is_seen:
+      raise UserError(
+        f"--b1=map: {method} cannot see B1; spatiotemporal_plus can"
+      )
+    return
+  network, scan = config[method].network, config.scan
   # Configurations of before have no such keys.
-  for section, name, value in (
-    (config.spatiotemporal_plus.network, "sees_b1", True),
-    (config.scan, "b1_map_error", _B1_MAP_ERROR),
-  ):
-    with section.unlocked(), section.ignore_type():
-      if section.get(name) in (None, False):
-        section[name] = value
+  with network.unlocked(), network.ignore_type():
+    network.sees_b1 = is_seen
+  if is_seen and scan.get("b1_map_error") is None:
+    with scan.unlocked(), scan.ignore_type():
+      scan.b1_map_error = _B1_MAP_ERROR
 
 
 def _upper_limit(own: ml_collections.ConfigDict, grey: float) -> float:

@@ -10,7 +10,6 @@ import numpy as np
 
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.patches import make_grid, patch_shape
-from mrf_jax.dataset.standardise import normalise_signals
 from mrf_jax.inference.model import Model, reconstruct
 from mrf_jax.methods.network_options import (
   make_network,
@@ -19,10 +18,12 @@ from mrf_jax.methods.network_options import (
   training_options,
 )
 from mrf_jax.methods.network_signals import (
+  b1_range,
   given_variables,
+  seen_channels,
   training_statistics,
 )
-from mrf_jax.networks.channels import channel_count
+from mrf_jax.networks.channels import channel_count, sees_b1
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.timing.measure import Task
@@ -42,6 +43,10 @@ def network_tasks(
   """Tasks of a network: reconstruction of the scan, and a training step."""
   scan = scene.subjects[0]
   network = make_network(config, method)
+  if sees_b1(network):
+    # Time does not depend on its values.
+    nominal = np.ones(scan.n_voxels, np.float32)
+    scan = dataclasses.replace(scan, b1=nominal)
   # A step takes as long at every learning rate and with every seed.
   options = dataclasses.replace(
     training_options(config, method),
@@ -83,6 +88,7 @@ def network_tasks(
     acquisition=scan.acquisition,
     basis=basis,
     statistics=statistics,
+    b1_range=b1_range(network, [scan]),
   )
   common = {"method": method, "precision": config.precision}
   weights = sum(x.nbytes for x in jax.tree.leaves(variables))
@@ -96,7 +102,9 @@ def network_tasks(
   )
   # Row 0 is for voxels outside of the mask.
   table = np.zeros((1 + scan.n_voxels, n_channels), np.float32)
-  normalise_signals(signals, per=per, statistics=statistics, out=table[1:])
+  table[1:] = seen_channels(
+    network, scan, signals, per=per, statistics=statistics
+  )
   yield _training_task(common, plan, (state, given), table, scene)
 
 

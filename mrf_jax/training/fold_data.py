@@ -29,7 +29,7 @@ class Signals:
   """Normalised signals of the subjects, loaded when they are needed.
 
   Attributes:
-    n_channels: numbers of a voxel, 2T or twice the rank.
+    n_channels: numbers of a voxel, 2T or twice the rank, and one more of B1.
     load: from the number of a subject and of the left-out subject to the first
       one's signals, float32 [voxel, channel].
     per_fold: whether the signals depend on which subject is left out; if not,

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.normalise import from_scale, to_scale
 from mrf_jax.dataset.patches import VoxelGrid, patch_shape
+from mrf_jax.networks.channels import sees_b1
 from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.runtime.typing import AnyArray
@@ -56,7 +57,9 @@ def train_step(
     table.grid, centres, sampling_key, network=network, options=options
   )
   tiles = _tile_rows(patches, network=network, size=options.tile)
-  inputs = _inputs(fold, table, patches, sampling_key, options=options)
+  inputs = _inputs(
+    fold, table, patches, sampling_key, network=network, options=options
+  )
   targets = _targets(fold, table, tiles, powers=options.map_powers)
   inside = (tiles > 0)[..., None]  # [tile, y, x, 1]
   loss_of_maps, _ = LOSSES[options.loss]
@@ -132,13 +135,16 @@ def _inputs(
   patches: Int32[AnyArray, "tile *slice y x"],
   key: PRNGKeyArray,
   *,
+  network: nn.Module,
   options: TrainingOptions,
 ) -> Float[Array, "tile *slice y x channel"]:
-  """Signals of the patches, with Gaussian noise (Cohen 2018)."""
+  """Signals of the patches, with Gaussian noise (Cohen 2018), and B1."""
   dtype = PRECISIONS[options.precision].dtype
   inputs = _signals(fold, table, patches).astype(dtype)
   if options.input_noise:
     noise = hashed_normal(key_words(key), inputs.shape)
+    if sees_b1(network):
+      noise = noise.at[..., -1].set(0)
     inputs += (options.input_noise * noise).astype(dtype)
   return inputs
 

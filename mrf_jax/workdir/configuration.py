@@ -35,6 +35,8 @@ _BEFORE = {
   "spatiotemporal_plus.training.pd_unit": "references",
   "data.acquired_maps": True,
   "data.field_strength_t": 1.5,
+  "scan.b1_map_error": None,
+  "spatiotemporal_plus.network.sees_b1": False,
 }
 # Files of the subjects, or of the maps that heads are made from: only their
 # content counts, where that is known.

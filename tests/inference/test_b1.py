@@ -12,6 +12,7 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.inference.bundle import load_model, save_model
 from mrf_jax.inference.export import maps_of_volume
 from mrf_jax.inference.model import reconstruct_with_deviations
+from mrf_jax.methods.estimators import model_estimator
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.stages.export import export_files
 from tests.inference.examples import (
@@ -154,12 +155,26 @@ def test_a_network_without_b1_has_no_range(model, tmp_path):
   save_model(plain, tmp_path / "plain")
   assert load_model(tmp_path / "plain").b1_range is None
   change_description(tmp_path / "plain", b1_range=list(RANGE))
-  with pytest.raises(UserError, match="is not that of its network"):
+  with pytest.raises(UserError, match="but the network has sees_b1=False"):
     load_model(tmp_path / "plain")
   # The ends are needed where B1 is seen.
-  save_model(dataclasses.replace(model, b1_range=None), tmp_path / "no_range")
-  with pytest.raises(UserError, match="b1_range None is not that"):
-    load_model(tmp_path / "no_range")
+  with pytest.raises(ValueError, match="b1_range is None, but the network has"):
+    dataclasses.replace(model, b1_range=None)
+
+
+def test_models_of_one_ensemble_see_the_same(model, subject, tmp_path):
+  network = SpatiotemporalPlus(widths=(12, 8), depth=1, n_outputs=6)
+  plain = dataclasses.replace(make_model(network), method="spatiotemporal_plus")
+  narrow = dataclasses.replace(model, b1_range=(0.9, 1.1))
+  for name, own in (("a", model), ("b", narrow), ("plain", plain)):
+    save_model(own, tmp_path / name)
+  with pytest.raises(UserError, match=r"plain: its network does not see B1"):
+    model_estimator([tmp_path / "a", tmp_path / "plain"])
+  # Voxels that one of them does not know are in doubt.
+  both = model_estimator([tmp_path / "b", tmp_path / "a"]).estimate(subject)
+  outside = (subject.b1 < 0.9) | (subject.b1 > 1.1)
+  np.testing.assert_array_equal(both.is_unsure, outside)
+  assert len(both.sentences) == 2
 
 
 def test_a_scan_without_b1_is_refused(model, subject):

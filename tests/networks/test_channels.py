@@ -6,7 +6,7 @@ from mrf_jax.networks.channels import (
   b1_channel,
   channel_count,
   sees_b1,
-  with_b1,
+  with_b1_channel,
 )
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
@@ -22,7 +22,7 @@ def test_one_channel_more_for_b1_alone():
 def test_the_nominal_flip_angle_is_zero():
   b1 = np.array([1.0, 1.2, 0.8], np.float32)
   np.testing.assert_allclose(b1_channel(b1), [0, 1, -1], atol=1e-6)
-  seen = with_b1(np.ones((3, 4), np.float32), b1)
+  seen = with_b1_channel(np.ones((3, 4), np.float32), b1)
   assert seen.dtype == np.float32 and seen.shape == (3, 5)
   np.testing.assert_array_equal(seen[:, :4], 1)
   np.testing.assert_array_equal(seen[:, 4], b1_channel(b1))
