@@ -28,6 +28,9 @@ def run_benchmark(launch, workdir, networks):
     f"--config.methods={methods}",
     # Sub-slices would fill the trace, whose number of events is limited.
     "--config.scan.slice_time_bandwidth=0.0",
+    # A network with one more channel is timed, too.
+    "--config.spatiotemporal_plus.network.sees_b1=True",
+    "--config.scan.b1_map_error=0.02",
   ]
   return workdir, flags, launch.succeed(*flags, "--profile")
 

@@ -1,7 +1,10 @@
 """Differences between two configurations."""
 
+import copy
+
 import pytest
 
+from configs import smoke
 from mrf_jax.workdir import config_differences
 
 STORED = {
@@ -45,6 +48,20 @@ STORED = {
 )
 def test_values_that_differ(changes, differences):
   assert config_differences(STORED, {**STORED, **changes}) == differences
+
+
+def test_a_workdir_of_before_networks_could_see_b1():
+  now = smoke.get_config().to_dict()
+  before = copy.deepcopy(now)
+  del before["scan"]["b1_map_error"]
+  del before["spatiotemporal_plus"]["network"]["sees_b1"]
+  assert not config_differences(before, now)
+  now["spatiotemporal_plus"]["network"]["sees_b1"] = True
+  now["scan"]["b1_map_error"] = 0.02
+  assert config_differences(before, now) == [
+    "scan.b1_map_error=None (now 0.02)",
+    "spatiotemporal_plus.network.sees_b1=False (now True)",
+  ]
 
 
 def test_options_of_a_method_that_has_results():
