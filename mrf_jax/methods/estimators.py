@@ -226,9 +226,9 @@ def _beyond_training(
   models: Sequence[Model], subject: Subject
 ) -> dict[str, Bool[np.ndarray, "voxel"]]:
   """Voxels that are unlike all training, by a sentence with their share."""
-  beyond: dict[str, np.ndarray] = {}
+  beyond: dict[str, Bool[np.ndarray, "voxel"]] = {}
 
-  def add(sentence: str, which: np.ndarray) -> None:
+  def add(sentence: str, which: Bool[np.ndarray, "voxel"]) -> None:
     # Models of one ensemble say the same, each of its own voxels.
     beyond[sentence] = which | beyond.get(sentence, False)
 
