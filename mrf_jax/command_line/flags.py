@@ -172,7 +172,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     flags.DEFINE_float,
     {
       "noise_level": "Noise of the scans that the network is for, relative to "
-      "their mean signal. Default: that of the configuration, 0.03.",
+      "their mean signal. Default: that of --scan, or else that of the "
+      "configuration, 0.03.",
     },
   ),
   (
@@ -198,12 +199,11 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
   ),
   # A scan that is no subject file: the fields of `ImportOptions`.
   (
-    _SCAN_MODES,
+    _SCHEDULE_MODES,
     flags.DEFINE_string,
     {
       "scan": "File of the images (.nii, .nii.gz, .mat, .npy, .npz) or of the "
       "raw data (.mrd, .h5, .ismrmrd); in reconstruct also a subject file.",
-      "subject": "Name of the subject. Default: the name of the scan's file.",
       "imaginary": "File of the images' imaginary part, if --scan has only the "
       "real part.",
       "variable": "Variable of a .mat or .npz file that has the images. "
@@ -213,10 +213,6 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "phase": "File of the images' phase, if --scan has their magnitude.",
       "axes": "Letters of the stored axes in their order: x, y, z, t (images), "
       "c (real and imaginary part). Default: xyt, xyzt or xyztc.",
-      "affine_from": "NIfTI file of the same shape that has the positions of "
-      "the voxels. Default: those in the scan's file.",
-      "voxel_mm": "Voxel sizes along x, y and slices, mm, such as 1,1,5. "
-      "Default: those in the scan's file.",
       "trajectory_unit": "Unit of the raw data's trajectory: "
       + ", ".join(TRAJECTORY_UNITS)
       + " (normalized is 1 at the edge). Default: that which the file says, or "
@@ -225,6 +221,17 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "repetition, set or acquisition_time_stamp; several with commas, slowest "
       "first; file for the order of the file. Default: the time stamps and the "
       "counters that differ in all frames of a slice, if they agree.",
+    },
+  ),
+  (
+    _SCAN_MODES,
+    flags.DEFINE_string,
+    {
+      "subject": "Name of the subject. Default: the name of the scan's file.",
+      "affine_from": "NIfTI file of the same shape that has the positions of "
+      "the voxels. Default: those in the scan's file.",
+      "voxel_mm": "Voxel sizes along x, y and slices, mm, such as 1,1,5. "
+      "Default: those in the scan's file.",
       "mask": "NIfTI mask. Default: the largest bright object.",
       "pd": "NIfTI reference map of proton density, arbitrary unit.",
       "t1": "NIfTI reference map of T1, in --t1_unit.",
@@ -329,6 +336,8 @@ _IN_MODE: dict[str, dict[str, str]] = {
     "output": "Folder of the new model bundle.",
     "b1": "Whether the network sees a measured B1 map of each scan, which it "
     "then needs: map or none. Default: none.",
+    "scan": "Scan of the sequence whose dark region tells the noise: a file as "
+    "import reads it. Default: none.",
     "field_strength_t": "Field strength of the heads, 0.55, 1.5, 3 or 7 T. "
     "Default: that of the configuration, 1.5.",
     "window": "Number of frames that are averaged to an image. Default: that "

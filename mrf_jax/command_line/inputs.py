@@ -87,6 +87,10 @@ def _check_training(options: Mapping[str, Any]) -> None:
       f"--noise_level: {noise:g} is no noise relative to the mean signal, from "
       "0 to 10"
     )
+  if noise is not None and options.get("scan"):
+    raise UserError(
+      "--scan tells the noise of train, and so does --noise_level: give one"
+    )
   check_one_of("--b1", options.get("b1") or "none", ("none", "map"))
   ImportOptions.from_flags(options)
 

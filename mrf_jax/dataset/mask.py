@@ -8,6 +8,9 @@ from mrf_jax.errors import UserError
 # Values below this share of the maximum count as this share: their logarithms
 # would reach minus infinity.
 _FLOOR = 1e-3
+# Percentile of the voxels that are not 0, and the share of the maximum below
+# which it is dark.
+_DARK_PERCENTILE, _MOST_DARK = 1.0, 0.3
 # Voxels of the opening, which cuts off thin structures (eye muscles, noise).
 _OPENING = 1
 
@@ -32,6 +35,20 @@ def otsu_threshold(image: np.ndarray) -> float:
   return np.exp(edges[1 + np.argmax(below * above * contrast**2)])
 
 
+def _without_filled(
+  magnitude: Float32[np.ndarray, "x y slice"],
+) -> Float32[np.ndarray, "x y slice"]:
+  """The image, whose zeros are as bright as its darkest voxels, if dark.
+
+  Scanners fill corners with zeros, beside which noise would be bright.
+  """
+  is_filled = magnitude == 0
+  dark = np.percentile(magnitude[~is_filled], _DARK_PERCENTILE)
+  if not is_filled.any() or dark > _MOST_DARK * magnitude.max():
+    return magnitude
+  return np.where(is_filled, np.float32(dark), magnitude)
+
+
 def default_mask(
   magnitude: Float32[np.ndarray, "x y slice"],
 ) -> Bool[np.ndarray, "slice y x"]:
@@ -53,7 +70,8 @@ def default_mask(
       f"the mean image spans {low:g} to {high:g}, which shows no object; "
       "a mask is needed"
     )
-  bright = (magnitude >= otsu_threshold(magnitude)).transpose(2, 1, 0)
+  darkest = _without_filled(magnitude)
+  bright = (darkest >= otsu_threshold(darkest)).transpose(2, 1, 0)
   cross = ndimage.generate_binary_structure(2, 1)[None]
   opened = ndimage.binary_opening(bright, cross, iterations=_OPENING)
   labels, n_parts = ndimage.label(opened if opened.any() else bright)

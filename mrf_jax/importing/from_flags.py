@@ -74,38 +74,11 @@ def read_scan(
   assert options.scan is not None
   path = pathlib.Path(options.scan)
   assumptions = list(assumptions)
+  images = open_images(options, acquisition, assumptions)
+  is_raw = isinstance(images, RawSeries)
   field_t = options.field_strength_t
-  images: Images
-  is_raw = path.suffix.lower() in _RAW_SUFFIXES
-  if is_raw:
-    others = ("imaginary", "imaginary_variable", "phase", "phase_turn", "axes")
-    _check_not_given(options, path, others)
-    images = RawSeries(
-      path,
-      acquisition,
-      trajectory_unit=options.trajectory_unit,
-      frame=options.frame,
-      phases_deg=_phases_to_remove(options, acquisition, assumptions),
-    )
-    assumptions += images.assumptions
+  if isinstance(images, RawSeries):
     field_t = _field_strength(field_t, images, assumptions)
-  else:
-    _check_not_given(options, path, ("trajectory_unit", "frame", "demodulate"))
-    images = open_series(
-      path,
-      imaginary_path=options.imaginary,
-      variable=options.variable,
-      imaginary_variable=options.imaginary_variable,
-      axes=options.axes,
-      phase_path=options.phase,
-      phase_turn=options.phase_turn,
-    )
-    if images.turn is not None:
-      assumptions.append(
-        f"{options.phase}: phases of which {images.turn:.6g} are a full turn"
-      )
-    if not acquisition.sequence.has_constant_phase:
-      assumptions.append(_DEMODULATED.format(data="images", remedy=""))
   if field_t is None:
     raise UserError(
       f"{path}: the field strength is missing; --field_strength_t gives it"
@@ -143,6 +116,49 @@ def read_scan(
   )
   subject, said = with_b1(imported.subject, options.b1_map, grid)
   return Imported(subject, (*imported.assumptions, *said))
+
+
+def open_images(
+  options: ImportOptions, acquisition: Acquisition, assumptions: list[str]
+) -> Images:
+  """Opens the images that the options describe; adds to the assumptions.
+
+  Raises:
+    UserError: a file is missing or damaged, or an option is not for it.
+  """
+  assert options.scan is not None
+  path = pathlib.Path(options.scan)
+  images: Images
+  is_raw = path.suffix.lower() in _RAW_SUFFIXES
+  if is_raw:
+    others = ("imaginary", "imaginary_variable", "phase", "phase_turn", "axes")
+    _check_not_given(options, path, others)
+    images = RawSeries(
+      path,
+      acquisition,
+      trajectory_unit=options.trajectory_unit,
+      frame=options.frame,
+      phases_deg=_phases_to_remove(options, acquisition, assumptions),
+    )
+    assumptions += images.assumptions
+  else:
+    _check_not_given(options, path, ("trajectory_unit", "frame", "demodulate"))
+    images = open_series(
+      path,
+      imaginary_path=options.imaginary,
+      variable=options.variable,
+      imaginary_variable=options.imaginary_variable,
+      axes=options.axes,
+      phase_path=options.phase,
+      phase_turn=options.phase_turn,
+    )
+    if images.turn is not None:
+      assumptions.append(
+        f"{options.phase}: phases of which {images.turn:.6g} are a full turn"
+      )
+    if not acquisition.sequence.has_constant_phase:
+      assumptions.append(_DEMODULATED.format(data="images", remedy=""))
+  return images
 
 
 def _field_strength(

@@ -18,8 +18,10 @@ from mrf_jax.experiment.settings import (
   field_strength_of,
   with_files,
 )
-from mrf_jax.importing.from_flags import read_acquisition
+from mrf_jax.importing.dark_region import dark_noise_level
+from mrf_jax.importing.from_flags import open_images, read_acquisition
 from mrf_jax.importing.options import ImportOptions
+from mrf_jax.importing.scan import Images
 from mrf_jax.io.atomic import replacing_folder, writing_to
 from mrf_jax.networks import NETWORKS
 from mrf_jax.sequence.acquisition import Acquisition
@@ -137,6 +139,9 @@ def _with_schedule(
   )
   acquisition, assumed = read_acquisition(options)
   field_t = field_strength_of(config.data)
+  if options.scan:
+    images = open_images(options, acquisition, assumed)
+    scan.noise_level = _measured_noise(images, acquisition, assumed)
   if scan.get("b1_map_error") is not None:
     said.append(f"measured maps of B1 err by {scan.b1_map_error:g}")
   said += [*assumed, f"noise level {scan.noise_level:g}, {field_t:g} T"]
@@ -182,6 +187,30 @@ def _set_field(config: ml_collections.ConfigDict, field_t: float) -> None:
   ):
     own.wm = (own.wm[0] * white, own.wm[1] * between)
     own.gm = (own.gm[0] * between, _upper_limit(own, grey))
+
+
+def _measured_noise(
+  images: Images, acquisition: Acquisition, said: list[str]
+) -> float:
+  """Noise level of a scan; adds a sentence on it.
+
+  Raises:
+    UserError: its images are not those of the sequence, or none of its voxels
+      is dark.
+  """
+  path = images.path
+  acquisition.check_images(images.shape[3], f"{path}: {images.shape[3]} images")
+  try:
+    level, count = dark_noise_level(images.mean_magnitude())
+  except UserError as error:
+    raise UserError(
+      f"{path}: {error}; --noise_level tells the noise without a scan"
+    ) from error
+  said.append(
+    f"{path}: noise level at most {level:.3g}, by {count:,} dark voxels far "
+    "from the object"
+  )
+  return level
 
 
 def _set_b1(config: ml_collections.ConfigDict, is_seen: bool) -> None:

@@ -88,7 +88,7 @@ def test_what_is_needed_is_named(folder, mode):
     (
       "reconstruct",
       {"model": ["dictionary_svd"], "b1_map": "scan.nii.gz"},
-      "--b1_map is for --model=dictionary_fit, not dictionary_svd",
+      "--b1_map is for dictionary_fit and networks, not",
     ),
     (
       "reconstruct",

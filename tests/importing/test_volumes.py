@@ -111,6 +111,22 @@ def head(shape=(40, 48, 3)):
   return image.astype(np.float32), ball.transpose(2, 1, 0)
 
 
+def test_corners_of_zeros_are_no_background():
+  """Beside them noise would be the object."""
+  x, y = np.indices((40, 40)) - 19.5
+  disc = np.hypot(x, y) < 10
+  rng = np.random.default_rng(0)
+  image = 0.05 + 0.02 * rng.random((40, 40, 2)) + disc[..., None]
+  image[np.hypot(x, y) > 19] = 0
+  mask = default_mask(image.astype(np.float32))
+  np.testing.assert_array_equal(mask, np.broadcast_to(disc.T, mask.shape))
+  # An object on nothing at all is all that is not zero.
+  alone = (disc * (0.4 + 0.6 * rng.random((40, 40))))[..., None]
+  np.testing.assert_array_equal(
+    default_mask(alone.astype(np.float32))[0], disc.T
+  )
+
+
 def test_default_mask_is_the_object():
   image, ball = head()
   mask = default_mask(image)

@@ -23,6 +23,7 @@ from mrf_jax.sequence.files import save_sequence
 from mrf_jax.stages import crossval, train
 from mrf_jax.stages.reconstruct import reconstruct_files
 from mrf_jax.stages.train import train_files
+from tests.laws import complex_noise
 from tests.stages.conftest import flags, maps_in
 
 
@@ -195,6 +196,31 @@ def test_another_noise_is_another_folder(schedule, tmp_path, monkeypatch):
   words = r"noise_level=.*; remove .*mine\.training, or choose another --output"
   with pytest.raises(UserError, match=words):
     train_files(given(schedule, tmp_path, noise_level=0.1))
+
+
+def test_a_scan_tells_the_noise(schedule, tmp_path):
+  """Of window images, as the network will see them."""
+  x, y = np.indices((40, 40)) - 19.5
+  disc = (np.hypot(x, y) < 12)[..., None, None]
+  options = given(schedule, tmp_path, window=32, stride=4)
+  _, acquisition, _ = train._with_schedule(config(), options)
+  noise = complex_noise(40, 40, 1, acquisition.n_windows)
+  np.save(tmp_path / "scan.npy", (disc + 0.07 * noise).astype(np.complex64))
+  options["scan"] = str(tmp_path / "scan.npy")
+  own, _, said = train._with_schedule(config(), options)
+  assert own.scan.noise_level == pytest.approx(0.07, rel=0.05)
+  level = f"noise level at most {own.scan.noise_level:.3g}, by"
+  assert any(level in sentence for sentence in said)
+  np.save(tmp_path / "scan.npy", disc + np.zeros(noise.shape, np.complex64))
+  with pytest.raises(UserError, match=r"scan\.npy: there is no dark region"):
+    train_files(options)
+  np.save(tmp_path / "scan.npy", noise[..., :5])
+  with pytest.raises(UserError, match=r"scan\.npy: 5 images"):
+    train_files(options)
+  options["noise_level"] = 0.05
+  with pytest.raises(UserError, match="give one"):
+    train_files(options)
+  assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize("frames", [100, 200, 1500])
