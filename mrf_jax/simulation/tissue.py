@@ -35,15 +35,14 @@ def _at(**times: tuple[float, float]) -> dict[str, _Values]:
 
 
 # At other fields. 0.55 T: Campbell-Washburn 2019. 3 T: Wansapura 1999. 7 T: T1
-# of Rooney 2007 (white) and Wright 2008 (grey matter); reports of T2 differ,
-# from 46 to 55 ms in white and from 50 to 63 ms in grey matter, and these are
-# estimates between them. T1 of CSF hardly depends on the field (Rooney 2007);
-# its T2 and PD are those of 1.5 T.
+# of Rooney 2007 (white) and Wright 2008 (grey matter), T2 of Cox 2010 (white and
+# frontal grey matter). T1 of CSF hardly depends on the field (Rooney 2007); its
+# T2 and PD are those of 1.5 T.
 BRAIN = {
   0.55: _at(wm=(493.0, 89.0), gm=(717.0, 112.0)),
   FIELD_STRENGTH_T: BRAIN_AT_1_5T,
   3.0: _at(wm=(832.0, 79.6), gm=(1331.0, 110.0)),
-  7.0: _at(wm=(1220.0, 50.0), gm=(1939.0, 55.0)),
+  7.0: _at(wm=(1220.0, 47.0), gm=(1939.0, 47.0)),
 }
 
 
