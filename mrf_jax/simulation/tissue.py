@@ -35,9 +35,9 @@ def _at(**times: tuple[float, float]) -> dict[str, _Values]:
 
 
 # At other fields. 0.55 T: Campbell-Washburn 2019. 3 T: Wansapura 1999. 7 T: T1
-# of Rooney 2007 (white) and Wright 2008 (grey matter), T2 of Cox 2010 (white and
-# frontal grey matter). T1 of CSF hardly depends on the field (Rooney 2007); its
-# T2 and PD are those of 1.5 T.
+# of Rooney 2007 (white) and Wright 2008 (grey matter), T2 of Cox 2010 (white
+# and frontal grey matter). T1 of CSF hardly depends on the field (Rooney 2007);
+# its T2 and PD are those of 1.5 T.
 BRAIN = {
   0.55: _at(wm=(493.0, 89.0), gm=(717.0, 112.0)),
   FIELD_STRENGTH_T: BRAIN_AT_1_5T,
