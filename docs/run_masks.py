@@ -1,6 +1,6 @@
 """Compares maps of the same voxels in small masks with those in the whole one.
 
-  python docs/run_masks.py runs/demo
+  python docs/run_masks.py WORKDIR
 
 A finished workdir of simulated heads gives the networks, each of which sees a
 head that it was not trained on: with the whole brain in the mask, and with
