@@ -1,9 +1,9 @@
 """Compares maps of the same voxels in small masks with those in the whole one.
 
-  python docs/run_masks.py WORKDIR
+  python docs/run_masks.py WORKDIR …
 
-A finished workdir of simulated heads gives the networks, each of which sees a
-head that it was not trained on: with the whole brain in the mask, and with
+Finished workdirs of simulated heads give the networks, each of which sees heads
+that it was not trained on: with the whole brain in the mask, and with
 white matter alone, one slice, half of the head, a small ball and a shell of fat
 and bone around the brain. The table goes into docs/worlds.md.
 """
@@ -145,34 +145,41 @@ def ratios(model: Model, subject: Subject, white) -> dict[str, np.ndarray]:
   return found
 
 
-def main(root: pathlib.Path) -> None:
-  """Measures all networks of a workdir, and writes the table."""
+def rows_of(root: pathlib.Path) -> dict[str, dict[str, str]]:
+  """Ratios of each network of a workdir, by its name and that of the mask."""
   workdir = Workdir.existing(root)
   config = ml_collections.ConfigDict(workdir.config)
   thresholds = config.evaluation.thresholds_ms.to_dict()
-  networks = [method for method in config.methods if method in NETWORKS]
-  numbers = config.folds or range(config.data.n_subjects)
-  rows: dict[str, list[str]] = {}
-  for method in networks:
+  columns = {}
+  for method in (m for m in config.methods if m in NETWORKS):
     by_mask: dict[str, list[np.ndarray]] = {}
-    for number in numbers:
+    for number in config.folds or range(config.data.n_subjects):
       subject = mrf_jax.load_subject(workdir.subject(number))
       assert subject.maps is not None
       tissues = tissue_masks(subject.maps.t1_ms, thresholds_ms=thresholds)
       model = mrf_jax.load_model(workdir.model(method, number))
       for name, values in ratios(model, subject, tissues["wm"]).items():
         by_mask.setdefault(name, []).append(values)
-    for name, values in by_mask.items():
-      mean = np.exp(np.mean(np.log(values), 0))
-      rows.setdefault(name, []).append(", ".join(f"{x:.2f}" for x in mean))
-  head = ["mask", *networks]
-  body = [[name, *cells] for name, cells in rows.items()]
-  commit = _commit_of(root)
+    columns[method] = {
+      name: ", ".join(f"{x:.2f}" for x in np.exp(np.mean(np.log(values), 0)))
+      for name, values in by_mask.items()
+    }
+  return columns
+
+
+def main(roots: list[pathlib.Path]) -> None:
+  """Measures all networks of some workdirs, and writes the table."""
+  columns = {}
+  for root in roots:
+    columns |= rows_of(root)
+  names = next(iter(columns.values()))
+  body = [[name, *(own[name] for own in columns.values())] for name in names]
+  trained = ", ".join(dict.fromkeys(_commit_of(root)[:7] for root in roots))
   table = "\n\n".join(
     [
-      markdown_table(head, body, n_left=1),
-      f"Commit {git_commit()[:7]}, training of commit {commit[:7]}, "
-      f"{len(list(numbers))} heads, jax {jax.__version__}, {device_name()}.",
+      markdown_table(["mask", *columns], body, n_left=1),
+      f"Commit {git_commit()[:7]}, training of commit {trained}, jax "
+      f"{jax.__version__}, {device_name()}.",
     ]
   )
   page = _ROOT / "docs/worlds.md"
@@ -188,4 +195,4 @@ def _commit_of(root: pathlib.Path) -> str:
 
 
 if __name__ == "__main__":
-  main(pathlib.Path(sys.argv[1]))
+  main([pathlib.Path(name) for name in sys.argv[1:]])
