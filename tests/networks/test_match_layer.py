@@ -119,6 +119,7 @@ def test_a_match_takes_signals_of_many_axes(volume):
   signals = signals.astype(np.float32)
   flat = match_by_table(table, signals)
   deep = match_by_table(table, signals.reshape(3, SIDE, SIDE, -1))
-  np.testing.assert_array_equal(
-    flat.log_times, np.asarray(deep.log_times).reshape(-1, 2)
+  # Sums of products may be in another order.
+  np.testing.assert_allclose(
+    flat.log_times, np.asarray(deep.log_times).reshape(-1, 2), rtol=1e-5
   )

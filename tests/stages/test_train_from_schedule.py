@@ -161,7 +161,7 @@ def test_a_schedule_that_tells_nothing_is_refused(schedule, tmp_path):
     ({"noise_level": -1.0}, "--noise_level: -1 is no noise"),
     ({"noise_level": float("nan")}, "--noise_level: nan is no noise"),
     ({"window": 100}, "--window, --stride"),
-    ({"b1": "free"}, "--b1: 'free' is unknown"),
+    ({"b1": "free"}, "--b1: 'free' is not one of none, map"),
     ({"time_unit": "h"}, "time_unit"),
     ({"config": config(folds=(0, 1))}, "train makes one network"),
     ({"config": config(methods=("gomez",))}, "0 networks in methods"),
