@@ -22,9 +22,7 @@ from mrf_jax.inference.model import (
 )
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import Maps
-from mrf_jax.matching.match_table import (
-  LEAST_RANK,
-)
+from mrf_jax.matching.match_table import LEAST_RANK
 from mrf_jax.methods.network_options import (
   check_outputs,
   make_network,

@@ -121,5 +121,5 @@ def test_a_match_takes_signals_of_many_axes(volume):
   deep = match_by_table(table, signals.reshape(3, SIDE, SIDE, -1))
   # Sums of products may be in another order.
   np.testing.assert_allclose(
-    flat.log_times, np.asarray(deep.log_times).reshape(-1, 2), rtol=1e-5
+    flat.log_times, np.asarray(deep.log_times).reshape(-1, 2), rtol=1e-6
   )
