@@ -32,7 +32,10 @@ import mrf_jax  # noqa: E402
 from mrf_jax.command_line.configurations import load_built_in  # noqa: E402
 from mrf_jax.evaluation.markdown import markdown_table  # noqa: E402
 from mrf_jax.inference.match_ends import beyond_match  # noqa: E402
-from mrf_jax.inference.model import reconstruct_with_deviations  # noqa: E402
+from mrf_jax.inference.model import (  # noqa: E402
+  reconstruct_with_deviations,
+  seen_components,
+)
 from mrf_jax.io.atomic import write_text  # noqa: E402
 from mrf_jax.maps import MAP_NAMES, Maps  # noqa: E402
 from mrf_jax.methods.dictionary_fit import fit_subject  # noqa: E402
@@ -231,6 +234,7 @@ def main() -> None:
     _WITH_B1: mrf_jax.load_model(bundle_with_b1),
   }
   errors, of_spheres = {}, {}
+  of_match = models[""]
   for name, file in files.items():
     subject = mrf_jax.load_subject(file)
     estimates = {}
@@ -246,7 +250,7 @@ def main() -> None:
       of_spheres[name] = spheres_of(
         subject,
         estimates["spatiotemporal_plus"][0],
-        beyond_match(models[""], subject),
+        beyond_match(of_match, seen_components(of_match, subject)),
       )
   commits = {commit_of(own) for own in (bundle, bundle_with_b1)}
   if len(commits) > 1:

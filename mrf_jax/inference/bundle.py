@@ -1,9 +1,7 @@
 """Model bundles: folders that hold a trained network and all that it needs."""
 
-import dataclasses
 import hashlib
 import json
-import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,54 +10,32 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.signal_reference import SignalReference
 from mrf_jax.dataset.standardise import SignalStatistics, check_normalisation
 from mrf_jax.errors import UserError, one_line, reason
+from mrf_jax.inference.bundle_description import (
+  check_description,
+  describe,
+  description_checksum,
+  read_b1_range,
+  read_field_strength_t,
+  read_map_range,
+  read_pd_unit,
+  training_record,
+)
 from mrf_jax.inference.bundle_folder import no_bundle
-from mrf_jax.inference.model import PD_UNITS, Model
-from mrf_jax.io.arrays import load_arrays, named_leaves, text_checksum
+from mrf_jax.inference.model import Model
+from mrf_jax.io.arrays import load_arrays, named_leaves
 from mrf_jax.io.atomic import replacing_folder
-from mrf_jax.maps import MAP_NAMES
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.channels import channel_count
 from mrf_jax.networks.shapes import variable_shapes
 from mrf_jax.sequence.acquisition import Acquisition
-from mrf_jax.sequence.sequence import PULSE_FIELDS, make_sequence
-from mrf_jax.simulation.tissue import FIELD_STRENGTH_T
+from mrf_jax.sequence.sequence import make_sequence
 
-_FORMAT = "mrf-model"
-_VERSION = 2
-_KEYS = {
-  "format",
-  "version",
-  "method",
-  "network",
-  "maps_low",
-  "maps_high",
-  "maps_powers",
-  "normalise_signals_per",
-  "sequence",
-  "window",
-  "stride",
-  "config",
-  "training",
-  "sha256",
-}
-# Bounds of estimates on the scale of the network's maps, [2, 3]; not in bundles
-# without them, among which are those of before there were any.
-_BOUNDS = "maps_bounds"
-# What the unit of PD is; not in bundles whose PD is that of reference maps.
-_PD_UNIT = "pd_unit"
-# Least and greatest B1 of the training; not in bundles whose network does not
-# see B1.
-_B1_RANGE = "b1_range"
-_OPTIONAL_KEYS = {_BOUNDS, _PD_UNIT, _B1_RANGE}
 # Of the signals, among the arrays; not in bundles whose scans are standardised
 # by their own.
 _STATISTICS = "statistics"
-# Of the scans that the network was trained on, tesla.
-_FIELD = "field_strength_t"
 # Our networks have about ten layers. Flax needs about 20 ms to find the shapes
 # of one, so that a description of a million layers would be read for hours.
 _MAX_LAYERS = 128
@@ -97,38 +73,7 @@ def save_model(
     )
   config = model.config if config is None else config
   training = model.training if training is None else training
-  field_t = {_FIELD: model.field_strength_t} if model.field_strength_t else {}
-  description = {
-    "format": _FORMAT,
-    "version": _VERSION,
-    "method": model.method,
-    "network": {
-      field.name: getattr(model.network, field.name)
-      for field in dataclasses.fields(model.network)
-      if field.name not in ("parent", "name")
-    },
-    "maps_low": list(map(float, model.map_range.low)),
-    "maps_high": list(map(float, model.map_range.high)),
-    "maps_powers": list(map(float, model.map_range.powers)),
-    **(
-      {}
-      if model.map_range.bounds is None
-      else {_BOUNDS: np.asarray(model.map_range.bounds).tolist()}
-    ),
-    **({} if model.pd_unit == PD_UNITS[0] else {_PD_UNIT: model.pd_unit}),
-    **({} if model.b1_range is None else {_B1_RANGE: list(model.b1_range)}),
-    "normalise_signals_per": model.normalise_signals_per,
-    "sequence": {
-      name: np.asarray(value).tolist() if value is not None else None
-      for name, value in vars(model.sequence).items()
-      # Versions that do not know them read bundles without.
-      if name not in PULSE_FIELDS or value not in (None, 1.0)
-    },
-    "window": model.window,
-    "stride": model.stride,
-    "config": config,
-    "training": {**training, **field_t},
-  }
+  description = describe(model, config=config, training=training)
   from mrf_jax.io.array_folder import save_arrays
 
   arrays = dict(model.variables)
@@ -189,8 +134,8 @@ def load_training(path, *, default: dict | None = None) -> dict:
   Raises:
     UserError: the bundle is missing or damaged, or says nothing.
   """
-  training = _read_description(pathlib.Path(path))["training"]
-  if training.keys() - {_FIELD}:
+  training = training_record(_read_description(pathlib.Path(path)))
+  if training:
     return training
   if default is None:
     raise UserError(f"{path}: does not say how it was trained")
@@ -224,21 +169,7 @@ def _read_description(path: pathlib.Path) -> dict:
   """Content of `model.json`, as `save_model` wrote it."""
   try:
     description = json.loads((path / "model.json").read_text())
-    version = description["format"], description["version"]
-    if version != (_FORMAT, _VERSION):
-      raise ValueError("{} version {}".format(*version))
-    missing = _KEYS - description.keys()
-    unknown = description.keys() - _KEYS - _OPTIONAL_KEYS
-    if missing:
-      raise ValueError(f"model.json has no {', '.join(sorted(missing))}")
-    if unknown:
-      raise ValueError(f"model.json has {', '.join(sorted(unknown))}")
-    for name in ("config", "training"):
-      if not isinstance(description[name], dict):
-        raise ValueError(f"{name} is not a dictionary")
-    checksum = description["sha256"]["description"]
-    if checksum != description_checksum(description):
-      raise ValueError("model.json was changed after it was written")
+    check_description(description)
   except (FileNotFoundError, NotADirectoryError) as error:
     raise UserError(f"{path}: {no_bundle(path)}") from error
   # Among them RecursionError, for JSON that is nested too deeply.
@@ -247,11 +178,6 @@ def _read_description(path: pathlib.Path) -> dict:
       f"{path}: damaged model bundle ({one_line(error)})"
     ) from error
   return description
-
-
-def description_checksum(description: dict) -> str:
-  """SHA-256 of the content of `model.json` without its checksums."""
-  return text_checksum({k: v for k, v in description.items() if k != "sha256"})
 
 
 def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
@@ -289,59 +215,24 @@ def _read_model(path: pathlib.Path, description: dict) -> Model:
     variables,
     variable_shapes(network, n_channels=n_channels),
   )
-  b1_range = _read_b1_range(description)
   statistics = _read_statistics(
     statistics, n_components, description["normalise_signals_per"]
   )
-  pd_unit = description.get(_PD_UNIT, PD_UNITS[0])
-  if pd_unit not in PD_UNITS or (statistics is None and pd_unit != PD_UNITS[0]):
-    raise ValueError(f"PD in the unit of {pd_unit!r} cannot be")
   return Model(
     method=method,
     network=network,
     variables=variables,
-    map_range=_read_range(description),
+    map_range=read_map_range(description),
     normalise_signals_per=description["normalise_signals_per"],
     acquisition=acquisition,
     basis=basis,
     statistics=statistics,
-    pd_unit=pd_unit,
-    b1_range=b1_range,
-    field_strength_t=_field_strength_t(description),
+    pd_unit=read_pd_unit(description, has_statistics=statistics is not None),
+    b1_range=read_b1_range(description),
+    field_strength_t=read_field_strength_t(description),
     config=description["config"],
-    training={
-      name: value
-      for name, value in description["training"].items()
-      if name != _FIELD
-    },
+    training=training_record(description),
   )
-
-
-def _read_range(description: dict) -> MapRange:
-  """Range and bounds of the maps; `ValueError` if they cannot be such."""
-  limits = [description["maps_low"], description["maps_high"]]
-  ends = {"range": limits, "bounds": description.get(_BOUNDS, limits)}
-  arrays = {name: np.array(pair, np.float64) for name, pair in ends.items()}
-  for name, pair in arrays.items():
-    if pair.shape != (2, len(MAP_NAMES)) or not np.isfinite(pair).all():
-      raise ValueError(f"the {name} of its maps is {pair.tolist()}")
-  low, high = arrays["range"]
-  bounds = arrays["bounds"] if _BOUNDS in description else None
-  if bounds is not None and not (bounds[0] < bounds[1]).all():
-    raise ValueError(f"the bounds of its maps are {bounds.tolist()}")
-  return MapRange(
-    low, high, powers=tuple(description["maps_powers"]), bounds=bounds
-  )
-
-
-def _read_b1_range(description: dict) -> tuple[float, float] | None:
-  """Least and greatest B1 of the training, if any; `ValueError` if not such."""
-  if _B1_RANGE not in description:
-    return None
-  low, high = map(float, description[_B1_RANGE])
-  if not 0 < low <= high < np.inf:
-    raise ValueError(f"B1 of its training was from {low:g} to {high:g}")
-  return low, high
 
 
 def _statistics_arrays(statistics: SignalStatistics) -> dict[str, np.ndarray]:
@@ -377,22 +268,6 @@ def _read_statistics(
   )
   mean, variance = (np.asarray(arrays[x], float) for x in ("mean", "variance"))
   return SignalStatistics(reference, float(arrays["count"][0]), mean, variance)
-
-
-def _field_strength_t(description: dict) -> float | None:
-  """Field strength of the training scans; None if it is not known."""
-  training, config = description["training"], description["config"]
-  if _FIELD in training:
-    field_t = float(training[_FIELD])
-    if not 0 < field_t < math.inf:
-      raise ValueError(f"the field strength is {field_t} T")
-    return field_t
-  # Older bundles do not say it. Those of a study without files were trained on
-  # simulated heads only, and stayed so unless they were trained further.
-  data = config.get("data")
-  if not isinstance(data, dict) or data.get("files") or "from" in training:
-    return None
-  return FIELD_STRENGTH_T
 
 
 def _read_variables(folder: pathlib.Path, sha256: dict) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 import jax
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Complex64
 
-from mrf_jax.dataset.subject import Subject
 from mrf_jax.inference.model import Model
 from mrf_jax.matching.match_table import MatchTable, match_by_table
 from mrf_jax.networks.match_layer import COLLECTION, LAYER
@@ -14,7 +13,7 @@ _BLOCK = 4096
 
 
 def beyond_match(
-  model: Model, subject: Subject
+  model: Model, components: Complex64[np.ndarray, "voxel component"]
 ) -> Bool[np.ndarray, "voxel"] | None:
   """Whether the match finds T1 or T2 below the first or above the last atom.
 
@@ -23,7 +22,7 @@ def beyond_match(
 
   Args:
     model: the trained network.
-    subject: a scan of its sequence and window, with its signals.
+    components: signals of a scan, see `seen_components`.
 
   Returns:
     Such voxels; None if the network contains no match.
@@ -31,14 +30,11 @@ def beyond_match(
   given = model.variables.get(COLLECTION, {}).get(LAYER)
   if given is None:
     return None
-  assert subject.signals is not None and model.statistics is not None
+  assert model.statistics is not None
   table = MatchTable(*(np.asarray(given[x]) for x in MatchTable._fields))
   first, last = table.log_times.min(0), table.log_times.max(0)
-  signals = subject.signals
-  if model.basis is not None:
-    signals = signals @ model.basis
   # As the network sees them: squares of other scales are beyond float32.
-  signals = signals * model.statistics.reference.gains(signals)
+  signals = components * model.statistics.reference.gains(components)
   beyond = np.empty(len(signals), bool)
   # All blocks have one size, however large the scan is.
   for start in range(0, len(signals), _BLOCK):

@@ -132,8 +132,17 @@ def check_field(
   )
 
 
-def check_pd_unit(name: object, model: Model, other: Model) -> None:
-  """Raises `UserError`, which begins with a name, for PD in two units."""
+def check_ensemble(name: object, model: Model, other: Model) -> None:
+  """Raises `UserError`, which begins with a name, for no models of an ensemble.
+
+  Their PD is in two units, or one sees B1 and the other does not.
+  """
+  if (model.b1_range is None) != (other.b1_range is None):
+    sees, blind = ("", "not ") if model.b1_range else ("not ", "")
+    raise UserError(
+      f"{name}: its network does {sees}see B1, that of the first model does "
+      f"{blind}see it; models of one ensemble need the same"
+    )
   if model.pd_unit != other.pd_unit:
     raise UserError(
       f"{name}: its PD is in the unit of the {model.pd_unit}, that of the "
@@ -189,8 +198,30 @@ def reconstruct_with_deviations(
   return _in_physical_units(model.map_range, *outputs)
 
 
+def seen_components(
+  model: Model, subject: Subject
+) -> Complex64[np.ndarray, "voxel component"]:
+  """Signals of a scan, projected on the model's components, if it has some.
+
+  Raises:
+    UserError: as `reconstruct_with_deviations`.
+  """
+  _check_scan(model, subject)
+  if subject.signals is None:
+    raise UserError(f"{subject.subject}: was loaded without its signals")
+  if model.basis is None:
+    return subject.signals
+  return subject.signals @ model.basis
+
+
 def _outputs(
-  model: Model, subject: Subject, *, precision: str, n_passes: int, seed: int
+  model: Model,
+  subject: Subject,
+  signals: Complex64[np.ndarray, "voxel component"] | None = None,
+  *,
+  precision: str,
+  n_passes: int,
+  seed: int,
 ) -> tuple[
   Float32[np.ndarray, "voxel 3"], Float32[np.ndarray, "voxel 3"] | None, float
 ]:
@@ -198,12 +229,8 @@ def _outputs(
 
   And how much brighter than the unit of PD the signals are that it sees.
   """
-  _check_scan(model, subject)
-  if subject.signals is None:
-    raise UserError(f"{subject.subject}: was loaded without its signals")
-  signals = subject.signals
-  if model.basis is not None:
-    signals = signals @ model.basis
+  if signals is None:
+    signals = seen_components(model, subject)
   b1 = seen_b1(model, subject)
   table = jax.device_put(
     signal_table(
@@ -270,6 +297,7 @@ def reconstruct_ensemble(
   models: abc.Sequence[Model],
   subject: Subject,
   *,
+  components: abc.Sequence[Complex64[np.ndarray, "voxel component"]] = (),
   precision: str = "float32",
   n_passes: int = 0,
   seed: int = 0,
@@ -283,6 +311,7 @@ def reconstruct_ensemble(
   Args:
     models: the trained models.
     subject: a scan of the models' sequence and window, with its signals.
+    components: `seen_components` of each model, where they are known already.
     precision: precision of activations and products, one of `PRECISIONS`.
     n_passes: number of passes with dropout of each model; see
       `reconstruct_with_deviations`.
@@ -298,12 +327,13 @@ def reconstruct_ensemble(
   # All before the first is computed.
   for model in models:
     _check_scan(model, subject)
-    check_pd_unit("model", model, models[0])
+    check_ensemble("model", model, models[0])
   estimates, unbounded, variances = [], [], []
   for number, model in enumerate(models):
     outputs = _outputs(
       model,
       subject,
+      components[number] if components else None,
       precision=precision,
       n_passes=n_passes,
       seed=seed + number,

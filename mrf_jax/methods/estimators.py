@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
@@ -17,10 +17,11 @@ from mrf_jax.inference.bundle import load_config, load_model, load_training
 from mrf_jax.inference.match_ends import beyond_match
 from mrf_jax.inference.model import (
   Model,
+  check_ensemble,
   check_field,
-  check_pd_unit,
   reconstruct_ensemble,
   seen_b1,
+  seen_components,
 )
 from mrf_jax.inference.training_scans import TrainingScans, load_training_scans
 from mrf_jax.maps import Maps
@@ -156,13 +157,7 @@ def model_estimator(
         "need the same scans"
       )
     check_field(path, model.field_strength_t, first.field_strength_t)
-    check_pd_unit(path, model, first)
-    if (model.b1_range is None) != (first.b1_range is None):
-      sees, blind = ("", "not ") if model.b1_range else ("not ", "")
-      raise UserError(
-        f"{path}: its network does {sees}see B1, that of {paths[0]} does "
-        f"{blind}see it; models of one ensemble need the same"
-      )
+    check_ensemble(path, model, first)
   if uncertainty and len(models) == 1 and not _has_deviations(first):
     raise UserError(
       f"{paths[0]}: its network predicts no deviations and has no dropout; "
@@ -176,10 +171,15 @@ def model_estimator(
   ]
 
   def estimate(subject: Subject) -> Estimate:
+    components = [seen_components(model, subject) for model in models]
     maps, deviations = reconstruct_ensemble(
-      models, subject, n_passes=n_passes if uncertainty else 0, seed=seed
+      models,
+      subject,
+      components=components,
+      n_passes=n_passes if uncertainty else 0,
+      seed=seed,
     )
-    beyond = _beyond_training(models, subject)
+    beyond = _beyond_training(models, subject, components)
     return Estimate(
       maps,
       deviations if uncertainty else None,
@@ -223,7 +223,9 @@ def model_estimator(
 
 
 def _beyond_training(
-  models: Sequence[Model], subject: Subject
+  models: Sequence[Model],
+  subject: Subject,
+  components: Sequence[Complex64[np.ndarray, "voxel component"]],
 ) -> dict[str, Bool[np.ndarray, "voxel"]]:
   """Voxels that are unlike all training, by a sentence with their share."""
   beyond: dict[str, Bool[np.ndarray, "voxel"]] = {}
@@ -232,7 +234,7 @@ def _beyond_training(
     # Models of one ensemble say the same, each of its own voxels.
     beyond[sentence] = which | beyond.get(sentence, False)
 
-  for model in models:
+  for model, own in zip(models, components, strict=True):
     if model.b1_range is not None:
       assert subject.b1 is not None
       low, high = model.b1_range
@@ -242,7 +244,7 @@ def _beyond_training(
         "maps are doubtful",
         (subject.b1 < low) | (subject.b1 > high),
       )
-    at_end = beyond_match(model, subject)
+    at_end = beyond_match(model, own)
     if at_end is not None:
       t1_ms, t2_ms = model.network.match_t1_ms, model.network.match_t2_ms
       add(

@@ -55,8 +55,6 @@ def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
   rank = signal_rank(study.config, method)
   per = standardised(study.config, compressed=rank is not None)
   module = make_network(study.config, method)
-  for subject in study.subjects if sees_b1(module) else ():
-    known_b1(subject.subject, subject)
   atoms = match_atoms(module, study.subjects[0].acquisition)
   reference = None
   if by_training_scans(study.config.preprocessing):

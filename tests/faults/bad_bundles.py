@@ -5,7 +5,7 @@ import shutil
 
 from edits import Damage
 
-from mrf_jax.inference.bundle import description_checksum
+from mrf_jax.inference.bundle_description import description_checksum
 
 
 def of_bundle() -> dict[str, Damage]:

@@ -200,7 +200,7 @@ def _fuzz_here(
 
     import mrf_jax
     from mrf_jax.importing.series import open_series
-    from mrf_jax.inference import bundle
+    from mrf_jax.inference import bundle_description
     from mrf_jax.io import hdf5, matlab, untrusted
     from mrf_jax.io.nifti import read_volume
     from mrf_jax.sequence import pulseq_events
@@ -213,7 +213,7 @@ def _fuzz_here(
     function = own[name] if name in own else getattr(mrf_jax, name)
 
   # A description may have any checksum: who writes a file can write it, too.
-  bundle.description_checksum = lambda d: d["sha256"]["description"]
+  bundle_description.description_checksum = lambda d: d["sha256"]["description"]
   # Its own limits are atheris's; a process for each input would cost most of
   # it.
   if not once:

@@ -9,7 +9,7 @@ import numpy as np
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.signal_reference import SignalReference
 from mrf_jax.dataset.standardise import SignalStatistics
-from mrf_jax.inference.bundle import description_checksum
+from mrf_jax.inference.bundle_description import description_checksum
 from mrf_jax.inference.model import Model
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.spatiotemporal import Spatiotemporal

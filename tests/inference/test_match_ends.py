@@ -9,7 +9,7 @@ from mrf_jax import Maps, simulate_fingerprints, tailored
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.inference.match_ends import beyond_match
-from mrf_jax.inference.model import Model
+from mrf_jax.inference.model import Model, seen_components
 from mrf_jax.matching.match_table import make_match_atoms
 from mrf_jax.networks.match_layer import match_variables
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
@@ -69,7 +69,7 @@ def model(subject):
 def test_beyond_the_first_and_the_last_atom(scale, model, subject):
   signals = (subject.signals * np.float32(scale)).astype(np.complex64)
   scaled = dataclasses.replace(subject, signals=signals)
-  found = beyond_match(model, scaled)
+  found = beyond_match(model, seen_components(model, scaled))
   np.testing.assert_array_equal(found, [beyond for *_, beyond in VOXELS])
 
 
@@ -77,4 +77,4 @@ def test_a_network_without_a_match_knows_no_ends(model, subject):
   plain = dataclasses.replace(
     model, network=SpatiotemporalPlus(widths=(4, 4)), variables={}
   )
-  assert beyond_match(plain, subject) is None
+  assert beyond_match(plain, seen_components(plain, subject)) is None

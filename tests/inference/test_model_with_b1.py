@@ -11,7 +11,10 @@ from mrf_jax import UserError
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.inference.bundle import load_model, save_model
 from mrf_jax.inference.export import maps_of_volume
-from mrf_jax.inference.model import reconstruct_with_deviations
+from mrf_jax.inference.model import (
+  reconstruct_ensemble,
+  reconstruct_with_deviations,
+)
 from mrf_jax.methods.estimators import model_estimator
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
 from mrf_jax.stages.export import export_files
@@ -170,6 +173,8 @@ def test_models_of_one_ensemble_see_the_same(model, subject, tmp_path):
     save_model(own, tmp_path / name)
   with pytest.raises(UserError, match=r"plain: its network does not see B1"):
     model_estimator([tmp_path / "a", tmp_path / "plain"])
+  with pytest.raises(UserError, match=r"model: its network does not see B1"):
+    reconstruct_ensemble([model, plain], subject)
   # Voxels that one of them does not know are in doubt.
   both = model_estimator([tmp_path / "b", tmp_path / "a"]).estimate(subject)
   outside = (subject.b1 < 0.9) | (subject.b1 > 1.1)
