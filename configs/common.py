@@ -240,6 +240,9 @@ def _training() -> dict:
     pd_unit="references",
     # Mirror tiles at random.
     flips=False,
+    # Share of tiles whose masks are altered at random, so that the mask of a
+    # scan changes little; see `alter_masks`.
+    altered_masks=0.0,
     # Loss weights: 0 weighs all voxels equally, 1 all values of T1.
     balance=0.0,
     # Standard deviation of noise added to the normalised signals.
@@ -279,9 +282,10 @@ def _spatiotemporal_plus() -> dict:
       rank=32,
       schedule="cosine",
       loss="separate_likelihood",
-      map_powers=(1.0, 0.0, 0.5),
+      map_powers=(0.0, 0.0, 0.5),
       balance=0.4,
       flips=True,
+      altered_masks=0.3,
       generated_heads=True,
       pd_unit=placeholder(str),
     ),

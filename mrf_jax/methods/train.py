@@ -33,6 +33,7 @@ from mrf_jax.methods.network_options import check_outputs
 from mrf_jax.methods.network_signals import (
   b1_range,
   check_match,
+  has_match,
   match_atoms,
   seen_channels,
   training_statistics,
@@ -51,6 +52,8 @@ _ESTIMATES, _TILE = 256, 8
 # Of PD, T1 and T2. At powers of one, the paper's, fluid with its T2 of seconds
 # dominates the squared error, and T2 of tissue stays noise in a short training.
 _MAP_POWERS = (1.0, 0.0, 0.5)
+# What is added to the logarithm of a match's PD does not depend on brightness.
+_MAP_POWERS_OF_MATCH = (0.0, 0.0, 0.5)
 # Options of files and of several folds, which this training does not have.
 _OF_RUNS = ("checkpoint_epochs", "checkpoint_minutes", "folds_at_once")
 
@@ -104,7 +107,8 @@ def train(
       voxels.
     **options: further fields of `TrainingOptions`. Other defaults than there
       are `map_powers=(1, 0, 0.5)` (the network learns the logarithm of T1 and
-      the root of T2, so that the long times of fluid do not dominate), `batch`
+      the root of T2, so that the long times of fluid do not dominate; with a
+      match also the logarithm of PD), `batch`
       and `tile` (256 estimates a step), `schedule="cosine"`,
       `watched_voxels=1000`, and for a network that predicts standard deviations
       `loss="separate_likelihood"`.
@@ -228,7 +232,7 @@ def _options(module: nn.Module, given: dict[str, Any]) -> TrainingOptions:
     "tile": tile,
     "batch": max(1, _ESTIMATES // max(1, tile) ** 2),
     "schedule": "cosine",
-    "map_powers": _MAP_POWERS,
+    "map_powers": _MAP_POWERS_OF_MATCH if has_match(module) else _MAP_POWERS,
     "watched_voxels": 1000,
     "loss": "separate_likelihood" if predicts else "squared_error",
   }

@@ -37,6 +37,13 @@ def hashed_bits(
   return x ^ (x >> 14)
 
 
+def hashed_uniform(
+  words: UInt32[Array, "2"], shape: tuple[int, ...]
+) -> Float32[Array, "..."]:
+  """A number from 0 up to but not including 1 for each element."""
+  return (hashed_bits(words, shape) >> 8).astype(jnp.float32) * 2**-24
+
+
 def hashed_normal(
   words: UInt32[Array, "2"], shape: tuple[int, ...]
 ) -> Float32[Array, "..."]:

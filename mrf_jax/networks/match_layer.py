@@ -22,14 +22,24 @@ from mrf_jax.matching.match_table import (
 COLLECTION, LAYER = "match", "match"
 # Factor on fingerprints of norm one.
 _UNIT = 2.0
-# Middle and spread of the logarithms of T1 and T2 (ms), of PD, of the share
-# that is left over, and of relative standard deviations, so that features are
-# of the order of one.
-_MIDDLE = np.log([800.0, 80.0, 0.7, 1e-2, 3e-2, 3e-2]).astype(np.float32)
-_SPREAD = np.array([1.0, 1.0, 0.5, 1.5, 1.0, 1.0], np.float32)
+# Middle and spread of the logarithms of T1 and T2 (ms), of the share that is
+# left over, and of relative standard deviations, so that features are of the
+# order of one.
+_MIDDLE = np.log([800.0, 80.0, 1e-2, 3e-2, 3e-2]).astype(np.float32)
+_SPREAD = np.array([1.0, 1.0, 1.5, 1.0, 1.0], np.float32)
 # Relative standard deviations beyond which a signal says nothing, and below
 # which differences say nothing.
 _DEVIATIONS = (1e-4, 1.0)
+# How rarely one atom leaves over so little of noise, as that of air and bone in
+# the mask, that it is taken to be a signal; the best of some hundred atoms does
+# in about a hundredth of its voxels.
+_CHANCE = 1e-4
+# Of few components, signals that are partly something else leave over as much.
+_LEAST_OF_NOISE = 0.25
+# Range of log PD over that of a neighbour: beyond it there is no tissue.
+_LARGEST_STEP = 2.0
+# Log PD of voxels without a signal, far below any.
+_NO_VOXEL = -20.0
 _SCALARS = ("offset", "scale")
 _OF_MAPS = ("low", "high", "powers")
 
@@ -72,17 +82,22 @@ class MatchLayer(nn.Module):
   @nn.compact
   def __call__(
     self, signals: Float[Array, "*voxel channel"]
-  ) -> tuple[Float[Array, "*voxel feature"], Float[Array, "*voxel map"]]:
-    """Features of each voxel, and the maps of its match.
+  ) -> tuple[Float[Array, "*voxel feature"], Float[Array, "*voxel found"]]:
+    """Features of each voxel, and what its match found.
+
+    Voxels of noise have the features of voxels outside of the mask, zeros.
 
     Args:
-      signals: standardised components, real parts and then imaginary parts.
+      signals: standardised components, real parts and then imaginary parts; all
+        zero outside of the mask.
 
     Returns:
-      The shape of the fingerprint, which does not depend on proton density, and
-      logarithms of all that the match found; and PD, T1 and T2 on the scale of
-      the network's.
+      The shape of the fingerprint, and logarithms of what the match found but
+      for PD: nothing that depends on how bright the voxel is, which is relative
+      to the voxels of the scan's mask. And PD, T1 and T2 on the scale of the
+      network's, then log PD, see `steps_of_pd`.
     """
+    is_inside = (signals != 0).any(-1)
     given = self._variables(signals.shape[-1])
     table = MatchTable(*(given[name] for name in MatchTable._fields))
     # Products of few bits would find other atoms.
@@ -92,8 +107,16 @@ class MatchLayer(nn.Module):
     log_pd = jnp.log(jnp.maximum(found.pd, LEAST_PD))
     norms = jnp.sqrt(jnp.square(signals).sum(-1, keepdims=True))
     shapes = signals * (_UNIT / jnp.where(norms > 0, norms, 1))
-    features = jnp.concatenate([shapes, _logarithms(found, log_pd)], -1)
-    return features, _scaled(found, log_pd, given)
+    features = jnp.concatenate([shapes, _logarithms(found)], -1)
+    has_signal = (is_inside & (found.left_over < _least_of_noise(signals)))[
+      ..., None
+    ]
+    maps = _scaled(found, log_pd, given)
+    steps_from = jnp.where(has_signal, log_pd[..., None], _NO_VOXEL)
+    return (
+      jnp.where(has_signal, features, 0),
+      jnp.concatenate([maps, steps_from], -1),
+    )
 
   def _variables(self, n_channels: int) -> Mapping[str, Array]:
     """The given variables; zeros before they are given."""
@@ -115,16 +138,53 @@ class MatchLayer(nn.Module):
     }
 
 
-def _logarithms(
-  found: TableMatch, log_pd: Float[Array, "*voxel"]
-) -> Float[Array, "*voxel feature"]:
-  """Logarithms of all that a match found, brought to the order of one."""
-  deviations = jnp.clip(found.deviations, *_DEVIATIONS)
+def _least_of_noise(signals: Float[Array, "*voxel channel"]) -> float:
+  r"""Share of its energy that an atom leaves over of noise, at least.
+
+  Of white noise of r complex components it leaves over less than t with
+  probability :math:`t^{r - 1}`.
+  """
+  rank = signals.shape[-1] // 2
+  return max(_CHANCE ** (1 / (rank - 1)), _LEAST_OF_NOISE)
+
+
+def steps_of_pd(
+  log_pd: Float[Array, "batch slice y x"],
+) -> Float[Array, "batch y_in x_in neighbour"]:
+  """Log PD of the neighbours of each voxel of the middle slice, over its own.
+
+  Of eight in the slice and one in each other slice. They do not depend on how
+  bright a scan is.
+
+  Args:
+    log_pd: logarithm of the match's PD.
+
+  Returns:
+    Steps, for voxels that have eight neighbours.
+  """
+  middle = log_pd.shape[1] // 2
+  own = log_pd[:, middle, 1:-1, 1:-1]
+  height, width = log_pd.shape[2:]
+  around = [
+    log_pd[:, middle, i : height - 2 + i, j : width - 2 + j]
+    for i in range(3)
+    for j in range(3)
+    if (i, j) != (1, 1)
+  ]
+  around += [
+    log_pd[:, k, 1:-1, 1:-1] for k in range(log_pd.shape[1]) if k != middle
+  ]
+  steps = jnp.stack(around, -1) - own[..., None]
+  return jnp.clip(steps, -_LARGEST_STEP, _LARGEST_STEP)
+
+
+def _logarithms(found: TableMatch) -> Float[Array, "*voxel feature"]:
+  """Logarithms of what a match found but for PD, of the order of one."""
   logs = jnp.concatenate(
     [
       found.log_times,
-      jnp.stack([log_pd, jnp.log(found.left_over)], -1),
-      jnp.log(deviations),
+      jnp.log(found.left_over)[..., None],
+      jnp.log(jnp.clip(found.deviations, *_DEVIATIONS)),
     ],
     -1,
   )

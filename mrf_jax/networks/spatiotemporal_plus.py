@@ -9,7 +9,7 @@ from mrf_jax.maps import MAP_NAMES
 from mrf_jax.matching.match_table import atom_times
 from mrf_jax.networks.block import DropoutNormRelu, apply_block
 from mrf_jax.networks.layers import ValidConv
-from mrf_jax.networks.match_layer import LAYER, MatchLayer
+from mrf_jax.networks.match_layer import LAYER, MatchLayer, steps_of_pd
 
 
 class SpatiotemporalPlus(nn.Module):
@@ -84,6 +84,8 @@ class SpatiotemporalPlus(nn.Module):
         self.match_t1_ms, self.match_t2_ms, self.match_step_percent
       )
       self.match = MatchLayer(len(times), name=LAYER)
+      if self.depth:
+        self.steps_of_pd = ValidConv(self.widths[-1], 1, name="steps_of_pd")
     # Zeros: a standard deviation that starts far off takes long to be learned.
     self.maps = ValidConv(self.n_outputs, 1, nn.initializers.zeros, name="maps")
 
@@ -108,21 +110,21 @@ class SpatiotemporalPlus(nn.Module):
   ) -> Float[Array, "batch *slice y x feature"]:
     """Features of every voxel from its fingerprint alone.
 
-    The maps of the match, if any, are the last of them.
+    What the match found, if there is one, is the last of them.
     """
     *batch, height, width, n_channels = signals.shape
     x = signals.reshape(-1, height, width, n_channels)
-    matched = None
+    found = None
     if self.match_step_percent:
       # A match is one of signals alone.
       x, b1 = (x[..., :-1], x[..., -1:]) if self.sees_b1 else (x, None)
-      features, matched = self.match(x)
+      features, found = self.match(x)
       parts = [features.astype(x.dtype), *([] if b1 is None else [b1])]
       x = jnp.concatenate(parts, -1)
     for block in self.temporal_blocks:
       x = apply_block(block, x, train=train)
-    if matched is not None:
-      x = jnp.concatenate([x, matched.astype(x.dtype)], -1)
+    if found is not None:
+      x = jnp.concatenate([x, found.astype(x.dtype)], -1)
     return x.reshape(*batch, height, width, -1)
 
   def spatial(
@@ -130,22 +132,26 @@ class SpatiotemporalPlus(nn.Module):
   ) -> Float[Array, "batch y_out x_out output"]:
     """Outputs from the features of the voxels around each voxel."""
     x = features
-    matched = None
+    matched = log_pd = None
     if self.match_step_percent:
-      n_features = x.shape[-1] - len(MAP_NAMES)
-      x, matched = x[..., :n_features], self._of_centres(x[..., n_features:])
+      n_features = x.shape[-1] - len(MAP_NAMES) - 1
+      matched, log_pd = x[..., n_features:-1], x[..., -1]
+      x = x[..., :n_features]
     if self.slices > 1:
       x = jnp.concatenate([x[:, i] for i in range(self.slices)], -1)
       x = apply_block(self.across, x, train=train)
-    for block in self.spatial_blocks:
+    for number, block in enumerate(self.spatial_blocks):
       # Traced before the slice: XLA's sums depend on the order, in their last
       # bits, and trained weights with them.
       around = apply_block(block, x, train=train)
       x = x[:, 1:-1, 1:-1] + around
+      if number == 0 and log_pd is not None:
+        slices = log_pd if self.slices > 1 else log_pd[:, None]
+        x += self.steps_of_pd(steps_of_pd(slices), train=train)
     outputs = self.maps(jnp.asarray(x), train=train)
     if matched is None:
       return outputs
-    return outputs.at[..., : len(MAP_NAMES)].add(matched)
+    return outputs.at[..., : len(MAP_NAMES)].add(self._of_centres(matched))
 
   def _of_centres(
     self, values: Float[Array, "batch *slice y x value"]

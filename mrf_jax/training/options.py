@@ -21,6 +21,7 @@ _LEAST = {
   "weight_decay": 0,
   "watched_voxels": 0,
 }
+_SHARES = ("altered_masks", "balance")
 _ABOVE_ZERO = ("learning_rate", "checkpoint_epochs", "checkpoint_minutes")
 
 
@@ -48,6 +49,7 @@ class TrainingOptions:
       see `to_scale`.
     flips: whether each tile is mirrored at random along y, x or both; with
       several slices also along these.
+    altered_masks: share of tiles whose masks are altered, see `alter_masks`.
     balance: from 0, all voxels have the same weight in the loss, to 1, all T1
       have; see `balancing_weights`.
     input_noise: standard deviation of Gaussian noise on the normalised signals.
@@ -75,6 +77,7 @@ class TrainingOptions:
   map_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
   map_powers: tuple[float, ...] = (1.0, 1.0, 1.0)
   flips: bool = False
+  altered_masks: float = 0.0
   balance: float = 0.0
   input_noise: float = 0.0
   precision: str = "float32"
@@ -96,8 +99,10 @@ class TrainingOptions:
       value = getattr(self, name)
       if not value > 0:
         raise UserError(f"training.{name}: {value} is not above 0")
-    if not 0 <= self.balance <= 1:
-      raise UserError(f"training.balance: {self.balance} is not from 0 to 1")
+    for name in _SHARES:
+      value = getattr(self, name)
+      if not 0 <= value <= 1:
+        raise UserError(f"training.{name}: {value} is not from 0 to 1")
     check_one_of("training.schedule", self.schedule, SCHEDULES)
     check_one_of("training.storage", self.storage, STORAGE)
     if not isinstance(self.flips, bool):

@@ -16,6 +16,7 @@ from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.runtime.precision import PRECISIONS
 from mrf_jax.runtime.typing import AnyArray
 from mrf_jax.training.losses import LOSSES, watched_loss, weighted_mean
+from mrf_jax.training.masks import alter_masks
 from mrf_jax.training.options import TrainingOptions
 from mrf_jax.training.state import Fold, TrainState, VoxelTable
 
@@ -56,7 +57,12 @@ def train_step(
   patches = _patch_rows(
     table.grid, centres, sampling_key, network=network, options=options
   )
-  tiles = _tile_rows(patches, network=network, size=options.tile)
+  counted = patches
+  if options.altered_masks:
+    patches, counted = _with_altered_masks(
+      patches, table, sampling_key, share=options.altered_masks
+    )
+  tiles = _tile_rows(counted, network=network, size=options.tile)
   inputs = _inputs(
     fold, table, patches, sampling_key, network=network, options=options
   )
@@ -117,6 +123,21 @@ def _patch_rows(
   if options.flips:
     rows = _flipped(rows, jax.random.fold_in(key, 1))
   return rows
+
+
+def _with_altered_masks(
+  patches: Int32[AnyArray, "tile *slice y x"],
+  table: VoxelTable,
+  key: PRNGKeyArray,
+  *,
+  share: float,
+) -> list[Int32[Array, "tile *slice y x"]]:
+  """Rows that the network sees, and those that count; see `alter_masks`."""
+  slices = patches if patches.ndim == 4 else patches[:, None]
+  altered = alter_masks(
+    slices, table.maps[:, 1], jax.random.fold_in(key, 2), share=share
+  )
+  return [x.reshape(patches.shape) for x in altered]
 
 
 def _tile_rows(

@@ -30,6 +30,8 @@ _BEFORE = {
   "spatiotemporal_plus.network.match_t1_ms": [100.0, 5400.0],
   "spatiotemporal_plus.network.match_t2_ms": [10.0, 2460.0],
   "spatiotemporal_plus.training.generated_heads": True,
+  "training.altered_masks": 0.0,
+  "spatiotemporal_plus.training.altered_masks": 0.0,
   "training.generated_heads": False,
   "training.pd_unit": "references",
   "spatiotemporal_plus.training.pd_unit": "references",
