@@ -108,8 +108,8 @@ def _our_network() -> dict:
       base=_ON_ONE,
       against="loss",
       ways=dict(
-        linear="spatiotemporal_plus.training.map_powers=(1.0,1.0,1.0)",
-        logarithms="spatiotemporal_plus.training.map_powers=(1.0,0.0,0.0)",
+        linear="spatiotemporal_plus.training.map_powers=(0.0,1.0,1.0)",
+        logarithms="spatiotemporal_plus.training.map_powers=(0.0,0.0,0.0)",
       ),
     ),
     balance=dict(

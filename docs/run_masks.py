@@ -89,10 +89,16 @@ def with_shell(subject: Subject) -> Subject:
   count = int(shell.sum())
   is_fat = rng.random(count) < 0.5
   assert subject.signals is not None and subject.noise_sd is not None
-  noise = np.median(subject.noise_sd) * rng.standard_normal(
-    (2, count, subject.n_windows)
+  # Of frames, as in a scan: windows overlap.
+  noise = mrf_jax.sliding_window(
+    rng.standard_normal((count, 2 * echoes.shape[1]), np.float32).view(
+      np.complex64
+    ),
+    window=subject.window,
+    stride=subject.stride,
   )
-  values = is_fat[:, None] * fat + noise[0] + 1j * noise[1]
+  noise *= np.median(subject.noise_sd) / noise.real.std()
+  values = is_fat[:, None] * fat + noise
   signals = np.zeros((*mask.shape, subject.n_windows), np.complex64)
   signals[mask], signals[shell] = subject.signals, values
   b1 = None

@@ -31,7 +31,7 @@ sys.path.insert(0, str(_ROOT))
 import mrf_jax  # noqa: E402
 from mrf_jax.command_line.configurations import load_built_in  # noqa: E402
 from mrf_jax.evaluation.markdown import markdown_table  # noqa: E402
-from mrf_jax.inference.match_ends import beyond_match  # noqa: E402
+from mrf_jax.inference.match_doubts import match_doubts  # noqa: E402
 from mrf_jax.inference.model import (  # noqa: E402
   reconstruct_with_deviations,
   seen_components,
@@ -250,7 +250,7 @@ def main() -> None:
       of_spheres[name] = spheres_of(
         subject,
         estimates["spatiotemporal_plus"][0],
-        beyond_match(of_match, seen_components(of_match, subject)),
+        match_doubts(of_match, seen_components(of_match, subject)).is_beyond,
       )
   commits = {commit_of(own) for own in (bundle, bundle_with_b1)}
   if len(commits) > 1:

@@ -12,6 +12,8 @@ from mrf_jax.maps import MAP_NAMES, Maps
 # Least PD, T1 and T2 before a power or a logarithm, whose slope is infinite at
 # zero.
 _LEAST = (1e-3, 1.0, 1.0)
+# Least median PD of which powers and logarithms are learned.
+_LEAST_TYPICAL_PD = 0.05
 
 
 def clip_outliers(maps: Maps, *, percentiles: tuple[float, float]) -> Maps:
@@ -105,9 +107,16 @@ class MapRange:
     """The range of the training subjects' maps, without the left-out subject.
 
     Raises:
-      UserError: a map is constant.
+      UserError: a map is constant, or PD is so small that its logarithm would
+        end at that of the least PD there is.
     """
     values = np.concatenate([m.stack() for m in training_maps])
+    typical_pd = np.median(values[:, 0])
+    if powers[0] != 1 and typical_pd < _LEAST_TYPICAL_PD:
+      raise UserError(
+        f"training maps: half of PD is below {typical_pd:.3g}; give it as 1 in "
+        "water, or in any unit in which it is larger"
+      )
     values = to_scale(values, powers=powers)
     low, high = values.min(0).astype(float), values.max(0).astype(float)
     for name, lowest, highest in zip(MAP_NAMES, low, high, strict=True):
@@ -125,6 +134,14 @@ class MapRange:
   def unbounded(self) -> "MapRange":
     """The same, which bounds no estimates."""
     return dataclasses.replace(self, bounds=None)
+
+  def with_unbounded_pd(self) -> "MapRange":
+    """The same, with bounds, if any, for T1 and T2 alone."""
+    if self.bounds is None:
+      return self
+    bounds = self.bounds.copy()
+    bounds[:, MAP_NAMES.index("pd")] = -np.inf, np.inf
+    return dataclasses.replace(self, bounds=bounds)
 
   def widened(self, training_maps: Sequence[Maps]) -> "MapRange":
     """The same scale, with bounds, if any, that hold further training maps."""

@@ -305,7 +305,9 @@ def _check_variables(variables: dict, expected) -> None:
   arrays = named_leaves(variables)
   if arrays.keys() != shapes.keys():
     different = sorted(arrays.keys() ^ shapes.keys())
-    raise ValueError(f"its variables are not the network's: {different}")
+    raise ValueError(
+      f"its variables are not those of the network in this version: {different}"
+    )
   for name, values in arrays.items():
     if values.shape != shapes[name]:
       raise ValueError(

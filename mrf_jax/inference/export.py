@@ -83,7 +83,7 @@ def maps_of_volume(
   gain = jnp.ones(())
   if model.pd_unit == "signals":
     gain = jnp.abs(_gains(model, signals, mask)).reshape(-1)[0]
-  ranges, axes = model.map_range, (..., None, None, None, slice(None))
+  ranges, axes = model.range_of_estimates, (..., None, None, None, slice(None))
   # With the axes of the outputs.
   ranges = dataclasses.replace(
     ranges,

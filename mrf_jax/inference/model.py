@@ -103,11 +103,18 @@ class Model(Acquired):
 
     They are infinite for PD in the unit of a scan's signals.
     """
-    bounds = self.map_range.physical_bounds()
-    if bounds is not None and self.pd_unit == "signals":
-      bounds = np.array(bounds)
-      bounds[:, 0] = -np.inf, np.inf
-    return bounds
+    return self.range_of_estimates.physical_bounds()
+
+  @property
+  def range_of_estimates(self) -> MapRange:
+    """Range of the maps, with the bounds of estimates of any scan.
+
+    PD in the unit of a scan's signals has none: how bright a voxel is over the
+    gain of the scan depends on all that is in its mask.
+    """
+    if self.pd_unit == "signals":
+      return self.map_range.with_unbounded_pd()
+    return self.map_range
 
   @property
   def has_dropout(self) -> bool:
@@ -195,7 +202,7 @@ def reconstruct_with_deviations(
   outputs = _outputs(
     model, subject, precision=precision, n_passes=n_passes, seed=seed
   )
-  return _in_physical_units(model.map_range, *outputs)
+  return _in_physical_units(model.range_of_estimates, *outputs)
 
 
 def seen_components(
@@ -204,7 +211,8 @@ def seen_components(
   """Signals of a scan, projected on the model's components, if it has some.
 
   Raises:
-    UserError: as `reconstruct_with_deviations`.
+    UserError: the scan is of another kind than the model's, or was loaded
+      without its signals.
   """
   _check_scan(model, subject)
   if subject.signals is None:
@@ -324,6 +332,10 @@ def reconstruct_ensemble(
   Raises:
     UserError: as `reconstruct_with_deviations`.
   """
+  if components and len(components) != len(models):
+    raise ValueError(
+      f"components of {len(components)} models, but {len(models)} models"
+    )
   # All before the first is computed.
   for model in models:
     _check_scan(model, subject)
@@ -338,7 +350,7 @@ def reconstruct_ensemble(
       n_passes=n_passes,
       seed=seed + number,
     )
-    maps, deviations = _in_physical_units(model.map_range, *outputs)
+    maps, deviations = _in_physical_units(model.range_of_estimates, *outputs)
     if len(models) == 1:
       return maps, deviations
     estimates.append(maps.stack().astype(np.float64))

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Complex64, Float32, Float64
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_config, load_model, load_training
-from mrf_jax.inference.match_ends import beyond_match
+from mrf_jax.inference.match_doubts import match_doubts
 from mrf_jax.inference.model import (
   Model,
   check_ensemble,
@@ -171,15 +171,16 @@ def model_estimator(
   ]
 
   def estimate(subject: Subject) -> Estimate:
-    components = [seen_components(model, subject) for model in models]
+    # Of several models, they would take memory.
+    known = [seen_components(first, subject)] if len(models) == 1 else []
     maps, deviations = reconstruct_ensemble(
       models,
       subject,
-      components=components,
+      components=known,
       n_passes=n_passes if uncertainty else 0,
       seed=seed,
     )
-    beyond = _beyond_training(models, subject, components)
+    beyond = _beyond_training(models, subject, known)
     return Estimate(
       maps,
       deviations if uncertainty else None,
@@ -225,16 +226,23 @@ def model_estimator(
 def _beyond_training(
   models: Sequence[Model],
   subject: Subject,
-  components: Sequence[Complex64[np.ndarray, "voxel component"]],
+  known: Sequence[Complex64[np.ndarray, "voxel component"]],
 ) -> dict[str, Bool[np.ndarray, "voxel"]]:
-  """Voxels that are unlike all training, by a sentence with their share."""
+  """Voxels that are unlike all training, by a sentence with their share.
+
+  Args:
+    models: the networks.
+    subject: the scan.
+    known: `seen_components` of each of them, if they are known already.
+  """
   beyond: dict[str, Bool[np.ndarray, "voxel"]] = {}
 
   def add(sentence: str, which: Bool[np.ndarray, "voxel"]) -> None:
     # Models of one ensemble say the same, each of its own voxels.
     beyond[sentence] = which | beyond.get(sentence, False)
 
-  for model, own in zip(models, components, strict=True):
+  for number, model in enumerate(models):
+    own = known[number] if known else seen_components(model, subject)
     if model.b1_range is not None:
       assert subject.b1 is not None
       low, high = model.b1_range
@@ -244,14 +252,19 @@ def _beyond_training(
         "maps are doubtful",
         (subject.b1 < low) | (subject.b1 > high),
       )
-    at_end = beyond_match(model, own)
-    if at_end is not None:
+    doubts = match_doubts(model, own)
+    if doubts is not None:
       t1_ms, t2_ms = model.network.match_t1_ms, model.network.match_t2_ms
       add(
         "T1 or T2 of {} is beyond the match that the network begins with (T1 "
         f"{t1_ms[0]:g} to {t1_ms[1]:g} ms, T2 {t2_ms[0]:g} to {t2_ms[1]:g} "
         "ms): these are doubtful",
-        at_end,
+        doubts.is_beyond,
+      )
+      add(
+        "{} have no more signal than noise: the network takes them to be "
+        "outside of the mask, and they are doubtful",
+        doubts.is_noise,
       )
   return beyond
 

@@ -22,7 +22,6 @@ from mrf_jax.inference.model import (
 )
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import Maps
-from mrf_jax.matching.match_table import LEAST_RANK
 from mrf_jax.methods.network_options import (
   check_outputs,
   make_network,
@@ -278,13 +277,11 @@ def check_network(
   if has_match(module):
     own = f"{method}.network.match_step_percent"
     check_match(
-      own, config.preprocessing, per=standardised(config, compressed=bool(rank))
+      own,
+      config.preprocessing,
+      per=standardised(config, compressed=bool(rank)),
+      n_components=rank or n_windows,
     )
-    if (rank or n_windows) < LEAST_RANK:
-      raise UserError(
-        f"{own}: {rank or n_windows} components tell no T1, T2 and PD; a match "
-        f"needs {LEAST_RANK}, or is left out by 0"
-      )
   check_outputs(
     module,
     method,

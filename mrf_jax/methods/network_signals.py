@@ -18,6 +18,7 @@ from mrf_jax.dataset.standardise import (
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.matching.match_table import (
+  LEAST_RANK,
   MatchAtoms,
   make_match_atoms,
 )
@@ -55,6 +56,8 @@ def network_signals(study: Study, method: str, folds: list[int]) -> Signals:
   rank = signal_rank(study.config, method)
   per = standardised(study.config, compressed=rank is not None)
   module = make_network(study.config, method)
+  for subject in study.subjects if sees_b1(module) else ():
+    known_b1(subject.subject, subject)
   atoms = match_atoms(module, study.subjects[0].acquisition)
   reference = None
   if by_training_scans(study.config.preprocessing):
@@ -192,12 +195,18 @@ def has_match(module: nn.Module) -> bool:
 
 
 def check_match(
-  name: str, preprocessing: Mapping[str, Any], *, per: str
+  name: str, preprocessing: Mapping[str, Any], *, per: str, n_components: int
 ) -> None:
   """Raises `UserError` where a network cannot tell signals from its inputs.
 
-  A match needs signals with one mean and one scale, known from the training.
+  A match needs signals with one mean and one scale, known from the training,
+  and components enough.
   """
+  if n_components < LEAST_RANK:
+    raise UserError(
+      f"{name}: {n_components} components tell no T1, T2 and PD; a match needs "
+      f"{LEAST_RANK}, or is left out by 0"
+    )
   if per != "subject" or not by_training_scans(preprocessing):
     raise UserError(
       f"{name}: a match needs signals that are standardised as a whole and by "

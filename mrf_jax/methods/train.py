@@ -52,8 +52,9 @@ _ESTIMATES, _TILE = 256, 8
 # Of PD, T1 and T2. At powers of one, the paper's, fluid with its T2 of seconds
 # dominates the squared error, and T2 of tissue stays noise in a short training.
 _MAP_POWERS = (1.0, 0.0, 0.5)
-# What is added to the logarithm of a match's PD does not depend on brightness.
-_MAP_POWERS_OF_MATCH = (0.0, 0.0, 0.5)
+# Of networks with a match: what is added to the logarithm of its PD does not
+# depend on brightness.
+_OF_MATCH = {"map_powers": (0.0, 0.0, 0.5), "altered_masks": 0.3}
 # Options of files and of several folds, which this training does not have.
 _OF_RUNS = ("checkpoint_epochs", "checkpoint_minutes", "folds_at_once")
 
@@ -107,11 +108,11 @@ def train(
       voxels.
     **options: further fields of `TrainingOptions`. Other defaults than there
       are `map_powers=(1, 0, 0.5)` (the network learns the logarithm of T1 and
-      the root of T2, so that the long times of fluid do not dominate; with a
-      match also the logarithm of PD), `batch`
+      the root of T2, so that the long times of fluid do not dominate), `batch`
       and `tile` (256 estimates a step), `schedule="cosine"`,
-      `watched_voxels=1000`, and for a network that predicts standard deviations
-      `loss="separate_likelihood"`.
+      `watched_voxels=1000`, for a network that predicts standard deviations
+      `loss="separate_likelihood"`, and for one with a match
+      `map_powers=(0, 0, 0.5)` and `altered_masks=0.3`.
 
   Returns:
     The model, for `reconstruct` and `save_model`.
@@ -141,16 +142,21 @@ def train(
   )
   references = clipped_references(scans, names, clip_percentiles)
   basis = None if rank is None else _basis(scans, rank)
-  check_outputs(module, name, n_channels=n_channels, loss=settings.loss)
   preprocessing = {
     "clip_percentiles": list(clip_percentiles),
     "normalise_signals_per": normalise_signals_per,
     "normalise_signals_by": normalise_signals_by,
     "bound_estimates": bound_estimates,
   }
+  if has_match(module):
+    check_match(
+      "train",
+      preprocessing,
+      per=normalise_signals_per,
+      n_components=scans[0].n_windows if rank is None else rank,
+    )
+  check_outputs(module, name, n_channels=n_channels, loss=settings.loss)
   atoms = match_atoms(module, scans[0].acquisition)
-  if atoms is not None:
-    check_match("train", preprocessing, per=normalise_signals_per)
   statistics = training_statistics(
     preprocessing,
     (_components(scan, basis) for scan in scans),
@@ -232,10 +238,12 @@ def _options(module: nn.Module, given: dict[str, Any]) -> TrainingOptions:
     "tile": tile,
     "batch": max(1, _ESTIMATES // max(1, tile) ** 2),
     "schedule": "cosine",
-    "map_powers": _MAP_POWERS_OF_MATCH if has_match(module) else _MAP_POWERS,
+    "map_powers": _MAP_POWERS,
     "watched_voxels": 1000,
     "loss": "separate_likelihood" if predicts else "squared_error",
   }
+  if has_match(module):
+    defaults |= _OF_MATCH
   return TrainingOptions(**(defaults | given))
 
 

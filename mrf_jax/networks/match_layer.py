@@ -14,6 +14,7 @@ from mrf_jax.matching.match_table import (
   LEAST_PD,
   MatchTable,
   TableMatch,
+  is_noise,
   match_by_table,
 )
 
@@ -30,13 +31,7 @@ _SPREAD = np.array([1.0, 1.0, 1.5, 1.0, 1.0], np.float32)
 # Relative standard deviations beyond which a signal says nothing, and below
 # which differences say nothing.
 _DEVIATIONS = (1e-4, 1.0)
-# How rarely one atom leaves over so little of noise, as that of air and bone in
-# the mask, that it is taken to be a signal; the best of some hundred atoms does
-# in about a hundredth of its voxels.
-_CHANCE = 1e-4
-# Of few components, signals that are partly something else leave over as much.
-_LEAST_OF_NOISE = 0.25
-# Range of log PD over that of a neighbour: beyond it there is no tissue.
+# Differences of log PD of neighbours end here: beyond it there is no tissue.
 _LARGEST_STEP = 2.0
 # Log PD of voxels without a signal, far below any.
 _NO_VOXEL = -20.0
@@ -81,7 +76,9 @@ class MatchLayer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, signals: Float[Array, "*voxel channel"]
+    self,
+    signals: Float[Array, "*voxel channel"],
+    b1: Float[Array, "*voxel 1"] | None = None,
   ) -> tuple[Float[Array, "*voxel feature"], Float[Array, "*voxel found"]]:
     """Features of each voxel, and what its match found.
 
@@ -90,12 +87,14 @@ class MatchLayer(nn.Module):
     Args:
       signals: standardised components, real parts and then imaginary parts; all
         zero outside of the mask.
+      b1: channel of B1, see `b1_channel`, of which the match does not know; or
+        None.
 
     Returns:
-      The shape of the fingerprint, and logarithms of what the match found but
-      for PD: nothing that depends on how bright the voxel is, which is relative
-      to the voxels of the scan's mask. And PD, T1 and T2 on the scale of the
-      network's, then log PD, see `steps_of_pd`.
+      The shape of the fingerprint, logarithms of what the match found but for
+      PD, and B1: nothing that depends on how bright the voxel is, which is
+      relative to the voxels of the scan's mask. And PD, T1 and T2 on the scale
+      of the network's, then log PD, see `steps_of_pd`.
     """
     is_inside = (signals != 0).any(-1)
     given = self._variables(signals.shape[-1])
@@ -107,10 +106,10 @@ class MatchLayer(nn.Module):
     log_pd = jnp.log(jnp.maximum(found.pd, LEAST_PD))
     norms = jnp.sqrt(jnp.square(signals).sum(-1, keepdims=True))
     shapes = signals * (_UNIT / jnp.where(norms > 0, norms, 1))
-    features = jnp.concatenate([shapes, _logarithms(found)], -1)
-    has_signal = (is_inside & (found.left_over < _least_of_noise(signals)))[
-      ..., None
-    ]
+    parts = [shapes, _logarithms(found)]
+    features = jnp.concatenate(parts if b1 is None else [*parts, b1], -1)
+    has_signal = is_inside & ~is_noise(found, signals.shape[-1] // 2)
+    has_signal = has_signal[..., None]
     maps = _scaled(found, log_pd, given)
     steps_from = jnp.where(has_signal, log_pd[..., None], _NO_VOXEL)
     return (
@@ -136,16 +135,6 @@ class MatchLayer(nn.Module):
       name: self.variable(COLLECTION, name, jnp.zeros, shape).value
       for name, shape in shapes.items()
     }
-
-
-def _least_of_noise(signals: Float[Array, "*voxel channel"]) -> float:
-  r"""Share of its energy that an atom leaves over of noise, at least.
-
-  Of white noise of r complex components it leaves over less than t with
-  probability :math:`t^{r - 1}`.
-  """
-  rank = signals.shape[-1] // 2
-  return max(_CHANCE ** (1 / (rank - 1)), _LEAST_OF_NOISE)
 
 
 def steps_of_pd(

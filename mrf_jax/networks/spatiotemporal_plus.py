@@ -26,9 +26,11 @@ class SpatiotemporalPlus(nn.Module):
   variance.
 
   With a match (`MatchLayer`), the network sees the shape of a fingerprint and
-  what the match found, and learns what is to be added to its T1, T2 and PD:
-  where signals are like none of its training, it has the dictionary to fall
-  back on. With B1, it sees what a measured map says of each voxel, too.
+  what the match found, and learns what is to be added to its T1, T2 and PD on
+  the scale of the maps: where signals are like none of its training, it has the
+  dictionary to fall back on. Of PD it sees the steps to the neighbours alone,
+  which are added to the features of the first spatial block. With B1, it sees
+  what a measured map says of each voxel, too.
 
   Attributes:
     widths: features of the two 1 × 1 blocks; the second is also that of the
@@ -85,7 +87,7 @@ class SpatiotemporalPlus(nn.Module):
       )
       self.match = MatchLayer(len(times), name=LAYER)
       if self.depth:
-        self.steps_of_pd = ValidConv(self.widths[-1], 1, name="steps_of_pd")
+        self.from_steps = ValidConv(self.widths[-1], 1, name="from_steps")
     # Zeros: a standard deviation that starts far off takes long to be learned.
     self.maps = ValidConv(self.n_outputs, 1, nn.initializers.zeros, name="maps")
 
@@ -118,9 +120,8 @@ class SpatiotemporalPlus(nn.Module):
     if self.match_step_percent:
       # A match is one of signals alone.
       x, b1 = (x[..., :-1], x[..., -1:]) if self.sees_b1 else (x, None)
-      features, found = self.match(x)
-      parts = [features.astype(x.dtype), *([] if b1 is None else [b1])]
-      x = jnp.concatenate(parts, -1)
+      features, found = self.match(x, b1)
+      x = features.astype(x.dtype)
     for block in self.temporal_blocks:
       x = apply_block(block, x, train=train)
     if found is not None:
@@ -147,7 +148,7 @@ class SpatiotemporalPlus(nn.Module):
       x = x[:, 1:-1, 1:-1] + around
       if number == 0 and log_pd is not None:
         slices = log_pd if self.slices > 1 else log_pd[:, None]
-        x += self.steps_of_pd(steps_of_pd(slices), train=train)
+        x += self.from_steps(steps_of_pd(slices), train=train)
     outputs = self.maps(jnp.asarray(x), train=train)
     if matched is None:
       return outputs

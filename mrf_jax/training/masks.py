@@ -30,7 +30,8 @@ def alter_masks(
 
   Its mask is cut by a line, is left to voxels whose T1 is like that of its
   centre, or to one slice; or there are voxels of the next patch of the batch
-  where its own mask has none. The centre stays.
+  where its own mask has none. The centre stays. With one slice, or one patch in
+  the batch, one of the ways each changes nothing.
 
   Args:
     patches: rows of the voxels that a network sees of each tile, 0 outside of

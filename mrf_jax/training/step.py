@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray
 
 from mrf_jax.dataset.normalise import from_scale, to_scale
-from mrf_jax.dataset.patches import VoxelGrid, patch_shape
+from mrf_jax.dataset.patches import patch_shape
 from mrf_jax.networks.channels import sees_b1
 from mrf_jax.networks.hashing import hashed_bits, hashed_normal, key_words
 from mrf_jax.runtime.precision import PRECISIONS
@@ -54,14 +54,9 @@ def train_step(
   dropout_key, sampling_key = jax.random.split(
     jax.random.fold_in(fold.key, state.step)
   )
-  patches = _patch_rows(
-    table.grid, centres, sampling_key, network=network, options=options
+  patches, counted = _patch_rows(
+    table, centres, sampling_key, network=network, options=options
   )
-  counted = patches
-  if options.altered_masks:
-    patches, counted = _with_altered_masks(
-      patches, table, sampling_key, share=options.altered_masks
-    )
   tiles = _tile_rows(counted, network=network, size=options.tile)
   inputs = _inputs(
     fold, table, patches, sampling_key, network=network, options=options
@@ -106,23 +101,34 @@ def train_step(
 
 
 def _patch_rows(
-  grid: VoxelGrid,
+  table: VoxelTable,
   centres: Int[AnyArray, "tile"],
   key: PRNGKeyArray,
   *,
   network: nn.Module,
   options: TrainingOptions,
-) -> Int32[AnyArray, "tile *slice y x"]:
-  """Rows of all voxels that the network sees of each tile, maybe mirrored."""
-  rows = grid.neighbours(
+) -> tuple[
+  Int32[AnyArray, "tile *slice y x"], Int32[AnyArray, "tile *slice y x"]
+]:
+  """Rows of all voxels that the network sees of each tile, maybe mirrored.
+
+  And the same rows, 0 where a voxel does not count in the loss.
+  """
+  rows = table.grid.neighbours(
     centres,
     before=(options.tile - 1) // 2 + network.reach,
     after=options.tile // 2 + network.reach,
     slices=network.slices,
   )
+  counted = rows
+  if options.altered_masks:
+    rows, counted = _with_altered_masks(
+      rows, table, key, share=options.altered_masks
+    )
   if options.flips:
-    rows = _flipped(rows, jax.random.fold_in(key, 1))
-  return rows
+    mirror = jax.random.fold_in(key, 1)
+    rows, counted = (_flipped(x, mirror) for x in (rows, counted))
+  return rows, counted
 
 
 def _with_altered_masks(

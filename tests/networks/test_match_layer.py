@@ -55,6 +55,9 @@ def network_and_variables(volume, **options):
   own_range = MapRange.of([maps], powers=POWERS)
   shape = (1, 3, SIDE, SIDE) if network.slices > 1 else (3, SIDE, SIDE)
   inputs = components.reshape(*shape, -1)
+  if network.sees_b1:
+    b1 = np.random.default_rng(2).normal(size=(*shape, 1)).astype(np.float32)
+    inputs = np.concatenate([inputs, b1], -1)
   variables = network.init(jax.random.key(0), inputs, train=False)
   variables |= match_variables(table, statistics, own_range)
   return network, variables, inputs, own_range
@@ -100,24 +103,27 @@ def with_random_maps(variables):
   return {**variables, "params": {**params, "maps": maps}}
 
 
-@pytest.mark.parametrize("slices", [1, 3])
-def test_voxels_of_noise_are_as_outside_of_the_mask(volume, slices):
+@pytest.mark.parametrize(
+  ("slices", "sees_b1"), [(1, False), (3, False), (3, True)]
+)
+def test_voxels_of_noise_are_as_outside_of_the_mask(volume, slices, sees_b1):
   """Air and bone in a mask change no estimate of their neighbours."""
-  network, variables, inputs, _ = network_and_variables(volume, slices=slices)
+  network, variables, inputs, _ = network_and_variables(
+    volume, slices=slices, sees_b1=sees_b1
+  )
   variables = with_random_maps(variables)
   given = variables["match"]["match"]
   rng = np.random.default_rng(1)
   shape = inputs.shape[:-1]
   is_noise = rng.random(shape) < 0.3
-  noise = 0.02 * rng.normal(size=inputs.shape) - given["offset"]
-  noise = (noise / given["scale"]).astype(np.float32)
+  noise = 0.02 * rng.normal(size=(*shape, 2 * RANK)) - given["offset"]
+  noisy, outside = inputs.copy(), inputs.copy()
+  # Whatever a map of B1 says there.
+  noisy[is_noise, : 2 * RANK] = (noise / given["scale"])[is_noise]
+  outside[is_noise] = 0
   outputs = [
-    np.asarray(
-      network.apply(
-        variables, np.where(is_noise[..., None], x, inputs), train=False
-      )
-    )
-    for x in (noise, np.zeros_like(inputs))
+    np.asarray(network.apply(variables, x, train=False))
+    for x in (noisy, outside)
   ]
   centres = is_noise[:, 1] if slices > 1 else is_noise
   is_own = ~centres[:, 1:-1, 1:-1]
@@ -129,7 +135,7 @@ def test_voxels_of_noise_are_as_outside_of_the_mask(volume, slices):
 
 @pytest.mark.parametrize("rank", [12, 32])
 def test_noise_is_told_from_signals(rank):
-  """Nearly all of pure noise, and no signal of five times its energy."""
+  """Nearly all of pure noise, and no signal of ten times its energy."""
   echoes = simulate_fingerprints(
     ACQUISITION.sequence, *np.array([[700.0, 1400.0, 4000.0], [60, 90, 1500]])
   )
@@ -154,7 +160,7 @@ def test_noise_is_told_from_signals(rank):
   )
   variables = {"match": given["match"]["match"]}
   shares = []
-  for values in (noise, own + noise / np.sqrt(5)):
+  for values in (noise, own + noise / np.sqrt(10)):
     parts = np.concatenate([values.real, values.imag], -1).astype(np.float32)
     parts = (parts - statistics.mean[0]) / statistics.deviation[0]
     features, _ = layer.apply(variables, parts.astype(np.float32))
@@ -203,11 +209,13 @@ def test_signals_that_cannot_be_told_are_refused():
     "normalise_signals_per": "subject",
   }
   with pytest.raises(Exception, match="normalise_signals_by=training"):
-    check_match("match", preprocessing, per="subject")
+    check_match("match", preprocessing, per="subject", n_components=9)
   preprocessing["normalise_signals_by"] = "training"
-  check_match("match", preprocessing, per="subject")
+  check_match("match", preprocessing, per="subject", n_components=3)
+  with pytest.raises(Exception, match="2 components tell no T1, T2 and PD"):
+    check_match("match", preprocessing, per="subject", n_components=2)
   with pytest.raises(Exception, match=r"training\.rank"):
-    check_match("match", preprocessing, per="frame")
+    check_match("match", preprocessing, per="frame", n_components=9)
 
 
 def test_a_match_takes_signals_of_many_axes(volume):

@@ -1,4 +1,4 @@
-"""Voxels that lie beyond the atoms of a network's match."""
+"""Voxels of which the match of a network knows little."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import pytest
 from mrf_jax import Maps, simulate_fingerprints, tailored
 from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.standardise import SignalStatistics
-from mrf_jax.inference.match_ends import beyond_match
+from mrf_jax.inference.match_doubts import match_doubts
 from mrf_jax.inference.model import Model, seen_components
 from mrf_jax.matching.match_table import make_match_atoms
 from mrf_jax.networks.match_layer import match_variables
@@ -69,12 +69,25 @@ def model(subject):
 def test_beyond_the_first_and_the_last_atom(scale, model, subject):
   signals = (subject.signals * np.float32(scale)).astype(np.complex64)
   scaled = dataclasses.replace(subject, signals=signals)
-  found = beyond_match(model, seen_components(model, scaled))
-  np.testing.assert_array_equal(found, [beyond for *_, beyond in VOXELS])
+  found = match_doubts(model, seen_components(model, scaled))
+  np.testing.assert_array_equal(
+    found.is_beyond, [beyond for *_, beyond in VOXELS]
+  )
+  assert not found.is_noise.any()
+
+
+def test_noise_is_no_signal(model, subject):
+  rng = np.random.default_rng(0)
+  signals = subject.signals.copy()
+  noise = rng.normal(size=(2, 3, signals.shape[1]))
+  signals[:3] = 0.05 * (noise[0] + 1j * noise[1])
+  noisy = dataclasses.replace(subject, signals=signals)
+  found = match_doubts(model, seen_components(model, noisy))
+  np.testing.assert_array_equal(found.is_noise, np.arange(len(VOXELS)) < 3)
 
 
 def test_a_network_without_a_match_knows_no_ends(model, subject):
   plain = dataclasses.replace(
     model, network=SpatiotemporalPlus(widths=(4, 4)), variables={}
   )
-  assert beyond_match(plain, seen_components(plain, subject)) is None
+  assert match_doubts(plain, seen_components(plain, subject)) is None
