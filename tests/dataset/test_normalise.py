@@ -71,3 +71,12 @@ def test_bounds_hold_further_training_maps(powers):
   # The scale, which the network has learned, stays.
   np.testing.assert_array_equal([wider.low, wider.high], [free.low, free.high])
   assert free.widened([maps(1.2)]).physical_bounds() is None
+
+
+def test_logarithms_of_small_proton_densities_are_refused():
+  """They would end at the least that there is."""
+  values = np.array([[1e-4, 800.0, 60.0], [9e-4, 1500.0, 90.0]], np.float32)
+  maps = Maps.unstack(values)
+  with pytest.raises(UserError, match=r"training maps: half of PD is below"):
+    MapRange.of([maps], powers=(0.0, 0.0, 0.5))
+  assert MapRange.of([maps]).high[0] == np.float32(9e-4)

@@ -164,9 +164,11 @@ def test_bounds_are_exported(smoke):
     model, map_range=dataclasses.replace(ranges, bounds=narrow)
   )
   volumes = maps_of_volume(model, volume_of(subject), subject.mask)
-  gain = model.statistics.reference.gain(subject.signals @ model.basis)
-  ends = model.map_range.physical_bounds() / [gain, 1, 1]
-  for values, name in zip(ends.T, MAP_NAMES, strict=True):
+  ends = model.physical_bounds()
+  # PD is in the unit of the signals.
+  assert not np.isfinite(ends[:, 0]).all()
+  assert_close(np.asarray(volumes["pd"])[subject.mask], free.pd)
+  for values, name in zip(ends.T[1:], MAP_NAMES[1:], strict=True):
     inside = np.asarray(volumes[name])[subject.mask]
     assert inside.min() == pytest.approx(values[0], rel=1e-5)
     assert inside.max() == pytest.approx(values[1], rel=1e-5)

@@ -3,18 +3,22 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mrf_jax.dataset.patches import make_grid
 from mrf_jax.errors import UserError
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
+from mrf_jax.training import step as step_module
 from mrf_jax.training.masks import alter_masks
 from mrf_jax.training.state import VoxelTable
 from tests.training.examples import OPTIONS, make_fold, make_step
 
 N_TILES, SHAPE = 400, (3, 12, 12)
 MIDDLE = 1, 5, 5
+SIDE = 24
+N_VOXELS = 3 * SIDE**2
 
 
 @pytest.fixture(scope="module")
@@ -84,27 +88,92 @@ def test_lines_cut_along_all_directions(tiles):
   assert counts.min() > 0.1 * cut.sum()
 
 
-@pytest.mark.parametrize("slices", [1, 3])
-def test_a_step_sees_altered_masks(slices):
-  """The loss is that of other voxels; without a share it is as it was."""
+@pytest.fixture(scope="module")
+def study():
+  """A table of three full slices, and a fold of all of its voxels."""
   rng = np.random.default_rng(0)
-  n_voxels = 3 * 24**2
-  signals = rng.standard_normal((1 + n_voxels, 8), np.float32)
+  signals = rng.standard_normal((1 + N_VOXELS, 8), np.float32)
   signals[0] = 0
-  maps = np.exp(rng.normal(size=(1 + n_voxels, 3))).astype(np.float32)
-  network = SpatiotemporalPlus(
-    widths=(16, 8), depth=1, n_outputs=3, slices=slices
+  maps = np.exp(rng.normal(size=(1 + N_VOXELS, 3))).astype(np.float32)
+  grid = make_grid([np.ones((3, SIDE, SIDE), bool)], padding=6)
+  fold = make_fold(np.arange(1, 1 + N_VOXELS))
+  return VoxelTable(signals, maps, grid), fold
+
+
+def network_of(slices):
+  return SpatiotemporalPlus(widths=(16, 8), depth=1, n_outputs=3, slices=slices)
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_voxels_that_do_not_count_teach_nothing(study, slices, monkeypatch):
+  """Whatever their maps are; their signals are seen all the same."""
+  table, fold = study
+  (last,) = np.random.default_rng(1).integers(N_VOXELS // 3, N_VOXELS // 2, 1)
+
+  def alter(patches, t1_ms, key, *, share):
+    return patches, jnp.where(patches <= last, patches, 0)
+
+  monkeypatch.setattr(step_module, "alter_masks", alter)
+  # Not those of another test: compiled functions are shared.
+  options = dataclasses.replace(
+    OPTIONS, tile=4, altered_masks=0.123, flips=True
   )
-  grid = make_grid([np.ones((3, 24, 24), bool)], padding=network.reach + 4)
-  fold = make_fold(np.arange(1, 1 + n_voxels))
-  table, losses = VoxelTable(signals, maps, grid), {}
-  centres = np.arange(1, n_voxels, n_voxels // 8, dtype=np.int32)[:8]
-  for share in (0.0, 1.0):
-    options = dataclasses.replace(OPTIONS, tile=4, altered_masks=share)
-    state, step = make_step(network, fold, options, n_channels=8)
-    losses[share] = float(step(state, fold, table, centres)[1])
-  assert np.isfinite(losses[1.0])
-  assert losses[0.0] != losses[1.0]
+  state, step = make_step(network_of(slices), fold, options, n_channels=8)
+  # The last layer begins with zeros.
+  params = jax.tree.map(lambda x: x + 0.1, state.params)
+  state = dataclasses.replace(state, params=params)
+  centres = np.arange(1, N_VOXELS, N_VOXELS // 8, dtype=np.int32)[:8]
+  loss = step(state, fold, table, centres)[1]
+  far = np.arange(1 + N_VOXELS) > last
+
+  def changed(field, rows, factor):
+    values = np.array(getattr(table, field))
+    values[rows] *= factor
+    other = dataclasses.replace(table, **{field: values})
+    return step(state, fold, other, centres)[1]
+
+  assert changed("maps", far, 3.0) == loss
+  assert changed("maps", ~far, 3.0) != loss
+  assert changed("signals", far, 3.0) != loss
+
+
+@pytest.mark.parametrize("tile", [1, 4, 5])
+def test_centres_of_mirrored_tiles_stay(study, tile):
+  """Those of the voxels that are estimated, which mirrors move."""
+  table, _ = study
+  network = network_of(3)
+  options = dataclasses.replace(
+    OPTIONS, tile=tile, altered_masks=1.0, flips=True
+  )
+  centres = np.arange(1, N_VOXELS, 7, dtype=np.int32)
+  seen, counted = step_module._patch_rows(
+    table, centres, jax.random.key(0), network=network, options=options
+  )
+  own = np.asarray(counted)[:, 1]
+  inner = own[:, 1 : 1 + tile, 1 : 1 + tile]
+  assert (inner == centres[:, None, None]).any((1, 2)).all()
+  assert (np.asarray(seen) != np.asarray(counted)).any()
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_folds_side_by_side_have_the_same_masks(study, tile):
+  table, fold = study
+  options = dataclasses.replace(OPTIONS, tile=tile, altered_masks=0.7)
+  state, step = make_step(network_of(3), fold, options, n_channels=8)
+  params = jax.tree.map(lambda x: x + 0.1, state.params)
+  state = dataclasses.replace(state, params=params)
+  centres = np.arange(1, N_VOXELS, N_VOXELS // 8, dtype=np.int32)[:8]
+  folds = [
+    dataclasses.replace(fold, key=key)
+    for key in jax.random.split(jax.random.key(3), 2)
+  ]
+  losses = [step(state, own, table, centres)[1] for own in folds]
+  both = jax.tree.map(lambda *x: jnp.stack(x), *folds)
+  _, together = jax.vmap(step, in_axes=(None, 0, None, None))(
+    state, both, table, centres
+  )
+  np.testing.assert_allclose(together, losses, rtol=1e-5)
+  assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
