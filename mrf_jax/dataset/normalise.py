@@ -156,10 +156,14 @@ class MapRange:
     return dataclasses.replace(self, bounds=bounds)
 
   def physical_bounds(self) -> Float64[np.ndarray, "2 3"] | None:
-    """Least and greatest PD (a.u.), T1 and T2 (ms) of estimates, if bounded."""
+    """Least and greatest PD (a.u.), T1 and T2 (ms) of estimates, if bounded.
+
+    They are infinite for a map without bounds.
+    """
     if self.bounds is None:
       return None
-    return from_scale(self.bounds, powers=self.powers)
+    values = from_scale(self.bounds, powers=self.powers)
+    return np.where(np.isfinite(self.bounds), values, self.bounds)
 
   def scale(self, values):
     """Maps [..., 3] in physical units to the range [0, 1]."""

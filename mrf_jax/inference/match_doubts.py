@@ -18,8 +18,8 @@ class MatchDoubts(NamedTuple):
   """Voxels whose estimates a match makes doubtful.
 
   Attributes:
-    is_beyond: T1 or T2 is below the first or above the last atom: a network has
-      learned nothing there.
+    is_beyond: T1 or T2 of a signal is below the first or above the last atom: a
+      network has learned nothing there.
     is_noise: there is no more signal than in noise: the network takes the voxel
       to be outside of the mask.
   """
@@ -59,9 +59,9 @@ def match_doubts(
       log_times, of_noise = (np.asarray(x) for x in _matched(table, parts))
     rows = slice(start, start + len(block))
     log_times = log_times[: len(block)]
-    is_beyond = (log_times < first) | (log_times > last)
-    doubts.is_beyond[rows] = is_beyond.any(1)
+    is_beyond = ((log_times < first) | (log_times > last)).any(1)
     doubts.is_noise[rows] = of_noise[: len(block)]
+    doubts.is_beyond[rows] = is_beyond & ~doubts.is_noise[rows]
   return doubts
 
 

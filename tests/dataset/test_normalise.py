@@ -80,3 +80,20 @@ def test_logarithms_of_small_proton_densities_are_refused():
   with pytest.raises(UserError, match=r"training maps: half of PD is below"):
     MapRange.of([maps], powers=(0.0, 0.0, 0.5))
   assert MapRange.of([maps]).high[0] == np.float32(9e-4)
+
+
+@pytest.mark.parametrize("powers", [*POWERS, (0.0, 0.0, 0.5)])
+def test_bounds_of_pd_alone_can_be_left_out(powers):
+  ranges = MapRange.of([maps(1.0)], powers=powers).bounded()
+  free = ranges.with_unbounded_pd()
+  low, high = free.physical_bounds()
+  assert (low[0], high[0]) == (-np.inf, np.inf)
+  np.testing.assert_allclose(
+    free.physical_bounds()[:, 1:], ranges.physical_bounds()[:, 1:]
+  )
+  beyond = np.array([[1.5, 1.5, -0.5]])
+  assert free.unscale(beyond)[0, 0] > ranges.physical_bounds()[1, 0]
+  np.testing.assert_array_equal(
+    free.unscale(beyond)[0, 1:], ranges.unscale(beyond)[0, 1:]
+  )
+  assert ranges.unbounded().with_unbounded_pd().bounds is None

@@ -166,7 +166,7 @@ def test_bounds_are_exported(smoke):
   volumes = maps_of_volume(model, volume_of(subject), subject.mask)
   ends = model.physical_bounds()
   # PD is in the unit of the signals.
-  assert not np.isfinite(ends[:, 0]).all()
+  assert not np.isfinite(ends[:, 0]).any()
   assert_close(np.asarray(volumes["pd"])[subject.mask], free.pd)
   for values, name in zip(ends.T[1:], MAP_NAMES[1:], strict=True):
     inside = np.asarray(volumes[name])[subject.mask]
