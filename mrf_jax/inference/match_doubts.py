@@ -28,6 +28,11 @@ class MatchDoubts(NamedTuple):
   is_noise: Bool[np.ndarray, "voxel"]
 
 
+def contains_match(model: Model) -> bool:
+  """Whether a network contains a match."""
+  return COLLECTION in model.variables
+
+
 def match_doubts(
   model: Model, components: Complex64[np.ndarray, "voxel component"]
 ) -> MatchDoubts | None:
@@ -40,9 +45,9 @@ def match_doubts(
   Returns:
     Such voxels; None if the network contains no match.
   """
-  given = model.variables.get(COLLECTION, {}).get(LAYER)
-  if given is None:
+  if not contains_match(model):
     return None
+  given = model.variables[COLLECTION][LAYER]
   assert model.statistics is not None
   table = MatchTable(*(np.asarray(given[x]) for x in MatchTable._fields))
   first, last = table.log_times.min(0), table.log_times.max(0)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Complex64, Float32, Float64
 from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_config, load_model, load_training
-from mrf_jax.inference.match_doubts import match_doubts
+from mrf_jax.inference.match_doubts import contains_match, match_doubts
 from mrf_jax.inference.model import (
   Model,
   check_ensemble,
@@ -242,7 +242,6 @@ def _beyond_training(
     beyond[sentence] = which | beyond.get(sentence, False)
 
   for number, model in enumerate(models):
-    own = known[number] if known else seen_components(model, subject)
     if model.b1_range is not None:
       assert subject.b1 is not None
       low, high = model.b1_range
@@ -252,20 +251,23 @@ def _beyond_training(
         "maps are doubtful",
         (subject.b1 < low) | (subject.b1 > high),
       )
+    if not contains_match(model):
+      continue
+    own = known[number] if known else seen_components(model, subject)
     doubts = match_doubts(model, own)
-    if doubts is not None:
-      t1_ms, t2_ms = model.network.match_t1_ms, model.network.match_t2_ms
-      add(
-        "T1 or T2 of {} is beyond the match that the network begins with (T1 "
-        f"{t1_ms[0]:g} to {t1_ms[1]:g} ms, T2 {t2_ms[0]:g} to {t2_ms[1]:g} "
-        "ms): these are doubtful",
-        doubts.is_beyond,
-      )
-      add(
-        "{} have no more signal than noise: the network takes them to be "
-        "outside of the mask, and they are doubtful",
-        doubts.is_noise,
-      )
+    assert doubts is not None
+    t1_ms, t2_ms = model.network.match_t1_ms, model.network.match_t2_ms
+    add(
+      "T1 or T2 of {} is beyond the match that the network begins with (T1 "
+      f"{t1_ms[0]:g} to {t1_ms[1]:g} ms, T2 {t2_ms[0]:g} to {t2_ms[1]:g} "
+      "ms): these are doubtful",
+      doubts.is_beyond,
+    )
+    add(
+      "{} have no more signal than noise: the network takes them to be "
+      "outside of the mask, and they are doubtful",
+      doubts.is_noise,
+    )
   return beyond
 
 

@@ -57,7 +57,7 @@ def alter_masks(
   )
   turn = 2 * jnp.pi * angle
   is_near = y * jnp.sin(turn) + x * jnp.cos(turn) <= offset * max(shape) / 2
-  log_t1 = jnp.log(jnp.maximum(jnp.asarray(t1_ms), 1.0))[patches]
+  log_t1 = jnp.log(jnp.maximum(jnp.asarray(t1_ms)[patches], 1.0))
   of_centre = log_t1[(slice(None), *middle)].reshape(n_tiles, 1, 1, 1)
   least, most = _ALIKE
   is_like = jnp.abs(log_t1 - of_centre) <= least + (most - least) * likeness
