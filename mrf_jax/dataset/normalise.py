@@ -178,16 +178,34 @@ class MapRange:
     return from_scale(values, powers=self.powers)
 
   def unscale_deviations(self, deviations, values):
-    """Standard deviations of network outputs [..., 3] in physical units.
+    r"""Standard deviations of network outputs [..., 3] in physical units.
 
-    To first order they are multiplied by the slope of a map over its output:
-    dq/dv = q^(1 - p) / p, or q where p is zero. That of the network's own
-    output: a bound on the map does not make the network any surer.
+    They are multiplied by the slope of a map over its output, dq/dv =
+    q^(1 - p) / p, or q where p is zero. That of the network's own output: a
+    bound on the map does not make the network any surer. The slope of a power
+    between zero and one is that at
+
+    .. math:: \sqrt{v^2 + s^2 / 2}
+
+    instead of v, for which the standard deviation of the square of a normal
+    variable (p = 1/2) is exact: at v = 0, where the slope is zero, nothing is
+    sure.
     """
     xp = values.__array_namespace__()
     deviations = deviations * (self.high - self.low)
-    maps = self.unbounded().unscale(values)
+    values = values * (self.high - self.low) + self.low
+
+    def slope(v, s, p):
+      if p == 1:
+        return xp.ones_like(v)
+      if p == 0:
+        return xp.exp(v)
+      v = xp.maximum(v, xp.zeros_like(v))
+      middle = xp.sqrt(xp.square(v) + xp.square(s) / 2)
+      return middle ** (1 / p - 1) / p
+
     slopes = [
-      maps[..., i] ** (1 - p) / (p or 1) for i, p in enumerate(self.powers)
+      slope(values[..., i], deviations[..., i], p)
+      for i, p in enumerate(self.powers)
     ]
     return deviations * xp.stack(slopes, -1)

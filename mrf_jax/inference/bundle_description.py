@@ -1,6 +1,5 @@
 """What `model.json` of a model bundle says, written and read."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -10,6 +9,7 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.inference.model import PD_UNITS, Model
 from mrf_jax.io.arrays import text_checksum
 from mrf_jax.maps import MAP_NAMES
+from mrf_jax.networks.options import module_options
 from mrf_jax.sequence.sequence import PULSE_FIELDS
 from mrf_jax.simulation.tissue import FIELD_STRENGTH_T
 
@@ -39,7 +39,10 @@ _PD_UNIT = "pd_unit"
 # Least and greatest B1 of the training; not in bundles whose network does not
 # see B1.
 _B1_RANGE = "b1_range"
-_OPTIONAL_KEYS = {_BOUNDS, _PD_UNIT, _B1_RANGE}
+# Factors on predicted standard deviations; not in bundles whose factors are
+# one, among which are those of before there were any.
+_DEVIATION_SCALE = "deviation_scale"
+_OPTIONAL_KEYS = {_BOUNDS, _PD_UNIT, _B1_RANGE, _DEVIATION_SCALE}
 # Of the scans that the network was trained on, tesla.
 _FIELD = "field_strength_t"
 
@@ -57,11 +60,7 @@ def describe(model: Model, *, config: dict, training: dict) -> dict[str, Any]:
     "format": _FORMAT,
     "version": _VERSION,
     "method": model.method,
-    "network": {
-      field.name: getattr(model.network, field.name)
-      for field in dataclasses.fields(model.network)
-      if field.name not in ("parent", "name")
-    },
+    "network": module_options(model.network),
     "maps_low": list(map(float, model.map_range.low)),
     "maps_high": list(map(float, model.map_range.high)),
     "maps_powers": list(map(float, model.map_range.powers)),
@@ -72,6 +71,11 @@ def describe(model: Model, *, config: dict, training: dict) -> dict[str, Any]:
     ),
     **({} if model.pd_unit == PD_UNITS[0] else {_PD_UNIT: model.pd_unit}),
     **({} if model.b1_range is None else {_B1_RANGE: list(model.b1_range)}),
+    **(
+      {}
+      if set(model.deviation_scale) == {1.0}
+      else {_DEVIATION_SCALE: list(model.deviation_scale)}
+    ),
     "normalise_signals_per": model.normalise_signals_per,
     "sequence": {
       name: np.asarray(value).tolist() if value is not None else None
@@ -141,6 +145,16 @@ def read_b1_range(description: dict) -> tuple[float, float] | None:
   if not 0 < low <= high < np.inf:
     raise ValueError(f"B1 of its training was from {low:g} to {high:g}")
   return low, high
+
+
+def read_deviation_scale(description: dict) -> tuple[float, float, float]:
+  """Factors on standard deviations; `ValueError` if they cannot be such."""
+  pd, t1, t2 = map(float, description.get(_DEVIATION_SCALE, (1.0, 1.0, 1.0)))
+  if not all(0 < x < math.inf for x in (pd, t1, t2)):
+    raise ValueError(
+      f"factors of its standard deviations are {pd:g}, {t1:g} and {t2:g}"
+    )
+  return pd, t1, t2
 
 
 def read_pd_unit(description: dict, *, has_statistics: bool) -> str:

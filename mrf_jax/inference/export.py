@@ -79,7 +79,8 @@ def maps_of_volume(
   deviations = None
   if outputs.shape[-1] > len(MAP_NAMES):
     outputs, log_deviations = split_deviations(outputs)
-    deviations = jnp.exp(log_deviations)
+    scale = jnp.asarray(model.deviation_scale, jnp.float32)
+    deviations = scale[None, None, None] * jnp.exp(log_deviations)
   gain = jnp.ones(())
   if model.pd_unit == "signals":
     gain = jnp.abs(_gains(model, signals, mask)).reshape(-1)[0]

@@ -18,6 +18,7 @@ from mrf_jax.inference.network import estimate, estimate_passes, signal_table
 from mrf_jax.maps import MAP_NAMES, Maps, bounded
 from mrf_jax.networks.channels import b1_channel, known_b1, sees_b1
 from mrf_jax.networks.match_layer import COLLECTION
+from mrf_jax.networks.options import module_options
 from mrf_jax.networks.outputs import split_deviations
 from mrf_jax.sequence.acquisition import Acquired, Acquisition
 from mrf_jax.sequence.sliding_window import how_to_make_windows
@@ -44,6 +45,8 @@ class Model(Acquired):
       signals, as a dictionary's PD.
     b1_range: least and greatest B1 of the scans that it was trained on, beyond
       which a scan's B1 is taken to be these; None if the network sees no B1.
+    deviation_scale: factors on the standard deviations of PD, T1 and T2 that
+      the network predicts, see `with_scaled_deviations`.
     acquisition: pulse sequence and sliding window of its scans.
     field_strength_t: main magnetic field of the scans that it was trained on,
       tesla; None if unknown.
@@ -65,6 +68,7 @@ class Model(Acquired):
   statistics: SignalStatistics | None = None
   pd_unit: str = "references"
   b1_range: tuple[float, float] | None = None
+  deviation_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
   config: dict = dataclasses.field(default_factory=dict)
   training: dict = dataclasses.field(default_factory=dict)
 
@@ -87,9 +91,7 @@ class Model(Acquired):
     field_t = self.field_strength_t
     field = "" if field_t is None else f", {field_t:g} T"
     options = ", ".join(
-      f"{field.name}={getattr(self.network, field.name)}"
-      for field in dataclasses.fields(self.network)
-      if field.name not in ("parent", "name")
+      f"{name}={value}" for name, value in module_options(self.network).items()
     )
     return (
       f"Model {self.method}: {n_values:,} trained values\n"
@@ -120,6 +122,11 @@ class Model(Acquired):
   def has_dropout(self) -> bool:
     """Whether the network has layers that drop activations at random."""
     return getattr(self.network, "dropout", 0) > 0
+
+  @property
+  def predicts_deviations(self) -> bool:
+    """Whether the network has outputs of the maps' standard deviations."""
+    return getattr(self.network, "n_outputs", 0) > len(MAP_NAMES)
 
 
 def check_field(
@@ -199,7 +206,7 @@ def reconstruct_with_deviations(
       its signals were not loaded, the precision is unknown, or the network sees
       B1 and the scan has no map of it.
   """
-  outputs = _outputs(
+  outputs = scaled_estimates(
     model, subject, precision=precision, n_passes=n_passes, seed=seed
   )
   return _in_physical_units(model.range_of_estimates, *outputs)
@@ -222,20 +229,22 @@ def seen_components(
   return subject.signals @ model.basis
 
 
-def _outputs(
+def scaled_estimates(
   model: Model,
   subject: Subject,
   signals: Complex64[np.ndarray, "voxel component"] | None = None,
   *,
   precision: str,
-  n_passes: int,
-  seed: int,
+  n_passes: int = 0,
+  seed: int = 0,
 ) -> tuple[
   Float32[np.ndarray, "voxel 3"], Float32[np.ndarray, "voxel 3"] | None, float
 ]:
   """Maps and their variance on the scale of [0, 1], as the network has them.
 
   And how much brighter than the unit of PD the signals are that it sees.
+  `signals` are the scan's `seen_components`, if they are known already; all
+  else is as in `reconstruct_with_deviations`.
   """
   if signals is None:
     signals = seen_components(model, subject)
@@ -249,7 +258,7 @@ def _outputs(
     )
   )
   arguments = (model.network, model.variables, table, subject.mask)
-  variance = None
+  variance, scale = None, np.array(model.deviation_scale, np.float32)
   if n_passes and model.has_dropout:
     keys = jax.random.split(jax.random.key(seed), n_passes)
     scaled, between = estimate_passes(
@@ -258,13 +267,13 @@ def _outputs(
     variance = between[:, : len(MAP_NAMES)]
     # The variances that the network predicts follow the maps.
     if scaled.shape[-1] > len(MAP_NAMES):
-      variance = variance + scaled[:, len(MAP_NAMES) :]
+      variance = variance + scale**2 * scaled[:, len(MAP_NAMES) :]
     scaled = scaled[:, : len(MAP_NAMES)]
   else:
     scaled = estimate(*arguments, precision=precision)
     if scaled.shape[-1] > len(MAP_NAMES):
       scaled, log_deviations = split_deviations(scaled)
-      variance = np.exp(2 * log_deviations)
+      variance = np.square(scale * np.exp(log_deviations))
   gain = 1.0
   if model.pd_unit == "signals":
     assert model.statistics is not None
@@ -342,7 +351,7 @@ def reconstruct_ensemble(
     check_ensemble("model", model, models[0])
   estimates, unbounded, variances = [], [], []
   for number, model in enumerate(models):
-    outputs = _outputs(
+    outputs = scaled_estimates(
       model,
       subject,
       components[number] if components else None,

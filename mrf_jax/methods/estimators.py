@@ -282,7 +282,7 @@ def _mean_bounds(
 
 def _has_deviations(model: Model) -> bool:
   """Whether the network predicts deviations, or passes with dropout differ."""
-  return model.has_dropout or getattr(model.network, "n_outputs", 3) > 3
+  return model.has_dropout or model.predicts_deviations
 
 
 def _describe(path) -> str:

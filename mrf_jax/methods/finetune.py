@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 import numpy as np
@@ -65,6 +65,11 @@ class LabelledScans:
   def n_voxels(self) -> int:
     """Voxels of all scans."""
     return sum(subject.n_voxels for subject in self.subjects)
+
+  def with_signals(self) -> Iterator[tuple[Subject, Maps]]:
+    """Each scan with its signals, read in turn, and its reference maps."""
+    for path, references in zip(self.paths, self.references, strict=True):
+      yield load_subject(path), references
 
 
 def load_scans(paths: Sequence[str], config: dict) -> LabelledScans:

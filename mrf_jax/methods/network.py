@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import jax
 import ml_collections
@@ -13,8 +14,10 @@ from mrf_jax.dataset.standardise import (
   by_training_scans,
   check_normalisation,
 )
+from mrf_jax.dataset.subject import Subject
 from mrf_jax.errors import UserError
 from mrf_jax.inference.bundle import load_model, load_training, save_model
+from mrf_jax.inference.deviation_scale import with_scaled_deviations
 from mrf_jax.inference.model import (
   PD_UNITS,
   Model,
@@ -40,7 +43,7 @@ from mrf_jax.methods.network_signals import (
 from mrf_jax.methods.study import Estimates, Study, reconstruct_all
 from mrf_jax.networks.channels import channel_count, sees_b1
 from mrf_jax.runtime.processes import own_share
-from mrf_jax.runtime.progress import notice
+from mrf_jax.runtime.progress import notice, progress
 from mrf_jax.signal.subspace import check_rank
 from mrf_jax.simulation.signal_reference import make_signal_reference
 from mrf_jax.training.checkpoint import CheckpointFolder
@@ -152,7 +155,9 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
     )
     scans = [s for k, s in enumerate(study.scans) if k != number]
     save_model(
-      model,
+      with_scaled_deviations(
+        model, _training_scans(study, number), precision=config.precision
+      ),
       study.workdir.model(method, number),
       config=config.to_dict(),
       training={
@@ -162,6 +167,16 @@ def _save_bundles(study: Study, method: str, folds: list[int]) -> None:
         **scans_entry(scans),
       },
     )
+
+
+def _training_scans(
+  study: Study, left_out: int
+) -> Iterator[tuple[Subject, Maps]]:
+  """Scans that a fold is trained on and their references, read in turn."""
+  numbers = [k for k in range(len(study.subjects)) if k != left_out]
+  text = f"fold {left_out}, errors beside deviations"
+  for k in progress(numbers, total=len(numbers), text=text):
+    yield study.load(k), study.references[k]
 
 
 def fold_range(

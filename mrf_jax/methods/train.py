@@ -26,6 +26,7 @@ from mrf_jax.dataset.standardise import (
 )
 from mrf_jax.dataset.subject import Subject, checked
 from mrf_jax.errors import UserError
+from mrf_jax.inference.deviation_scale import with_scaled_deviations
 from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import scans_entry
 from mrf_jax.maps import MAP_NAMES
@@ -41,6 +42,7 @@ from mrf_jax.methods.network_signals import (
 from mrf_jax.methods.study import clipped_references
 from mrf_jax.networks import NETWORKS
 from mrf_jax.networks.channels import channel_count, known_b1, sees_b1
+from mrf_jax.networks.options import module_options
 from mrf_jax.runtime.interrupts import Stopped
 from mrf_jax.signal.subspace import gram_matrix, temporal_basis
 from mrf_jax.training.fold_data import NO_SUBJECT, Signals, TrainingData
@@ -177,7 +179,7 @@ def train(
     settings,
     on_epoch,
   )
-  return Model(
+  model = Model(
     method=name,
     network=module,
     variables=fold.variables,
@@ -199,6 +201,7 @@ def train(
       **scans_entry(identities),
     },
   )
+  return with_scaled_deviations(model, zip(scans, references, strict=True))
 
 
 def _network(network: str | nn.Module) -> tuple[str, nn.Module]:
@@ -326,15 +329,10 @@ def _configuration(
   training = dataclasses.asdict(settings)
   seed, precision = training["seed"], training.pop("precision")
   training |= {"seed": None, "sampling": "tiles", "rank": rank}
-  network = {
-    field.name: getattr(module, field.name)
-    for field in dataclasses.fields(module)
-    if field.name not in ("parent", "name")
-  }
   return {
     "seed": seed,
     "precision": precision,
     "preprocessing": preprocessing,
     "training": training,
-    name: {"network": network, "training": {}},
+    name: {"network": module_options(module), "training": {}},
   }

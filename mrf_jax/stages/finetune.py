@@ -20,10 +20,13 @@ from mrf_jax.inference.bundle import (
   load_training,
   save_model,
 )
+from mrf_jax.inference.deviation_scale import with_scaled_deviations
+from mrf_jax.inference.model import Model
 from mrf_jax.inference.training_scans import load_training_scans, scans_entry
 from mrf_jax.io.atomic import writing_to
 from mrf_jax.methods.finetune import (
   SHARE,
+  LabelledScans,
   adapted_model,
   check_pd_scale,
   finetune_checkpoints,
@@ -35,6 +38,7 @@ from mrf_jax.methods.finetune import (
 from mrf_jax.runtime.progress import counted, in_words
 from mrf_jax.training.checkpoint import CheckpointFolder, remove_finished
 from mrf_jax.training.fold_data import NO_SUBJECT
+from mrf_jax.training.train import TrainedFold
 from mrf_jax.workdir.lock import lock, release
 
 
@@ -106,12 +110,7 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
       _remove(unfinished, checkpoints)
     raise
   save_model(
-    dataclasses.replace(
-      model,
-      variables=fold.variables,
-      # The new scans' maps are training maps, too.
-      map_range=model.map_range.widened(scans.references),
-    ),
+    _trained(model, fold, scans),
     output,
     config=config,
     training={
@@ -134,6 +133,17 @@ def finetune_files(flags: dict[str, Any]) -> pathlib.Path:
   _print_errors(errors)
   print(f"Model        {output}")
   return output
+
+
+def _trained(model: Model, fold: TrainedFold, scans: LabelledScans) -> Model:
+  """The model as it is after the training."""
+  model = dataclasses.replace(
+    model,
+    variables=fold.variables,
+    # The new scans' maps are training maps, too.
+    map_range=model.map_range.widened(scans.references),
+  )
+  return with_scaled_deviations(model, scans.with_signals())
 
 
 def _print_expected(steps_left: int, seconds_each: float) -> None:

@@ -61,6 +61,23 @@ def test_bounds_end_estimates_at_the_training_maps(powers):
   )
 
 
+@pytest.mark.parametrize("output", [0.0, 0.05, 0.5])
+def test_the_deviation_of_a_square_is_exact(output):
+  """Of normal outputs, also where the slope of the square is zero."""
+  ranges = MapRange(np.zeros(3), np.full(3, 40.0), powers=(1.0, 0.5, 0.5))
+  rng = np.random.default_rng(0)
+  normal = 40 * (output + 0.05 * rng.normal(size=400_000))
+  expected = np.std(np.square(normal))
+  _, _, found = ranges.unscale_deviations(np.full(3, 0.05), np.full(3, output))
+  assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_outputs_below_a_root_are_not_sure():
+  ranges = MapRange(np.zeros(3), np.ones(3), powers=(1.0, 0.0, 0.5))
+  deviations = ranges.unscale_deviations(np.full(3, 0.1), np.full(3, -0.5))
+  assert (deviations > 0.005).all()
+
+
 @pytest.mark.parametrize("powers", POWERS)
 def test_bounds_hold_further_training_maps(powers):
   free = MapRange.of([maps(1.0)], powers=powers)

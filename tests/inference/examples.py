@@ -10,7 +10,7 @@ from mrf_jax.dataset.normalise import MapRange
 from mrf_jax.dataset.signal_reference import SignalReference
 from mrf_jax.dataset.standardise import SignalStatistics
 from mrf_jax.inference.bundle_description import description_checksum
-from mrf_jax.inference.model import Model
+from mrf_jax.inference.model import Model, scaled_estimates
 from mrf_jax.networks.cohen import Cohen
 from mrf_jax.networks.spatiotemporal import Spatiotemporal
 from mrf_jax.networks.spatiotemporal_plus import SpatiotemporalPlus
@@ -95,3 +95,22 @@ def head(radius=15.0):
   y, x = np.mgrid[:40, :40]
   disc = (y - 20) ** 2 + (x - 20) ** 2 < radius**2
   return disc & (np.random.default_rng(1).random((3, 40, 40)) < 0.9)
+
+
+def within_deviations(model, scans):
+  """Shares of errors within one and two standard deviations, [2, map].
+
+  On the scale of the network's maps.
+
+  Args:
+    model: the model.
+    scans: scans and their reference maps, with PD in the model's unit.
+  """
+  of_scans = []
+  for subject, references in scans:
+    scaled, variance, gain = scaled_estimates(
+      model, subject, precision="float32"
+    )
+    error = scaled - model.map_range.scale(references.stack() * [gain, 1, 1])
+    of_scans.append([abs(error) <= k * np.sqrt(variance) for k in (1, 2)])
+  return np.concatenate(of_scans, 1).mean(1)

@@ -16,6 +16,7 @@ from mrf_jax.methods.network import fold_range
 from mrf_jax.methods.network_options import signal_rank, training_options
 from mrf_jax.training.train import TrainedFold
 from tests.dataset.examples import make_subject
+from tests.inference.examples import within_deviations
 from tests.laws import complex_noise
 
 ACQUISITION = mrf_jax.Acquisition(mrf_jax.tailored(18))
@@ -143,6 +144,10 @@ def test_network_by_name_predicts_deviations():
   assert model.config["training"]["loss"] == "separate_likelihood"
   _, deviations = mrf_jax.reconstruct_with_deviations(model, scan(1))
   assert np.all(deviations.t1_ms > 0)
+  within_one, within_two = within_deviations(model, [(scan(0), scan(0).maps)])
+  # One of the two is just reached.
+  nearest = np.minimum(within_one - 0.68, within_two - 0.95)
+  np.testing.assert_allclose(nearest, 0, atol=0.02)
 
 
 class Linear(nn.Module):

@@ -21,7 +21,7 @@ from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.schedules import jiang_type
 from mrf_jax.stages import finetune
 from mrf_jax.stages.finetune import finetune_files
-from tests.inference.examples import changed_bundle
+from tests.inference.examples import changed_bundle, within_deviations
 from tests.stages.conftest import flags
 
 
@@ -76,6 +76,12 @@ def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   assert np.any(after.map_range.bounds != before.map_range.bounds)
   if before.basis is not None:
     np.testing.assert_array_equal(after.basis, before.basis)
+  if after.predicts_deviations:
+    assert after.deviation_scale != before.deviation_scale
+    references = clip_outliers(subject.maps, percentiles=(0.1, 99.9))
+    shares = within_deviations(after, [(subject, references)])
+    nearest = np.min(shares - np.array([[0.68], [0.95]]), 0)
+    np.testing.assert_allclose(nearest, 0, atol=0.02)
   training = load_training(out)
   assert training["subjects"] == [subject.subject]
   assert training["left_out"] is None

@@ -23,6 +23,7 @@ from mrf_jax.sequence.files import save_sequence
 from mrf_jax.stages import crossval, train
 from mrf_jax.stages.reconstruct import reconstruct_files
 from mrf_jax.stages.train import train_files
+from tests.inference.examples import within_deviations
 from tests.laws import complex_noise
 from tests.stages.conftest import flags, maps_in
 
@@ -105,6 +106,16 @@ def test_a_bundle_for_the_schedule(made):
     model.variables["params"]["maps"]["kernel"],
   )
   assert before == (root / "data/subject-00.h5").stat().st_mtime_ns
+
+
+def test_standard_deviations_are_of_the_size_of_the_training_errors(made):
+  out, _, _ = made
+  head = load_subject(out.with_name("mine.training") / "data/subject-00.h5")
+  within_one, within_two = within_deviations(
+    load_model(out), [(head, head.maps)]
+  )
+  nearest = np.minimum(within_one - 0.68, within_two - 0.95)
+  np.testing.assert_allclose(nearest, 0, atol=0.02)
 
 
 def test_a_network_that_needs_a_map_of_b1(made, tmp_path, capsys):
