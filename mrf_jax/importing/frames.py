@@ -6,7 +6,7 @@ What each counter counts is found from its values: it can count frames if none
 of its values appears twice in a slice. That of spiral arms, k % 48, cannot.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -14,13 +14,13 @@ from jaxtyping import Int
 from mrf_jax.errors import UserError
 
 # Counters that converters count frames with; `slice` in files of one slice.
-_COUNTERS = (
+COUNTERS = (
   *("repetition", "set", "contrast", "phase", "average", "segment", "slice"),
   *(f"user_{number}" for number in range(8)),
 )
 # Counters of places in k-space: arms in any order are as distinct as frames.
-_PLACES = ("kspace_encode_step_1", "kspace_encode_step_2")
-_STAMP, _READOUTS, FILE_ORDER = "acquisition_time_stamp", "scan_counter", "file"
+PLACES = ("kspace_encode_step_1", "kspace_encode_step_2")
+STAMP, _READOUTS, FILE_ORDER = "acquisition_time_stamp", "scan_counter", "file"
 # The longest a scan of a slice can be, as a share of the range of a clock, for
 # a jump across the rest of it to be the clock's turn at midnight or at 2³².
 _TURN = 0.9
@@ -62,24 +62,24 @@ def frames_of_slices(
   """
   file = [np.flatnonzero(slices == k) for k in range(int(slices.max()) + 1)]
   counters = {
-    name: _unwrapped(values, file) if name == _STAMP else values
+    name: _unwrapped(values, file) if name == STAMP else values
     for name, values in counters.items()
   }
   if frame is not None:
     return _chosen(counters, file, frame, path)
   orders = {}
-  for name in (*_COUNTERS, *_PLACES, _STAMP, _READOUTS):
+  for name in (*COUNTERS, *PLACES, STAMP, _READOUTS):
     order = _order([counters[name]], file) if name in counters else None
     if order is not None:
       orders[name] = order
   found, source = _found(counters, orders, file, path)
   if source is None:
     return found, _unsaid(found)
-  missing = _missing(counters[source], found) if source in _COUNTERS else ""
+  missing = _missing(counters[source], found) if source in COUNTERS else ""
   others = [
     other
     for other in orders
-    if other not in (_READOUTS, _STAMP) and not _same(orders[other], found)
+    if other not in (_READOUTS, STAMP) and not _same(orders[other], found)
   ]
   if _same(found, file):
     return found, missing or None
@@ -112,23 +112,23 @@ def _found(
   path: str,
 ) -> tuple[Order, str | None]:
   """The order of the frames, and what says it; None for the file alone."""
-  said = [name for name in _COUNTERS if name in orders]
+  said = [name for name in COUNTERS if name in orders]
   clock = _clock(orders, file)
   if clock is not None:
     agree = [name for name in said if _same(orders[name], orders[clock])]
     if said and not agree:
-      raise _unclear(path, (said[0], clock))
+      raise unclear(path, (said[0], clock))
     return orders[clock], (agree or [clock])[0]
   if said:
     for other in said[1:]:
       if not _same(orders[other], orders[said[0]]):
-        raise _unclear(path, (said[0], other))
+        raise unclear(path, (said[0], other))
     return orders[said[0]], said[0]
-  for name in _PLACES:
+  for name in PLACES:
     if name in orders and not _same(orders[name], file):
-      raise _unclear(path, (name, FILE_ORDER))
+      raise unclear(path, (name, FILE_ORDER))
   _check_file_order(counters, file, path)
-  return file, next((name for name in _PLACES if name in orders), None)
+  return file, next((name for name in PLACES if name in orders), None)
 
 
 def _check_file_order(
@@ -140,10 +140,10 @@ def _check_file_order(
   say so: repetitions and time stamps do not fall, and a train that takes one
   arm after the other is not sorted by arm.
   """
-  for name in ("repetition", _STAMP):
+  for name in ("repetition", STAMP):
     if name in counters and not _rises(counters[name], file):
-      raise _unclear(path, (_with_another(counters, name, file), FILE_ORDER))
-  for name in _PLACES:
+      raise unclear(path, (_with_another(counters, name, file), FILE_ORDER))
+  for name in PLACES:
     if name in counters and np.ptp(counters[name]) and len(file[0]) > 2:
       if _rises(counters[name], file):
         raise UserError(
@@ -162,7 +162,7 @@ def _with_another(
   counters: Mapping[str, np.ndarray], name: str, file: Order
 ) -> str:
   """A counter with a second one, if both together tell frames apart."""
-  for other in (*_COUNTERS, *_PLACES):
+  for other in (*COUNTERS, *PLACES):
     if other in counters and other != name:
       if _order([counters[name], counters[other]], file) is not None:
         return f"{name},{other}"
@@ -175,8 +175,8 @@ def _clock(orders: Mapping[str, Order], file: Order) -> str | None:
   Writers number readouts as they write them, so that a `scan_counter` in the
   order of the file says nothing.
   """
-  if _STAMP in orders:
-    return _STAMP
+  if STAMP in orders:
+    return STAMP
   if _READOUTS in orders and not _same(orders[_READOUTS], file):
     return _READOUTS
   return None
@@ -188,13 +188,7 @@ def _chosen(
   """The order of the counters that the user names."""
   if frame == FILE_ORDER:
     return file, "the frames are in the order of the file"
-  names = [name.strip() for name in frame.split(",")]
-  for name in names:
-    if name not in counters:
-      raise UserError(
-        f"{path}: --frame: {name!r} is not {FILE_ORDER} or one of its "
-        f"counters, {', '.join(counters)}"
-      )
+  names = check_counters(counters, frame, path)
   order = _order([counters[name] for name in names], file)
   if order is None:
     raise UserError(
@@ -202,6 +196,20 @@ def _chosen(
       f"{' and '.join(names)}"
     )
   return order, f"the frames are in the order of {frame}"
+
+
+def check_counters(
+  counters: Mapping[str, np.ndarray], frame: str, path: str
+) -> list[str]:
+  """Names of the counters of --frame, which must be those of the file."""
+  names = [name.strip() for name in frame.split(",")]
+  for name in names:
+    if name not in counters:
+      raise UserError(
+        f"{path}: --frame: {name!r} is not {FILE_ORDER} or one of its "
+        f"counters, {', '.join(counters)}"
+      )
+  return names
 
 
 def _order(values: list[np.ndarray], file: Order) -> Order | None:
@@ -244,11 +252,17 @@ def _unsaid(order: Order) -> str | None:
   )
 
 
-def _unclear(path: str, names: tuple[str, str]) -> UserError:
+def unclear(
+  path: str, names: tuple[str, str], choices: Sequence[str] = ()
+) -> UserError:
+  """The error of two orders, with the values of --frame that may be right.
+
+  These are both names and the order of the file, if no others are given.
+  """
   one, other = names
-  choices = dict.fromkeys((*names, FILE_ORDER))
+  choices = choices or (*names, FILE_ORDER)
   return UserError(
     f"{path}: the frames have one order by {one} and another by {other}; "
-    + " or ".join(f"--frame={name}" for name in choices)
+    + " or ".join(f"--frame={name}" for name in dict.fromkeys(choices))
     + " says which is that of the sequence"
   )

@@ -4,17 +4,22 @@ import functools
 import os
 
 import numpy as np
-from jaxtyping import Bool, Complex64, Float32, Float64, Int
+from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.errors import UserError
+from mrf_jax.importing.arms import Arms, arms_of_frames
 from mrf_jax.importing.frames import frames_of_slices
 from mrf_jax.importing.places import plain_affine
+from mrf_jax.importing.raw_frames import (
+  frame_samples,
+  frame_trajectory,
+  frame_weights,
+)
 from mrf_jax.importing.trajectory import in_cycles_per_voxel, undersampling
 from mrf_jax.io.ismrmrd_geometry import ImageGrid
 from mrf_jax.io.ismrmrd_reader import load_raw_data
 from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.kspace.coils import estimate_sensitivities
-from mrf_jax.kspace.density import density_weights
 from mrf_jax.kspace.gridding import combined_windows, separate_windows
 from mrf_jax.sequence.acquisition import Acquisition
 
@@ -26,6 +31,9 @@ _MOST_VOXELS = 16
 # Slices overlap by at most this share of their thickness, or their positions
 # are in another unit.
 _MOST_OVERLAP = 0.7
+# Images that sensitivities are estimated from, at most, so that those of all
+# frames need not fit into memory.
+_MOST_IMAGES = 48
 
 
 class RawSeries:
@@ -53,12 +61,13 @@ class RawSeries:
     """Reads and checks a raw file.
 
     Args:
-      path: ISMRMRD file; its readouts are the frames of each slice.
-      acquisition: the pulse sequence, with one readout in each frame, and the
-        sliding window.
+      path: ISMRMRD file, with at least one acquisition for each frame of each
+        slice.
+      acquisition: the pulse sequence and the sliding window.
       trajectory_unit: one of `TRAJECTORY_UNITS`; None is that which the file
         says, or else the only one in which the trajectory fills the band.
-      frame: the counter that counts the frames, see `frames_of_slices`.
+      frame: the counter that counts the frames, see `frames_of_slices` and
+        `arms_of_frames`.
       phases_deg: phases to remove from the frames, [frame], degrees: those of
         the RF pulses, for a receiver that did not follow them.
 
@@ -86,24 +95,23 @@ class RawSeries:
       is_simulated=self.simulated_by is not None,
     )
     self._check_samples()
-    sentence = undersampling(self._trajectory[self._slices[0]], grid)
+    sentence = undersampling(self._trajectories[0], grid)
     if sentence:
       self.assumptions.append(sentence)
-    matrix, n_slices = grid.matrix[0], len(self._slices)
     self.affine = self._affine(grid)
-    self.shape = (matrix, matrix, n_slices, acquisition.n_windows)
+    self.shape = (*grid.matrix[:2], len(self._slices), acquisition.n_windows)
 
   def _grid(self) -> ImageGrid:
-    """Voxels of the images, which must be square in number and be possible."""
+    """Voxels of the images, which must be possible."""
     grid = self._raw.grid
     if grid is None:
       raise UserError(f"{self.path}: the header has no matrix size")
     matrix, n_slices = grid.matrix, 1 + int(self._raw.slices.max())
     # Some converters count the slices of a plane as voxels along z.
-    if matrix[0] != matrix[1] or matrix[2] not in (1, n_slices):
+    if matrix[2] not in (1, n_slices):
       raise UserError(
-        f"{self.path}: a matrix of {' × '.join(map(str, matrix))}; slices "
-        "with as many voxels along x as along y are needed"
+        f"{self.path}: a matrix of {' × '.join(map(str, matrix))}, but "
+        f"{n_slices} slices; partitions of a volume are not read"
       )
     n_samples = self._raw.samples.size // n_slices
     if matrix[0] * matrix[1] > _MOST_VOXELS * n_samples:
@@ -113,45 +121,28 @@ class RawSeries:
       )
     return grid
 
-  def _readouts_of_slices(
-    self, n_frames: int, frame: str | None
-  ) -> list[Int[np.ndarray, "frame"]]:
-    """Numbers of the readouts of each slice, in order, one for each frame."""
-    raw = self._raw
-    for k, n_readouts in enumerate(np.bincount(raw.slices)):
-      if n_readouts != n_frames:
+  def _readouts_of_slices(self, n_frames: int, frame: str | None) -> list[Arms]:
+    """Numbers of the acquisitions of each frame of each slice."""
+    raw, counts = self._raw, np.bincount(self._raw.slices)
+    for k, n_readouts in enumerate(counts):
+      if n_readouts < n_frames:
         raise UserError(
           f"{self.path}: slice {k} has {n_readouts} acquisitions, but the "
-          f"sequence has {n_frames} frames{self._surplus(k, n_frames)}"
+          f"sequence has {n_frames} frames (--n_frames={n_readouts} if the "
+          "file ends earlier)"
         )
+    if np.any(counts > n_frames):
+      arms, said = arms_of_frames(
+        raw.counters, raw.slices, n_frames, path=self.path, frame=frame
+      )
+      self.assumptions += said
+      return arms
     order, sentence = frames_of_slices(
       raw.counters, raw.slices, path=self.path, frame=frame
     )
     if sentence:
       self.assumptions.append(sentence)
-    return order
-
-  def _surplus(self, number: int, n_frames: int) -> str:
-    """What may explain another number of acquisitions than of frames."""
-    chosen = self._raw.slices == number
-    n_readouts = int(np.count_nonzero(chosen))
-    if n_readouts < n_frames:
-      return f" (--n_frames={n_readouts} if the file ends earlier)"
-    counts = {
-      name: len(np.unique(values[chosen]))
-      for name, values in self._raw.counters.items()
-    }
-    parts = [
-      f"{name} has {n} values"
-      for name, n in counts.items()
-      if 1 < n == n_readouts / n_frames
-    ]
-    if not parts:
-      return ""
-    return (
-      f" ({' and '.join(parts)}: slices are numbered by slice, and repetitions "
-      "or averages need a file each)"
-    )
+    return [readouts[:, None] for readouts in order]
 
   def _check_samples(self) -> None:
     """Says how many acquisitions are empty; an error if all are."""
@@ -190,34 +181,57 @@ class RawSeries:
     return plain_affine((*grid.matrix[:2], 1), np.array(grid.voxel_mm))
 
   @functools.cached_property
-  def _weights(self) -> list[np.ndarray]:
+  def _trajectories(self) -> list[Float32[np.ndarray, "frame sample 2"]]:
+    """Positions of the samples of each frame, slice by slice."""
+    return [frame_trajectory(self._trajectory, arms) for arms in self._slices]
+
+  @functools.cached_property
+  def _weights(self) -> list[Float32[np.ndarray, "frame sample"]]:
     """Density compensation of each slice; most slices share one trajectory."""
-    known: dict[bytes, np.ndarray] = {}
+    known: dict[tuple[bytes, bytes], np.ndarray] = {}
     slice_weights = []
-    for readouts in self._slices:
-      positions = self._trajectory[readouts]
-      key = positions.tobytes()
+    for arms, positions in zip(self._slices, self._trajectories, strict=True):
+      key = positions.tobytes(), (arms < 0).tobytes()
       if key not in known:
-        known[key] = _frame_weights(positions, self.shape[0])
+        known[key] = frame_weights(positions, arms, matrix=self._side)
       slice_weights.append(known[key])
     return slice_weights
 
+  @property
+  def _side(self) -> int:
+    """Voxels along x and y of the square that is gridded."""
+    return max(self.shape[:2])
+
+  @property
+  def _inside(self) -> tuple[slice, slice]:
+    """Where the images, whose voxel (n // 2) is the centre, lie in it: y, x."""
+    starts = [self._side // 2 - n // 2 for n in self.shape[:2]]
+    along_x, along_y = (
+      slice(start, start + n)
+      for start, n in zip(starts, self.shape[:2], strict=True)
+    )
+    return along_y, along_x
+
   @functools.cached_property
   def _coils_and_magnitudes(self) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Coil sensitivities and mean magnitude of each slice."""
+    """Coil sensitivities of the square, and mean magnitude of each slice."""
+    n_frames = self._acquisition.sequence.n_frames
     coils_and_magnitudes = []
-    for readouts, weights in zip(self._slices, self._weights, strict=True):
+    for arms, trajectory, weights in zip(
+      self._slices, self._trajectories, self._weights, strict=True
+    ):
       images = separate_windows(
-        self._raw.samples[readouts],
-        self._trajectory[readouts],
-        matrix=self.shape[0],
-        window=self._acquisition.window,
+        frame_samples(self._raw.samples, arms),
+        trajectory,
+        matrix=self._side,
+        window=max(self._acquisition.window, -(-n_frames // _MOST_IMAGES)),
         phases_deg=self._phases_deg,
         weights=weights,
       )
       coils = estimate_sensitivities(images)
       combined = np.einsum("cyx,icyx->iyx", coils.conj(), images)
-      coils_and_magnitudes.append((coils, np.abs(combined).mean(0)))
+      magnitude = np.abs(combined).mean(0)[self._inside]
+      coils_and_magnitudes.append((coils, magnitude))
     return coils_and_magnitudes
 
   def mean_magnitude(self) -> Float32[np.ndarray, "x y slice"]:
@@ -229,37 +243,22 @@ class RawSeries:
     self, mask: Bool[np.ndarray, "slice y x"]
   ) -> Complex64[np.ndarray, "voxel image"]:
     """Sliding-window signals of the masked voxels in C order."""
-    signals = [
-      combined_windows(
-        self._raw.samples[readouts],
-        self._trajectory[readouts],
-        coils,
-        inside,
-        window=self._acquisition.window,
-        stride=self._acquisition.stride,
-        phases_deg=self._phases_deg,
-        weights=weights,
+    signals = []
+    for number, inside in enumerate(mask):
+      if not inside.any():
+        continue
+      in_square = np.zeros((self._side, self._side), bool)
+      in_square[self._inside] = inside
+      signals.append(
+        combined_windows(
+          frame_samples(self._raw.samples, self._slices[number]),
+          self._trajectories[number],
+          self._coils_and_magnitudes[number][0],
+          in_square,
+          window=self._acquisition.window,
+          stride=self._acquisition.stride,
+          phases_deg=self._phases_deg,
+          weights=self._weights[number],
+        )
       )
-      for readouts, weights, (coils, _), inside in zip(
-        self._slices,
-        self._weights,
-        self._coils_and_magnitudes,
-        mask,
-        strict=True,
-      )
-      if inside.any()
-    ]
     return np.concatenate(signals)
-
-
-def _frame_weights(
-  positions: Float32[np.ndarray, "frame sample 2"], matrix: int
-) -> Float32[np.ndarray, "frame sample"]:
-  """Density compensation, computed of each distinct trajectory only once."""
-  rows = positions.reshape(len(positions), -1)
-  _, first, place = np.unique(
-    rows, axis=0, return_index=True, return_inverse=True
-  )
-  weights = density_weights(positions[first], matrix=matrix)
-  # The share of each readout falls as its trajectory is repeated.
-  return weights[place.ravel()] * np.float32(len(first) / len(positions))

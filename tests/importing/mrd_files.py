@@ -13,12 +13,12 @@ _HEADER = """<?xml version="1.0"?>
   </experimentalConditions>
   <encoding>
     <encodedSpace>
-      <matrixSize><x>{matrix}</x><y>{matrix}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{fov}</x><y>{fov}</y><z>5</z></fieldOfView_mm>
+      <matrixSize><x>{matrix}</x><y>{height}</y><z>1</z></matrixSize>
+      <fieldOfView_mm><x>{fov}</x><y>{fov_y}</y><z>5</z></fieldOfView_mm>
     </encodedSpace>
     <reconSpace>
-      <matrixSize><x>{matrix}</x><y>{matrix}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{fov}</x><y>{fov}</y><z>5</z></fieldOfView_mm>
+      <matrixSize><x>{matrix}</x><y>{height}</y><z>1</z></matrixSize>
+      <fieldOfView_mm><x>{fov}</x><y>{fov_y}</y><z>5</z></fieldOfView_mm>
     </reconSpace>
     <encodingLimits/>
     <trajectory>spiral</trajectory>
@@ -26,21 +26,40 @@ _HEADER = """<?xml version="1.0"?>
 </ismrmrdHeader>"""
 
 
-def write(path, samples, trajectory, *, matrix, fov_mm=220.0):
+def write(
+  path,
+  samples,
+  trajectory,
+  *,
+  matrix,
+  height=None,
+  fov_mm=220.0,
+  counters=None,
+):
   """Writes axial slices, 6 mm apart, one after another.
 
-  Samples are [slice, frame, coil, sample]; the trajectory is
-  [frame, sample, axis], in any unit.
+  Samples are [slice, acquisition, coil, sample]; the trajectory is
+  [acquisition, sample, axis], in any unit; counters are those of `idx`, of each
+  acquisition of a slice. The matrix and the field of view are those along x;
+  the height is the number of voxels along y, which are as large.
   """
   dataset = ismrmrd.Dataset(str(path), "dataset", create_if_needed=True)
-  dataset.write_xml_header(_HEADER.format(matrix=matrix, fov=fov_mm))
+  height = height or matrix
+  header = _HEADER.format(
+    matrix=matrix, height=height, fov=fov_mm, fov_y=fov_mm * height / matrix
+  )
+  dataset.write_xml_header(header)
   for k, frames in enumerate(samples):
-    for frame, positions in zip(frames, trajectory, strict=True):
+    for number, (frame, positions) in enumerate(
+      zip(frames, trajectory, strict=True)
+    ):
       acquisition = ismrmrd.Acquisition.from_array(
         np.ascontiguousarray(frame, np.complex64),
         np.ascontiguousarray(positions, np.float32),
       )
       acquisition.idx.slice = k
+      for name, values in (counters or {}).items():
+        setattr(acquisition.idx, name, int(values[number]))
       acquisition.position[:] = (0, 0, 6.0 * k)
       acquisition.read_dir[:] = (1, 0, 0)
       acquisition.phase_dir[:] = (0, 1, 0)

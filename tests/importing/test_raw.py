@@ -208,6 +208,36 @@ def test_matrix_larger_than_samples_allow(samples, write):
       RawSeries(path, ACQUISITION, **edge)
 
 
+@pytest.mark.parametrize("size", [(25, MATRIX), (MATRIX, 27), (MATRIX, 40)])
+def test_images_that_are_not_square(size, write):
+  """They are those of the square, cut, or with more around it."""
+  x, y = size
+  edge = {"trajectory_unit": "cycles_per_voxel"}
+  square = RawSeries(write("square.mrd"), ACQUISITION, **edge)
+  path = write(matrix=x, height=y, fov_mm=FOV_MM * x / MATRIX)
+  raw = RawSeries(path, ACQUISITION, **edge)
+  assert raw.shape == (x, y, *square.shape[2:])
+  np.testing.assert_allclose(
+    raw.affine @ [x // 2, y // 2, 0, 1],
+    square.affine @ [MATRIX // 2, MATRIX // 2, 0, 1],
+    atol=1e-4,
+  )
+  axis_x, axis_y = np.arange(x) - x // 2, np.arange(y) - y // 2
+  lit = np.hypot(axis_x - 1, axis_y[:, None] + 3) < 7
+  mask = np.stack([lit] * N_SLICES)
+  axis = np.arange(MATRIX) - MATRIX // 2
+  same = np.hypot(axis - 1, axis[:, None] + 3) < 7
+  expected = square.signals(np.stack([same] * N_SLICES))
+  found = raw.signals(mask)
+  # A larger square has another unit of k-space, and hardly other weights.
+  unit, tolerance = max(size) / MATRIX, 1e-5 if max(size) == MATRIX else 2e-2
+  error = np.linalg.norm(align_phases(found) / unit - align_phases(expected))
+  assert error <= tolerance * np.linalg.norm(expected)
+  image = raw.mean_magnitude()
+  assert image.shape == (x, y, N_SLICES)
+  assert image[lit.T].mean() > 3 * image[~lit.T].mean()
+
+
 def test_metres_are_noticed(write):
   raw = RawSeries(write(fov_mm=0.22), ACQUISITION)
   assert any("metres" in sentence for sentence in raw.assumptions)

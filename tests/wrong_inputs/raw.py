@@ -415,14 +415,14 @@ _ORDER = [
   ),
   case(
     "two averages in one file",
-    "refused",
-    "average has 2 values",
+    "named",
+    "each has 2 acquisitions, counted by average",
     lambda: [*readouts(), *readouts(average=1, acquisition_time_stamp=0)],
   ),
   case(
     "slices that contrast counts, without positions",
     "refused",
-    "contrast has 3 values: slices are numbered by slice",
+    "are told apart by contrast, too: slices, echoes and partitions",
     lambda: readouts(slice=0, position=(0, 0, 0), contrast=lambda r: r.slice),
   ),
   case(
@@ -476,7 +476,7 @@ _FLAGS += [
   case(
     "acquisitions to discard that no flag marks",
     "refused",
-    "slice 0 has 30 acquisitions",
+    "slice 0 has 30 acquisitions, but the sequence has 24 frames",
     functools.partial(with_others, flagged()),
   ),
   case(
