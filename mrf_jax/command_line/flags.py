@@ -221,6 +221,9 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "repetition, set or acquisition_time_stamp; several with commas, slowest "
       "first; file for the order of the file. Default: the time stamps and the "
       "counters that differ in all frames of a slice, if they agree.",
+      "noise": "File of the noise of the coils of raw data: acquisitions that "
+      "are flagged as noise (.mrd, .h5, .ismrmrd), or complex [coil, sample] "
+      "(.npy). Default: those in the file of the scan.",
     },
   ),
   (
@@ -277,6 +280,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     _SCHEDULE_MODES,
     flags.DEFINE_float,
     {
+      "coil_loss": "Share of the energy of the raw data that fewer, virtual "
+      "coils may lose, such as 0.001. Default: all coils are kept.",
       "tr_ms": "Repetition time, ms, if the schedule has none. Default: 15.",
       "te_ms": "Echo time, ms, if the schedule has none. Default: 2.",
       "field_strength_t": "Field strength, T. Default: as in the scan's file.",
@@ -305,6 +310,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "part is real. Default: for raw data and with --phase only.",
       "demodulate": "Removes the phases of the pulses from the raw data. "
       "Default: only if the receiver of a Pulseq file does not follow them.",
+      "whiten": "Combines the coils of the raw data so that their noise is "
+      "equal and uncorrelated. Default: if there is noise to tell it.",
     },
   ),
 )

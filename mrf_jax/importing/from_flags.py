@@ -22,6 +22,11 @@ from mrf_jax.sequence.sequence import Sequence
 from mrf_jax.units import check_field_strength
 
 _RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
+# Flags that are for raw data alone.
+_OF_RAW_DATA = (
+  *("trajectory_unit", "frame", "demodulate"),
+  *("noise", "whiten", "coil_loss"),
+)
 # Field strengths that differ by less are one: scanners of "3 T" have 2.89 T.
 _SAME_FIELD = 0.06
 _PHASE_TAKEN = (
@@ -139,10 +144,13 @@ def open_images(
       trajectory_unit=options.trajectory_unit,
       frame=options.frame,
       phases_deg=_phases_to_remove(options, acquisition, assumptions),
+      noise=options.noise,
+      whiten=options.whiten,
+      coil_loss=options.coil_loss,
     )
     assumptions += images.assumptions
   else:
-    _check_not_given(options, path, ("trajectory_unit", "frame", "demodulate"))
+    _check_not_given(options, path, _OF_RAW_DATA)
     images = open_series(
       path,
       imaginary_path=options.imaginary,

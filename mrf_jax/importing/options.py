@@ -36,6 +36,7 @@ INPUTS = (
   "t2",
   "b1_map",
   "affine_from",
+  "noise",
 )
 
 
@@ -85,6 +86,9 @@ class ImportOptions:
   inversion_time_ms: str | None = None
   trajectory_unit: str | None = None
   frame: str | None = None
+  noise: str | None = None
+  whiten: bool | None = None
+  coil_loss: float | None = None
   subject: str | None = None
   echo: str | None = None
   tr_ms: float | None = None
@@ -111,6 +115,12 @@ class ImportOptions:
         check_one_of(f"--{name}", value, known)
     if self.phase_turn is not None and not 0 < self.phase_turn < math.inf:
       raise UserError(f"--phase_turn: {self.phase_turn:g} is not above 0")
+    if self.coil_loss is not None and not 0 <= self.coil_loss < 1:
+      raise UserError(
+        f"--coil_loss: {self.coil_loss:g} is not a share from 0 to below 1"
+      )
+    if self.noise and self.whiten is False:
+      raise UserError("--noise and --nowhiten: only one of them is needed")
     self.voxel_sizes_mm()
     if self.affine_from and self.voxel_mm:
       raise UserError(

@@ -10,6 +10,13 @@ from mrf_jax.errors import UserError
 from mrf_jax.importing.arms import Arms, arms_of_frames
 from mrf_jax.importing.frames import frames_of_slices
 from mrf_jax.importing.places import plain_affine
+from mrf_jax.importing.raw_coils import (
+  OWN_NOISE,
+  compressed,
+  own_noise,
+  read_noise,
+  whitened,
+)
 from mrf_jax.importing.raw_frames import (
   frame_samples,
   frame_trajectory,
@@ -57,6 +64,9 @@ class RawSeries:
     trajectory_unit: str | None = None,
     frame: str | None = None,
     phases_deg: Float64[np.ndarray, "frame"] | None = None,
+    noise: str | os.PathLike | None = None,
+    whiten: bool | None = None,
+    coil_loss: float | None = None,
   ):
     """Reads and checks a raw file.
 
@@ -70,11 +80,16 @@ class RawSeries:
         `arms_of_frames`.
       phases_deg: phases to remove from the frames, [frame], degrees: those of
         the RF pulses, for a receiver that did not follow them.
+      noise: file of noise of the same coils, see `read_noise`; None is the
+        noise in the file of the scan, if it has some.
+      whiten: whether the coils are whitened; None is if there is noise.
+      coil_loss: share of the energy that may be lost by fewer, virtual coils;
+        None keeps all coils.
 
     Raises:
       UserError: the file is damaged, lacks frames of the sequence or a
-        trajectory, is three-dimensional, or its unit or the order of its
-        frames is not known.
+        trajectory, is three-dimensional, its unit or the order of its frames is
+        not known, or the noise is not that of its coils.
     """
     raw = load_raw_data(path)
     self.path = str(path)
@@ -95,6 +110,7 @@ class RawSeries:
       is_simulated=self.simulated_by is not None,
     )
     self._check_samples()
+    self._samples = self._of_coils(noise, whiten, coil_loss)
     sentence = undersampling(self._trajectories[0], grid)
     if sentence:
       self.assumptions.append(sentence)
@@ -154,6 +170,31 @@ class RawSeries:
       self.assumptions.append(
         f"{n_empty:,} of {len(is_empty):,} acquisitions hold nothing but zeros"
       )
+
+  def _of_coils(
+    self,
+    noise_path: str | os.PathLike | None,
+    whiten: bool | None,
+    coil_loss: float | None,
+  ) -> Complex64[np.ndarray, "acquisition coil sample"]:
+    """Samples of the coils, whitened if there is noise, maybe of fewer."""
+    samples, noise, name = self._raw.samples, None, OWN_NOISE
+    if noise_path is not None:
+      noise, name = read_noise(noise_path), str(noise_path)
+    elif whiten is not False:
+      noise = own_noise(self.path)
+    if whiten and noise is None:
+      raise UserError(
+        f"{self.path}: has no noise acquisitions to whiten by; --noise gives a "
+        "file of them"
+      )
+    if noise is not None:
+      samples, sentence = whitened(samples, noise, name=name, path=self.path)
+      self.assumptions.append(sentence)
+    if coil_loss is not None:
+      samples, sentence = compressed(samples, loss=coil_loss)
+      self.assumptions.append(sentence)
+    return samples
 
   def _affine(self, grid: ImageGrid) -> Float64[np.ndarray, "4 4"] | None:
     """Position of the voxels; None if it is not known."""
@@ -221,7 +262,7 @@ class RawSeries:
       self._slices, self._trajectories, self._weights, strict=True
     ):
       images = separate_windows(
-        frame_samples(self._raw.samples, arms),
+        frame_samples(self._samples, arms),
         trajectory,
         matrix=self._side,
         window=max(self._acquisition.window, -(-n_frames // _MOST_IMAGES)),
@@ -251,7 +292,7 @@ class RawSeries:
       in_square[self._inside] = inside
       signals.append(
         combined_windows(
-          frame_samples(self._raw.samples, self._slices[number]),
+          frame_samples(self._samples, self._slices[number]),
           self._trajectories[number],
           self._coils_and_magnitudes[number][0],
           in_square,

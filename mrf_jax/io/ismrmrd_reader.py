@@ -27,6 +27,7 @@ from mrf_jax.io.ismrmrd_header import UNIT_PARAMETER, Encoding, Header
 from mrf_jax.io.ismrmrd_selection import (
   has_images,
   image_acquisitions,
+  noise_acquisitions,
   one_encoding,
 )
 from mrf_jax.io.ismrmrd_trajectory import trajectory_edges
@@ -128,12 +129,44 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
     )
 
 
-def _measurement(file: h5py.File) -> tuple[str, list[str]]:
-  """Name of the group to read, and a sentence on others that it is not.
+def load_noise(
+  path: str | os.PathLike,
+) -> Complex64[np.ndarray, "coil noise_sample"] | None:
+  """Reads the samples that are flagged as noise, of all measurements in a file.
 
-  Converters write each measurement of a file to a group of its own (dataset,
-  dataset_1, …), among them those of noise alone.
+  Returns:
+    The samples; None if no acquisition is flagged.
+
+  Raises:
+    UserError: there is no such file, it is not a sound ISMRMRD file, or an
+      acquisition of noise has other coils than the others, or values that are
+      not finite.
   """
+  parts: list[np.ndarray] = []
+  with open_hdf5(path, limited=True) as file:
+    check_links(file)
+    for measurement in _measurements(file):
+      dataset, heads = _open_acquisitions(file, measurement)
+      for index in noise_acquisitions(heads):
+        values = dataset.fields(["data"])[index]["data"]
+        sizes = (
+          int(heads["active_channels"][index]),
+          int(heads["number_of_samples"][index]),
+          2,
+        )
+        values = _shaped(index, "data", values, sizes, "coils × samples × 2")
+        check_finite(f"noise acquisition {index}: data", values)
+        if parts and len(values) != len(parts[0]):
+          raise UserError(
+            f"noise acquisition {index}: {len(values)} coils, but "
+            f"{len(parts[0])} in others"
+          )
+        parts.append(np.ascontiguousarray(values).view(np.complex64)[..., 0])
+  return np.concatenate(parts, 1) if parts else None
+
+
+def _measurements(file: h5py.File) -> list[str]:
+  """Names of the groups that hold acquisitions; `dataset` if none does."""
   names = [
     name
     for name in file
@@ -141,8 +174,18 @@ def _measurement(file: h5py.File) -> tuple[str, list[str]]:
     and isinstance(file[name].get("data"), h5py.Dataset)
     and {"head", "traj", "data"} <= set(file[name]["data"].dtype.names or ())
   ]
+  return names or ["dataset"]
+
+
+def _measurement(file: h5py.File) -> tuple[str, list[str]]:
+  """Name of the group to read, and a sentence on others that it is not.
+
+  Converters write each measurement of a file to a group of its own (dataset,
+  dataset_1, …), among them those of noise alone.
+  """
+  names = _measurements(file)
   if len(names) < 2:
-    return (names or ["dataset"])[0], []
+    return names[0], []
   images = [
     name for name in names if has_images(_open_acquisitions(file, name)[1])
   ]

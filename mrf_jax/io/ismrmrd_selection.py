@@ -10,8 +10,9 @@ from mrf_jax.io.ismrmrd_header import Encoding, Header
 
 # Flags of acquisitions that are no frames, by their numbers in ismrmrd.h, which
 # count from 1: flag 19 is bit 18.
+_NOISE = 19
 _NO_FRAMES = {
-  19: "noise",
+  _NOISE: "noise",
   23: "navigator",
   24: "phase correction",
   26: "HP feedback",
@@ -52,6 +53,11 @@ def _images(heads: np.ndarray) -> tuple[np.ndarray, list[str]]:
 def has_images(heads: np.ndarray) -> bool:
   """Whether any acquisition is one of an image."""
   return bool(_images(heads)[0].any())
+
+
+def noise_acquisitions(heads: np.ndarray) -> np.ndarray:
+  """Numbers of the acquisitions that are flagged as noise."""
+  return np.flatnonzero(_has(heads, _NOISE))
 
 
 def image_acquisitions(heads: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -35,13 +35,15 @@ def write(
   height=None,
   fov_mm=220.0,
   counters=None,
+  noise=None,
 ):
   """Writes axial slices, 6 mm apart, one after another.
 
   Samples are [slice, acquisition, coil, sample]; the trajectory is
   [acquisition, sample, axis], in any unit; counters are those of `idx`, of each
   acquisition of a slice. The matrix and the field of view are those along x;
-  the height is the number of voxels along y, which are as large.
+  the height is the number of voxels along y, which are as large. Noise is
+  [acquisition, coil, sample], before all others.
   """
   dataset = ismrmrd.Dataset(str(path), "dataset", create_if_needed=True)
   height = height or matrix
@@ -49,6 +51,12 @@ def write(
     matrix=matrix, height=height, fov=fov_mm, fov_y=fov_mm * height / matrix
   )
   dataset.write_xml_header(header)
+  for values in () if noise is None else noise:
+    acquisition = ismrmrd.Acquisition.from_array(
+      np.ascontiguousarray(values, np.complex64)
+    )
+    acquisition.set_flag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+    dataset.append_acquisition(acquisition)
   for k, frames in enumerate(samples):
     for number, (frame, positions) in enumerate(
       zip(frames, trajectory, strict=True)

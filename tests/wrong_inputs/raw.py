@@ -151,6 +151,17 @@ def flagged(*flags: int, n_samples: int | None = None):
   return change
 
 
+def noise_like(change: Callable[[np.ndarray], np.ndarray]):
+  """A change to an acquisition of noise, of other samples."""
+
+  def changed(one: Readout) -> Readout:
+    one = flagged(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)(one)
+    one.samples = change(one.samples)
+    return one
+
+  return changed
+
+
 def of_encoding_0(one: Readout) -> Readout:
   """A change to an acquisition of another encoding, without a flag."""
   one.fields["encoding_space_ref"] = 0
@@ -461,6 +472,24 @@ _FLAGS = [
   )
 ]
 _FLAGS += [
+  case(
+    "noise acquisitions of another coil",
+    "refused",
+    "its noise acquisitions are of 3 coils, the scan is of 2; --nowhiten",
+    lambda: with_others(noise_like(lambda x: np.concatenate([x, x[:1]]))),
+  ),
+  case(
+    "noise acquisitions of one sample",
+    "refused",
+    "18 samples of noise for 2 coils; at least 20",
+    lambda: with_others(flagged(ismrmrd.ACQ_IS_NOISE_MEASUREMENT, n_samples=1)),
+  ),
+  case(
+    "noise acquisitions with NaN",
+    "refused",
+    "data: 320 values are NaN or infinite, the first at [0, 0, 0]; --nowhiten",
+    lambda: with_others(noise_like(lambda x: x * np.float32([[np.nan], [1]]))),
+  ),
   case(
     "frames that are calibration and imaging",
     "right",
