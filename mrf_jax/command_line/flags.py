@@ -246,6 +246,10 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "b1_map": "NIfTI map of the factor on the flip angles, 1 for the nominal "
       "ones; for --model=dictionary_fit, and for networks that "
       "--mode=train --b1=map made. Default: none.",
+      "b0_map": "NIfTI map of the offset of the main field, for raw data: its "
+      "turning during a readout is turned back. Default: none.",
+      "b0_unit": "Unit of --b0_map: Hz, rad/s or ppm. Default: Hz, if images "
+      "become no sharper by another.",
     },
   ),
   (
@@ -272,6 +276,8 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
     _SCAN_MODES,
     flags.DEFINE_float,
     {
+      "sample_time_us": "Time from sample to sample of raw data, µs. Default: "
+      "that in the file.",
       "phase_turn": "Value of a full turn in --phase, such as 360 for degrees. "
       "Default: found from the range of the phases.",
     },
@@ -285,6 +291,15 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable, dict[str, str]], ...] = (
       "tr_ms": "Repetition time, ms, if the schedule has none. Default: 15.",
       "te_ms": "Echo time, ms, if the schedule has none. Default: 2.",
       "field_strength_t": "Field strength, T. Default: as in the scan's file.",
+    },
+  ),
+  (
+    _SCAN_MODES,
+    flags.DEFINE_integer,
+    {
+      "b0_sign": "Sign of --b0_map: 1 if a positive value turns the phase of a "
+      "voxel forwards, exp(+2πi f t), -1 if backwards. Default: 1, if images "
+      "become no sharper by -1.",
     },
   ),
   (

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 
 from mrf_jax.errors import UserError
+from mrf_jax.importing.b0 import read_b0
 from mrf_jax.importing.b1 import with_b1
 from mrf_jax.importing.options import ImportOptions
 from mrf_jax.importing.places import Grid, plain_affine
@@ -26,6 +27,7 @@ _RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 _OF_RAW_DATA = (
   *("trajectory_unit", "frame", "demodulate"),
   *("noise", "whiten", "coil_loss"),
+  *("b0_map", "sample_time_us"),
 )
 # Field strengths that differ by less are one: scanners of "3 T" have 2.89 T.
 _SAME_FIELD = 0.06
@@ -96,6 +98,23 @@ def read_scan(
   if options.align_phases is None and not has_own_phase:
     assumptions.append(_PHASE_TAKEN)
   place = _place(images, options, assumptions)
+  grid = Grid(
+    images.shape[:3],
+    place.affine,
+    place.code,
+    images.path,
+    bool(options.voxel_by_voxel),
+  )
+  if isinstance(images, RawSeries) and options.b0_map:
+    assumptions.append(
+      images.correct_field(
+        read_b0(options.b0_map, grid, assumptions),
+        path=options.b0_map,
+        field_t=field_t,
+        unit=options.b0_unit,
+        sign=options.b0_sign,
+      )
+    )
   imported = import_scan(
     images,
     place,
@@ -112,13 +131,6 @@ def read_scan(
   )
   if not options.b1_map:
     return imported
-  grid = Grid(
-    images.shape[:3],
-    place.affine,
-    place.code,
-    images.path,
-    bool(options.voxel_by_voxel),
-  )
   subject, said = with_b1(imported.subject, options.b1_map, grid)
   return Imported(subject, (*imported.assumptions, *said))
 
@@ -147,6 +159,7 @@ def open_images(
       noise=options.noise,
       whiten=options.whiten,
       coil_loss=options.coil_loss,
+      sample_time_us=options.sample_time_us,
     )
     assumptions += images.assumptions
   else:

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
+from mrf_jax.importing.b0 import UNITS as B0_UNITS
 from mrf_jax.io.ismrmrd_trajectory import TRAJECTORY_UNITS
 from mrf_jax.sequence.pulseq_text import ECHOES
 from mrf_jax.units import (
@@ -37,6 +38,7 @@ INPUTS = (
   "b1_map",
   "affine_from",
   "noise",
+  "b0_map",
 )
 
 
@@ -49,6 +51,7 @@ _CHOICES = {
   "phase_unit": PHASES_DEG,
   "trajectory_unit": TRAJECTORY_UNITS,
   "echo": ECHOES,
+  "b0_unit": B0_UNITS,
 }
 
 
@@ -78,6 +81,9 @@ class ImportOptions:
   t1_unit: str | None = None
   t2_unit: str | None = None
   b1_map: str | None = None
+  b0_map: str | None = None
+  b0_unit: str | None = None
+  b0_sign: int | None = None
   schedule: str | None = None
   schedule_tr: str | None = None
   time_unit: str | None = None
@@ -89,6 +95,7 @@ class ImportOptions:
   noise: str | None = None
   whiten: bool | None = None
   coil_loss: float | None = None
+  sample_time_us: float | None = None
   subject: str | None = None
   echo: str | None = None
   tr_ms: float | None = None
@@ -119,6 +126,16 @@ class ImportOptions:
       raise UserError(
         f"--coil_loss: {self.coil_loss:g} is not a share from 0 to below 1"
       )
+    if self.sample_time_us is not None and not (
+      0 < self.sample_time_us < math.inf
+    ):
+      raise UserError(
+        f"--sample_time_us: {self.sample_time_us:g} is not above 0"
+      )
+    if self.b0_sign not in (None, 1, -1):
+      raise UserError(f"--b0_sign: {self.b0_sign} is not 1 or -1")
+    if not self.b0_map and (self.b0_unit or self.b0_sign):
+      raise UserError("--b0_unit and --b0_sign are for --b0_map")
     if self.noise and self.whiten is False:
       raise UserError("--noise and --nowhiten: only one of them is needed")
     self.voxel_sizes_mm()

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Complex64, Float32, Float64
 
 from mrf_jax.errors import UserError
 from mrf_jax.importing.arms import Arms, arms_of_frames
+from mrf_jax.importing.b0 import choose_factor, sharpness
 from mrf_jax.importing.frames import frames_of_slices
 from mrf_jax.importing.places import plain_affine
 from mrf_jax.importing.raw_coils import (
@@ -27,6 +28,10 @@ from mrf_jax.io.ismrmrd_geometry import ImageGrid
 from mrf_jax.io.ismrmrd_reader import load_raw_data
 from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.kspace.coils import estimate_sensitivities
+from mrf_jax.kspace.field_correction import (
+  FieldCorrection,
+  make_field_correction,
+)
 from mrf_jax.kspace.gridding import combined_windows, separate_windows
 from mrf_jax.sequence.acquisition import Acquisition
 
@@ -67,6 +72,7 @@ class RawSeries:
     noise: str | os.PathLike | None = None,
     whiten: bool | None = None,
     coil_loss: float | None = None,
+    sample_time_us: float | None = None,
   ):
     """Reads and checks a raw file.
 
@@ -85,6 +91,7 @@ class RawSeries:
       whiten: whether the coils are whitened; None is if there is noise.
       coil_loss: share of the energy that may be lost by fewer, virtual coils;
         None keeps all coils.
+      sample_time_us: time from sample to sample; None is that of the file.
 
     Raises:
       UserError: the file is damaged, lacks frames of the sequence or a
@@ -98,6 +105,8 @@ class RawSeries:
     self.simulated_by = raw.vendor if raw.vendor in _SIMULATORS else None
     self._acquisition, sequence = acquisition, acquisition.sequence
     self._phases_deg = phases_deg
+    self._sample_time_us = sample_time_us or raw.sample_time_us
+    self._b0_hz: Float32[np.ndarray, "slice y x"] | None = None
     self._raw = raw
     grid = self._grid()
     self._slices = self._readouts_of_slices(sequence.n_frames, frame)
@@ -300,6 +309,85 @@ class RawSeries:
           stride=self._acquisition.stride,
           phases_deg=self._phases_deg,
           weights=self._weights[number],
+          field=self._field(number, 1.0),
         )
       )
     return np.concatenate(signals)
+
+  def correct_field(
+    self,
+    values: Float32[np.ndarray, "slice y x"],
+    *,
+    path: str | os.PathLike,
+    field_t: float,
+    unit: str | None = None,
+    sign: int | None = None,
+  ) -> str:
+    """Corrects the signals for a map of the field; see `choose_factor`.
+
+    Args:
+      values: of the map, 0 where it has none.
+      path: of the map, for messages.
+      field_t: main magnetic field, tesla.
+      unit: of the map.
+      sign: of the map.
+
+    Returns:
+      A sentence on how it was taken.
+
+    Raises:
+      UserError: the time of the samples is not known, or unit and sign of the
+        map do not seem right.
+    """
+    if self._sample_time_us is None:
+      raise UserError(
+        f"{self.path}: says no time from sample to sample, which the "
+        "correction of a field needs; --sample_time_us gives it"
+      )
+    self._b0_hz = values
+    number = int(np.argmax(np.count_nonzero(values, axis=(1, 2))))
+    factor, sentence = choose_factor(
+      lambda factor: sharpness(self._image(number, factor)),
+      path=path,
+      field_t=field_t,
+      unit=unit,
+      sign=sign,
+    )
+    self._b0_hz = np.float32(factor) * values
+    reads_ms = 1e-3 * self._sample_time_us * self._samples.shape[2]
+    return f"{sentence} (readouts of {reads_ms:.3g} ms)"
+
+  def _field(self, number: int, factor: float) -> FieldCorrection | None:
+    """Correction of a slice by its map times a factor; None without a map."""
+    if self._b0_hz is None or not factor:
+      return None
+    assert self._sample_time_us is not None
+    b0_hz = np.zeros((self._side, self._side), np.float32)
+    b0_hz[self._inside] = np.float32(factor) * self._b0_hz[number]
+    times_s = 1e-6 * self._sample_time_us * np.arange(self._samples.shape[2])
+    return make_field_correction(
+      b0_hz, times_s, n_arms=self._slices[number].shape[1]
+    )
+
+  def _image(self, number: int, factor: float) -> Complex64[np.ndarray, "y x"]:
+    """Mean of the last frames of a slice, by its map times a factor."""
+    n_frames = self._acquisition.sequence.n_frames
+    n_last = max(self._acquisition.window, n_frames // 4)
+    samples = frame_samples(self._samples, self._slices[number])[-n_last:]
+    if self._phases_deg is not None:
+      turns = np.exp(-1j * np.deg2rad(self._phases_deg[-n_last:]))
+      samples = samples * turns.astype(np.complex64)[:, None, None]
+    n_coils = samples.shape[1]
+    field = self._field(number, factor)
+    if field is not None:
+      field = field.repeated(n_last)
+    (image,) = combined_windows(
+      samples.swapaxes(0, 1).reshape(1, n_coils, -1),
+      self._trajectories[number][-n_last:].reshape(1, -1, 2),
+      self._coils_and_magnitudes[number][0],
+      np.ones((self._side, self._side), bool),
+      window=1,
+      weights=self._weights[number][-n_last:].reshape(1, -1),
+      field=field,
+    ).T
+    return image.reshape(self._side, self._side)

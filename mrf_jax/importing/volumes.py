@@ -53,14 +53,37 @@ def read_map(
     valid &= volume > _NEXT_TO_0 * np.percentile(volume[valid], 99)
   if valid.all():
     return _resample(volume, affine, grid, order=1)
-  filled = np.where(valid, volume, np.float32(0))
-  weight = _resample(valid.astype(np.float32), affine, grid, order=1)
-  values = _resample(filled, affine, grid, order=1) / np.where(
-    weight >= _VALID_WEIGHT, weight, np.nan
-  )
+  values = _over_valid(volume, valid, affine, grid)
   known = _resample(finite.astype(np.float32), affine, grid, order=1)
   values[np.isnan(values) & (known >= _VALID_WEIGHT)] = 0.0
   return values
+
+
+def read_field(
+  path: str | os.PathLike, grid: Grid, said: list[str]
+) -> Float32[np.ndarray, "x y slice"]:
+  """Values of a map that may be below zero, at the voxels of a scan.
+
+  As `read_map`, but 0 and NaN alone are a background; 0 where nothing is known.
+  """
+  volume, affine = _read(path, grid, said)
+  valid = np.isfinite(volume) & (volume != 0)
+  if affine is None:
+    return np.where(valid, volume, np.float32(0))
+  said.append(f"{path}: resampled to the scan (linear)")
+  values = _over_valid(volume, valid, affine, grid)
+  return np.nan_to_num(values, nan=0.0)
+
+
+def _over_valid(
+  volume: np.ndarray, valid: np.ndarray, affine: np.ndarray, grid: Grid
+) -> Float32[np.ndarray, "x y slice"]:
+  """Values resampled over valid voxels; NaN where most of the weight is not."""
+  filled = np.where(valid, volume, np.float32(0))
+  weight = _resample(valid.astype(np.float32), affine, grid, order=1)
+  return _resample(filled, affine, grid, order=1) / np.where(
+    weight >= _VALID_WEIGHT, weight, np.nan
+  )
 
 
 def read_mask(

@@ -65,6 +65,8 @@ class RawData:
       says none (ISMRMRD sets none).
     counters: counters and time stamps of each acquisition by their names in
       the header; those of `idx.user` are user_0, user_1, …
+    sample_time_us: time from sample to sample; None if the headers have none,
+      or several.
     notes: sentences on what was left out or is not as the header has it.
   """
 
@@ -79,6 +81,7 @@ class RawData:
   grid: ImageGrid | None
   trajectory_unit: str | None
   counters: dict[str, Int[np.ndarray, "acquisition"]]
+  sample_time_us: float | None
   notes: tuple[str, ...]
 
 
@@ -125,6 +128,7 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
       grid=grid,
       trajectory_unit=encoding.trajectory_unit,
       counters=_counters(heads),
+      sample_time_us=_sample_time_us(heads),
       notes=tuple(notes),
     )
 
@@ -303,6 +307,15 @@ def _counters(heads: np.ndarray) -> dict[str, np.ndarray]:
     for name, values in stored.items()
     if values.ndim == 1 and values.dtype.kind in "iu"
   }
+
+
+def _sample_time_us(heads: np.ndarray) -> float | None:
+  """Time from sample to sample, if it is one and above 0."""
+  if "sample_time_us" not in (heads.dtype.names or ()):
+    return None
+  times = np.unique(heads["sample_time_us"])
+  time_us = float(times[0])
+  return time_us if len(times) == 1 and 0 < time_us < math.inf else None
 
 
 def _in_cycles_per_voxel(

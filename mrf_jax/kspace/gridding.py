@@ -8,6 +8,7 @@ from jaxtyping import Bool, Complex64, Float, Float32
 from mrf_jax.checks import check_finite, check_shape
 from mrf_jax.errors import UserError
 from mrf_jax.kspace.density import check_trajectory, density_weights
+from mrf_jax.kspace.field_correction import FieldCorrection
 from mrf_jax.kspace.nufft import nufft
 from mrf_jax.runtime.threads import map_threads
 from mrf_jax.sequence.sliding_window import sliding_window
@@ -26,6 +27,7 @@ def combined_windows(
   stride: int = 1,
   phases_deg: Float[np.ndarray, "frame"] | None = None,
   weights: Float32[np.ndarray, "frame sample"] | None = None,
+  field: FieldCorrection | None = None,
 ) -> Complex64[np.ndarray, "voxel window"]:
   r"""Sliding-window signals of masked voxels in C order, coils combined.
 
@@ -53,6 +55,7 @@ def combined_windows(
     phases_deg: phase of each RF pulse, degrees, which is removed from the
       signal; None if the receiver followed it.
     weights: density compensation; None for `density_weights`.
+    field: correction of a field that is not uniform; None without one.
 
   Returns:
     (frames − window) // stride + 1 signals of each voxel.
@@ -69,7 +72,9 @@ def combined_windows(
   check_shape("mask", mask, (matrix, matrix))
   power = np.sum(np.abs(sensitivities) ** 2, 0)
   gain = (1 / np.where(power > 0, power, np.inf))[mask].astype(np.float32)
-  frames = np.empty((np.count_nonzero(mask), n_frames), np.complex64)
+  n_voxels = np.count_nonzero(mask)
+  frames = np.empty((n_voxels, n_frames), np.complex64)
+  parts = [(None, None)] if field is None else [*field.parts(mask)]
 
   def transform(numbers: np.ndarray) -> None:
     operator = nufft(
@@ -79,9 +84,15 @@ def combined_windows(
       n_batches=len(numbers),
       sensitivities=sensitivities,
     )
-    images = operator.adj_op(scan.weighted(numbers))[:, 0]
-    voxels = images.transpose(0, 2, 1)[:, mask]  # [frame, voxel]
-    frames[:, numbers] = (voxels * gain).T
+    total = np.zeros((len(numbers), n_voxels), np.complex64)
+    for factors, turns in parts:
+      k_space = scan.weighted(numbers)
+      if factors is not None:
+        k_space *= factors
+      images = operator.adj_op(k_space)[:, 0]
+      voxels = images.transpose(0, 2, 1)[:, mask]  # [frame, voxel]
+      total += voxels if turns is None else voxels * turns
+    frames[:, numbers] = (total * gain).T
 
   map_threads(transform, _equal_frames(scan.trajectory))
   return sliding_window(frames, window=window, stride=stride)

@@ -88,7 +88,10 @@ def make_time_segments(
   rates = _some(rates_per_s)
   first, last = float(times_s.min()), float(times_s.max())
   wanted = np.exp(rates[:, None] * times_s)  # [voxel, sample]
-  for count in range(1, _MOST_SEGMENTS + 1):
+  # As many segments as turns are too few for any weights.
+  widest_hz = np.ptp(rates.imag) / (2 * np.pi)
+  fewest = max(1, int(widest_hz * (last - first)))
+  for count in range(fewest, _MOST_SEGMENTS + 1):
     ends = (
       np.linspace(first, last, count) if count > 1 else [(first + last) / 2]
     )
@@ -99,7 +102,6 @@ def make_time_segments(
       return TimeSegments(
         np.asarray(ends, np.float64), weights.T.astype(np.complex64), error
       )
-  widest_hz = np.ptp(rates.imag) / (2 * np.pi)
   raise UserError(
     f"off-resonance: a field over {widest_hz:.0f} Hz during a readout of "
     f"{1e3 * (last - first):.3g} ms; is it in Hz?"

@@ -36,6 +36,7 @@ def write(
   fov_mm=220.0,
   counters=None,
   noise=None,
+  sample_time_us=0.0,
 ):
   """Writes axial slices, 6 mm apart, one after another.
 
@@ -65,6 +66,7 @@ def write(
         np.ascontiguousarray(frame, np.complex64),
         np.ascontiguousarray(positions, np.float32),
       )
+      acquisition.sample_time_us = sample_time_us
       acquisition.idx.slice = k
       for name, values in (counters or {}).items():
         setattr(acquisition.idx, name, int(values[number]))
