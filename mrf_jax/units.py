@@ -63,6 +63,8 @@ _B1_MEDIANS = (0.2, 5.0)
 _FIELDS_T = (0.005, 25.0)
 # Resonance frequency of protons.
 PROTON_MHZ_PER_T = 42.577
+# Units of maps of the offset of the main field.
+B0_UNITS = ("Hz", "rad/s", "ppm")
 
 
 def check_field_strength(what: str, field_t: float) -> None:
@@ -80,6 +82,21 @@ def check_field_strength(what: str, field_t: float) -> None:
     f"{what} is {field_t:g} T, not between {_FIELDS_T[0]:g} and "
     f"{_FIELDS_T[1]:g} T; {', '.join(guesses) or 'teslas are needed'}"
   )
+
+
+def hz_per_unit(unit: str, field_t: float) -> float:
+  """Frequency, Hz, of an offset of one in a unit of `B0_UNITS`.
+
+  Args:
+    unit: of the offset.
+    field_t: main magnetic field, tesla.
+  """
+  factors = {
+    "Hz": 1.0,
+    "rad/s": 1 / (2 * np.pi),
+    "ppm": PROTON_MHZ_PER_T * field_t,
+  }
+  return factors[unit]
 
 
 def to_ms(values, unit: str):

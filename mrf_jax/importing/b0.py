@@ -14,9 +14,8 @@ from jaxtyping import Complex64, Float32
 from mrf_jax.errors import UserError
 from mrf_jax.importing.places import Grid
 from mrf_jax.importing.volumes import read_field
-from mrf_jax.units import PROTON_MHZ_PER_T
+from mrf_jax.units import B0_UNITS, hz_per_unit
 
-UNITS = ("Hz", "rad/s", "ppm")
 # Images are sharper if they have so many times the sharpness of others. Without
 # its correction, a field of 30 Hz during 8 ms changed it by 10 %.
 _SHARPER = 1.02
@@ -34,12 +33,6 @@ def read_b0(
   if not values.any():
     raise UserError(f"{path}: holds nothing but zeros")
   return np.ascontiguousarray(values)
-
-
-def hz_per_unit(unit: str, field_t: float) -> float:
-  """Frequency, Hz, of a value of one in a unit of `UNITS`."""
-  factors = {"Hz": 1.0, "rad/s": 1 / (2 * np.pi)}
-  return factors.get(unit, PROTON_MHZ_PER_T * field_t)
 
 
 def choose_factor(
@@ -60,14 +53,14 @@ def choose_factor(
       factor, 0 without correction; raises `UserError` for too large a field.
     path: of the map, for messages.
     field_t: main magnetic field, tesla.
-    unit: one of `UNITS`, or None if it is to be checked.
+    unit: one of `B0_UNITS`, or None if it is to be checked.
     sign: 1 or -1, or None likewise.
 
   Raises:
     UserError: another unit or sign makes the images sharper, or the field is
       too large in the one that is given.
   """
-  units = UNITS if unit is None else (unit,)
+  units = B0_UNITS if unit is None else (unit,)
   signs = (1, -1) if sign is None else (sign,)
   first = (units[0], signs[0])
   values = {first: sharpness_of(signs[0] * hz_per_unit(units[0], field_t))}

@@ -12,11 +12,11 @@ from jaxtyping import Float64
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
-from mrf_jax.importing.b0 import UNITS as B0_UNITS
 from mrf_jax.io.ismrmrd_trajectory import TRAJECTORY_UNITS
 from mrf_jax.sequence.pulseq_text import ECHOES
 from mrf_jax.units import (
   ANGLES_DEG,
+  B0_UNITS,
   MAP_UNITS,
   PHASES_DEG,
   TIMES_MS,
