@@ -20,6 +20,7 @@ from mrf_jax.importing.frames import (
   STAMP,
   check_counters,
   unclear,
+  unwrapped,
 )
 
 # Counters of runs of a train, and of its arms. Acquisitions that others tell
@@ -68,17 +69,19 @@ def arms_of_frames(
   else:
     name, frames = frame, _chosen(counters, own, n_frames, frame, path)
   apart = _told_apart_by(counters, own, frames)
-  strange = [x for x in apart if x not in _OF_RUNS and frame is None]
-  if strange or "kspace_encode_step_2" in apart:
-    what = (strange or ["kspace_encode_step_2"])[0]
+  strange = [x for x in apart if x not in _OF_RUNS]
+  if strange and frame is None:
     raise UserError(
       f"{path}: the acquisitions of a frame, counted by {name}, are told apart "
-      f"by {what}, too: slices, echoes and partitions are not added up; store "
-      f"each in a file of its own (or, if they are arms, --frame={name})"
+      f"by {strange[0]}, too: slices, echoes and partitions are not added up; "
+      "store each in a file of its own (or, if they are arms, "
+      f"--frame={name})"
     )
   runs = _runs(counters, own, apart)
-  _check_told_apart(own, frames, runs, n_frames, path)
-  _check_time(counters, own, frames, runs, name, path)
+  advice = f"--frame={name} averages them" if frame is None else None
+  _check_told_apart(own, frames, runs, path, advice)
+  if frame is None:
+    _check_time(counters, own, frames, name, path)
   arms = [
     _table(numbers, of_frames, n_frames)
     for numbers, of_frames in zip(own, frames, strict=True)
@@ -91,6 +94,9 @@ def arms_of_frames(
   said = [f"the frames are counted by {name}, each has {most} acquisitions"]
   if apart:
     said[0] += f", counted by {' and '.join(apart)}"
+  said[0] += (
+    "; each run of the train is taken to begin with all magnetisation recovered"
+  )
   return arms, said + _missing(arms, name, path)
 
 
@@ -105,10 +111,12 @@ def _found(
       if all(_count(x) == n_frames for x in frames):
         found[name] = frames
   if not found:
+    # Another number of acquisitions than of frames.
+    k = next((k for k, x in enumerate(own) if len(x) != n_frames), 0)
     raise UserError(
-      f"{path}: slice 0 has {len(own[0])} acquisitions, but the sequence has "
-      f"{n_frames} frames, and no counter has {n_frames} values"
-      + _shown(counters, own[0])
+      f"{path}: slice {k} has {len(own[k])} acquisitions, but the sequence has "
+      f"{n_frames} frames, and no counter has {n_frames} values in every slice"
+      + _shown(counters, own[k])
     )
   first, *others = found
   for other in others:
@@ -197,12 +205,15 @@ def _check_told_apart(
   own: list[np.ndarray],
   frames: list[np.ndarray],
   runs: list[np.ndarray],
-  n_frames: int,
   path: str,
+  advice: str | None,
 ) -> None:
-  """Raises `UserError` if only some frames have acquisitions that are alike."""
-  counts = [np.bincount(x, minlength=n_frames) for x in frames]
-  if len(np.unique(counts)) == 1:
+  """Raises `UserError` if frames have acquisitions that are alike.
+
+  With an advice of None only if some have more of them than others.
+  """
+  counts = np.concatenate([np.bincount(x) for x in frames])
+  if advice is None and np.ptp(counts) == 0:
     return
   for k, numbers in enumerate(own):
     pairs, found = np.unique(
@@ -212,9 +223,13 @@ def _check_told_apart(
       frame = int(pairs[0, np.argmax(found > 1)])
       raise UserError(
         f"{path}: slice {k} has {len(numbers)} acquisitions, but the sequence "
-        f"has {n_frames} frames: no counter tells the {found.max()} "
-        f"acquisitions of frame {frame} apart, and other frames have fewer; "
-        "are some of them no frames?"
+        f"has {_count(frames[k])} frames: no counter tells the {found.max()} "
+        f"acquisitions of frame {frame} apart; "
+        + (
+          "other frames have fewer: are some of them no frames?"
+          if np.ptp(counts)
+          else f"was the file written twice? {advice}"
+        )
       )
 
 
@@ -222,21 +237,23 @@ def _check_time(
   counters: Values,
   own: list[np.ndarray],
   frames: list[np.ndarray],
-  runs: list[np.ndarray],
   name: str,
   path: str,
 ) -> None:
-  """Raises `UserError` if the frames of a run do not follow in time."""
+  """Raises `UserError` if the frames do not follow in time.
+
+  Whether trains are run one after another, or all acquisitions of a frame
+  follow each other, the number of the frame falls from run to run alone.
+  """
   if STAMP not in counters:
     return
-  for numbers, of_frames, of_runs in zip(own, frames, runs, strict=True):
-    # Runs that no counter tells apart say nothing.
-    pairs = np.stack([of_runs, of_frames])
-    if np.unique(pairs, axis=1).shape[1] < len(numbers):
-      continue
-    order = np.lexsort((of_frames, of_runs))
-    steps = np.diff(counters[STAMP][numbers[order]])
-    if np.any(steps[np.diff(of_runs[order]) == 0] < 0):
+  stamps = unwrapped(counters[STAMP], own)
+  for numbers, of_frames in zip(own, frames, strict=True):
+    times = stamps[numbers]
+    # Frames of one time say nothing of their order.
+    in_time = of_frames[np.lexsort((of_frames, times))]
+    falls = np.count_nonzero(np.diff(in_time) < 0)
+    if np.ptp(times) and falls > np.bincount(of_frames).max():
       raise unclear(path, (name, STAMP), (name,))
 
 

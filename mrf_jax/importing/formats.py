@@ -38,15 +38,36 @@ class Stored:
   place: Place | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+  """What is looked for in a file of several arrays.
+
+  Attributes:
+    variable: its name, or None.
+    least_axes: axes, longer than one, that it has at least.
+    flag: that names it.
+  """
+
+  variable: str | None
+  least_axes: int
+  flag: str
+
+
 def open_stored(
-  path: str | os.PathLike, *, variable: str | None = None
+  path: str | os.PathLike,
+  *,
+  variable: str | None = None,
+  least_axes: int = 3,
+  flag: str = "--variable",
 ) -> Stored:
   """Opens an array in a NIfTI, MATLAB or NumPy file without reading it.
 
   Args:
     path: `.nii`, `.nii.gz`, `.mat`, `.npy` or `.npz`.
     variable: of a MATLAB or `.npz` file; None if only one of its variables
-      could be a series.
+      has enough axes.
+    least_axes: axes, longer than one, of what is looked for.
+    flag: that names the variable.
 
   Returns:
     The array; reading it may still raise `UserError`.
@@ -75,7 +96,7 @@ def open_stored(
   if variable is not None and opener in (_open_nifti, _open_npy):
     raise UserError(f"{path}: holds one array, no variable {variable!r}")
   with _naming(path):
-    stored = opener(path, variable)
+    stored = opener(path, _Wanted(variable, least_axes, flag))
     if not stored.shape or not math.prod(stored.shape):
       raise UserError(f"{stored.path}: the array is empty, {stored.shape}")
     if stored.dtype.kind not in "iufc":
@@ -104,9 +125,9 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
     ) from error
 
 
-def _open_nifti(path: pathlib.Path, variable: str | None) -> Stored:
+def _open_nifti(path: pathlib.Path, wanted: _Wanted) -> Stored:
   """A volume series with the format's axes: x, y, slice, frame."""
-  del variable
+  del wanted
   with open_nifti(path) as (header, _):
     shape = _without_vectors(tuple(map(int, header.get_data_shape())))
     dtype = header.get_data_dtype()
@@ -149,15 +170,15 @@ def _without_vectors(shape: tuple[int, ...]) -> tuple[int, ...]:
   return (*shape[:3], shape[4]) if has_vectors else shape
 
 
-def _open_npy(path: pathlib.Path, variable: str | None) -> Stored:
+def _open_npy(path: pathlib.Path, wanted: _Wanted) -> Stored:
   """A single array, mapped into memory."""
-  del variable
+  del wanted
   # NumPy would run code of the file to read objects, so they are an error.
   array = np.load(path, mmap_mode="r", allow_pickle=False)
   return _in_memory(str(path), array)
 
 
-def _open_npz(path: pathlib.Path, variable: str | None) -> Stored:
+def _open_npz(path: pathlib.Path, wanted: _Wanted) -> Stored:
   """One of the variables in a zip file."""
   shapes = {}
   with zipfile.ZipFile(path) as archive:
@@ -174,12 +195,12 @@ def _open_npz(path: pathlib.Path, variable: str | None) -> Stored:
       shapes[name] = (shape, dtype)
       held_bytes = min(info.file_size, COMPRESSION * path.stat().st_size)
       check_claim(f"{path}: {name}", shape, dtype.itemsize, held_bytes)
-  name = _choose(path, variable, shapes)
+  name = _choose(path, wanted, shapes)
   with np.load(path, allow_pickle=False) as loaded:
     return _in_memory(f"{path}: {name}", loaded[name])
 
 
-def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
+def _open_matlab(path: pathlib.Path, wanted: _Wanted) -> Stored:
   """A variable of a MATLAB file; those of version 7.3 are read in pieces."""
   file = open_matlab(path)
   numbers = {
@@ -187,10 +208,11 @@ def _open_matlab(path: pathlib.Path, variable: str | None) -> Stored:
     for name, known in file.variables.items()
     if known.dtype is not None and known.dtype.kind in "iufc"
   }
+  variable = wanted.variable
   if variable in file.variables and variable not in numbers:
     kind = file.variables[variable].kind
     raise UserError(f"{path}: {variable} holds {kind}, not numbers")
-  name = _choose(path, variable, numbers)
+  name = _choose(path, wanted, numbers)
   file.check(name)
   if not file.is_hdf5:
     return _in_memory(f"{path}: {name}", file.read(name))
@@ -216,8 +238,9 @@ def _in_memory(path: str, array: np.ndarray) -> Stored:
   return Stored(path, array.shape, array.dtype, slowest, pieces)
 
 
-def _choose(path, variable: str | None, known: dict) -> str:
-  """The variable that was asked for, or the only one that can be a series."""
+def _choose(path, wanted: _Wanted, known: dict) -> str:
+  """The variable that was asked for, or the only one that can be it."""
+  variable = wanted.variable
   if variable is not None:
     if variable not in known:
       raise UserError(
@@ -227,11 +250,11 @@ def _choose(path, variable: str | None, known: dict) -> str:
   wide = [
     name
     for name, (shape, dtype) in known.items()
-    if sum(n > 1 for n in shape) >= 3 and dtype.kind in "iufc"
+    if sum(n > 1 for n in shape) >= wanted.least_axes and dtype.kind in "iufc"
   ]
   if len(wide) != 1:
     raise UserError(
       f"{path}: {len(wide)} of its arrays ({', '.join(known) or 'none'}) could "
-      "be the series; name the variable"
+      f"be it; {wanted.flag} names the variable"
     )
   return wide[0]

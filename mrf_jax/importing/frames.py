@@ -62,7 +62,7 @@ def frames_of_slices(
   """
   file = [np.flatnonzero(slices == k) for k in range(int(slices.max()) + 1)]
   counters = {
-    name: _unwrapped(values, file) if name == STAMP else values
+    name: unwrapped(values, file) if name == STAMP else values
     for name, values in counters.items()
   }
   if frame is not None:
@@ -223,7 +223,7 @@ def _order(values: list[np.ndarray], file: Order) -> Order | None:
   return order
 
 
-def _unwrapped(stamps: np.ndarray, file: Order) -> np.ndarray:
+def unwrapped(stamps: np.ndarray, file: Order) -> np.ndarray:
   """Time stamps that go on where the clock turned in a slice."""
   unwrapped = stamps.copy()
   for numbers in file:

@@ -24,10 +24,11 @@ from mrf_jax.units import check_field_strength
 
 _RAW_SUFFIXES = (".mrd", ".h5", ".ismrmrd")
 # Flags that are for raw data alone.
-_OF_RAW_DATA = (
+OF_RAW_DATA = (
   *("trajectory_unit", "frame", "demodulate"),
   *("noise", "whiten", "coil_loss"),
-  *("b0_map", "sample_time_us"),
+  *("b0_map", "b0_unit", "b0_sign", "sample_time_us"),
+  *("trajectory", "trajectory_variable", "delay_us"),
 )
 # Field strengths that differ by less are one: scanners of "3 T" have 2.89 T.
 _SAME_FIELD = 0.06
@@ -160,10 +161,13 @@ def open_images(
       whiten=options.whiten,
       coil_loss=options.coil_loss,
       sample_time_us=options.sample_time_us,
+      trajectory=options.trajectory,
+      trajectory_variable=options.trajectory_variable,
+      delay_us=options.delay_us,
     )
     assumptions += images.assumptions
   else:
-    _check_not_given(options, path, _OF_RAW_DATA)
+    _check_not_given(options, path, OF_RAW_DATA)
     images = open_series(
       path,
       imaginary_path=options.imaginary,
@@ -236,7 +240,7 @@ def _not_none(**values) -> dict[str, Any]:
 def _check_not_given(options: ImportOptions, path, names) -> None:
   """Raises `UserError` for flags that mean nothing for this kind of file."""
   for name in names:
-    if getattr(options, name):
+    if getattr(options, name) is not None:
       raise UserError(f"{path}: --{name} is not for a file of this kind")
 
 

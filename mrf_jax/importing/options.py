@@ -39,9 +39,16 @@ INPUTS = (
   "affine_from",
   "noise",
   "b0_map",
+  "trajectory",
 )
 
 
+# Flags that mean nothing without another.
+_NEEDS = {
+  "b0_unit": "b0_map",
+  "b0_sign": "b0_map",
+  "trajectory_variable": "trajectory",
+}
 # Flags to the words that they may have.
 _CHOICES = {
   "t1_unit": MAP_UNITS,
@@ -59,7 +66,8 @@ _CHOICES = {
 class ImportOptions:
   """Flags that describe a scan to import; None for one that is not given.
 
-  Checks itself when it is made. `command_line/flags.py` explains each flag.
+  Checks itself when it is made. `command_line/flag_table.py` explains each of
+  them.
 
   Raises:
     UserError: the value of a flag is not valid.
@@ -90,7 +98,10 @@ class ImportOptions:
   angle_unit: str | None = None
   phase_unit: str | None = None
   inversion_time_ms: str | None = None
+  trajectory: str | None = None
+  trajectory_variable: str | None = None
   trajectory_unit: str | None = None
+  delay_us: float | None = None
   frame: str | None = None
   noise: str | None = None
   whiten: bool | None = None
@@ -134,10 +145,13 @@ class ImportOptions:
       )
     if self.b0_sign not in (None, 1, -1):
       raise UserError(f"--b0_sign: {self.b0_sign} is not 1 or -1")
-    if not self.b0_map and (self.b0_unit or self.b0_sign):
-      raise UserError("--b0_unit and --b0_sign are for --b0_map")
+    for name, other in _NEEDS.items():
+      if getattr(self, name) is not None and not getattr(self, other):
+        raise UserError(f"--{name} is for --{other}, which is missing")
     if self.noise and self.whiten is False:
       raise UserError("--noise and --nowhiten: only one of them is needed")
+    if self.delay_us is not None and not math.isfinite(self.delay_us):
+      raise UserError(f"--delay_us: {self.delay_us} is no time")
     self.voxel_sizes_mm()
     if self.affine_from and self.voxel_mm:
       raise UserError(
@@ -153,7 +167,7 @@ class ImportOptions:
   def given(self) -> tuple[str, ...]:
     """Names of the flags that have a value."""
     names = (field.name for field in dataclasses.fields(self))
-    return tuple(name for name in names if getattr(self, name))
+    return tuple(name for name in names if getattr(self, name) is not None)
 
   def voxel_sizes_mm(self) -> Float64[np.ndarray, "3"] | None:
     """Size of a voxel along x, y and slices, mm; None if it is not given."""

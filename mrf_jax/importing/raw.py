@@ -1,31 +1,32 @@
 """Series of images from raw k-space: gridding, coils, sliding window."""
 
+import dataclasses
 import functools
+import math
 import os
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Float64
 
+from mrf_jax.dataset.mask import default_mask
 from mrf_jax.errors import UserError
+from mrf_jax.importing.arm_files import assign_arms, delayed, read_arms
 from mrf_jax.importing.arms import Arms, arms_of_frames
-from mrf_jax.importing.b0 import choose_factor, sharpness
+from mrf_jax.importing.b0 import choose_factor, smoothed
 from mrf_jax.importing.frames import frames_of_slices
+from mrf_jax.importing.partitions import with_slices
 from mrf_jax.importing.places import plain_affine
-from mrf_jax.importing.raw_coils import (
-  OWN_NOISE,
-  compressed,
-  own_noise,
-  read_noise,
-  whitened,
-)
+from mrf_jax.importing.raw_coils import compressed, read_noise, whitened
 from mrf_jax.importing.raw_frames import (
   frame_samples,
   frame_trajectory,
   frame_weights,
 )
+from mrf_jax.importing.sharpness import sharpness
 from mrf_jax.importing.trajectory import in_cycles_per_voxel, undersampling
 from mrf_jax.io.ismrmrd_geometry import ImageGrid
-from mrf_jax.io.ismrmrd_reader import load_raw_data
+from mrf_jax.io.ismrmrd_reader import RawData, load_noise, load_raw_data
 from mrf_jax.io.ismrmrd_writer import VENDOR
 from mrf_jax.kspace.coils import estimate_sensitivities
 from mrf_jax.kspace.field_correction import (
@@ -43,6 +44,10 @@ _MOST_VOXELS = 16
 # Slices overlap by at most this share of their thickness, or their positions
 # are in another unit.
 _MOST_OVERLAP = 0.7
+# Share of bright voxels without a value in a map of the field that is named.
+_MUCH_WITHOUT_FIELD = 0.1
+# Noise in the file of a scan, in sentences.
+_OWN = "its noise acquisitions"
 # Images that sensitivities are estimated from, at most, so that those of all
 # frames need not fit into memory.
 _MOST_IMAGES = 48
@@ -73,6 +78,9 @@ class RawSeries:
     whiten: bool | None = None,
     coil_loss: float | None = None,
     sample_time_us: float | None = None,
+    trajectory: str | os.PathLike | None = None,
+    trajectory_variable: str | None = None,
+    delay_us: float | None = None,
   ):
     """Reads and checks a raw file.
 
@@ -92,6 +100,10 @@ class RawSeries:
       coil_loss: share of the energy that may be lost by fewer, virtual coils;
         None keeps all coils.
       sample_time_us: time from sample to sample; None is that of the file.
+      trajectory: file of the arms, see `read_arms` and `assign_arms`; None is
+        the trajectory in the file of the scan.
+      trajectory_variable: of a MATLAB or `.npz` file of the arms.
+      delay_us: time by which the gradients are late.
 
     Raises:
       UserError: the file is damaged, lacks frames of the sequence or a
@@ -101,11 +113,16 @@ class RawSeries:
     raw = load_raw_data(path)
     self.path = str(path)
     self.assumptions = list(raw.notes)
+    if trajectory is not None:
+      raw, unit = self._with_arms(raw, trajectory, trajectory_variable)
+      trajectory_unit = trajectory_unit or unit
+    raw, said = with_slices(raw, path=self.path, frame=frame)
+    self.assumptions += said
     self.field_strength_t = raw.field_strength_t
     self.simulated_by = raw.vendor if raw.vendor in _SIMULATORS else None
     self._acquisition, sequence = acquisition, acquisition.sequence
     self._phases_deg = phases_deg
-    self._sample_time_us = sample_time_us or raw.sample_time_us
+    self._sample_time_us = self._chosen_sample_time(raw, sample_time_us)
     self._b0_hz: Float32[np.ndarray, "slice y x"] | None = None
     self._raw = raw
     grid = self._grid()
@@ -119,12 +136,62 @@ class RawSeries:
       is_simulated=self.simulated_by is not None,
     )
     self._check_samples()
+    if delay_us:
+      samples = delay_us / self._sample_time("a delay of the gradients")
+      self._trajectory = delayed(self._trajectory, samples)
+      self.assumptions.append(
+        f"the gradients are taken to be late by {delay_us:.3g} µs"
+      )
     self._samples = self._of_coils(noise, whiten, coil_loss)
+    # They were written over.
+    self._raw = dataclasses.replace(raw, samples=self._samples)
     sentence = undersampling(self._trajectories[0], grid)
     if sentence:
       self.assumptions.append(sentence)
     self.affine = self._affine(grid)
     self.shape = (*grid.matrix[:2], len(self._slices), acquisition.n_windows)
+
+  def _with_arms(
+    self, raw: RawData, path: str | os.PathLike, variable: str | None
+  ) -> tuple[RawData, str | None]:
+    """Raw data with the trajectory of another file, and its unit if known."""
+    arms, unit = read_arms(
+      path,
+      n_samples=raw.samples.shape[2],
+      discarded=raw.discarded,
+      variable=variable,
+    )
+    step_1 = raw.counters.get("kspace_encode_step_1")
+    numbers, sentence = assign_arms(arms, raw.slices, step_1, path=path)
+    if raw.trajectory is not None:
+      sentence += ", not that of the scan's file"
+    self.assumptions.append(sentence)
+    replaced = dataclasses.replace(
+      raw, trajectory=arms[numbers], trajectory_unit=None
+    )
+    return replaced, unit
+
+  def _chosen_sample_time(
+    self, raw: RawData, given_us: float | None
+  ) -> float | None:
+    """Time from sample to sample, µs: that of a flag, or of the file."""
+    own_us = raw.sample_time_us
+    if given_us is None or own_us is None:
+      return given_us or own_us
+    if not math.isclose(given_us, own_us, rel_tol=1e-3):
+      self.assumptions.append(
+        f"--sample_time_us={given_us:g}, but the file says {own_us:g} µs"
+      )
+    return given_us
+
+  def _sample_time(self, what: str) -> float:
+    """Time from sample to sample, µs; an error if it is not known."""
+    if self._sample_time_us is None:
+      raise UserError(
+        f"{self.path}: says no time from sample to sample, which {what} "
+        "needs; --sample_time_us gives it"
+      )
+    return self._sample_time_us
 
   def _grid(self) -> ImageGrid:
     """Voxels of the images, which must be possible."""
@@ -136,10 +203,11 @@ class RawSeries:
     if matrix[2] not in (1, n_slices):
       raise UserError(
         f"{self.path}: a matrix of {' × '.join(map(str, matrix))}, but "
-        f"{n_slices} slices; partitions of a volume are not read"
+        f"{n_slices} slices, and no kspace_encode_step_2 that counts partitions"
       )
     n_samples = self._raw.samples.size // n_slices
-    if matrix[0] * matrix[1] > _MOST_VOXELS * n_samples:
+    # The square that holds the image is gridded.
+    if max(matrix[:2]) ** 2 > _MOST_VOXELS * n_samples:
       raise UserError(
         f"{self.path}: the header claims {matrix[0]:,} × {matrix[1]:,} "
         f"voxels, but a slice has {n_samples:,} samples"
@@ -187,19 +255,26 @@ class RawSeries:
     coil_loss: float | None,
   ) -> Complex64[np.ndarray, "acquisition coil sample"]:
     """Samples of the coils, whitened if there is noise, maybe of fewer."""
-    samples, noise, name = self._raw.samples, None, OWN_NOISE
-    if noise_path is not None:
-      noise, name = read_noise(noise_path), str(noise_path)
-    elif whiten is not False:
-      noise = own_noise(self.path)
-    if whiten and noise is None:
-      raise UserError(
-        f"{self.path}: has no noise acquisitions to whiten by; --noise gives a "
-        "file of them"
-      )
-    if noise is not None:
-      samples, sentence = whitened(samples, noise, name=name, path=self.path)
-      self.assumptions.append(sentence)
+    samples = self._raw.samples
+    noise: np.ndarray | None
+    try:
+      if noise_path is not None:
+        noise, name = read_noise(noise_path), str(noise_path)
+      else:
+        noise, name = None if whiten is False else load_noise(self.path), _OWN
+      if whiten and noise is None:
+        raise UserError(
+          f"{self.path}: has no noise acquisitions to whiten by; --noise gives "
+          "a file of them"
+        )
+      if noise is not None:
+        samples, sentence = whitened(samples, noise, name=name, path=self.path)
+        self.assumptions.append(sentence)
+    except UserError as error:
+      if noise_path is not None or whiten:
+        raise
+      # Nobody has asked for it.
+      self.assumptions.append(f"the coils are not whitened: {error}")
     if coil_loss is not None:
       samples, sentence = compressed(samples, loss=coil_loss)
       self.assumptions.append(sentence)
@@ -309,7 +384,7 @@ class RawSeries:
           stride=self._acquisition.stride,
           phases_deg=self._phases_deg,
           weights=self._weights[number],
-          field=self._field(number, 1.0),
+          field=self._field(number),
         )
       )
     return np.concatenate(signals)
@@ -339,55 +414,75 @@ class RawSeries:
       UserError: the time of the samples is not known, or unit and sign of the
         map do not seem right.
     """
-    if self._sample_time_us is None:
-      raise UserError(
-        f"{self.path}: says no time from sample to sample, which the "
-        "correction of a field needs; --sample_time_us gives it"
-      )
-    self._b0_hz = values
+    sample_us = self._sample_time("the correction of a field")
     number = int(np.argmax(np.count_nonzero(values, axis=(1, 2))))
     factor, sentence = choose_factor(
-      lambda factor: sharpness(self._image(number, factor)),
+      self._sharpness_of(number, smoothed(values)[number]),
       path=path,
+      largest=float(np.percentile(np.abs(values[values != 0]), 99)),
       field_t=field_t,
       unit=unit,
       sign=sign,
     )
     self._b0_hz = np.float32(factor) * values
-    reads_ms = 1e-3 * self._sample_time_us * self._samples.shape[2]
+    bright = default_mask(self.mean_magnitude())
+    without = float(np.mean(values[bright] == 0))
+    if without > _MUCH_WITHOUT_FIELD:
+      sentence += f"; {without:.0%} of the bright voxels have no value"
+    reads_ms = 1e-3 * sample_us * self._samples.shape[2]
     return f"{sentence} (readouts of {reads_ms:.3g} ms)"
 
-  def _field(self, number: int, factor: float) -> FieldCorrection | None:
-    """Correction of a slice by its map times a factor; None without a map."""
-    if self._b0_hz is None or not factor:
+  def _field(self, number: int) -> FieldCorrection | None:
+    """Correction of a slice for its field; None without a map."""
+    if self._b0_hz is None:
       return None
-    assert self._sample_time_us is not None
-    b0_hz = np.zeros((self._side, self._side), np.float32)
-    b0_hz[self._inside] = np.float32(factor) * self._b0_hz[number]
-    times_s = 1e-6 * self._sample_time_us * np.arange(self._samples.shape[2])
-    return make_field_correction(
-      b0_hz, times_s, n_arms=self._slices[number].shape[1]
-    )
+    return self._correction(self._b0_hz[number], self._slices[number].shape[1])
 
-  def _image(self, number: int, factor: float) -> Complex64[np.ndarray, "y x"]:
-    """Mean of the last frames of a slice, by its map times a factor."""
+  def _correction(
+    self, b0_hz: Float32[np.ndarray, "y x"], n_readouts: int
+  ) -> FieldCorrection | None:
+    """Correction for a field during some readouts, one after another."""
+    in_square = np.zeros((self._side, self._side), np.float32)
+    in_square[self._inside] = b0_hz
+    sample_us = self._sample_time("the correction of a field")
+    times_s = 1e-6 * sample_us * np.arange(self._samples.shape[2])
+    return make_field_correction(in_square, times_s, n_readouts=n_readouts)
+
+  def _sharpness_of(
+    self, number: int, values: Float32[np.ndarray, "y x"]
+  ) -> Callable[[float], float]:
+    """Sharpness of a slice by a map of its field times a factor.
+
+    Of the mean of the last frames, within the map.
+    """
     n_frames = self._acquisition.sequence.n_frames
-    n_last = max(self._acquisition.window, n_frames // 4)
-    samples = frame_samples(self._samples, self._slices[number])[-n_last:]
+    last = slice(n_frames - max(self._acquisition.window, n_frames // 4), None)
+    arms = self._slices[number][last]
+    samples = frame_samples(self._samples, arms)
     if self._phases_deg is not None:
-      turns = np.exp(-1j * np.deg2rad(self._phases_deg[-n_last:]))
-      samples = samples * turns.astype(np.complex64)[:, None, None]
-    n_coils = samples.shape[1]
-    field = self._field(number, factor)
-    if field is not None:
-      field = field.repeated(n_last)
-    (image,) = combined_windows(
-      samples.swapaxes(0, 1).reshape(1, n_coils, -1),
-      self._trajectories[number][-n_last:].reshape(1, -1, 2),
-      self._coils_and_magnitudes[number][0],
-      np.ones((self._side, self._side), bool),
-      window=1,
-      weights=self._weights[number][-n_last:].reshape(1, -1),
-      field=field,
-    ).T
-    return image.reshape(self._side, self._side)
+      turns = np.exp(-1j * np.deg2rad(self._phases_deg[last]))
+      samples *= turns.astype(np.complex64)[:, None, None]
+    # All frames as one.
+    samples = samples.swapaxes(0, 1).reshape(1, samples.shape[1], -1)
+    trajectory = self._trajectories[number][last].reshape(1, -1, 2)
+    weights = self._weights[number][last].reshape(1, -1)
+    coils = self._coils_and_magnitudes[number][0]
+    inside = np.zeros((self._side, self._side), bool)
+    inside[self._inside] = values != 0
+
+    def sharpness_by(factor: float) -> float:
+      field = self._correction(np.float32(factor) * values, arms.size)
+      (image,) = combined_windows(
+        samples,
+        trajectory,
+        coils,
+        inside,
+        window=1,
+        weights=weights,
+        field=field,
+      ).T
+      whole = np.zeros(inside.shape, np.complex64)
+      whole[inside] = image
+      return sharpness(whole, inside)
+
+    return sharpness_by

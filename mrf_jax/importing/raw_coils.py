@@ -16,10 +16,6 @@ from mrf_jax.kspace.noise import (
   whitening_matrix,
 )
 
-# Sentences name noise in the file of the scan so.
-OWN_NOISE = "its noise acquisitions"
-_REMEDY = "--nowhiten leaves the noise out"
-
 Samples = Complex64[np.ndarray, "acquisition coil sample"]
 
 
@@ -50,20 +46,6 @@ def read_noise(
   return values.astype(np.complex64)
 
 
-def own_noise(
-  path: str,
-) -> Complex64[np.ndarray, "coil noise_sample"] | None:
-  """Samples of noise in the file of a scan; None if there are none.
-
-  Raises:
-    UserError: they are damaged.
-  """
-  try:
-    return load_noise(path)
-  except UserError as error:
-    raise UserError(f"{error}; {_REMEDY}") from error
-
-
 def whitened(
   samples: Samples,
   noise: Complex64[np.ndarray, "noise_coil noise_sample"],
@@ -88,13 +70,12 @@ def whitened(
   n_coils = samples.shape[1]
   if len(noise) != n_coils:
     raise UserError(
-      f"{path}: {name} are of {len(noise)} coils, the scan is of {n_coils}; "
-      f"{_REMEDY}"
+      f"{path}: {name} are of {len(noise)} coils, the scan is of {n_coils}"
     )
   try:
     covariance = noise_covariance(noise)
   except UserError as error:
-    raise UserError(f"{path}: {name}: {error}; {_REMEDY}") from error
+    raise UserError(f"{path}: {name}: {error}") from error
   sizes = np.sqrt(covariance.diagonal().real)
   off = np.abs(covariance / np.outer(sizes, sizes))
   np.fill_diagonal(off, 0)
@@ -124,4 +105,5 @@ def compressed(
   text = (
     f"{n_virtual} virtual coils of {n_coils}, without {lost:.2g} of the energy"
   )
-  return combine_coils(samples, matrix), text
+  # The memory of the others is free then.
+  return combine_coils(samples, matrix).copy(), text

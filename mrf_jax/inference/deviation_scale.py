@@ -18,6 +18,7 @@ def with_scaled_deviations(
   scans: Iterable[tuple[Subject, Maps]],
   *,
   precision: str = "float32",
+  least: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Model:
   """The model with `deviation_scale` by its errors in the training scans.
 
@@ -26,13 +27,15 @@ def with_scaled_deviations(
   tiles are altered. They end larger than the errors of reconstructions, those
   of left-out scans as well. The scale of each map is the least by which 68 % of
   the errors are within one standard deviation and 95 % within two, both as the
-  network has them, on the scale of its maps.
+  network has them, on the scale of its maps. A network that has learned its few
+  scans by heart errs more in others, which they do not tell.
 
   Args:
     model: the trained model.
     scans: its training scans, with their signals, and the maps that it learned
       from each.
     precision: see `reconstruct_with_deviations`.
+    least: factors that are the least.
 
   Returns:
     The same model if its network predicts no standard deviations, or if there
@@ -59,5 +62,5 @@ def with_scaled_deviations(
   )
   if not (np.isfinite(scale) & (scale > 0)).all():
     return model
-  pd, t1, t2 = map(float, scale)
+  pd, t1, t2 = map(float, np.maximum(scale, least))
   return dataclasses.replace(model, deviation_scale=(pd, t1, t2))

@@ -33,6 +33,7 @@ class Encoding:
     fov_mm: field of view of the reconstruction space (x, y, z).
     matrix: its voxels (x, y, z).
     trajectory_unit: unit of the trajectory, as a user parameter says it.
+    centre_z: number of the partition in the centre of k-space.
   """
 
   encoded_fov_mm: Length | None = None
@@ -40,6 +41,7 @@ class Encoding:
   fov_mm: Length | None = None
   matrix: Size | None = None
   trajectory_unit: str | None = None
+  centre_z: int | None = None
 
 
 class Header:
@@ -77,6 +79,7 @@ class Header:
         (root.find("trajectoryDescription"), UNIT_PARAMETER),
         (self._root.find("userParameters"), UNIT_PARAMETER),
       ),
+      centre_z=_centre_z(root),
     )
 
   @property
@@ -125,6 +128,14 @@ def _parse(dataset: h5py.Dataset | None) -> ElementTree.Element | None:
   for element in root.iter():
     element.tag = element.tag.rpartition("}")[2]
   return root
+
+
+def _centre_z(encoding: ElementTree.Element) -> int | None:
+  """The centre of the limits of the partitions, if they have one."""
+  text = encoding.findtext("encodingLimits/kspace_encoding_step_2/center")
+  with contextlib.suppress(ValueError):
+    return max(0, int(text or ""))
+  return None
 
 
 def _parameter(*places) -> str | None:

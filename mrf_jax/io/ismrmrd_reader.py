@@ -41,6 +41,21 @@ _CLOCKS = ("acquisition_time_stamp", "scan_counter")
 _BLOCK = 256
 
 
+@dataclasses.dataclass(frozen=True)
+class Partitions:
+  """The encoding of a slab along z.
+
+  Attributes:
+    count: places along z.
+    centre: number of the place in the centre.
+    fov_mm: their field of view, mm; None if absent.
+  """
+
+  count: int
+  centre: int
+  fov_mm: float | None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class RawData:
   """The acquisitions of one scan in the order of the file.
@@ -65,6 +80,9 @@ class RawData:
       says none (ISMRMRD sets none).
     counters: counters and time stamps of each acquisition by their names in
       the header; those of `idx.user` are user_0, user_1, …
+    discarded: samples before and behind those of every acquisition; None if
+      acquisitions differ.
+    partitions: of a slab; None where the header has one voxel along z.
     sample_time_us: time from sample to sample; None if the headers have none,
       or several.
     notes: sentences on what was left out or is not as the header has it.
@@ -81,6 +99,8 @@ class RawData:
   grid: ImageGrid | None
   trajectory_unit: str | None
   counters: dict[str, Int[np.ndarray, "acquisition"]]
+  discarded: tuple[int, int] | None
+  partitions: Partitions | None
   sample_time_us: float | None
   notes: tuple[str, ...]
 
@@ -128,6 +148,8 @@ def load_raw_data(path: str | os.PathLike) -> RawData:
       grid=grid,
       trajectory_unit=encoding.trajectory_unit,
       counters=_counters(heads),
+      discarded=_discarded(heads),
+      partitions=_partitions(encoding),
       sample_time_us=_sample_time_us(heads),
       notes=tuple(notes),
     )
@@ -307,6 +329,28 @@ def _counters(heads: np.ndarray) -> dict[str, np.ndarray]:
     for name, values in stored.items()
     if values.ndim == 1 and values.dtype.kind in "iu"
   }
+
+
+def _discarded(heads: np.ndarray) -> tuple[int, int] | None:
+  """Samples to discard before and behind the others, if all agree."""
+  rows = np.stack([heads["discard_pre"], heads["discard_post"]])
+  known = np.unique(rows, axis=1)
+  return (int(known[0, 0]), int(known[1, 0])) if known.shape[1] == 1 else None
+
+
+def _partitions(encoding: Encoding) -> Partitions | None:
+  """The encoding along z, if the header has several voxels there."""
+  matrix = encoding.encoded_matrix or encoding.matrix
+  if matrix is None or matrix[2] < 2:
+    return None
+  fov_mm = encoding.encoded_fov_mm or encoding.fov_mm
+  centre = encoding.centre_z
+  return Partitions(
+    matrix[2],
+    # Limits that were not filled in have a centre of 0.
+    centre or matrix[2] // 2,
+    None if fov_mm is None else fov_mm[2],
+  )
 
 
 def _sample_time_us(heads: np.ndarray) -> float | None:

@@ -46,25 +46,19 @@ class FieldCorrection:
       turns = np.exp(-1j * radians_per_s * time_s).astype(np.complex64)
       yield weights.conj(), turns
 
-  def repeated(self, n_readouts: int) -> "FieldCorrection":
-    """The correction of as many readouts, one after another."""
-    weights = np.tile(self.segments.weights, (n_readouts, 1))
-    segments = dataclasses.replace(self.segments, weights=weights)
-    return dataclasses.replace(self, segments=segments)
-
 
 def make_field_correction(
   b0_hz: Float[np.ndarray, "y x"],
   times_s: Float64[np.ndarray, "read"],
   *,
-  n_arms: int = 1,
+  n_readouts: int = 1,
 ) -> FieldCorrection | None:
   """The correction of a field; None if it is zero everywhere.
 
   Args:
     b0_hz: frequency of each voxel.
     times_s: time of each sample of a readout, s.
-    n_arms: readouts of a frame.
+    n_readouts: of a frame, one after another.
 
   Raises:
     UserError: so large a field over so long a readout needs too many segments.
@@ -75,4 +69,5 @@ def make_field_correction(
   segments = make_time_segments(
     rates.astype(np.complex128), times_s, largest_error=_LARGEST_ERROR
   )
-  return FieldCorrection(b0_hz, segments).repeated(n_arms)
+  of_frame = np.tile(segments.weights, (n_readouts, 1))
+  return FieldCorrection(b0_hz, dataclasses.replace(segments, weights=of_frame))

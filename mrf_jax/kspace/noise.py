@@ -52,12 +52,13 @@ def whitening_matrix(
 
   .. math:: W C W^H = c I
 
-  with the covariance C and its mean variance c, which keeps the size of the
-  signals (Pruessmann 2001). W is triangular: the first coil stays by itself.
+  with the covariance C (Pruessmann 2001) and the median c of its variances:
+  the signals of most coils keep their size, whatever one noisy coil does. W is
+  triangular: the first coil stays by itself.
   """
   lower = np.linalg.cholesky(covariance)
-  mean = np.trace(covariance).real / len(covariance)
-  return np.sqrt(mean) * np.linalg.inv(lower)
+  typical = np.median(covariance.diagonal().real)
+  return np.sqrt(typical) * np.linalg.inv(lower)
 
 
 def compression_matrix(

@@ -143,7 +143,10 @@ def _trained(model: Model, fold: TrainedFold, scans: LabelledScans) -> Model:
     # The new scans' maps are training maps, too.
     map_range=model.map_range.widened(scans.references),
   )
-  return with_scaled_deviations(model, scans.with_signals())
+  # Few scans are soon known by heart.
+  return with_scaled_deviations(
+    model, scans.with_signals(), least=model.deviation_scale
+  )
 
 
 def _print_expected(steps_left: int, seconds_each: float) -> None:

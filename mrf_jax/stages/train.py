@@ -19,7 +19,11 @@ from mrf_jax.experiment.settings import (
   with_files,
 )
 from mrf_jax.importing.dark_region import dark_noise_level
-from mrf_jax.importing.from_flags import open_images, read_acquisition
+from mrf_jax.importing.from_flags import (
+  OF_RAW_DATA,
+  open_images,
+  read_acquisition,
+)
 from mrf_jax.importing.options import ImportOptions
 from mrf_jax.importing.scan import Images
 from mrf_jax.io.atomic import replacing_folder, writing_to
@@ -137,6 +141,9 @@ def _with_schedule(
   options = ImportOptions.from_flags(
     {**flags, "window": scan.window, "stride": scan.stride}
   )
+  for name in OF_RAW_DATA if not options.scan else ():
+    if getattr(options, name) is not None:
+      raise UserError(f"--{name} is for --scan, which is missing")
   acquisition, assumed = read_acquisition(options)
   field_t = field_strength_of(config.data)
   if options.scan:

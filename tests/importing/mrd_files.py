@@ -13,12 +13,16 @@ _HEADER = """<?xml version="1.0"?>
   </experimentalConditions>
   <encoding>
     <encodedSpace>
-      <matrixSize><x>{matrix}</x><y>{height}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{fov}</x><y>{fov_y}</y><z>5</z></fieldOfView_mm>
+      <matrixSize><x>{matrix}</x><y>{height}</y><z>{encoded_z}</z></matrixSize>
+      <fieldOfView_mm>
+        <x>{fov}</x><y>{fov_y}</y><z>{encoded_fov_z}</z>
+      </fieldOfView_mm>
     </encodedSpace>
     <reconSpace>
-      <matrixSize><x>{matrix}</x><y>{height}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{fov}</x><y>{fov_y}</y><z>5</z></fieldOfView_mm>
+      <matrixSize><x>{matrix}</x><y>{height}</y><z>{depth}</z></matrixSize>
+      <fieldOfView_mm>
+        <x>{fov}</x><y>{fov_y}</y><z>{fov_z}</z>
+      </fieldOfView_mm>
     </reconSpace>
     <encodingLimits/>
     <trajectory>spiral</trajectory>
@@ -37,6 +41,8 @@ def write(
   counters=None,
   noise=None,
   sample_time_us=0.0,
+  partitions=1,
+  depth=1,
 ):
   """Writes axial slices, 6 mm apart, one after another.
 
@@ -44,12 +50,20 @@ def write(
   [acquisition, sample, axis], in any unit; counters are those of `idx`, of each
   acquisition of a slice. The matrix and the field of view are those along x;
   the height is the number of voxels along y, which are as large. Noise is
-  [acquisition, coil, sample], before all others.
+  [acquisition, coil, sample], before all others. Partitions are those that are
+  encoded, each 5 mm thick, and the depth is the number of them in the images.
   """
   dataset = ismrmrd.Dataset(str(path), "dataset", create_if_needed=True)
   height = height or matrix
   header = _HEADER.format(
-    matrix=matrix, height=height, fov=fov_mm, fov_y=fov_mm * height / matrix
+    matrix=matrix,
+    height=height,
+    encoded_z=partitions,
+    depth=depth,
+    fov=fov_mm,
+    fov_y=fov_mm * height / matrix,
+    encoded_fov_z=5.0 * partitions,
+    fov_z=5.0 * depth,
   )
   dataset.write_xml_header(header)
   for values in () if noise is None else noise:
@@ -64,7 +78,9 @@ def write(
     ):
       acquisition = ismrmrd.Acquisition.from_array(
         np.ascontiguousarray(frame, np.complex64),
-        np.ascontiguousarray(positions, np.float32),
+        np.ascontiguousarray(positions, np.float32)
+        if positions.shape[-1]
+        else None,
       )
       acquisition.sample_time_us = sample_time_us
       acquisition.idx.slice = k

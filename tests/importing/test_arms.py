@@ -74,10 +74,14 @@ def test_others_that_are_counted_with_a_frame():
     found(counters, slices)
 
 
-def test_averages_that_nothing_counts():
+def test_two_scans_in_one_file():
+  """What the package `ismrmrd` makes of a file that is written again."""
   frame = np.tile(np.arange(N_FRAMES), 2)
-  arms, said = found({"set": frame}, np.zeros(len(frame), int))
-  assert arms[0].shape == (N_FRAMES, 2) and said.endswith("2 acquisitions")
+  scans = {"set": frame}, np.zeros(len(frame), int)
+  with pytest.raises(UserError, match=r"written twice\? --frame=set averages"):
+    found(*scans)
+  arms, said = found(*scans, frame="set")
+  assert arms[0].shape == (N_FRAMES, 2) and "each has 2 acquisitions;" in said
 
 
 @pytest.mark.parametrize("name", ["contrast", "set", "user_2"])
@@ -87,12 +91,6 @@ def test_what_may_be_no_arm_is_asked_for(name):
     found(counters, slices)
   arms, _ = found(counters, slices, frame="repetition")
   assert arms[0].shape == (N_FRAMES, N_ARMS)
-
-
-def test_partitions_are_never_added_up():
-  counters, slices = counted(kspace_encode_step_2=np.tile(ARM, N_SLICES))
-  with pytest.raises(UserError, match="told apart by kspace_encode_step_2"):
-    found(counters, slices, frame="repetition")
 
 
 def test_two_counters_of_as_many_values():
@@ -112,6 +110,24 @@ def test_frames_against_time():
   counters["acquisition_time_stamp"] *= -1
   with pytest.raises(UserError, match="by repetition and another by acquis"):
     found(counters, slices)
+  arms, _ = found(counters, slices, frame="repetition")
+  assert arms[0].shape == (N_FRAMES, N_ARMS)
+
+
+def test_arms_that_turn_from_frame_to_frame():
+  """Their counter does not count the runs of the train."""
+  turned = np.tile((ARM + FRAME) % N_ARMS, N_SLICES)
+  arms, _ = found(*counted(kspace_encode_step_1=turned))
+  assert (FRAME[arms[0]] == np.arange(N_FRAMES)[:, None]).all()
+
+
+def test_a_scan_across_midnight():
+  counters, slices = counted()
+  day = 34_560_000
+  stamps = counters["acquisition_time_stamp"] + day - 1500
+  counters["acquisition_time_stamp"] = stamps % day
+  arms, _ = found(counters, slices)
+  assert arms[0].shape == (N_FRAMES, N_ARMS)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +151,7 @@ def test_no_counter_with_as_many_values():
   counters["repetition"] = counters["repetition"] // 2
   words = (
     r"slice 0 has 40 acquisitions, .* 10 frames, and no counter has 10 values "
-    r"\(repetition has 5, kspace_encode_step_1 has 4\)"
+    r"in every slice \(repetition has 5, kspace_encode_step_1 has 4\)"
   )
   with pytest.raises(UserError, match=words):
     found(counters, slices)

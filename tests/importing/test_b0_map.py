@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError
-from mrf_jax.importing.b0 import choose_factor, read_b0, sharpness
+from mrf_jax.importing.b0 import choose_factor, read_b0
 from mrf_jax.importing.places import Grid
 from mrf_jax.importing.raw import RawSeries
+from mrf_jax.importing.sharpness import sharpness
 from mrf_jax.kspace.encoding import NufftEncoding
 from mrf_jax.kspace.off_resonance import OffResonance, make_time_segments
 from mrf_jax.kspace.spiral import make_spiral
 from mrf_jax.sequence.acquisition import Acquisition
 from mrf_jax.sequence.sequence import make_sequence
+from tests.laws import complex_noise
 
 MATRIX, N_ARMS, N_FRAMES = 64, 4, 10
 LARGEST_HZ, READ_MS, FIELD_T = 100.0, 8.0, 1.5
@@ -22,6 +24,10 @@ SPIRAL = make_spiral(
 )
 N_SAMPLES = SPIRAL.trajectory.shape[1]
 SAMPLE_TIME_US = 1e3 * READ_MS / N_SAMPLES
+COUNTERS = {
+  "repetition": np.tile(np.arange(N_FRAMES), N_ARMS),
+  "kspace_encode_step_1": np.repeat(np.arange(N_ARMS), N_FRAMES),
+}
 ACQUISITION = Acquisition(make_sequence(np.full(N_FRAMES, 30.0), 12.0, 2.0))
 X, Y = np.meshgrid(*2 * [np.arange(MATRIX) - MATRIX // 2])
 FIELD_HZ = LARGEST_HZ * np.sin(np.pi * X / 48) * np.cos(np.pi * Y / 72)
@@ -52,14 +58,15 @@ def error_of(raw):
   return np.linalg.norm(difference) / np.linalg.norm(true)
 
 
-def k_space(field_hz):
+def k_space(field_hz, images=None):
   """Of all frames, arm after arm, at a frequency of each voxel."""
+  images = signals() if images is None else images
   encoding = NufftEncoding(disc(24), COILS)
   rates = 2j * np.pi * field_hz[disc(24)]
   times_s = 1e-6 * SAMPLE_TIME_US * np.arange(N_SAMPLES)
   segments = make_time_segments(rates, times_s, largest_error=1e-4)
   arms = [
-    OffResonance(encoding.of_samples(arm), rates, segments).forward(signals())
+    OffResonance(encoding.of_samples(arm), rates, segments).forward(images)
     for arm in SPIRAL.trajectory
   ]
   return np.concatenate(arms)
@@ -75,18 +82,17 @@ def folder(tmp_path_factory):
       k_space(field_hz)[None],
       np.repeat(SPIRAL.trajectory, N_FRAMES, 0),
       matrix=MATRIX,
-      counters={
-        "repetition": np.tile(np.arange(N_FRAMES), N_ARMS),
-        "kspace_encode_step_1": np.repeat(np.arange(N_ARMS), N_FRAMES),
-      },
+      counters=COUNTERS,
       sample_time_us=SAMPLE_TIME_US,
     )
   return folder
 
 
-def field_map(folder, factor=1.0, name="b0.nii.gz"):
+def field_map(folder, factor=1.0, name="b0.nii.gz", noise_hz=0.0):
   """A map of the field times a factor, in the disc alone."""
-  values = np.where(disc(24), factor * FIELD_HZ, 0).T[..., None]
+  rng = np.random.default_rng(0)
+  noisy = factor * FIELD_HZ + noise_hz * rng.normal(size=FIELD_HZ.shape)
+  values = np.where(disc(24), noisy, 0).T[..., None]
   affine = RawSeries(folder / "off.mrd", ACQUISITION).affine
   path = folder / name
   nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), affine), path)
@@ -152,7 +158,7 @@ def test_the_time_of_the_samples_is_needed(folder, tmp_path):
     k_space(FIELD_HZ)[None],
     np.repeat(SPIRAL.trajectory, N_FRAMES, 0),
     matrix=MATRIX,
-    counters={"repetition": np.tile(np.arange(N_FRAMES), N_ARMS)},
+    counters=COUNTERS,
   )
   values = np.where(disc(24), FIELD_HZ, 0).astype(np.float32)[None]
   raw = RawSeries(path, ACQUISITION)
@@ -168,8 +174,60 @@ def test_the_time_of_the_samples_is_needed(folder, tmp_path):
 
 def test_a_map_of_zeros_is_named(folder):
   path = field_map(folder, 0.0, "zeros.nii.gz")
-  with pytest.raises(UserError, match=r"zeros\.nii\.gz: holds nothing but zer"):
+  with pytest.raises(UserError, match=r"zeros\.nii\.gz: has no values but 0"):
     corrected(folder, path)
+
+
+@pytest.mark.parametrize("noise_hz", [1.0, 4.0])
+def test_a_noisy_map_is_taken_as_it_is(noise_hz, folder):
+  path = field_map(folder, noise_hz=noise_hz, name="noisy.nii.gz")
+  _, said = corrected(folder, path)
+  assert "in Hz, of which a positive value turns the phase forwards" in said
+
+
+def test_a_smooth_object_in_a_small_field(tmp_path):
+  """With noise of scan and map, which must not pass for sharp."""
+  smooth = np.repeat(np.ones((np.count_nonzero(disc(24)), 1)), N_FRAMES, 1)
+  small = 0.3 * FIELD_HZ
+  samples = k_space(small, smooth.astype(np.complex64))
+  noise = complex_noise(*samples.shape)
+  mrd_files.write(
+    tmp_path / "off.mrd",
+    (samples + 0.02 * np.abs(samples).max() * noise)[None],
+    np.repeat(SPIRAL.trajectory, N_FRAMES, 0),
+    matrix=MATRIX,
+    counters=COUNTERS,
+    sample_time_us=SAMPLE_TIME_US,
+  )
+  path = field_map(tmp_path, 0.3, "small.nii.gz", noise_hz=1.0)
+  _, said = corrected(tmp_path, path)
+  assert "in Hz, of which a positive value turns the phase forwards" in said
+
+
+def test_a_map_of_a_part_is_named(folder):
+  values = np.where(disc(24) & (X < 0), FIELD_HZ, 0).astype(np.float32)
+  raw = RawSeries(folder / "off.mrd", ACQUISITION)
+  said = raw.correct_field(
+    values[None], path="half.nii", field_t=FIELD_T, unit="Hz", sign=1
+  )
+  assert "% of the bright voxels have no value" in said
+
+
+def test_a_field_that_no_scanner_has(folder):
+  path = field_map(folder, 1e3, "huge.nii.gz")
+  with pytest.raises(UserError, match=r"huge\.nii\.gz: no field of a scanner"):
+    corrected(folder, path)
+
+
+def chosen(sharpness_of, unit=None, sign=None):
+  return choose_factor(
+    sharpness_of,
+    path="b0.nii",
+    largest=1.0,
+    field_t=3.0,
+    unit=unit,
+    sign=sign,
+  )
 
 
 def test_too_large_a_field_in_one_unit_is_no_answer():
@@ -178,18 +236,18 @@ def test_too_large_a_field_in_one_unit_is_no_answer():
       raise UserError("off-resonance: is it in Hz?")
     return 1.0 + 0.5 * factor
 
-  factor, _ = choose_factor(
-    sharpness_of, path="b0.nii", field_t=3.0, unit=None, sign=None
-  )
-  assert factor == 1
-  with pytest.raises(UserError, match="is it in Hz"):
-    choose_factor(sharpness_of, path="b0.nii", field_t=3.0, unit="ppm", sign=1)
+  assert chosen(sharpness_of)[0] == 1
+  with pytest.raises(UserError, match=r"b0\.nii: off-resonance: is it in Hz"):
+    chosen(sharpness_of, unit="ppm", sign=1)
 
 
 def test_edges_are_sharper_than_slopes():
   step, slope = np.zeros((2, 16, 16), np.complex64)
   step[:, 8:] = 1j
   slope[:] = np.clip(np.arange(16) - 5, 0, 6) / 6
-  assert sharpness(step) > 2 * sharpness(slope)
-  assert sharpness(3 * step) == pytest.approx(sharpness(step))
-  assert sharpness(0 * step) == 0
+  inside = np.ones((16, 16), bool)
+  assert sharpness(step, inside) > 2 * sharpness(slope, inside)
+  assert sharpness(3 * step, inside) == pytest.approx(sharpness(step, inside))
+  assert sharpness(0 * step, inside) == 0
+  # A step at the rim of the mask is that of the mask.
+  assert sharpness(step, step != 0) == 0

@@ -142,7 +142,7 @@ def test_noise_of_another_file(scan, tmp_path):
   np.testing.assert_allclose(given.signals(disc(9)[None]), own, rtol=1e-4)
   for values, words in (
     (stored[:4], "noise.npy are of 4 coils, the scan is of 6"),
-    (stored[:, :1], "1 samples of noise for 6 coils.*--nowhiten"),
+    (stored[:, :1], "1 samples of noise for 6 coils"),
     (stored.real, r"noise.npy: float32 of shape .* not complex \[coil, sample"),
     (stored * np.nan, "noise.npy: has values that are not finite"),
   ):
@@ -153,6 +153,26 @@ def test_noise_of_another_file(scan, tmp_path):
     RawSeries(bare, ACQUISITION, noise=bare)
   with pytest.raises(UserError, match="no noise acquisitions to whiten by"):
     RawSeries(bare, ACQUISITION, whiten=True)
+
+
+def test_noise_that_nobody_asked_for_is_left_out(tmp_path):
+  samples, trajectory, counters = k_space()
+  few = mrd_files.write(
+    tmp_path / "few.mrd",
+    samples[None],
+    trajectory,
+    matrix=MATRIX,
+    counters=counters,
+    noise=[noise(20, seed=1)],
+  )
+  raw = RawSeries(few, ACQUISITION)
+  assert any("not whitened: " in s and "20 samp" in s for s in raw.assumptions)
+  plain = RawSeries(few, ACQUISITION, whiten=False)
+  np.testing.assert_array_equal(
+    raw.signals(disc(9)[None]), plain.signals(disc(9)[None])
+  )
+  with pytest.raises(UserError, match="20 samples of noise for 6 coils"):
+    RawSeries(few, ACQUISITION, whiten=True)
 
 
 def test_virtual_coils_give_the_same_images(scan):

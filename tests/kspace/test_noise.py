@@ -30,8 +30,8 @@ def test_whitened_noise_is_white():
   )
   mean = np.trace(white).real / N_COILS
   np.testing.assert_allclose(white / mean, np.eye(N_COILS), atol=0.06)
-  # Signals keep their size.
-  assert mean == pytest.approx(np.trace(covariance).real / N_COILS, rel=0.1)
+  # Signals of most coils keep their size, whatever the noisiest does.
+  assert mean == pytest.approx(np.median(covariance.diagonal().real), rel=0.1)
 
 
 def test_the_mean_is_no_noise():

@@ -77,11 +77,12 @@ def test_a_subject_is_learned(method, smoke, tmp_path, capsys):
   if before.basis is not None:
     np.testing.assert_array_equal(after.basis, before.basis)
   if after.predicts_deviations:
-    assert after.deviation_scale != before.deviation_scale
     references = clip_outliers(subject.maps, percentiles=(0.1, 99.9))
     shares = within_deviations(after, [(subject, references)])
-    nearest = np.min(shares - np.array([[0.68], [0.95]]), 0)
-    np.testing.assert_allclose(nearest, 0, atol=0.02)
+    assert (shares > [[0.66], [0.93]]).all()
+    # A scan that is known by heart makes no deviations smaller.
+    scales = np.array([x.deviation_scale for x in (before, after)])
+    assert (scales[1] >= scales[0]).all()
   training = load_training(out)
   assert training["subjects"] == [subject.subject]
   assert training["left_out"] is None

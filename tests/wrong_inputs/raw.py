@@ -474,20 +474,20 @@ _FLAGS = [
 _FLAGS += [
   case(
     "noise acquisitions of another coil",
-    "refused",
-    "its noise acquisitions are of 3 coils, the scan is of 2; --nowhiten",
+    "named",
+    "its noise acquisitions are of 3 coils, the scan is of 2",
     lambda: with_others(noise_like(lambda x: np.concatenate([x, x[:1]]))),
   ),
   case(
     "noise acquisitions of one sample",
-    "refused",
+    "named",
     "18 samples of noise for 2 coils; at least 20",
     lambda: with_others(flagged(ismrmrd.ACQ_IS_NOISE_MEASUREMENT, n_samples=1)),
   ),
   case(
     "noise acquisitions with NaN",
-    "refused",
-    "data: 320 values are NaN or infinite, the first at [0, 0, 0]; --nowhiten",
+    "named",
+    "the coils are not whitened: ",
     lambda: with_others(noise_like(lambda x: x * np.float32([[np.nan], [1]]))),
   ),
   case(
