@@ -10,8 +10,8 @@ from mrf_jax.inference.model import Model
 from mrf_jax.matching.match_table import MatchTable, is_noise, match_by_table
 from mrf_jax.networks.match_layer import COLLECTION, LAYER
 
-# Voxels that are matched at once.
-_BLOCK = 4096
+# Voxels that are matched at once: their energies stay in the cache of a CPU.
+_BLOCK = 1024
 
 
 class MatchDoubts(NamedTuple):

@@ -10,9 +10,10 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Inexact
+from jaxtyping import Array, Bool, Float, Float32, Inexact, Int
 
 from mrf_jax.errors import UserError
 from mrf_jax.matching.atom_interpolant import make_atom_interpolant
@@ -243,7 +244,7 @@ def match_by_table(
   products = signals @ table.products
   real, imaginary = products[..., :n_atoms], products[..., n_atoms:]
   energies = jnp.square(real) + jnp.square(imaginary)
-  best = jnp.argmax(energies, -1)
+  best = _first_of_largest(energies)
 
   def of_best(values):
     return jnp.take_along_axis(values, best[..., None], -1)[..., 0]
@@ -275,6 +276,22 @@ def match_by_table(
   relative = noise / jnp.maximum(pd, LEAST_PD)
   deviations = jnp.asarray(table.deviations)[best] * relative[..., None]
   return TableMatch(pd, log_times, left_over, deviations)
+
+
+def _first_of_largest(
+  energies: Float[Array, "*voxel atom"],
+) -> Int[Array, "*voxel"]:
+  """What `argmax` finds of numbers that are not negative.
+
+  By the bits of the numbers, whose order as integers is the same: XLA makes
+  vector instructions of their maximum on a CPU, not of `argmax`, and a match
+  takes two thirds of its time.
+  """
+  n_atoms = energies.shape[-1]
+  bits = jax.lax.bitcast_convert_type(energies, jnp.int32)
+  numbers = jnp.broadcast_to(jnp.arange(n_atoms, dtype=jnp.int32), bits.shape)
+  is_largest = bits == bits.max(-1, keepdims=True)
+  return jnp.where(is_largest, numbers, n_atoms).min(-1)
 
 
 def is_noise(found: TableMatch, n_components: int) -> Bool[AnyArray, "*voxel"]:

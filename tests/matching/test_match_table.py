@@ -1,12 +1,14 @@
 """Matching with some hundred atoms and one step between them."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mrf_jax import UserError, simulate_fingerprints, sliding_window, tailored
 from mrf_jax.matching.match_table import (
   LEAST_SHARE,
+  _first_of_largest,
   atom_times,
   make_match_atoms,
   match_by_table,
@@ -133,3 +135,15 @@ def test_nothing_and_noise_stay_finite(atoms):
 def test_impossible_atoms_are_refused(t1_ms, t2_ms, step, words):
   with pytest.raises(UserError, match=words):
     atom_times(t1_ms, t2_ms, step)
+
+
+def test_the_best_atom_is_the_first_of_the_best():
+  """As `argmax` has it, also of signals of zeros and of equal atoms."""
+  rng = np.random.default_rng(0)
+  energies = rng.random((50, 37)).astype(np.float32)
+  energies[0] = 0
+  energies[1] = np.float32(1e-42)  # below the least normal number
+  energies[2, [5, 9]] = 7
+  energies[3, 4] = np.inf
+  found = _first_of_largest(jnp.asarray(energies))
+  np.testing.assert_array_equal(found, energies.argmax(1))
