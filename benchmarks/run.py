@@ -39,6 +39,7 @@ _ALL = (
   "train",
   "simulate",
   "scan",
+  "raw",
   "dictionary",
   "reconstruct",
 )

@@ -235,7 +235,42 @@ def _open_acquisitions(
     raise UserError("no acquisitions in dataset/data")
   check_dataset(dataset)
   _check_fields(dataset.dtype)
-  return dataset, dataset.fields("head")[()]
+  return dataset, _heads(dataset)
+
+
+def _heads(dataset: h5py.Dataset) -> np.ndarray:
+  """The headers of all acquisitions.
+
+  Reading the field alone, HDF5 reads the samples beside it, too, and never
+  frees them: as much memory as the scan has, at each time. Chunks hold headers
+  as they are, and their samples elsewhere in the file.
+  """
+  whole = dataset.id.get_type()
+  number = whole.get_member_index(b"head")
+  dtype = whole.get_member_type(number).dtype
+  first = whole.get_member_offset(number)
+  is_plain = dataset.id.get_create_plist().get_nfilters() == 0
+  if not dataset.chunks or not is_plain:
+    return _heads_of_rows(dataset)
+  heads = np.empty(len(dataset), dtype)
+  n_rows, size = dataset.chunks[0], whole.get_size()
+  for start in range(0, len(dataset), n_rows):
+    try:
+      _, chunk = dataset.id.read_direct_chunk((start,))
+    # It was never written.
+    except RuntimeError:
+      return _heads_of_rows(dataset)
+    rows = np.frombuffer(chunk, np.uint8).reshape(-1, size)
+    rows = rows[: len(dataset) - start, first : first + dtype.itemsize]
+    heads[start : start + n_rows] = np.ascontiguousarray(rows).view(dtype)[:, 0]
+  return heads
+
+
+def _heads_of_rows(dataset: h5py.Dataset) -> np.ndarray:
+  """The headers of all acquisitions, which are read with their samples."""
+  blocks = range(0, len(dataset), _BLOCK)
+  parts = [dataset[start : start + _BLOCK]["head"] for start in blocks]
+  return np.concatenate([np.empty(0, dataset.dtype["head"]), *parts])
 
 
 def _read_acquisitions(

@@ -1,6 +1,7 @@
 """Grids raw k-space of any two-dimensional trajectory to sliding windows."""
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Bool, Complex64, Float, Float32
@@ -39,9 +40,11 @@ def combined_windows(
     \sum s^* x \, \Big/ \sum |s|^2
 
   then a running mean: the adjoint is linear, so each frame is transformed only
-  once, together with others of its trajectory, and images of single coils are
-  not stored. The density is that of all frames together; a window reproduces a
-  smooth object as far as its own frames sample k-space like all frames do.
+  once, and images of single coils are not stored. As many frames as windows
+  begin and end with are transformed as one, and these together with others of
+  their trajectory: a transform costs more than the samples in it. The density
+  is that of all frames together; a window reproduces a smooth object as far as
+  its own frames sample k-space like all frames do.
 
   Args:
     samples: k-space of each frame.
@@ -67,6 +70,9 @@ def combined_windows(
   scan = _checked_scan(
     samples, trajectory, matrix, window, stride, phases_deg, weights
   )
+  together = math.gcd(window, stride)
+  scan = scan.merged(together)
+  window, stride = window // together, stride // together
   n_frames, n_coils, _ = scan.samples.shape
   check_shape("sensitivities", sensitivities, (n_coils, matrix, matrix))
   check_shape("mask", mask, (matrix, matrix))
@@ -88,7 +94,7 @@ def combined_windows(
     for factors, turns in parts:
       k_space = scan.weighted(numbers)
       if factors is not None:
-        k_space *= factors
+        k_space *= np.tile(factors, together)
       images = operator.adj_op(k_space)[:, 0]
       voxels = images.transpose(0, 2, 1)[:, mask]  # [frame, voxel]
       total += voxels if turns is None else voxels * turns
@@ -147,19 +153,41 @@ def _equal_frames(trajectory: np.ndarray) -> list[np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class _Scan:
-  """Checked k-space of one slice, with the factors of its samples."""
+  """Checked k-space of one slice.
+
+  Attributes:
+    samples: of each frame.
+    trajectory: their positions.
+    factors: on each sample, before the adjoint.
+  """
 
   samples: Complex64[np.ndarray, "frame coil sample"]
   trajectory: Float32[np.ndarray, "frame sample 2"]
-  weights: Float32[np.ndarray, "frame sample"]
-  turns: Complex64[np.ndarray, "frame"]
+  factors: Complex64[np.ndarray, "frame sample"]
 
   def weighted(self, numbers: np.ndarray) -> np.ndarray:
     """Samples of some frames, ready for the adjoint, [frame, coil, sample]."""
-    # The mean over a window replaces the sum over all frames.
-    turns = self.turns[numbers] * np.float32(len(self.samples))
-    factors = self.weights[numbers] * turns[:, None]
-    return self.samples[numbers] * factors[:, None]
+    return self.samples[numbers] * self.factors[numbers, None]
+
+  def merged(self, count: int) -> "_Scan":
+    """The scan whose frames are means of as many, one after another.
+
+    Frames that are too few for another one are left out.
+    """
+    if count == 1:
+      return self
+    n_merged, n_coils = len(self.samples) // count, self.samples.shape[1]
+
+    def merged(values):
+      return values[: n_merged * count].reshape(n_merged, -1)
+
+    samples = self.samples[: n_merged * count]
+    samples = samples.reshape(n_merged, count, n_coils, -1).swapaxes(1, 2)
+    return _Scan(
+      samples.reshape(n_merged, n_coils, -1),
+      merged(self.trajectory).reshape(n_merged, -1, 2),
+      merged(self.factors) / np.float32(count),
+    )
 
 
 def _checked_scan(
@@ -192,4 +220,6 @@ def _checked_scan(
     check_shape("phases_deg", phases, (n_frames,))
     check_finite("phases_deg", phases)
     turns = np.exp(-1j * np.deg2rad(phases)).astype(np.complex64)
-  return _Scan(samples, trajectory, weights, turns)
+  # The mean over a window replaces the sum over all frames.
+  turns *= np.float32(n_frames)
+  return _Scan(samples, trajectory, weights * turns[:, None])

@@ -48,17 +48,25 @@ def test_images_without_signal():
   assert np.isfinite(estimate).all()
 
 
+# Windows that share no frames' length with their stride, two frames, or four of
+# which the last one is left out.
+@pytest.mark.parametrize(
+  ("window", "stride", "n_windows"),
+  [(6, 1, 16), (6, 2, 8), (8, 4, 4), (6, 6, 3)],
+)
 @pytest.mark.parametrize("together", [1, 3, 16])
-def test_combined_windows_combine_window_images(together, monkeypatch):
+def test_combined_windows_combine_window_images(
+  together, window, stride, n_windows, monkeypatch
+):
   monkeypatch.setattr("mrf_jax.kspace.gridding._TOGETHER", together)
   rng = np.random.default_rng(1)
   arms = make_spiral(
     matrix=MATRIX, n_arms=6, samples_per_arm=96, density_power=1.25
   ).trajectory
-  trajectory = arms[np.arange(20) % 6]
-  samples = complex_noise(20, 4, 96)
-  phases = rng.uniform(0, 360, 20)
-  options = {"window": 6, "stride": 2, "phases_deg": phases}
+  trajectory = arms[np.arange(21) % 6]
+  samples = complex_noise(21, 4, 96)
+  phases = rng.uniform(0, 360, 21)
+  options = {"window": window, "stride": stride, "phases_deg": phases}
   sensitivities = coils()
   mask = rng.random((MATRIX, MATRIX)) < 0.5
   combined = combined_windows(
@@ -68,12 +76,12 @@ def test_combined_windows_combine_window_images(together, monkeypatch):
   power = np.sum(np.abs(sensitivities) ** 2, 0)
   expected = np.sum(sensitivities.conj() * images, 1) / power
   expected = expected[:, mask].T
-  assert combined.shape == (np.count_nonzero(mask), 8)
+  assert combined.shape == (np.count_nonzero(mask), n_windows)
   apart = separate_windows(
-    samples, trajectory, matrix=MATRIX, window=6, phases_deg=phases
+    samples, trajectory, matrix=MATRIX, window=window, phases_deg=phases
   )
   np.testing.assert_allclose(
-    apart, images[::3], atol=2e-4 * np.abs(images).max()
+    apart, images[:: window // stride], atol=2e-4 * np.abs(images).max()
   )
   scale = np.abs(expected).max()
   np.testing.assert_allclose(combined, expected, atol=2e-4 * scale)
