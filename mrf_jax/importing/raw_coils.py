@@ -16,6 +16,9 @@ from mrf_jax.kspace.noise import (
   whitening_matrix,
 )
 
+# Acquisitions that are compared with the noise, about.
+_COMPARED = 100
+
 Samples = Complex64[np.ndarray, "acquisition coil sample"]
 
 
@@ -71,6 +74,12 @@ def whitened(
   if len(noise) != n_coils:
     raise UserError(
       f"{path}: {name} are of {len(noise)} coils, the scan is of {n_coils}"
+    )
+  # Of some acquisitions: those of a whole scan fill the memory.
+  some = samples[:: max(1, len(samples) // _COMPARED)]
+  if np.mean(np.abs(noise) ** 2) > np.mean(np.abs(some) ** 2):
+    raise UserError(
+      f"{path}: {name} are stronger than the scan: are they noise?"
     )
   try:
     covariance = noise_covariance(noise)

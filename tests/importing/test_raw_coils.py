@@ -143,6 +143,7 @@ def test_noise_of_another_file(scan, tmp_path):
   for values, words in (
     (stored[:4], "noise.npy are of 4 coils, the scan is of 6"),
     (stored[:, :1], "1 samples of noise for 6 coils"),
+    (1e4 * stored, "noise.npy are stronger than the scan: are they noise"),
     (stored.real, r"noise.npy: float32 of shape .* not complex \[coil, sample"),
     (stored * np.nan, "noise.npy: has values that are not finite"),
   ):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from mrf_jax import UserError, load_raw_data
+from mrf_jax.io.ismrmrd_reader import _heads
 from tests.faults.edits import cut
+from tests.launcher import run_python
 
 N_ACQUISITIONS, N_COILS, N_SAMPLES = 7, 3, 5
 
@@ -454,3 +456,46 @@ def test_header_without_its_namespace(path):
   assert xml != _XML
   write(path, acquisitions(), xml=xml)
   assert load_raw_data(path).field_strength_t == 1.494
+
+
+def rows_of_lists(path, **options):
+  """A file of acquisitions with long lists, and their headers."""
+  lists = h5py.vlen_dtype(np.float32)
+  head = np.dtype([("flags", "<u8"), ("number_of_samples", "<u2")])
+  rows = np.empty(30, [("head", head), ("traj", lists), ("data", lists)])
+  for number in range(len(rows)):
+    values = np.zeros(100_000, np.float32)
+    rows[number] = ((number, 2 * number), values[:0], values)
+  with h5py.File(path, "w") as file:
+    file.create_dataset("dataset/data", data=rows, **options)
+  return path, rows["head"]
+
+
+@pytest.mark.parametrize(
+  "options",
+  [{}, {"chunks": (1,)}, {"chunks": (7,)}, {"chunks": (4,), "shuffle": True}],
+  ids=["contiguous", "single", "rounded up", "filtered"],
+)
+def test_headers_however_they_are_stored(options, tmp_path):
+  path, expected = rows_of_lists(tmp_path / "rows.h5", **options)
+  with h5py.File(path) as file:
+    np.testing.assert_array_equal(_heads(file["dataset/data"]), expected)
+
+
+def test_headers_leave_no_samples_in_memory(tmp_path):
+  path, _ = rows_of_lists(tmp_path / "rows.h5", chunks=(1,))
+  code = f"""
+import h5py
+from mrf_jax.io.ismrmrd_reader import _heads
+def mib():
+  return int(open("/proc/self/statm").read().split()[1]) / 256
+with h5py.File({str(path)!r}) as file:
+  _heads(file["dataset/data"])
+  before = mib()
+  for _ in range(10):
+    _heads(file["dataset/data"])
+print(mib() - before)
+"""
+  grown_mib = float(run_python(code).stdout)
+  # The lists have 11 MiB, which h5py would leave behind each time.
+  assert grown_mib < 11

@@ -151,6 +151,13 @@ def flagged(*flags: int, n_samples: int | None = None):
   return change
 
 
+def only_noise(samples: np.ndarray) -> np.ndarray:
+  """Noise of the shape of some samples."""
+  rng = np.random.default_rng(0)
+  parts = NOISE * rng.normal(size=(*samples.shape, 2))
+  return parts.view(complex)[..., 0].astype(np.complex64)
+
+
 def noise_like(change: Callable[[np.ndarray], np.ndarray]):
   """A change to an acquisition of noise, of other samples."""
 
@@ -461,7 +468,6 @@ _FLAGS = [
     functools.partial(with_others, flagged(flag, n_samples=n_samples)),
   )
   for name, flag, n_samples in (
-    ("noise", ismrmrd.ACQ_IS_NOISE_MEASUREMENT, 7),
     ("dummy", ismrmrd.ACQ_IS_DUMMYSCAN_DATA, None),
     ("navigator", ismrmrd.ACQ_IS_NAVIGATION_DATA, None),
     ("calibration", ismrmrd.ACQ_IS_PARALLEL_CALIBRATION, 20),
@@ -472,6 +478,18 @@ _FLAGS = [
   )
 ]
 _FLAGS += [
+  case(
+    "noise acquisitions among the frames",
+    "named",
+    "left out by their flags: 18 noise acquisitions; noise of the coils is whi",
+    lambda: with_others(noise_like(only_noise)),
+  ),
+  case(
+    "noise acquisitions that are a scan",
+    "named",
+    "its noise acquisitions are stronger than the scan: are they noise?",
+    lambda: with_others(flagged(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)),
+  ),
   case(
     "noise acquisitions of another coil",
     "named",
