@@ -481,7 +481,7 @@ _FLAGS += [
   case(
     "noise acquisitions among the frames",
     "named",
-    "left out by their flags: 18 noise acquisitions; noise of the coils is whi",
+    "noise of the coils is whitened by",
     lambda: with_others(noise_like(only_noise)),
   ),
   case(
