@@ -177,6 +177,8 @@ def test_a_schedule_that_tells_nothing_is_refused(schedule, tmp_path):
     ({"config": config(folds=(0, 1))}, "train makes one network"),
     ({"config": config(methods=("gomez",))}, "0 networks in methods"),
     ({"config": {"methods": ()}}, "returns dict, not a ConfigDict"),
+    ({"coil_loss": 0.01}, "--coil_loss is for --scan, which is missing"),
+    ({"whiten": False}, "--whiten is for --scan, which is missing"),
   ],
 )
 def test_one_line_says_what_is_wrong(changes, words, schedule, tmp_path):
