@@ -8,12 +8,11 @@ from jaxtyping import Float, Float32, Int
 
 from mrf_jax.errors import UserError
 from mrf_jax.importing.formats import open_stored
+from mrf_jax.importing.trajectory import in_plane
 from mrf_jax.sequence.pulseq import is_pulseq
 from mrf_jax.sequence.pulseq_trajectory import pulseq_trajectory
 
 _TEXT = (".txt", ".csv", ".tsv")
-# Positions along z below this share of the largest one are 0.
-_FLAT = 1e-3
 
 Arms = Float32[np.ndarray, "arm sample 2"]
 
@@ -53,15 +52,14 @@ def read_arms(
   kept = slice(discarded[0], discarded[0] + n_samples)
   if is_pulseq(path):
     positions = pulseq_trajectory(path, n_samples=whole)[:, kept]
-    return _in_plane(positions, path), "per_m"
+    return in_plane(positions, path), "per_m"
   if path.suffix.lower() in _TEXT:
     values = _read_text(path)
   else:
     stored = open_stored(
       path, variable=variable, least_axes=2, flag="--trajectory_variable"
     )
-    step = stored.shape[stored.slowest]
-    values = np.concatenate([*stored.pieces(step)], stored.slowest)
+    values = stored.whole()
   if not np.isfinite(values).all():
     raise UserError(f"{path}: has positions that are not finite")
   arms = _arms_of(values, n_samples, whole, path)
@@ -110,9 +108,9 @@ def _arms_of(
     places = [k for k, n in enumerate(outer) if n == count]
     if len(outer) <= 2 and places:
       arms = np.moveaxis(values, places[-1], -2)
-      return _in_plane(arms.reshape(-1, count, values.shape[-1]), path)
+      return in_plane(arms.reshape(-1, count, values.shape[-1]), path)
     if len(outer) == 1 and outer[0] % count == 0:
-      return _in_plane(values.reshape(-1, count, values.shape[-1]), path)
+      return in_plane(values.reshape(-1, count, values.shape[-1]), path)
   wanted = f"{n_samples:,} samples"
   if n_whole > n_samples:
     wanted += f", {n_whole:,} with those to discard"
@@ -120,21 +118,6 @@ def _arms_of(
     f"{path}: a trajectory of shape {shape}, but acquisitions have {wanted}"
     + ("; arms along one axis are needed" if len(outer) > 2 else "")
   )
-
-
-def _in_plane(
-  positions: Float[np.ndarray, "arm sample axis"], path: pathlib.Path
-) -> Arms:
-  """Positions along x and y; an error if there are others along z."""
-  plane = positions[..., :2].astype(np.float32)
-  if positions.shape[-1] == 3:
-    largest = np.abs(positions[..., 2]).max()
-    if largest > _FLAT * np.abs(plane).max():
-      raise UserError(
-        f"{path}: the trajectory is three-dimensional, or its third column is "
-        "a density; slices with a trajectory in their plane are needed"
-      )
-  return plane
 
 
 def assign_arms(

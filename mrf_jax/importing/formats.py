@@ -37,6 +37,11 @@ class Stored:
   pieces: Callable[[int], Iterator[np.ndarray]]
   place: Place | None = None
 
+  def whole(self) -> np.ndarray:
+    """The whole array, in memory."""
+    step = self.shape[self.slowest]
+    return np.concatenate([*self.pieces(step)], self.slowest)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:

@@ -37,8 +37,7 @@ def read_noise(
       raise UserError(f"{path}: no acquisition is flagged as noise")
     return noise
   stored = open_stored(path)
-  whole = stored.shape[stored.slowest]
-  values = np.concatenate([*stored.pieces(whole)], stored.slowest)
+  values = stored.whole()
   if values.ndim != 2 or not np.iscomplexobj(values):
     raise UserError(
       f"{path}: {values.dtype} of shape {values.shape}, not complex "

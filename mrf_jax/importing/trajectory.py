@@ -1,7 +1,9 @@
 """Trajectories of raw data: their unit, and whether they sample k-space."""
 
+import os
+
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64
 
 from mrf_jax.checks import check_one_of
 from mrf_jax.errors import UserError
@@ -58,7 +60,9 @@ def in_cycles_per_voxel(
     UserError: there is none, it is three-dimensional, some acquisitions lack
       theirs, or its unit is not known.
   """
-  trajectory = _in_plane(raw, path)
+  if raw.trajectory is None:
+    raise UserError(f"{path}: the acquisitions hold no trajectory")
+  trajectory = in_plane(raw.trajectory, path)
   edges = trajectory_edges(grid.encoded_matrix, grid.encoded_voxel_mm)
   if unit is not None:
     check_one_of("--trajectory_unit", unit, edges)
@@ -93,14 +97,13 @@ def in_cycles_per_voxel(
   return np.clip(scaled, -0.5, 0.5).astype(np.float32)
 
 
-def _in_plane(raw: RawData, path: str) -> Trajectory:
-  """The trajectory of slices, in the unit of the file."""
-  trajectory = raw.trajectory
-  if trajectory is None:
-    raise UserError(f"{path}: the acquisitions hold no trajectory")
-  plane = trajectory[..., :2]
-  if trajectory.shape[2] == 3:
-    largest_kz = float(np.abs(trajectory[..., 2]).max())
+def in_plane(
+  positions: Float[np.ndarray, "readout sample axis"], path: str | os.PathLike
+) -> Trajectory:
+  """Positions along x and y; `UserError` if there are others along z."""
+  plane = positions[..., :2].astype(np.float32, copy=False)
+  if positions.shape[2] == 3:
+    largest_kz = float(np.abs(positions[..., 2]).max())
     if largest_kz > _FLAT * float(np.abs(plane).max()):
       raise UserError(
         f"{path}: the trajectory is three-dimensional, or its third column is "

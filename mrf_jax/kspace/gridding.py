@@ -90,11 +90,12 @@ def combined_windows(
       n_batches=len(numbers),
       sensitivities=sensitivities,
     )
+    weighted = scan.weighted(numbers)
     total = np.zeros((len(numbers), n_voxels), np.complex64)
     for factors, turns in parts:
-      k_space = scan.weighted(numbers)
+      k_space = weighted
       if factors is not None:
-        k_space *= np.tile(factors, together)
+        k_space = weighted * np.tile(factors, together)
       images = operator.adj_op(k_space)[:, 0]
       voxels = images.transpose(0, 2, 1)[:, mask]  # [frame, voxel]
       total += voxels if turns is None else voxels * turns

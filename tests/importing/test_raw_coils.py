@@ -56,18 +56,24 @@ def k_space():
   return flat, np.tile(SPIRAL.trajectory, (n_frames, 1, 1)), counters
 
 
-@pytest.fixture(scope="module")
-def scan(tmp_path_factory):
-  """A scan with its noise acquisitions in the file."""
+def write(path, **options):
+  """The scan as a file."""
   samples, trajectory, counters = k_space()
   return mrd_files.write(
-    tmp_path_factory.mktemp("scan") / "scan.mrd",
+    path,
     samples[None],
     trajectory,
     matrix=MATRIX,
     counters=counters,
-    noise=[noise(256, seed=k) for k in range(10, 30)],
+    **options,
   )
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+  """A scan with its noise acquisitions in the file."""
+  path = tmp_path_factory.mktemp("scan") / "scan.mrd"
+  return write(path, noise=[noise(256, seed=k) for k in range(10, 30)])
 
 
 def error_of(found, shading):
@@ -125,14 +131,7 @@ def test_whitening_is_nearly_optimal(scan):
 
 
 def test_noise_of_another_file(scan, tmp_path):
-  samples, trajectory, counters = k_space()
-  bare = mrd_files.write(
-    tmp_path / "bare.mrd",
-    samples[None],
-    trajectory,
-    matrix=MATRIX,
-    counters=counters,
-  )
+  bare = write(tmp_path / "bare.mrd")
   own = RawSeries(scan, ACQUISITION).signals(disc(9)[None])
   given = RawSeries(bare, ACQUISITION, noise=scan)
   np.testing.assert_array_equal(given.signals(disc(9)[None]), own)
@@ -157,15 +156,7 @@ def test_noise_of_another_file(scan, tmp_path):
 
 
 def test_noise_that_nobody_asked_for_is_left_out(tmp_path):
-  samples, trajectory, counters = k_space()
-  few = mrd_files.write(
-    tmp_path / "few.mrd",
-    samples[None],
-    trajectory,
-    matrix=MATRIX,
-    counters=counters,
-    noise=[noise(20, seed=1)],
-  )
+  few = write(tmp_path / "few.mrd", noise=[noise(20, seed=1)])
   raw = RawSeries(few, ACQUISITION)
   assert any("not whitened: " in s and "20 samp" in s for s in raw.assumptions)
   plain = RawSeries(few, ACQUISITION, whiten=False)
